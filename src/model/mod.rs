@@ -1,0 +1,121 @@
+//! What is known of the observed program, built from frames alone.
+//!
+//! Invariants:
+//! - The model does no I/O and never asks a clock: its "now" is the moment that
+//!   the agent stamped on the newest frame.
+//! - The same hello and frames give the same model, live or replayed.
+//! - Nothing here is unbounded: finished stalls, finished tasks and series are
+//!   rings, and what a hostile peer sends is limited where it enters
+//!   ([`ingest`]).
+//! - Unknown is `None`, never 0.
+
+mod ids;
+mod ingest;
+mod lag;
+mod running_polls;
+mod series;
+mod session;
+mod site;
+mod stall;
+mod task;
+mod text;
+mod worker;
+
+#[cfg(test)]
+pub mod fixtures;
+
+use std::collections::BTreeMap;
+
+pub use ids::{LocationId, Moment, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId};
+pub use ingest::Rejected;
+pub use lag::Lag;
+pub use looptop_wire::proto::{
+    CapabilityKind as Capability, Cause, Flavor, StallScope, TaskKind, TaskState, ThreadRole,
+    ThreadState, WorkerState,
+};
+pub use series::{COARSE_STEP, FINE_STEP, Merge, Series, Span};
+pub use session::{Insight, Session};
+pub use site::{Site, SiteKey};
+pub use stall::{Culprit, Resolved, StackFrame, Stall, StallLog};
+pub use task::{Recent, Task, Tasks};
+pub use text::{Location, Texts};
+pub use worker::{Gauge, Host, Loss, Process, Runtime, Thread, Worker};
+
+/// Everything that is known of one session of the observed program.
+#[derive(Debug, Clone, Default)]
+pub struct Model {
+    /// Who is observed, and what can be known of it.
+    pub session: Session,
+    /// The newest frame's moment.
+    pub now: Moment,
+    /// The moment of the first frame: what lies before was not observed.
+    pub since: Option<Moment>,
+    /// Everything that was known when the source attached has arrived.
+    pub complete: bool,
+    /// Interned texts and locations.
+    pub texts: Texts,
+    /// In the order of registration.
+    pub runtimes: Vec<Runtime>,
+    /// Ordered by runtime and index.
+    pub workers: BTreeMap<WorkerId, Worker>,
+    /// Threads of the process.
+    pub threads: BTreeMap<Tid, Thread>,
+    /// The process as a whole; `None` before its first sample.
+    pub process: Option<Process>,
+    /// The machine that it runs on.
+    pub host: Option<Host>,
+    /// Live tasks and the retained finished ones.
+    pub tasks: Tasks,
+    /// Totals for each spawn location.
+    pub sites: BTreeMap<SiteKey, Site>,
+    /// Stalls in progress and those that ended.
+    pub stalls: StallLog,
+    /// Loop lag of each runtime.
+    pub lag: BTreeMap<RuntimeId, Lag>,
+    /// The application's own gauges, by name.
+    pub gauges: BTreeMap<TextId, Gauge>,
+    /// What the agent had to drop.
+    pub loss: Loss,
+    modules: BTreeMap<u32, looptop_wire::proto::Module>,
+}
+
+impl Model {
+    /// A model of the session that `hello` opens.
+    pub fn new(hello: &looptop_wire::proto::HelloResponse) -> Self {
+        Self {
+            session: Session::new(hello),
+            ..Self::default()
+        }
+    }
+
+    /// The text behind an id; empty where there is none.
+    pub fn text(&self, id: Option<TextId>) -> &str {
+        id.map_or("", |id| self.texts.get(id))
+    }
+
+    /// The source location behind an id.
+    pub fn location(&self, id: Option<LocationId>) -> Option<Location<'_>> {
+        self.texts.location(id?)
+    }
+
+    /// The module behind the id in a stack frame.
+    pub fn module(&self, id: u32) -> Option<&looptop_wire::proto::Module> {
+        self.modules.get(&id)
+    }
+
+    /// Workers that are in one poll for longer than the agent's threshold.
+    pub fn stalled_workers(&self) -> usize {
+        self.workers
+            .values()
+            .filter(|w| w.state == WorkerState::Stalled)
+            .count()
+    }
+
+    /// Tasks that could run if a worker were free: the runtimes' queues where
+    /// they are known, and otherwise the tasks seen as scheduled.
+    pub fn waiting_tasks(&self) -> u64 {
+        let queued: u64 = self.runtimes.iter().map(|r| r.global_queue).sum();
+        let local: u64 = self.workers.values().filter_map(|w| w.local_queue).sum();
+        (queued + local).max(self.tasks.count(TaskState::Scheduled) as u64)
+    }
+}

@@ -1,0 +1,110 @@
+//! Who is observed, and what can be known of it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use looptop_wire::proto::HelloResponse;
+
+use super::{Capability, Moment};
+
+/// Whether one kind of insight is to be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Insight {
+    /// The agent supplies it.
+    Available,
+    /// It does not, for the reason given as a sentence for the screen.
+    Missing(String),
+}
+
+/// What the target said of itself when the source attached.
+#[derive(Debug, Clone, Default)]
+pub struct Session {
+    /// Differs between two starts of one program.
+    pub id: String,
+    /// The application's name.
+    pub name: String,
+    /// Process id, where known.
+    pub pid: Option<u32>,
+    /// Path of the binary; empty where unknown.
+    pub exe: String,
+    /// GNU build id of the binary; empty where unknown.
+    pub build_id: Vec<u8>,
+    /// The machine's name; empty where unknown.
+    pub hostname: String,
+    /// CPUs that the process may use, where known.
+    pub cpus: Option<u32>,
+    /// Version of the agent; empty for a target without one.
+    pub agent_version: String,
+    /// Version of tokio; empty where unknown.
+    pub tokio_version: String,
+    /// A poll over this is a stall.
+    pub stall_threshold: Duration,
+    /// How often the agent's watchdog looks.
+    pub watchdog_interval: Duration,
+    /// Wall clock at the clock's start, nanoseconds since the Unix epoch.
+    pub started_unix_ns: u64,
+    /// Wall clock at the process's start, where known.
+    pub process_started_unix_ns: Option<u64>,
+    insights: BTreeMap<i32, Insight>,
+}
+
+/// The threshold for a target that names none.
+const DEFAULT_STALL_THRESHOLD: Duration = Duration::from_millis(10);
+
+impl Session {
+    pub(super) fn new(hello: &HelloResponse) -> Self {
+        let threshold = match hello.stall_threshold_ns {
+            0 => DEFAULT_STALL_THRESHOLD,
+            ns => Duration::from_nanos(ns),
+        };
+        Self {
+            id: hello.session.clone(),
+            name: hello.name.clone(),
+            pid: (hello.pid != 0).then_some(hello.pid),
+            exe: hello.exe.clone(),
+            build_id: hello.build_id.clone(),
+            hostname: hello.hostname.clone(),
+            cpus: (hello.cpus != 0).then_some(hello.cpus),
+            agent_version: hello.agent_version.clone(),
+            tokio_version: hello.tokio_version.clone(),
+            stall_threshold: threshold,
+            watchdog_interval: Duration::from_nanos(hello.watchdog_interval_ns),
+            started_unix_ns: hello.started_unix_ns,
+            process_started_unix_ns: hello.process_started_unix_ns,
+            insights: hello
+                .capabilities
+                .iter()
+                .map(|c| {
+                    let insight = if c.available {
+                        Insight::Available
+                    } else {
+                        Insight::Missing(c.reason.clone())
+                    };
+                    (c.kind, insight)
+                })
+                .collect(),
+        }
+    }
+
+    /// Can `kind` be known of this target?
+    pub fn has(&self, kind: Capability) -> bool {
+        matches!(self.insights.get(&kind.into()), Some(Insight::Available))
+    }
+
+    /// Why `kind` is not known; `None` where it is.
+    pub fn missing(&self, kind: Capability) -> Option<&str> {
+        match self.insights.get(&kind.into()) {
+            Some(Insight::Available) => None,
+            Some(Insight::Missing(reason)) => Some(reason),
+            None => Some("the target does not report it"),
+        }
+    }
+
+    /// How long the process has been running at `now`; since its agent started
+    /// where more is not known.
+    pub fn uptime(&self, now: Moment) -> Duration {
+        let before = self
+            .process_started_unix_ns
+            .map_or(0, |started| self.started_unix_ns.saturating_sub(started));
+        Duration::from_nanos(now.0.saturating_add(before))
+    }
+}

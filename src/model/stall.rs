@@ -1,0 +1,328 @@
+//! Stalls: polls that ran longer than the agent's threshold.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use looptop_wire::proto::{self, StackSample};
+
+use super::{
+    Cause, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId, TextId, Tid, WorkerId,
+};
+
+/// One stall, in progress or ended.
+#[derive(Debug, Clone)]
+pub struct Stall {
+    /// Unique within the session.
+    pub id: StallId,
+    /// Still in progress.
+    pub live: bool,
+    /// One poll, or possibly several.
+    pub scope: StallScope,
+    /// The worker; `None` for a thread that is none, as in `block_on`.
+    pub worker: Option<WorkerId>,
+    /// The thread.
+    pub tid: Option<Tid>,
+    /// The task in poll.
+    pub task: Option<TaskId>,
+    /// Its name.
+    pub name: Option<TextId>,
+    /// Where it was spawned.
+    pub location: Option<LocationId>,
+    /// When the poll began.
+    pub started: Moment,
+    /// As reported last: so far, or in the end.
+    pub duration: Duration,
+    /// Why it takes so long.
+    pub cause: Cause,
+    /// CPU time within the observed part.
+    pub cpu: Option<Duration>,
+    /// Time without a CPU although ready, within the observed part.
+    pub run_queue: Option<Duration>,
+    /// The part for which there is evidence.
+    pub observed: Option<Duration>,
+    /// The system call in which the thread was found most often.
+    pub syscall: Option<TextId>,
+    /// What the call works on.
+    pub object: Option<TextId>,
+    /// The thread that evidently holds the lock.
+    pub lock_holder: Option<Tid>,
+    /// The lock.
+    pub lock_address: Option<u64>,
+    /// Stacks, as addresses.
+    pub stacks: Arc<[StackSample]>,
+    /// Why there is no stack.
+    pub no_stack_reason: Option<TextId>,
+    /// The newest stack with names, once they were looked up.
+    pub resolved: Option<Arc<Resolved>>,
+}
+
+/// A stack with names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resolved {
+    /// Innermost first, inlined functions as frames of their own.
+    pub frames: Vec<StackFrame>,
+    /// Who is to blame.
+    pub culprit: Option<Culprit>,
+    /// Why names are missing, as a sentence for the screen.
+    pub problem: Option<String>,
+}
+
+/// One frame of a stack.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StackFrame {
+    /// Readable name, or module and offset.
+    pub function: String,
+    /// Source file; empty where unknown.
+    pub file: String,
+    /// From 1; 0 where unknown.
+    pub line: u32,
+    /// Runtime, standard library or system: folded by default.
+    pub plumbing: bool,
+    /// The frame that the culprit names.
+    pub culprit: bool,
+}
+
+/// The line that keeps a worker from its other tasks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Culprit {
+    /// The user's function, readable.
+    pub function: String,
+    /// Its source file, relative where it can be.
+    pub file: String,
+    /// The line that called what blocks; 0 where unknown.
+    pub line: u32,
+    /// The blocking call below it (`std::thread::sleep`), where recognised.
+    pub call: Option<String>,
+}
+
+impl Culprit {
+    /// `file:line`, or what of it is known.
+    pub fn location(&self) -> String {
+        match self.line {
+            0 => self.file.clone(),
+            line => format!("{}:{line}", self.file),
+        }
+    }
+}
+
+impl Stall {
+    /// How long it lasts at `now`, or lasted.
+    pub fn age(&self, now: Moment) -> Duration {
+        if self.live {
+            now.since(self.started).max(self.duration)
+        } else {
+            self.duration
+        }
+    }
+
+    /// When it ended, or `now`.
+    pub fn end(&self, now: Moment) -> Moment {
+        self.started.plus(self.age(now))
+    }
+
+    /// Its length without the time in which the host gave the thread no CPU:
+    /// what the code itself is to blame for.
+    pub fn own_age(&self, now: Moment) -> Duration {
+        self.age(now)
+            .saturating_sub(self.run_queue.unwrap_or_default())
+    }
+
+    /// The culprit, once the stack has names.
+    pub fn culprit(&self) -> Option<&Culprit> {
+        self.resolved.as_ref()?.culprit.as_ref()
+    }
+
+    /// It overlaps the time from `from` to `now`.
+    pub fn overlaps(&self, from: Moment, now: Moment) -> bool {
+        self.live || self.end(now) >= from
+    }
+
+    pub(super) fn new(stall: &proto::Stall, earlier: Option<&Stall>) -> Self {
+        let text = |id: u32| (id != 0).then_some(TextId(id));
+        let ns = |n: Option<u64>| n.map(Duration::from_nanos);
+        let stacks: Arc<[StackSample]> = match earlier {
+            Some(earlier) if *earlier.stacks == *stall.stacks => Arc::clone(&earlier.stacks),
+            _ => stall.stacks.clone().into(),
+        };
+        Self {
+            id: StallId(stall.id),
+            live: stall.state() == proto::StallState::Live,
+            scope: stall.scope(),
+            worker: stall
+                .runtime
+                .zip(stall.worker)
+                .map(|(runtime, index)| WorkerId {
+                    runtime: RuntimeId(runtime),
+                    index,
+                }),
+            tid: stall.tid.map(Tid),
+            task: stall.task.map(TaskId),
+            name: text(stall.name),
+            location: (stall.location != 0).then_some(LocationId(stall.location)),
+            started: Moment(stall.started_at_ns),
+            duration: Duration::from_nanos(stall.duration_ns),
+            cause: stall.cause(),
+            cpu: ns(stall.cpu_ns),
+            run_queue: ns(stall.run_queue_ns),
+            observed: ns(stall.observed_ns),
+            syscall: text(stall.syscall),
+            object: text(stall.object),
+            lock_holder: stall.lock_holder_tid.map(Tid),
+            lock_address: stall.lock_address,
+            resolved: earlier.and_then(|e| e.resolved.clone()),
+            stacks,
+            no_stack_reason: text(stall.no_stack_reason),
+        }
+    }
+}
+
+/// Stalls in progress, and the newest of those that ended.
+#[derive(Debug, Clone, Default)]
+pub struct StallLog {
+    live: BTreeMap<StallId, Stall>,
+    ended: VecDeque<Stall>,
+    /// Stalls that ended, whether or not they are still held.
+    pub total_ended: u64,
+}
+
+/// Ended stalls held.
+const MAX_ENDED: usize = 2_000;
+/// Stalls in progress held, whatever a peer sends; there is at most one a thread.
+const MAX_LIVE: usize = 10_000;
+
+impl StallLog {
+    /// In progress, oldest first.
+    pub fn live(&self) -> impl DoubleEndedIterator<Item = &Stall> {
+        self.live.values()
+    }
+
+    /// Ended, newest first.
+    pub fn ended(&self) -> impl DoubleEndedIterator<Item = &Stall> {
+        self.ended.iter().rev()
+    }
+
+    /// In progress first, oldest first, then ended ones, newest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Stall> {
+        self.live().chain(self.ended())
+    }
+
+    /// How many are held.
+    pub fn len(&self) -> usize {
+        self.live.len() + self.ended.len()
+    }
+
+    /// None is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The stall of an id.
+    pub fn get(&self, id: StallId) -> Option<&Stall> {
+        self.live
+            .get(&id)
+            .or_else(|| self.ended.iter().rev().find(|s| s.id == id))
+    }
+
+    /// The stall in progress on a thread.
+    pub fn on_thread(&self, tid: Tid) -> Option<&Stall> {
+        self.live.values().find(|s| s.tid == Some(tid))
+    }
+
+    /// The stall in progress on a worker.
+    pub fn on_worker(&self, worker: WorkerId) -> Option<&Stall> {
+        self.live.values().find(|s| s.worker == Some(worker))
+    }
+
+    /// Gives a stall its stack with names.
+    pub fn resolve(&mut self, id: StallId, resolved: Arc<Resolved>) {
+        let ended = self.ended.iter_mut().rev().find(|s| s.id == id);
+        if let Some(stall) = self.live.get_mut(&id).or(ended) {
+            stall.resolved = Some(resolved);
+        }
+    }
+
+    pub(super) fn update(&mut self, stall: &proto::Stall) {
+        let id = StallId(stall.id);
+        let at = self.ended.iter().rposition(|s| s.id == id);
+        let earlier = self
+            .live
+            .remove(&id)
+            .or_else(|| at.and_then(|at| self.ended.get(at).cloned()));
+        let stall = Stall::new(stall, earlier.as_ref());
+        self.insert(stall, at);
+    }
+
+    pub(super) fn insert(&mut self, stall: Stall, ended_at: Option<usize>) {
+        if stall.live {
+            if self.live.len() < MAX_LIVE {
+                self.live.insert(stall.id, stall);
+            }
+            return;
+        }
+        if let Some(held) = ended_at.and_then(|at| self.ended.get_mut(at)) {
+            *held = stall;
+            return;
+        }
+        self.total_ended += 1;
+        self.live.remove(&stall.id);
+        self.ended.push_back(stall);
+        if self.ended.len() > MAX_ENDED {
+            self.ended.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stall(id: u64, state: proto::StallState, ms: u64) -> proto::Stall {
+        proto::Stall {
+            id,
+            state: state.into(),
+            duration_ns: ms * 1_000_000,
+            ..proto::Stall::default()
+        }
+    }
+
+    #[test]
+    fn a_stall_moves_from_live_to_ended_and_keeps_its_names() {
+        let mut log = StallLog::default();
+        log.update(&stall(1, proto::StallState::Live, 20));
+        let resolved = Arc::new(Resolved::default());
+        log.resolve(StallId(1), Arc::clone(&resolved));
+        log.update(&stall(2, proto::StallState::Live, 10));
+        log.update(&stall(1, proto::StallState::Ended, 70));
+        assert_eq!(log.live().map(|s| s.id).collect::<Vec<_>>(), [StallId(2)]);
+        let ended = log.ended().next().unwrap();
+        assert_eq!(ended.age(Moment(u64::MAX)), Duration::from_millis(70));
+        assert_eq!(ended.resolved, Some(resolved));
+        log.update(&stall(1, proto::StallState::Ended, 71));
+        assert_eq!(
+            (log.len(), log.total_ended),
+            (2, 1),
+            "told twice, counted once"
+        );
+    }
+
+    #[test]
+    fn the_log_is_bounded() {
+        let mut log = StallLog::default();
+        for id in 0..5_000 {
+            log.update(&stall(id, proto::StallState::Ended, 10));
+        }
+        assert_eq!((log.len(), log.total_ended), (MAX_ENDED, 5_000));
+        assert_eq!(log.ended().next().unwrap().id, StallId(4_999));
+    }
+
+    #[test]
+    fn the_hosts_share_is_not_the_codes_fault() {
+        let mut wire = stall(1, proto::StallState::Ended, 100);
+        wire.run_queue_ns = Some(80_000_000);
+        let stall = Stall::new(&wire, None);
+        assert_eq!(stall.own_age(Moment(0)), Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,430 @@
+//! Tasks: the live ones, and those that ended and are still retained.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+    time::Duration,
+};
+
+use looptop_wire::columns::Row;
+
+use super::{LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid};
+
+/// One task. Numbers that the target cannot supply are `None`.
+#[derive(Debug, Clone)]
+pub struct Task {
+    /// Unique within the session.
+    pub id: TaskId,
+    /// The id that tokio prints.
+    pub tokio_id: Option<u64>,
+    /// The name given to it.
+    pub name: Option<TextId>,
+    /// What it is.
+    pub kind: TaskKind,
+    /// What it does.
+    pub state: TaskState,
+    /// Where it was spawned.
+    pub location: Option<LocationId>,
+    /// The task that spawned it.
+    pub parent: Option<TaskId>,
+    /// Where it runs.
+    pub runtime: Option<RuntimeId>,
+    /// Further fields, as `key=value` text.
+    pub fields: Option<TextId>,
+    /// When it was spawned.
+    pub spawned_at: Moment,
+    /// When it ended; `None` while it lives.
+    pub ended_at: Option<Moment>,
+    /// Polls that began.
+    pub polls: Option<u64>,
+    /// Time in finished polls.
+    pub finished_busy: Option<Duration>,
+    /// Time between wake and poll, in finished waits.
+    pub finished_scheduled: Option<Duration>,
+    /// Longest finished poll.
+    pub longest_poll: Option<Duration>,
+    /// Longest wait between wake and poll.
+    pub longest_scheduled: Option<Duration>,
+    /// Times that it was woken.
+    pub wakes: Option<u64>,
+    /// Times that it woke itself.
+    pub self_wakes: Option<u64>,
+    /// Its last wake.
+    pub last_wake: Option<Moment>,
+    /// When the poll began that still runs.
+    pub poll_started: Option<Moment>,
+    /// Thread of the current or last poll.
+    pub tid: Option<Tid>,
+    /// Wakers cloned, and dropped.
+    pub wakers: Option<(u64, u64)>,
+    /// Size of the future in bytes.
+    pub size: Option<u64>,
+    /// Its size before it was boxed for being large.
+    pub original_size: Option<u64>,
+    /// Counters one to two seconds ago.
+    earlier: [Option<Counters>; 2],
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Counters {
+    at: Moment,
+    polls: u64,
+    self_wakes: u64,
+    busy: Duration,
+}
+
+/// What a task did in the last one to two seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Recent {
+    /// Polls per second.
+    pub polls: f64,
+    /// Self-wakes per second.
+    pub self_wakes: f64,
+    /// Busy share of one worker, 0 to 1, the poll in progress included.
+    pub busy: f64,
+}
+
+const WINDOW: Duration = Duration::from_secs(1);
+
+impl Task {
+    /// How long it has lived, or lived.
+    pub fn total(&self, now: Moment) -> Duration {
+        self.ended_at.unwrap_or(now).since(self.spawned_at)
+    }
+
+    /// Time in polls, the one in progress included.
+    pub fn busy(&self, now: Moment) -> Option<Duration> {
+        Some(self.finished_busy? + self.poll_age(now).unwrap_or_default())
+    }
+
+    /// Time spent woken but not polled, the wait in progress included.
+    pub fn scheduled(&self, now: Moment) -> Option<Duration> {
+        let waiting = match (self.state, self.last_wake) {
+            (TaskState::Scheduled, Some(woken)) => now.since(woken),
+            _ => Duration::ZERO,
+        };
+        Some(self.finished_scheduled? + waiting)
+    }
+
+    /// Time spent waiting to be woken.
+    pub fn idle(&self, now: Moment) -> Option<Duration> {
+        Some(
+            self.total(now)
+                .saturating_sub(self.busy(now)?)
+                .saturating_sub(self.scheduled(now)?),
+        )
+    }
+
+    /// How long the poll in progress runs.
+    pub fn poll_age(&self, now: Moment) -> Option<Duration> {
+        self.poll_started.map(|started| now.since(started))
+    }
+
+    /// The longest poll, the one in progress included.
+    pub fn longest(&self, now: Moment) -> Option<Duration> {
+        self.longest_poll.max(self.poll_age(now))
+    }
+
+    /// It has not ended.
+    pub fn is_live(&self) -> bool {
+        self.ended_at.is_none()
+    }
+
+    /// Self-wakes among all wakes, 0 to 1; `None` where unknown or never woken.
+    pub fn self_wake_share(&self) -> Option<f64> {
+        match (self.self_wakes?, self.wakes?) {
+            (_, 0) => None,
+            (own, all) => Some(own as f64 / all as f64),
+        }
+    }
+
+    /// Rates over the last one to two seconds; `None` before a second passed.
+    pub fn recent(&self, now: Moment) -> Option<Recent> {
+        // A task that stopped changing stops being updated: its newer counters
+        // then are the ones to compare with, or its past would linger.
+        let then = match self.earlier {
+            [_, Some(newer)] if now.since(newer.at) >= WINDOW => newer,
+            [Some(older), _] => older,
+            [None, newer] => newer?,
+        };
+        let seconds = now.since(then.at).as_secs_f64();
+        if seconds < WINDOW.as_secs_f64() * 0.9 {
+            return None;
+        }
+        let counters = self.counters(now);
+        let per = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+        Some(Recent {
+            polls: per(counters.polls, then.polls),
+            self_wakes: per(counters.self_wakes, then.self_wakes),
+            busy: counters.busy.saturating_sub(then.busy).as_secs_f64() / seconds,
+        })
+    }
+
+    fn counters(&self, now: Moment) -> Counters {
+        Counters {
+            at: now,
+            polls: self.polls.unwrap_or_default(),
+            self_wakes: self.self_wakes.unwrap_or_default(),
+            busy: self.busy(now).unwrap_or_default(),
+        }
+    }
+
+    fn new(id: TaskId) -> Self {
+        Self {
+            id,
+            tokio_id: None,
+            name: None,
+            kind: TaskKind::Unknown,
+            state: TaskState::Unknown,
+            location: None,
+            parent: None,
+            runtime: None,
+            fields: None,
+            spawned_at: Moment::default(),
+            ended_at: None,
+            polls: None,
+            finished_busy: None,
+            finished_scheduled: None,
+            longest_poll: None,
+            longest_scheduled: None,
+            wakes: None,
+            self_wakes: None,
+            last_wake: None,
+            poll_started: None,
+            tid: None,
+            wakers: None,
+            size: None,
+            original_size: None,
+            earlier: [None; 2],
+        }
+    }
+
+    fn update(&mut self, row: &Row<'_>, now: Moment) {
+        let ns = Duration::from_nanos;
+        self.tokio_id = row.tokio_id();
+        self.name = row.name().map(TextId);
+        self.kind = row.kind();
+        self.state = row.state();
+        self.location = row.location().map(LocationId);
+        self.parent = row.parent().map(TaskId);
+        self.runtime = row.runtime().map(RuntimeId);
+        self.fields = row.fields().map(TextId);
+        self.spawned_at = Moment(row.spawned_at_ns().unwrap_or_default());
+        self.ended_at = row.ended_at_ns().flatten().map(Moment);
+        self.polls = row.polls();
+        self.finished_busy = row.busy_ns().map(ns);
+        self.finished_scheduled = row.scheduled_ns().map(ns);
+        self.longest_poll = row.longest_poll_ns().map(ns);
+        self.longest_scheduled = row.longest_scheduled_ns().map(ns);
+        self.wakes = row.wakes();
+        self.self_wakes = row.self_wakes();
+        self.last_wake = row.last_wake_at_ns().flatten().map(Moment);
+        self.poll_started = row.poll_started_at_ns().flatten().map(Moment);
+        self.tid = row.tid().map(Tid);
+        self.wakers = row.waker_clones().zip(row.waker_drops());
+        self.size = row.size_bytes();
+        self.original_size = row.original_size_bytes();
+        if self.ended_at.is_some() {
+            self.state = TaskState::Completed;
+            self.poll_started = None;
+        }
+        match self.earlier[1] {
+            Some(c) if now.since(c.at) < WINDOW => {}
+            _ => self.earlier = [self.earlier[1], Some(self.counters(now))],
+        }
+    }
+}
+
+/// All tasks of the session, in no particular order.
+#[derive(Debug, Clone, Default)]
+pub struct Tasks {
+    list: Vec<Task>,
+    index: HashMap<TaskId, u32, BuildHasherDefault<IdHasher>>,
+    states: [usize; 5],
+    /// Tasks that were not taken in because of the bound.
+    pub refused: u64,
+}
+
+/// Tasks held at most, whatever a peer sends.
+const MAX_TASKS: usize = 2_000_000;
+
+impl Tasks {
+    /// All of them.
+    pub fn iter(&self) -> std::slice::Iter<'_, Task> {
+        self.list.iter()
+    }
+
+    /// The live ones.
+    pub fn live(&self) -> impl Iterator<Item = &Task> {
+        self.list.iter().filter(|t| t.is_live())
+    }
+
+    /// The task of an id.
+    pub fn get(&self, id: TaskId) -> Option<&Task> {
+        self.index.get(&id).map(|i| &self.list[*i as usize])
+    }
+
+    /// How many there are, finished ones included.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// None has been seen.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// How many are in a state; costs nothing.
+    pub fn count(&self, state: TaskState) -> usize {
+        self.states[state as usize]
+    }
+
+    /// How many are alive; costs nothing.
+    pub fn live_count(&self) -> usize {
+        self.len() - self.count(TaskState::Completed)
+    }
+
+    pub(super) fn update(&mut self, row: &Row<'_>, now: Moment) {
+        let id = TaskId(row.id());
+        let index = match self.index.get(&id) {
+            Some(index) => *index as usize,
+            None if self.list.len() >= MAX_TASKS => {
+                self.refused += 1;
+                return;
+            }
+            None => {
+                let index = self.list.len();
+                self.index.insert(id, index as u32);
+                self.list.push(Task::new(id));
+                self.states[TaskState::Unknown as usize] += 1;
+                index
+            }
+        };
+        let task = &mut self.list[index];
+        self.states[task.state as usize] -= 1;
+        task.update(row, now);
+        self.states[task.state as usize] += 1;
+    }
+
+    pub(super) fn remove(&mut self, id: TaskId) {
+        let Some(index) = self.index.remove(&id) else {
+            return;
+        };
+        let task = self.list.swap_remove(index as usize);
+        self.states[task.state as usize] -= 1;
+        if let Some(moved) = self.list.get(index as usize) {
+            self.index.insert(moved.id, index);
+        }
+    }
+}
+
+impl<'a> IntoIterator for &'a Tasks {
+    type Item = &'a Task;
+    type IntoIter = std::slice::Iter<'a, Task>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Ids are small numbers in sequence; multiplying spreads them well enough and
+/// costs a tenth of the default hasher. A hostile peer can only slow down its
+/// own viewer.
+#[derive(Debug, Clone, Copy, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = (self.0 ^ n)
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(26);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use looptop_wire::proto::Tasks as Columns;
+
+    use super::*;
+
+    fn update(tasks: &mut Tasks, columns: &Columns, now: Moment) {
+        for row in Row::all(columns) {
+            tasks.update(&row, now);
+        }
+    }
+
+    #[test]
+    fn states_are_counted_through_changes_and_removal() {
+        let mut tasks = Tasks::default();
+        let idle = TaskState::Idle.into();
+        let columns = Columns {
+            id: vec![1, 2, 3],
+            state: vec![idle; 3],
+            ..Columns::default()
+        };
+        update(&mut tasks, &columns, Moment(0));
+        assert_eq!((tasks.count(TaskState::Idle), tasks.live_count()), (3, 3));
+        let ended = Columns {
+            id: vec![2],
+            ended_at_ns: vec![6],
+            ..Columns::default()
+        };
+        update(&mut tasks, &ended, Moment(5));
+        assert_eq!((tasks.count(TaskState::Idle), tasks.live_count()), (2, 2));
+        tasks.remove(TaskId(1));
+        tasks.remove(TaskId(99));
+        assert_eq!((tasks.count(TaskState::Idle), tasks.len()), (1, 2));
+        assert_eq!(tasks.get(TaskId(3)).unwrap().id, TaskId(3));
+        assert_eq!(tasks.get(TaskId(1)).map(|t| t.id), None);
+    }
+
+    #[test]
+    fn a_poll_in_progress_counts_as_busy() {
+        let mut tasks = Tasks::default();
+        let columns = Columns {
+            id: vec![1],
+            state: vec![TaskState::Running.into()],
+            busy_ns: vec![100],
+            scheduled_ns: vec![50],
+            longest_poll_ns: vec![90],
+            spawned_at_ns: vec![0],
+            poll_started_at_ns: vec![1_001],
+            ..Columns::default()
+        };
+        update(&mut tasks, &columns, Moment(1_000));
+        let task = tasks.get(TaskId(1)).unwrap();
+        let now = Moment(3_000);
+        assert_eq!(task.busy(now), Some(Duration::from_nanos(2_100)));
+        assert_eq!(task.longest(now), Some(Duration::from_nanos(2_000)));
+        assert_eq!(task.idle(now), Some(Duration::from_nanos(850)));
+        assert_eq!(task.wakes, None);
+    }
+
+    #[test]
+    fn rates_fade_when_a_task_falls_silent() {
+        let mut tasks = Tasks::default();
+        for ms in (0..=3_000).step_by(100) {
+            let columns = Columns {
+                id: vec![1],
+                polls: vec![ms * 10],
+                ..Columns::default()
+            };
+            update(&mut tasks, &columns, Moment(ms * 1_000_000));
+        }
+        let task = tasks.get(TaskId(1)).unwrap();
+        let rate = task.recent(Moment(3_000_000_000)).unwrap().polls;
+        assert!((rate - 10_000.0).abs() < 1.0, "{rate}");
+        let later = task.recent(Moment(9_000_000_000)).unwrap().polls;
+        assert!(later < 2_000.0, "{later}");
+    }
+}
