@@ -4,4 +4,5 @@
 //! source → [`model`] → diagnosis → app → screen or report.
 #![forbid(unsafe_code)]
 
+pub mod diagnose;
 pub mod model;

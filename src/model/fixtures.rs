@@ -38,6 +38,7 @@ pub fn frame(now: Moment) -> proto::Frame {
 
 /// The first frame of a service with four workers, the last of which sits in a
 /// poll of task 4 that began 843 ms ago and computes; 12 tasks in all.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub fn starving_frame(now: Moment) -> proto::Frame {
     let mut interner = Interner::default();
     let ms = |n: u64| n * 1_000_000;

@@ -44,11 +44,15 @@ pub struct Session {
     pub started_unix_ns: u64,
     /// Wall clock at the process's start, where known.
     pub process_started_unix_ns: Option<u64>,
+    /// The application's time is scaled for a demonstration; 1 in earnest.
+    pub time_scale: f64,
     insights: BTreeMap<i32, Insight>,
 }
 
 /// The threshold for a target that names none.
 const DEFAULT_STALL_THRESHOLD: Duration = Duration::from_millis(10);
+/// What a minute of a slow rule is at least in a demonstration: a second.
+const MAX_SCALE: f64 = 60.0;
 
 impl Session {
     pub(super) fn new(hello: &HelloResponse) -> Self {
@@ -70,6 +74,11 @@ impl Session {
             watchdog_interval: Duration::from_nanos(hello.watchdog_interval_ns),
             started_unix_ns: hello.started_unix_ns,
             process_started_unix_ns: hello.process_started_unix_ns,
+            time_scale: if hello.time_scale >= 1.0 {
+                hello.time_scale.min(MAX_SCALE)
+            } else {
+                1.0
+            },
             insights: hello
                 .capabilities
                 .iter()
@@ -96,6 +105,15 @@ impl Session {
             Some(Insight::Available) => None,
             Some(Insight::Missing(reason)) => Some(reason),
             None => Some("the target does not report it"),
+        }
+    }
+
+    /// The time after which a slow rule (a leak, a growing queue) is sure.
+    pub fn scaled(&self, duration: Duration) -> Duration {
+        if self.time_scale > 1.0 {
+            duration.div_f64(self.time_scale)
+        } else {
+            duration
         }
     }
 

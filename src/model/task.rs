@@ -69,6 +69,7 @@ pub struct Task {
 struct Counters {
     at: Moment,
     polls: u64,
+    wakes: u64,
     self_wakes: u64,
     busy: Duration,
 }
@@ -78,6 +79,8 @@ struct Counters {
 pub struct Recent {
     /// Polls per second.
     pub polls: f64,
+    /// Wakes per second.
+    pub wakes: f64,
     /// Self-wakes per second.
     pub self_wakes: f64,
     /// Busy share of one worker, 0 to 1, the poll in progress included.
@@ -155,6 +158,7 @@ impl Task {
         let per = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
         Some(Recent {
             polls: per(counters.polls, then.polls),
+            wakes: per(counters.wakes, then.wakes),
             self_wakes: per(counters.self_wakes, then.self_wakes),
             busy: counters.busy.saturating_sub(then.busy).as_secs_f64() / seconds,
         })
@@ -164,6 +168,7 @@ impl Task {
         Counters {
             at: now,
             polls: self.polls.unwrap_or_default(),
+            wakes: self.wakes.unwrap_or_default(),
             self_wakes: self.self_wakes.unwrap_or_default(),
             busy: self.busy(now).unwrap_or_default(),
         }
@@ -405,7 +410,7 @@ mod tests {
         let task = tasks.get(TaskId(1)).unwrap();
         let now = Moment(3_000);
         assert_eq!(task.busy(now), Some(Duration::from_nanos(2_100)));
-        assert_eq!(task.longest(now), Some(Duration::from_nanos(2_000)));
+        assert_eq!(task.longest(now), Some(Duration::from_micros(2)));
         assert_eq!(task.idle(now), Some(Duration::from_nanos(850)));
         assert_eq!(task.wakes, None);
     }

@@ -59,6 +59,10 @@ pub struct HelloResponse {
     /// How often the watchdog looks.
     #[prost(uint64, tag = "18")]
     pub watchdog_interval_ns: u64,
+    /// For demonstrations: a viewer divides by it the time after which its slow
+    /// rules (leaks, growing queues) are sure. 0 and 1: as in earnest.
+    #[prost(double, tag = "19")]
+    pub time_scale: f64,
 }
 /// One kind of insight, and why it is missing where it is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

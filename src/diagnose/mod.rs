@@ -1,0 +1,28 @@
+//! From the model to findings: what starves the loop, who is to blame, and what
+//! to do instead.
+//!
+//! A rule is a file in [`rules`] and a line in its registry; it is a pure
+//! function of the model and a window of time. The registry also generates
+//! `docs/detection.md` and `looptop explain`.
+//!
+//! Invariants:
+//! - No I/O, no clock: "now" is the model's.
+//! - A healthy but busy program yields no finding. A false alarm is a bug as
+//!   grave as a miss.
+//! - A finding says what the evidence shows; where it does not decide, the cause
+//!   is unknown.
+
+mod engine;
+mod explain;
+mod finding;
+mod remedy;
+pub mod rules;
+mod stalls;
+mod verdict;
+
+pub use engine::{Engine, Scope};
+pub use explain::{all_rules, explain, list};
+pub use finding::{Finding, Severity, Subject, cause_word};
+pub use remedy::{Advice, Case};
+pub use rules::{Rule, find, nearest};
+pub use verdict::{Level, Verdict};

@@ -1,0 +1,73 @@
+//! A gauge that only rises.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::{
+    diagnose::{Finding, Severity, Subject},
+    model::{Moment, TextId},
+};
+
+use super::{Context, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "growing-queue",
+    summary: "a gauge of the application only rises",
+    meaning: "The application reports the length of a queue, and it grows without pause: the \
+              producer is faster than the consumer, and nothing holds it back.",
+    threshold: "a gauge has risen for 30 s, in nine of ten steps, by half and by 10 at least",
+    evidence: "gauges reported with looptop_agent::gauge(name, value)",
+    remedy: "bound the channel, so that the producer waits for the consumer",
+    needs: &[],
+    rank: 40,
+    over_window: false,
+    explained_by: &[],
+    check,
+};
+
+const FOR: Duration = Duration::from_secs(30);
+const GROWTH: f64 = 10.0;
+
+fn check(context: &Context<'_>) -> Vec<Finding> {
+    let gauges = context.memory.gauges.iter();
+    gauges
+        .filter_map(|(name, values)| finding(context, *name, values))
+        .collect()
+}
+
+fn finding(
+    context: &Context<'_>,
+    name: TextId,
+    values: &VecDeque<(Moment, f64)>,
+) -> Option<Finding> {
+    let model = context.model;
+    let window = model.session.scaled(FOR);
+    let growth = growth(values, model.now, window)?;
+    let text = model.text(Some(name)).to_owned();
+    let value = model.gauges.get(&name)?.value;
+    let mut finding = Finding::new(
+        RULE.id,
+        Severity::Warning,
+        Subject::Named(text.clone()),
+        model.now,
+    );
+    finding.task_name.clone_from(&text);
+    finding.count = value.max(0.0) as u64;
+    finding.title = format!(
+        "{text} only grows: {value:.0} now, {:.0} more every second",
+        growth / window.as_secs_f64()
+    );
+    finding.remedy = "bound the channel, so that the producer waits for the consumer".to_owned();
+    Some(finding)
+}
+
+/// By how much the gauge rose over `window`, if it did all the time.
+fn growth(values: &VecDeque<(Moment, f64)>, now: Moment, window: Duration) -> Option<f64> {
+    let from = now.minus(window);
+    let start = values.iter().rposition(|(at, _)| *at <= from)?;
+    let values: Vec<f64> = values.range(start..).map(|(_, value)| *value).collect();
+    let (first, last) = (*values.first()?, *values.last()?);
+    let rose = values.windows(2).filter(|pair| pair[1] > pair[0]).count();
+    let steady = rose * 10 >= (values.len() - 1) * 9;
+    let growth = last - first;
+    (steady && values.len() > 3 && growth >= GROWTH && growth >= first * 0.5).then_some(growth)
+}

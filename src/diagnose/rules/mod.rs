@@ -1,0 +1,120 @@
+//! The rules: a file each, and a line in [`ALL`].
+
+mod auto_boxed_future;
+mod blocked_worker;
+mod blocking_pool_full;
+mod growing_queue;
+mod host_starved;
+mod large_future;
+mod lock_convoy;
+mod long_poll;
+mod loop_starved;
+mod lost_waker;
+mod memory;
+mod nested_runtime;
+mod never_yielded;
+mod self_wake_spin;
+mod slow_schedule;
+mod task_flood;
+mod task_leak;
+mod telemetry_loss;
+
+#[cfg(test)]
+mod cases;
+
+use crate::model::{Capability, Lag, Model, Moment};
+
+use super::Finding;
+
+pub use memory::Memory;
+
+/// What a rule looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The observed program as it is now.
+    pub model: &'a Model,
+    /// What only shows over time.
+    pub memory: &'a Memory,
+    /// The window that findings are about begins here and ends now.
+    pub since: Moment,
+}
+
+impl Context<'_> {
+    /// Now, on the observed program's clock.
+    fn now(&self) -> Moment {
+        self.model.now
+    }
+
+    /// The worst 99th percentile of loop lag in the last 2 s.
+    fn lag_p99(&self) -> std::time::Duration {
+        let window = std::time::Duration::from_secs(2);
+        let p99 = |lag: &Lag| Some(lag.percentiles(self.now(), window)?.p99);
+        self.model
+            .lag
+            .values()
+            .filter_map(p99)
+            .max()
+            .unwrap_or_default()
+    }
+}
+
+/// A rule.
+#[derive(Debug, Clone, Copy)]
+pub struct Rule {
+    /// Its id, as on the command line and in JSON.
+    pub id: &'static str,
+    /// What it is, a few words.
+    pub summary: &'static str,
+    /// What it means, a paragraph.
+    pub meaning: &'static str,
+    /// When it fires, with the defaults.
+    pub threshold: &'static str,
+    /// What it looks at.
+    pub evidence: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+    /// Without these it stays silent.
+    pub needs: &'static [Capability],
+    /// Among findings of one severity the higher comes first: causes before
+    /// symptoms.
+    pub rank: u8,
+    /// Each look yields all findings of the window; otherwise those of the
+    /// moment, to be added to the earlier ones.
+    pub over_window: bool,
+    /// Rules whose findings explain this one's, so that it stays silent.
+    pub explained_by: &'static [&'static str],
+    /// The look.
+    pub check: fn(&Context<'_>) -> Vec<Finding>,
+}
+
+/// All rules; those that explain others come first.
+pub const ALL: &[Rule] = &[
+    nested_runtime::RULE,
+    lock_convoy::RULE,
+    blocked_worker::RULE,
+    never_yielded::RULE,
+    host_starved::RULE,
+    self_wake_spin::RULE,
+    task_flood::RULE,
+    blocking_pool_full::RULE,
+    lost_waker::RULE,
+    task_leak::RULE,
+    growing_queue::RULE,
+    slow_schedule::RULE,
+    long_poll::RULE,
+    loop_starved::RULE,
+    large_future::RULE,
+    auto_boxed_future::RULE,
+    telemetry_loss::RULE,
+];
+
+/// The rule of an id.
+pub fn find(id: &str) -> Option<&'static Rule> {
+    ALL.iter().find(|rule| rule.id == id)
+}
+
+/// The rule whose id is nearest to a misspelt one.
+pub fn nearest(id: &str) -> &'static str {
+    let distance = |rule: &&Rule| strsim::damerau_levenshtein(rule.id, id);
+    ALL.iter().min_by_key(distance).map_or("", |rule| rule.id)
+}

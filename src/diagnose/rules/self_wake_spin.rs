@@ -1,0 +1,90 @@
+//! A task that wakes itself as fast as it is polled.
+
+use crate::{
+    diagnose::{Finding, Severity},
+    model::{Capability, Recent, Task, TaskKind},
+};
+
+use super::{Context, Rule};
+
+pub(super) const RULE: Rule = Rule {
+    id: "self-wake-spin",
+    summary: "a task wakes itself as fast as it is polled",
+    meaning: "The task polls a condition in a loop, with yield_now or a waker of its own, instead of \
+              waiting to be told. It takes a whole CPU and a place in the queue of every round.",
+    threshold: "more than 10,000 polls/s of one task, over half of them without a wake from outside",
+    evidence: "the task's polls, wakes and self-wakes over the last second",
+    remedy: "wait for the event: a Notify, a channel, or a timer (tokio::time::sleep)",
+    needs: &[Capability::Tasks, Capability::Wakes],
+    rank: 50,
+    over_window: false,
+    explained_by: &[],
+    check,
+};
+
+const POLLS_PER_SECOND: f64 = 10_000.0;
+const SHARE: f64 = 0.5;
+
+fn check(context: &Context<'_>) -> Vec<Finding> {
+    if !context.model.session.has(Capability::Wakes) {
+        return Vec::new();
+    }
+    let candidates = context
+        .model
+        .tasks
+        .live()
+        .filter(|t| t.kind != TaskKind::Blocking);
+    candidates
+        .filter_map(|task| Some((task, task.recent(context.now())?)))
+        .filter(|(_, recent)| spins(recent))
+        .map(|(task, recent)| finding(context, task, &recent))
+        .collect()
+}
+
+/// A poll that no wake from outside explains is the task's own doing; some
+/// yields wake the task without a wake being reported.
+fn spins(recent: &Recent) -> bool {
+    let foreign = (recent.wakes - recent.self_wakes).max(0.0);
+    recent.polls > POLLS_PER_SECOND && foreign < recent.polls * (1.0 - SHARE)
+}
+
+fn finding(context: &Context<'_>, task: &Task, recent: &Recent) -> Finding {
+    let model = context.model;
+    let mut finding = Finding::about_task(RULE.id, Severity::Warning, model, task);
+    let name = finding.task_label();
+    finding.title = format!(
+        "{name} wakes itself: {:.0} polls/s, {:.0} % of a worker (spawned at {})",
+        recent.polls,
+        recent.busy.min(1.0) * 100.0,
+        finding.location
+    );
+    finding.remedy =
+        "wait for the event instead of asking: a Notify, a channel, or a timer".to_owned();
+    finding.count = task.self_wakes.unwrap_or_default();
+    finding.total = task.busy(model.now).unwrap_or_default();
+    finding
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spinning_is_told_from_working() {
+        let recent = |polls, wakes, self_wakes| Recent {
+            polls,
+            wakes,
+            self_wakes,
+            busy: 1.0,
+        };
+        for (case, expected) in [
+            (recent(500_000.0, 500_000.0, 500_000.0), true),
+            (recent(500_000.0, 0.0, 0.0), true),
+            (recent(50_000.0, 50_000.0, 0.0), false),
+            (recent(50_000.0, 50_000.0, 20_000.0), false),
+            (recent(9_000.0, 9_000.0, 9_000.0), false),
+        ] {
+            assert_eq!(spins(&case), expected, "{case:?}");
+        }
+    }
+}

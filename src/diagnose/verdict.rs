@@ -1,0 +1,108 @@
+//! One sentence for the state of the loop: always on screen, first in reports.
+
+use std::fmt::Write;
+
+use crate::model::Model;
+
+use super::{Finding, Severity, Subject};
+
+/// How the loop does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing is known yet.
+    Unknown,
+    /// No finding.
+    Healthy,
+    /// At worst a notice.
+    Notice,
+    /// At worst a warning.
+    Warning,
+    /// The loop stands still.
+    Starved,
+}
+
+impl Level {
+    /// The word on screen.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Unknown => "WAITING",
+            Level::Healthy => "HEALTHY",
+            Level::Notice => "NOTICE",
+            Level::Warning => "SLOW",
+            Level::Starved => "STARVED",
+        }
+    }
+}
+
+/// The verdict over all findings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// How the loop does.
+    pub level: Level,
+    /// Who, where, why, how long; or that all is well.
+    pub sentence: String,
+    /// What to do instead; empty where nothing is to be done.
+    pub remedy: String,
+    /// Whom the sentence is about.
+    pub finding: Option<(&'static str, Subject)>,
+}
+
+impl Verdict {
+    /// The verdict over `findings`, which are ordered by weight.
+    pub(super) fn over(model: &Model, findings: &[Finding]) -> Self {
+        let Some(worst) = findings.first() else {
+            return Self::without_findings(model);
+        };
+        let level = match worst.severity {
+            Severity::Notice => Level::Notice,
+            Severity::Warning if !holds_all_workers(model) => Level::Warning,
+            Severity::Warning | Severity::Critical => Level::Starved,
+        };
+        let others = findings.len() - 1;
+        let mut sentence = worst.title.clone();
+        let waiting = model.waiting_tasks();
+        if worst.live && waiting > 0 && worst.stall.is_some() {
+            let _ = write!(sentence, "; {} wait", count(waiting, "task"));
+        }
+        if others > 0 {
+            let _ = write!(sentence, " (+{others} more)");
+        }
+        Self {
+            level,
+            sentence,
+            remedy: worst.remedy.clone(),
+            finding: Some((worst.rule, worst.subject.clone())),
+        }
+    }
+
+    fn without_findings(model: &Model) -> Self {
+        let (level, sentence) = if model.since.is_none() {
+            (Level::Unknown, "no data yet".to_owned())
+        } else {
+            let live = count(model.tasks.live_count() as u64, "task");
+            let workers = count(model.workers.len() as u64, "worker");
+            (
+                Level::Healthy,
+                format!("nothing starves the loop: {live}, {workers}"),
+            )
+        };
+        Self {
+            level,
+            sentence,
+            remedy: String::new(),
+            finding: None,
+        }
+    }
+}
+
+/// Every worker that is known sits in a stall.
+fn holds_all_workers(model: &Model) -> bool {
+    let workers = model.workers.len();
+    workers > 0 && model.stalled_workers() == workers
+}
+
+/// "1 task", "57 tasks".
+pub(super) fn count(n: u64, noun: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{n} {noun}{s}")
+}
