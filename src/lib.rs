@@ -5,4 +5,6 @@
 #![forbid(unsafe_code)]
 
 pub mod diagnose;
+pub mod escape;
 pub mod model;
+pub mod report;

@@ -1,0 +1,129 @@
+//! The report for programs.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::{
+    diagnose::{Severity, rules},
+    escape::escaped,
+};
+
+use super::{Entry, Report};
+
+/// What cannot fail: the report holds nothing that JSON cannot express.
+fn value(report: &Report) -> Value {
+    serde_json::to_value(report).unwrap_or_default()
+}
+
+pub(super) fn json(report: &Report) -> String {
+    format!("{:#}\n", value(report))
+}
+
+pub(super) fn ndjson(report: &Report) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let mut line = serde_json::to_value(finding).unwrap_or_default();
+        line["type"] = json!("finding");
+        let _ = writeln!(text, "{line}");
+    }
+    let mut summary = value(report);
+    summary["type"] = json!("report");
+    if let Some(fields) = summary.as_object_mut() {
+        fields.remove("findings");
+    }
+    let _ = writeln!(text, "{summary}");
+    text
+}
+
+/// A test case for each rule; a finding from warning on is a failure.
+pub(super) fn junit(report: &Report) -> String {
+    let failing = |f: &&Entry| f.severity >= Severity::Warning;
+    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+    let failed = rules::ALL.iter().filter(|r| {
+        report
+            .findings
+            .iter()
+            .filter(failing)
+            .any(|f| f.rule == r.id)
+    });
+    let _ = writeln!(
+        text,
+        "<testsuite name=\"looptop\" tests=\"{}\" failures=\"{}\" time=\"{}\">",
+        rules::ALL.len(),
+        failed.count(),
+        report.window_s
+    );
+    for rule in rules::ALL {
+        let findings: Vec<_> = report
+            .findings
+            .iter()
+            .filter(|f| f.rule == rule.id)
+            .collect();
+        if findings.is_empty() {
+            let _ = writeln!(
+                text,
+                "  <testcase classname=\"looptop\" name=\"{}\"/>",
+                rule.id
+            );
+            continue;
+        }
+        let _ = writeln!(
+            text,
+            "  <testcase classname=\"looptop\" name=\"{}\">",
+            rule.id
+        );
+        for finding in findings {
+            let title = xml(&finding.title);
+            let remedy = xml(&finding.remedy);
+            let _ = if finding.severity >= Severity::Warning {
+                writeln!(text, "    <failure message=\"{title}\">{remedy}</failure>")
+            } else {
+                writeln!(text, "    <system-out>{title}; {remedy}</system-out>")
+            };
+        }
+        text.push_str("  </testcase>\n");
+    }
+    text.push_str("</testsuite>\n");
+    text
+}
+
+fn xml(text: &str) -> String {
+    escaped(text)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// An annotation for each finding.
+pub(super) fn github(report: &Report) -> String {
+    let mut text = String::new();
+    for finding in &report.findings {
+        let level = match finding.severity {
+            Severity::Notice => "notice",
+            Severity::Warning => "warning",
+            Severity::Critical => "error",
+        };
+        let place = finding.location.as_deref().and_then(|l| l.rsplit_once(':'));
+        let place = place.map_or(String::new(), |(file, line)| {
+            format!("file={},line={},", property(file), property(line))
+        });
+        let _ = writeln!(
+            text,
+            "::{level} {place}title=looptop {}::{}",
+            finding.rule,
+            data(&format!("{}. {}", finding.title, finding.remedy))
+        );
+    }
+    let _ = writeln!(text, "looptop: {}", escaped(&report.verdict));
+    text
+}
+
+fn data(text: &str) -> String {
+    escaped(text).replace('%', "%25")
+}
+
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}

@@ -1,0 +1,429 @@
+//! Findings without a screen: text, JSON, and what CI systems read.
+//!
+//! All formats show the same [`Report`]; `docs/check.schema.json` describes the
+//! JSON.
+
+mod formats;
+mod text;
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    diagnose::{Engine, Finding, Severity, cause_word},
+    model::{Loss, Model, Moment, StackFrame},
+};
+
+/// Version of the JSON; it grows when a reader of the older one would misread.
+pub const SCHEMA: u32 = 1;
+
+/// How a report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+    /// A JSON object a line: each finding, then the report without them.
+    Ndjson,
+    /// `JUnit` XML: a test case for each rule.
+    Junit,
+    /// Annotations of GitHub's workflow commands.
+    Github,
+}
+
+/// What was found over a window of time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// As given by the user.
+    pub target: String,
+    /// The application's name; empty where unknown.
+    pub name: String,
+    /// Seconds observed.
+    pub window_s: f64,
+    /// All findings in one sentence.
+    pub verdict: String,
+    /// The gravest first.
+    pub findings: Vec<Entry>,
+    /// Findings that the user allows, which do not count.
+    pub allowed: Vec<Entry>,
+    /// Workers at the end of the window.
+    pub workers: Vec<WorkerEntry>,
+    /// Loop lag over the last minute of the window; `null` where unknown.
+    pub lag_ms: Option<LagEntry>,
+    /// Tasks at the end of the window.
+    pub tasks: TaskEntry,
+    /// What was dropped, by kind; only what is not zero.
+    pub loss: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Entry {
+    /// Id of the rule.
+    pub rule: &'static str,
+    /// notice, warning or critical.
+    pub severity: Severity,
+    /// One sentence.
+    pub title: String,
+    /// computing, system call, sleeping, lock, starved by host, stopped or
+    /// unknown; `null` where the rule has no cause to tell.
+    pub cause: Option<&'static str>,
+    /// The cause to the call.
+    pub cause_text: String,
+    /// A task that shows it: its name, or its id; `null` where there is none.
+    pub task: Option<String>,
+    /// `file:line`; `null` where unknown.
+    pub location: Option<String>,
+    /// The culprit's function; `null` where no stack names it.
+    pub function: Option<String>,
+    /// Innermost frame first.
+    pub stack: Vec<FrameEntry>,
+    /// How often.
+    pub count: u64,
+    /// The longest, in ms.
+    pub max_ms: f64,
+    /// All together, in ms.
+    pub total_ms: f64,
+    /// What to do instead.
+    pub remedy: String,
+    /// Milliseconds after the window began.
+    pub first_seen_ms: f64,
+    /// Milliseconds after the window began.
+    pub last_seen_ms: f64,
+}
+
+/// A frame of a stack.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FrameEntry {
+    /// Readable name, or module and offset.
+    pub function: String,
+    /// `file:line`; `null` where unknown.
+    pub location: Option<String>,
+    /// Runtime, standard library or system.
+    pub plumbing: bool,
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WorkerEntry {
+    /// In the order of registration.
+    pub runtime: u32,
+    /// Within the runtime.
+    pub index: u32,
+    /// Thread id; `null` where unknown.
+    pub tid: Option<u64>,
+    /// Share of the last second; `null` where unknown.
+    pub busy: Option<f64>,
+    /// CPU share of the last second; `null` where unknown.
+    pub cpu: Option<f64>,
+}
+
+/// Loop lag in ms.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LagEntry {
+    /// Half of the probes.
+    pub p50: f64,
+    /// 99 of 100 probes.
+    pub p99: f64,
+    /// The worst.
+    pub max: f64,
+}
+
+/// Tasks.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskEntry {
+    /// Alive at the end.
+    pub live: usize,
+    /// Spawned since the agent started; `null` where unknown.
+    pub spawned: Option<u64>,
+    /// Ended since the agent started; `null` where unknown.
+    pub finished: Option<u64>,
+}
+
+/// A rule, or a rule at one location, whose findings do not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allow {
+    rule: &'static str,
+    location: Option<String>,
+}
+
+impl FromStr for Allow {
+    type Err = String;
+
+    /// `RULE` or `RULE=LOCATION`; a location is the end of a path, with or
+    /// without a line.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (id, location) = match text.split_once('=') {
+            Some((id, location)) => (id, Some(location.to_owned())),
+            None => (text, None),
+        };
+        let rule = crate::diagnose::find(id).ok_or_else(|| {
+            format!(
+                "there is no rule '{id}'; did you mean '{}'?",
+                crate::diagnose::nearest(id)
+            )
+        })?;
+        Ok(Self {
+            rule: rule.id,
+            location,
+        })
+    }
+}
+
+impl Allow {
+    fn covers(&self, finding: &Finding) -> bool {
+        let place = self.location.as_deref().is_none_or(|wanted| {
+            let file = finding
+                .location
+                .rsplit_once(':')
+                .map_or("", |(file, _)| file);
+            finding.location.ends_with(wanted) || file.ends_with(wanted)
+        });
+        finding.rule == self.rule && place
+    }
+}
+
+impl Report {
+    /// The report of a window that began at `since` and ends now.
+    pub fn new(
+        target: &str,
+        model: &Model,
+        engine: &Engine,
+        since: Moment,
+        allow: &[Allow],
+    ) -> Self {
+        let (allowed, findings): (Vec<&Finding>, Vec<_>) = engine
+            .findings()
+            .iter()
+            .partition(|f| allow.iter().any(|a| a.covers(f)));
+        let entries =
+            |list: Vec<&Finding>| list.into_iter().map(|f| Entry::new(f, since)).collect();
+        Self {
+            schema: SCHEMA,
+            target: target.to_owned(),
+            name: model.session.name.clone(),
+            window_s: round(model.now.since(since).as_secs_f64()),
+            verdict: engine.verdict(model).sentence,
+            findings: entries(findings),
+            allowed: entries(allowed),
+            workers: model.workers.values().map(|w| worker(model, w)).collect(),
+            lag_ms: lag(model),
+            tasks: tasks(model),
+            loss: loss(&model.loss),
+        }
+    }
+
+    /// Some finding is at least as bad as `severity`.
+    pub fn fails(&self, severity: Severity) -> bool {
+        self.findings.iter().any(|f| f.severity >= severity)
+    }
+
+    /// The report in a format.
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Text => text::render(self),
+            Format::Json => formats::json(self),
+            Format::Ndjson => formats::ndjson(self),
+            Format::Junit => formats::junit(self),
+            Format::Github => formats::github(self),
+        }
+    }
+}
+
+impl Entry {
+    fn new(finding: &Finding, since: Moment) -> Self {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let stack = finding
+            .stack
+            .as_ref()
+            .map_or(&[][..], |stack| &stack.frames);
+        Self {
+            rule: finding.rule,
+            severity: finding.severity,
+            title: finding.title.clone(),
+            cause: finding.cause.map(cause_word),
+            cause_text: finding.cause_text.clone(),
+            task: some(&finding.task_name).or_else(|| finding.task.map(|id| id.to_string())),
+            location: some(&finding.location),
+            function: finding.function.clone(),
+            stack: stack.iter().map(FrameEntry::new).collect(),
+            count: finding.count,
+            max_ms: ms(finding.max),
+            total_ms: ms(finding.total),
+            remedy: finding.remedy.clone(),
+            first_seen_ms: ms(finding.first_seen.since(since)),
+            last_seen_ms: ms(finding.last_seen.since(since)),
+        }
+    }
+}
+
+impl FrameEntry {
+    fn new(frame: &StackFrame) -> Self {
+        let location = match (frame.file.as_str(), frame.line) {
+            ("", _) => None,
+            (file, 0) => Some(file.to_owned()),
+            (file, line) => Some(format!("{file}:{line}")),
+        };
+        Self {
+            function: frame.function.clone(),
+            location,
+            plumbing: frame.plumbing,
+        }
+    }
+}
+
+fn worker(model: &Model, worker: &crate::model::Worker) -> WorkerEntry {
+    let thread = worker.tid.and_then(|tid| model.threads.get(&tid));
+    WorkerEntry {
+        runtime: worker.id.runtime.0,
+        index: worker.id.index,
+        tid: worker.tid.map(|tid| tid.0),
+        busy: worker.busy_ratio().map(round),
+        cpu: thread.and_then(crate::model::Thread::cpu_ratio).map(round),
+    }
+}
+
+fn lag(model: &Model) -> Option<LagEntry> {
+    let window = Duration::from_mins(1);
+    let worst = model
+        .lag
+        .values()
+        .filter_map(|lag| lag.percentiles(model.now, window))
+        .max_by_key(|p| p.p99)?;
+    Some(LagEntry {
+        p50: ms(worst.p50),
+        p99: ms(worst.p99),
+        max: ms(worst.max),
+    })
+}
+
+fn tasks(model: &Model) -> TaskEntry {
+    let sum = |count: fn(&crate::model::Site) -> u64| {
+        (!model.sites.is_empty()).then(|| model.sites.values().map(count).sum())
+    };
+    TaskEntry {
+        live: model.tasks.live_count(),
+        spawned: sum(|site| site.spawned),
+        finished: sum(|site| site.ended),
+    }
+}
+
+fn loss(loss: &Loss) -> std::collections::BTreeMap<&'static str, u64> {
+    [
+        ("tasks", loss.tasks),
+        ("strings", loss.strings),
+        ("frames", loss.frames),
+        ("stalls", loss.stalls),
+        ("history", loss.history),
+        ("captures", loss.captures),
+        ("slots", loss.slots),
+        ("watchdog_late_ms", loss.watchdog_late_ns / 1_000_000),
+        ("console_events", loss.console_events),
+    ]
+    .into_iter()
+    .filter(|(_, n)| *n > 0)
+    .collect()
+}
+
+fn ms(duration: Duration) -> f64 {
+    round(duration.as_secs_f64() * 1e3)
+}
+
+/// To microseconds of a millisecond, so that reports do not suggest more.
+fn round(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Format::Text => "text",
+            Format::Json => "json",
+            Format::Ndjson => "ndjson",
+            Format::Junit => "junit",
+            Format::Github => "github",
+        };
+        f.pad(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        diagnose::Scope,
+        model::{Culprit, Resolved, StallId, fixtures},
+    };
+
+    /// The starving fixture, with its stack resolved.
+    fn report(allow: &[&str]) -> Report {
+        let mut model = fixtures::starving();
+        let frame = |function: &str, file: &str, line, plumbing| StackFrame {
+            function: function.into(),
+            file: file.into(),
+            line,
+            plumbing,
+            culprit: !plumbing,
+        };
+        let resolved = Resolved {
+            frames: vec![
+                frame("core::fmt::write", "core/src/fmt/mod.rs", 1, true),
+                frame("report::render", "demo/src/report.rs", 42, false),
+                frame("tokio::runtime::task::raw::poll", "", 0, true),
+            ],
+            culprit: Some(Culprit {
+                function: "report::render".into(),
+                file: "demo/src/report.rs".into(),
+                line: 42,
+                call: None,
+            }),
+            problem: None,
+        };
+        model.stalls.resolve(StallId(1), Arc::new(resolved));
+        let since = Moment(18_000_000_000);
+        let mut engine = Engine::new(Scope::Since(since));
+        engine.update(&model);
+        let allow: Vec<Allow> = allow.iter().map(|a| a.parse().unwrap()).collect();
+        Report::new("http://127.0.0.1:6669", &model, &engine, since, &allow)
+    }
+
+    #[test]
+    fn every_format() {
+        use clap::ValueEnum;
+        for format in Format::value_variants() {
+            insta::assert_snapshot!(format!("report_{format}"), report(&[]).render(*format));
+        }
+    }
+
+    #[test]
+    fn severity_decides() {
+        let report = report(&[]);
+        assert!(report.fails(Severity::Notice) && report.fails(Severity::Warning));
+        assert!(!report.fails(Severity::Critical));
+    }
+
+    #[test]
+    fn what_is_allowed_does_not_count() {
+        for (allow, fails) in [
+            ("blocked-worker", false),
+            ("blocked-worker=report.rs", false),
+            ("blocked-worker=report.rs:42", false),
+            ("blocked-worker=other.rs", true),
+            ("task-flood", true),
+        ] {
+            let report = report(&[allow]);
+            assert_eq!(report.fails(Severity::Notice), fails, "{allow}");
+            assert_eq!(report.allowed.is_empty(), fails, "{allow}");
+        }
+        assert_eq!(
+            "blocked-wroker".parse::<Allow>(),
+            Err("there is no rule 'blocked-wroker'; did you mean 'blocked-worker'?".into())
+        );
+    }
+}

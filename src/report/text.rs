@@ -1,0 +1,86 @@
+//! The report for people.
+
+use std::fmt::Write;
+
+use super::{Entry, Report};
+use crate::escape::escaped;
+
+/// Frames shown of a stack.
+const FRAMES: usize = 6;
+
+pub(super) fn render(report: &Report) -> String {
+    let mut text = String::new();
+    let name = if report.name.is_empty() { "" } else { " " };
+    let _ = writeln!(
+        text,
+        "looptop check {}{name}{}: {:.1} s observed",
+        report.target,
+        escaped(&report.name),
+        report.window_s
+    );
+    let _ = writeln!(text, "{}\n", escaped(&report.verdict));
+    for finding in &report.findings {
+        entry(&mut text, finding);
+    }
+    for finding in &report.allowed {
+        let _ = writeln!(
+            text,
+            "allowed   {}  {}",
+            finding.rule,
+            escaped(&finding.title)
+        );
+    }
+    if let Some(lag) = &report.lag_ms {
+        let _ = writeln!(
+            text,
+            "loop lag  p50 {:.1} ms  p99 {:.1} ms  max {:.1} ms",
+            lag.p50, lag.p99, lag.max
+        );
+    }
+    let _ = write!(text, "tasks     {} live", report.tasks.live);
+    if let (Some(spawned), Some(finished)) = (report.tasks.spawned, report.tasks.finished) {
+        let _ = write!(text, ", {spawned} spawned, {finished} finished");
+    }
+    text.push('\n');
+    if !report.loss.is_empty() {
+        let lost: Vec<_> = report
+            .loss
+            .iter()
+            .map(|(what, n)| format!("{what} {n}"))
+            .collect();
+        let _ = writeln!(text, "dropped   {}", lost.join(", "));
+    }
+    text
+}
+
+fn entry(text: &mut String, finding: &Entry) {
+    let Entry {
+        rule,
+        severity,
+        title,
+        count,
+        max_ms,
+        total_ms,
+        remedy,
+        ..
+    } = finding;
+    let _ = writeln!(text, "{severity:<9} {rule}");
+    let _ = writeln!(text, "    {}", escaped(title));
+    if *max_ms > 0.0 {
+        let _ = writeln!(
+            text,
+            "    seen {count} times, longest {max_ms:.0} ms, {total_ms:.0} ms in all"
+        );
+    }
+    let shown = finding.stack.iter().filter(|f| !f.plumbing).take(FRAMES);
+    for frame in shown {
+        let location = frame.location.as_deref().unwrap_or("?");
+        let _ = writeln!(
+            text,
+            "      at {} ({})",
+            escaped(&frame.function),
+            escaped(location)
+        );
+    }
+    let _ = writeln!(text, "    remedy: {}\n", escaped(remedy));
+}
