@@ -1,0 +1,112 @@
+//! `looptop check`: observe for a while, without a screen, and report.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    cli::{Check, DEFAULT_TARGET},
+    diagnose::{Engine, Scope},
+    model::Model,
+    report::Report,
+    resolve::Resolver,
+    source::{self, Event, Options, Problem, Source, Target},
+};
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckError {
+    /// The target makes no sense.
+    #[error(transparent)]
+    Target(#[from] source::TargetError),
+    /// Nothing could be attached to in time.
+    #[error("{0}")]
+    NotAttached(String),
+    /// The target went away while it was observed.
+    #[error("the target went away while it was observed: {0}")]
+    Gone(String),
+}
+
+/// Time allowed, after the window, for the names of the last stacks.
+const NAMES: Duration = Duration::from_secs(5);
+
+/// Observes the target as `options` say.
+pub async fn check(options: &Check) -> Result<Report, CheckError> {
+    let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
+    let target: Target = name.parse()?;
+    let runtime = tokio::runtime::Handle::current();
+    let mut source = source::spawn(target, Options::default(), &runtime);
+    let mut model = attach(&mut source, options.timeout).await?;
+    let mut resolver = Resolver::new();
+
+    let warm = Instant::now() + options.warmup;
+    observe(&mut source, &mut model, &mut resolver, None, warm).await?;
+    let since = model.now;
+    let mut engine = Engine::new(Scope::Since(since));
+    let end = Instant::now() + options.window;
+    observe(&mut source, &mut model, &mut resolver, Some(&mut engine), end).await?;
+    resolver.finish(&mut model, NAMES).await;
+    engine.update(&model);
+    Ok(Report::new(name, &model, &engine, since, &options.allow))
+}
+
+/// Waits for a session and its first whole state.
+async fn attach(source: &mut Source, patience: Duration) -> Result<Model, CheckError> {
+    let deadline = Instant::now() + patience;
+    let mut last_problem: Option<Problem> = None;
+    let mut model: Option<Model> = None;
+    while let Ok(event) = timeout_at(deadline, source.recv()).await {
+        match event {
+            Some(Event::Connected { hello, .. }) => model = Some(Model::new(&hello)),
+            Some(Event::Frame(frame)) => {
+                let Some(model) = &mut model else { continue };
+                let _ = model.apply(&frame);
+                if model.complete {
+                    return Ok(std::mem::take(model));
+                }
+            }
+            Some(Event::Lost { problem, retry_in }) => {
+                let text = problem.to_string();
+                last_problem = Some(problem);
+                if retry_in.is_none() {
+                    return Err(CheckError::NotAttached(text));
+                }
+            }
+            Some(Event::Silent { problem, .. }) => last_problem = Some(problem),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    let why = last_problem.map_or("nothing answered".to_owned(), |p| p.to_string());
+    Err(CheckError::NotAttached(why))
+}
+
+/// Feeds the model, and the diagnosis if there is one, until `end`.
+async fn observe(
+    source: &mut Source,
+    model: &mut Model,
+    resolver: &mut Resolver,
+    mut engine: Option<&mut Engine>,
+    end: Instant,
+) -> Result<(), CheckError> {
+    while let Ok(event) = timeout_at(end, source.recv()).await {
+        match event {
+            Some(Event::Frame(frame)) => {
+                // What is malformed was left out and does not stop the check.
+                let _ = model.apply(&frame);
+                resolver.request(model);
+                resolver.answers(model);
+                if let Some(engine) = engine.as_deref_mut().filter(|_| !frame.more) {
+                    engine.update(model);
+                }
+            }
+            Some(Event::Connected { hello, .. }) if hello.session != model.session.id => {
+                return Err(CheckError::Gone("another process answers in its place".into()));
+            }
+            Some(Event::Lost { problem, .. }) => return Err(CheckError::Gone(problem.to_string())),
+            Some(Event::Ended) | None => break,
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! The command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::{
+    diagnose::Severity,
+    report::{Allow, Format},
+};
+
+/// See, live, what starves a tokio event loop.
+///
+/// Without a command: attach to a running application and show it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "looptop",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_precedence_over_arg = true
+)]
+pub struct Cli {
+    /// What to do; without it, attach to TARGET.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Options of attaching.
+    #[command(flatten)]
+    pub attach: Attach,
+}
+
+/// The target and the screen.
+#[derive(Debug, Clone, Args)]
+pub struct Attach {
+    /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
+    pub target: Option<String>,
+    /// The screen's options.
+    #[command(flatten)]
+    pub screen: Screen,
+}
+
+/// How the screen looks.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Screen {
+    /// Colours: as the terminal can, always, or never (as with `NO_COLOR`)
+    #[arg(long, value_enum, default_value_t, help_heading = "Screen")]
+    pub color: ColorChoice,
+    /// ASCII characters only
+    #[arg(long, help_heading = "Screen")]
+    pub ascii: bool,
+    /// Leave the mouse to the terminal
+    #[arg(long, help_heading = "Screen")]
+    pub no_mouse: bool,
+    /// Theme file (TOML)
+    #[arg(long, value_name = "FILE", help_heading = "Screen")]
+    pub theme: Option<PathBuf>,
+}
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ColorChoice {
+    /// As the terminal can, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the starvation lab in a child process and attach to it
+    #[cfg(feature = "demo")]
+    Demo(Demo),
+    /// Observe without a screen and report; exit 0 clean, 1 findings, 2 usage, 3 not attached
+    Check(Check),
+    /// Explain a rule, or list them all
+    Explain {
+        /// A rule; without it, all of them
+        rule: Option<String>,
+    },
+    /// List the applications on this machine that can be attached to
+    Ls,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// The lab, as the child process of `demo`
+    #[cfg(feature = "demo")]
+    #[command(hide = true)]
+    Lab(looptop_demo::cli::ServeArgs),
+}
+
+/// Options of `demo`.
+#[cfg(feature = "demo")]
+#[derive(Debug, Clone, Args)]
+pub struct Demo {
+    /// Scenario to begin with [default: sleep-in-handler]; `looptop-demo list` shows all
+    pub scenario: Option<String>,
+    /// The mistake, or its cure
+    #[arg(long, default_value = "broken", value_name = "broken|fixed")]
+    pub mode: String,
+    /// Workers of the observed runtime [default: what the scenario needs, mostly 2]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub workers: Option<u16>,
+    /// Flavour of the observed runtime
+    #[arg(long, default_value = "multi-thread", value_name = "multi-thread|current-thread")]
+    pub flavor: String,
+    /// The screen's options.
+    #[command(flatten)]
+    pub screen: Screen,
+}
+
+/// Options of `check`.
+#[derive(Debug, Clone, Args)]
+pub struct Check {
+    /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
+    pub target: Option<String>,
+    /// How long to observe, after the warm-up
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub window: Duration,
+    /// How long to let the application settle first
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub warmup: Duration,
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Exit with 1 from this severity on: notice, warning or critical
+    #[arg(long, value_name = "SEVERITY", default_value = "warning")]
+    pub fail_on: Severity,
+    /// Findings that do not count: RULE or RULE=LOCATION; may be repeated
+    #[arg(long, value_name = "RULE[=LOCATION]")]
+    pub allow: Vec<Allow>,
+    /// How long to try to attach
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Where a target is looked for unless told otherwise.
+pub const DEFAULT_TARGET: &str = "http://127.0.0.1:6669";
+
+/// The completion script of `shell`.
+pub fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "looptop", &mut script);
+    script
+}
+
+/// The manual page, in roff.
+pub fn man() -> std::io::Result<Vec<u8>> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help() {
+        insta::assert_snapshot!(Cli::command().term_width(100).render_long_help());
+        let mut command = Cli::command().term_width(100);
+        let check = command.find_subcommand_mut("check").unwrap();
+        insta::assert_snapshot!("help_check", check.render_long_help());
+    }
+
+    #[test]
+    fn a_misspelt_option_is_answered_with_the_nearest() {
+        for (args, hint) in [
+            (&["looptop", "check", "--formt", "json"][..], "--format"),
+            (&["looptop", "check", "--format", "jsn"], "'json'"),
+            (&["looptop", "check", "--allow", "blocked-wroker"], "'blocked-worker'"),
+        ] {
+            let error = Cli::try_parse_from(args).unwrap_err().to_string();
+            assert!(error.contains(hint), "{args:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_target_needs_no_command() {
+        let cli = Cli::try_parse_from(["looptop", "127.0.0.1:7000", "--ascii"]).unwrap();
+        assert_eq!(cli.attach.target.as_deref(), Some("127.0.0.1:7000"));
+        assert!(cli.command.is_none() && cli.attach.screen.ascii);
+    }
+}
