@@ -1,0 +1,122 @@
+//! The agent source: looptop's own protocol, passed on as it comes.
+
+use std::{convert::Infallible, time::Duration};
+
+use looptop_wire::{
+    PROTOCOL, columns,
+    proto::{Frame, HelloRequest, HelloResponse, WatchRequest, agent_client::AgentClient},
+};
+use tokio::time::sleep_until;
+use tonic::{Code, Streaming, transport::Channel};
+
+use super::{
+    Event, Problem, SourceKind,
+    connect::Link,
+    session::{End, GIVE_UP, Session},
+};
+
+/// An agent sends at most 1 MiB; a larger message up to this is still read.
+const MAX_FRAME_BYTES: usize = 4 << 20;
+
+/// Without a frame for this long the target is called silent. An agent whose
+/// interval is longer gets two and a half of them.
+const SILENCE: Duration = Duration::from_millis(1_200);
+
+/// The agent's own longest interval.
+const MAX_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What answers at the other end.
+pub(super) enum Peer {
+    /// An agent.
+    Agent(Attached),
+    /// Something that knows no agent's `Hello`.
+    NoAgent,
+}
+
+/// A greeted agent.
+pub(super) struct Attached {
+    link: Link,
+    client: AgentClient<Channel>,
+    hello: HelloResponse,
+}
+
+/// Greets the peer.
+pub(super) async fn attach(session: &mut Session, link: &Link) -> Result<Peer, End> {
+    let mut client =
+        AgentClient::new(link.channel.clone()).max_decoding_message_size(MAX_FRAME_BYTES);
+    let request = HelloRequest {
+        protocol: PROTOCOL,
+        viewer: concat!("looptop ", env!("CARGO_PKG_VERSION")).into(),
+    };
+    match session.patiently(client.hello(request), GIVE_UP).await? {
+        Ok(response) => {
+            let hello = response.into_inner();
+            if hello.protocol == 0 || hello.protocol > PROTOCOL {
+                return Err(Problem::protocol(hello.protocol, &hello.agent_version).into());
+            }
+            let link = link.clone();
+            Ok(Peer::Agent(Attached {
+                link,
+                client,
+                hello,
+            }))
+        }
+        Err(status) if status.code() == Code::Unimplemented => Ok(Peer::NoAgent),
+        Err(status) => Err(session.failed(&status, link).await),
+    }
+}
+
+impl Attached {
+    /// Passes the agent's frames on until the connection ends.
+    pub(super) async fn run(mut self, session: &mut Session) -> Result<Infallible, End> {
+        let interval = session.options.interval;
+        let request = WatchRequest {
+            interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
+        };
+        let watch = session.patiently(self.client.watch(request), GIVE_UP);
+        let mut frames = match watch.await? {
+            Ok(response) => response.into_inner(),
+            Err(status) => return Err(session.failed(&status, &self.link).await),
+        };
+        let connected = Event::Connected {
+            hello: Box::new(self.hello),
+            kind: SourceKind::Agent,
+        };
+        session.send(connected).await?;
+        let patience = SILENCE.max(interval.min(MAX_INTERVAL) * 5 / 2);
+        loop {
+            let frame = next(session, &mut frames, patience).await?;
+            match frame {
+                Ok(Some(frame)) => {
+                    if let Err(detail) = frame.tasks.as_ref().map_or(Ok(()), columns::check) {
+                        return Err(Problem::malformed(&session.target, detail).into());
+                    }
+                    session.send_frames(vec![frame]).await?;
+                }
+                Ok(None) => return Err(Problem::ended(&session.target).into()),
+                Err(status) => return Err(session.failed(&status, &self.link).await),
+            }
+        }
+    }
+}
+
+/// The next frame; tells of silence meanwhile. Commands are for other sources
+/// and fall away.
+async fn next(
+    session: &mut Session,
+    frames: &mut Streaming<Frame>,
+    patience: Duration,
+) -> Result<Result<Option<Frame>, tonic::Status>, End> {
+    loop {
+        let silent_at = session.last_sign + patience;
+        tokio::select! {
+            biased;
+            frame = frames.message() => return Ok(frame),
+            Some(_) = session.commands.recv() => {}
+            () = sleep_until(silent_at), if !session.is_silent() => {
+                let problem = session.unanswered(Problem::silent).await;
+                session.tell_silence(problem).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The console source: any application that has console-subscriber, unchanged,
+//! translated into looptop's normal form.
+//!
+//! What console-subscriber cannot tell (workers, causes, stacks, lag) is
+//! missing with its reason; threads and CPU come from the host where the
+//! target is local. A poll that still runs is a task with `poll_started_at_ns`;
+//! the server sends nothing more about it, so its age follows from the
+//! `now_ns` of each frame. `longest_poll_ns` and `longest_scheduled_ns` are
+//! lower bounds.
+
+mod clock;
+pub(crate) mod details;
+mod names;
+mod resources;
+mod tasks;
+#[cfg(test)]
+mod tests;
+mod translate;
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    time::{Duration, SystemTime},
+};
+
+use console_api::{
+    Id,
+    instrument::{
+        InstrumentRequest, ResumeRequest, State, StateRequest, TaskDetailsRequest, Temporality,
+        Update, instrument_client::InstrumentClient,
+    },
+    tasks::TaskDetails as DetailsMessage,
+};
+use tokio::time::{Instant, sleep_until, timeout};
+use tonic::{Status, Streaming, transport::Channel};
+
+pub(super) use self::translate::Identity;
+use self::translate::{Received, Translator};
+use super::{
+    Command, Event, Problem, SourceKind,
+    connect::Link,
+    host::{Sampler, Unseen},
+    session::{End, GIVE_UP, Session},
+};
+
+/// First snapshots are the largest messages. tokio-console gives up at 4 MiB.
+const MAX_UPDATE_BYTES: usize = 64 << 20;
+/// A large snapshot may take a while from a busy target.
+const FIRST_UPDATE: Duration = Duration::from_secs(60);
+/// Servers before 0.5.0 refuse to tell their state; others answer at once.
+const STATE_ANSWER: Duration = Duration::from_millis(500);
+
+/// Without an update for this long the target is called silent, unless it has
+/// shown that it publishes more rarely (1 s by default).
+const SILENCE: Duration = Duration::from_millis(1_750);
+const MAX_SILENCE: Duration = Duration::from_secs(60);
+
+type Client = InstrumentClient<Channel>;
+
+/// Watches the server until the connection ends. `known` is what outlasts it.
+pub(super) async fn run(
+    session: &mut Session,
+    link: &Link,
+    known: &mut Option<Identity>,
+) -> Result<Infallible, End> {
+    let mut client =
+        Client::new(link.channel.clone()).max_decoding_message_size(MAX_UPDATE_BYTES);
+    let watch = client.watch_updates(InstrumentRequest {});
+    let mut updates = match session.patiently(watch, GIVE_UP).await? {
+        Ok(response) => response.into_inner(),
+        Err(status) => return Err(session.failed(&status, link).await),
+    };
+    let first = session.patiently(updates.message(), FIRST_UPDATE).await?;
+    let first = match first {
+        Ok(Some(update)) => update,
+        Ok(None) => return Err(Problem::ended(&session.target).into()),
+        Err(status) => return Err(session.failed(&status, link).await),
+    };
+    let received = received(session);
+    let keep = session.options.finished_tasks;
+    let mut translator = Translator::new(&first, received, known.as_ref(), keep);
+
+    let host = if session.options.host {
+        Sampler::find(session.target.clone()).await
+    } else {
+        Err(Unseen::NotWanted)
+    };
+    let mut hello = translator.hello(host.as_ref().map(|_| ()).map_err(Unseen::reason));
+    if let Ok(sampler) = &host {
+        sampler.describe(&mut hello);
+    }
+    let connected = Event::Connected {
+        hello: Box::new(hello),
+        kind: SourceKind::Console,
+    };
+    session.send(connected).await?;
+    let frames = translator.update(first, received);
+    session.send_frames(frames).await?;
+
+    let mut watcher = Watcher {
+        states: watch_state(&mut client).await,
+        client,
+        updates,
+        details: None,
+        sampler: host.ok(),
+        translator,
+        patience: SILENCE,
+        last_update: Instant::now(),
+        last_gap: Duration::ZERO,
+        paused: false,
+    };
+    let end = watcher.watch(session, link).await;
+    *known = Some(watcher.translator.identity());
+    end
+}
+
+/// When something came, now.
+fn received(session: &Session) -> Received {
+    let ns = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Received {
+        local_ns: ns(session.origin.elapsed()),
+        unix_ns: unix.map_or(0, ns),
+    }
+}
+
+/// The stream of live and paused; `None` from a server that is too old.
+async fn watch_state(client: &mut Client) -> Option<Streaming<State>> {
+    let answer = timeout(STATE_ANSWER, client.watch_state(StateRequest {})).await;
+    Some(answer.ok()?.ok()?.into_inner())
+}
+
+struct Watcher {
+    client: Client,
+    updates: Streaming<Update>,
+    states: Option<Streaming<State>>,
+    details: Option<Streaming<DetailsMessage>>,
+    sampler: Option<Sampler>,
+    translator: Translator,
+    patience: Duration,
+    last_update: Instant,
+    last_gap: Duration,
+    paused: bool,
+}
+
+impl Watcher {
+    async fn watch(&mut self, session: &mut Session, link: &Link) -> Result<Infallible, End> {
+        loop {
+            let silent_at = session.last_sign + self.patience;
+            let awake = !session.is_silent();
+            tokio::select! {
+                biased;
+                update = self.updates.message() => match update {
+                    Ok(Some(update)) => self.update(session, update).await?,
+                    Ok(None) => return Err(Problem::ended(&session.target).into()),
+                    Err(status) => return Err(session.failed(&status, link).await),
+                },
+                state = next(&mut self.states) => match state {
+                    Ok(Some(state)) => self.state(session, &state).await?,
+                    _ => self.states = None,
+                },
+                details = next(&mut self.details) => match details {
+                    Ok(Some(message)) => {
+                        let details = Box::new(details::translate(&message));
+                        session.send(Event::TaskDetails(details)).await?;
+                    }
+                    _ => self.details = None,
+                },
+                Some(command) = session.commands.recv() => self.command(command).await,
+                sample = sample(&mut self.sampler), if awake => {
+                    let frames = self.translator.host(sample, received(session));
+                    for frame in frames {
+                        session.send(Event::Frame(Box::new(frame))).await?;
+                    }
+                }
+                () = sleep_until(silent_at), if awake || self.paused => {
+                    let problem = session.unanswered(Problem::silent).await;
+                    session.tell_silence(problem).await?;
+                    // Told; from here on only what comes counts.
+                    self.paused = false;
+                }
+            }
+        }
+    }
+
+    async fn update(&mut self, session: &mut Session, update: Update) -> Result<(), End> {
+        // Two long gaps in a row are the server's interval; one is a silence.
+        let gap = self.last_update.elapsed();
+        let interval = gap.min(self.last_gap);
+        self.patience = (interval * 5 / 2).clamp(SILENCE, MAX_SILENCE);
+        self.last_gap = gap;
+        self.last_update = Instant::now();
+        self.paused = false;
+        let frames = self.translator.update(update, received(session));
+        session.send_frames(frames).await
+    }
+
+    /// The server tells its state with every publish interval, so it is a sign
+    /// of life also while it is paused.
+    async fn state(&mut self, session: &mut Session, state: &State) -> Result<(), End> {
+        self.paused = state.temporality() == Temporality::Paused;
+        if self.paused {
+            session.tell_silence(Problem::paused()).await?;
+        }
+        session.last_sign = Instant::now();
+        Ok(())
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::WatchTask(None) => self.details = None,
+            Command::WatchTask(Some(task)) => {
+                let request = TaskDetailsRequest {
+                    id: Some(Id { id: task }),
+                };
+                let answer = timeout(STATE_ANSWER, self.client.watch_task_details(request));
+                // A task that the server has forgotten has no details.
+                let stream = answer.await.ok().and_then(Result::ok);
+                self.details = stream.map(tonic::Response::into_inner);
+            }
+            Command::Resume => {
+                // Whether it worked shows in the state.
+                let _ = timeout(STATE_ANSWER, self.client.resume(ResumeRequest {})).await;
+            }
+        }
+    }
+}
+
+/// The next message of a stream that may not be; pending without one.
+async fn next<T>(stream: &mut Option<Streaming<T>>) -> Result<Option<T>, Status> {
+    or_pending(stream.as_mut().map(Streaming::message)).await
+}
+
+async fn sample(sampler: &mut Option<Sampler>) -> super::host::Sample {
+    or_pending(sampler.as_mut().map(Sampler::next)).await
+}
+
+async fn or_pending<F: Future>(future: Option<F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,144 @@
+//! Which process listens on a socket.
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
+
+use super::Unseen;
+use crate::source::Target;
+
+/// `st` of a listening TCP socket, and the flag of a listening Unix socket.
+const TCP_LISTEN: &str = "0A";
+const UNIX_LISTEN: &str = "00010000";
+
+/// The id of the process that listens on `target`. Scans all processes:
+/// some milliseconds.
+pub(super) fn find(target: &Target) -> Result<u32, Unseen> {
+    if !target.is_local() {
+        return Err(Unseen::NotLocal);
+    }
+    if !cfg!(target_os = "linux") {
+        return Err(Unseen::NoProcfs);
+    }
+    let inode = match target {
+        Target::Tcp { host, port } => tcp_inode(host, *port),
+        Target::Unix(path) => unix_inode(path),
+        Target::Recording(_) => None,
+    };
+    let inode = inode.ok_or(Unseen::NotFound)?;
+    let link = format!("socket:[{inode}]");
+    let mut forbidden = false;
+    let mut pids: Vec<u32> = entries("/proc").collect();
+    pids.sort_unstable();
+    for pid in pids {
+        match fs::read_dir(format!("/proc/{pid}/fd")) {
+            Ok(files) => {
+                let mut links = files.flatten().filter_map(|f| fs::read_link(f.path()).ok());
+                if links.any(|found| found.as_os_str() == link.as_str()) {
+                    return Ok(pid);
+                }
+            }
+            Err(error) => forbidden |= error.kind() == std::io::ErrorKind::PermissionDenied,
+        }
+    }
+    Err(if forbidden {
+        Unseen::Forbidden
+    } else {
+        Unseen::NotFound
+    })
+}
+
+/// The names in a directory of procfs that are numbers.
+pub(super) fn entries<T: std::str::FromStr>(directory: &str) -> impl Iterator<Item = T> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn tcp_inode(host: &str, port: u16) -> Option<u64> {
+    let ip = host.parse::<IpAddr>().ok();
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+        .into_iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .find_map(|table| listening(&table, ip, port))
+}
+
+/// The inode of the socket in `table` that listens on `port` for `ip`; any
+/// loopback address for a name.
+fn listening(table: &str, ip: Option<IpAddr>, port: u16) -> Option<u64> {
+    table.lines().skip(1).find_map(|line| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (address, at) = columns.get(1)?.split_once(':')?;
+        let listens = *columns.get(3)? == TCP_LISTEN;
+        if !listens || u16::from_str_radix(at, 16).ok()? != port {
+            return None;
+        }
+        let bound = parse_address(address)?;
+        let wanted = bound.is_unspecified()
+            || ip.map_or(bound.is_loopback(), |ip| bound == ip || ip.is_unspecified());
+        let inode = columns.get(9)?.parse().ok()?;
+        wanted.then_some(inode)
+    })
+}
+
+/// An address as procfs prints it: words of the machine's byte order in
+/// hexadecimal.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| {
+        let digits = text.get(at * 8..at * 8 + 8)?;
+        Some(u32::from_str_radix(digits, 16).ok()?.to_ne_bytes())
+    };
+    if text.len() == 8 {
+        return Some(Ipv4Addr::from(word(0)?).into());
+    }
+    let mut bytes = [0; 16];
+    for (at, chunk) in bytes.chunks_exact_mut(4).enumerate() {
+        chunk.copy_from_slice(&word(at)?);
+    }
+    Some(Ipv6Addr::from(bytes).to_canonical())
+}
+
+fn unix_inode(path: &Path) -> Option<u64> {
+    let table = fs::read_to_string("/proc/self/net/unix").ok()?;
+    let canonical = fs::canonicalize(path).ok();
+    table.lines().skip(1).find_map(|line| {
+        // Address, references, protocol, flags, type, state, inode, path; the
+        // path may hold spaces.
+        let mut rest = line;
+        let mut columns = [""; 7];
+        for column in &mut columns {
+            (*column, rest) = rest.trim_start().split_once(' ')?;
+        }
+        let [_, _, _, flags, _, _, inode] = columns;
+        let bound = Path::new(rest);
+        let ours = bound == path || Some(bound) == canonical.as_deref();
+        let inode = inode.parse().ok()?;
+        (flags == UNIX_LISTEN && ours).then_some(inode)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_endian = "little")]
+    fn listening_sockets_are_told_by_address_and_state() {
+        let table = "  sl  local_address rem_address   st tx_queue:rx_queue tr:tm->when retrnsmt   uid  timeout inode\n\
+            0: 0100007F:1A0D 00000000:0000 01 00000000:00000000 00:00000000 00000000  1000        0 11 1\n\
+            1: 0200007F:1A0D 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 12 1\n\
+            2: 0100007F:1A0D 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 13 1\n\
+            3: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 14 1\n\
+            garbage\n";
+        let ip = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(listening(table, ip("127.0.0.1"), 6669), Some(13));
+        assert_eq!(listening(table, ip("127.0.0.2"), 6669), Some(12));
+        assert_eq!(listening(table, None, 6669), Some(12));
+        assert_eq!(listening(table, ip("127.0.0.1"), 80), Some(14));
+        assert_eq!(listening(table, ip("127.0.0.1"), 81), None);
+        let six = "00000000000000000000000001000000";
+        assert_eq!(parse_address(six), ip("::1"));
+        assert_eq!(parse_address("0000"), None);
+    }
+}

@@ -1,0 +1,174 @@
+//! Where the data comes from: an agent, a console-subscriber, the host.
+//!
+//! Every source yields the same normal form: [`HelloResponse`] and [`Frame`]s
+//! of the wire protocol. [`spawn`] attaches to a [`Target`] in the background,
+//! reconnects for as long as the [`Source`] lives, and tells what happens in
+//! [`Event`]s; nothing here waits for the screen, save that a full channel
+//! stops reading from the peer.
+//!
+//! - [`target`]: what a user may name,
+//! - [`problem`]: what stands between, as a sentence,
+//! - `connect`, `sniff`: opening a connection and telling what answers,
+//! - `session`: what both live sources share: patience, silence, events,
+//! - `agent`: looptop's own agent,
+//! - `console`: console-subscriber, translated,
+//! - `host`: threads and CPU of a local process that has no agent.
+
+mod agent;
+mod connect;
+pub mod console;
+mod host;
+pub mod problem;
+mod session;
+mod sniff;
+pub mod target;
+
+use std::time::{Duration, Instant};
+
+use looptop_wire::proto::{Frame, HelloResponse};
+use tokio::sync::mpsc;
+
+pub use self::{
+    console::details::{DurationCounts, TaskDetails},
+    problem::{Problem, ProblemKind},
+    target::{Target, TargetError},
+};
+
+/// Events that wait for the consumer before the source stops reading.
+const EVENTS: usize = 64;
+const COMMANDS: usize = 16;
+
+/// What a source tells the rest of the program.
+#[derive(Debug)]
+pub enum Event {
+    /// An attempt to connect begins; the first of a loss is 1.
+    Connecting {
+        /// Attempts since the last session.
+        attempt: u32,
+    },
+    /// A peer answered, and a stream of frames begins. String, location and
+    /// module ids of earlier streams are void. The same session id as before
+    /// means the same process and clock: a mere reconnection.
+    Connected {
+        /// Who answered and what it can supply.
+        hello: Box<HelloResponse>,
+        /// Which source it is.
+        kind: SourceKind,
+    },
+    /// State or changes, in the normal form.
+    Frame(Box<Frame>),
+    /// Distributions of the task named by [`Command::WatchTask`].
+    TaskDetails(Box<TaskDetails>),
+    /// Nothing has come for longer than expected though the connection stands,
+    /// as when the target is frozen. Told once; the next event that carries
+    /// data ends it.
+    Silent {
+        /// When something last came, or the attempt began.
+        since: Instant,
+        /// Why, as far as can be told.
+        problem: Problem,
+    },
+    /// The connection broke or could not be made.
+    Lost {
+        /// What was tried, what happened, what to do.
+        problem: Problem,
+        /// When the next attempt begins; `None` where none would help.
+        retry_in: Option<Duration>,
+    },
+    /// A recording's end.
+    Ended,
+}
+
+/// Which source feeds the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// looptop's agent.
+    Agent,
+    /// console-subscriber, and the host where it is local.
+    Console,
+    /// A recording.
+    Replay,
+}
+
+/// What the consumer may ask of a source. A source that cannot do it ignores
+/// it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Send [`Event::TaskDetails`] of this task, or of none. Console only; it
+    /// costs the target one message per publish interval.
+    WatchTask(Option<u64>),
+    /// Resume a console-subscriber that a viewer paused, for all its viewers.
+    Resume,
+}
+
+/// How to attach.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Time between the frames of an agent; zero for the agent's default.
+    pub interval: Duration,
+    /// Finished tasks of a console-subscriber that are remembered.
+    pub finished_tasks: usize,
+    /// Read threads and CPU from this machine's procfs where the target is
+    /// local and has no agent.
+    pub host: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            interval: Duration::ZERO,
+            finished_tasks: 10_000,
+            host: true,
+        }
+    }
+}
+
+/// The consumer's end of a source. Dropping it ends the source.
+#[derive(Debug)]
+pub struct Source {
+    events: mpsc::Receiver<Event>,
+    commands: mpsc::Sender<Command>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Source {
+    /// The next event; `None` after the last. Safe to cancel.
+    pub async fn recv(&mut self) -> Option<Event> {
+        self.events.recv().await
+    }
+
+    /// The next event, if one waits.
+    pub fn try_recv(&mut self) -> Option<Event> {
+        self.events.try_recv().ok()
+    }
+
+    /// The next event, for a thread outside of any runtime.
+    pub fn blocking_recv(&mut self) -> Option<Event> {
+        self.events.blocking_recv()
+    }
+
+    /// Asks something of the source, without waiting; `false` where the source
+    /// has ended or has too many commands before it.
+    pub fn command(&self, command: Command) -> bool {
+        self.commands.try_send(command).is_ok()
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Attaches to `target` on `runtime`, for as long as the result lives.
+pub fn spawn(target: Target, options: Options, runtime: &tokio::runtime::Handle) -> Source {
+    let (events_in, events) = mpsc::channel(EVENTS);
+    let (commands, commands_out) = mpsc::channel(COMMANDS);
+    let session = session::Session::new(target, options, events_in, commands_out);
+    let task = runtime.spawn(session.run());
+    Source {
+        events,
+        commands,
+        task,
+    }
+}

@@ -1,0 +1,207 @@
+//! What all live sources share: attempts, patience, silence.
+
+use std::{convert::Infallible, future::Future, time::Duration};
+
+use looptop_wire::proto::Frame;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+use tonic::Status;
+
+use super::{
+    Command, Event, Options, Problem, ProblemKind, Target, agent,
+    connect::{self, Link, PATIENCE},
+    console, host,
+};
+
+/// First and longest pause between attempts.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+/// An attempt that is still unanswered is given up then. Until then the user
+/// has been told, and a target that is merely slow can still answer.
+pub(super) const GIVE_UP: Duration = Duration::from_secs(20);
+
+/// How an attempt or a session ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// Nobody listens any more.
+    Unwanted,
+    /// Something went wrong.
+    Problem(Problem),
+}
+
+impl From<Problem> for End {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+/// The background task of one source.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) target: Target,
+    pub(super) options: Options,
+    pub(super) commands: mpsc::Receiver<Command>,
+    /// When the source was made: the local clock of the console source.
+    pub(super) origin: Instant,
+    /// When something last came, or the attempt began.
+    pub(super) last_sign: Instant,
+    /// What the consumer has been told about the present silence.
+    told: Option<ProblemKind>,
+    /// Whether this connection has delivered a frame.
+    delivered: bool,
+    events: mpsc::Sender<Event>,
+}
+
+impl Session {
+    pub(super) fn new(
+        target: Target,
+        options: Options,
+        events: mpsc::Sender<Event>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            target,
+            options,
+            commands,
+            origin: now,
+            last_sign: now,
+            told: None,
+            delivered: false,
+            events,
+        }
+    }
+
+    /// Attaches, again and again, until nobody listens.
+    pub(super) async fn run(mut self) {
+        let mut known = None;
+        let mut pause = RETRY_MIN;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let problem = match self.attempt(attempt, &mut known).await {
+                Err(End::Problem(problem)) => problem,
+                Err(End::Unwanted) => return,
+                Ok(never) => match never {},
+            };
+            if self.delivered {
+                pause = RETRY_MIN;
+                attempt = 0;
+            }
+            let retry_in = worth_retrying(problem.kind).then_some(pause);
+            if self.send(Event::Lost { problem, retry_in }).await.is_err() {
+                return;
+            }
+            match retry_in {
+                Some(pause) => sleep(pause).await,
+                None => return,
+            }
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        attempt: u32,
+        known: &mut Option<console::Identity>,
+    ) -> Result<Infallible, End> {
+        self.last_sign = Instant::now();
+        self.told = None;
+        self.delivered = false;
+        self.send(Event::Connecting { attempt }).await?;
+        if let Target::Recording(path) = &self.target {
+            return Err(End::Problem(not_replayable(path)));
+        }
+        let link = connect::open(&self.target, self.last_sign + PATIENCE).await?;
+        match agent::attach(self, &link).await? {
+            agent::Peer::Agent(peer) => peer.run(self).await,
+            agent::Peer::NoAgent => console::run(self, &link, known).await,
+        }
+    }
+
+    /// Delivers an event; waits while the consumer is behind.
+    pub(super) async fn send(&mut self, event: Event) -> Result<(), End> {
+        let frame = matches!(event, Event::Frame(_));
+        self.events.send(event).await.map_err(|_| End::Unwanted)?;
+        if frame {
+            self.delivered = true;
+        }
+        Ok(())
+    }
+
+    /// Delivers what came from the target just now.
+    pub(super) async fn send_frames(&mut self, frames: Vec<Frame>) -> Result<(), End> {
+        for frame in frames {
+            self.send(Event::Frame(Box::new(frame))).await?;
+        }
+        // After sending: a slow consumer is not the target's silence.
+        self.last_sign = Instant::now();
+        self.told = None;
+        Ok(())
+    }
+
+    /// Tells the consumer once that nothing comes, and why.
+    pub(super) async fn tell_silence(&mut self, problem: Problem) -> Result<(), End> {
+        if self.told == Some(problem.kind) {
+            return Ok(());
+        }
+        self.told = Some(problem.kind);
+        let since = self.last_sign.into_std();
+        self.send(Event::Silent { since, problem }).await
+    }
+
+    /// Whether the consumer knows that nothing comes.
+    pub(super) fn is_silent(&self) -> bool {
+        self.told.is_some()
+    }
+
+    /// Awaits an answer of the target. Tells the consumer when it takes longer
+    /// than [`PATIENCE`] from the last sign of life, and gives up at `give_up`.
+    pub(super) async fn patiently<T>(
+        &mut self,
+        answer: impl Future<Output = T>,
+        give_up: Duration,
+    ) -> Result<T, End> {
+        tokio::pin!(answer);
+        let began = self.last_sign;
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Ok(answer),
+            () = sleep_until(began + PATIENCE) => {}
+        }
+        let problem = self.unanswered(Problem::no_answer).await;
+        self.tell_silence(problem).await?;
+        let answered = timeout_at(began + give_up, answer).await;
+        answered.map_err(|_| Problem::no_answer(&self.target, began.elapsed()).into())
+    }
+
+    /// Why the target does not answer; `otherwise` where that cannot be told.
+    pub(super) async fn unanswered(
+        &self,
+        otherwise: fn(&Target, Duration) -> Problem,
+    ) -> Problem {
+        let stopped = host::stopped(self.target.clone()).await;
+        stopped.unwrap_or_else(|| otherwise(&self.target, self.last_sign.elapsed()))
+    }
+
+    /// The problem behind a failed call on `link`.
+    pub(super) async fn failed(&self, status: &Status, link: &Link) -> End {
+        End::Problem(connect::failed_call(&self.target, status, &link.sniffed).await)
+    }
+}
+
+fn worth_retrying(kind: ProblemKind) -> bool {
+    kind != ProblemKind::Unsupported
+}
+
+fn not_replayable(path: &std::path::Path) -> Problem {
+    let path = super::problem::quote(&path.display().to_string());
+    Problem::new(
+        ProblemKind::Unsupported,
+        format!("`{path}` was taken for a recording, which cannot be attached to"),
+        "name a process by HOST:PORT or unix:PATH",
+    )
+}

@@ -1,0 +1,286 @@
+//! What the user may name as a target, and what is understood by it.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+/// The port that is assumed where none is given.
+const DEFAULT_PORT: u16 = 6669;
+const DEFAULT_HOST: &str = "127.0.0.1";
+
+/// Something to attach to, or to replay.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// A TCP port; `host` is a name or an address, without brackets.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port, never 0.
+        port: u16,
+    },
+    /// A Unix socket.
+    Unix(PathBuf),
+    /// A recording.
+    Recording(PathBuf),
+}
+
+/// Why a text names no target. Displays as a sentence that says what would.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// A scheme that is not spoken.
+    #[error(
+        "`{text}` asks for {scheme}, which looptop does not speak; \
+         use http://HOST:PORT, HOST:PORT, unix:PATH or the path of a recording"
+    )]
+    Scheme {
+        /// What was given.
+        text: String,
+        /// The part before the colon.
+        scheme: String,
+    },
+    /// A port that is none.
+    #[error("`{port}` in `{text}` is not a port; a port is a number from 1 to 65535")]
+    Port {
+        /// What was given.
+        text: String,
+        /// The part that should be a port.
+        port: String,
+    },
+    /// A path behind an address.
+    #[error(
+        "`{text}` has `{path}` behind the address; \
+         a target is an address alone, such as http://{DEFAULT_HOST}:{DEFAULT_PORT}"
+    )]
+    PathInUrl {
+        /// What was given.
+        text: String,
+        /// The superfluous part.
+        path: String,
+    },
+    /// No host, or one that cannot be a name.
+    #[error("`{host}` in `{text}` is not a host name or an address")]
+    Host {
+        /// What was given.
+        text: String,
+        /// The part that should be a host.
+        host: String,
+    },
+    /// `unix:` alone.
+    #[error("`{text}` names no path; write unix:PATH, for example unix:/run/app.sock")]
+    NoPath {
+        /// What was given.
+        text: String,
+    },
+}
+
+impl Default for Target {
+    fn default() -> Self {
+        Self::Tcp {
+            host: DEFAULT_HOST.into(),
+            port: DEFAULT_PORT,
+        }
+    }
+}
+
+impl Target {
+    /// Whether the target is, by its address, on this machine.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => {
+                host.eq_ignore_ascii_case("localhost")
+                    || host
+                        .parse::<std::net::IpAddr>()
+                        .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
+            }
+            Self::Unix(_) | Self::Recording(_) => true,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Recording(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    /// `http://host:port`, `host:port`, `host`, `:port` or a bare port number,
+    /// `unix:PATH` (also `unix://PATH` and tokio-console's `file://PATH`), or
+    /// the path of a recording: what contains a slash, or exists as a file.
+    fn from_str(text: &str) -> Result<Self, TargetError> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        if let Some(path) = strip_scheme(text, "unix:").or_else(|| strip_scheme(text, "file:")) {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return match path {
+                "" => Err(TargetError::NoPath { text: text.into() }),
+                path => Ok(Self::Unix(path.into())),
+            };
+        }
+        if let Some(address) = strip_scheme(text, "http://") {
+            return tcp(text, address);
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Err(TargetError::Scheme {
+                text: text.into(),
+                scheme: scheme.into(),
+            });
+        }
+        if text.contains(['/', '\\']) || Path::new(text).is_file() {
+            return Ok(Self::Recording(text.into()));
+        }
+        tcp(text, text)
+    }
+}
+
+fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let (head, tail) = text.split_at_checked(scheme.len())?;
+    head.eq_ignore_ascii_case(scheme).then_some(tail)
+}
+
+/// `address` out of `text`: `host:port`, `[v6]:port`, `host`, `:port` or `port`.
+fn tcp(text: &str, address: &str) -> Result<Target, TargetError> {
+    let (address, path) = match address.find(['/', '?', '#']) {
+        Some(at) => address.split_at(at),
+        None => (address, ""),
+    };
+    if !matches!(path, "" | "/") {
+        return Err(TargetError::PathInUrl {
+            text: text.into(),
+            path: path.into(),
+        });
+    }
+    let (host, port) = host_and_port(address);
+    let host = if host.is_empty() { DEFAULT_HOST } else { host };
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let valid = host.parse::<std::net::IpAddr>().is_ok() || host.chars().all(name);
+    if !valid {
+        return Err(TargetError::Host {
+            text: text.into(),
+            host: host.into(),
+        });
+    }
+    let port = match port {
+        None => DEFAULT_PORT,
+        Some(port) => match port.parse() {
+            Ok(number) if number != 0 => number,
+            _ => {
+                return Err(TargetError::Port {
+                    text: text.into(),
+                    port: port.into(),
+                });
+            }
+        },
+    };
+    Ok(Target::Tcp {
+        host: host.into(),
+        port,
+    })
+}
+
+fn host_and_port(address: &str) -> (&str, Option<&str>) {
+    if let Some((host, rest)) = address.strip_prefix('[').and_then(|a| a.split_once(']')) {
+        return (host, rest.strip_prefix(':'));
+    }
+    if !address.is_empty() && address.bytes().all(|b| b.is_ascii_digit()) {
+        return ("", Some(address));
+    }
+    if address.matches(':').count() > 1 {
+        return (address, None);
+    }
+    match address.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (address, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Target {
+        Target::Tcp {
+            host: host.into(),
+            port,
+        }
+    }
+
+    #[test]
+    fn what_is_understood() {
+        let unix = |path: &str| Target::Unix(path.into());
+        let file = |path: &str| Target::Recording(path.into());
+        let cases = [
+            ("", tcp("127.0.0.1", 6669)),
+            ("http://127.0.0.1:6669", tcp("127.0.0.1", 6669)),
+            ("HTTP://Example.com:80/", tcp("Example.com", 80)),
+            ("http://example.com", tcp("example.com", 6669)),
+            ("localhost:7000", tcp("localhost", 7000)),
+            ("localhost", tcp("localhost", 6669)),
+            (":7000", tcp("127.0.0.1", 7000)),
+            ("7000", tcp("127.0.0.1", 7000)),
+            ("[::1]:7000", tcp("::1", 7000)),
+            ("http://[::1]:7000", tcp("::1", 7000)),
+            ("::1", tcp("::1", 6669)),
+            ("unix:/run/app.sock", unix("/run/app.sock")),
+            ("unix:app.sock", unix("app.sock")),
+            ("unix:///run/app.sock", unix("/run/app.sock")),
+            ("file:///run/app.sock", unix("/run/app.sock")),
+            ("./run.looptop", file("./run.looptop")),
+            ("/no/such/file", file("/no/such/file")),
+            ("Cargo.toml", file("Cargo.toml")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_says_why() {
+        let cases = [
+            ("https://host:1", "asks for https"),
+            ("vsock://2:6669", "asks for vsock"),
+            ("host:0", "`0` in `host:0` is not a port"),
+            ("host:99999", "`99999` in `host:99999` is not a port"),
+            ("99999", "`99999` in `99999` is not a port"),
+            ("host:http", "`http` in `host:http` is not a port"),
+            ("http://host:1/metrics", "has `/metrics` behind the address"),
+            ("a b:1", "`a b` in `a b:1` is not a host name"),
+            ("unix:", "names no path"),
+            ("[::1", "is not a host name"),
+        ];
+        for (text, part) in cases {
+            let error = text.parse::<Target>().unwrap_err().to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_target_displays_as_what_parses_to_it() {
+        for text in ["127.0.0.1:6669", "[::1]:7000", "unix:/a/b", "./x.looptop"] {
+            let target: Target = text.parse().unwrap();
+            assert_eq!(target.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn local_targets() {
+        let local = ["localhost", "127.0.0.1", "[::1]:1", "unix:/x", "127.8.9.1"];
+        for text in local {
+            assert!(text.parse::<Target>().unwrap().is_local(), "{text}");
+        }
+        for text in ["example.com", "10.0.0.1", "[2001:db8::1]:1"] {
+            assert!(!text.parse::<Target>().unwrap().is_local(), "{text}");
+        }
+    }
+}
