@@ -1,0 +1,190 @@
+//! The lab: which scenario runs in which mode, and what came of it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::{
+    figures::{Figures, Recorder},
+    load::Plan,
+    observed::Observed,
+    phase::Phase,
+    registry::{self, Unknown},
+    scenario::{Flavor, Mode, Scenario},
+};
+
+/// A scenario in a mode.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Active {
+    pub(crate) scenario: &'static Scenario,
+    pub(crate) mode: Mode,
+}
+
+/// Switches the load and keeps the figures. Its methods never wait for the
+/// observed runtime.
+pub(crate) struct Lab {
+    state: Mutex<State>,
+    phase: Phase,
+    plans: watch::Sender<Plan>,
+    recorder: Arc<Recorder>,
+    observed: Arc<Observed>,
+    flavor: Flavor,
+    workers: usize,
+}
+
+struct State {
+    active: Active,
+    before: Option<Ended>,
+}
+
+/// What ran until the last switch.
+struct Ended {
+    active: Active,
+    figures: Figures,
+}
+
+/// Everything about the lab, for `GET /lab`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Status {
+    /// The active scenario.
+    pub scenario: &'static str,
+    /// Its mode.
+    pub mode: Mode,
+    /// Its caption.
+    pub caption: &'static str,
+    /// Which figure to watch.
+    pub watch: &'static str,
+    /// Where the load goes; absent when off.
+    pub endpoint: Option<&'static str>,
+    /// Flavour of the observed runtime.
+    pub flavor: Flavor,
+    /// Its workers.
+    pub workers: usize,
+    /// Counts the switches.
+    pub phase: u64,
+    /// The figures since the switch.
+    pub since_switch: Figures,
+    /// What ran before the switch; absent before the first.
+    pub before_switch: Option<Before>,
+    /// All scenarios, in the order of the stage.
+    pub scenarios: Vec<Entry>,
+}
+
+/// What ran before the last switch.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Before {
+    /// The scenario that was active.
+    pub scenario: &'static str,
+    /// Its mode.
+    pub mode: Mode,
+    /// Its figures, until the switch.
+    pub figures: Figures,
+}
+
+/// A scenario in the list of the lab.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Entry {
+    /// Stable name.
+    pub id: &'static str,
+    /// One line for the stage.
+    pub caption: &'static str,
+    /// Whether there is a mistake to switch on.
+    pub has_broken_twin: bool,
+}
+
+impl Lab {
+    pub(crate) fn new(
+        scenario: &'static Scenario,
+        (flavor, workers): (Flavor, usize),
+        phase: Phase,
+        recorder: Arc<Recorder>,
+        observed: Arc<Observed>,
+    ) -> Self {
+        let mode = Mode::Off;
+        Lab {
+            state: Mutex::new(State {
+                active: Active { scenario, mode },
+                before: None,
+            }),
+            phase,
+            plans: watch::Sender::new(Plan::default()),
+            recorder,
+            observed,
+            flavor,
+            workers: match flavor {
+                Flavor::MultiThread => workers,
+                Flavor::CurrentThread => 1,
+            },
+        }
+    }
+
+    /// The load's plan, now and after every switch.
+    pub(crate) fn plans(&self) -> watch::Receiver<Plan> {
+        self.plans.subscribe()
+    }
+
+    /// Switches at once. Work of the phase before is told to end.
+    pub(crate) fn switch(&self, to: Active) {
+        let mut state = self.lock();
+        // What ends with the phase are the application's tasks: the agent has to
+        // see them woken.
+        let phase = self.observed.enter(|| self.phase.advance());
+        let figures = self.recorder.switch(phase);
+        let active = std::mem::replace(&mut state.active, to);
+        // The time before the first switch is nothing to compare with.
+        if phase > 1 {
+            state.before = Some(Ended { active, figures });
+        }
+        let endpoint = to.scenario.endpoint(to.mode);
+        let streams = endpoint.map_or_else(Vec::new, to.scenario.load);
+        self.plans.send_replace(Plan { phase, streams });
+    }
+
+    /// Switches by name.
+    pub(crate) fn switch_to(&self, id: &str, mode: &str) -> Result<(), Unknown> {
+        let scenario = registry::find(id)?;
+        let mode = mode.parse()?;
+        self.switch(Active { scenario, mode });
+        Ok(())
+    }
+
+    /// What runs.
+    pub(crate) fn active(&self) -> Active {
+        self.lock().active
+    }
+
+    /// How it stands.
+    pub(crate) fn status(&self) -> Status {
+        let state = self.lock();
+        let Active { scenario, mode } = state.active;
+        Status {
+            scenario: scenario.id,
+            mode,
+            caption: scenario.caption,
+            watch: scenario.watch,
+            endpoint: scenario.endpoint(mode),
+            flavor: self.flavor,
+            workers: self.workers,
+            phase: self.phase.number(),
+            since_switch: self.recorder.now(),
+            before_switch: state.before.as_ref().map(|ended| Before {
+                scenario: ended.active.scenario.id,
+                mode: ended.active.mode,
+                figures: ended.figures.clone(),
+            }),
+            scenarios: registry::scenarios()
+                .iter()
+                .map(|scenario| Entry {
+                    id: scenario.id,
+                    caption: scenario.caption,
+                    has_broken_twin: scenario.has_broken_twin(),
+                })
+                .collect(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

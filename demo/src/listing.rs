@@ -1,0 +1,123 @@
+//! `looptop-demo list`: every scenario with its twins, from the registry.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::{
+    registry,
+    scenario::{At, Cause, Flavor, Mode, Place, Scenario},
+};
+
+/// A scenario as JSON.
+#[derive(Debug, Serialize)]
+pub struct Card {
+    id: &'static str,
+    caption: &'static str,
+    notes: &'static str,
+    watch: &'static str,
+    broken: Option<&'static str>,
+    fixed: &'static str,
+    flavors: &'static [Flavor],
+    workers: usize,
+    expected: Vec<ExpectedFinding>,
+    code: Code,
+}
+
+#[derive(Debug, Serialize)]
+struct Code {
+    broken: String,
+    fixed: String,
+}
+
+/// An expected finding with its places resolved.
+#[derive(Debug, Serialize)]
+struct ExpectedFinding {
+    rule: &'static str,
+    causes: &'static [Cause],
+    function: &'static str,
+    at: At,
+    /// Where the finding must point.
+    place: Option<Place>,
+    /// The guilty line itself.
+    culprit: Option<Place>,
+    /// The line that spawned the task.
+    spawn: Option<Place>,
+}
+
+impl Card {
+    /// All that the registry knows of `scenario`.
+    pub fn of(scenario: &Scenario) -> Self {
+        Card {
+            id: scenario.id,
+            caption: scenario.caption,
+            notes: scenario.notes,
+            watch: scenario.watch,
+            broken: scenario.has_broken_twin().then_some(scenario.broken),
+            fixed: scenario.fixed,
+            flavors: scenario.flavors,
+            workers: scenario.workers,
+            expected: scenario
+                .expected
+                .iter()
+                .map(|expected| ExpectedFinding {
+                    rule: expected.rule,
+                    causes: expected.causes,
+                    function: expected.function,
+                    at: expected.at,
+                    place: scenario.place(expected.at),
+                    culprit: scenario.culprit(),
+                    spawn: scenario.place(At::Spawn),
+                })
+                .collect(),
+            code: Code {
+                broken: scenario.code(Mode::Broken),
+                fixed: scenario.code(Mode::Fixed),
+            },
+        }
+    }
+}
+
+/// Every scenario as JSON, for `list --format json`.
+///
+/// # Errors
+///
+/// None in practice: the registry holds nothing that JSON cannot.
+pub fn json() -> serde_json::Result<String> {
+    let cards: Vec<Card> = registry::scenarios().iter().map(Card::of).collect();
+    serde_json::to_string_pretty(&cards)
+}
+
+/// Every scenario as a table of one line each, for `list`.
+pub fn table() -> String {
+    let width = registry::scenarios()
+        .iter()
+        .map(|scenario| scenario.id.len())
+        .max()
+        .unwrap_or_default();
+    let mut text = String::new();
+    for scenario in registry::scenarios() {
+        let _ = writeln!(text, "{:width$}  {}", scenario.id, scenario.caption);
+        let _ = writeln!(text, "{:width$}  finds: {}", "", findings(scenario));
+    }
+    text
+}
+
+/// What a scenario's broken twin must yield, in words.
+fn findings(scenario: &Scenario) -> String {
+    let words: Vec<String> = scenario
+        .expected
+        .iter()
+        .map(|expected| {
+            let causes: Vec<&str> = expected.causes.iter().map(|cause| cause.as_str()).collect();
+            match causes.as_slice() {
+                [] => expected.rule.to_owned(),
+                causes => format!("{} ({})", expected.rule, causes.join(" or ")),
+            }
+        })
+        .collect();
+    match words.as_slice() {
+        [] => "nothing".to_owned(),
+        words => words.join(", "),
+    }
+}

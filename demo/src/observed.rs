@@ -1,0 +1,98 @@
+//! The only place that touches the agent: what is observed, and what is not.
+
+use std::{future::Future, net::SocketAddr, thread};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    task::JoinHandle,
+};
+use tracing::{Dispatch, dispatcher};
+
+use crate::scenario::Flavor;
+
+/// The observed runtime, driven by a thread of its own.
+pub(crate) struct Observed {
+    handle: Handle,
+    dispatch: Dispatch,
+    driver: thread::JoinHandle<()>,
+    agent: Option<SocketAddr>,
+}
+
+/// Starts the runtime and runs `main` on it, as an application's `main` would.
+pub(crate) fn start<F>(flavor: Flavor, workers: usize, main: F) -> anyhow::Result<Observed>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut builder = match flavor {
+        Flavor::MultiThread => Builder::new_multi_thread(),
+        Flavor::CurrentThread => Builder::new_current_thread(),
+    };
+    if flavor == Flavor::MultiThread {
+        builder.worker_threads(workers.max(1));
+    }
+    let runtime = builder.enable_all().thread_name("lab-worker").build()?;
+    let handle = runtime.handle().clone();
+    let dispatch = dispatcher::get_default(Clone::clone);
+    let driver = thread::Builder::new()
+        .name("lab-service".into())
+        .spawn(move || {
+            runtime.block_on(main);
+            // Workers that are still blocked end with the process.
+            runtime.shutdown_background();
+        })?;
+    Ok(Observed {
+        handle,
+        dispatch,
+        driver,
+        agent: None,
+    })
+}
+
+impl Observed {
+    /// Where the agent listens; `None` if it is off.
+    pub(crate) fn agent(&self) -> Option<SocketAddr> {
+        self.agent
+    }
+
+    /// Runs `work` as part of the observed application: what it spawns and wakes
+    /// is seen.
+    pub(crate) fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
+        dispatcher::with_default(&self.dispatch, || {
+            let _runtime = self.handle.enter();
+            work()
+        })
+    }
+
+    /// Whether the service has come to its end.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.driver.is_finished()
+    }
+}
+
+/// Runs `work` so that its runtime's tasks are not the application's: the agent's
+/// layer hears nothing from this thread.
+pub(crate) fn unseen<R>(work: impl FnOnce() -> R) -> R {
+    dispatcher::with_default(&Dispatch::none(), work)
+}
+
+/// Spawns a task with a name, located where this is called.
+#[track_caller]
+pub(crate) fn spawn<F>(name: &'static str, work: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    #[cfg(tokio_unstable)]
+    {
+        // Fails only outside a runtime, where `tokio::spawn` panics as well.
+        tokio::task::Builder::new()
+            .name(name)
+            .spawn(work)
+            .expect("called on the observed runtime")
+    }
+    #[cfg(not(tokio_unstable))]
+    {
+        let _ = name;
+        tokio::spawn(work)
+    }
+}

@@ -1,0 +1,133 @@
+//! A loop without an await: nothing else runs on its worker, and no cancellation
+//! can reach it.
+
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, extract::State, routing::get};
+use tokio::task::yield_now;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    calibrate,
+    load::{Shape, Stream},
+    phase::Phase,
+    scenario::{At, Cause, Expected, Flavor, Scenario},
+    service::task,
+};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    id: "never-yields",
+    caption: "a loop without an await keeps its worker, and abort() cannot reach it",
+    notes: "a swallowed CancelledError: the task goes on and shutdown waits for it",
+    watch: "canary max",
+    broken: "/export/at-once",
+    fixed: "/export/by-page",
+    expected: &[
+        Expected {
+            rule: "blocked-worker",
+            causes: &[Cause::Computing],
+            function: "never_yields::export_at_once",
+            at: At::Code,
+        },
+        Expected {
+            rule: "never-yielded",
+            causes: &[],
+            function: "",
+            at: At::Spawn,
+        },
+    ],
+    flavors: &Flavor::ALL,
+    workers: 2,
+    source: super::source!("never_yields.rs"),
+    routes: |fixtures| {
+        let words = calibrate::sized(PAGE, page, hash);
+        let export = Export {
+            page: Arc::new(page(words)),
+            phase: fixtures.phase.clone(),
+        };
+        Ok(Router::new()
+            .route(
+                "/export/at-once",
+                get(|State(export): State<Export>| {
+                    task("GET /export/at-once", export_at_once(export.pages())) // spawns the broken twin
+                }),
+            )
+            .route(
+                "/export/by-page",
+                get(|State(export): State<Export>| {
+                    let stop = export.phase.end();
+                    task("GET /export/by-page", export_by_page(export.pages(), stop))
+                }),
+            )
+            .with_state(export))
+    },
+    load: |path| {
+        vec![Stream {
+            path,
+            shape: Shape::Burst {
+                size: 1,
+                every: Duration::from_millis(2500),
+            },
+        }]
+    },
+};
+
+/// CPU time for a page.
+const PAGE: Duration = Duration::from_millis(1);
+
+/// How long an export lasts.
+const EXPORT: Duration = Duration::from_millis(2000);
+
+#[derive(Clone)]
+struct Export {
+    page: Arc<Vec<String>>,
+    phase: Phase,
+}
+
+type Page = Arc<Vec<String>>;
+
+impl Export {
+    /// Pages for two seconds, however fast they are taken.
+    fn pages(self) -> impl Iterator<Item = Page> + Send {
+        let begun = Instant::now();
+        std::iter::repeat_n(self.page, usize::MAX).take_while(move |_| begun.elapsed() < EXPORT)
+    }
+}
+
+fn page(words: usize) -> Vec<String> {
+    (0..words).map(|word| format!("word {word}")).collect()
+}
+
+fn hash(page: &Vec<String>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    page.hash(&mut hasher);
+    hasher.finish()
+}
+
+// [broken]
+async fn export_at_once(pages: impl Iterator<Item = Page>) -> String {
+    let mut sum = DefaultHasher::new();
+    for page in pages {
+        page.hash(&mut sum); // <- culprit
+    }
+    format!("{:x}\n", sum.finish())
+}
+// [/broken]
+
+// [fixed]
+async fn export_by_page(pages: impl Iterator<Item = Page>, stop: CancellationToken) -> String {
+    let mut sum = DefaultHasher::new();
+    for page in pages {
+        page.hash(&mut sum);
+        yield_now().await;
+        if stop.is_cancelled() {
+            break;
+        }
+    }
+    format!("{:x}\n", sum.finish())
+}
+// [/fixed]

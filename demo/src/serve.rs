@@ -1,0 +1,239 @@
+//! `looptop-demo serve`: puts the lab together and runs it until told to stop.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use nix::sys::{prctl, signal::Signal};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    control,
+    figures::Recorder,
+    fixtures::Fixtures,
+    front,
+    lab::{Active, Lab},
+    load,
+    observed::{self, Observed},
+    registry,
+    scenario::{Flavor, Mode},
+    service,
+};
+
+/// Connections that may wait to be taken by the service.
+const BACKLOG: usize = 1024;
+
+/// How long the service may take to end, after which the process ends anyway: a
+/// worker that never yields cannot be told to.
+const LAST_CALL: Duration = Duration::from_secs(3);
+
+/// Seed of the load, unless told otherwise.
+pub const DEFAULT_SEED: u64 = 6669;
+
+/// How to run the lab.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Scenario to begin with; see [`crate::scenarios`].
+    pub scenario: String,
+    /// Mode to begin with.
+    pub mode: Mode,
+    /// HTTP port on loopback; 0 for a free one.
+    pub port: u16,
+    /// Workers of the observed runtime; `None` for what the scenario needs.
+    pub workers: Option<usize>,
+    /// Flavour of the observed runtime.
+    pub flavor: Flavor,
+    /// Seed of the load: the same seed gives the same requests at the same time.
+    pub seed: u64,
+    /// End when standard input does, and with the thread that started this
+    /// process (Linux). For a program that runs the lab as its child.
+    pub exit_with_parent: bool,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        ServeOptions {
+            scenario: registry::scenarios()[0].id.to_owned(),
+            mode: Mode::Broken,
+            port: 0,
+            workers: None,
+            flavor: Flavor::MultiThread,
+            seed: DEFAULT_SEED,
+            exit_with_parent: false,
+        }
+    }
+}
+
+/// Runs the lab until Ctrl-C, SIGTERM, SIGHUP or, with `exit_with_parent`, the
+/// end of standard input. Blocks; call it once in a process.
+///
+/// As soon as the lab answers, one line is printed to standard output:
+/// `listening http=ADDRESS agent=ADDRESS pid=PID`; the agent's address is `off`
+/// where `LOOPTOP=off`.
+///
+/// # Errors
+///
+/// An unknown scenario, or a port that cannot be had.
+pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
+    let scenario = registry::find(&options.scenario)?;
+    if options.exit_with_parent {
+        prctl::set_pdeathsig(Signal::SIGTERM)
+            .context("could not ask to be told of the parent's end")?;
+    }
+    let fixtures = Fixtures::start()?;
+    let recorder = Arc::new(Recorder::new());
+    let (connections, queue) = mpsc::channel(BACKLOG);
+    let stop = CancellationToken::new();
+    let router = service::router(&fixtures)?;
+    let workers = options.workers.unwrap_or(scenario.workers);
+    let observed = Arc::new(observed::start(
+        options.flavor,
+        workers,
+        service::run(queue, router, stop.clone()),
+    )?);
+    let lab = Arc::new(Lab::new(
+        scenario,
+        (options.flavor, workers),
+        fixtures.phase.clone(),
+        Arc::clone(&recorder),
+        Arc::clone(&observed),
+    ));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    observed::unseen(|| {
+        let control = Control {
+            lab,
+            recorder,
+            observed,
+            connections,
+            fixtures: &fixtures,
+            options,
+        };
+        runtime.block_on(control.run(Active {
+            scenario,
+            mode: options.mode,
+        }))?;
+        control.end(&stop);
+        Ok(())
+    })
+}
+
+/// Everything that runs beside the observed service.
+struct Control<'a> {
+    lab: Arc<Lab>,
+    recorder: Arc<Recorder>,
+    observed: Arc<Observed>,
+    connections: mpsc::Sender<std::net::TcpStream>,
+    fixtures: &'a Fixtures,
+    options: &'a ServeOptions,
+}
+
+impl Control<'_> {
+    /// Answers, loads and measures until it is time to stop.
+    async fn run(&self, first: Active) -> anyhow::Result<()> {
+        let (listener, address) = listen(self.options.port).await?;
+        let router = control::router(Arc::clone(&self.lab));
+        let front = tokio::spawn(front::run(
+            listener,
+            router,
+            self.connections.clone(),
+            Arc::clone(&self.observed),
+        ));
+        load::start(
+            address,
+            self.options.seed,
+            self.lab.plans(),
+            Arc::clone(&self.recorder),
+        )?;
+        let canary_stop = Arc::new(AtomicBool::new(false));
+        load::watch_canary(
+            address,
+            self.fixtures.phase.clone(),
+            Arc::clone(&self.recorder),
+            Arc::clone(&canary_stop),
+        )?;
+        let told = until_told(self.options.exit_with_parent)?;
+        self.announce(address)?;
+        self.lab.switch(first);
+        told.await;
+        canary_stop.store(true, Ordering::Relaxed);
+        front.abort();
+        Ok(())
+    }
+
+    fn announce(&self, http: SocketAddr) -> std::io::Result<()> {
+        let agent = self
+            .observed
+            .agent()
+            .map_or_else(|| "off".to_owned(), |agent| agent.to_string());
+        let mut out = std::io::stdout().lock();
+        writeln!(
+            out,
+            "listening http={http} agent={agent} pid={}",
+            std::process::id()
+        )?;
+        out.flush()
+    }
+
+    /// Ends the load, then the service.
+    fn end(&self, stop: &CancellationToken) {
+        let scenario = self.lab.active().scenario;
+        let mode = Mode::Off;
+        self.lab.switch(Active { scenario, mode });
+        self.observed.enter(|| stop.cancel());
+        let begun = Instant::now();
+        while !self.observed.is_finished() && begun.elapsed() < LAST_CALL {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+async fn listen(port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let listener = TcpListener::bind(wanted).await.with_context(|| {
+        format!("could not listen on {wanted} for HTTP; --port 0 takes a free port")
+    })?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Waits for a reason to stop. The signals are caught from the call on.
+fn until_told(exit_with_parent: bool) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let parent = CancellationToken::new();
+    if exit_with_parent {
+        let gone = parent.clone();
+        thread::Builder::new()
+            .name("lab-parent".into())
+            .spawn(move || {
+                let mut ignored = [0; 64];
+                let mut input = std::io::stdin().lock();
+                while matches!(input.read(&mut ignored), Ok(1..)) {}
+                gone.cancel();
+            })?;
+    }
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+            () = parent.cancelled() => {}
+        }
+    })
+}

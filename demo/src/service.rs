@@ -1,0 +1,128 @@
+//! The observed HTTP service: connections come from the front, requests run as
+//! named tasks.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{Router, http::StatusCode, middleware, routing::get};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpStream, sync::mpsc};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use crate::{
+    fixtures::Fixtures,
+    observed,
+    phase::{self, Ticket},
+    registry,
+};
+
+/// Path of the tiny request that measures everybody else's pain.
+pub(crate) const CANARY: &str = "/canary";
+
+/// How long open requests may take to finish at the end.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// All endpoints of all scenarios.
+pub(crate) fn router(fixtures: &Fixtures) -> anyhow::Result<Router> {
+    let mut router = Router::new()
+        .route("/", get(index))
+        .route(CANARY, get(async || "ok\n"));
+    for scenario in registry::scenarios() {
+        router = router.merge((scenario.routes)(fixtures)?);
+    }
+    Ok(router.layer(middleware::from_fn_with_state(
+        fixtures.phase.clone(),
+        phase::admit,
+    )))
+}
+
+async fn index() -> String {
+    let mut text = String::from("looptop's starvation lab. Endpoints:\n\n");
+    for scenario in registry::scenarios() {
+        text.push_str(&format!(
+            "{:<28} {:<34} {}\n",
+            scenario.id, scenario.broken, scenario.fixed
+        ));
+    }
+    text.push_str("\nGET /lab shows the figures, POST /lab/SCENARIO/broken|fixed|off switches.\n");
+    text
+}
+
+/// Serves the connections that the front hands over until `stop`, then lets open
+/// requests finish for two seconds at most.
+pub(crate) async fn run(
+    mut connections: mpsc::Receiver<std::net::TcpStream>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let graceful = GracefulShutdown::new();
+    let server = auto::Builder::new(TokioExecutor::new());
+    loop {
+        let stream = tokio::select! {
+            stream = connections.recv() => stream,
+            () = stop.cancelled() => None,
+        };
+        let Some(stream) = stream else { break };
+        let Ok(stream) = TcpStream::from_std(stream) else {
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = server
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
+        let connection = Box::pin(graceful.watch(connection));
+        drop(observed::spawn("connection", async move {
+            // The peer sees the same error; there is nobody else to tell.
+            let _ = connection.await;
+        }));
+    }
+    let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+}
+
+/// Runs `work` as a task of its own, named after the request and located where
+/// this is called. It ends when the client goes away, and does not begin when
+/// the lab has been switched since the request was sent.
+#[track_caller]
+pub(crate) fn task<F>(name: &'static str, work: F) -> Answer<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let ticket = Ticket::of_request();
+    // On the heap, so that the size of a handler does not show as the size of
+    // the task: one scenario is about just that.
+    let work = Box::pin(work);
+    let handle = observed::spawn(name, async move {
+        if ticket.is_some_and(|ticket| ticket.is_stale()) {
+            return None;
+        }
+        Some(work.await)
+    });
+    Answer(AbortOnDropHandle::new(handle))
+}
+
+/// What a request's task will answer.
+pub(crate) struct Answer<T>(AbortOnDropHandle<Option<T>>);
+
+impl<T> Future for Answer<T> {
+    type Output = Result<T, (StatusCode, &'static str)>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match ready!(Pin::new(&mut self.0).poll(cx)) {
+            Ok(Some(answer)) => Ok(answer),
+            Ok(None) => Err(phase::over()),
+            Err(_) => Err((
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the task of this request failed\n",
+            )),
+        })
+    }
+}
