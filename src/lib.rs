@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod config;
 pub mod diagnose;
 pub mod escape;
 #[cfg(feature = "demo")]

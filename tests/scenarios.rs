@@ -26,10 +26,16 @@ fn text<'a>(finding: &'a Value, key: &str) -> &'a str {
 fn wrong(scenario: &Scenario, report: &Value) -> Vec<String> {
     let found = findings(report);
     let missing = scenario.expected.iter().filter_map(|expected| {
-        let of_rule: Vec<_> = found.iter().filter(|f| text(f, "rule") == expected.rule).collect();
+        let of_rule: Vec<_> = found
+            .iter()
+            .filter(|f| text(f, "rule") == expected.rule)
+            .collect();
         match of_rule.iter().find(|f| fits(scenario, expected, f)) {
             Some(_) => None,
-            None => Some(format!("no {} as expected among {of_rule:#?}", expected.rule)),
+            None => Some(format!(
+                "no {} as expected among {of_rule:#?}",
+                expected.rule
+            )),
         }
     });
     let strange = found
@@ -41,7 +47,8 @@ fn wrong(scenario: &Scenario, report: &Value) -> Vec<String> {
 
 fn fits(scenario: &Scenario, expected: &Expected, finding: &Value) -> bool {
     let cause = text(finding, "cause");
-    let right_cause = expected.causes.is_empty() || expected.causes.iter().any(|c| c.as_str() == cause);
+    let right_cause =
+        expected.causes.is_empty() || expected.causes.iter().any(|c| c.as_str() == cause);
     let right_function = text(finding, "function").contains(expected.function);
     let right_place = scenario.place(expected.at).is_none_or(|place| {
         let location = text(finding, "location").rsplit_once(':');
@@ -63,12 +70,19 @@ fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
     if scenario.has_broken_twin() {
         lab.switch(scenario.id, Mode::Fixed.as_str());
         let (report, code) = check(&target, AFTER_CURE);
-        problems.extend(findings(&report).iter().map(|f| format!("in the fixed twin: {f:#}")));
+        problems.extend(
+            findings(&report)
+                .iter()
+                .map(|f| format!("in the fixed twin: {f:#}")),
+        );
         if code != 0 {
             problems.push(format!("check of the fixed twin ended with {code}"));
         }
     }
-    problems.iter().map(|p| format!("{} {}: {p}", scenario.id, flavor.as_str())).collect()
+    problems
+        .iter()
+        .map(|p| format!("{} {}: {p}", scenario.id, flavor.as_str()))
+        .collect()
 }
 
 fn run_all(flavor: Flavor) {

@@ -179,10 +179,7 @@ impl Session {
     }
 
     /// Why the target does not answer; `otherwise` where that cannot be told.
-    pub(super) async fn unanswered(
-        &self,
-        otherwise: fn(&Target, Duration) -> Problem,
-    ) -> Problem {
+    pub(super) async fn unanswered(&self, otherwise: fn(&Target, Duration) -> Problem) -> Problem {
         let stopped = host::stopped(self.target.clone()).await;
         stopped.unwrap_or_else(|| otherwise(&self.target, self.last_sign.elapsed()))
     }

@@ -38,12 +38,22 @@ impl Lab {
             .unwrap();
         let stdin = child.stdin.take().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let address = |key: &str| -> SocketAddr {
-            let word = line.split_whitespace().find_map(|word| word.strip_prefix(key));
-            word.and_then(|a| a.parse().ok()).unwrap_or_else(|| panic!("no {key} in '{line}'"))
+            let word = line
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix(key));
+            word.and_then(|a| a.parse().ok())
+                .unwrap_or_else(|| panic!("no {key} in '{line}'"))
         };
-        Self { agent: address("agent="), http: address("http="), child, _stdin: stdin }
+        Self {
+            agent: address("agent="),
+            http: address("http="),
+            child,
+            _stdin: stdin,
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -58,8 +68,14 @@ impl Lab {
 
     fn request(&self, line: &str) -> String {
         let mut stream = TcpStream::connect(self.http).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-        write!(stream, "{line}\r\nHost: lab\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        write!(
+            stream,
+            "{line}\r\nHost: lab\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer
@@ -89,7 +105,10 @@ pub fn check(target: &str, options: &[&str]) -> (serde_json::Value, i32) {
     let code = output.status.code().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
     let report = serde_json::from_str(&stdout).unwrap_or_else(|error| {
-        panic!("exit {code}, {error}: {stdout}{}", String::from_utf8_lossy(&output.stderr))
+        panic!(
+            "exit {code}, {error}: {stdout}{}",
+            String::from_utf8_lossy(&output.stderr)
+        )
     });
     (report, code)
 }

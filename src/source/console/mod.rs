@@ -63,8 +63,7 @@ pub(super) async fn run(
     link: &Link,
     known: &mut Option<Identity>,
 ) -> Result<Infallible, End> {
-    let mut client =
-        Client::new(link.channel.clone()).max_decoding_message_size(MAX_UPDATE_BYTES);
+    let mut client = Client::new(link.channel.clone()).max_decoding_message_size(MAX_UPDATE_BYTES);
     let watch = client.watch_updates(InstrumentRequest {});
     let mut updates = match session.patiently(watch, GIVE_UP).await? {
         Ok(response) => response.into_inner(),

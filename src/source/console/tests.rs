@@ -119,7 +119,10 @@ fn text(frames: &[Frame], id: u32) -> &str {
 
 fn rows(frames: &[Frame]) -> HashMap<u64, Row<'_>> {
     let tasks = frames.iter().filter_map(|frame| frame.tasks.as_ref());
-    tasks.flat_map(Row::all).map(|row| (row.id(), row)).collect()
+    tasks
+        .flat_map(Row::all)
+        .map(|row| (row.id(), row))
+        .collect()
 }
 
 #[test]
@@ -164,7 +167,10 @@ fn a_task_with_everything() {
     assert_eq!(translator.hello(Ok(())).now_ns, 10 * SECOND);
 
     let row = rows(&frames)[&1];
-    assert_eq!((row.kind(), row.state()), (TaskKind::Local, TaskState::Idle));
+    assert_eq!(
+        (row.kind(), row.state()),
+        (TaskKind::Local, TaskState::Idle)
+    );
     assert_eq!(text(&frames, row.name().unwrap()), "fetch");
     assert_eq!(text(&frames, row.fields().unwrap()), "url=/x one=true");
     let location = &frames[0].locations[0];
@@ -187,7 +193,10 @@ fn a_task_with_everything() {
     assert_eq!(row.original_size_bytes(), Some(20_000));
 
     let site = &frames[0].sites[0];
-    assert_eq!((site.location, site.spawned, site.ended), (location.id, 1, 0));
+    assert_eq!(
+        (site.location, site.spawned, site.ended),
+        (location.id, 1, 0)
+    );
     assert_eq!((site.polls, site.busy_ns), (4, SECOND));
 }
 
@@ -422,7 +431,10 @@ fn resources_and_operations() {
     });
     let (mut translator, frames) = translate(first);
     let resource = &frames[0].resources[0];
-    assert_eq!((resource.id, resource.parent, resource.internal), (3, 2, true));
+    assert_eq!(
+        (resource.id, resource.parent, resource.internal),
+        (3, 2, true)
+    );
     assert_eq!(text(&frames, resource.kind), "timer");
     assert_eq!(text(&frames, resource.type_name), "Sleep");
     assert_eq!(text(&frames, resource.attributes), "a=50ms b=1");
@@ -522,7 +534,14 @@ fn any_id() -> impl Strategy<Value = u64> {
 }
 
 fn any_field() -> impl Strategy<Value = Field> {
-    let names = ["kind", "task.name", "task.id", "size.bytes", "loc.line", "x"];
+    let names = [
+        "kind",
+        "task.name",
+        "task.id",
+        "size.bytes",
+        "loc.line",
+        "x",
+    ];
     let name = prop_oneof![
         prop::sample::select(names.to_vec()).prop_map(|name| Name::StrName(name.into())),
         any::<u64>().prop_map(Name::NameIdx),
@@ -557,25 +576,36 @@ fn any_polls() -> impl Strategy<Value = PollStats> {
 
 fn any_stats() -> impl Strategy<Value = Stats> {
     let times = (any_timestamp(), any_timestamp(), any_timestamp());
-    (times, any::<u64>(), any_duration(), prop::option::of(any_polls())).prop_map(
-        |((created_at, dropped_at, last_wake), wakes, scheduled_time, poll_stats)| Stats {
-            created_at,
-            dropped_at,
-            last_wake,
-            wakes,
-            self_wakes: wakes,
-            scheduled_time,
-            poll_stats,
-            ..Stats::default()
-        },
+    (
+        times,
+        any::<u64>(),
+        any_duration(),
+        prop::option::of(any_polls()),
     )
+        .prop_map(
+            |((created_at, dropped_at, last_wake), wakes, scheduled_time, poll_stats)| Stats {
+                created_at,
+                dropped_at,
+                last_wake,
+                wakes,
+                self_wakes: wakes,
+                scheduled_time,
+                poll_stats,
+                ..Stats::default()
+            },
+        )
 }
 
 fn any_task() -> impl Strategy<Value = Task> {
     let fields = prop::collection::vec(any_field(), 0..4);
     let location = (prop::option::of(".{0,9}"), any::<Option<u32>>());
-    (prop::option::of(any_id()), any::<i32>(), fields, prop::option::of(location)).prop_map(
-        |(id, kind, fields, location)| Task {
+    (
+        prop::option::of(any_id()),
+        any::<i32>(),
+        fields,
+        prop::option::of(location),
+    )
+        .prop_map(|(id, kind, fields, location)| Task {
             id: id.map(|id| Id { id }),
             kind,
             fields,
@@ -585,8 +615,7 @@ fn any_task() -> impl Strategy<Value = Task> {
                 ..Location::default()
             }),
             ..Task::default()
-        },
-    )
+        })
 }
 
 fn any_update() -> impl Strategy<Value = Update> {
