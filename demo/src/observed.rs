@@ -63,6 +63,11 @@ impl Observed {
         })
     }
 
+    /// Tasks of the observed runtime that have not ended.
+    pub(crate) fn live_tasks(&self) -> usize {
+        self.handle.metrics().num_alive_tasks()
+    }
+
     /// Whether the service has come to its end.
     pub(crate) fn is_finished(&self) -> bool {
         self.driver.is_finished()
@@ -73,6 +78,11 @@ impl Observed {
 /// layer hears nothing from this thread.
 pub(crate) fn unseen<R>(work: impl FnOnce() -> R) -> R {
     dispatcher::with_default(&Dispatch::none(), work)
+}
+
+/// Tells the agent a number of the application's own, for its rules and screens.
+pub(crate) fn gauge(name: &'static str, value: f64) {
+    let _ = (name, value);
 }
 
 /// Spawns a task with a name, located where this is called.
