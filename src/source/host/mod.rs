@@ -37,7 +37,7 @@ pub(super) enum Unseen {
 
 impl Unseen {
     /// A sentence for the screen.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(super) fn reason(self) -> &'static str {
         match self {
             Self::NotWanted => "reading threads from this host is switched off",
             Self::NotLocal => {
@@ -269,7 +269,10 @@ mod tests {
         let mut hello = HelloResponse::default();
         sampler.describe(&mut hello);
         assert_eq!(hello.pid, std::process::id());
-        assert_eq!(hello.exe, std::env::current_exe().unwrap().display().to_string());
+        assert_eq!(
+            hello.exe,
+            std::env::current_exe().unwrap().display().to_string()
+        );
         assert!(hello.cpus > 0 && hello.process_started_unix_ns.is_some());
         drop(listener);
         assert_eq!(owner::find(&target), Err(Unseen::NotFound));
