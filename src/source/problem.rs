@@ -200,6 +200,15 @@ impl Problem {
         )
     }
 
+    /// HTTP/2 pings have gone unanswered for long.
+    fn unreachable(target: &Target) -> Self {
+        Self::new(
+            ProblemKind::NoAnswer,
+            format!("{target} has not answered for so long that the connection was given up"),
+            "the process is frozen, or its host is down or cut off",
+        )
+    }
+
     /// The stream ended without an error.
     pub(super) fn ended(target: &Target) -> Self {
         Self::new(
@@ -222,6 +231,7 @@ impl Problem {
             Code::Internal if status.message().contains("decode") => {
                 Self::malformed(target, quote(status.message()))
             }
+            _ if chain_mentions(status, "keep-alive") => Self::unreachable(target),
             _ if is_transport(status) => Self::ended(target),
             code => Self::new(
                 ProblemKind::Rejected,
@@ -351,6 +361,13 @@ fn is_transport(status: &Status) -> bool {
         Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
     );
     code && (std::error::Error::source(status).is_some() || status.message().contains("h2 "))
+}
+
+/// Whether an error behind `status` has `text` in its message.
+fn chain_mentions(status: &Status, text: &str) -> bool {
+    let first = std::error::Error::source(status);
+    let mut chain = std::iter::successors(first, |error| error.source());
+    chain.any(|error| error.to_string().contains(text))
 }
 
 /// A text from outside, with control characters escaped, cut to a length that

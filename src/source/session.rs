@@ -19,10 +19,6 @@ use super::{
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
-/// An attempt that is still unanswered is given up then. Until then the user
-/// has been told, and a target that is merely slow can still answer.
-pub(super) const GIVE_UP: Duration = Duration::from_secs(20);
-
 /// How an attempt or a session ended.
 #[derive(Debug)]
 pub(super) enum End {
@@ -111,6 +107,7 @@ impl Session {
         self.last_sign = Instant::now();
         self.told = None;
         self.delivered = false;
+        while self.commands.try_recv().is_ok() {}
         self.send(Event::Connecting { attempt }).await?;
         if let Target::Recording(path) = &self.target {
             return Err(End::Problem(not_replayable(path)));
@@ -159,12 +156,9 @@ impl Session {
     }
 
     /// Awaits an answer of the target. Tells the consumer when it takes longer
-    /// than [`PATIENCE`] from the last sign of life, and gives up at `give_up`.
-    pub(super) async fn patiently<T>(
-        &mut self,
-        answer: impl Future<Output = T>,
-        give_up: Duration,
-    ) -> Result<T, End> {
+    /// than [`PATIENCE`] from the last sign of life, and gives up in the end.
+    pub(super) async fn patiently<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, End> {
+        let give_up = self.options.give_up;
         tokio::pin!(answer);
         let began = self.last_sign;
         tokio::select! {

@@ -164,7 +164,7 @@ pub(super) struct Changes {
 /// All tasks of one server.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    tasks: HashMap<u64, Task>,
+    known: HashMap<u64, Task>,
     /// Ended tasks, the oldest first.
     ended: VecDeque<u64>,
     keep_ended: usize,
@@ -178,7 +178,7 @@ pub(super) struct Tasks {
 impl Tasks {
     pub(super) fn new(keep_ended: usize) -> Self {
         Self {
-            tasks: HashMap::new(),
+            known: HashMap::new(),
             ended: VecDeque::new(),
             keep_ended,
             sites: HashMap::new(),
@@ -207,7 +207,7 @@ impl Tasks {
     ) -> Changes {
         let update = update.unwrap_or_default();
         let mut changes = Changes::default();
-        let mut changed = BTreeSet::new();
+        let mut touched = BTreeSet::new();
         for record in &update.new_tasks {
             let Some(id) = record.id.as_ref().map(|id| id.id) else {
                 self.refused += 1;
@@ -217,13 +217,13 @@ impl Tasks {
                 if self.forget(id) {
                     changes.reused.push(id);
                 }
-                changed.remove(&id);
+                touched.remove(&id);
             }
             if let Some(task) = self.entry(id) {
                 let had_no_name = task.identity.is_none() && task.announced;
                 task.identity = Some(identity(record, names));
                 self.nameless -= u64::from(had_no_name).min(self.nameless);
-                changed.insert(id);
+                touched.insert(id);
             }
         }
         for (id, stats) in &update.stats_update {
@@ -235,26 +235,26 @@ impl Tasks {
             if task.ended.is_some() && !ended_before {
                 self.ended.push_back(*id);
             }
-            changed.insert(*id);
+            touched.insert(*id);
         }
         self.forget_oldest(&mut changes);
-        self.write(changed, &mut changes);
+        self.write(touched, &mut changes);
         changes
     }
 
     /// The task `id`, new where it is unknown; `None` where there is no room.
     fn entry(&mut self, id: u64) -> Option<&mut Task> {
-        if self.tasks.len() >= MAX_TASKS && !self.tasks.contains_key(&id) {
+        if self.known.len() >= MAX_TASKS && !self.known.contains_key(&id) {
             self.refused += 1;
             return None;
         }
-        Some(self.tasks.entry(id).or_default())
+        Some(self.known.entry(id).or_default())
     }
 
     /// Whether a record for a known id is of another task than the one known:
     /// span ids are unique only among those that live.
     fn is_another(&self, id: u64, stats: Option<&Stats>, clock: &ServerClock) -> bool {
-        let Some(known) = self.tasks.get(&id) else {
+        let Some(known) = self.known.get(&id) else {
             return false;
         };
         let created = stats.and_then(|stats| clock.at(stats.created_at.as_ref()));
@@ -266,7 +266,7 @@ impl Tasks {
 
     /// Removes a task; whether the viewer had heard of it.
     fn forget(&mut self, id: u64) -> bool {
-        let task = self.tasks.remove(&id);
+        let task = self.known.remove(&id);
         task.is_some_and(|task| task.announced)
     }
 
@@ -276,7 +276,7 @@ impl Tasks {
                 return;
             };
             // An id that was reused has an entry of its former life.
-            let Some(task) = self.tasks.get_mut(&id).filter(|task| task.ended.is_some()) else {
+            let Some(task) = self.known.get_mut(&id).filter(|task| task.ended.is_some()) else {
                 continue;
             };
             count(&mut self.sites, task, &mut changes.sites);
@@ -287,10 +287,10 @@ impl Tasks {
         }
     }
 
-    fn write(&mut self, changed: BTreeSet<u64>, changes: &mut Changes) {
+    fn write(&mut self, touched: BTreeSet<u64>, changes: &mut Changes) {
         let mut columns = Columns::default();
-        for id in changed {
-            let Some(task) = self.tasks.get_mut(&id) else {
+        for id in touched {
+            let Some(task) = self.known.get_mut(&id) else {
                 continue;
             };
             if !task.announced {
@@ -311,7 +311,7 @@ impl Tasks {
 
     /// Id and birth (server's clock) of each live task.
     pub(super) fn births(&self) -> impl Iterator<Item = (u64, u64)> {
-        let live = self.tasks.iter().filter(|(_, task)| task.ended.is_none());
+        let live = self.known.iter().filter(|(_, task)| task.ended.is_none());
         live.filter_map(|(id, task)| Some((*id, task.created?)))
     }
 }
@@ -320,7 +320,7 @@ impl Tasks {
 fn count(
     sites: &mut HashMap<(u32, i32), SpawnSite>,
     task: &mut Task,
-    changed: &mut Vec<SpawnSite>,
+    touched: &mut Vec<SpawnSite>,
 ) {
     let Some(identity) = task.identity.filter(|i| i.location != 0) else {
         return;
@@ -344,7 +344,7 @@ fn count(
     add(&mut site.polls, now.polls, before.polls);
     add(&mut site.busy_ns, now.busy_ns, before.busy_ns);
     site.longest_poll_ns = site.longest_poll_ns.max(task.longest_poll_ns);
-    changed.push(site.clone());
+    touched.push(site.clone());
 }
 
 fn identity(record: &Record, names: &mut Names) -> Identity {

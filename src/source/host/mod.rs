@@ -37,7 +37,7 @@ pub(super) enum Unseen {
 
 impl Unseen {
     /// A sentence for the screen.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(super) fn reason(self) -> &'static str {
         match self {
             Self::NotWanted => "reading threads from this host is switched off",
             Self::NotLocal => {

@@ -214,9 +214,9 @@ fn cpus_of(pid: &str) -> Option<u32> {
         .lines()
         .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
     let count = |range: &str| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        last.checked_sub(first)?.checked_add(1)
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
+        to.checked_sub(from)?.checked_add(1)
     };
     let counts = list.trim().split(',').map(count);
     counts.sum::<Option<u32>>().filter(|n| *n > 0)
