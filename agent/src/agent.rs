@@ -218,6 +218,13 @@ impl Builder {
         self
     }
 
+    /// For demonstrations: viewers divide by this the time after which their
+    /// slow rules (leaks, growing queues) are sure, 1 to 60.
+    pub fn time_scale(mut self, scale: f64) -> Self {
+        self.config.time_scale = scale;
+        self
+    }
+
     /// Serves more gRPC services on the agent's port:
     ///
     /// ```ignore

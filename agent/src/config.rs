@@ -58,6 +58,8 @@ pub(crate) struct Config {
     pub(crate) capture: bool,
     pub(crate) signal_offset: i32,
     pub(crate) install_subscriber: bool,
+    /// As on the wire: 0 and 1 are in earnest.
+    pub(crate) time_scale: f64,
 }
 
 /// How much of finished tasks is kept.
@@ -82,6 +84,7 @@ impl Default for Config {
             capture: true,
             signal_offset: DEFAULT_SIGNAL_OFFSET,
             install_subscriber: true,
+            time_scale: 0.0,
         }
     }
 }

@@ -90,6 +90,7 @@ pub(crate) fn response(shared: &Arc<Shared>) -> proto::HelloResponse {
         capabilities: capabilities(shared),
         stall_threshold_ns: config.stall_threshold_ns(),
         watchdog_interval_ns: config.watchdog_interval_ns(),
+        time_scale: config.time_scale,
     }
 }
 

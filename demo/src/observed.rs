@@ -10,6 +10,9 @@ use tracing::{Dispatch, dispatcher};
 
 use crate::scenario::Flavor;
 
+/// What takes a minute to be sure in earnest takes 2 s on stage.
+const TIME_SCALE: f64 = 30.0;
+
 /// The observed runtime, driven by a thread of its own.
 pub(crate) struct Observed {
     handle: Handle,
@@ -32,6 +35,12 @@ where
     }
     let runtime = builder.enable_all().thread_name("lab-worker").build()?;
     let handle = runtime.handle().clone();
+    // Before the first task: the agent's subscriber sees only what comes after.
+    let agent = looptop_agent::Agent::builder()
+        .name("lab")
+        .runtime("lab", &handle)
+        .time_scale(TIME_SCALE)
+        .try_start()?;
     let dispatch = dispatcher::get_default(Clone::clone);
     let driver = thread::Builder::new()
         .name("lab-service".into())
@@ -44,7 +53,7 @@ where
         handle,
         dispatch,
         driver,
-        agent: None,
+        agent: agent.local_addr(),
     })
 }
 
@@ -82,7 +91,7 @@ pub(crate) fn unseen<R>(work: impl FnOnce() -> R) -> R {
 
 /// Tells the agent a number of the application's own, for its rules and screens.
 pub(crate) fn gauge(name: &'static str, value: f64) {
-    let _ = (name, value);
+    looptop_agent::gauge(name, value);
 }
 
 /// Spawns a task with a name, located where this is called.
