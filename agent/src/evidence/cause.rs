@@ -292,9 +292,9 @@ mod tests {
                 Cause::Unknown,
             ),
             (
-                "clocks and looks disagree",
+                "ready all the time, but got no CPU yet",
                 observed(100, 1, 0, running(5)),
-                Cause::Unknown,
+                Cause::StarvedByHost,
             ),
             ("nothing observed", Observed::default(), Cause::Unknown),
             (
