@@ -1,1 +1,2 @@
 //! TBD
+mod capture;
