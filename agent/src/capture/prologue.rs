@@ -8,7 +8,9 @@
 //!
 //! A prologue that is not understood to its end yields nothing, and so does a
 //! result that the caller's code does not confirm: the instruction before the
-//! return address must be a call that leads to exactly this function.
+//! return address must be a call, and lead to exactly this function: directly,
+//! through a stub or a function that ends in a jump to it, or by its address that
+//! the caller loads.
 
 use std::ops::Range;
 
@@ -82,15 +84,41 @@ fn called(
     function: u64,
     bounds: impl Fn(u64) -> Option<Range<u64>>,
 ) -> bool {
-    let target = match call_before(return_address) {
-        Some(Call::Direct(target)) => target,
-        Some(Call::Through(pointer)) => match memory::read_u64(pointer) {
-            Some(target) => target,
-            None => return false,
-        },
-        Some(Call::Computed) | None => return false,
-    };
-    leads_to(target, function) || forwards_to(target, function, bounds)
+    let leads = |target| leads_to(target, function) || forwards_to(target, function, &bounds);
+    match call_before(return_address) {
+        Some(Call::Direct(target)) => leads(target),
+        Some(Call::Through(pointer)) => memory::read_u64(pointer).is_some_and(leads),
+        Some(Call::Computed) => {
+            let caller = bounds(return_address - 1);
+            caller.is_some_and(|caller| loads_address(caller, return_address, leads))
+        }
+        None => false,
+    }
+}
+
+/// Does the function `caller` load, somewhere before its call that returns to
+/// `return_address`, the address of code that `leads` to the function in question?
+/// So it is in unoptimised code, and where a loop keeps the address in a register.
+fn loads_address(caller: Range<u64>, return_address: u64, leads: impl Fn(u64) -> bool) -> bool {
+    let start = caller.start.max(return_address.saturating_sub(MAX_FORWARDER));
+    let code = copy(start, return_address.saturating_sub(start));
+    code.windows(7).enumerate().any(|(i, bytes)| {
+        let [0x48 | 0x4c, operation, modrm, a, b, c, d] = *bytes else {
+            return false;
+        };
+        if modrm & 0xc7 != 0x05 {
+            return false;
+        }
+        let next = start + i as u64 + 7;
+        let place = next.wrapping_add(i32::from_le_bytes([a, b, c, d]) as u64);
+        match operation {
+            // mov register, [rip + distance]
+            0x8b => memory::read_u64(place).is_some_and(&leads),
+            // lea register, [rip + distance]
+            0x8d => leads(place),
+            _ => false,
+        }
+    })
 }
 
 /// Is `target` the function, or a stub that jumps to it (a procedure linkage
@@ -118,7 +146,7 @@ fn leads_to(target: u64, function: u64) -> bool {
 fn forwards_to(
     target: u64,
     function: u64,
-    bounds: impl Fn(u64) -> Option<Range<u64>>,
+    bounds: &impl Fn(u64) -> Option<Range<u64>>,
 ) -> bool {
     let size = match bounds(target) {
         Some(range) if range.start == target => range.end - range.start,
