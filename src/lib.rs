@@ -1,1 +1,2 @@
 //! TBD
+pub mod symbols;
