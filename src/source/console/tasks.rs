@@ -216,10 +216,9 @@ impl Tasks {
                 self.refused += 1;
                 continue;
             };
-            if self.is_another(id, update.stats_update.get(&id), clock) {
-                if self.forget(id) {
-                    changes.reused.push(id);
-                }
+            let another = self.is_another(id, update.stats_update.get(&id), clock);
+            if another && self.forget(id) {
+                changes.reused.push(id);
             }
             if let Some(task) = self.entry(id) {
                 let had_no_name = task.identity.is_none() && task.announced;
