@@ -144,6 +144,16 @@ impl Observed {
         .map_or(Cause::Unknown, |(_, cause)| cause)
     }
 
+    /// Time that the thread spent itself, on a CPU or blocked, not waiting for
+    /// a CPU. Waits that last are not on the kernel's books yet, so the looks
+    /// say how much of the rest was blocked.
+    pub(crate) fn own_ns(&self) -> u64 {
+        let cpu_ns = self.cpu_ns.unwrap_or_default().min(self.wall_ns);
+        let looks = u64::from(self.tally.total().max(1));
+        let rest_ns = (self.wall_ns - cpu_ns).saturating_sub(self.suspended_ns);
+        cpu_ns + rest_ns / looks * u64::from(self.tally.blocked())
+    }
+
     /// It was found blocked at every look, and hardly ever on a CPU.
     pub(crate) fn is_idle(&self) -> bool {
         self.tally.running == 0

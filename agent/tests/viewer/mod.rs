@@ -1,7 +1,7 @@
 //! A viewer for tests: a gRPC client on a thread of its own, so that it sees
 //! the application even while all of its workers are blocked.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
