@@ -64,6 +64,7 @@ impl Resolver {
             }
             frames.extend_from_slice(&self.frames(address));
         }
+        name_inlined_closures(&mut frames);
         (frames, problems)
     }
 
@@ -169,6 +170,26 @@ impl Resolver {
     }
 }
 
+/// Line tables name an inlined closure or `async` block only `{async_block#0}`.
+/// Its type is a parameter of the functions that poll or call it, further out on
+/// the stack, and that type's name has the whole path.
+fn name_inlined_closures(frames: &mut [Frame]) {
+    for position in 0..frames.len() {
+        let (inner, outer) = frames[position..].split_at_mut(1);
+        let frame = &mut inner[0];
+        let Some(function) = frame.function.as_deref().filter(|_| frame.inlined) else {
+            continue;
+        };
+        let found = outer
+            .iter()
+            .filter_map(|outer| outer.function.as_deref())
+            .find_map(|outer| name::closure_path(function, outer));
+        if let Some(found) = found {
+            frame.function = Some(found.into());
+        }
+    }
+}
+
 /// Code without a name: of a system library, or of the program itself.
 fn unnamed_origin(binary: Option<&Path>) -> Origin {
     match origin(None, None, binary) {
@@ -200,27 +221,22 @@ fn functions(loader: &Loader, offset: u64) -> Vec<Function> {
     let mut functions = Vec::new();
     if let Ok(mut frames) = loader.find_frames(offset) {
         while let Ok(Some(frame)) = frames.next() {
-            let name = frame
-                .function
-                .as_ref()
-                .and_then(|name| name.demangle().ok());
+            let name = frame.function.as_ref().and_then(|name| name.demangle().ok());
             let location = frame.location.as_ref();
             functions.push(Function {
                 name: name.map(|name| name.into_owned()),
                 file: location.and_then(|place| place.file).map(str::to_owned),
-                line: location
-                    .and_then(|place| place.line)
-                    .filter(|&line| line > 0),
+                line: location.and_then(|place| place.line).filter(|&line| line > 0),
             });
             if functions.len() >= MAX_INLINED {
                 break;
             }
         }
     }
-    // The symbol table names what debug information does not.
-    if functions
-        .last()
-        .is_none_or(|function| function.name.is_none())
+    // The symbol table has the whole path of what is not inlined, where debug
+    // information may have the last part of it, or nothing.
+    let whole = |name: &String| name.contains("::");
+    if functions.last().is_none_or(|function| !function.name.as_ref().is_some_and(whole))
         && let Some(symbol) = loader.find_symbol(offset)
     {
         let name = format!("{:#}", rustc_demangle::demangle(symbol));
@@ -302,9 +318,7 @@ fn candidates(pid: Option<u32>, path: &Path) -> Vec<PathBuf> {
 
 enum Match {
     /// The right file; does it name its functions?
-    Same {
-        named: bool,
-    },
+    Same { named: bool },
     Other,
     Unreadable(String),
 }
@@ -322,10 +336,7 @@ fn check(path: &Path, build_id: &[u8]) -> Match {
     if found != build_id {
         return Match::Other;
     }
-    let has = |name| {
-        file.section_by_name(name)
-            .is_some_and(|section| section.size() > 0)
-    };
+    let has = |name| file.section_by_name(name).is_some_and(|section| section.size() > 0);
     Match::Same {
         named: has(".symtab") || has(".debug_info") || has("__debug_info"),
     }

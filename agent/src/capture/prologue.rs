@@ -7,10 +7,12 @@
 //! Rust code, `rbp` is the stack pointer plus what the prologue subtracted.
 //!
 //! A prologue that is not understood to its end yields nothing, and so does a
-//! result that the caller's code does not confirm: the instruction before the
-//! return address must be a call, and lead to exactly this function: directly,
-//! through a stub or a function that ends in a jump to it, or by its address that
-//! the caller loads.
+//! result that the caller's code contradicts: the instruction before the return
+//! address must be a call. A call of a fixed target must lead to exactly this
+//! function, directly or through a stub or a function that ends in a jump to it.
+//! A call of a computed target confirms it by loading its address; otherwise the
+//! result is an [`Evidence::Assumption`], to be dropped unless the rest of the
+//! stack bears it out.
 
 use std::ops::Range;
 
@@ -21,6 +23,15 @@ const MAX_FRAME: u64 = 1 << 20;
 /// Bytes searched for a jump in a function that may have passed the call on.
 const MAX_FORWARDER: u64 = 4096;
 
+/// How sure a frame pointer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// The caller's code calls this function.
+    Confirmed,
+    /// The caller calls a function that is computed at run time, perhaps this one.
+    Assumption,
+}
+
 /// The frame pointer of the function at `function` (in memory), stopped at
 /// `address` with stack pointer `sp`; `bounds` gives the function around an
 /// address, `read` reads the stack.
@@ -30,12 +41,12 @@ pub(super) fn frame_pointer(
     sp: u64,
     mut read: impl FnMut(u64) -> Option<u64>,
     bounds: impl Fn(u64) -> Option<Range<u64>>,
-) -> Option<u64> {
+) -> Option<(u64, Evidence)> {
     let code = copy(function, address.checked_sub(function)?.min(MAX_PROLOGUE));
     let frame = frame_size(&code)?;
     let fp = sp.checked_add(frame)?;
     let return_address = read(fp.checked_add(8)?)?;
-    called(return_address, function, bounds).then_some(fp)
+    Some((fp, evidence(return_address, function, bounds)?))
 }
 
 /// How far below the frame pointer the stack pointer is after the prologue that
@@ -79,26 +90,31 @@ fn frame_size(code: &[u8]) -> Option<u64> {
 }
 
 /// Is the instruction before `return_address` a call that leads to `function`?
-fn called(return_address: u64, function: u64, bounds: impl Fn(u64) -> Option<Range<u64>>) -> bool {
+fn evidence(
+    return_address: u64,
+    function: u64,
+    bounds: impl Fn(u64) -> Option<Range<u64>>,
+) -> Option<Evidence> {
     let leads = |target| leads_to(target, function) || forwards_to(target, function, &bounds);
-    match call_before(return_address) {
-        Some(Call::Direct(target)) => leads(target),
-        Some(Call::Through(pointer)) => memory::read_u64(pointer).is_some_and(leads),
-        Some(Call::Computed) => {
+    let confirmed = match call_before(return_address)? {
+        Call::Direct(target) => leads(target),
+        Call::Through(pointer) => memory::read_u64(pointer).is_some_and(leads),
+        Call::Computed => {
             let caller = bounds(return_address - 1);
-            caller.is_some_and(|caller| loads_address(caller, return_address, leads))
+            if !caller.is_some_and(|caller| loads_address(caller, return_address, leads)) {
+                return Some(Evidence::Assumption);
+            }
+            true
         }
-        None => false,
-    }
+    };
+    confirmed.then_some(Evidence::Confirmed)
 }
 
 /// Does the function `caller` load, somewhere before its call that returns to
 /// `return_address`, the address of code that `leads` to the function in question?
 /// So it is in unoptimised code, and where a loop keeps the address in a register.
 fn loads_address(caller: Range<u64>, return_address: u64, leads: impl Fn(u64) -> bool) -> bool {
-    let start = caller
-        .start
-        .max(return_address.saturating_sub(MAX_FORWARDER));
+    let start = caller.start.max(return_address.saturating_sub(MAX_FORWARDER));
     let code = copy(start, return_address.saturating_sub(start));
     code.windows(7).enumerate().any(|(i, bytes)| {
         let [0x48 | 0x4c, operation, modrm, a, b, c, d] = *bytes else {
@@ -126,9 +142,7 @@ fn leads_to(target: u64, function: u64) -> bool {
         return true;
     }
     let code = copy(target, 16);
-    let code = code
-        .strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa])
-        .unwrap_or(&code);
+    let code = code.strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa]).unwrap_or(&code);
     let skipped = 16 - code.len() as u64;
     let (length, pointer) = match code {
         [0xff, 0x25, a, b, c, d, ..] => (6, [*a, *b, *c, *d]),
@@ -143,13 +157,18 @@ fn leads_to(target: u64, function: u64) -> bool {
 /// Does the function at `target` end in a jump to `function`, as one that only
 /// passes its arguments on does? A jump's distance is 32 bits, so finding one by
 /// accident is out of the question.
-fn forwards_to(target: u64, function: u64, bounds: &impl Fn(u64) -> Option<Range<u64>>) -> bool {
+fn forwards_to(
+    target: u64,
+    function: u64,
+    bounds: &impl Fn(u64) -> Option<Range<u64>>,
+) -> bool {
     let size = match bounds(target) {
         Some(range) if range.start == target => range.end - range.start,
         // A function without a frame may lack a rule; it is short.
         _ => 32,
     };
-    let code = copy(target, size.min(MAX_FORWARDER));
+    // One byte more, because the windows are a byte longer than the jump may be.
+    let code = copy(target, size.min(MAX_FORWARDER) + 1);
     code.windows(6).enumerate().any(|(i, bytes)| {
         let at = target + i as u64;
         match *bytes {
@@ -241,21 +260,9 @@ mod tests {
                 ],
                 Some(0x1020),
             ),
-            (
-                "only pushes",
-                &[0x55, 0x48, 0x89, 0xe5, 0x50, 0xe8],
-                Some(8),
-            ),
-            (
-                "stopped in the prologue",
-                &[0x55, 0x48, 0x89, 0xe5, 0x50],
-                None,
-            ),
-            (
-                "no frame pointer",
-                &[0x41, 0x57, 0x48, 0x83, 0xec, 0x18],
-                None,
-            ),
+            ("only pushes", &[0x55, 0x48, 0x89, 0xe5, 0x50, 0xe8], Some(8)),
+            ("stopped in the prologue", &[0x55, 0x48, 0x89, 0xe5, 0x50], None),
+            ("no frame pointer", &[0x41, 0x57, 0x48, 0x83, 0xec, 0x18], None),
             (
                 "realigned",
                 &[0x55, 0x48, 0x89, 0xe5, 0x53, 0x48, 0x83, 0xe4, 0xe0, 0x90],
@@ -272,10 +279,7 @@ mod tests {
     fn calls() {
         let cases: &[([u8; 7], Option<Call>)] = &[
             ([0, 0, 0xe8, 0x10, 0, 0, 0], Some(Call::Direct(0x1010))),
-            (
-                [0, 0, 0xe8, 0xf0, 0xff, 0xff, 0xff],
-                Some(Call::Direct(0xff0)),
-            ),
+            ([0, 0, 0xe8, 0xf0, 0xff, 0xff, 0xff], Some(Call::Direct(0xff0))),
             ([0, 0xff, 0x15, 8, 0, 0, 0], Some(Call::Through(0x1008))),
             ([0, 0, 0, 0, 0, 0xff, 0xd0], Some(Call::Computed)),
             ([0, 0, 0, 0, 0xff, 0x50, 0x18], Some(Call::Computed)),

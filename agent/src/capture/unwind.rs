@@ -70,6 +70,9 @@ impl Memory<'_> {
 /// What happened to one frame.
 enum Step {
     Caller(u64),
+    /// Right if the rest of the stack can be unwound to its root.
+    #[cfg(target_arch = "x86_64")]
+    AssumedCaller(u64),
     Root,
     Lost,
 }
@@ -174,11 +177,18 @@ impl StackUnwinder {
         let mut registers = native_registers(start, self.unwinder.max_known_code_address());
         let mut address = FrameAddress::from_instruction_pointer(start.pc);
         let mut frames = vec![self.locate(start.pc)];
+        let mut assumed_from: Option<usize> = None;
         let complete = loop {
             if frames.len() >= MAX_FRAMES {
                 break false;
             }
-            match self.step(address, &mut registers, &mut memory) {
+            let mut step = self.step(address, &mut registers, &mut memory);
+            #[cfg(target_arch = "x86_64")]
+            if let Step::AssumedCaller(caller) = step {
+                assumed_from.get_or_insert(frames.len());
+                step = Step::Caller(caller);
+            }
+            match step {
                 Step::Caller(caller) => {
                     // Behind a signal handler stands the very instruction that
                     // was interrupted, not a return address.
@@ -197,10 +207,13 @@ impl StackUnwinder {
                     frames.push(self.locate(address.address_for_lookup()));
                 }
                 Step::Root => break true,
-                Step::Lost => break false,
+                _ => break false,
             }
         };
         if !complete {
+            if let Some(sure) = assumed_from {
+                frames.truncate(sure);
+            }
             // A rule that could not be evaluated for want of memory is cached as
             // "walk frame pointers"; the next stack shall not inherit that.
             self.cache = CacheNative::new();
@@ -253,7 +266,7 @@ impl StackUnwinder {
             |address| memory.read(address),
             |address| self.function(address),
         );
-        let Some(fp) = fp else {
+        let Some((fp, evidence)) = fp else {
             return Step::Lost;
         };
         registers.set_bp(fp);
@@ -262,7 +275,8 @@ impl StackUnwinder {
             .unwinder
             .unwind_frame(address, registers, &mut self.cache, &mut read)
         {
-            Ok(Some(caller)) => Step::Caller(caller),
+            Ok(Some(caller)) if evidence == Evidence::Confirmed => Step::Caller(caller),
+            Ok(Some(caller)) => Step::AssumedCaller(caller),
             _ => Step::Lost,
         }
     }
@@ -322,7 +336,7 @@ impl StackUnwinder {
 }
 
 #[cfg(target_arch = "x86_64")]
-use super::prologue::follows_call;
+use super::prologue::{Evidence, follows_call};
 
 /// Calls are not told from other instructions; lying in code has to do.
 #[cfg(target_arch = "aarch64")]

