@@ -41,7 +41,8 @@ pub fn table() -> String {
 }
 
 fn inspect(pid: u32) -> Option<Process> {
-    let threads = owner::entries::<u32>(&format!("/proc/{pid}/task"));
+    let directory = format!("/proc/{pid}/task");
+    let threads = owner::entries::<u32>(&directory);
     let name = |tid: u32| fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok();
     let instrument = threads.filter_map(name).find_map(|thread| {
         let server = SERVERS.iter().find(|(prefix, _)| thread.starts_with(prefix));
