@@ -1,5 +1,24 @@
 //! Stacks of stalled threads.
-use crate::evidence::SyscallState;
+use std::path::PathBuf;
+
+use self::syscall::SyscallState;
+
+pub(crate) mod syscall {
+    #[allow(dead_code)]
+    pub(crate) enum SyscallState {
+        Running,
+        InSyscall {
+            nr: u64,
+            args: [u64; 6],
+            sp: u64,
+            pc: u64,
+        },
+        Unknown,
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ModuleIndex(pub u32);
 
 #[derive(Debug)]
 pub(crate) struct Unavailable(pub String);
@@ -20,13 +39,13 @@ impl std::fmt::Display for NoStack {
 }
 
 pub(crate) struct RawStack {
-    pub frames: Vec<(Option<u32>, u64)>,
+    pub frames: Vec<(Option<ModuleIndex>, u64)>,
     pub truncated: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct ModuleInfo {
-    pub path: String,
+    pub path: PathBuf,
     pub build_id: Vec<u8>,
     pub base: u64,
 }
