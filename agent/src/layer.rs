@@ -10,8 +10,3 @@ impl<S: Subscriber> Layer<S> for Stub {}
 pub(crate) fn layer<S: Subscriber>() -> impl Layer<S> + Send + Sync {
     Stub
 }
-
-/// Whether a layer is part of a subscriber.
-pub(crate) fn installed() -> bool {
-    false
-}

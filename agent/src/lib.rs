@@ -74,6 +74,7 @@ pub fn layer<S>() -> impl tracing_subscriber::Layer<S> + Send + Sync
 where
     S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
+    subscriber::LAYER_TAKEN.store(true, std::sync::atomic::Ordering::Relaxed);
     let layer = layer::layer();
     #[cfg(feature = "console")]
     let layer = tracing_subscriber::Layer::and_then(layer, console_layer());

@@ -1,22 +1,26 @@
 //! What each polling thread is doing.
-use std::panic::Location;
 
 use crate::clock::Ticks;
+use crate::task::site::SiteId;
 
 /// One thread's slot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SlotView {
-    pub tid: u64,
-    pub sequence: u64,
-    pub task: u64,
-    pub location: Option<&'static Location<'static>>,
-    pub started: Ticks,
+    pub(crate) tid: u64,
+    pub(crate) sequence: u64,
+    pub(crate) task: u64,
+    pub(crate) site: Option<SiteId>,
+    pub(crate) started: Ticks,
 }
 
-/// Visits every live slot.
+impl SlotView {
+    pub(crate) fn polling(&self) -> bool {
+        self.sequence % 2 == 1
+    }
+}
+
 pub(crate) fn for_each(_f: impl FnMut(SlotView)) {}
 
-/// Polling threads for which no slot was left.
 pub(crate) fn lost() -> u64 {
     0
 }

@@ -1,35 +1,40 @@
 //! The task table.
-use std::panic::Location;
 
-use looptop_wire::{intern::Interner, proto};
+pub(crate) mod collect;
+pub(crate) mod site;
 
-/// What changed, in the form of the wire.
-#[derive(Default)]
-pub(crate) struct Collected {
-    pub tasks: proto::Tasks,
-    pub forgotten: Vec<u64>,
-    pub sites: Vec<proto::SpawnSite>,
-}
+use looptop_wire::proto::TaskKind;
 
 /// A task, for the record of a stall.
 #[derive(Clone, Debug)]
 pub(crate) struct Description {
-    pub name: String,
-    pub kind: proto::TaskKind,
-    pub location: Option<&'static Location<'static>>,
+    pub(crate) name: String,
+    pub(crate) kind: TaskKind,
+    pub(crate) site: Option<site::SiteId>,
 }
 
-/// What changed since the last call.
-pub(crate) fn collect(_interner: &mut Interner) -> Collected {
-    Collected::default()
+/// What the table holds at most.
+#[derive(Default)]
+pub(crate) struct Limits {
+    pub(crate) history: usize,
+    pub(crate) history_bytes: usize,
 }
 
-/// Everything.
-pub(crate) fn snapshot(_interner: &mut Interner) -> Collected {
-    Collected::default()
+/// What the table had to drop.
+#[derive(Default)]
+pub(crate) struct Losses {
+    pub(crate) tasks: u64,
+    pub(crate) history: u64,
 }
 
-/// A task by its id.
-pub(crate) fn describe(_task: u64) -> Option<Description> {
+pub(crate) fn describe(_id: u64) -> Option<Description> {
     None
 }
+
+pub(crate) fn losses() -> Losses {
+    Losses::default()
+}
+
+pub(crate) fn configure(_limits: Limits) {}
+
+pub(crate) fn exclude_current_thread() {}
