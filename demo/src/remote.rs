@@ -57,12 +57,13 @@ impl proto::lab_server::Lab for Remote {
                 ));
             }
         };
-        lab.switch_to(&wanted.scenario, mode).map_err(refusal)?;
+        lab.switch_to(&wanted.scenario, mode)
+            .map_err(|error| refusal(&error))?;
         Ok(Response::new(lab.status().into()))
     }
 }
 
-fn refusal(error: anyhow::Error) -> tonic::Status {
+fn refusal(error: &anyhow::Error) -> tonic::Status {
     match error.downcast_ref::<Unknown>() {
         Some(unknown) => tonic::Status::not_found(unknown.to_string()),
         None => tonic::Status::internal(format!("{error:#}")),
