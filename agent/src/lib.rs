@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 mod agent;
+#[allow(unsafe_code)]
 mod capture;
 mod clock;
 mod config;

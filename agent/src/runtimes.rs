@@ -19,6 +19,9 @@ use crate::worker_map::WorkerMap;
 /// test or request must not make the agent grow.
 pub(crate) const MAX_RUNTIMES: usize = 64;
 
+/// A worker's thread has started after this, ns.
+const START_NS: u64 = 100_000_000;
+
 /// What an application says of a runtime when it registers it.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
@@ -47,6 +50,7 @@ pub(crate) struct Runtime {
     /// `block_on`: a `current_thread` runtime is then driven, even if it has
     /// never parked yet.
     entered_on: Option<Tid>,
+    registered_ns: u64,
     /// The shallowest address that is known to lie inside `block_on` on the
     /// stack of a `current_thread` runtime's thread; 0: unknown.
     stack_limit: AtomicU64,
@@ -80,6 +84,7 @@ impl Runtime {
             flavor,
             workers,
             max_blocking_threads,
+            registered_ns: crate::clock::now_ns(),
             probe: Probe::start(&handle),
             map: Mutex::new(map),
             stack_limit: AtomicU64::new(inside.unwrap_or_default()),
@@ -117,15 +122,13 @@ impl Runtime {
     }
 
     /// `worker` is known to run, even if it has published nothing yet.
-    #[cfg_attr(not(tokio_unstable), allow(unused_variables))]
-    pub(crate) fn has_started(&self, worker: WorkerIndex, metrics: &RuntimeMetrics) -> bool {
-        if self.flavor == proto::Flavor::CurrentThread {
-            return self.entered_on.is_some();
+    pub(crate) fn has_started(&self, now_ns: u64) -> bool {
+        match self.flavor {
+            proto::Flavor::CurrentThread => self.entered_on.is_some(),
+            // tokio starts all workers with the runtime, and each of them parks
+            // or polls at once.
+            _ => now_ns.saturating_sub(self.registered_ns) >= START_NS,
         }
-        #[cfg(tokio_unstable)]
-        return metrics.worker_thread_id(worker.index()).is_some();
-        #[cfg(not(tokio_unstable))]
-        false
     }
 
     /// The shallowest address that lies inside `block_on`, where known.

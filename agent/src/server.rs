@@ -39,7 +39,7 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(crate) enum Listener {
     Tcp(std::net::TcpListener),
     #[cfg(unix)]
-    Unix(std::os::unix::net::UnixListener, std::path::PathBuf),
+    Unix(std::os::unix::net::UnixListener, SocketFile),
 }
 
 impl Listener {
@@ -56,7 +56,7 @@ impl Listener {
                 remove_stale_socket(path);
                 let listener = std::os::unix::net::UnixListener::bind(path)?;
                 listener.set_nonblocking(true)?;
-                Ok(Self::Unix(listener, path.clone()))
+                Ok(Self::Unix(listener, SocketFile(path.clone())))
             }
             #[cfg(not(unix))]
             Bind::Unix(_) => Err(io::Error::new(
@@ -73,6 +73,18 @@ impl Listener {
             #[cfg(unix)]
             Self::Unix(..) => None,
         }
+    }
+}
+
+/// The file of a Unix socket; removed when the agent ends.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct SocketFile(std::path::PathBuf);
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
     }
 }
 
@@ -139,13 +151,12 @@ async fn serve(shared: Arc<Shared>, listener: Listener, feed: Feed, services: Ro
             Err(error) => return complain_of(&error),
         },
         #[cfg(unix)]
-        Listener::Unix(listener, path) => match tokio::net::UnixListener::from_std(listener) {
-            Ok(listener) => {
-                let _remove = RemoveOnDrop(path);
-                router.serve_with_incoming(incoming(listener)).await
+        Listener::Unix(listener, _removed_at_the_end) => {
+            match tokio::net::UnixListener::from_std(listener) {
+                Ok(listener) => router.serve_with_incoming(incoming(listener)).await,
+                Err(error) => return complain_of(&error),
             }
-            Err(error) => return complain_of(&error),
-        },
+        }
     };
     if let Err(error) = served {
         complain_of(&error);
@@ -156,16 +167,6 @@ fn complain_of(error: &dyn std::error::Error) {
     crate::complain(&format!(
         "its server failed: {error}; nobody can attach any more"
     ));
-}
-
-#[cfg(unix)]
-struct RemoveOnDrop(std::path::PathBuf);
-
-#[cfg(unix)]
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
-    }
 }
 
 /// A socket that listens.

@@ -200,11 +200,14 @@ impl Problem {
         )
     }
 
-    /// HTTP/2 pings have gone unanswered for long.
-    fn unreachable(target: &Target) -> Self {
+    /// A silent connection was given up.
+    pub(super) fn given_up(target: &Target, waited: Duration) -> Self {
         Self::new(
             ProblemKind::NoAnswer,
-            format!("{target} has not answered for so long that the connection was given up"),
+            format!(
+                "the connection to {target} was given up after {:.0} s without an answer",
+                waited.as_secs_f64()
+            ),
             "the process is frozen, or its host is down or cut off",
         )
     }
@@ -231,7 +234,6 @@ impl Problem {
             Code::Internal if status.message().contains("decode") => {
                 Self::malformed(target, quote(status.message()))
             }
-            _ if chain_mentions(status, "keep-alive") => Self::unreachable(target),
             _ if is_transport(status) => Self::ended(target),
             code => Self::new(
                 ProblemKind::Rejected,
@@ -355,19 +357,12 @@ fn too_large(target: &Target, message: &str) -> Problem {
 }
 
 /// Whether the failure is of the connection rather than an answer.
-fn is_transport(status: &Status) -> bool {
+pub(super) fn is_transport(status: &Status) -> bool {
     let code = matches!(
         status.code(),
         Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled
     );
     code && (std::error::Error::source(status).is_some() || status.message().contains("h2 "))
-}
-
-/// Whether an error behind `status` has `text` in its message.
-fn chain_mentions(status: &Status, text: &str) -> bool {
-    let first = std::error::Error::source(status);
-    let mut chain = std::iter::successors(first, |error| error.source());
-    chain.any(|error| error.to_string().contains(text))
 }
 
 /// A text from outside, with control characters escaped, cut to a length that

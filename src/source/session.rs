@@ -11,8 +11,8 @@ use tonic::Status;
 
 use super::{
     Command, Event, Options, Problem, ProblemKind, Target, agent,
-    connect::{self, Link, PATIENCE},
-    console, host,
+    connect::{self, Link, PATIENCE, PING_TIMEOUT},
+    console, host, problem,
 };
 
 /// First and longest pause between attempts.
@@ -163,13 +163,19 @@ impl Session {
         let began = self.last_sign;
         tokio::select! {
             biased;
-            answer = &mut answer => return Ok(answer),
+            answer = &mut answer => {
+                self.last_sign = Instant::now();
+                return Ok(answer);
+            }
             () = sleep_until(began + PATIENCE) => {}
         }
         let problem = self.unanswered(Problem::no_answer).await;
         self.tell_silence(problem).await?;
         let answered = timeout_at(began + give_up, answer).await;
-        answered.map_err(|_| Problem::no_answer(&self.target, began.elapsed()).into())
+        let answer = answered.map_err(|_| Problem::no_answer(&self.target, began.elapsed()))?;
+        self.last_sign = Instant::now();
+        self.told = None;
+        Ok(answer)
     }
 
     /// Why the target does not answer; `otherwise` where that cannot be told.
@@ -180,6 +186,11 @@ impl Session {
 
     /// The problem behind a failed call on `link`.
     pub(super) async fn failed(&self, status: &Status, link: &Link) -> End {
+        // The pings give up a connection as if the peer had closed it.
+        let silent = self.is_silent() && self.last_sign.elapsed() >= PING_TIMEOUT;
+        if silent && problem::is_transport(status) {
+            return End::Problem(self.unanswered(Problem::given_up).await);
+        }
         End::Problem(connect::failed_call(&self.target, status, &link.sniffed).await)
     }
 }
@@ -189,7 +200,7 @@ fn worth_retrying(kind: ProblemKind) -> bool {
 }
 
 fn not_replayable(path: &std::path::Path) -> Problem {
-    let path = super::problem::quote(&path.display().to_string());
+    let path = problem::quote(&path.display().to_string());
     Problem::new(
         ProblemKind::Unsupported,
         format!("`{path}` was taken for a recording, which cannot be attached to"),

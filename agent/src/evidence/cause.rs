@@ -86,7 +86,8 @@ impl Observed {
     ///
     /// 1. Suspended, or stopped at most looks: `Stopped`.
     /// 2. Neither on a CPU nor waiting for one for at least half of the time:
-    ///    blocked, by the kind of call in which most looks found it.
+    ///    blocked, by the kind of call in which most looks found it; or, where
+    ///    they found it ready to run, waiting for a CPU still.
     /// 3. Otherwise it wanted a CPU. `StarvedByHost` where it got less than a
     ///    fifth of what it wanted, else `Computing`: a computation that shares
     ///    its CPU with a few others is still to blame itself.
@@ -103,11 +104,12 @@ impl Observed {
         let wanted_ns = cpu_ns + run_queue_ns;
         let active_wall_ns = self.wall_ns.saturating_sub(self.suspended_ns);
         if wanted_ns * 2 < active_wall_ns {
-            // The clocks say blocked. Where no look ever found it so and
-            // run-queue waits cannot be read, it may as well have been starved.
-            return match tally.blocked() {
-                0 => Cause::Unknown,
-                _ => self.blocked_in(),
+            // The kernel adds a wait for a CPU to the books only when it is
+            // over: a thread that is ready at most looks but gets nowhere is
+            // still waiting.
+            return match tally.running > tally.blocked() {
+                true => Cause::StarvedByHost,
+                false => self.blocked_in(),
             };
         }
         if cpu_ns * 5 < wanted_ns {
@@ -142,10 +144,20 @@ impl Observed {
         .map_or(Cause::Unknown, |(_, cause)| cause)
     }
 
-    /// It was blocked in one and the same place for as good as the whole time,
-    /// as far as CPU clock and time slices tell.
+    /// Time that the thread spent itself, on a CPU or blocked, not waiting for
+    /// a CPU. Waits that last are not on the kernel's books yet, so the looks
+    /// say how much of the rest was blocked.
+    pub(crate) fn own_ns(&self) -> u64 {
+        let cpu_ns = self.cpu_ns.unwrap_or_default().min(self.wall_ns);
+        let looks = u64::from(self.tally.total().max(1));
+        let rest_ns = (self.wall_ns - cpu_ns).saturating_sub(self.suspended_ns);
+        cpu_ns + rest_ns / looks * u64::from(self.tally.blocked())
+    }
+
+    /// It was found blocked at every look, and hardly ever on a CPU.
     pub(crate) fn is_idle(&self) -> bool {
-        self.wall_ns > 0
+        self.tally.running == 0
+            && self.tally.blocked() > 0
             && self.cpu_ns.is_some_and(|cpu| cpu * 10 < self.wall_ns)
             && self
                 .run_queue_ns
@@ -290,9 +302,9 @@ mod tests {
                 Cause::Unknown,
             ),
             (
-                "clocks and looks disagree",
+                "ready all the time, but got no CPU yet",
                 observed(100, 1, 0, running(5)),
-                Cause::Unknown,
+                Cause::StarvedByHost,
             ),
             ("nothing observed", Observed::default(), Cause::Unknown),
             (

@@ -237,7 +237,7 @@ impl Publisher {
         for (index, module) in (0u32..).zip(capture::modules()) {
             let record = proto::Module {
                 id: index + 1,
-                path: self.interner.string(&module.path),
+                path: self.interner.string(&module.path.to_string_lossy()),
                 build_id: module.build_id,
                 base: module.base,
             };

@@ -16,8 +16,12 @@ use crate::sync::lock;
 use crate::task::Description;
 
 /// Without slots, up to 61 polls look like one. A stall is then reported only
-/// where the thread sat in one place, or after this many thresholds.
-pub(crate) const UNSEEN_POLLS_FACTOR: u64 = 5;
+/// where the thread sat in one place, or spent this many thresholds of its own
+/// time (computing or blocked, not waiting for a CPU), ...
+const OWN_TIME_FACTOR: u64 = 5;
+/// ... or after this many thresholds whatever it does: a busy host stretches 61
+/// polls of 0.1 ms to nearly that.
+const ANY_TIME_FACTOR: u64 = 20;
 
 /// Ages at which the stack is taken, ms; afterwards every 30 s.
 const CAPTURE_AGES_MS: [u64; 4] = [20, 100, 1_000, 5_000];
@@ -303,17 +307,23 @@ impl Case {
             return false;
         }
         let Some(poll) = self.poll else {
-            let one_block = self
-                .observation
-                .as_ref()
-                .is_some_and(|o| o.is_one_block() && o.observed().wall_ns * 2 >= threshold_ns);
-            return one_block || age_ns >= threshold_ns * UNSEEN_POLLS_FACTOR;
+            return self.is_surely_long(age_ns, threshold_ns);
         };
         let described = self
             .description
             .get_or_insert_with(|| poll.task.and_then(|task| witness.describe(task)));
         // The blocking pool is there to be blocked.
         !matches!(described, Some(d) if d.kind == TaskKind::Blocking)
+    }
+
+    /// Whether what may be up to 61 polls is too long for short ones.
+    fn is_surely_long(&self, age_ns: u64, threshold_ns: u64) -> bool {
+        let evident = self.observation.as_ref().is_some_and(|observation| {
+            let observed = observation.observed();
+            let one_block = observation.is_one_block() && observed.wall_ns * 2 >= threshold_ns;
+            one_block || observed.own_ns() >= threshold_ns * OWN_TIME_FACTOR
+        });
+        evident || age_ns >= threshold_ns * ANY_TIME_FACTOR
     }
 
     fn stall(&self, subject: Subject) -> Stall {

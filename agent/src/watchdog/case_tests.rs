@@ -18,6 +18,8 @@ enum Doing {
     Waiting,
     /// Waiting for a moment, again and again.
     WaitingInBits,
+    /// Ready to run, but the host gives it no CPU.
+    Starving,
 }
 
 struct Script {
@@ -44,7 +46,7 @@ impl Witness for Script {
     fn clocks(&mut self, _tid: Tid, now_ns: u64) -> Baseline {
         let (cpu_ns, slices) = match self.doing {
             Doing::Computing => (now_ns, now_ns / MS),
-            Doing::Waiting => (1, 1),
+            Doing::Waiting | Doing::Starving => (1, 1),
             Doing::WaitingInBits => (1, now_ns / MS),
         };
         Baseline {
@@ -60,7 +62,7 @@ impl Witness for Script {
 
     fn look(&mut self, _tid: Tid) -> Look {
         let (syscall, state) = match self.doing {
-            Doing::Computing => (SyscallState::Running, SchedState::Running),
+            Doing::Computing | Doing::Starving => (SyscallState::Running, SchedState::Running),
             Doing::Waiting | Doing::WaitingInBits => (
                 SyscallState::In {
                     number: crate::evidence::number("futex").unwrap_or(202),
@@ -171,9 +173,15 @@ fn when_a_stall_is_first_reported() {
             "unseen, may be many polls",
             Doing::WaitingInBits,
             frozen(0),
-            Some(50),
+            Some(55),
         ),
-        ("unseen, computes", Doing::Computing, frozen(0), Some(50)),
+        ("unseen, computes", Doing::Computing, frozen(0), Some(55)),
+        (
+            "unseen, ready but without a CPU",
+            Doing::Starving,
+            frozen(0),
+            Some(200),
+        ),
         (
             "unseen, on an unknown thread",
             Doing::Waiting,
@@ -181,12 +189,12 @@ fn when_a_stall_is_first_reported() {
                 tid: None,
                 ..frozen(0)
             },
-            Some(50),
+            Some(200),
         ),
     ];
     for (name, doing, sight, expected) in cases {
         let mut bench = Bench::new(doing);
-        assert_eq!(bench.look(0, 60, &sight), expected, "{name}");
+        assert_eq!(bench.look(0, 205, &sight), expected, "{name}");
         assert_eq!(bench.stalls().len(), 1, "{name}: reported once");
     }
 }
@@ -253,9 +261,9 @@ fn a_slot_refines_what_the_counters_began() {
 #[test]
 fn the_workers_own_measure_gives_the_final_length() {
     let cases = [
-        ("exact", 52, 52),
-        ("it cannot have been shorter than seen", 10, 50),
-        ("nor longer than one look more", 500, 59),
+        ("exact", 62, 62),
+        ("it cannot have been shorter than seen", 10, 60),
+        ("nor longer than one look more", 500, 69),
     ];
     for (name, published_ms, expected_ms) in cases {
         let mut bench = Bench::new(Doing::Computing);

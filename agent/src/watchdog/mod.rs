@@ -386,7 +386,7 @@ impl Watched {
         let watch = self.workers.get_mut(worker.index())?;
         let counters = counters(metrics, worker);
         let before_ns = watch.busy_ns();
-        let activity = watch.look(counters, now_ns, self.runtime.has_started(worker, metrics));
+        let activity = watch.look(counters, now_ns, self.runtime.has_started(now_ns));
         let published_ns = counters.busy_ns.checked_sub(before_ns).filter(|ns| *ns > 0);
         Some((activity, published_ns))
     }

@@ -84,9 +84,13 @@ impl Witness for LiveWitness {
             self.shared.captures_lost.fetch_add(1, Relaxed);
             return StackAnswer::Later;
         }
-        match capture::capture(tid.0, syscall) {
+        match capture::capture(tid.0, &as_captured(syscall)) {
             Ok(stack) => StackAnswer::Stack {
-                frames: stack.frames,
+                frames: stack
+                    .frames
+                    .into_iter()
+                    .map(|(module, offset)| (module.map(|m| m.0), offset))
+                    .collect(),
                 truncated: stack.truncated,
             },
             Err(reason) => {
@@ -94,5 +98,24 @@ impl Witness for LiveWitness {
                 StackAnswer::None(reason.to_string())
             }
         }
+    }
+}
+
+fn as_captured(state: &SyscallState) -> capture::syscall::SyscallState {
+    use capture::syscall::SyscallState as Captured;
+    match *state {
+        SyscallState::Running => Captured::Running,
+        SyscallState::In {
+            number,
+            args,
+            sp,
+            pc,
+        } => Captured::InSyscall {
+            nr: number,
+            args,
+            sp,
+            pc,
+        },
+        SyscallState::Outside { .. } | SyscallState::Unknown => Captured::Unknown,
     }
 }

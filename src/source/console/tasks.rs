@@ -151,6 +151,9 @@ impl Task {
     }
 }
 
+/// Location and kind of a spawn site.
+type SiteKey = (u32, i32);
+
 /// What an update did to the tasks.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -168,7 +171,7 @@ pub(super) struct Tasks {
     /// Ended tasks, the oldest first.
     ended: VecDeque<u64>,
     keep_ended: usize,
-    sites: HashMap<(u32, i32), SpawnSite>,
+    sites: HashMap<SiteKey, SpawnSite>,
     /// Tasks over the bound, and those whose record never came.
     refused: u64,
     nameless: u64,
@@ -207,38 +210,44 @@ impl Tasks {
     ) -> Changes {
         let update = update.unwrap_or_default();
         let mut changes = Changes::default();
-        let mut touched = BTreeSet::new();
+        let mut touched = Vec::new();
         for record in &update.new_tasks {
             let Some(id) = record.id.as_ref().map(|id| id.id) else {
                 self.refused += 1;
                 continue;
             };
-            if self.is_another(id, update.stats_update.get(&id), clock) {
-                if self.forget(id) {
-                    changes.reused.push(id);
-                }
-                touched.remove(&id);
+            let another = self.is_another(id, update.stats_update.get(&id), clock);
+            if another && self.forget(id) {
+                changes.reused.push(id);
             }
             if let Some(task) = self.entry(id) {
                 let had_no_name = task.identity.is_none() && task.announced;
                 task.identity = Some(identity(record, names));
                 self.nameless -= u64::from(had_no_name).min(self.nameless);
-                touched.insert(id);
+                touched.push(id);
             }
         }
+        let mut ended = Vec::new();
         for (id, stats) in &update.stats_update {
             let Some(task) = self.entry(*id) else {
                 continue;
             };
             let ended_before = task.ended.is_some();
             task.update(stats, clock);
-            if task.ended.is_some() && !ended_before {
-                self.ended.push_back(*id);
+            if let Some(at) = task.ended.filter(|_| !ended_before) {
+                ended.push((at, *id));
             }
-            touched.insert(*id);
+            touched.push(*id);
         }
-        self.forget_oldest(&mut changes);
-        self.write(touched, &mut changes);
+        ended.sort_unstable();
+        self.ended.extend(ended.into_iter().map(|(_, id)| id));
+        touched.sort_unstable();
+        touched.dedup();
+        let mut sites = BTreeSet::new();
+        self.forget_oldest(&mut changes, &mut sites);
+        self.write(&touched, &mut changes, &mut sites);
+        let totals = sites.iter().filter_map(|site| self.sites.get(site));
+        changes.sites = totals.cloned().collect();
         changes
     }
 
@@ -270,7 +279,7 @@ impl Tasks {
         task.is_some_and(|task| task.announced)
     }
 
-    fn forget_oldest(&mut self, changes: &mut Changes) {
+    fn forget_oldest(&mut self, changes: &mut Changes, sites: &mut BTreeSet<SiteKey>) {
         while self.ended.len() > self.keep_ended {
             let Some(id) = self.ended.pop_front() else {
                 return;
@@ -279,7 +288,7 @@ impl Tasks {
             let Some(task) = self.known.get_mut(&id).filter(|task| task.ended.is_some()) else {
                 continue;
             };
-            count(&mut self.sites, task, &mut changes.sites);
+            sites.extend(count(&mut self.sites, task));
             self.history += 1;
             if self.forget(id) {
                 changes.forgotten.push(id);
@@ -287,26 +296,22 @@ impl Tasks {
         }
     }
 
-    fn write(&mut self, touched: BTreeSet<u64>, changes: &mut Changes) {
+    fn write(&mut self, touched: &[u64], changes: &mut Changes, sites: &mut BTreeSet<SiteKey>) {
         let mut columns = Columns::default();
         for id in touched {
-            let Some(task) = self.known.get_mut(&id) else {
+            let Some(task) = self.known.get_mut(id) else {
                 continue;
             };
             if !task.announced {
                 task.announced = true;
                 self.nameless += u64::from(task.identity.is_none());
             }
-            count(&mut self.sites, task, &mut changes.sites);
-            task.push(id, &mut columns);
+            sites.extend(count(&mut self.sites, task));
+            task.push(*id, &mut columns);
         }
         if !columns.id.is_empty() {
             changes.columns = Some(columns);
         }
-        // A site that many tasks touched appears once, with its last totals.
-        let mut seen = BTreeSet::new();
-        changes.sites.reverse();
-        changes.sites.retain(|s| seen.insert((s.location, s.kind)));
     }
 
     /// Id and birth (server's clock) of each live task.
@@ -316,17 +321,13 @@ impl Tasks {
     }
 }
 
-/// Adds what is new about `task` to the totals of its spawn site.
-fn count(
-    sites: &mut HashMap<(u32, i32), SpawnSite>,
-    task: &mut Task,
-    touched: &mut Vec<SpawnSite>,
-) {
-    let Some(identity) = task.identity.filter(|i| i.location != 0) else {
-        return;
-    };
+/// Adds what is new about `task` to the totals of its spawn site, and names the
+/// site, if it has one.
+fn count(sites: &mut HashMap<SiteKey, SpawnSite>, task: &mut Task) -> Option<SiteKey> {
+    let identity = task.identity.filter(|i| i.location != 0)?;
     let kind = i32::from(identity.kind);
-    let site = sites.entry((identity.location, kind)).or_default();
+    let key = (identity.location, kind);
+    let site = sites.entry(key).or_default();
     let now = Counted {
         spawned: 1,
         ended: u64::from(task.ended.is_some()),
@@ -344,7 +345,7 @@ fn count(
     add(&mut site.polls, now.polls, before.polls);
     add(&mut site.busy_ns, now.busy_ns, before.busy_ns);
     site.longest_poll_ns = site.longest_poll_ns.max(task.longest_poll_ns);
-    touched.push(site.clone());
+    Some(key)
 }
 
 fn identity(record: &Record, names: &mut Names) -> Identity {
