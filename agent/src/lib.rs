@@ -5,6 +5,7 @@
 mod agent;
 #[allow(unsafe_code)]
 mod capture;
+#[allow(unsafe_code)]
 mod clock;
 mod config;
 #[cfg(feature = "console")]
