@@ -1,9 +1,10 @@
 //! looptop: see, live, what starves a tokio event loop.
 //!
 //! `docs/architecture.md` is the map. Data flows one way:
-//! [`source`] → [`model`] → [`diagnose`] → app → screen or [`report`].
+//! [`source`] → [`model`] → [`diagnose`] → [`app`] → [`ui`] or [`report`].
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod cli;
 pub mod diagnose;
 pub mod escape;
@@ -12,3 +13,4 @@ pub mod lab_child;
 pub mod model;
 pub mod report;
 pub mod source;
+pub mod ui;
