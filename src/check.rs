@@ -8,8 +8,8 @@ use crate::{
     cli::{Check, DEFAULT_TARGET},
     diagnose::{Engine, Scope},
     model::Model,
+    naming::Naming,
     report::Report,
-    resolve::Resolver,
     source::{self, Event, Options, Problem, Source, Target},
 };
 
@@ -37,15 +37,15 @@ pub async fn check(options: &Check) -> Result<Report, CheckError> {
     let runtime = tokio::runtime::Handle::current();
     let mut source = source::spawn(target, Options::default(), &runtime);
     let mut model = attach(&mut source, options.timeout).await?;
-    let mut resolver = Resolver::new();
+    let mut naming = Naming::new(&model);
 
     let warm = Instant::now() + options.warmup;
-    observe(&mut source, &mut model, &mut resolver, None, warm).await?;
+    observe(&mut source, &mut model, &mut naming, None, warm).await?;
     let since = model.now;
     let mut engine = Engine::new(Scope::Since(since));
     let end = Instant::now() + options.window;
-    observe(&mut source, &mut model, &mut resolver, Some(&mut engine), end).await?;
-    resolver.finish(&mut model, NAMES).await;
+    observe(&mut source, &mut model, &mut naming, Some(&mut engine), end).await?;
+    naming.finish(&mut model, NAMES).await;
     engine.update(&model);
     Ok(Report::new(name, &model, &engine, since, &options.allow))
 }
@@ -85,7 +85,7 @@ async fn attach(source: &mut Source, patience: Duration) -> Result<Model, CheckE
 async fn observe(
     source: &mut Source,
     model: &mut Model,
-    resolver: &mut Resolver,
+    naming: &mut Naming,
     mut engine: Option<&mut Engine>,
     end: Instant,
 ) -> Result<(), CheckError> {
@@ -94,14 +94,16 @@ async fn observe(
             Some(Event::Frame(frame)) => {
                 // What is malformed was left out and does not stop the check.
                 let _ = model.apply(&frame);
-                resolver.request(model);
-                resolver.answers(model);
+                naming.request(model);
+                naming.apply(model);
                 if let Some(engine) = engine.as_deref_mut().filter(|_| !frame.more) {
                     engine.update(model);
                 }
             }
             Some(Event::Connected { hello, .. }) if hello.session != model.session.id => {
-                return Err(CheckError::Gone("another process answers in its place".into()));
+                return Err(CheckError::Gone(
+                    "another process answers in its place".into(),
+                ));
             }
             Some(Event::Lost { problem, .. }) => return Err(CheckError::Gone(problem.to_string())),
             Some(Event::Ended) | None => break,

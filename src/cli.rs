@@ -56,7 +56,18 @@ pub struct Screen {
 }
 
 /// When to use colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    clap::ValueEnum,
+    serde::Serialize,
+    serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum ColorChoice {
     /// As the terminal can, unless `NO_COLOR` is set.
     #[default]
@@ -82,6 +93,12 @@ pub enum Command {
     },
     /// List the applications on this machine that can be attached to
     Ls,
+    /// Show where the configuration is, what it says, or whether it can be used
+    Config {
+        /// path, print or check
+        #[arg(value_enum)]
+        action: ConfigAction,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -93,6 +110,17 @@ pub enum Command {
     #[cfg(feature = "demo")]
     #[command(hide = true)]
     Lab(looptop_demo::cli::ServeArgs),
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum ConfigAction {
+    /// Print the path of the file
+    Path,
+    /// Print the configuration in force
+    Print,
+    /// Say whether the file can be used
+    Check,
 }
 
 /// Options of `demo`.
@@ -108,7 +136,11 @@ pub struct Demo {
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub workers: Option<u16>,
     /// Flavour of the observed runtime
-    #[arg(long, default_value = "multi-thread", value_name = "multi-thread|current-thread")]
+    #[arg(
+        long,
+        default_value = "multi-thread",
+        value_name = "multi-thread|current-thread"
+    )]
     pub flavor: String,
     /// The screen's options.
     #[command(flatten)]
@@ -179,7 +211,10 @@ mod tests {
         for (args, hint) in [
             (&["looptop", "check", "--formt", "json"][..], "--format"),
             (&["looptop", "check", "--format", "jsn"], "'json'"),
-            (&["looptop", "check", "--allow", "blocked-wroker"], "'blocked-worker'"),
+            (
+                &["looptop", "check", "--allow", "blocked-wroker"],
+                "'blocked-worker'",
+            ),
         ] {
             let error = Cli::try_parse_from(args).unwrap_err().to_string();
             assert!(error.contains(hint), "{args:?}: {error}");

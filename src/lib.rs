@@ -5,12 +5,20 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod check;
 pub mod cli;
+pub mod command;
+pub mod config;
 pub mod diagnose;
 pub mod escape;
+pub mod input;
 #[cfg(feature = "demo")]
 pub mod lab_child;
 pub mod model;
+pub mod naming;
 pub mod report;
+pub mod run;
 pub mod source;
+pub mod symbols;
+pub mod terminal;
 pub mod ui;

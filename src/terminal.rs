@@ -38,8 +38,18 @@ pub enum TerminalError {
     Refused(#[from] io::Error),
 }
 
+/// What to do with the mouse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MouseUse {
+    /// It selects, scrolls and sorts.
+    Take,
+    /// It stays the terminal's, to mark text.
+    Leave,
+}
+
 /// The terminal, taken over.
 pub struct Tui {
+    mouse: MouseUse,
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
 }
 
@@ -55,7 +65,7 @@ static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 impl Tui {
     /// Takes the terminal over.
-    pub fn enter() -> Result<Self, TerminalError> {
+    pub fn enter(mouse: MouseUse) -> Result<Self, TerminalError> {
         if !io::stdout().is_terminal() {
             return Err(TerminalError::NotATerminal);
         }
@@ -63,10 +73,10 @@ impl Tui {
         HOOK.call_once(install_panic_hook);
         let thread = std::thread::current().id();
         *DRAWING.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        take().inspect_err(|_| give_back())?;
+        take(mouse).inspect_err(|_| give_back())?;
         let out = BufWriter::with_capacity(BUFFER, io::stdout());
         let terminal = Terminal::new(CrosstermBackend::new(out)).inspect_err(|_| give_back())?;
-        Ok(Self { terminal })
+        Ok(Self { mouse, terminal })
     }
 
     /// Its size; the least size of all where it does not tell.
@@ -98,7 +108,7 @@ impl Tui {
 
     /// Takes it over again, and draws everything anew at the next frame.
     pub fn resume(&mut self) -> io::Result<()> {
-        take()?;
+        take(self.mouse)?;
         self.terminal.clear()
     }
 }
@@ -109,16 +119,19 @@ impl Drop for Tui {
     }
 }
 
-fn take() -> io::Result<()> {
+fn take(mouse: MouseUse) -> io::Result<()> {
     TAKEN.store(true, Ordering::SeqCst);
     terminal::enable_raw_mode()?;
     execute!(
         io::stdout(),
         EnterAlternateScreen,
-        EnableMouseCapture,
         EnableBracketedPaste,
         cursor::Hide
-    )
+    )?;
+    match mouse {
+        MouseUse::Take => execute!(io::stdout(), EnableMouseCapture),
+        MouseUse::Leave => Ok(()),
+    }
 }
 
 /// Errors have nowhere to go: the terminal may be gone.

@@ -20,6 +20,7 @@ mod load;
 mod observed;
 mod phase;
 mod random;
+mod readings;
 mod registry;
 mod scenario;
 mod scenarios;
@@ -29,6 +30,7 @@ mod snippet;
 
 pub use figures::{Figures, Latency};
 pub use lab::{Before, Entry, Status};
+pub use readings::Reading;
 pub use registry::{Unknown, find, scenarios};
 pub use scenario::{At, Cause, Expected, Flavor, Mode, Place, Scenario};
 pub use serve::{DEFAULT_SEED, ServeOptions, serve};

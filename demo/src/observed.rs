@@ -10,6 +10,9 @@ use tracing::{Dispatch, dispatcher};
 
 use crate::scenario::Flavor;
 
+/// What takes a minute to be sure in earnest takes 2 s on stage.
+const TIME_SCALE: f64 = 30.0;
+
 /// The observed runtime, driven by a thread of its own.
 pub(crate) struct Observed {
     handle: Handle,
@@ -32,6 +35,12 @@ where
     }
     let runtime = builder.enable_all().thread_name("lab-worker").build()?;
     let handle = runtime.handle().clone();
+    // Before the first task: the agent's subscriber sees only what comes after.
+    let agent = looptop_agent::Agent::builder()
+        .name("lab")
+        .runtime("lab", &handle)
+        .time_scale(TIME_SCALE)
+        .try_start()?;
     let dispatch = dispatcher::get_default(Clone::clone);
     let driver = thread::Builder::new()
         .name("lab-service".into())
@@ -44,7 +53,7 @@ where
         handle,
         dispatch,
         driver,
-        agent: None,
+        agent: agent.local_addr(),
     })
 }
 
@@ -63,6 +72,11 @@ impl Observed {
         })
     }
 
+    /// Tasks of the observed runtime that have not ended.
+    pub(crate) fn live_tasks(&self) -> usize {
+        self.handle.metrics().num_alive_tasks()
+    }
+
     /// Whether the service has come to its end.
     pub(crate) fn is_finished(&self) -> bool {
         self.driver.is_finished()
@@ -73,6 +87,11 @@ impl Observed {
 /// layer hears nothing from this thread.
 pub(crate) fn unseen<R>(work: impl FnOnce() -> R) -> R {
     dispatcher::with_default(&Dispatch::none(), work)
+}
+
+/// Tells the agent a number of the application's own, for its rules and screens.
+pub(crate) fn gauge(name: &'static str, value: f64) {
+    looptop_agent::gauge(name, value);
 }
 
 /// Spawns a task with a name, located where this is called.

@@ -107,7 +107,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let lab = Arc::new(Lab::new(
         scenario,
         (options.flavor, workers),
-        fixtures.phase.clone(),
+        (fixtures.phase.clone(), fixtures.readings.clone()),
         Arc::clone(&recorder),
         Arc::clone(&observed),
     ));
@@ -168,7 +168,7 @@ impl Control<'_> {
         )?;
         let told = until_told(self.options.exit_with_parent)?;
         self.announce(address)?;
-        self.lab.switch(first);
+        self.lab.switch(first)?;
         told.await;
         canary_stop.store(true, Ordering::Relaxed);
         front.abort();
@@ -189,16 +189,15 @@ impl Control<'_> {
         out.flush()
     }
 
-    /// Ends the load, then the service.
+    /// Ends the service; the load goes with it.
     fn end(&self, stop: &CancellationToken) {
-        let scenario = self.lab.active().scenario;
-        let mode = Mode::Off;
-        self.lab.switch(Active { scenario, mode });
         self.observed.enter(|| stop.cancel());
         let begun = Instant::now();
         while !self.observed.is_finished() && begun.elapsed() < LAST_CALL {
             thread::sleep(Duration::from_millis(10));
         }
+        // Other processes of the scenario go, even if the service does not.
+        self.lab.clear_the_scene();
     }
 }
 

@@ -9,6 +9,7 @@
 //!   ([`ingest`]).
 //! - Unknown is `None`, never 0.
 
+mod call;
 mod ids;
 mod ingest;
 mod lag;
@@ -26,6 +27,7 @@ pub mod fixtures;
 
 use std::collections::BTreeMap;
 
+pub use call::{Call, CallKind};
 pub use ids::{LocationId, Moment, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId};
 pub use ingest::Rejected;
 pub use lag::Lag;

@@ -9,7 +9,7 @@ use std::{
 use looptop_wire::proto::{self, StackSample};
 
 use super::{
-    Cause, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId, TextId, Tid, WorkerId,
+    Call, Cause, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId, TextId, Tid, WorkerId,
 };
 
 /// One stall, in progress or ended.
@@ -86,7 +86,7 @@ pub struct StackFrame {
 }
 
 /// The line that keeps a worker from its other tasks.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Culprit {
     /// The user's function, readable.
     pub function: String,
@@ -94,8 +94,8 @@ pub struct Culprit {
     pub file: String,
     /// The line that called what blocks; 0 where unknown.
     pub line: u32,
-    /// The blocking call below it (`std::thread::sleep`), where recognised.
-    pub call: Option<String>,
+    /// The blocking call below it, where recognised.
+    pub call: Option<Call>,
 }
 
 impl Culprit {

@@ -91,7 +91,7 @@ pub enum SourceKind {
 }
 
 /// What the consumer may ask of a source. A source that cannot do it ignores
-/// it.
+/// it, and none outlasts its connection: ask anew after [`Event::Connected`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Send [`Event::TaskDetails`] of this task, or of none. Console only; it
@@ -111,6 +111,10 @@ pub struct Options {
     /// Read threads and CPU from this machine's procfs where the target is
     /// local and has no agent.
     pub host: bool,
+    /// An attempt that is still unanswered is given up then, and begun anew.
+    /// Until then the user has been told, and a target that is merely slow can
+    /// still answer.
+    pub give_up: Duration,
 }
 
 impl Default for Options {
@@ -119,6 +123,7 @@ impl Default for Options {
             interval: Duration::ZERO,
             finished_tasks: 10_000,
             host: true,
+            give_up: Duration::from_secs(20),
         }
     }
 }

@@ -38,7 +38,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Ok(Router::new()
             .route(
                 "/ready/yielding",
-                get(|| task("GET /ready/yielding", yielding())), // spawns the broken twin
+                get(|| task("GET /ready/yielding", yielding())), // <- spawned here
             )
             .route(
                 "/ready/notified",
@@ -54,6 +54,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         }]
     },
+    backdrop: None,
 };
 
 /// How long it takes until what is waited for is ready.

@@ -33,7 +33,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Ok(Router::new()
             .route(
                 "/conversation/inline",
-                get(|State(all)| task("GET /conversation/inline", inline(all))), // spawns the broken twin
+                get(|State(all)| task("GET /conversation/inline", inline(all))), // <- spawned here
             )
             .route(
                 "/conversation/offloaded",
@@ -50,6 +50,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         }]
     },
+    backdrop: None,
 };
 
 /// CPU time to format the conversation.

@@ -53,7 +53,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             .route(
                 "/export/at-once",
                 get(|State(export): State<Export>| {
-                    task("GET /export/at-once", export_at_once(export.pages())) // spawns the broken twin
+                    task("GET /export/at-once", export_at_once(export.pages())) // <- spawned here
                 }),
             )
             .route(
@@ -74,6 +74,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         }]
     },
+    backdrop: None,
 };
 
 /// CPU time for a page.
