@@ -11,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod diagnose;
 pub mod escape;
+pub mod feed;
 pub mod input;
 #[cfg(feature = "demo")]
 pub mod lab_child;

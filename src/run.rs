@@ -27,7 +27,7 @@ pub trait Feed {
     fn next(&mut self) -> impl Future<Output = Option<Event>>;
 
     /// Takes an effect that is not the terminal's: [`Effect::WatchTask`] and
-    /// [`Effect::Resolve`]. Must not wait.
+    /// [`Effect::NameStacks`]. Must not wait.
     fn serve(&mut self, effect: &Effect, state: &mut State);
 }
 
@@ -165,7 +165,7 @@ fn perform(
             Effect::Suspend => done |= suspend(tui, keyboard),
             // A terminal that is gone shows at the next frame.
             Effect::Copy(text) => drop(tui.copy(&text)),
-            Effect::WatchTask(_) | Effect::Resolve(_) => feed.serve(&effect, state),
+            Effect::WatchTask(_) | Effect::NameStacks => feed.serve(&effect, state),
         }
     }
     done

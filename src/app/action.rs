@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{StallId, TaskId};
+use crate::model::TaskId;
 
 use super::ViewId;
 
@@ -104,6 +104,6 @@ pub enum Effect {
     Suspend,
     /// Ask the source for the details of this task, or of none.
     WatchTask(Option<TaskId>),
-    /// Look up the names of a stall's stack.
-    Resolve(StallId),
+    /// Look up the names of the stacks that are new in the live model.
+    NameStacks,
 }

@@ -6,13 +6,10 @@ use looptop_wire::proto::{Frame, HelloResponse};
 
 use crate::{
     diagnose::{Engine, Scope},
-    model::{Model, StallId},
+    model::Model,
 };
 
-use super::{Connection, Details, Effect, Event, Snapshot, State};
-
-/// Stalls whose stacks were asked for that are remembered.
-const MAX_ASKED: usize = 4_096;
+use super::{Connection, Effect, Event, Snapshot, State};
 
 impl State {
     /// Takes in an event.
@@ -36,6 +33,7 @@ impl State {
                 let retry_at = retry_in.and_then(|wait| now.checked_add(wait));
                 self.connection = Connection::Lost { problem, retry_at };
             }
+            Event::TaskDetails(told) => self.distributions = Some(*told),
             Event::Ended => self.connection = Connection::Ended,
             Event::Resolved { stall, stack } => {
                 Arc::make_mut(&mut self.live.model).stalls.resolve(stall, Arc::clone(&stack));
@@ -71,7 +69,6 @@ impl State {
                 self.details = None;
             }
         }
-        self.asked.clear();
         self.source = kind;
         self.connection = Connection::Live;
         self.live.model = Arc::new(model);
@@ -88,7 +85,7 @@ impl State {
             return Vec::new();
         }
         self.diagnose();
-        self.stacks_to_resolve()
+        self.stacks_to_name()
     }
 
     fn diagnose(&mut self) {
@@ -103,36 +100,14 @@ impl State {
         self.live = Snapshot::new(model, self.engine.findings(), verdict, revision);
     }
 
-    /// Stalls with stacks that nobody has looked up yet.
-    fn stacks_to_resolve(&mut self) -> Vec<Effect> {
-        if self.asked.len() > MAX_ASKED {
-            self.asked.clear();
-        }
-        let asked = &mut self.asked;
-        let recent = self.live.model.stalls.iter().take(MAX_ASKED / 4);
-        recent
-            .filter(|s| !s.stacks.is_empty())
-            .filter(|s| asked.insert(s.id, s.stacks.len()) != Some(s.stacks.len()))
-            .map(|s| Effect::Resolve(s.id))
-            .collect()
+    /// Whoever looks up names knows which stacks are new to it.
+    fn stacks_to_name(&self) -> Vec<Effect> {
+        let any = self.live.model.stalls.iter().any(|s| !s.stacks.is_empty());
+        if any { vec![Effect::NameStacks] } else { Vec::new() }
     }
 
     /// The live model, to look up what an effect names, whatever is frozen.
     pub fn live_model(&self) -> &Arc<Model> {
         &self.live.model
-    }
-
-    /// Forgets that a stack was asked for, so that it is asked for again.
-    pub fn forget_request(&mut self, stall: StallId) {
-        self.asked.remove(&stall);
-    }
-
-    /// Whether what the details show is gone from the model.
-    pub fn details_are_gone(&self) -> bool {
-        match self.details {
-            Some(Details::Task(id)) => self.model().tasks.get(id).is_none(),
-            Some(Details::Stall(id)) => self.model().stalls.get(id).is_none(),
-            None => false,
-        }
     }
 }

@@ -6,7 +6,7 @@ use super::quantity;
 use crate::escape;
 
 /// The finding with its evidence; escaped line by line.
-pub fn finding(f: &Finding) -> String {
+pub(super) fn finding(f: &Finding) -> String {
     let mut text = format!("[{}] {}: {}\n", f.severity, f.rule, f.title);
     let mut add = |name: &str, value: &str| {
         if !value.is_empty() {

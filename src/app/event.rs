@@ -7,7 +7,7 @@ use std::{
 
 use looptop_wire::proto::{Frame, HelloResponse};
 
-use crate::model::{Resolved, StallId};
+use crate::model::{Resolved, StallId, TaskId};
 
 /// What a source, or the symbolizer, tells. The run loop translates their own
 /// events, so that nothing here depends on them.
@@ -41,6 +41,10 @@ pub enum Event {
         /// When the next attempt begins; `None` where none would help.
         retry_in: Option<Duration>,
     },
+    /// Distributions of the task that [`Effect::WatchTask`] named.
+    ///
+    /// [`Effect::WatchTask`]: super::Effect::WatchTask
+    TaskDetails(Box<Distributions>),
     /// A recording's end.
     Ended,
     /// A stack has names.
@@ -50,6 +54,28 @@ pub enum Event {
         /// The stack.
         stack: Arc<Resolved>,
     },
+}
+
+/// How long the polls of one task took, and its waits between wake and poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distributions {
+    /// The task.
+    pub task: TaskId,
+    /// Finished polls; `None` where the target does not tell.
+    pub polls: Option<Distribution>,
+    /// Finished waits; `None` where the target does not tell.
+    pub scheduled: Option<Distribution>,
+}
+
+/// Durations in the buckets of [`looptop_wire::histogram`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Distribution {
+    /// Bucket and count, in ascending order.
+    pub counts: Vec<(usize, u64)>,
+    /// Longer than the target's histogram reaches.
+    pub outliers: u64,
+    /// The longest of these.
+    pub longest_outlier: Option<Duration>,
 }
 
 /// What the connection does.

@@ -35,7 +35,7 @@ pub(crate) mod tests;
 
 pub use action::{Action, Effect, Motion};
 pub use column::{Context, Head};
-pub use event::{Connection, Event};
+pub use event::{Connection, Distribution, Distributions, Event};
 pub use key::Key;
 pub use rows::{RowKey, Rows, Sort};
 pub use screen::Screen;

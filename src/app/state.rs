@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    Connection, Context, Snapshot, ViewId,
+    Connection, Context, Distributions, Snapshot, ViewId,
     filter::{Filter, FilterError},
     rows::{Request, RowKey, Rows, Sort},
     screen::{Screen, TableArea},
@@ -141,6 +141,9 @@ pub struct State {
     pub now: Instant,
     /// Frozen, and since when.
     pub frozen: Option<Frozen>,
+    /// Distributions of the task whose details are open, where the target
+    /// tells them.
+    pub distributions: Option<Distributions>,
     /// The rows of the table on screen.
     pub rows: Rows,
     pub(super) live: Snapshot,
@@ -148,7 +151,6 @@ pub struct State {
     pub(super) notice: Option<(String, Instant)>,
     pub(super) tables: BTreeMap<TableId, TableState>,
     pub(super) cursors: BTreeMap<Option<TableId>, Cursor>,
-    pub(super) asked: BTreeMap<StallId, usize>,
 }
 
 /// A notice stays this long.
@@ -176,13 +178,13 @@ impl State {
             size: Size::new(80, 24),
             now,
             frozen: None,
+            distributions: None,
             rows: Rows::default(),
             live,
             engine,
             notice: None,
             tables: TableId::ALL.map(|t| (t, TableState::new(t))).into(),
             cursors: BTreeMap::new(),
-            asked: BTreeMap::new(),
         }
     }
 

@@ -186,16 +186,15 @@ fn another_process_leaves_no_ghosts_and_the_same_one_keeps_its_past() {
 }
 
 #[test]
-fn stacks_are_asked_for_once_and_again_when_there_are_more() {
+fn names_are_asked_for_after_a_whole_frame_with_stacks() {
     let mut state = starving_state();
     let mut frame = fixtures::starving_frame(state.model().now);
     frame.stalls[0].stacks = vec![proto::StackSample::default()];
     let now = state.now;
-    let ask = [Effect::Resolve(crate::model::StallId(1))];
-    assert_eq!(state.apply(Event::Frame(Box::new(frame.clone())), now), ask);
-    assert_eq!(state.apply(Event::Frame(Box::new(frame.clone())), now), []);
-    frame.stalls[0].stacks.push(proto::StackSample::default());
-    assert_eq!(state.apply(Event::Frame(Box::new(frame)), now), ask);
+    let effects = state.apply(Event::Frame(Box::new(frame.clone())), now);
+    assert_eq!(effects, [Effect::NameStacks]);
+    frame.more = true;
+    assert_eq!(state.apply(Event::Frame(Box::new(frame)), now), [], "not a whole frame");
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     }
     if state.details != details {
         state.scroll = 0;
+        state.distributions = None;
         effects.push(watch(state.details));
     }
     state.prepare();

@@ -8,7 +8,7 @@ use crate::{
 use super::{Line, wrap};
 
 /// The frames, innermost first; runs of plumbing become one line unless `all`
-/// are wanted, save the one right below the user's code, which names the call.
+/// are wanted.
 pub(super) fn lines(resolved: &Resolved, all: bool, width: usize) -> Vec<Line> {
     let mut lines = Vec::from(Line::heading(match all {
         true => "Stack, innermost first (a: fold)",
@@ -17,8 +17,7 @@ pub(super) fn lines(resolved: &Resolved, all: bool, width: usize) -> Vec<Line> {
     let frames = &resolved.frames;
     let mut folded = 0;
     for (n, frame) in frames.iter().enumerate() {
-        let context = frames.get(n + 1).is_some_and(|below| !below.plumbing);
-        if frame.plumbing && !frame.culprit && !context && !all {
+        if frame.plumbing && !frame.culprit && !all {
             folded += 1;
             continue;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     app::{State, Tone, quantity, tables},
-    model::{Capability, Model, Site, SiteKey, Task, TaskId},
+    model::{Capability, Model, SiteKey, Task, TaskId},
 };
 
 use super::{Line, stall};
@@ -25,6 +25,7 @@ pub(super) fn lines(state: &State, id: TaskId, width: usize) -> Vec<Line> {
     lines.extend(times(model, task, width));
     lines.extend(Line::heading("Polls and wakes"));
     lines.extend(counts(model, task, width));
+    lines.extend(own_histograms(state, id, width));
     lines.extend(site(model, task, width));
     lines.extend(stalls(model, task, width));
     lines
@@ -142,31 +143,68 @@ fn site(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         quantity::duration(site.longest_poll),
     );
     lines.extend(Line::paragraph(&text, Tone::Text, 2, width));
-    lines.extend(histogram(site, width));
+    lines.extend(histogram(site.poll_histogram(), width));
+    lines
+}
+
+/// The task's own distributions, where the target tells them.
+fn own_histograms(state: &State, id: TaskId, width: usize) -> Vec<Line> {
+    let Some(told) = state.distributions.as_ref().filter(|d| d.task == id) else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    for (title, told) in [
+        ("Its polls", &told.polls),
+        ("Its waits between wake and poll", &told.scheduled),
+    ] {
+        let Some(told) = told else { continue };
+        lines.extend(Line::heading(title));
+        let counts = told.counts.iter().copied();
+        let quantile = |q| {
+            let ns = looptop_wire::histogram::quantile(counts.clone(), q);
+            quantity::or_unknown(ns.map(Duration::from_nanos), quantity::duration)
+        };
+        let text = format!("p50 {}  p90 {}  p99 {}", quantile(0.5), quantile(0.9), quantile(0.99));
+        lines.extend(Line::paragraph(&text, Tone::Text, 2, width));
+        lines.extend(histogram(&told.counts, width));
+        if let Some(longest) = told.longest_outlier {
+            let text = format!(
+                "{} more were longer than the target counts, the longest {}",
+                quantity::count(told.outliers),
+                quantity::duration(longest)
+            );
+            lines.extend(Line::paragraph(&text, Tone::Notice, 2, width));
+        }
+    }
     lines
 }
 
 /// Decades of time, a bar each on a logarithmic scale.
-fn histogram(site: &Site, width: usize) -> Vec<Line> {
-    const NAMES: [&str; 8] = ["< 1 µs", "1 µs", "10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "≥ 1 s"];
+fn histogram(counts: &[(usize, u64)], width: usize) -> Vec<Line> {
+    const NAMES: [&str; 8] = [
+        "< 1 µs", "1 µs", "10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "≥ 1 s",
+    ];
+    /// From here on a poll keeps others waiting.
+    const ALARM: usize = 5;
     let mut decades = [0u64; NAMES.len()];
-    for (bucket, n) in site.poll_histogram() {
-        let ns = looptop_wire::histogram::upper_bound(*bucket).max(1);
+    for (bucket, n) in counts {
+        let ns = looptop_wire::histogram::lower_bound(*bucket).max(1);
         let decade = (ns.ilog10() as usize).saturating_sub(2).min(NAMES.len() - 1);
         decades[decade] = decades[decade].saturating_add(*n);
     }
-    let scale = |n: u64| if n == 0 { 0.0 } else { ((n as f64).log10() + 1.0).max(0.0) };
+    let scale = |n: u64| if n == 0 { 0.0 } else { (n as f64).log10() + 1.0 };
     let most = decades.iter().map(|n| scale(*n)).fold(0.0, f64::max);
     if most <= 0.0 {
         return Vec::new();
     }
     let room = width.saturating_sub(24).min(60) as f64;
-    let line = |(name, n): (&str, &u64)| {
+    let line = |(decade, n): (usize, &u64)| {
         let bar = "█".repeat((scale(*n) / most * room).round() as usize);
-        let tone = if name.ends_with(" s") || name.starts_with("10") && name.ends_with("ms") { Tone::Warning } else { Tone::Chart };
-        Line::new(&format!("  {name:<8} {:>6}  ", quantity::count(*n)), Tone::Dim).and(&bar, tone)
+        let tone = if decade >= ALARM { Tone::Warning } else { Tone::Chart };
+        let label = format!("  {:<8} {:>6}  ", NAMES[decade], quantity::count(*n));
+        Line::new(&label, Tone::Dim).and(&bar, tone)
     };
-    NAMES.into_iter().zip(&decades).map(line).collect()
+    decades.iter().enumerate().map(line).collect()
 }
 
 fn stalls(model: &Model, task: &Task, width: usize) -> Vec<Line> {
