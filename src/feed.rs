@@ -66,9 +66,7 @@ impl Feed for LiveFeed {
             Effect::WatchTask(task) => {
                 // Too many commands at once: the user sees no distribution yet
                 // and looks again.
-                let _ = self
-                    .source
-                    .command(Command::WatchTask(task.map(|id| id.0)));
+                let _ = self.source.command(Command::WatchTask(task.map(|id| id.0)));
             }
             Effect::Quit | Effect::Copy(_) | Effect::Suspend => {}
         }

@@ -53,7 +53,11 @@ impl Keyboard {
         std::thread::Builder::new()
             .name("looptop-keys".into())
             .spawn(move || read(&sender, &stopped, &pause))?;
-        Ok(Self { inputs, stop, paused })
+        Ok(Self {
+            inputs,
+            stop,
+            paused,
+        })
     }
 
     /// The next input; `None` when the terminal is gone. Safe to cancel.
@@ -147,8 +151,16 @@ mod tests {
     fn keys_of_the_terminal_become_ours() {
         let table = [
             (KeyCode::Char('q'), KeyModifiers::NONE, Some(Key::Char('q'))),
-            (KeyCode::Char('G'), KeyModifiers::SHIFT, Some(Key::Char('G'))),
-            (KeyCode::Char('C'), KeyModifiers::CONTROL, Some(Key::Ctrl('c'))),
+            (
+                KeyCode::Char('G'),
+                KeyModifiers::SHIFT,
+                Some(Key::Char('G')),
+            ),
+            (
+                KeyCode::Char('C'),
+                KeyModifiers::CONTROL,
+                Some(Key::Ctrl('c')),
+            ),
             (KeyCode::Char('q'), KeyModifiers::ALT, None),
             (KeyCode::BackTab, KeyModifiers::SHIFT, Some(Key::BackTab)),
             (KeyCode::Insert, KeyModifiers::NONE, None),

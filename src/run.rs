@@ -47,7 +47,12 @@ pub enum RunError {
 
 /// Shows the target until the user quits, a signal ends it, or the terminal is
 /// gone. The terminal is given back in any case.
-pub async fn run(mut state: State, theme: &Theme, mouse: MouseUse, mut feed: impl Feed) -> Result<(), RunError> {
+pub async fn run(
+    mut state: State,
+    theme: &Theme,
+    mouse: MouseUse,
+    mut feed: impl Feed,
+) -> Result<(), RunError> {
     let mut signals = Signals::new().map_err(RunError::Signals)?;
     let mut tui = Tui::enter(mouse)?;
     let mut keyboard = Keyboard::new().map_err(RunError::Draw)?;
@@ -113,7 +118,10 @@ const SLOWEST: Duration = Duration::from_millis(250);
 impl Pace {
     fn new() -> Self {
         let now = Instant::now();
-        Self { last: now.checked_sub(FASTEST).unwrap_or(now), next: now }
+        Self {
+            last: now.checked_sub(FASTEST).unwrap_or(now),
+            next: now,
+        }
     }
 
     fn soon(&mut self) {

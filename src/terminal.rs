@@ -160,9 +160,15 @@ fn install_panic_hook() {
         let here = Some(std::thread::current().id());
         let drawing = *DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
         if TAKEN.load(Ordering::SeqCst) && drawing != here {
-            let name = std::thread::current().name().unwrap_or("unnamed").to_owned();
+            let name = std::thread::current()
+                .name()
+                .unwrap_or("unnamed")
+                .to_owned();
             let message = format!("thread '{name}' {info}");
-            MESSAGES.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+            MESSAGES
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(message);
             return;
         }
         give_back();

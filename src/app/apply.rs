@@ -36,9 +36,13 @@ impl State {
             Event::TaskDetails(told) => self.distributions = Some(*told),
             Event::Ended => self.connection = Connection::Ended,
             Event::Resolved { stall, stack } => {
-                Arc::make_mut(&mut self.live.model).stalls.resolve(stall, Arc::clone(&stack));
+                Arc::make_mut(&mut self.live.model)
+                    .stalls
+                    .resolve(stall, Arc::clone(&stack));
                 if let Some(frozen) = &mut self.frozen {
-                    Arc::make_mut(&mut frozen.snapshot.model).stalls.resolve(stall, stack);
+                    Arc::make_mut(&mut frozen.snapshot.model)
+                        .stalls
+                        .resolve(stall, stack);
                 }
                 self.diagnose();
             }
@@ -103,7 +107,11 @@ impl State {
     /// Whoever looks up names knows which stacks are new to it.
     fn stacks_to_name(&self) -> Vec<Effect> {
         let any = self.live.model.stalls.iter().any(|s| !s.stacks.is_empty());
-        if any { vec![Effect::NameStacks] } else { Vec::new() }
+        if any {
+            vec![Effect::NameStacks]
+        } else {
+            Vec::new()
+        }
     }
 
     /// The live model, to look up what an effect names, whatever is frozen.

@@ -130,6 +130,12 @@ impl Head {
         Self { grow, most, ..self }
     }
 
+    /// Compares as `unit`, though it stands as text.
+    #[must_use]
+    pub const fn unit(self, unit: Unit) -> Self {
+        Self { unit, ..self }
+    }
+
     /// Is cut at its start.
     #[must_use]
     pub const fn cut_at_start(self) -> Self {
@@ -319,7 +325,11 @@ pub fn place(heads: &[&Head], width: u16, pan: usize) -> Vec<Placed> {
         if fits == 0 {
             break;
         }
-        placed.push(Placed { index, x, width: fits });
+        placed.push(Placed {
+            index,
+            x,
+            width: fits,
+        });
         x += fits + GAP;
     }
     placed
@@ -329,7 +339,8 @@ pub fn place(heads: &[&Head], width: u16, pan: usize) -> Vec<Placed> {
 fn grown(heads: &[&Head], chosen: &[usize], mut spare: u16) -> Vec<u16> {
     let mut widths: Vec<u16> = chosen.iter().map(|i| heads[*i].width).collect();
     loop {
-        let can_grow = |n: usize, width: u16| heads[chosen[n]].grow > 0 && width < heads[chosen[n]].most;
+        let can_grow =
+            |n: usize, width: u16| heads[chosen[n]].grow > 0 && width < heads[chosen[n]].most;
         let shares: u16 = (0..chosen.len())
             .filter(|n| can_grow(*n, widths[*n]))
             .map(|n| heads[chosen[n]].grow)
@@ -368,8 +379,19 @@ mod tests {
 
     #[test]
     fn narrow_screens_drop_columns_by_priority() {
-        assert_eq!(placed(80, 0), [("name", 0, 20), ("polls", 21, 6), ("busy", 28, 6), ("loc", 35, 45)]);
-        assert_eq!(placed(24, 0), [("name", 0, 10), ("polls", 11, 6), ("busy", 18, 6)]);
+        assert_eq!(
+            placed(80, 0),
+            [
+                ("name", 0, 20),
+                ("polls", 21, 6),
+                ("busy", 28, 6),
+                ("loc", 35, 45)
+            ]
+        );
+        assert_eq!(
+            placed(24, 0),
+            [("name", 0, 10), ("polls", 11, 6), ("busy", 18, 6)]
+        );
         assert_eq!(placed(17, 0), [("name", 0, 10), ("busy", 11, 6)]);
         assert_eq!(placed(5, 0), [("name", 0, 5)]);
         assert_eq!(placed(0, 0), []);
@@ -389,6 +411,9 @@ mod tests {
             keys.sort_by(|a, b| a.order(b, descending));
             assert_eq!(keys[2], Key::Unknown);
         }
-        assert_eq!(Key::Place("a.rs", 9).order(&Key::Place("a.rs", 10), false), Ordering::Less);
+        assert_eq!(
+            Key::Place("a.rs", 9).order(&Key::Place("a.rs", 10), false),
+            Ordering::Less
+        );
     }
 }

@@ -19,21 +19,29 @@ pub(super) fn finding(f: &Finding) -> String {
     add("location", &f.location);
     if f.stall.is_some() {
         let (max, total) = (quantity::duration(f.max), quantity::duration(f.total));
-        add("seen", &format!("{} times, longest {max}, {total} in all", f.count));
+        add(
+            "seen",
+            &format!("{} times, longest {max}, {total} in all", f.count),
+        );
     }
     add("remedy", &f.remedy);
-    for frame in f.stack.iter().flat_map(|s| &s.frames).filter(|frame| !frame.plumbing) {
-        add("at", &format!("{} ({}:{})", frame.function, frame.file, frame.line));
+    for frame in f
+        .stack
+        .iter()
+        .flat_map(|s| &s.frames)
+        .filter(|frame| !frame.plumbing)
+    {
+        add(
+            "at",
+            &format!("{} ({}:{})", frame.function, frame.file, frame.line),
+        );
     }
     escape::lines(&text) + "\n"
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{
-        app::tests::starving_state,
-        diagnose::Severity,
-    };
+    use crate::{app::tests::starving_state, diagnose::Severity};
 
     #[test]
     fn what_is_copied_holds_no_control_characters() {
@@ -42,8 +50,14 @@ mod tests {
         found.title = "evil\x1b]52;c;AAAA\x07 name".into();
         found.location = "a\nb".into();
         let text = super::finding(&found);
-        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
-        assert!(text.starts_with(&format!("[{}] ", found.severity)) && found.severity >= Severity::Notice);
+        assert!(
+            text.chars().all(|c| c == '\n' || !c.is_control()),
+            "{text:?}"
+        );
+        assert!(
+            text.starts_with(&format!("[{}] ", found.severity))
+                && found.severity >= Severity::Notice
+        );
         assert!(text.contains("location  a\\nb\n"), "{text}");
     }
 }

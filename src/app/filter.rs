@@ -60,13 +60,19 @@ pub struct FilterError {
 }
 
 impl Filter {
-    /// Reads a filter for a table with these columns.
-    pub fn parse(text: &str, heads: &[&Head]) -> Result<Self, FilterError> {
-        let terms = words(text)?
-            .into_iter()
-            .map(|word| term(&word, heads))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { terms })
+    /// Reads a filter for a table with these columns: the terms that were
+    /// understood, and the first error.
+    pub fn read(text: &str, heads: &[&Head]) -> (Self, Option<FilterError>) {
+        let (words, open_quote) = words(text);
+        let mut filter = Self::default();
+        let mut error = None;
+        for word in words {
+            match term(&word, heads) {
+                Ok(term) => filter.terms.push(term),
+                Err(wrong) => error = error.or(Some(wrong)),
+            }
+        }
+        (filter, error.or(open_quote))
     }
 
     /// It lets every row pass.
@@ -76,14 +82,18 @@ impl Filter {
 
     /// Whether a row passes whose values `key` tells by column.
     pub fn matches<'a>(&self, key: impl Fn(usize) -> Key<'a>) -> bool {
-        self.terms.iter().all(|term| term.test.passes(&key) != term.negated)
+        self.terms
+            .iter()
+            .all(|term| term.test.passes(&key) != term.negated)
     }
 }
 
 impl Test {
     fn passes<'a>(&self, key: &impl Fn(usize) -> Key<'a>) -> bool {
         let contains = |column: usize, text: &str| {
-            key(column).as_text().is_some_and(|value| contains(&value, text))
+            key(column)
+                .as_text()
+                .is_some_and(|value| contains(&value, text))
         };
         match self {
             Test::Word { columns, text } => columns.iter().any(|c| contains(*c, text)),
@@ -129,7 +139,7 @@ struct Word {
     quoted: bool,
 }
 
-fn words(text: &str) -> Result<Vec<Word>, FilterError> {
+fn words(text: &str) -> (Vec<Word>, Option<FilterError>) {
     let mut words = Vec::new();
     let mut word: Option<Word> = None;
     let mut quote = None;
@@ -150,12 +160,12 @@ fn words(text: &str) -> Result<Vec<Word>, FilterError> {
             _ => word.text.push(c),
         }
     }
-    if let Some(at) = quote {
-        let message = "this quote is not closed".to_owned();
-        return Err(FilterError { at: at..at + 1, message });
-    }
     words.extend(word);
-    Ok(words)
+    let open_quote = quote.map(|at| FilterError {
+        at: at..at + 1,
+        message: "this quote is not closed".to_owned(),
+    });
+    (words, open_quote)
 }
 
 fn term(word: &Word, heads: &[&Head]) -> Result<Term, FilterError> {
@@ -166,7 +176,10 @@ fn term(word: &Word, heads: &[&Head]) -> Result<Term, FilterError> {
     };
     if text.is_empty() {
         let message = "nothing follows here: write !text or column:text".to_owned();
-        return Err(FilterError { at: word.at.clone(), message });
+        return Err(FilterError {
+            at: word.at.clone(),
+            message,
+        });
     }
     let start = word.at.start + usize::from(negated);
     let test = match split(text).filter(|_| !word.quoted) {
@@ -191,7 +204,9 @@ fn bare(text: &str, heads: &[&Head]) -> Test {
 fn split(text: &str) -> Option<(&str, &str, &str)> {
     let end = text.find(|c: char| !(c.is_ascii_alphabetic() || "%-".contains(c)))?;
     let (column, rest) = text.split_at(end);
-    let op = [">=", "<=", ">", "<", "=", ":"].into_iter().find(|op| rest.starts_with(op))?;
+    let op = [">=", "<=", ">", "<", "=", ":"]
+        .into_iter()
+        .find(|op| rest.starts_with(op))?;
     let value = &rest[op.len()..];
     let path = op == ":" && value.starts_with(':');
     (!column.is_empty() && !path).then_some((column, op, value))
@@ -213,14 +228,23 @@ fn comparison(
     let head = heads[index];
     let fail = |at: Range<usize>, message: String| Err(FilterError { at, message });
     if value.is_empty() {
-        return fail(op_at..op_at + op.len(), format!("a value is missing after {column}{op}"));
+        return fail(
+            op_at..op_at + op.len(),
+            format!("a value is missing after {column}{op}"),
+        );
     }
     let op = match (op, head.unit) {
         (":", Unit::Text) | ("=", Unit::Text) => {
-            return Ok(Test::Contains { column: index, text: value.to_lowercase() });
+            return Ok(Test::Contains {
+                column: index,
+                text: value.to_lowercase(),
+            });
         }
         (_, Unit::Text) => {
-            return fail(op_at..op_at + op.len(), format!("{column} is a text: write {column}:{value}"));
+            return fail(
+                op_at..op_at + op.len(),
+                format!("{column} is a text: write {column}:{value}"),
+            );
         }
         (":" | "=", _) => Op::Equal,
         (">", _) => Op::More,
@@ -229,7 +253,11 @@ fn comparison(
         _ => Op::AtMost,
     };
     match number(value, head.unit) {
-        Ok(value) => Ok(Test::Number { column: index, op, value }),
+        Ok(value) => Ok(Test::Number {
+            column: index,
+            op,
+            value,
+        }),
         Err(message) => fail(value_at, message),
     }
 }
@@ -254,7 +282,9 @@ fn find(column: &str, heads: &[&Head]) -> Result<usize, String> {
 
 /// A number in the unit's base: seconds, bytes, a share of 1.
 fn number(text: &str, unit: Unit) -> Result<f64, String> {
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .unwrap_or(text.len());
     let (digits, suffix) = text.split_at(end);
     let example = match unit {
         Unit::Time => "100ms, 1.5s or 2m",
@@ -301,7 +331,8 @@ mod tests {
     ];
 
     fn parse(text: &str) -> Result<Filter, FilterError> {
-        Filter::parse(text, &HEADS.iter().collect::<Vec<_>>())
+        let (filter, error) = Filter::read(text, &HEADS.iter().collect::<Vec<_>>());
+        error.map_or(Ok(filter), Err)
     }
 
     fn row(column: usize) -> Key<'static> {
@@ -349,20 +380,43 @@ mod tests {
     #[test]
     fn errors_point_at_the_spot() {
         let table = [
-            ("bussy>1s", 0..5, "no column 'bussy' here; did you mean busy?"),
-            ("x zebra:1", 2..7, "no column 'zebra' here; there are warn name loc busy polls busy%"),
+            (
+                "bussy>1s",
+                0..5,
+                "no column 'bussy' here; did you mean busy?",
+            ),
+            (
+                "x zebra:1",
+                2..7,
+                "no column 'zebra' here; there are warn name loc busy polls busy%",
+            ),
             ("conn busy>100", 10..13, "which unit? write 100ms or 100s"),
-            ("!busy>fast", 6..10, "'fast' is no such value: write 100ms, 1.5s or 2m"),
+            (
+                "!busy>fast",
+                6..10,
+                "'fast' is no such value: write 100ms, 1.5s or 2m",
+            ),
             ("polls>", 5..6, "a value is missing after polls>"),
             ("polls>1x", 6..8, "'1x' is no such value: write 1000 or 10k"),
             ("name>a", 4..5, "name is a text: write name:a"),
-            ("a !", 2..3, "nothing follows here: write !text or column:text"),
+            (
+                "a !",
+                2..3,
+                "nothing follows here: write !text or column:text",
+            ),
             ("a \"b", 2..3, "this quote is not closed"),
         ];
         for (text, at, message) in table {
             let error = parse(text).expect_err(text);
             assert_eq!((error.at, error.message.as_str()), (at, message), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_understood_holds_beside_what_is_not() {
+        let heads: Vec<&Head> = HEADS.iter().collect();
+        let (filter, error) = Filter::read("ticker polls>", &heads);
+        assert!(error.is_some() && !filter.matches(row));
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use ratatui::layout::Rect;
 
 use super::{
     Action, Mode, Motion, RowKey, State, page,
-    screen::{Screen, within},
+    screen::{GUTTER, Screen, within},
     view,
 };
 
@@ -25,17 +25,44 @@ const NOTCH: i16 = 3;
 /// Columns between two tabs, and before the first.
 const TAB_GAP: u16 = 2;
 
-/// The tabs with their places, as wide as they can be.
-pub fn tabs(state: &State, area: Rect) -> Vec<(Rect, &'static view::View)> {
+/// A view's tab.
+#[derive(Debug, Clone, Copy)]
+pub struct Tab {
+    /// Where it is.
+    pub place: Rect,
+    /// Its view.
+    pub view: &'static view::View,
+    /// Its name, as long as there is room for.
+    pub title: &'static str,
+}
+
+/// The tabs with their places; their names are short where the long ones do not
+/// all fit.
+pub fn tabs(state: &State, area: Rect) -> Vec<Tab> {
     let width = |title: &str| u16::try_from(title.len() + 2).unwrap_or(u16::MAX);
-    let all: u16 = view::shown(state).map(|v| width(v.title) + TAB_GAP).sum();
-    let gap = if all > area.width { 1 } else { TAB_GAP };
+    let all = |gap: u16| {
+        view::shown(state)
+            .map(|v| width(v.title) + gap)
+            .sum::<u16>()
+            + 1
+    };
+    let gap = if all(TAB_GAP) > area.width {
+        1
+    } else {
+        TAB_GAP
+    };
+    let short = all(gap) > area.width;
     let mut x = area.x + 1;
     view::shown(state)
         .map(|view| {
-            let place = Rect::new(x, area.y, width(view.title), 1).intersection(area);
-            x += width(view.title) + gap;
-            (place, view)
+            let title = if short && view.id != state.view {
+                view.short
+            } else {
+                view.title
+            };
+            let place = Rect::new(x, area.y, width(title), 1).intersection(area);
+            x += width(title) + gap;
+            Tab { place, view, title }
         })
         .collect()
 }
@@ -48,8 +75,11 @@ pub fn action(state: &State, mouse: Mouse, x: u16, y: u16) -> Option<Action> {
         Mouse::WheelDown => return Some(Action::Move(Motion::By(NOTCH))),
         Mouse::Click => {}
     }
-    if let Some((_, view)) = tabs(state, screen.tabs).iter().find(|(place, _)| within(*place, x, y)) {
-        return Some(Action::Show(view.id));
+    if let Some(tab) = tabs(state, screen.tabs)
+        .iter()
+        .find(|tab| within(tab.place, x, y))
+    {
+        return Some(Action::Show(tab.view.id));
     }
     if page::is_open(state) || state.mode() == Mode::Filter {
         return None;
@@ -60,7 +90,8 @@ pub fn action(state: &State, mouse: Mouse, x: u16, y: u16) -> Option<Action> {
     let area = state.table_area()?;
     if within(area.head, x, y) {
         let placed = state.placed_columns(table);
-        let column = placed.iter().find(|p| (p.x..=p.x + p.width).contains(&(x - area.head.x)))?;
+        let x = (x - area.head.x).saturating_sub(GUTTER);
+        let column = placed.iter().find(|p| (p.x..=p.x + p.width).contains(&x))?;
         return Some(Action::SortBy(column.index));
     }
     if within(area.rows, x, y) {
@@ -73,9 +104,11 @@ fn on_overview(state: &State, body: Rect, x: u16, y: u16) -> Option<Action> {
     let list = super::overview::lists(state, body)
         .into_iter()
         .find(|list| within(list.rows, x, y))?;
-    select(state, list.first + list.offset + usize::from(y - list.rows.y)).filter(|action| {
-        matches!(action, Action::Select(row) if *row < list.first + list.len)
-    })
+    select(
+        state,
+        list.first + list.offset + usize::from(y - list.rows.y),
+    )
+    .filter(|action| matches!(action, Action::Select(row) if *row < list.first + list.len))
 }
 
 /// A click on the row under the cursor opens it.

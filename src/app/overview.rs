@@ -43,8 +43,15 @@ impl Panels {
     pub fn new(body: Rect, workers: usize, findings: usize, process: u16) -> Self {
         let tall = body.height;
         let process = if tall >= 12 { process.max(1) } else { 1 };
-        let wanted = u16::try_from(workers.max(3)).unwrap_or(u16::MAX).saturating_add(1);
-        let most = if tall >= 30 { tall / 2 } else { (tall * 2 / 5).max(4) };
+        let wanted = u16::try_from(workers.max(3))
+            .unwrap_or(u16::MAX)
+            .saturating_add(1);
+        let wanted = wanted.max(tall / 4);
+        let most = if tall >= 30 {
+            tall / 2
+        } else {
+            (tall * 2 / 5).max(4)
+        };
         let top = wanted.clamp(4, most).min(tall);
         let left = (body.width * 2 / 5).max(26).min(body.width);
         let rest = tall.saturating_sub(top + process);
@@ -54,12 +61,24 @@ impl Panels {
         let below = top + process;
         let (findings, sites) = if body.width >= 120 {
             let half = body.width * 3 / 5;
-            (part(0, below, half, rest), part(half + 1, below, body.width - half - 1, rest))
+            (
+                part(0, below, half, rest),
+                part(half + 1, below, body.width - half - 1, rest),
+            )
         } else {
             // Findings get what they need, the locations at least four lines.
-            let needed = u16::try_from(findings.max(1)).unwrap_or(u16::MAX).saturating_add(1);
-            let upper = if rest < 8 { needed.clamp(2, 4).min(rest) } else { needed.clamp(3, rest - 4) };
-            (part(0, below, body.width, upper), part(0, below + upper, body.width, rest - upper))
+            let needed = u16::try_from(findings.max(1))
+                .unwrap_or(u16::MAX)
+                .saturating_add(1);
+            let upper = if rest < 8 {
+                needed.clamp(2, 4).min(rest)
+            } else {
+                needed.clamp(3, rest - 4)
+            };
+            (
+                part(0, below, body.width, upper),
+                part(0, below + upper, body.width, rest - upper),
+            )
         };
         Self {
             lag: part(0, 0, left, top),
@@ -75,21 +94,34 @@ impl Panels {
 pub fn panels(state: &State, body: Rect) -> Panels {
     let shown = state.shown();
     let gauges = u16::from(!shown.model.gauges.is_empty());
-    Panels::new(body, shown.model.workers.len(), shown.findings.len(), 2 + gauges)
+    Panels::new(
+        body,
+        shown.model.workers.len(),
+        shown.findings.len(),
+        2 + gauges,
+    )
 }
 
 /// The lists that the cursor goes through: findings, then workers.
 pub fn lists(state: &State, body: Rect) -> [List; 2] {
     let panels = panels(state, body);
     let keys = state.rows.keys();
-    let findings = keys.iter().take_while(|k| matches!(k, RowKey::Finding(_))).count();
+    let findings = keys
+        .iter()
+        .take_while(|k| matches!(k, RowKey::Finding(_)))
+        .count();
     let cursor = state.cursor().row;
     let list = |panel: Rect, first: usize, len: usize| {
         let height = panel.height.saturating_sub(1);
         let rows = Rect::new(panel.x, panel.y + 1, panel.width, height).intersection(panel);
         let own = cursor.saturating_sub(first).min(len.saturating_sub(1));
         let offset = (own + 1).saturating_sub(usize::from(height));
-        List { rows, first, len, offset: if cursor < first { 0 } else { offset } }
+        List {
+            rows,
+            first,
+            len,
+            offset: if cursor < first { 0 } else { offset },
+        }
     };
     [
         list(panels.findings, 0, findings),

@@ -154,13 +154,21 @@ mod tests {
         for (n, text) in counts {
             assert_eq!(count(n), text);
         }
-        for (n, text) in [(640, "640 B"), (50_331_648, "48.0 MiB"), (1_023_999, "1000 KiB")] {
+        for (n, text) in [
+            (640, "640 B"),
+            (50_331_648, "48.0 MiB"),
+            (1_023_000, "999 KiB"),
+            (1_047_000, "1.0 MiB"),
+        ] {
             assert_eq!(bytes(n), text);
         }
         for (share, text) in [(0.0, "0%"), (0.001, "<1%"), (0.123, "12%"), (f64::NAN, "–")] {
             assert_eq!(percent(share), text);
         }
-        assert_eq!((plural(1, "task"), plural(57, "task")), ("1 task".into(), "57 tasks".into()));
+        assert_eq!(
+            (plural(1, "task"), plural(57, "task")),
+            ("1 task".into(), "57 tasks".into())
+        );
         assert_eq!(short(0.25), "0.2");
         assert_eq!(clock(Duration::from_secs(133)), "02:13");
         assert_eq!(clock(Duration::from_secs(11_229)), "3:07:09");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     diagnose::Subject,
-    model::{Model, StallId, TaskId, Tid, WorkerId},
+    model::{Model, StallId, TaskId, Tid, Worker, WorkerId, WorkerState},
 };
 
 use super::{
@@ -50,6 +50,8 @@ pub(super) struct Request {
     pub(super) sort: Sort,
     pub(super) filter: Filter,
     pub(super) finished: bool,
+    /// Not all workers fit on the overview: the blocked ones come first.
+    pub(super) crowded: bool,
 }
 
 /// The rows on screen, and what they were made for.
@@ -105,7 +107,9 @@ impl Rows {
         if self.made_for.as_ref() != Some(request) {
             return true;
         }
-        let rested = self.made_at.is_none_or(|at| now.saturating_duration_since(at) >= self.rest());
+        let rested = self
+            .made_at
+            .is_none_or(|at| now.saturating_duration_since(at) >= self.rest());
         self.revision != snapshot.revision && rested
     }
 
@@ -119,7 +123,13 @@ impl Rows {
     }
 
     /// Makes them anew.
-    pub(super) fn make(&mut self, snapshot: &Snapshot, context: &Context<'_>, request: Request, now: Instant) {
+    pub(super) fn make(
+        &mut self,
+        snapshot: &Snapshot,
+        context: &Context<'_>,
+        request: Request,
+        now: Instant,
+    ) {
         let model = &*snapshot.model;
         self.finished_hidden = 0;
         self.groups = match request.table {
@@ -127,28 +137,47 @@ impl Rows {
             _ => Vec::new(),
         };
         let made = match request.table {
-            None => Made { keys: overview(snapshot), filtered_out: 0 },
+            None => Made {
+                keys: overview(snapshot, request.crowded),
+                filtered_out: 0,
+            },
             Some(TableId::Tasks) => {
                 let finished = request.finished;
                 if !finished {
                     self.finished_hidden = model.tasks.len() - model.tasks.live_count();
                 }
                 let tasks = model.tasks.iter().filter(|t| finished || t.is_live());
-                select(context, tasks, tables::TASKS, &request, |t| RowKey::Task(t.id))
+                select(context, tasks, tables::TASKS, &request, |t| {
+                    RowKey::Task(t.id)
+                })
             }
-            Some(TableId::Workers) => {
-                select(context, model.workers.values(), tables::WORKERS, &request, |w| RowKey::Worker(w.id))
-            }
-            Some(TableId::Stalls) => {
-                select(context, model.stalls.iter(), tables::STALLS, &request, |s| RowKey::Stall(s.id))
-            }
+            Some(TableId::Workers) => select(
+                context,
+                model.workers.values(),
+                tables::WORKERS,
+                &request,
+                |w| RowKey::Worker(w.id),
+            ),
+            Some(TableId::Stalls) => select(
+                context,
+                model.stalls.iter(),
+                tables::STALLS,
+                &request,
+                |s| RowKey::Stall(s.id),
+            ),
             Some(TableId::StallGroups) => {
-                let key = |g: &StallGroup| RowKey::Group(Box::new((g.location.clone(), g.function.clone())));
+                let key = |g: &StallGroup| {
+                    RowKey::Group(Box::new((g.location.clone(), g.function.clone())))
+                };
                 select(context, self.groups.iter(), tables::GROUPS, &request, key)
             }
-            Some(TableId::Threads) => {
-                select(context, model.threads.values(), tables::THREADS, &request, |t| RowKey::Thread(t.tid))
-            }
+            Some(TableId::Threads) => select(
+                context,
+                model.threads.values(),
+                tables::THREADS,
+                &request,
+                |t| RowKey::Thread(t.tid),
+            ),
         };
         self.keys = made.keys;
         self.filtered_out = made.filtered_out;
@@ -175,7 +204,10 @@ fn select<'a, R: 'static>(
     let mut filtered_out = 0;
     let mut keyed: Vec<(Key<'a>, RowKey)> = Vec::new();
     for row in rows {
-        if request.filter.matches(|column| (columns[column].key)(context, row)) {
+        if request
+            .filter
+            .matches(|column| (columns[column].key)(context, row))
+        {
             let key = sort_key.map_or(Key::Unknown, |key| key(context, row));
             keyed.push((key, name(row)));
         } else {
@@ -191,11 +223,15 @@ fn select<'a, R: 'static>(
 }
 
 /// The cursor goes through the findings first, then through the workers.
-fn overview(snapshot: &Snapshot) -> Vec<RowKey> {
+fn overview(snapshot: &Snapshot, crowded: bool) -> Vec<RowKey> {
     let findings = snapshot
         .findings
         .iter()
         .map(|f| RowKey::Finding(Box::new((f.rule, f.subject.clone()))));
-    let workers = snapshot.model.workers.keys().map(|id| RowKey::Worker(*id));
+    let mut workers: Vec<&Worker> = snapshot.model.workers.values().collect();
+    if crowded {
+        workers.sort_by_key(|w| (w.state != WorkerState::Stalled, w.id));
+    }
+    let workers = workers.into_iter().map(|w| RowKey::Worker(w.id));
     findings.chain(workers).collect()
 }

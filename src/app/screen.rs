@@ -4,6 +4,7 @@
 //! ```text
 //! header
 //! verdict
+//! (verdict or remedy, where there is room)
 //! remedy
 //! tabs
 //! body ... (all rows that are left)
@@ -13,7 +14,10 @@
 use ratatui::layout::{Position, Rect, Size};
 
 /// The least screen that can be read.
-pub const LEAST: Size = Size { width: 60, height: 15 };
+pub const LEAST: Size = Size {
+    width: 60,
+    height: 15,
+};
 
 /// The parts of the screen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,15 +41,21 @@ impl Screen {
             return None;
         }
         let rows = |y, height| Rect::new(0, y, size.width, height);
+        // A sentence with names and places seldom fits into 80 columns.
+        let roomy = size.width < 120 && size.height >= 20;
+        let verdict = if roomy { 3 } else { 2 };
         Some(Self {
             header: rows(0, 1),
-            verdict: rows(1, 2),
-            tabs: rows(3, 1),
-            body: rows(4, size.height - 5),
+            verdict: rows(1, verdict),
+            tabs: rows(1 + verdict, 1),
+            body: rows(2 + verdict, size.height - verdict - 3),
             footer: rows(size.height - 1, 1),
         })
     }
 }
+
+/// The mark of the cursor stands left of a table's columns.
+pub const GUTTER: u16 = 1;
 
 /// The parts of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +79,11 @@ impl TableArea {
     /// A table of `rows` rows that leaves what it does not need, but at least a
     /// third of `area` where it is tall.
     pub fn needing(area: Rect, rows: usize) -> Self {
-        let most = if area.height >= 12 { area.height * 2 / 3 } else { area.height };
+        let most = if area.height >= 12 {
+            area.height * 2 / 3
+        } else {
+            area.height
+        };
         let needed = u16::try_from(rows).unwrap_or(u16::MAX).saturating_add(2);
         Self::new(area, needed.clamp(3, most.max(3)))
     }

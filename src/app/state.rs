@@ -16,8 +16,9 @@ use crate::{
 use super::{
     Connection, Context, Distributions, Snapshot, ViewId,
     filter::{Filter, FilterError},
+    overview,
     rows::{Request, RowKey, Rows, Sort},
-    screen::{Screen, TableArea},
+    screen::{GUTTER, Screen, TableArea},
     tables::{self, Row, TableId},
     view,
 };
@@ -49,7 +50,7 @@ pub struct TableState {
     pub sort: Sort,
     /// The filter as typed.
     pub filter_text: String,
-    /// The filter as understood, or the last one that was.
+    /// The filter, as far as it was understood.
     pub filter: Filter,
     /// Why what is typed was not understood.
     pub filter_error: Option<FilterError>,
@@ -164,7 +165,10 @@ impl State {
         let live = Snapshot::new(model, &[], engine.verdict(&Model::default()), 0);
         Self {
             options,
-            connection: Connection::Connecting { attempt: 1, problem: None },
+            connection: Connection::Connecting {
+                attempt: 1,
+                problem: None,
+            },
             source: "",
             view: ViewId::default(),
             details: None,
@@ -201,7 +205,11 @@ impl State {
     /// What cells may look at.
     pub fn context(&self) -> Context<'_> {
         let shown = self.shown();
-        Context { model: &shown.model, alarms: &shown.alarms, span: self.span }
+        Context {
+            model: &shown.model,
+            alarms: &shown.alarms,
+            span: self.span,
+        }
     }
 
     /// What has the keys.
@@ -217,7 +225,9 @@ impl State {
     /// The table of the view; `None` where it is none or has nothing to show.
     pub fn table(&self) -> Option<TableId> {
         let table = view::table(self.view, self.grouped)?;
-        view::unavailable(self.view, self.model()).is_none().then_some(table)
+        view::unavailable(self.view, self.model())
+            .is_none()
+            .then_some(table)
     }
 
     /// How a table is looked at.
@@ -243,7 +253,11 @@ impl State {
 
     /// Where the cursor is in the list on screen.
     pub fn cursor(&self) -> &Cursor {
-        static START: Cursor = Cursor { key: None, row: 0, offset: 0 };
+        static START: Cursor = Cursor {
+            key: None,
+            row: 0,
+            offset: 0,
+        };
         self.cursors.get(&self.table()).unwrap_or(&START)
     }
 
@@ -266,7 +280,10 @@ impl State {
         let of_task = |id: TaskId| findings.iter().find(|f| f.task == Some(id));
         let of_stall = |id: StallId| {
             let task = self.model().stalls.get(id).and_then(|s| s.task);
-            findings.iter().find(|f| f.stall == Some(id)).or_else(|| of_task(task?))
+            findings
+                .iter()
+                .find(|f| f.stall == Some(id))
+                .or_else(|| of_task(task?))
         };
         match self.details {
             Some(Details::Task(id)) => return of_task(id),
@@ -320,9 +337,26 @@ impl State {
                 let state = &self.tables[&table];
                 (state.sort, state.filter.clone())
             }
-            None => (Sort { column: 0, descending: false }, Filter::default()),
+            None => (
+                Sort {
+                    column: 0,
+                    descending: false,
+                },
+                Filter::default(),
+            ),
         };
-        Request { table, sort, filter, finished: self.finished }
+        let crowded = table.is_none()
+            && Screen::new(self.size).is_some_and(|screen| {
+                let room = usize::from(overview::panels(self, screen.body).workers.height);
+                self.model().workers.len() + 1 > room
+            });
+        Request {
+            table,
+            sort,
+            filter,
+            finished: self.finished,
+            crowded,
+        }
     }
 
     /// Rows that are visible at once.
@@ -335,7 +369,11 @@ impl State {
     /// Columns of the table on screen that are visible, with their places.
     pub fn placed_columns(&self, table: TableId) -> Vec<super::column::Placed> {
         let pan = self.tables[&table].pan;
-        super::column::place(&tables::heads(table), self.size.width, pan)
+        super::column::place(
+            &tables::heads(table),
+            self.size.width.saturating_sub(GUTTER),
+            pan,
+        )
     }
 
     /// The row under the cursor, where the list is a table.
@@ -359,16 +397,9 @@ impl TableState {
         }
     }
 
-    /// Takes `text` as the filter; one that is not understood changes nothing
-    /// but the error.
+    /// Takes `text` as the filter, as far as it is understood.
     pub(super) fn set_filter(&mut self, table: TableId, text: String) {
-        match Filter::parse(&text, &tables::heads(table)) {
-            Ok(filter) => {
-                self.filter = filter;
-                self.filter_error = None;
-            }
-            Err(error) => self.filter_error = Some(error),
-        }
+        (self.filter, self.filter_error) = Filter::read(&text, &tables::heads(table));
         self.filter_text = text;
     }
 }

@@ -1,7 +1,9 @@
 //! What a piece of text means; a theme says how that looks.
 
 /// Meanings that a theme gives a look to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tone {
     /// Ordinary text.

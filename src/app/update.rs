@@ -90,7 +90,10 @@ fn explain(state: &mut State) {
         state.overlay = None;
         return;
     }
-    match state.finding().map(|f| Overlay::Explain(f.rule, f.subject.clone())) {
+    match state
+        .finding()
+        .map(|f| Overlay::Explain(f.rule, f.subject.clone()))
+    {
         Some(overlay) => state.overlay = Some(overlay),
         None => state.notify("no finding to explain: nothing starves the loop"),
     }
@@ -99,7 +102,10 @@ fn explain(state: &mut State) {
 fn freeze(state: &mut State) {
     state.frozen = match state.frozen.take() {
         Some(_) => None,
-        None => Some(Frozen { snapshot: state.live.clone(), at: state.now }),
+        None => Some(Frozen {
+            snapshot: state.live.clone(),
+            at: state.now,
+        }),
     };
 }
 
@@ -123,7 +129,11 @@ fn show_neighbour(state: &mut State, forward: bool) {
 
 fn neighbour_span(span: Span, longer: bool) -> Span {
     let here = Span::ALL.iter().position(|s| *s == span).unwrap_or(0);
-    let there = if longer { here + 1 } else { here.saturating_sub(1) };
+    let there = if longer {
+        here + 1
+    } else {
+        here.saturating_sub(1)
+    };
     Span::ALL.get(there).copied().unwrap_or(span)
 }
 
@@ -144,8 +154,12 @@ fn open(state: &mut State) {
         Some(RowKey::Thread(tid)) => model.stalls.on_thread(*tid).and_then(|s| stall(s.id)),
         Some(RowKey::Finding(_)) => {
             let finding = state.finding();
-            let held = finding.and_then(|f| f.stall).filter(|id| model.stalls.get(*id).is_some());
-            let task = finding.and_then(|f| f.task).filter(|id| model.tasks.get(*id).is_some());
+            let held = finding
+                .and_then(|f| f.stall)
+                .filter(|id| model.stalls.get(*id).is_some());
+            let task = finding
+                .and_then(|f| f.task)
+                .filter(|id| model.tasks.get(*id).is_some());
             held.map(Details::Stall).or(task.map(Details::Task))
         }
         None => return,
@@ -161,7 +175,10 @@ fn open(state: &mut State) {
 fn move_by(state: &mut State, motion: Motion) {
     let page = state.page();
     let (here, last) = match page::lines(state) {
-        Some(lines) => (state.scroll, lines.len().saturating_sub(page::height(state))),
+        Some(lines) => (
+            state.scroll,
+            lines.len().saturating_sub(page::height(state)),
+        ),
         None => (state.cursor().row, state.rows.len().saturating_sub(1)),
     };
     let there = match motion {
@@ -194,7 +211,11 @@ fn set_filter(state: &mut State, table: TableId, text: String) {
 }
 
 fn on_table(state: &mut State, table: TableId, action: Action) {
-    let visible: Vec<usize> = state.placed_columns(table).iter().map(|p| p.index).collect();
+    let visible: Vec<usize> = state
+        .placed_columns(table)
+        .iter()
+        .map(|p| p.index)
+        .collect();
     let last_pan = tables::heads(table).len();
     let Some(t) = state.tables.get_mut(&table) else {
         return;
@@ -245,6 +266,9 @@ fn sort_neighbour(sort: &mut Sort, table: TableId, visible: &[usize], forward: b
 
 fn sort_by(sort: &mut Sort, table: TableId, column: usize) {
     if let Some(head) = tables::heads(table).get(column) {
-        *sort = Sort { column, descending: head.starts_descending() };
+        *sort = Sort {
+            column,
+            descending: head.starts_descending(),
+        };
     }
 }

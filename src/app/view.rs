@@ -5,7 +5,19 @@ use crate::model::{Capability, Model};
 use super::{State, tables::TableId};
 
 /// Names a view.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum ViewId {
     /// Everything that matters, on one screen.
@@ -34,6 +46,8 @@ pub struct View {
     pub digit: char,
     /// Its name on screen.
     pub title: &'static str,
+    /// The same where there is no room.
+    pub short: &'static str,
     /// What the target must supply for it.
     pub needs: Option<Capability>,
     /// It has something to show nonetheless.
@@ -42,13 +56,62 @@ pub struct View {
 
 /// All views, in the order of their digits.
 pub static VIEWS: &[View] = &[
-    View { id: ViewId::Overview, digit: '1', title: "Overview", needs: None, has_data: |_| true },
-    View { id: ViewId::Tasks, digit: '2', title: "Tasks", needs: Some(Capability::Tasks), has_data: |m| !m.tasks.is_empty() },
-    View { id: ViewId::Workers, digit: '3', title: "Workers", needs: Some(Capability::Workers), has_data: |m| !m.workers.is_empty() },
-    View { id: ViewId::Stalls, digit: '4', title: "Stalls", needs: None, has_data: |_| true },
-    View { id: ViewId::Resources, digit: '5', title: "Resources", needs: Some(Capability::Resources), has_data: |_| false },
-    View { id: ViewId::Threads, digit: '6', title: "Threads", needs: Some(Capability::Threads), has_data: |m| !m.threads.is_empty() },
-    View { id: ViewId::Lab, digit: '7', title: "Lab", needs: None, has_data: |_| true },
+    View {
+        id: ViewId::Overview,
+        digit: '1',
+        title: "Overview",
+        short: "Over",
+        needs: None,
+        has_data: |_| true,
+    },
+    View {
+        id: ViewId::Tasks,
+        digit: '2',
+        title: "Tasks",
+        short: "Tasks",
+        needs: Some(Capability::Tasks),
+        has_data: |m| !m.tasks.is_empty(),
+    },
+    View {
+        id: ViewId::Workers,
+        digit: '3',
+        title: "Workers",
+        short: "Work",
+        needs: Some(Capability::Workers),
+        has_data: |m| !m.workers.is_empty(),
+    },
+    View {
+        id: ViewId::Stalls,
+        digit: '4',
+        title: "Stalls",
+        short: "Stalls",
+        needs: None,
+        has_data: |_| true,
+    },
+    View {
+        id: ViewId::Resources,
+        digit: '5',
+        title: "Resources",
+        short: "Res",
+        needs: Some(Capability::Resources),
+        has_data: |_| false,
+    },
+    View {
+        id: ViewId::Threads,
+        digit: '6',
+        title: "Threads",
+        short: "Thr",
+        needs: Some(Capability::Threads),
+        has_data: |m| !m.threads.is_empty(),
+    },
+    View {
+        id: ViewId::Lab,
+        digit: '7',
+        title: "Lab",
+        short: "Lab",
+        needs: None,
+        has_data: |_| true,
+    },
 ];
 
 /// Its registration.

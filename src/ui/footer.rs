@@ -21,7 +21,11 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     }
     let mut x = area.x + 1;
     for binding in bindings::footer(state) {
-        let key = binding.keys.first().map(ToString::to_string).unwrap_or_default();
+        let key = binding
+            .keys
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let width = (columns(&key) + binding.label.len() + 3) as u16;
         if x + width > area.right() + 2 {
             break;
@@ -63,7 +67,11 @@ fn mark(painter: &mut Painter<'_>, x: u16, y: u16, text: &str, at: &std::ops::Ra
         .theme
         .style(Tone::Critical)
         .add_modifier(ratatui::style::Modifier::UNDERLINED | ratatui::style::Modifier::REVERSED);
-    let spot = if spot.is_empty() { " ".to_owned() } else { spot };
+    let spot = if spot.is_empty() {
+        " ".to_owned()
+    } else {
+        spot
+    };
     let x = x + columns(&before) as u16;
     painter.put_styled(x, y, columns(&spot) as u16, &spot, style);
 }
@@ -74,6 +82,12 @@ fn tail(painter: &mut Painter<'_>, area: Rect, x: u16, text: &str, tone: Tone) {
         painter.put(x, area.y, room, text, tone);
     } else {
         // No room beside it: above it, over the last row of the body.
-        painter.put(area.x, area.y.saturating_sub(1), area.width, &format!("   {text}"), tone);
+        painter.put(
+            area.x,
+            area.y.saturating_sub(1),
+            area.width,
+            &format!("   {text}"),
+            tone,
+        );
     }
 }

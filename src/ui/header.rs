@@ -18,30 +18,59 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     let badge = badge(state);
     let (mut left, right) = (identity(state), versions(state));
     let width = |pieces: &[Piece]| {
-        pieces.iter().map(|(text, _)| text.chars().count()).sum::<usize>()
+        pieces
+            .iter()
+            .map(|(text, _)| text.chars().count())
+            .sum::<usize>()
     };
     let room = usize::from(area.width);
     // What matters least goes first on a narrow screen: versions, then uptime
     // and pid, then the address. The badge stays.
-    let right = if width(&left) + width(&badge) + width(&right) + 3 > room { Vec::new() } else { right };
+    let right = if width(&left) + width(&badge) + width(&right) + 3 > room {
+        Vec::new()
+    } else {
+        right
+    };
     while left.len() > 2 && width(&left) + width(&badge) + 4 > room {
         left.pop();
     }
     let badge_width = width(&badge) as u16;
-    let left_area = Rect { width: area.width.saturating_sub(badge_width.min(area.width / 2) + 2), ..area };
+    let left_area = Rect {
+        width: area
+            .width
+            .saturating_sub(badge_width.min(area.width / 2) + 2),
+        ..area
+    };
     let x = area.x + painter.pieces(left_area, left) + 2;
-    let rest = Rect { x, width: area.right().saturating_sub(x), ..area };
+    let rest = Rect {
+        x,
+        width: area.right().saturating_sub(x),
+        ..area
+    };
     let x = x + painter.pieces(rest, badge) + 2;
-    let rest = Rect { x, width: area.right().saturating_sub(x), ..area };
+    let rest = Rect {
+        x,
+        width: area.right().saturating_sub(x),
+        ..area
+    };
     painter.pieces(rest, right);
 }
 
 fn identity(state: &State) -> Vec<Piece> {
     let session = &state.model().session;
     let mut pieces: Vec<Piece> = vec![(" looptop".into(), Tone::Title)];
-    let name = if session.name.is_empty() { "" } else { &session.name };
+    let name = if session.name.is_empty() {
+        ""
+    } else {
+        &session.name
+    };
     let target = format!("  {name} {}", state.options.target);
-    pieces.push((crate::escape::escaped(target.trim_end()).into_owned().into(), Tone::Strong));
+    pieces.push((
+        crate::escape::escaped(target.trim_end())
+            .into_owned()
+            .into(),
+        Tone::Strong,
+    ));
     if let Some(pid) = session.pid {
         pieces.push((format!("  pid {pid}").into(), Tone::Text));
     }
@@ -57,17 +86,30 @@ fn versions(state: &State) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut add = |text: String, tone| pieces.push((text.into(), tone));
     if !model.workers.is_empty() {
-        add(format!(" {} ", quantity::plural(model.workers.len() as u64, "worker")), Tone::Text);
+        add(
+            format!(
+                " {} ",
+                quantity::plural(model.workers.len() as u64, "worker")
+            ),
+            Tone::Text,
+        );
     }
     let (agent, tokio) = (&model.session.agent_version, &model.session.tokio_version);
-    let known = |name: &str, version: &str| (!version.is_empty()).then(|| format!("{name} {version}"));
+    let known =
+        |name: &str, version: &str| (!version.is_empty()).then(|| format!("{name} {version}"));
     let source = match (agent.is_empty(), state.source) {
         (true, "") => None,
         (true, source) => Some(source.to_owned()),
         (false, _) => known("agent", agent),
     };
-    let text: Vec<String> = [source, known("tokio", tokio)].into_iter().flatten().collect();
-    add(format!(" {}", crate::escape::escaped(&text.join(" · "))), Tone::Dim);
+    let text: Vec<String> = [source, known("tokio", tokio)]
+        .into_iter()
+        .flatten()
+        .collect();
+    add(
+        format!(" {}", crate::escape::escaped(&text.join(" · "))),
+        Tone::Dim,
+    );
     pieces
 }
 
@@ -79,7 +121,10 @@ fn badge(state: &State) -> Vec<Piece> {
     };
     let mut pieces: Vec<Piece> = Vec::new();
     if let Some(frozen) = &state.frozen {
-        pieces.push((format!("‖ FROZEN {}", seconds(frozen.at)).into(), Tone::BadgeFrozen));
+        pieces.push((
+            format!("‖ FROZEN {}", seconds(frozen.at)).into(),
+            Tone::BadgeFrozen,
+        ));
         if state.connection == Connection::Live {
             return pieces;
         }
@@ -87,17 +132,24 @@ fn badge(state: &State) -> Vec<Piece> {
     }
     pieces.push(match &state.connection {
         Connection::Connecting { attempt: 0 | 1, .. } => ("◌ CONNECTING".into(), Tone::BadgeLost),
-        Connection::Connecting { attempt, .. } => {
-            (format!("◌ CONNECTING (attempt {attempt})").into(), Tone::BadgeLost)
-        }
+        Connection::Connecting { attempt, .. } => (
+            format!("◌ CONNECTING (attempt {attempt})").into(),
+            Tone::BadgeLost,
+        ),
         Connection::Live => ("● LIVE".into(), Tone::BadgeLive),
-        Connection::Silent { since, .. } => {
-            (format!("◌ SILENT {}", seconds(*since)).into(), Tone::BadgeLost)
-        }
+        Connection::Silent { since, .. } => (
+            format!("◌ SILENT {}", seconds(*since)).into(),
+            Tone::BadgeLost,
+        ),
         Connection::Lost { retry_at: None, .. } => ("✖ LOST".into(), Tone::BadgeLost),
-        Connection::Lost { retry_at: Some(at), .. } => {
+        Connection::Lost {
+            retry_at: Some(at), ..
+        } => {
             let wait = at.saturating_duration_since(state.now).as_secs_f64();
-            (format!("✖ LOST, retry in {wait:.1} s").into(), Tone::BadgeLost)
+            (
+                format!("✖ LOST, retry in {wait:.1} s").into(),
+                Tone::BadgeLost,
+            )
         }
         Connection::Ended => ("■ END".into(), Tone::BadgeFrozen),
     });

@@ -37,7 +37,10 @@ pub use theme::{ColorChoice, Depth, Theme, ThemeError};
 /// Draws the state. [`State::prepare`] must have been called since it changed.
 pub fn render(state: &State, theme: &Theme, frame: &mut Frame<'_>) {
     let area = frame.area();
-    let mut painter = Painter { buffer: frame.buffer_mut(), theme };
+    let mut painter = Painter {
+        buffer: frame.buffer_mut(),
+        theme,
+    };
     match Screen::new(area.as_size()) {
         Some(screen) => whole(state, &screen, &mut painter),
         None => too_small(&mut painter),

@@ -32,19 +32,32 @@ impl Painter<'_> {
         self.put_styled(x, y, width, text, self.theme.style(tone))
     }
 
-    pub(super) fn put_styled(&mut self, x: u16, y: u16, width: u16, text: &str, style: Style) -> u16 {
+    pub(super) fn put_styled(
+        &mut self,
+        x: u16,
+        y: u16,
+        width: u16,
+        text: &str,
+        style: Style,
+    ) -> u16 {
         let area = self.buffer.area;
         if y >= area.bottom() || x >= area.right() {
             return 0;
         }
         let width = width.min(area.right() - x);
         let text = fit(&escape::escaped(text), usize::from(width), Cut::End).into_owned();
-        let (end, _) = self.buffer.set_stringn(x, y, &text, usize::from(width), style);
+        let (end, _) = self
+            .buffer
+            .set_stringn(x, y, &text, usize::from(width), style);
         end - x
     }
 
     /// Writes pieces one after another within `area`'s first row.
-    pub(super) fn pieces<'t>(&mut self, area: Rect, pieces: impl IntoIterator<Item = (Cow<'t, str>, Tone)>) -> u16 {
+    pub(super) fn pieces<'t>(
+        &mut self,
+        area: Rect,
+        pieces: impl IntoIterator<Item = (Cow<'t, str>, Tone)>,
+    ) -> u16 {
         let mut x = area.x;
         for (text, tone) in pieces {
             if x >= area.right() || area.height == 0 {
@@ -57,13 +70,20 @@ impl Painter<'_> {
 
     /// Writes a line of a page.
     pub(super) fn line(&mut self, area: Rect, line: &Line) {
-        self.pieces(area, line.0.iter().map(|(text, tone)| (text.as_str().into(), *tone)));
+        self.pieces(
+            area,
+            line.0
+                .iter()
+                .map(|(text, tone)| (text.as_str().into(), *tone)),
+        );
     }
 
     /// Writes text at the right end of `area`'s first row.
     pub(super) fn right(&mut self, area: Rect, text: &str, tone: Tone) -> u16 {
         let text = escape::escaped(text);
-        let width = u16::try_from(columns(&text)).unwrap_or(u16::MAX).min(area.width);
+        let width = u16::try_from(columns(&text))
+            .unwrap_or(u16::MAX)
+            .min(area.width);
         if area.height > 0 {
             self.put(area.right() - width, area.y, width, &text, tone);
         }
@@ -72,16 +92,29 @@ impl Painter<'_> {
 
     /// A cell of a table in its column's place.
     pub(super) fn cell(&mut self, area: Rect, head: &Head, cell: &Cell) {
-        let safe: Vec<(Cow<'_, str>, Tone)> =
-            cell.0.iter().map(|(text, tone)| (escape::escaped(text), *tone)).collect();
+        let safe: Vec<(Cow<'_, str>, Tone)> = cell
+            .0
+            .iter()
+            .map(|(text, tone)| (escape::escaped(text), *tone))
+            .collect();
         let total: usize = safe.iter().map(|(text, _)| columns(text)).sum();
         let width = usize::from(area.width);
         let spare = width.saturating_sub(total) as u16;
         let indent = if head.align == Align::Right { spare } else { 0 };
-        let inner = Rect { x: area.x + indent, width: area.width - indent, ..area };
+        let inner = Rect {
+            x: area.x + indent,
+            width: area.width - indent,
+            ..area
+        };
         if total > width && safe.len() == 1 {
             let (text, tone) = &safe[0];
-            self.put(inner.x, inner.y, inner.width, &fit(text, width, head.cut), *tone);
+            self.put(
+                inner.x,
+                inner.y,
+                inner.width,
+                &fit(text, width, head.cut),
+                *tone,
+            );
         } else {
             self.pieces(inner, safe);
         }
@@ -89,12 +122,26 @@ impl Painter<'_> {
 
     /// A rule across `area`'s first row with a title in it; tells the columns
     /// that the title took.
-    pub(super) fn rule<'t>(&mut self, area: Rect, title: impl IntoIterator<Item = (Cow<'t, str>, Tone)>) -> u16 {
+    pub(super) fn rule<'t>(
+        &mut self,
+        area: Rect,
+        title: impl IntoIterator<Item = (Cow<'t, str>, Tone)>,
+    ) -> u16 {
         if area.height == 0 {
             return 0;
         }
-        self.put(area.x, area.y, area.width, &"─".repeat(usize::from(area.width)), Tone::Border);
-        let inner = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
+        self.put(
+            area.x,
+            area.y,
+            area.width,
+            &"─".repeat(usize::from(area.width)),
+            Tone::Border,
+        );
+        let inner = Rect {
+            x: area.x + 1,
+            width: area.width.saturating_sub(2),
+            ..area
+        };
         let pieces = std::iter::once((" ".into(), Tone::Border))
             .chain(title)
             .chain(std::iter::once((" ".into(), Tone::Border)));
@@ -103,8 +150,22 @@ impl Painter<'_> {
 
     /// Gives a whole row the look of the cursor, and its mark.
     pub(super) fn select(&mut self, area: Rect) {
-        self.buffer.set_style(area, self.theme.style(Tone::Selected));
+        self.buffer
+            .set_style(area, self.theme.style(Tone::Selected));
+        self.put(area.x, area.y, 1, "▶", Tone::Selected);
     }
+}
+
+/// A sentence that names `place`, a `path/file:line`, with the path left out
+/// where it would not fit otherwise: the file and line matter most.
+pub(super) fn shortened<'t>(sentence: &'t str, place: &str, width: usize) -> Cow<'t, str> {
+    let file = place
+        .rfind(['/', '\\'])
+        .map_or(place, |at| &place[at + 1..]);
+    if file == place || columns(&escape::escaped(sentence)) <= width {
+        return Cow::Borrowed(sentence);
+    }
+    Cow::Owned(sentence.replacen(place, file, 1))
 }
 
 /// Columns of text that is already escaped.
@@ -130,7 +191,9 @@ pub(super) fn fit(safe: &str, width: usize, cut: Cut) -> Cow<'_, str> {
     let mark = std::iter::once(CUT).filter(|_| width > 0);
     Cow::Owned(match cut {
         Cut::End => take(&mut safe.chars()).into_iter().chain(mark).collect(),
-        Cut::Start => mark.chain(take(&mut safe.chars().rev()).into_iter().rev()).collect(),
+        Cut::Start => mark
+            .chain(take(&mut safe.chars().rev()).into_iter().rev())
+            .collect(),
     })
 }
 

@@ -13,7 +13,7 @@ use ratatui::layout::Rect;
 use crate::app::{
     State, Tone,
     column::{Align, Cell, Placed},
-    screen::TableArea,
+    screen::{GUTTER, TableArea},
     tables::{self, TableId},
 };
 
@@ -35,12 +35,25 @@ pub(super) fn render(
     rows(state, table, area.rows, &placed, painter);
     if state.rows.is_empty() {
         let filtered = state.rows.filtered_out > 0;
-        let text = if filtered { "no row matches the filter; Esc clears it" } else { empty };
+        let text = if filtered {
+            "no row matches the filter; Esc clears it"
+        } else {
+            empty
+        };
         for (y, line) in (area.rows.y..area.rows.bottom())
             .skip(1)
-            .zip(crate::app::page::wrap(text, usize::from(area.rows.width).saturating_sub(4)))
+            .zip(crate::app::page::wrap(
+                text,
+                usize::from(area.rows.width).saturating_sub(4),
+            ))
         {
-            painter.put(area.rows.x + 2, y, area.rows.width.saturating_sub(2), &line, Tone::Dim);
+            painter.put(
+                area.rows.x + 2,
+                y,
+                area.rows.width.saturating_sub(2),
+                &line,
+                Tone::Dim,
+            );
         }
     }
 }
@@ -53,11 +66,17 @@ fn title<'a>(state: &'a State, table: TableId, what: &str) -> Vec<(Cow<'a, str>,
         pieces.push((look.filter_text.as_str().into(), Tone::Input));
         let shown = state.rows.len();
         let all = shown + state.rows.filtered_out;
-        pieces.push((format!(" ({shown} of {all}; Esc clears)").into(), Tone::Text));
+        pieces.push((
+            format!(" ({shown} of {all}; Esc clears)").into(),
+            Tone::Text,
+        ));
     }
     let cursor = state.cursor().row + 1;
     if state.rows.len() > state.table_area().map_or(0, |a| usize::from(a.rows.height)) {
-        pieces.push((format!(" · row {cursor} of {}", state.rows.len()).into(), Tone::Dim));
+        pieces.push((
+            format!(" · row {cursor} of {}", state.rows.len()).into(),
+            Tone::Dim,
+        ));
     }
     pieces
 }
@@ -78,7 +97,11 @@ fn head(state: &State, table: TableId, area: Rect, placed: &[Placed], painter: &
             (true, true) if head.align == Align::Right => format!("{arrow}{}", head.title),
             (true, true) => format!("{}{arrow}", head.title),
             (true, false) => {
-                let kept: String = head.title.chars().take(usize::from(place.width) - 1).collect();
+                let kept: String = head
+                    .title
+                    .chars()
+                    .take(usize::from(place.width) - 1)
+                    .collect();
                 format!("{kept}{arrow}")
             }
         };
@@ -91,7 +114,11 @@ fn rows(state: &State, table: TableId, area: Rect, placed: &[Placed], painter: &
     let heads = tables::heads(table);
     let cursor = state.cursor();
     for (index, y) in (cursor.offset..state.rows.len()).zip(area.y..area.bottom()) {
-        let line = Rect { y, height: 1, ..area };
+        let line = Rect {
+            y,
+            height: 1,
+            ..area
+        };
         match state.rows.row(state.model(), index) {
             Some(row) => {
                 for (place, cell) in placed.iter().zip(row.cells(&context, placed)) {
@@ -109,6 +136,10 @@ fn rows(state: &State, table: TableId, area: Rect, placed: &[Placed], painter: &
 }
 
 fn cell_area(row: Rect, place: &Placed) -> Rect {
-    let x = row.x + place.x;
-    Rect { x, width: place.width.min(row.right().saturating_sub(x)), ..row }
+    let x = row.x + GUTTER + place.x;
+    Rect {
+        x,
+        width: place.width.min(row.right().saturating_sub(x)),
+        ..row
+    }
 }

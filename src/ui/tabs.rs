@@ -12,7 +12,7 @@ use super::Painter;
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     let mut end = area.x;
-    for (place, view) in mouse::tabs(state, area) {
+    for mouse::Tab { place, view, title } in mouse::tabs(state, area) {
         let open = view.id == state.view;
         let tone = match (open, view::unavailable(view.id, state.model())) {
             (true, _) => Tone::Active,
@@ -25,11 +25,24 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
             painter.put(place.right(), place.y, 1, "]", Tone::Active);
         }
         painter.put(place.x, place.y, 1, &view.digit.to_string(), Tone::Key);
-        painter.put(place.x + 2, place.y, place.width.saturating_sub(2), view.title, tone);
+        painter.put(
+            place.x + 2,
+            place.y,
+            place.width.saturating_sub(2),
+            title,
+            tone,
+        );
         end = place.right() + 1;
     }
-    let rest = Rect { x: end, width: area.right().saturating_sub(end), ..area };
-    let text = format!("span {} ", quantity::duration(state.span.duration()).replace("m00s", " min"));
+    let rest = Rect {
+        x: end,
+        width: area.right().saturating_sub(end),
+        ..area
+    };
+    let text = format!(
+        "span {} ",
+        quantity::duration(state.span.duration()).replace("m00s", " min")
+    );
     if usize::from(rest.width) > text.len() {
         painter.right(rest, &text, Tone::Dim);
     }

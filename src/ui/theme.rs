@@ -78,7 +78,9 @@ pub enum ThemeError {
     #[error("the theme is not valid: {0}")]
     Syntax(#[from] Box<toml::de::Error>),
     /// A colour that is none.
-    #[error("the theme's {tone} has '{text}', which is no colour: write \"#rrggbb\" in fg and bg, a name such as light-blue in fg16 and bg16")]
+    #[error(
+        "the theme's {tone} has '{text}', which is no colour: write \"#rrggbb\" in fg and bg, a name such as light-blue in fg16 and bg16"
+    )]
     Color {
         /// Which meaning.
         tone: String,
@@ -106,7 +108,10 @@ impl Theme {
     /// The default theme.
     pub fn new(depth: Depth, ascii: bool) -> Self {
         // A test reads the embedded theme, so an error cannot get this far.
-        Self::layered(&[DEFAULT], depth, ascii).unwrap_or(Self { styles: BTreeMap::new(), ascii })
+        Self::layered(&[DEFAULT], depth, ascii).unwrap_or(Self {
+            styles: BTreeMap::new(),
+            ascii,
+        })
     }
 
     /// The default theme with what `text`, a theme file, says otherwise.
@@ -156,7 +161,10 @@ impl Look {
             (self.dim, Modifier::DIM),
             (self.underlined, Modifier::UNDERLINED),
             // A background that is not to be had is shown by reversing.
-            (self.reversed || (self.bg.is_some() && style.bg.is_none()), Modifier::REVERSED),
+            (
+                self.reversed || (self.bg.is_some() && style.bg.is_none()),
+                Modifier::REVERSED,
+            ),
         ];
         for (_, modifier) in modifiers.into_iter().filter(|(wanted, _)| *wanted) {
             style = style.add_modifier(modifier);
@@ -174,7 +182,9 @@ fn name(text: &str) -> Result<Color, String> {
 }
 
 fn hex(text: &str) -> Result<[u8; 3], String> {
-    let digits = text.strip_prefix('#').filter(|d| d.len() == 6 && d.is_ascii());
+    let digits = text
+        .strip_prefix('#')
+        .filter(|d| d.len() == 6 && d.is_ascii());
     let part = |n: usize| u8::from_str_radix(&digits?[n..n + 2], 16).ok();
     match (part(0), part(2), part(4)) {
         (Some(r), Some(g), Some(b)) => Ok([r, g, b]),
@@ -185,10 +195,17 @@ fn hex(text: &str) -> Result<[u8; 3], String> {
 /// The nearest of the cube and the greys that 256 colours hold.
 fn nearest([r, g, b]: [u8; 3]) -> Color {
     const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
-    let step = |v: u8| (0..6u8).min_by_key(|i| STEPS[usize::from(*i)].abs_diff(v)).unwrap_or(0);
+    let step = |v: u8| {
+        (0..6u8)
+            .min_by_key(|i| STEPS[usize::from(*i)].abs_diff(v))
+            .unwrap_or(0)
+    };
     let at = |i: u8| STEPS[usize::from(i)];
     let distance = |x: [u8; 3]| -> u32 {
-        [(x[0], r), (x[1], g), (x[2], b)].iter().map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum()
+        [(x[0], r), (x[1], g), (x[2], b)]
+            .iter()
+            .map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2))
+            .sum()
     };
     let (i, j, k) = (step(r), step(g), step(b));
     let grey = ((u16::from(r) + u16::from(g) + u16::from(b)) / 3).clamp(8, 238);
@@ -214,7 +231,10 @@ mod tests {
                 let style = theme.style(tone);
                 assert!(depth > Depth::None || (style.fg, style.bg) == (None, None));
             }
-            assert!(theme.style(Tone::Selected) != theme.style(Tone::Text), "{depth:?}");
+            assert!(
+                theme.style(Tone::Selected) != theme.style(Tone::Text),
+                "{depth:?}"
+            );
         }
     }
 
@@ -222,17 +242,39 @@ mod tests {
     fn the_environment_decides_how_many_colours() {
         let table: [(ColorChoice, &[(&str, &str)], Depth); 8] = [
             (ColorChoice::Auto, &[("TERM", "xterm")], Depth::Ansi16),
-            (ColorChoice::Auto, &[("TERM", "xterm-256color")], Depth::Ansi256),
-            (ColorChoice::Auto, &[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], Depth::True),
-            (ColorChoice::Auto, &[("TERM", "xterm"), ("NO_COLOR", "1")], Depth::None),
-            (ColorChoice::Auto, &[("TERM", "xterm"), ("NO_COLOR", "")], Depth::Ansi16),
-            (ColorChoice::Always, &[("TERM", "xterm"), ("NO_COLOR", "1")], Depth::Ansi16),
+            (
+                ColorChoice::Auto,
+                &[("TERM", "xterm-256color")],
+                Depth::Ansi256,
+            ),
+            (
+                ColorChoice::Auto,
+                &[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")],
+                Depth::True,
+            ),
+            (
+                ColorChoice::Auto,
+                &[("TERM", "xterm"), ("NO_COLOR", "1")],
+                Depth::None,
+            ),
+            (
+                ColorChoice::Auto,
+                &[("TERM", "xterm"), ("NO_COLOR", "")],
+                Depth::Ansi16,
+            ),
+            (
+                ColorChoice::Always,
+                &[("TERM", "xterm"), ("NO_COLOR", "1")],
+                Depth::Ansi16,
+            ),
             (ColorChoice::Never, &[("COLORTERM", "24bit")], Depth::None),
             (ColorChoice::Auto, &[("TERM", "dumb")], Depth::None),
         ];
         for (choice, vars, depth) in table {
             let var = |name: &str| {
-                vars.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+                vars.iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, value)| (*value).to_owned())
             };
             assert_eq!(Depth::detect(choice, var), depth, "{choice:?} {vars:?}");
         }
@@ -248,14 +290,21 @@ mod tests {
             ("god = {}", "unknown variant `god`"),
             ("good = { fog = 1 }", "unknown field `fog`"),
         ] {
-            let error = Theme::with(text, Depth::True, false).unwrap_err().to_string();
+            let error = Theme::with(text, Depth::True, false)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(told), "{error}");
         }
     }
 
     #[test]
     fn colours_become_the_nearest_of_256() {
-        for (text, index) in [("#000000", 16), ("#ffffff", 231), ("#808080", 244), ("#ff0000", 196)] {
+        for (text, index) in [
+            ("#000000", 16),
+            ("#ffffff", 231),
+            ("#808080", 244),
+            ("#ff0000", 196),
+        ] {
             assert_eq!(nearest(hex(text).unwrap()), Color::Indexed(index), "{text}");
         }
     }

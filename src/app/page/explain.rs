@@ -16,7 +16,12 @@ pub(super) fn lines(state: &State, rule: &str, subject: &Subject, width: usize) 
         return lines;
     };
     lines.extend(Line::heading("What the rule means"));
-    lines.extend(Line::paragraph(&format!("{}.", rule.summary), Tone::Strong, 2, width));
+    lines.extend(Line::paragraph(
+        &format!("{}.", rule.summary),
+        Tone::Strong,
+        2,
+        width,
+    ));
     lines.extend(Line::paragraph(rule.meaning, Tone::Text, 2, width));
     lines.extend(Line::value("fires when", rule.threshold, Tone::Text, width));
     lines.extend(Line::value("looks at", rule.evidence, Tone::Text, width));
@@ -30,7 +35,12 @@ fn about(state: &State, f: &Finding, width: usize) -> Vec<Line> {
     let title = format!("{glyph} {}: {}", f.severity.name().to_uppercase(), f.title);
     lines.extend(Line::paragraph(&title, tone, 0, width));
     if !f.remedy.is_empty() {
-        lines.extend(Line::paragraph(&format!("→ {}", f.remedy), Tone::Strong, 0, width));
+        lines.extend(Line::paragraph(
+            &format!("→ {}", f.remedy),
+            Tone::Strong,
+            0,
+            width,
+        ));
     }
     lines.extend(Line::heading("Evidence"));
     let mut add = |name: &str, value: &str| {
@@ -45,12 +55,18 @@ fn about(state: &State, f: &Finding, width: usize) -> Vec<Line> {
     let total = if f.total.is_zero() {
         String::new()
     } else {
-        format!(", longest {}, {} in all", quantity::duration(f.max), quantity::duration(f.total))
+        format!(
+            ", longest {}, {} in all",
+            quantity::duration(f.max),
+            quantity::duration(f.total)
+        )
     };
     add("seen", &format!("{} times{total}", f.count));
     let now = state.model().now;
     let first = quantity::duration(now.since(f.first_seen));
-    let last = if f.live { "goes on".to_owned() } else {
+    let last = if f.live {
+        "goes on".to_owned()
+    } else {
         format!("last {} ago", quantity::duration(now.since(f.last_seen)))
     };
     add("when", &format!("first {first} ago, {last}"));

@@ -17,7 +17,9 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line> {
         }
     }
     if let Some(table) = state.table() {
-        lines.extend(Line::heading("Columns here (name in a filter, heading, meaning)"));
+        lines.extend(Line::heading(
+            "Columns here (name in a filter, heading, meaning)",
+        ));
         for head in tables::heads(table) {
             let meaning = format!("{}: {}", head.title, head.help);
             lines.extend(entry(head.id, &meaning, Tone::Strong, width));
@@ -42,14 +44,23 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line> {
 const FILTERS: [(&str, &str); 5] = [
     ("conn !ticker", "rows that contain conn, and no ticker"),
     ("loc:file.rs", "the column's text contains it"),
-    ("busy>100ms", "compare numbers: > >= < <= = with ns us ms s m h, %, k, KiB"),
+    (
+        "busy>100ms",
+        "compare numbers: > >= < <= = with ns us ms s m h, %, k, KiB",
+    ),
     ("\"two words\"", "quotes keep spaces"),
     ("warn", "only tasks that a finding is about"),
 ];
 
 fn entry(name: &str, meaning: &str, tone: Tone, width: usize) -> Vec<Line> {
     let text = wrap(meaning, width.saturating_sub(KEYS + 3));
-    let label = |n: usize| if n == 0 { format!("  {name:<KEYS$} ") } else { " ".repeat(KEYS + 3) };
+    let label = |n: usize| {
+        if n == 0 {
+            format!("  {name:<KEYS$} ")
+        } else {
+            " ".repeat(KEYS + 3)
+        }
+    };
     text.into_iter()
         .enumerate()
         .map(|(n, text)| Line(vec![(label(n), tone), (text, Tone::Text)]))

@@ -42,7 +42,13 @@ impl Line {
 
     /// A name and its value, as many lines as the value needs.
     pub fn value(name: &str, value: &str, tone: Tone, width: usize) -> Vec<Self> {
-        let label = |n: usize| if n == 0 { format!("  {name:<NAMES$}") } else { " ".repeat(NAMES + 2) };
+        let label = |n: usize| {
+            if n == 0 {
+                format!("  {name:<NAMES$}")
+            } else {
+                " ".repeat(NAMES + 2)
+            }
+        };
         wrap(value, width.saturating_sub(NAMES + 2))
             .into_iter()
             .enumerate()
@@ -51,12 +57,20 @@ impl Line {
     }
 
     /// A name and its value, or the dash and why it is not known.
-    pub fn known(name: &str, value: Option<String>, missing: Option<&str>, width: usize) -> Vec<Self> {
+    pub fn known(
+        name: &str,
+        value: Option<String>,
+        missing: Option<&str>,
+        width: usize,
+    ) -> Vec<Self> {
         match (value, missing) {
             (Some(value), _) => Self::value(name, &value, Tone::Text, width),
-            (None, Some(why)) => {
-                Self::value(name, &format!("{} {why}", quantity::UNKNOWN), Tone::Dim, width)
-            }
+            (None, Some(why)) => Self::value(
+                name,
+                &format!("{} {why}", quantity::UNKNOWN),
+                Tone::Dim,
+                width,
+            ),
             (None, None) => Self::value(name, quantity::UNKNOWN, Tone::Dim, width),
         }
     }

@@ -44,7 +44,9 @@ pub fn lines(state: &State) -> Option<Vec<Line>> {
     let width = usize::from(state.size.width).saturating_sub(2);
     match (&state.overlay, state.details) {
         (Some(Overlay::Help), _) => Some(help::lines(state, width)),
-        (Some(Overlay::Explain(rule, subject)), _) => Some(explain::lines(state, rule, subject, width)),
+        (Some(Overlay::Explain(rule, subject)), _) => {
+            Some(explain::lines(state, rule, subject, width))
+        }
         (None, Some(Details::Task(id))) => Some(task::lines(state, id, width)),
         (None, Some(Details::Stall(id))) => Some(stall::lines(state, id, width)),
         (None, None) => None,

@@ -34,7 +34,12 @@ pub(super) fn lines(resolved: &Resolved, all: bool, width: usize) -> Vec<Line> {
 fn fold(folded: &mut usize) -> Option<Line> {
     let n = std::mem::take(folded);
     let s = if n == 1 { "" } else { "s" };
-    (n > 0).then(|| Line::new(&format!("      · {n} frame{s} of runtime and library"), Tone::Dim))
+    (n > 0).then(|| {
+        Line::new(
+            &format!("      · {n} frame{s} of runtime and library"),
+            Tone::Dim,
+        )
+    })
 }
 
 fn one(n: usize, frame: &StackFrame, width: usize) -> Vec<Line> {
@@ -58,7 +63,11 @@ fn one(n: usize, frame: &StackFrame, width: usize) -> Vec<Line> {
             0 => format!("at {}", frame.file),
             line => format!("at {}:{line}", frame.file),
         };
-        let tone = if frame.culprit { Tone::Strong } else { Tone::Dim };
+        let tone = if frame.culprit {
+            Tone::Strong
+        } else {
+            Tone::Dim
+        };
         lines.extend(Line::paragraph(&place, tone, indent + 2, width));
     }
     lines

@@ -19,7 +19,12 @@ pub(super) fn lines(state: &State, id: StallId, width: usize) -> Vec<Line> {
         .iter()
         .find(|f| f.stall == Some(id) || (f.task.is_some() && f.task == stall.task));
     if let Some(remedy) = finding.map(|f| f.remedy.as_str()).filter(|r| !r.is_empty()) {
-        lines.extend(Line::paragraph(&format!("→ {remedy}"), Tone::Strong, 0, width));
+        lines.extend(Line::paragraph(
+            &format!("→ {remedy}"),
+            Tone::Strong,
+            0,
+            width,
+        ));
     }
     lines.extend(Line::heading("Who and where"));
     lines.extend(who(model, stall, width));
@@ -36,16 +41,22 @@ fn headline(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
         (format!("■ LIVE for {age}, {cause}"), Tone::Critical)
     } else {
         let ago = quantity::duration(model.now.since(stall.end(model.now)));
-        (format!("· ended {ago} ago after {age}, {cause}"), Tone::Text)
+        (
+            format!("· ended {ago} ago after {age}, {cause}"),
+            Tone::Text,
+        )
     };
     Line::paragraph(&text, tone, 0, width)
 }
 
 fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
     let task = stall.task.and_then(|id| model.tasks.get(id));
-    let name = [model.text(stall.name), task.map_or("", |t| model.text(t.name))]
-        .into_iter()
-        .find(|n| !n.is_empty());
+    let name = [
+        model.text(stall.name),
+        task.map_or("", |t| model.text(t.name)),
+    ]
+    .into_iter()
+    .find(|n| !n.is_empty());
     let number = task.and_then(|t| t.tokio_id).or(stall.task.map(|id| id.0));
     let label = match (name, number) {
         (Some(name), Some(n)) => Some(format!("{name} (task {n})")),
@@ -60,10 +71,25 @@ fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
     [
         Line::known("task", label, missing(Capability::Tasks), width),
         Line::known("spawned at", spawned, missing(Capability::Tasks), width),
-        Line::known("function", culprit.map(|c| c.function.clone()), missing(Capability::Stacks), width),
-        Line::known("line", culprit.map(|c| c.location()), missing(Capability::Stacks), width),
+        Line::known(
+            "function",
+            culprit.map(|c| c.function.clone()),
+            missing(Capability::Stacks),
+            width,
+        ),
+        Line::known(
+            "line",
+            culprit.map(|c| c.location()),
+            missing(Capability::Stacks),
+            width,
+        ),
         Line::known("worker", worker, missing(Capability::WorkerThreads), width),
-        Line::known("thread", stall.tid.map(|t| t.to_string()), missing(Capability::WorkerThreads), width),
+        Line::known(
+            "thread",
+            stall.tid.map(|t| t.to_string()),
+            missing(Capability::WorkerThreads),
+            width,
+        ),
     ]
     .concat()
 }
@@ -93,7 +119,10 @@ fn why(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
     if let Some(holder) = stall.lock_holder {
         let worker = model.workers.values().find(|w| w.tid == Some(holder));
         let text = match worker {
-            Some(w) => format!("worker {} (thread {holder})", tables::worker_name(model, w.id)),
+            Some(w) => format!(
+                "worker {} (thread {holder})",
+                tables::worker_name(model, w.id)
+            ),
             None => format!("thread {holder}"),
         };
         lines.extend(Line::value("lock held by", &text, Tone::Strong, width));
@@ -124,18 +153,29 @@ fn stack_of(state: &State, stall: &Stall, width: usize) -> Vec<Line> {
     lines
 }
 
-/// What the Workers view tells below its table: the newest stalls of a worker.
-pub fn worker_lines(state: &State, id: WorkerId, width: usize) -> Vec<Line> {
+/// What the Workers view tells below its table: the newest stalls of a worker,
+/// or of all.
+pub fn worker_lines(state: &State, worker: Option<WorkerId>, width: usize) -> Vec<Line> {
     let model = state.model();
-    let stalls: Vec<&Stall> = model.stalls.iter().filter(|s| s.worker == Some(id)).take(20).collect();
+    let wanted = |s: &&Stall| s.worker.is_some() && (worker.is_none() || s.worker == worker);
+    let stalls: Vec<&Stall> = model.stalls.iter().filter(wanted).take(60).collect();
     if stalls.is_empty() {
-        return vec![Line::new("no stall seen", Tone::Good)];
+        return vec![Line::new("✓ no stall seen", Tone::Good)];
     }
-    stalls.into_iter().flat_map(|s| brief(model, s, width)).collect()
+    let line = |s: &Stall| match (worker, s.worker) {
+        (None, Some(of)) => brief(
+            model,
+            s,
+            &format!("#{} ", tables::worker_name(model, of)),
+            width,
+        ),
+        _ => brief(model, s, "", width),
+    };
+    stalls.into_iter().flat_map(line).collect()
 }
 
 /// A stall in a line.
-pub(super) fn brief(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
+pub(super) fn brief(model: &Model, stall: &Stall, who: &str, width: usize) -> Vec<Line> {
     let age = quantity::duration(stall.age(model.now));
     let (when, tone) = if stall.live {
         ("■ now".to_owned(), Tone::Critical)
@@ -151,7 +191,10 @@ pub(super) fn brief(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
             Some(format!("{} ({at})", model.text(stall.name)))
         })
         .unwrap_or_default();
-    let text = format!("{age:>7}  {}  {place}", tables::cause_text(model, stall));
+    let text = format!(
+        "{who}{age:>7}  {}  {place}",
+        tables::cause_text(model, stall)
+    );
     let mut lines = Line::value(&when, &text, tone, width);
     lines.truncate(1);
     lines

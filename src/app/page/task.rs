@@ -12,13 +12,21 @@ use super::{Line, stall};
 pub(super) fn lines(state: &State, id: TaskId, width: usize) -> Vec<Line> {
     let model = state.model();
     let Some(task) = model.tasks.get(id) else {
-        return vec![Line::new("this task ended and is no longer held", Tone::Dim)];
+        return vec![Line::new(
+            "this task ended and is no longer held",
+            Tone::Dim,
+        )];
     };
     let mut lines = Vec::new();
     for finding in state.shown().findings.iter().filter(|f| f.task == Some(id)) {
         let text = format!("▲ {}: {}", finding.rule, finding.title);
         lines.extend(Line::paragraph(&text, Tone::Warning, 0, width));
-        lines.extend(Line::paragraph(&format!("→ {}", finding.remedy), Tone::Strong, 0, width));
+        lines.extend(Line::paragraph(
+            &format!("→ {}", finding.remedy),
+            Tone::Strong,
+            0,
+            width,
+        ));
     }
     lines.extend(identity(model, task, width));
     lines.extend(Line::heading("Time"));
@@ -42,13 +50,25 @@ fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         ),
         None => id.to_string(),
     });
-    let runtime = task.runtime.and_then(|id| model.runtimes.iter().find(|r| r.id == id));
+    let runtime = task
+        .runtime
+        .and_then(|id| model.runtimes.iter().find(|r| r.id == id));
     let names = missing(Capability::TaskNames);
     let mut lines = [
         Line::known("name", named(model.text(task.name)), names, width),
-        Line::value("state", tables::state_cell(task.state).plain().as_str(), Tone::Text, width),
+        Line::value(
+            "state",
+            tables::state_cell(task.state).plain().as_str(),
+            Tone::Text,
+            width,
+        ),
         Line::known("kind", named(tables::kind_word(task.kind)), names, width),
-        Line::known("spawned at", model.location(task.location).map(|l| l.to_string()), None, width),
+        Line::known(
+            "spawned at",
+            model.location(task.location).map(|l| l.to_string()),
+            None,
+            width,
+        ),
         Line::known("parent", parent, names, width),
     ]
     .concat();
@@ -74,7 +94,11 @@ fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     let share = |part: Duration| {
         let share = part.as_secs_f64() / total.as_secs_f64().max(1e-9);
         let bar = "█".repeat((share.clamp(0.0, 1.0) * 20.0).round() as usize);
-        format!("{:>7}  {:>4}  {bar}", quantity::duration(part), quantity::percent(share))
+        format!(
+            "{:>7}  {:>4}  {bar}",
+            quantity::duration(part),
+            quantity::percent(share)
+        )
     };
     let mut lines = [
         Line::known("age", Some(quantity::duration(total)), None, width),
@@ -95,11 +119,19 @@ fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     let missing = |kind| model.session.missing(kind);
     let recent = task.recent(now);
     let polls = task.polls.map(|n| match recent {
-        Some(r) => format!("{} ({}/s now)", quantity::count(n), quantity::short(r.polls)),
+        Some(r) => format!(
+            "{} ({}/s now)",
+            quantity::count(n),
+            quantity::short(r.polls)
+        ),
         None => quantity::count(n),
     });
     let own = task.self_wakes.map(|n| match task.self_wake_share() {
-        Some(share) => format!("{} ({} of all)", quantity::count(n), quantity::percent(share)),
+        Some(share) => format!(
+            "{} ({} of all)",
+            quantity::count(n),
+            quantity::percent(share)
+        ),
         None => quantity::count(n),
     });
     let wakers = task.wakers.map(|(clones, drops)| {
@@ -110,7 +142,12 @@ fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     let wakes = missing(Capability::Wakes);
     [
         Line::known("polls", polls, None, width),
-        Line::known("longest poll", task.longest(now).map(quantity::duration), None, width),
+        Line::known(
+            "longest poll",
+            task.longest(now).map(quantity::duration),
+            None,
+            width,
+        ),
         Line::known("wakes", task.wakes.map(quantity::count), wakes, width),
         Line::known("self-wakes", own, wakes, width),
         Line::known("last wake", task.last_wake.map(ago), wakes, width),
@@ -127,7 +164,10 @@ fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
 
 /// Poll durations of all tasks spawned where this one was.
 fn site(model: &Model, task: &Task, width: usize) -> Vec<Line> {
-    let key = SiteKey { location: task.location, kind: task.kind };
+    let key = SiteKey {
+        location: task.location,
+        kind: task.kind,
+    };
     let Some(site) = model.sites.get(&key) else {
         return Vec::new();
     };
@@ -164,7 +204,12 @@ fn own_histograms(state: &State, id: TaskId, width: usize) -> Vec<Line> {
             let ns = looptop_wire::histogram::quantile(counts.clone(), q);
             quantity::or_unknown(ns.map(Duration::from_nanos), quantity::duration)
         };
-        let text = format!("p50 {}  p90 {}  p99 {}", quantile(0.5), quantile(0.9), quantile(0.99));
+        let text = format!(
+            "p50 {}  p90 {}  p99 {}",
+            quantile(0.5),
+            quantile(0.9),
+            quantile(0.99)
+        );
         lines.extend(Line::paragraph(&text, Tone::Text, 2, width));
         lines.extend(histogram(&told.counts, width));
         if let Some(longest) = told.longest_outlier {
@@ -189,10 +234,18 @@ fn histogram(counts: &[(usize, u64)], width: usize) -> Vec<Line> {
     let mut decades = [0u64; NAMES.len()];
     for (bucket, n) in counts {
         let ns = looptop_wire::histogram::lower_bound(*bucket).max(1);
-        let decade = (ns.ilog10() as usize).saturating_sub(2).min(NAMES.len() - 1);
+        let decade = (ns.ilog10() as usize)
+            .saturating_sub(2)
+            .min(NAMES.len() - 1);
         decades[decade] = decades[decade].saturating_add(*n);
     }
-    let scale = |n: u64| if n == 0 { 0.0 } else { (n as f64).log10() + 1.0 };
+    let scale = |n: u64| {
+        if n == 0 {
+            0.0
+        } else {
+            (n as f64).log10() + 1.0
+        }
+    };
     let most = decades.iter().map(|n| scale(*n)).fold(0.0, f64::max);
     if most <= 0.0 {
         return Vec::new();
@@ -200,7 +253,11 @@ fn histogram(counts: &[(usize, u64)], width: usize) -> Vec<Line> {
     let room = width.saturating_sub(24).min(60) as f64;
     let line = |(decade, n): (usize, &u64)| {
         let bar = "█".repeat((scale(*n) / most * room).round() as usize);
-        let tone = if decade >= ALARM { Tone::Warning } else { Tone::Chart };
+        let tone = if decade >= ALARM {
+            Tone::Warning
+        } else {
+            Tone::Chart
+        };
         let label = format!("  {:<8} {:>6}  ", NAMES[decade], quantity::count(*n));
         Line::new(&label, Tone::Dim).and(&bar, tone)
     };
@@ -209,7 +266,10 @@ fn histogram(counts: &[(usize, u64)], width: usize) -> Vec<Line> {
 
 fn stalls(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     let own = model.stalls.iter().filter(|s| s.task == Some(task.id));
-    let lines: Vec<Line> = own.take(20).flat_map(|s| stall::brief(model, s, width)).collect();
+    let lines: Vec<Line> = own
+        .take(20)
+        .flat_map(|s| stall::brief(model, s, "", width))
+        .collect();
     if lines.is_empty() {
         return Vec::new();
     }

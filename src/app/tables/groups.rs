@@ -40,9 +40,16 @@ pub struct StallGroup {
 pub fn group(model: &Model, span: Span) -> Vec<StallGroup> {
     let mut groups: BTreeMap<(String, String), StallGroup> = BTreeMap::new();
     let window = window(model, span);
-    for stall in model.stalls.iter().filter(|s| s.cause != Cause::StarvedByHost) {
+    for stall in model
+        .stalls
+        .iter()
+        .filter(|s| s.cause != Cause::StarvedByHost)
+    {
         let location = stalls::location(model, stall);
-        let function = stall.culprit().map(|c| c.function.clone()).unwrap_or_default();
+        let function = stall
+            .culprit()
+            .map(|c| c.function.clone())
+            .unwrap_or_default();
         let age = stall.age(model.now);
         let group = groups
             .entry((location.clone(), function.clone()))
@@ -71,8 +78,14 @@ pub fn group(model: &Model, span: Span) -> Vec<StallGroup> {
 
 /// The part of the span that was observed.
 fn window(model: &Model, span: Span) -> Duration {
-    let observed = model.since.map_or(Duration::ZERO, |since| model.now.since(since));
-    let stalled = model.stalls.iter().map(|s| model.now.since(s.started)).max();
+    let observed = model
+        .since
+        .map_or(Duration::ZERO, |since| model.now.since(since));
+    let stalled = model
+        .stalls
+        .iter()
+        .map(|s| model.now.since(s.started))
+        .max();
     let known = observed.max(stalled.unwrap_or_default());
     span.duration().min(known).max(Duration::from_millis(1))
 }
@@ -166,10 +179,14 @@ mod tests {
             .collect();
         model.apply(&frame).unwrap();
         let groups = group(&model, Span::Minute);
-        let counts: Vec<(u64, u64, Duration)> = groups.iter().map(|g| (g.count, g.live, g.max)).collect();
+        let counts: Vec<(u64, u64, Duration)> =
+            groups.iter().map(|g| (g.count, g.live, g.max)).collect();
         assert_eq!(
             counts,
-            [(3, 0, Duration::from_millis(50)), (1, 1, Duration::from_millis(943))]
+            [
+                (3, 0, Duration::from_millis(50)),
+                (1, 1, Duration::from_millis(943))
+            ]
         );
         assert!((groups[1].share - 0.19).abs() < 0.02, "{}", groups[1].share);
     }

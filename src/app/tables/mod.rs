@@ -22,10 +22,15 @@ pub(super) use {
     threads::COLUMNS as THREADS, workers::COLUMNS as WORKERS,
 };
 
-use super::{Head, column::{Cell, Context, Key, Placed}};
+use super::{
+    Head,
+    column::{Cell, Context, Key, Placed},
+};
 
 /// Names a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum TableId {
     /// All tasks.
@@ -55,11 +60,26 @@ impl TableId {
 macro_rules! with_columns {
     ($table:expr, $columns:ident => $body:expr) => {
         match $table {
-            TableId::Tasks => { let $columns = tasks::COLUMNS; $body }
-            TableId::Workers => { let $columns = workers::COLUMNS; $body }
-            TableId::Stalls => { let $columns = stalls::COLUMNS; $body }
-            TableId::StallGroups => { let $columns = groups::COLUMNS; $body }
-            TableId::Threads => { let $columns = threads::COLUMNS; $body }
+            TableId::Tasks => {
+                let $columns = tasks::COLUMNS;
+                $body
+            }
+            TableId::Workers => {
+                let $columns = workers::COLUMNS;
+                $body
+            }
+            TableId::Stalls => {
+                let $columns = stalls::COLUMNS;
+                $body
+            }
+            TableId::StallGroups => {
+                let $columns = groups::COLUMNS;
+                $body
+            }
+            TableId::Threads => {
+                let $columns = threads::COLUMNS;
+                $body
+            }
         }
     };
 }
@@ -74,7 +94,7 @@ pub fn default_sort(table: TableId) -> usize {
     let id = match table {
         TableId::Tasks => "busy%",
         TableId::Workers => "worker",
-        TableId::Stalls => "state",
+        TableId::Stalls => "ago",
         TableId::StallGroups => "total",
         TableId::Threads => "cpu",
     };
@@ -136,12 +156,31 @@ mod tests {
             let heads = heads(table);
             for (n, head) in heads.iter().enumerate() {
                 assert!(!head.help.is_empty(), "{table:?} {}", head.id);
-                assert!(head.id.chars().all(|c| c.is_ascii_lowercase() || "%-".contains(c)));
-                assert_eq!(heads.iter().position(|h| h.id == head.id), Some(n), "{}", head.id);
-                assert!(usize::from(head.width) >= head.title.len() || head.grow > 0, "{}", head.id);
+                assert!(
+                    head.id
+                        .chars()
+                        .all(|c| c.is_ascii_lowercase() || "%-".contains(c))
+                );
+                assert_eq!(
+                    heads.iter().position(|h| h.id == head.id),
+                    Some(n),
+                    "{}",
+                    head.id
+                );
+                assert!(
+                    usize::from(head.width) >= head.title.len() || head.grow > 0,
+                    "{}",
+                    head.id
+                );
             }
-            assert!(heads.iter().any(|h| h.searched), "{table:?} can be searched");
-            assert!(heads.iter().any(|h| h.priority == 0), "{table:?} keeps a column");
+            assert!(
+                heads.iter().any(|h| h.searched),
+                "{table:?} can be searched"
+            );
+            assert!(
+                heads.iter().any(|h| h.priority == 0),
+                "{table:?} keeps a column"
+            );
         }
     }
 }

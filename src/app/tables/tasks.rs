@@ -141,7 +141,13 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
         head: Head::number("parent", "PARENT", 6, 12, Unit::Count).help("the task that spawned it"),
         key: |_, t| Key::count(t.parent.map(|id| id.0)),
         cell: |c, t, _| {
-            let id = |id| c.model.tasks.get(id).and_then(|p| p.tokio_id).unwrap_or(id.0);
+            let id = |id| {
+                c.model
+                    .tasks
+                    .get(id)
+                    .and_then(|p| p.tokio_id)
+                    .unwrap_or(id.0)
+            };
             Cell::known(t.parent, |p| id(p).to_string())
         },
     },

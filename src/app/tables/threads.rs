@@ -37,7 +37,14 @@ pub(in crate::app) const COLUMNS: &[Column<Thread>] = &[
         key: |c, t| Key::text(role(c, t)),
         cell: |c, t, _| match role(c, t) {
             r if r.is_empty() => Cell::unknown(),
-            r => Cell::new(r, if t.role == ThreadRole::Agent { Tone::Dim } else { Tone::Text }),
+            r => Cell::new(
+                r,
+                if t.role == ThreadRole::Agent {
+                    Tone::Dim
+                } else {
+                    Tone::Text
+                },
+            ),
         },
     },
     Column {
@@ -89,7 +96,8 @@ pub(in crate::app) const COLUMNS: &[Column<Thread>] = &[
         cell: |_, t, _| Cell::known(Some(t.cpu()), quantity::duration),
     },
     Column {
-        head: Head::number("vol", "GAVE UP", 7, 6, Unit::Count).help("times that it gave up its CPU"),
+        head: Head::number("vol", "GAVE UP", 7, 6, Unit::Count)
+            .help("times that it gave up its CPU"),
         key: |_, t| Key::count(t.voluntary_switches),
         cell: |_, t, _| Cell::known(t.voluntary_switches, quantity::count),
     },

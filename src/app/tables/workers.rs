@@ -49,8 +49,12 @@ pub(in crate::app) const COLUMNS: &[Column<Worker>] = &[
         key: |c, w| task(c, w).map_or(Key::Unknown, |t| Key::text(tasks::name_of(c, t))),
         cell: |c, w, _| {
             let stall = c.model.stalls.on_worker(w.id);
-            let function = stall.and_then(|s| s.culprit()).map(|culprit| culprit.function.clone());
-            let name = stall.map(|s| c.model.text(s.name).to_owned()).filter(|n| !n.is_empty());
+            let function = stall
+                .and_then(|s| s.culprit())
+                .map(|culprit| culprit.function.clone());
+            let name = stall
+                .map(|s| c.model.text(s.name).to_owned())
+                .filter(|n| !n.is_empty());
             let polled = task(c, w).map(|t| tasks::name_of(c, t));
             match function.filter(|f| !f.is_empty()).or(polled).or(name) {
                 Some(name) => Cell::new(name, Tone::Strong),
@@ -130,7 +134,10 @@ pub fn worker_name(model: &Model, id: WorkerId) -> String {
         return id.index.to_string();
     }
     let runtime = model.runtimes.iter().find(|r| r.id == id.runtime);
-    match runtime.map(|r| model.text(r.name)).filter(|n| !n.is_empty()) {
+    match runtime
+        .map(|r| model.text(r.name))
+        .filter(|n| !n.is_empty())
+    {
         Some(name) => format!("{name}/{}", id.index),
         None => format!("{}/{}", id.runtime, id.index),
     }

@@ -14,7 +14,9 @@ use super::super::Painter;
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     painter.rule(area, [("Lab".into(), Tone::Title)]);
-    let Some(lab) = &state.options.lab else { return };
+    let Some(lab) = &state.options.lab else {
+        return;
+    };
     let width = usize::from(area.width).saturating_sub(2);
     let (other, here) = match lab.mode.as_str() {
         "fixed" => ("broken", "fixed"),
@@ -22,12 +24,22 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     };
     let restart = format!("looptop demo {} --mode {other}", lab.scenario);
     let lines = [
-        Line::value("scenario", &format!("{} ({here})", lab.scenario), Tone::Strong, width),
+        Line::value(
+            "scenario",
+            &format!("{} ({here})", lab.scenario),
+            Tone::Strong,
+            width,
+        ),
         Line::value("caption", &lab.caption, Tone::Text, width),
         Line::value("its twin", &restart, Tone::Key, width),
     ];
     for (line, y) in lines.concat().iter().zip(area.y + 2..area.bottom()) {
-        let row = Rect { x: area.x + 1, y, width: area.width.saturating_sub(2), height: 1 };
+        let row = Rect {
+            x: area.x + 1,
+            y,
+            width: area.width.saturating_sub(2),
+            height: 1,
+        };
         painter.line(row, line);
     }
 }

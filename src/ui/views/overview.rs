@@ -28,7 +28,7 @@ use crate::{
     model::{Capability, Lag, Model},
 };
 
-use super::super::{Painter, chart};
+use super::super::{Painter, chart, painter::shortened};
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     let panels = panels(state, area);
@@ -63,17 +63,30 @@ fn lag(state: &State, area: Rect, painter: &mut Painter<'_>) {
         };
         return super::paragraph(&reason, Tone::Dim, area, 1, painter);
     };
-    let wide = area.width >= 44;
-    let values = [("p50", p.p50, wide), ("p99", p.p99, true), ("max", p.max, area.width >= 32)];
-    for (name, value, _) in values.into_iter().filter(|(.., shown)| *shown) {
+    // "Loop lag" takes 12 columns, each figure up to 13.
+    let fits = usize::from(area.width.saturating_sub(12) / 13);
+    let mut values = vec![("p99", p.p99), ("max", p.max), ("p50", p.p50)];
+    values.truncate(fits.max(1));
+    values.sort_by_key(|(_, value)| *value);
+    for (name, value) in values {
         let ms = value.as_secs_f64() * 1e3;
-        let tone = if ms >= LAG_ALARM_MS { Tone::Critical } else { Tone::Strong };
+        let tone = if ms >= LAG_ALARM_MS {
+            Tone::Critical
+        } else {
+            Tone::Strong
+        };
         title.push((format!("  {name} ").into(), Tone::Dim));
         title.push((quantity::duration(value).into(), tone));
     }
     painter.rule(area, title);
-    let inner = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
-    let mut columns = lag.series().columns(model.now, state.span, usize::from(area.width));
+    let inner = Rect {
+        y: area.y + 1,
+        height: area.height.saturating_sub(1),
+        ..area
+    };
+    let mut columns = lag
+        .series()
+        .columns(model.now, state.span, usize::from(area.width));
     let pending = lag.pending(model.now).as_secs_f64() * 1e3;
     if let Some(last) = columns.last_mut().filter(|_| pending > 0.0) {
         *last = Some(last.unwrap_or(0.0).max(pending));
@@ -101,10 +114,21 @@ fn workers_panel(state: &State, area: Rect, list: &List, painter: &mut Painter<'
     let placed = place(&heads, list.rows.width, 0);
     let context = state.context();
     for_rows(state, list, painter, |painter, row, index| {
-        let RowKey::Worker(id) = &state.rows.keys()[index] else { return };
-        let Some(worker) = model.workers.get(id) else { return };
-        for (place, cell) in placed.iter().zip(Row::Worker(worker).cells(&context, &placed)) {
-            let cell_area = Rect { x: row.x + place.x, width: place.width, ..row };
+        let RowKey::Worker(id) = &state.rows.keys()[index] else {
+            return;
+        };
+        let Some(worker) = model.workers.get(id) else {
+            return;
+        };
+        for (place, cell) in placed
+            .iter()
+            .zip(Row::Worker(worker).cells(&context, &placed))
+        {
+            let cell_area = Rect {
+                x: row.x + place.x,
+                width: place.width,
+                ..row
+            };
             painter.cell(cell_area, heads[place.index], &cell);
         }
     });
@@ -112,10 +136,20 @@ fn workers_panel(state: &State, area: Rect, list: &List, painter: &mut Painter<'
 }
 
 /// The names of the shares stand in the rule, above their columns.
-fn heading(heads: &[&Head], placed: &[crate::app::column::Placed], area: Rect, painter: &mut Painter<'_>) {
+fn heading(
+    heads: &[&Head],
+    placed: &[crate::app::column::Placed],
+    area: Rect,
+    painter: &mut Painter<'_>,
+) {
     for place in placed.iter().filter(|p| p.x >= 22) {
         let head = heads[place.index];
-        let cell_area = Rect { x: area.x + place.x, y: area.y, width: place.width, height: 1 };
+        let cell_area = Rect {
+            x: area.x + place.x,
+            y: area.y,
+            width: place.width,
+            height: 1,
+        };
         painter.cell(cell_area, head, &Cell::new(head.title, Tone::Dim));
     }
 }
@@ -128,7 +162,11 @@ fn for_rows(
     mut draw: impl FnMut(&mut Painter<'_>, Rect, usize),
 ) {
     for (n, y) in (list.offset..list.len).zip(list.rows.y..list.rows.bottom()) {
-        let row = Rect { y, height: 1, ..list.rows };
+        let row = Rect {
+            y,
+            height: 1,
+            ..list.rows
+        };
         draw(painter, row, list.first + n);
         if state.cursor().row == list.first + n {
             painter.select(row);
@@ -143,27 +181,37 @@ fn process(state: &State, area: Rect, painter: &mut Painter<'_>) {
         pieces.push((format!("  {name} ").into(), Tone::Dim));
         pieces.push((value.into(), Tone::Text));
     };
+    let queued: u64 = model.runtimes.iter().map(|r| r.global_queue).sum();
+    let blocking: u64 = model.runtimes.iter().filter_map(|r| r.blocking_queue).sum();
     let cpus = model.host.as_ref().map(|h| h.cpus).or(model.session.cpus);
     if let Some(p) = &model.process {
         let used = quantity::or_unknown(p.cpu_ratio(), |n| format!("{n:.2}"));
         let of = cpus.map_or(String::new(), |n| format!(" of {n}"));
         add("CPUs", used + &of);
         add("memory", quantity::bytes(p.resident));
+    }
+    if !model.tasks.is_empty() {
+        add("tasks", quantity::count(model.tasks.live_count() as u64));
+    }
+    if queued > 0 {
+        add("queued", quantity::count(queued));
+    }
+    if blocking > 0 {
+        add("blocking queue", quantity::count(blocking));
+    }
+    if let Some(h) = &model.host {
+        add("host", quantity::percent(h.cpu_ratio));
+        add("load", format!("{:.1}", h.load));
+        add("free", quantity::bytes(h.available_memory));
+    }
+    if let Some(p) = &model.process {
         add("threads", p.thread_count.to_string());
         if let Some(files) = p.open_files {
             add("files", files.to_string());
         }
-    }
-    if let Some(h) = &model.host {
-        add("host CPU", quantity::percent(h.cpu_ratio));
-        add("load", format!("{:.2}", h.load));
-        add("free", quantity::bytes(h.available_memory));
-    }
-    if let Some(agent) = model.process.as_ref().and_then(|p| p.agent_ratio()) {
-        add("agent", quantity::percent(agent));
-    }
-    for runtime in model.runtimes.iter().filter(|r| r.global_queue > 0) {
-        add("queued", quantity::count(runtime.global_queue));
+        if let Some(agent) = p.agent_ratio() {
+            add("agent", quantity::percent(agent));
+        }
     }
     if pieces.is_empty() {
         pieces.push(("  – process and host are not known".into(), Tone::Dim));
@@ -172,9 +220,21 @@ fn process(state: &State, area: Rect, painter: &mut Painter<'_>) {
     if titled {
         painter.rule(area, [("Process and host".into(), Tone::Title)]);
     }
-    let line = Rect { y: area.y + u16::from(titled), height: 1, ..area };
+    let line = Rect {
+        y: area.y + u16::from(titled),
+        height: 1,
+        ..area
+    };
     painter.pieces(line, pieces);
-    gauges(model, Rect { y: line.y + 1, height: area.height.saturating_sub(2).min(1), ..area }, painter);
+    gauges(
+        model,
+        Rect {
+            y: line.y + 1,
+            height: area.height.saturating_sub(2).min(1),
+            ..area
+        },
+        painter,
+    );
 }
 
 fn gauges(model: &Model, area: Rect, painter: &mut Painter<'_>) {
@@ -191,17 +251,29 @@ fn gauges(model: &Model, area: Rect, painter: &mut Painter<'_>) {
 fn findings_panel(state: &State, area: Rect, list: &List, painter: &mut Painter<'_>) {
     let shown = state.shown();
     let count = shown.findings.len();
-    let title = if count == 0 { "Findings".to_owned() } else { format!("Findings  {count}") };
+    let title = if count == 0 {
+        "Findings".to_owned()
+    } else {
+        format!("Findings  {count}")
+    };
     painter.rule(area, [(title.into(), Tone::Title)]);
     if count == 0 && area.height > 1 {
         let text = match shown.model.since {
             Some(_) => "✓ none",
             None => "– no data yet",
         };
-        painter.put(area.x + 1, area.y + 1, area.width.saturating_sub(1), text, Tone::Good);
+        painter.put(
+            area.x + 1,
+            area.y + 1,
+            area.width.saturating_sub(1),
+            text,
+            Tone::Good,
+        );
     }
     for_rows(state, list, painter, |painter, row, index| {
-        let RowKey::Finding(key) = &state.rows.keys()[index] else { return };
+        let RowKey::Finding(key) = &state.rows.keys()[index] else {
+            return;
+        };
         if let Some(finding) = state.find_finding(key.0, &key.1) {
             one(finding, row, painter);
         }
@@ -214,15 +286,20 @@ fn one(finding: &Finding, row: Rect, painter: &mut Painter<'_>) {
         Severity::Warning => ("▲", Tone::Warning),
         Severity::Critical => ("■", Tone::Critical),
     };
-    let times = if finding.count > 1 { format!("{}× ", quantity::count(finding.count)) } else { String::new() };
+    let times = if finding.count > 1 {
+        format!("{}× ", quantity::count(finding.count))
+    } else {
+        String::new()
+    };
     let title = if finding.live { Tone::Text } else { Tone::Dim };
+    let room = usize::from(row.width).saturating_sub(times.len() + 12);
     painter.pieces(
         row,
         [
             (format!(" {glyph} ").into(), tone),
             (format!("{:<8} ", finding.severity.name()).into(), tone),
             (times.into(), Tone::Dim),
-            (finding.title.as_str().into(), title),
+            (shortened(&finding.title, &finding.location, room), title),
             (format!("  {}", finding.rule).into(), Tone::Dim),
         ],
     );

@@ -53,7 +53,9 @@ const COLUMNS: [Column; 7] = [
         cell: |_, k, _| Cell::text(tables::kind_word(k.kind)),
     },
     Column {
-        head: Head::text("loc", "LOCATION", 16, 0).growing(1, 90).cut_at_start(),
+        head: Head::text("loc", "LOCATION", 16, 0)
+            .growing(1, 90)
+            .cut_at_start(),
         cell: |c, k, _| Cell::known(c.model.location(k.location), |l| l.to_string()),
     },
 ];
@@ -75,7 +77,12 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     let placed = place(&heads, area.width, 0);
     let titles = area.height > 3;
     let first = area.y + 1 + u16::from(titles);
-    let cell_area = |x: u16, y: u16, width: u16| Rect { x: area.x + x, y, width, height: 1 };
+    let cell_area = |x: u16, y: u16, width: u16| Rect {
+        x: area.x + x,
+        y,
+        width,
+        height: 1,
+    };
     for p in &placed {
         if titles {
             let title = Cell::new(heads[p.index].title, Tone::Dim);

@@ -15,10 +15,15 @@ use crate::{
 use super::super::{Painter, table};
 
 pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
-    let Some(area) = state.table_area() else { return };
+    let Some(area) = state.table_area() else {
+        return;
+    };
     let tasks = &state.model().tasks;
     let mut what = format!("Tasks  {} live", quantity::count(tasks.live_count() as u64));
-    for (task_state, word) in [(TaskState::Running, "running"), (TaskState::Scheduled, "scheduled")] {
+    for (task_state, word) in [
+        (TaskState::Running, "running"),
+        (TaskState::Scheduled, "scheduled"),
+    ] {
         let n = tasks.count(task_state);
         if n > 0 {
             what.push_str(&format!(" · {} {word}", quantity::count(n as u64)));
@@ -26,10 +31,16 @@ pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
     }
     let hidden = state.rows.finished_hidden;
     if hidden > 0 {
-        what.push_str(&format!(" · {} finished hidden (f)", quantity::count(hidden as u64)));
+        what.push_str(&format!(
+            " · {} finished hidden (f)",
+            quantity::count(hidden as u64)
+        ));
     }
     if tasks.refused > 0 {
-        what.push_str(&format!(" · {} more not held", quantity::count(tasks.refused)));
+        what.push_str(&format!(
+            " · {} more not held",
+            quantity::count(tasks.refused)
+        ));
     }
     table::render(state, TableId::Tasks, &area, &what, "no task yet", painter);
 }

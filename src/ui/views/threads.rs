@@ -11,12 +11,21 @@ use crate::app::{State, quantity, tables::TableId};
 use super::super::{Painter, table};
 
 pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
-    let Some(area) = state.table_area() else { return };
+    let Some(area) = state.table_area() else {
+        return;
+    };
     let model = state.model();
     let mut what = format!("Threads  {}", model.threads.len());
     for (name, gauge) in model.gauges.iter().take(4) {
         let name = model.text(Some(*name));
         what.push_str(&format!(" · {name} {}", quantity::short(gauge.value)));
     }
-    table::render(state, TableId::Threads, &area, &what, "no thread seen yet", painter);
+    table::render(
+        state,
+        TableId::Threads,
+        &area,
+        &what,
+        "no thread seen yet",
+        painter,
+    );
 }

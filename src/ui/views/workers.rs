@@ -20,22 +20,47 @@ use crate::app::{
 use super::super::{Painter, table};
 
 pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
-    let Some(area) = state.table_area() else { return };
+    let Some(area) = state.table_area() else {
+        return;
+    };
     let model = state.model();
     let what = match model.stalled_workers() {
         0 => format!("Workers  {}", model.workers.len()),
         n => format!("Workers  {} · {n} blocked", model.workers.len()),
     };
-    table::render(state, TableId::Workers, &area, &what, "no worker seen yet", painter);
-    let Some(RowKey::Worker(id)) = state.row_under_cursor() else { return };
+    table::render(
+        state,
+        TableId::Workers,
+        &area,
+        &what,
+        "no worker seen yet",
+        painter,
+    );
     if area.below.height < 2 {
         return;
     }
-    let name = tables::worker_name(model, *id);
-    painter.rule(area.below, [(format!("Stalls of worker {name}").into(), Tone::Title)]);
-    let lines = page::worker_lines(state, *id, usize::from(area.below.width).saturating_sub(2));
+    // Until the cursor is moved it points at nothing in particular.
+    let chosen = match &state.cursor().key {
+        Some(RowKey::Worker(id)) => Some(*id),
+        _ => None,
+    };
+    let title = match chosen {
+        Some(id) => format!("Stalls of worker {}", tables::worker_name(model, id)),
+        None => "Stalls of all workers".to_owned(),
+    };
+    painter.rule(area.below, [(title.into(), Tone::Title)]);
+    let lines = page::worker_lines(
+        state,
+        chosen,
+        usize::from(area.below.width).saturating_sub(2),
+    );
     for (line, y) in lines.iter().zip(area.below.y + 1..area.below.bottom()) {
-        let row = Rect { x: area.below.x + 1, y, width: area.below.width.saturating_sub(2), height: 1 };
+        let row = Rect {
+            x: area.below.x + 1,
+            y,
+            width: area.below.width.saturating_sub(2),
+            height: 1,
+        };
         painter.line(row, line);
     }
 }
