@@ -43,7 +43,11 @@ async fn card(Path(id): Path<String>) -> Response {
 }
 
 async fn switch(State(lab): State<Arc<Lab>>, Path((id, mode)): Path<(String, String)>) -> Response {
-    match lab.switch_to(&id, &mode) {
+    let mode = match mode.parse() {
+        Ok(mode) => mode,
+        Err(unknown) => return refused(&unknown),
+    };
+    match lab.switch_to(&id, mode) {
         Ok(()) => Json(lab.status()).into_response(),
         Err(error) => match error.downcast_ref::<Unknown>() {
             Some(unknown) => refused(unknown),

@@ -1,6 +1,9 @@
 //! The lab: which scenario runs in which mode, and what came of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use anyhow::Context;
 use serde::Serialize;
@@ -35,6 +38,7 @@ pub(crate) struct Lab {
     observed: Arc<Observed>,
     flavor: Flavor,
     workers: usize,
+    http: SocketAddr,
 }
 
 struct State {
@@ -59,6 +63,8 @@ pub struct Status {
     pub mode: Mode,
     /// Its caption.
     pub caption: &'static str,
+    /// What the source notes say, with their figures; may be empty.
+    pub notes: &'static str,
     /// Which figure to watch.
     pub watch: &'static str,
     /// Where the load goes; absent when off.
@@ -75,6 +81,12 @@ pub struct Status {
     pub readings: Vec<Reading>,
     /// What ran before the switch; absent before the first.
     pub before_switch: Option<Before>,
+    /// Code of the broken twin; empty where there is no mistake to make.
+    pub broken_code: String,
+    /// Code of the fixed twin.
+    pub fixed_code: String,
+    /// HTTP address of the service.
+    pub http: String,
     /// All scenarios, in the order of the stage.
     pub scenarios: Vec<Entry>,
 }
@@ -110,6 +122,7 @@ impl Lab {
         (phase, readings): (Phase, Readings),
         recorder: Arc<Recorder>,
         observed: Arc<Observed>,
+        http: SocketAddr,
     ) -> Self {
         let mode = Mode::Off;
         Lab {
@@ -128,6 +141,7 @@ impl Lab {
                 Flavor::MultiThread => workers,
                 Flavor::CurrentThread => 1,
             },
+            http,
         }
     }
 
@@ -176,9 +190,8 @@ impl Lab {
     ///
     /// [`Unknown`](crate::Unknown) for a name that nothing has; otherwise as
     /// [`switch`](Self::switch).
-    pub(crate) fn switch_to(&self, id: &str, mode: &str) -> anyhow::Result<()> {
+    pub(crate) fn switch_to(&self, id: &str, mode: Mode) -> anyhow::Result<()> {
         let scenario = registry::find(id)?;
-        let mode = mode.parse()?;
         self.switch(Active { scenario, mode })
     }
 
@@ -195,6 +208,7 @@ impl Lab {
             scenario: scenario.id,
             mode,
             caption: scenario.caption,
+            notes: scenario.notes,
             watch: scenario.watch,
             endpoint: scenario.endpoint(mode),
             flavor: self.flavor,
@@ -208,6 +222,9 @@ impl Lab {
                 figures: ended.figures.clone(),
                 readings: ended.readings.clone(),
             }),
+            broken_code: scenario.code(Mode::Broken),
+            fixed_code: scenario.code(Mode::Fixed),
+            http: self.http.to_string(),
             scenarios: registry::scenarios()
                 .iter()
                 .map(|scenario| Entry {

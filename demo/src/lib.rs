@@ -10,6 +10,13 @@
 pub mod cli;
 pub mod listing;
 
+/// Messages, client and server of the lab's remote control, as generated from
+/// `proto/looptop.lab.v1.proto`, which documents every field.
+#[allow(missing_docs, clippy::pedantic, clippy::all, unreachable_pub)]
+#[rustfmt::skip]
+#[path = "generated/looptop.lab.v1.rs"]
+pub mod proto;
+
 mod calibrate;
 mod control;
 mod figures;
@@ -22,6 +29,7 @@ mod phase;
 mod random;
 mod readings;
 mod registry;
+mod remote;
 mod scenario;
 mod scenarios;
 mod serve;

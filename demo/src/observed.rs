@@ -8,10 +8,13 @@ use tokio::{
 };
 use tracing::{Dispatch, dispatcher};
 
-use crate::scenario::Flavor;
+use crate::{proto::lab_server::LabServer, remote::Remote, scenario::Flavor};
 
 /// What takes a minute to be sure in earnest takes 2 s on stage.
 const TIME_SCALE: f64 = 30.0;
+
+/// A small pool, so that it can be filled.
+const BLOCKING_THREADS: usize = 32;
 
 /// The observed runtime, driven by a thread of its own.
 pub(crate) struct Observed {
@@ -22,7 +25,13 @@ pub(crate) struct Observed {
 }
 
 /// Starts the runtime and runs `main` on it, as an application's `main` would.
-pub(crate) fn start<F>(flavor: Flavor, workers: usize, main: F) -> anyhow::Result<Observed>
+///
+/// `lab` is served beside the agent, on its thread.
+pub(crate) fn start<F>(
+    (flavor, workers): (Flavor, usize),
+    lab: LabServer<Remote>,
+    main: F,
+) -> anyhow::Result<Observed>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -33,12 +42,20 @@ where
     if flavor == Flavor::MultiThread {
         builder.worker_threads(workers.max(1));
     }
-    let runtime = builder.enable_all().thread_name("lab-worker").build()?;
+    let runtime = builder
+        .enable_all()
+        .thread_name("lab-worker")
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()?;
     let handle = runtime.handle().clone();
     // Before the first task: the agent's subscriber sees only what comes after.
     let agent = looptop_agent::Agent::builder()
         .name("lab")
+        .max_blocking_threads(BLOCKING_THREADS)
         .runtime("lab", &handle)
+        .services(|routes| {
+            routes.add_service(lab);
+        })
         .time_scale(TIME_SCALE)
         .try_start()?;
     let dispatch = dispatcher::get_default(Clone::clone);

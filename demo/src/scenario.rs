@@ -187,8 +187,11 @@ pub struct Scenario {
     /// The load, the same for both twins but for the endpoint.
     pub(crate) load: fn(&'static str) -> Vec<Stream>,
     /// What else must go on while the load goes to an endpoint.
-    pub(crate) backdrop: Option<fn(&'static str) -> io::Result<Option<Neighbours>>>,
+    pub(crate) backdrop: Option<Backdrop>,
 }
+
+/// Sets the scene for an endpoint, if it needs one; dropping it clears it.
+pub(crate) type Backdrop = fn(&'static str) -> io::Result<Option<Neighbours>>;
 
 impl Scenario {
     /// Whether there is a mistake to switch on.

@@ -2,8 +2,9 @@
 //! named tasks.
 
 use std::{
+    fmt::Write as _,
     future::Future,
-    io::Write,
+    io::Write as _,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -46,10 +47,12 @@ pub(crate) fn router(fixtures: &Fixtures) -> anyhow::Result<Router> {
 async fn index() -> String {
     let mut text = String::from("looptop's starvation lab. Endpoints:\n\n");
     for scenario in registry::scenarios() {
-        text.push_str(&format!(
-            "{:<28} {:<34} {}\n",
+        // A String takes whatever is written to it.
+        let _ = writeln!(
+            text,
+            "{:<28} {:<34} {}",
             scenario.id, scenario.broken, scenario.fixed
-        ));
+        );
     }
     text.push_str("\nGET /lab shows the figures, POST /lab/SCENARIO/broken|fixed|off switches.\n");
     text

@@ -45,7 +45,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             path,
             shape: Shape::Burst {
                 size: 50,
-                every: Duration::from_millis(2000),
+                every: Duration::from_secs(2),
             },
         }]
     },

@@ -58,7 +58,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 /// How long it takes until what is waited for is ready.
-const WORK: Duration = Duration::from_millis(2000);
+const WORK: Duration = Duration::from_secs(2);
 
 // [broken]
 async fn yielding() -> &'static str {

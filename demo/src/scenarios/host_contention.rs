@@ -84,7 +84,7 @@ async fn quote(basket: Basket) -> String {
 
 // [broken]
 /// Spins until the lab is gone, even if the lab is killed.
-const SPIN: &str = "while kill -0 $0; do i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; done";
+const SPIN: &str = "while kill -0 $0; do n=0; while [ $n -lt 9999 ]; do n=$((n+1)); done; done";
 
 fn neighbour() -> io::Result<Child> {
     let lab = std::process::id().to_string();

@@ -1,4 +1,9 @@
 //! The scenarios, a file and a line each.
+#![allow(
+    clippy::unused_async,
+    clippy::large_stack_arrays,
+    reason = "the mistakes to show are just these"
+)]
 
 mod big_json;
 mod blocking_db;

@@ -81,7 +81,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 const PAGE: Duration = Duration::from_millis(1);
 
 /// How long an export lasts.
-const EXPORT: Duration = Duration::from_millis(2000);
+const EXPORT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 struct Export {

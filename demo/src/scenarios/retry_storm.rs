@@ -54,7 +54,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 /// How long the partner refuses.
-const OUTAGE: Duration = Duration::from_millis(2000);
+const OUTAGE: Duration = Duration::from_secs(2);
 
 /// Refuses everything at first.
 struct Partner {

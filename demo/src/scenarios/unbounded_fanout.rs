@@ -64,7 +64,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             path,
             shape: Shape::Burst {
                 size: 1,
-                every: Duration::from_millis(2000),
+                every: Duration::from_secs(2),
             },
         }]
     },
