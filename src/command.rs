@@ -63,7 +63,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Explain { rule }) => print(explain(rule.as_deref())?.as_bytes()),
-        Some(Command::Ls) => anyhow::bail!("ls comes with the sources"),
+        Some(Command::Ls) => print(crate::source::processes::table().as_bytes()),
         Some(Command::Config { action }) => run_config(action),
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::man()?),

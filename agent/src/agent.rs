@@ -13,7 +13,7 @@ use crate::runtimes::{MAX_RUNTIMES, Registration};
 use crate::server::{self, Listener};
 use crate::shared::Shared;
 use crate::sync::lock;
-use crate::{capture, clock, complain, subscriber, watchdog};
+use crate::{capture, clock, complain, subscriber, task, watchdog};
 
 /// The agent that [`init`](crate::init) returns when it is called again.
 static FIRST: Mutex<Option<Agent>> = Mutex::new(None);
@@ -271,6 +271,11 @@ impl Builder {
             source,
         })?;
         clock::now_ns();
+        task::configure(task::Limits {
+            history: config.retention.tasks,
+            history_bytes: config.retention.bytes,
+            ..task::Limits::default()
+        });
         let stacks = install_capture(&config);
         let tasks = guarded(|| subscriber::install(&config));
         let tasks = tasks.unwrap_or_else(|| Err("installing the subscriber failed".into()));

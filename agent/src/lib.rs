@@ -5,6 +5,7 @@
 mod agent;
 #[allow(unsafe_code)]
 mod capture;
+#[allow(unsafe_code)]
 mod clock;
 mod config;
 #[cfg(feature = "console")]
@@ -74,6 +75,7 @@ pub fn layer<S>() -> impl tracing_subscriber::Layer<S> + Send + Sync
 where
     S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
+    subscriber::LAYER_TAKEN.store(true, std::sync::atomic::Ordering::Relaxed);
     let layer = layer::layer();
     #[cfg(feature = "console")]
     let layer = tracing_subscriber::Layer::and_then(layer, console_layer());

@@ -20,8 +20,6 @@ use crate::config::Bind;
 use crate::hello;
 use crate::publish::feed::{self, Feed};
 use crate::shared::Shared;
-use crate::sync::lock;
-use crate::thread_clock::current_tid;
 
 /// The name of its thread.
 pub(crate) const THREAD_NAME: &str = "looptop-agent";
@@ -100,9 +98,7 @@ fn remove_stale_socket(path: &std::path::Path) {
 
 /// Serves until the agent is shut down; to be called on its own thread.
 pub(crate) fn run(shared: &Arc<Shared>, listener: Listener, services: RoutesBuilder) {
-    if let Some(tid) = current_tid() {
-        lock(&shared.own_threads).push(tid);
-    }
+    shared.enter_own_thread();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = match builder.enable_io().enable_time().build() {
         Ok(runtime) => runtime,
@@ -125,14 +121,17 @@ pub(crate) fn run(shared: &Arc<Shared>, listener: Listener, services: RoutesBuil
     });
 }
 
-/// The agent's own tasks are nobody's business.
+/// The agent's own tasks are nobody's business. Its layer skips them by their
+/// thread; console-subscriber's would not, and a default subscriber of this
+/// thread, which costs every event of every thread some nanoseconds, is only
+/// worth it there.
 fn without_tracing(run: impl FnOnce()) {
-    #[cfg(feature = "tracing")]
+    #[cfg(feature = "console")]
     {
         let none = tracing_core::Dispatch::new(tracing_core::subscriber::NoSubscriber::default());
         tracing_core::dispatcher::with_default(&none, run);
     }
-    #[cfg(not(feature = "tracing"))]
+    #[cfg(not(feature = "console"))]
     run();
 }
 

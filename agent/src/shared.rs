@@ -11,6 +11,8 @@ use crate::ids::Tid;
 use crate::runtimes::Runtimes;
 use crate::stall::StallLog;
 use crate::sync::lock;
+use crate::task;
+use crate::thread_clock::current_tid;
 
 /// The state of one agent.
 #[derive(Debug)]
@@ -55,6 +57,14 @@ impl Shared {
         }
     }
 
+    /// The calling thread is one of the agent's own, for as long as it lives.
+    pub(crate) fn enter_own_thread(&self) {
+        task::exclude_current_thread();
+        if let Some(tid) = current_tid() {
+            lock(&self.own_threads).push(tid);
+        }
+    }
+
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Relaxed)
     }
@@ -79,7 +89,10 @@ impl Shared {
 
     /// What was dropped so far, apart from what the publisher counts itself.
     pub(crate) fn loss(&self) -> proto::Loss {
+        let tasks = task::losses();
         proto::Loss {
+            tasks: tasks.tasks,
+            history: tasks.history,
             frames: self.frames_lost.load(Relaxed),
             stalls: lock(&self.stalls).lost(),
             captures: self.captures_lost.load(Relaxed),

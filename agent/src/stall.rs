@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
+use looptop_wire::proto::TaskKind;
+
 use crate::evidence::{Cause, Object, Observed};
 use crate::ids::{RuntimeId, StallId, Tid, WorkerIndex};
-use crate::task::Description;
+use crate::task::site::SiteId;
 
 /// Ended stalls that are kept for new viewers.
 const MAX_ENDED: usize = 1_000;
@@ -18,6 +20,16 @@ pub(crate) enum Subject {
     Worker(RuntimeId, WorkerIndex),
     /// A polling thread that is no worker: the one in `block_on`.
     Thread(Tid),
+}
+
+/// The task that stalls, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskInfo {
+    /// Empty where it has none.
+    pub(crate) name: String,
+    pub(crate) kind: TaskKind,
+    /// Where it was spawned.
+    pub(crate) site: Option<SiteId>,
 }
 
 /// What a stall covers.
@@ -49,7 +61,7 @@ pub(crate) struct Stall {
     pub(crate) subject: Subject,
     pub(crate) tid: Option<Tid>,
     pub(crate) task: Option<u64>,
-    pub(crate) description: Option<Description>,
+    pub(crate) description: Option<TaskInfo>,
     pub(crate) started_ns: u64,
     pub(crate) duration_ns: u64,
     pub(crate) cause: Cause,

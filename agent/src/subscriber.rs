@@ -1,6 +1,15 @@
 //! Installs level 1 where nobody else has a say.
 
+#[cfg(feature = "tracing")]
+use std::sync::atomic::AtomicBool;
+#[cfg(all(tokio_unstable, feature = "tracing"))]
+use std::sync::atomic::Ordering::Relaxed;
+
 use crate::config::Config;
+
+/// The application took the agent's layer, as a rule into its subscriber.
+#[cfg(feature = "tracing")]
+pub(crate) static LAYER_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// Makes tasks visible if that can be done without touching anything of the
 /// application's, else says in one sentence what to add.
@@ -10,11 +19,11 @@ pub(crate) fn install(config: &Config) -> Result<(), String> {
     use tracing_subscriber::layer::SubscriberExt;
 
     const ADD_LAYER: &str = "the application has a tracing subscriber without the agent's layer: add .with(looptop_agent::layer()) to its registry";
-    if crate::layer::installed() {
-        return Ok(());
-    }
     if dispatcher::has_been_set() {
-        return Err(ADD_LAYER.into());
+        return match LAYER_TAKEN.load(Relaxed) {
+            true => Ok(()),
+            false => Err(ADD_LAYER.into()),
+        };
     }
     if !config.install_subscriber {
         return Err("the application asked the agent not to install a tracing subscriber: add looptop_agent::layer() to its own".into());

@@ -19,6 +19,7 @@ mod connect;
 pub mod console;
 mod host;
 pub mod problem;
+pub mod processes;
 mod session;
 mod sniff;
 pub mod target;

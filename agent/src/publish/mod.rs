@@ -21,7 +21,8 @@ use crate::sample::{Context, ProcessSampler, Roles, RuntimeSampler, ThreadSample
 use crate::shared::Shared;
 use crate::slot::{self, SlotView};
 use crate::sync::lock;
-use crate::{capture, gauge, task};
+use crate::task::collect::Collector;
+use crate::{capture, gauge};
 
 /// Everything that frames are built from.
 pub(crate) struct Publisher {
@@ -34,6 +35,9 @@ pub(crate) struct Publisher {
     strings_sent: usize,
     locations_sent: usize,
 
+    tasks: Collector,
+    /// The table was told that somebody looks.
+    watched: bool,
     samplers: BTreeMap<RuntimeId, RuntimeSampler>,
     thread_sampler: ThreadSampler,
     process_sampler: Option<ProcessSampler>,
@@ -61,6 +65,8 @@ impl Publisher {
             locations: Vec::new(),
             strings_sent: 0,
             locations_sent: 0,
+            tasks: Collector::default(),
+            watched: false,
             samplers: BTreeMap::new(),
             thread_sampler: ThreadSampler::default(),
             process_sampler: None,
@@ -84,13 +90,16 @@ impl Publisher {
     pub(crate) fn rest(&mut self) {
         self.samplers.clear();
         self.process_sampler = None;
+        if std::mem::replace(&mut self.watched, false) {
+            self.tasks.set_watched(false);
+        }
     }
 
     /// What changed since the last delta, in parts that fit a message.
     pub(crate) fn delta(&mut self) -> Vec<proto::Frame> {
         let now_ns = now_ns();
         self.sample(now_ns);
-        let tasks = task::collect(&mut self.interner);
+        let tasks = self.tasks.gather().encode(&mut self.interner);
         let stalls = self.stalls(self.stalls_sent);
         self.stalls_sent = lock(&self.shared.stalls).revision();
         let mut frame = proto::Frame {
@@ -101,7 +110,6 @@ impl Publisher {
             process: Some(self.process),
             host: self.host,
             lag: self.lag_changes(),
-            tasks: Some(tasks.tasks).filter(|t| !t.id.is_empty()),
             forgotten_tasks: tasks.forgotten,
             sites: tasks.sites,
             stalls,
@@ -118,14 +126,17 @@ impl Publisher {
         self.strings_sent = self.strings.len();
         self.locations_sent = self.locations.len();
         lock(&self.shared.stalls).taken(self.stalls_sent);
-        split::split(frame)
+        in_parts(frame, tasks.tasks)
     }
 
     /// Everything that is known, in parts that fit a message.
     pub(crate) fn snapshot(&mut self) -> Vec<proto::Frame> {
         let now_ns = now_ns();
         self.sample(now_ns);
-        let tasks = task::snapshot(&mut self.interner);
+        if !std::mem::replace(&mut self.watched, true) {
+            self.tasks.set_watched(true);
+        }
+        let tasks = self.tasks.snapshot().encode(&mut self.interner);
         let stalls = self.stalls(0);
         let frame = proto::Frame {
             now_ns,
@@ -136,7 +147,6 @@ impl Publisher {
             process: Some(self.process),
             host: self.host,
             lag: self.lag_after(|_| 0),
-            tasks: Some(tasks.tasks).filter(|t| !t.id.is_empty()),
             forgotten_tasks: tasks.forgotten,
             sites: tasks.sites,
             stalls,
@@ -146,11 +156,12 @@ impl Publisher {
             ..proto::Frame::default()
         };
         self.keep_interned();
-        split::split(proto::Frame {
+        let frame = proto::Frame {
             strings: self.strings.clone(),
             locations: self.locations.clone(),
             ..frame
-        })
+        };
+        in_parts(frame, tasks.tasks)
     }
 
     fn keep_interned(&mut self) {
@@ -284,6 +295,28 @@ impl Publisher {
             |l: &proto::LagSamples| !l.at_ns.is_empty() || l.pending_since_ns.is_some();
         records.filter(says_something).collect()
     }
+}
+
+/// A frame in parts that fit a message. Tasks come in messages of different
+/// columns, of which a frame has room for one.
+fn in_parts(mut frame: proto::Frame, tasks: Vec<proto::Tasks>) -> Vec<proto::Frame> {
+    let mut tasks = tasks.into_iter();
+    frame.tasks = tasks.next();
+    let snapshot_complete = std::mem::take(&mut frame.snapshot_complete);
+    let now_ns = frame.now_ns;
+    let further = tasks.map(|tasks| proto::Frame {
+        now_ns,
+        tasks: Some(tasks),
+        ..proto::Frame::default()
+    });
+    let frames = std::iter::once(frame).chain(further);
+    let mut parts: Vec<_> = frames.flat_map(split::split).collect();
+    let last = parts.len().saturating_sub(1);
+    for (index, part) in parts.iter_mut().enumerate() {
+        part.more = index < last;
+        part.snapshot_complete = snapshot_complete && index == last;
+    }
+    parts
 }
 
 #[cfg(test)]

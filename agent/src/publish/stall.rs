@@ -11,7 +11,7 @@ pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
         Subject::Thread(_) => (None, None),
     };
     let described = stall.description.as_ref();
-    let location = described.and_then(|d| d.location);
+    let site = described.and_then(|d| d.site?.get());
     let (object, lock_address) = match &stall.object {
         Some(Object::File(text)) => (interner.string(text), None),
         Some(Object::Lock(address)) => (0, Some(*address)),
@@ -32,7 +32,7 @@ pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
         worker,
         tid: stall.tid.map(|t| t.0),
         task: stall.task,
-        location: location.map_or(0, |l| interner.location(l.file(), l.line(), l.column())),
+        location: site.map_or(0, |s| interner.location(s.file, s.line, s.column)),
         name: described.map_or(0, |d| interner.string(&d.name)),
         started_at_ns: stall.started_ns,
         duration_ns: stall.duration_ns,

@@ -120,7 +120,7 @@ impl RuntimeSampler {
             .slots
             .iter()
             .find(|s| tid.is_some_and(|t| t.0 == s.tid));
-        let poll = slot.filter(|s| s.sequence % 2 == 1);
+        let poll = slot.filter(|s| s.polling());
         let subject = Subject::Worker(self.runtime.id, worker);
         let parked = metrics.worker_park_unpark_count(worker.index()) % 2 == 1;
         let state = if context.stalls.live_of(subject).is_some() {

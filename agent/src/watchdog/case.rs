@@ -11,9 +11,9 @@ use looptop_wire::proto::TaskKind;
 use super::observation::Observation;
 use crate::evidence::{Baseline, Look, SyscallState};
 use crate::ids::{StallId, Tid};
-use crate::stall::{Scope, Stall, StallLog, Subject};
+use crate::stall::{Scope, Stall, StallLog, Subject, TaskInfo};
 use crate::sync::lock;
-use crate::task::Description;
+use crate::task::site::SiteId;
 
 /// Without slots, up to 61 polls look like one. A stall is then reported only
 /// where the thread sat in one place, or spent this many thresholds of its own
@@ -39,7 +39,7 @@ pub(crate) struct Poll {
     pub(crate) sequence: u64,
     pub(crate) started_ns: u64,
     pub(crate) task: Option<u64>,
-    pub(crate) location: Option<&'static std::panic::Location<'static>>,
+    pub(crate) site: Option<SiteId>,
 }
 
 /// What one look saw of a subject that runs.
@@ -71,7 +71,7 @@ pub(crate) enum StackAnswer {
 pub(crate) trait Witness {
     fn clocks(&mut self, tid: Tid, now_ns: u64) -> Baseline;
     fn look(&mut self, tid: Tid) -> Look;
-    fn describe(&mut self, task: u64) -> Option<Description>;
+    fn describe(&mut self, task: u64) -> Option<TaskInfo>;
     fn stack(&mut self, tid: Tid, syscall: &SyscallState) -> StackAnswer;
 }
 
@@ -104,7 +104,7 @@ struct Case {
     captures: usize,
     next_capture_ns: u64,
     /// Asked once, when it is about to be reported.
-    description: Option<Option<Description>>,
+    description: Option<Option<TaskInfo>>,
     stall: Option<StallId>,
 }
 
@@ -375,13 +375,13 @@ impl Case {
     }
 
     /// The task as its table describes it, or at least where it was spawned.
-    fn description(&self) -> Option<Description> {
+    fn description(&self) -> Option<TaskInfo> {
         let described = self.description.clone().flatten();
         described.or_else(|| {
-            Some(Description {
+            Some(TaskInfo {
                 name: String::new(),
                 kind: TaskKind::Unknown,
-                location: Some(self.poll?.location?),
+                site: Some(self.poll?.site?),
             })
         })
     }

@@ -79,11 +79,11 @@ impl Witness for Script {
         }
     }
 
-    fn describe(&mut self, task: u64) -> Option<Description> {
-        Some(Description {
+    fn describe(&mut self, task: u64) -> Option<TaskInfo> {
+        Some(TaskInfo {
             name: format!("task {task}"),
             kind: self.kind,
-            location: None,
+            site: None,
         })
     }
 
@@ -147,7 +147,7 @@ fn polling(sequence: u64, started_ms: u64) -> Sight {
             sequence,
             started_ns: started_ms * MS,
             task: Some(9),
-            location: None,
+            site: None,
         }),
         ..frozen(started_ms)
     }
@@ -267,10 +267,10 @@ fn the_workers_own_measure_gives_the_final_length() {
     ];
     for (name, published_ms, expected_ms) in cases {
         let mut bench = Bench::new(Doing::Computing);
-        bench.look(0, 50, &frozen(0));
+        bench.look(0, 60, &frozen(0));
         bench
             .cases
-            .clear(54 * MS, WORKER, Some(published_ms * MS), &bench.log);
+            .clear(64 * MS, WORKER, Some(published_ms * MS), &bench.log);
         assert_eq!(bench.stalls()[0].duration_ns, expected_ms * MS, "{name}");
     }
 }

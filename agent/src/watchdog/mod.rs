@@ -35,7 +35,7 @@ use crate::shared::Shared;
 use crate::slot::{self, SlotView};
 use crate::stall::Subject;
 use crate::sync::lock;
-use crate::thread_clock::{current_tid, thread_cpu_ns};
+use crate::thread_clock::thread_cpu_ns;
 
 /// After this many panics of its own the watchdog gives up.
 const MAX_PANICS: u32 = 3;
@@ -45,9 +45,7 @@ pub(crate) const THREAD_NAME: &str = "looptop-watchdog";
 
 /// Runs until the agent is shut down.
 pub(crate) fn run(shared: &Arc<Shared>) {
-    if let Some(tid) = current_tid() {
-        lock(&shared.own_threads).push(tid);
-    }
+    shared.enter_own_thread();
     let mut panics = 0;
     let mut watchdog = Watchdog::new(Arc::clone(shared));
     let interval_ns = watchdog.interval_ns;
@@ -309,11 +307,11 @@ impl Watched {
 impl SlotSight {
     /// The poll that runs on the slot's thread.
     fn poll(&self) -> Option<Poll> {
-        (self.view.sequence % 2 == 1).then(|| Poll {
+        self.view.polling().then(|| Poll {
             sequence: self.view.sequence,
             started_ns: to_ns(self.view.started),
             task: Some(self.view.task).filter(|t| *t != 0),
-            location: self.view.location,
+            site: self.view.site,
         })
     }
 }

@@ -10,7 +10,8 @@ use crate::clock::now_ns;
 use crate::evidence::{Baseline, Look, SyscallState, ThreadEvidence};
 use crate::ids::Tid;
 use crate::shared::Shared;
-use crate::task::{self, Description};
+use crate::stall::TaskInfo;
+use crate::task;
 use crate::thread_clock::thread_cpu_ns;
 
 /// Threads whose files are kept open (three each) at most: they count against
@@ -72,8 +73,13 @@ impl Witness for LiveWitness {
         self.thread(tid).look()
     }
 
-    fn describe(&mut self, task: u64) -> Option<Description> {
-        task::describe(task)
+    fn describe(&mut self, task: u64) -> Option<TaskInfo> {
+        let described = task::describe(task)?;
+        Some(TaskInfo {
+            name: described.name,
+            kind: described.kind,
+            site: described.site,
+        })
     }
 
     fn stack(&mut self, tid: Tid, syscall: &SyscallState) -> StackAnswer {
@@ -84,12 +90,12 @@ impl Witness for LiveWitness {
             self.shared.captures_lost.fetch_add(1, Relaxed);
             return StackAnswer::Later;
         }
-        match capture::capture(tid.0, &as_captured(syscall)) {
+        match capture::capture(tid.0, &for_capture(*syscall)) {
             Ok(stack) => StackAnswer::Stack {
                 frames: stack
                     .frames
                     .into_iter()
-                    .map(|(module, offset)| (module.map(|m| m.0), offset))
+                    .map(|(m, at)| (m.map(|m| m.0), at))
                     .collect(),
                 truncated: stack.truncated,
             },
@@ -101,21 +107,22 @@ impl Witness for LiveWitness {
     }
 }
 
-fn as_captured(state: &SyscallState) -> capture::syscall::SyscallState {
-    use capture::syscall::SyscallState as Captured;
-    match *state {
-        SyscallState::Running => Captured::Running,
+/// The evidence in the terms of [`capture`].
+fn for_capture(state: SyscallState) -> capture::syscall::SyscallState {
+    use capture::syscall::SyscallState as ForCapture;
+    match state {
+        SyscallState::Running => ForCapture::Running,
         SyscallState::In {
             number,
             args,
             sp,
             pc,
-        } => Captured::InSyscall {
+        } => ForCapture::InSyscall {
             nr: number,
             args,
             sp,
             pc,
         },
-        SyscallState::Outside { .. } | SyscallState::Unknown => Captured::Unknown,
+        SyscallState::Outside { .. } | SyscallState::Unknown => ForCapture::Unknown,
     }
 }

@@ -5,7 +5,7 @@
 //! once a second, off the runtime's threads. Linux only; elsewhere, for remote
 //! targets and for processes of other users the reason is told instead.
 
-mod owner;
+pub(in crate::source) mod owner;
 mod procfs;
 
 use std::{collections::BTreeSet, time::Duration};
