@@ -31,6 +31,7 @@ fn run(scale: Scale) -> anyhow::Result<Vec<Row>> {
     ])
 }
 
+#[allow(clippy::unused_async, reason = "that it does not await is the mistake")]
 async fn blocking(agent: ureq::Agent, url: String) -> anyhow::Result<String> {
     Ok(agent.get(&url).call()?.body_mut().read_to_string()?)
 }

@@ -131,9 +131,9 @@ pub(crate) fn part(part: Part, url: &str, requests: usize) -> anyhow::Result<Str
 
 fn threads(threads: usize, url: &str, requests: usize) -> anyhow::Result<()> {
     let agent = ureq::Agent::new_with_defaults();
-    let sent = AtomicUsize::new(0);
+    let taken = AtomicUsize::new(0);
     let send = || -> anyhow::Result<()> {
-        while sent.fetch_add(1, Ordering::Relaxed) < requests {
+        while taken.fetch_add(1, Ordering::Relaxed) < requests {
             agent.get(url).call()?.body_mut().read_to_string()?;
         }
         Ok(())
