@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 mod agent;
+// Registers and stacks of other threads, and the TSC, cannot be read without.
 #[allow(unsafe_code)]
 mod capture;
 #[allow(unsafe_code)]
