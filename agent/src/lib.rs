@@ -6,6 +6,7 @@ mod capture {
 }
 #[allow(dead_code)]
 mod clock;
+mod hooks;
 #[cfg(feature = "tracing")]
 mod layer;
 #[allow(dead_code)]
@@ -13,5 +14,6 @@ mod slot;
 #[allow(dead_code)]
 mod task;
 
+pub use hooks::{Hooks, instrument};
 #[cfg(feature = "tracing")]
 pub use layer::{TaskLayer, layer};
