@@ -2,7 +2,7 @@
 //!
 //! A thread in a system call tells its stack pointer but not `rbp`, and a
 //! function compiled with frame pointers (all of Rust's std) finds its caller
-//! through `rbp`. Such a function begins with `push rbp; mov rbp, rsp`, further
+//! through `rbp`. Such a function has a prologue `push rbp; mov rbp, rsp`, further
 //! pushes and a `sub rsp, N`; when nothing else moves the stack pointer, as in all
 //! Rust code, `rbp` is the stack pointer plus what the prologue subtracted.
 //!
@@ -52,10 +52,7 @@ pub(super) fn frame_pointer(
 /// How far below the frame pointer the stack pointer is after the prologue that
 /// begins `code`.
 fn frame_size(code: &[u8]) -> Option<u64> {
-    const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
-    const SET_FRAME: [[u8; 4]; 2] = [[0x55, 0x48, 0x89, 0xe5], [0x55, 0x48, 0x8b, 0xec]];
-    let rest = code.strip_prefix(&ENDBR64).unwrap_or(code);
-    let mut rest = SET_FRAME.iter().find_map(|set| rest.strip_prefix(set))?;
+    let mut rest = after_frame_is_set(code)?;
     let mut size = 0_u64;
     loop {
         rest = match rest {
@@ -87,6 +84,18 @@ fn frame_size(code: &[u8]) -> Option<u64> {
         rest = after.strip_prefix(&PROBE).unwrap_or(after);
     }
     (!rest.is_empty() && size <= MAX_FRAME).then_some(size)
+}
+
+/// The code behind `push rbp; mov rbp, rsp`, which need not come first: compilers
+/// put it behind an early return. It must be there exactly once.
+fn after_frame_is_set(code: &[u8]) -> Option<&[u8]> {
+    const SET_FRAME: [[u8; 4]; 2] = [[0x55, 0x48, 0x89, 0xe5], [0x55, 0x48, 0x8b, 0xec]];
+    let mut places = code
+        .windows(4)
+        .enumerate()
+        .filter(|(_, bytes)| SET_FRAME.iter().any(|set| set == bytes));
+    let (place, _) = places.next()?;
+    places.next().is_none().then(|| &code[place + 4..])
 }
 
 /// Is the instruction before `return_address` a call that leads to `function`?
@@ -259,6 +268,19 @@ mod tests {
                     0x24, 0, 0, 0, 0, 0x48, 0x83, 0xec, 0x20, 0x90,
                 ],
                 Some(0x1020),
+            ),
+            (
+                "behind an early return",
+                &[
+                    0x48, 0x85, 0xf6, 0x78, 0x20, 0x55, 0x48, 0x89, 0xe5, 0x41, 0x57, 0x48, 0x83,
+                    0xec, 0x18, 0x90,
+                ],
+                Some(0x20),
+            ),
+            (
+                "two of them",
+                &[0x55, 0x48, 0x89, 0xe5, 0x50, 0xc3, 0x55, 0x48, 0x89, 0xe5, 0x53, 0x90],
+                None,
             ),
             ("only pushes", &[0x55, 0x48, 0x89, 0xe5, 0x50, 0xe8], Some(8)),
             ("stopped in the prologue", &[0x55, 0x48, 0x89, 0xe5, 0x50], None),

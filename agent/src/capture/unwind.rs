@@ -328,7 +328,8 @@ impl StackUnwinder {
         let in_code = self
             .module_at(lookup)
             .is_some_and(|(_, mapped)| mapped.code.iter().any(|range| range.contains(&lookup)));
-        in_code && (interrupted || follows_call(address))
+        // A signal handler returns to code that never called it.
+        in_code && (interrupted || is_signal_return(address) || follows_call(address))
     }
 }
 
