@@ -347,7 +347,7 @@ fn sorts_in_c(gate: &Gate) {
         one.rotate_left(5).cmp(&other.rotate_left(5)) as libc::c_int
     }
     let mut numbers: Vec<u32> = (0..1_000_000).collect();
-    gate.stall_at(line!() - 6, 17);
+    gate.stall_at(line!() - 9, 22);
     while !gate.released() {
         // SAFETY: the vector's elements, and a comparison of such.
         unsafe {
