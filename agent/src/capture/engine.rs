@@ -74,7 +74,11 @@ pub(crate) fn modules() -> Vec<ModuleInfo> {
 
 /// A look at a thread that did not run during it.
 enum Look {
-    Blocked { nr: u64, args: [u64; 6], stack: RawStack },
+    Blocked {
+        nr: u64,
+        args: [u64; 6],
+        stack: RawStack,
+    },
     Running,
     Unknown,
 }
@@ -143,8 +147,7 @@ impl Engine {
             _ => 0,
         };
         let length = memory::read(sp, &mut self.buffer[..size]);
-        self.unwinder
-            .unwind_blocked(pc, sp, &self.buffer[..length])
+        self.unwinder.unwind_blocked(pc, sp, &self.buffer[..length])
     }
 }
 

@@ -133,14 +133,18 @@ pub(crate) struct RawStack {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(dead_code, reason = "each system builds only the variants it can meet")]
 pub(crate) enum Unavailable {
-    #[error("stacks are not available on this platform ({os} on {arch}); they need Linux on x86-64 or aarch64")]
+    #[error(
+        "stacks are not available on this platform ({os} on {arch}); they need Linux on x86-64 or aarch64"
+    )]
     Platform {
         os: &'static str,
         arch: &'static str,
     },
     #[error("signal SIGRTMIN+{0} is out of range; choose an offset from 0 to {1}")]
     NoSuchSignal(i32, i32),
-    #[error("could not install a handler for signal {signal}: {error}; choose another signal offset")]
+    #[error(
+        "could not install a handler for signal {signal}: {error}; choose another signal offset"
+    )]
     Install { signal: i32, error: String },
 }
 
@@ -156,17 +160,25 @@ pub(crate) enum NoStack {
     NotRegistered,
     #[error("the thread has ended")]
     ThreadEnded,
-    #[error("the thread sits in system call {0}, which a signal would interrupt visibly, and its stack could not be unwound without one")]
+    #[error(
+        "the thread sits in system call {0}, which a signal would interrupt visibly, and its stack could not be unwound without one"
+    )]
     WouldInterrupt(u64),
-    #[error("the kernel does not tell whether the thread is in a system call that a signal would interrupt; it is not disturbed")]
+    #[error(
+        "the kernel does not tell whether the thread is in a system call that a signal would interrupt; it is not disturbed"
+    )]
     StateUnknown,
-    #[error("the thread did not take the signal within 20 ms (uninterruptible system call, or the signal is masked)")]
+    #[error(
+        "the thread did not take the signal within 20 ms (uninterruptible system call, or the signal is masked)"
+    )]
     TimedOut,
     #[error("the thread has not yet taken the signal of an earlier capture")]
     StillPending,
     #[error("an earlier capture is still being written")]
     Busy,
-    #[error("the application installed its own handler for the capture signal {0}; choose another signal offset")]
+    #[error(
+        "the application installed its own handler for the capture signal {0}; choose another signal offset"
+    )]
     HandlerReplaced(i32),
     #[error("the thread's signal stack has no room for the handler ({0} bytes)")]
     NoRoom(usize),

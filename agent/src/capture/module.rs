@@ -73,8 +73,12 @@ impl Rules {
     pub(super) fn function(&self, address: u64) -> Option<Range<u64>> {
         let count = u32_at(&self.index, 8)? as usize;
         let entry = |i: usize| {
-            let start = self.index_address.wrapping_add(i32_at(&self.index, 12 + i * 8)? as u64);
-            let rule = self.index_address.wrapping_add(i32_at(&self.index, 16 + i * 8)? as u64);
+            let start = self
+                .index_address
+                .wrapping_add(i32_at(&self.index, 12 + i * 8)? as u64);
+            let rule = self
+                .index_address
+                .wrapping_add(i32_at(&self.index, 16 + i * 8)? as u64);
             Some((start, rule))
         };
         let (mut low, mut high) = (0, count);
@@ -151,7 +155,10 @@ fn group(maps: &[u8]) -> Vec<Group> {
         let Some((range, executable, offset, path)) = parse_line(line) else {
             continue;
         };
-        if offset == 0 && groups.last().is_none_or(|last| last.path != path || !last.code.is_empty())
+        if offset == 0
+            && groups
+                .last()
+                .is_none_or(|last| last.path != path || !last.code.is_empty())
         {
             groups.push(Group {
                 path: path.clone(),
@@ -221,7 +228,9 @@ struct Segment {
 
 fn load_module(group: Group, stays: bool) -> Option<Mapped> {
     let segments = segments(group.start)?;
-    let first = segments.iter().find(|s| s.kind == PT_LOAD && s.offset == 0)?;
+    let first = segments
+        .iter()
+        .find(|s| s.kind == PT_LOAD && s.offset == 0)?;
     let base = group.start.wrapping_sub(first.address);
     let rules = segments
         .iter()
@@ -424,7 +433,9 @@ nonsense\n";
 
     #[test]
     fn notes_that_lie_yield_nothing() {
-        let id = [4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 7, 8];
+        let id = [
+            4, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, b'G', b'N', b'U', 0, 7, 8,
+        ];
         assert_eq!(find_build_id(&id), Some(vec![7, 8]));
         for end in 0..id.len() {
             assert_eq!(find_build_id(&id[..end]), None);

@@ -348,11 +348,7 @@ fn read_content() -> Snapshot {
 }
 
 /// See the module's documentation for what may be done here.
-extern "C" fn handler(
-    signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut libc::c_void,
-) {
+extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: the location of this thread's `errno` is always valid.
     let errno = unsafe { *libc::__errno_location() };
     #[cfg(test)]

@@ -313,7 +313,10 @@ impl StackUnwinder {
     fn function(&self, address: u64) -> Option<std::ops::Range<u64>> {
         let (_, mapped) = self.module_at(address)?;
         let base = mapped.info.base;
-        let range = mapped.rules.as_ref()?.function(address.wrapping_sub(base))?;
+        let range = mapped
+            .rules
+            .as_ref()?
+            .function(address.wrapping_sub(base))?;
         Some(range.start.wrapping_add(base)..range.end.wrapping_add(base))
     }
 

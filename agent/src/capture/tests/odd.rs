@@ -14,7 +14,10 @@ fn c_thread(stack: usize, run: extern "C" fn(*mut libc::c_void) -> *mut libc::c_
         let mut attributes = std::mem::zeroed();
         let mut thread = std::mem::zeroed();
         assert_eq!(libc::pthread_attr_init(&raw mut attributes), 0);
-        assert_eq!(libc::pthread_attr_setstacksize(&raw mut attributes, stack), 0);
+        assert_eq!(
+            libc::pthread_attr_setstacksize(&raw mut attributes, stack),
+            0
+        );
         let result = libc::pthread_create(
             &raw mut thread,
             &raw const attributes,

@@ -75,7 +75,9 @@ fn child_under_stress() {
                 }
                 round
             };
-            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body);
+            let thread = std::thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(body);
             ((name, gate.tid()), thread.expect("thread"))
         })
         .unzip();
@@ -92,7 +94,9 @@ fn child_under_stress() {
     let grown = resident_kib().saturating_sub(memory);
     stop.store(true, Ordering::Relaxed);
     for (thread, (name, _)) in threads.into_iter().zip(&tids) {
-        let rounds = thread.join().unwrap_or_else(|_| panic!("{name} found harm"));
+        let rounds = thread
+            .join()
+            .unwrap_or_else(|_| panic!("{name} found harm"));
         println!("{name}: {rounds} rounds");
     }
     figures.print(captures);
