@@ -34,14 +34,15 @@ mod thread_clock;
 mod watchdog;
 mod worker_map;
 
-/// What the viewer's symbolizer, with which the tests of capture name frames,
-/// takes from its own crate.
+// What the viewer's symbolizer, with which the tests of capture name frames,
+// takes from its own crate.
 #[cfg(test)]
 #[allow(dead_code, unreachable_pub)]
+#[path = "../../src/model/call.rs"]
+mod call;
+#[cfg(test)]
 mod model {
-    #[path = "../../../src/model/call.rs"]
-    mod call;
-    pub use call::CallKind;
+    pub(crate) use crate::call::CallKind;
 }
 
 pub use agent::{Agent, Builder, StartError};
