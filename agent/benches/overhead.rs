@@ -84,12 +84,12 @@ fn runtime(variant: &str) -> Runtime {
         "bare" => &mut builder,
         "hooks" => looptop_agent::instrument(&mut builder),
         "layer" => {
-            let layer = looptop_agent::layer().without_wakers();
+            let layer = looptop_agent::task_layer().without_wakers();
             subscribe(tracing_subscriber::registry().with(layer));
             &mut builder
         }
         "wakers" => {
-            subscribe(tracing_subscriber::registry().with(looptop_agent::layer()));
+            subscribe(tracing_subscriber::registry().with(looptop_agent::task_layer()));
             &mut builder
         }
         other => panic!("no variant `{other}`"),

@@ -20,30 +20,7 @@ pub enum Depth {
     True,
 }
 
-/// When to use colours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ColorChoice {
-    /// Where the terminal has them and `NO_COLOR` is not set.
-    #[default]
-    Auto,
-    /// Whatever the environment says.
-    Always,
-    /// Never.
-    Never,
-}
-
-impl FromStr for ColorChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(ColorChoice::Auto),
-            "always" => Ok(ColorChoice::Always),
-            "never" => Ok(ColorChoice::Never),
-            _ => Err(format!("'{text}' is not one of auto, always, never")),
-        }
-    }
-}
+pub use crate::cli::ColorChoice;
 
 impl Depth {
     /// The depth for a choice and an environment, which `var` looks up.
