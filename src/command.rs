@@ -9,8 +9,6 @@ use std::{
 
 use anyhow::Context;
 
-#[cfg(feature = "demo")]
-use crate::{lab_child, terminal};
 use crate::{
     app,
     check::{self, CheckError},
@@ -23,6 +21,8 @@ use crate::{
     terminal::MouseUse,
     ui,
 };
+#[cfg(feature = "demo")]
+use crate::{lab_child, terminal};
 
 /// `check` found something at or above `--fail-on`; elsewhere, a failure.
 const FINDINGS: u8 = 1;
@@ -97,7 +97,14 @@ fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let name = attach.target.unwrap_or_else(|| config.target.clone());
     let target = name.parse()?;
-    show(target, app::Options { target: name, lab: None }, config.complete(attach.screen))
+    show(
+        target,
+        app::Options {
+            target: name,
+            lab: None,
+        },
+        config.complete(attach.screen),
+    )
 }
 
 fn show(target: Target, options: app::Options, screen: cli::Screen) -> anyhow::Result<ExitCode> {
@@ -111,7 +118,11 @@ fn show(target: Target, options: app::Options, screen: cli::Screen) -> anyhow::R
         }
         None => ui::Theme::new(depth, screen.ascii),
     };
-    let mouse = if screen.no_mouse { MouseUse::Leave } else { MouseUse::Take };
+    let mouse = if screen.no_mouse {
+        MouseUse::Leave
+    } else {
+        MouseUse::Take
+    };
     let runtime = runtime()?;
     let source = source::spawn(target, source::Options::default(), runtime.handle());
     let state = app::State::new(options, Instant::now());
@@ -125,7 +136,10 @@ fn show(target: Target, options: app::Options, screen: cli::Screen) -> anyhow::R
 #[cfg(feature = "demo")]
 fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
-    let id = demo.scenario.as_deref().unwrap_or(lab_child::DEFAULT_SCENARIO);
+    let id = demo
+        .scenario
+        .as_deref()
+        .unwrap_or(lab_child::DEFAULT_SCENARIO);
     let scenario = looptop_demo::find(id)?;
     let mode: looptop_demo::Mode = demo.mode.parse()?;
     let _: looptop_demo::Flavor = demo.flavor.parse()?;

@@ -65,7 +65,11 @@ static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Whether there is a terminal to show anything on.
 pub fn check() -> Result<(), TerminalError> {
-    if io::stdout().is_terminal() { Ok(()) } else { Err(TerminalError::NotATerminal) }
+    if io::stdout().is_terminal() {
+        Ok(())
+    } else {
+        Err(TerminalError::NotATerminal)
+    }
 }
 
 impl Tui {
