@@ -417,23 +417,23 @@ unsafe fn answer(generation: u64, context: &libc::ucontext_t) {
         return;
     }
     // SAFETY: `Writing` of our generation makes this handler the owner.
-    let content = unsafe { &mut *SLOT.content.get() };
-    content.registers = registers(context);
-    let sp = content.registers.sp;
+    let copy = unsafe { &mut *SLOT.content.get() };
+    copy.registers = registers(context);
+    let sp = copy.registers.sp;
     let low = SLOT.low.load(Ordering::Relaxed);
     let high = SLOT.high.load(Ordering::Relaxed);
-    content.length = if low <= sp && sp < high {
+    copy.length = if low <= sp && sp < high {
         let length = ((high - sp) as usize).min(STACK_BYTES);
         // SAFETY: from the stack pointer to the stack's upper end all memory is
         // mapped, and nobody but this thread, which is here, changes it.
         unsafe {
-            std::ptr::copy_nonoverlapping(sp as *const u8, content.bytes.as_mut_ptr(), length);
+            std::ptr::copy_nonoverlapping(sp as *const u8, copy.bytes.as_mut_ptr(), length);
         }
         length
     } else {
         // Another stack: of a signal handler, or of a coroutine. Its end is not
         // known, so the kernel does the copying.
-        memory::read_pages(sp, &mut content.bytes).unwrap_or(0)
+        memory::read_pages(sp, &mut copy.bytes).unwrap_or(0)
     };
     // Release: the watchdog that acquires this state sees the content.
     SLOT.state
