@@ -364,7 +364,7 @@ fn own_function_by_the_thread() {
     };
     assert!(symbolizer.request(7, vec![address]));
     let answer = receiver
-        .recv_timeout(std::time::Duration::from_secs(60))
+        .recv_timeout(std::time::Duration::from_mins(1))
         .expect("an answer");
     assert_eq!(answer.ticket, 7);
     assert_eq!(answer.problems, Vec::<String>::new());

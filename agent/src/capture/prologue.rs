@@ -52,6 +52,8 @@ pub(super) fn frame_pointer(
 /// How far below the frame pointer the stack pointer is after the prologue that
 /// begins `code`.
 fn frame_size(code: &[u8]) -> Option<u64> {
+    /// `mov qword [rsp], 0`: the probe between two steps of a frame over a page.
+    const PROBE: [u8; 8] = [0x48, 0xc7, 0x04, 0x24, 0, 0, 0, 0];
     let mut rest = after_frame_is_set(code)?;
     let mut size = 0_u64;
     loop {
@@ -72,15 +74,12 @@ fn frame_size(code: &[u8]) -> Option<u64> {
             [0x48, 0x81, 0xec, a, b, c, d, after @ ..] => {
                 (u64::from(u32::from_le_bytes([*a, *b, *c, *d])), after)
             }
-            // and rsp, N: the distance depends on the caller
-            [0x48, 0x83, 0xe4, ..] | [0x48, 0x81, 0xe4, ..] => return None,
+            // and rsp, N: the distance depends on the caller;
             // lea r11, [rsp - N]: a loop that probes a large frame follows
-            [0x4c, 0x8d, 0x9c, 0x24, ..] => return None,
+            [0x48, 0x83 | 0x81, 0xe4, ..] | [0x4c, 0x8d, 0x9c, 0x24, ..] => return None,
             _ => break,
         };
         size += subtracted;
-        // mov qword [rsp], 0: the probe between two steps of a frame over a page
-        const PROBE: [u8; 8] = [0x48, 0xc7, 0x04, 0x24, 0, 0, 0, 0];
         rest = after.strip_prefix(&PROBE).unwrap_or(after);
     }
     (!rest.is_empty() && size <= MAX_FRAME).then_some(size)

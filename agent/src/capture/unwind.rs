@@ -237,15 +237,14 @@ impl StackUnwinder {
         let unwinder = &self.unwinder;
         match unwinder.unwind_frame(address, registers, &mut self.cache, &mut read) {
             Ok(Some(caller)) => Step::Caller(caller),
-            // Without a rule, "no more frames" is only a guess.
             Ok(None) if self.has_rule(address.address_for_lookup()) => Step::Root,
-            Ok(None) => Step::Lost,
             Err(_) if std::mem::take(&mut memory.asked_unknown) => {
                 *registers = before;
                 self.cache = CacheNative::new();
                 self.step_without_frame_pointer(address, registers, memory)
             }
-            Err(_) => Step::Lost,
+            // Without a rule, "no more frames" is only a guess.
+            Ok(None) | Err(_) => Step::Lost,
         }
     }
 

@@ -258,3 +258,55 @@ fn signals_out_of_range_are_refused() {
         assert!(error.to_string().contains("offset from 0 to"), "{error}");
     }
 }
+
+/// Run in a stripped copy of this program by the test below.
+#[test]
+#[ignore = "a child process of a_stripped_program"]
+fn child_without_names() {
+    prepare();
+    let gate = Arc::new(Gate::default());
+    let of_thread = Arc::clone(&gate);
+    let runs = std::thread::spawn(move || {
+        of_thread.stall_at(line!(), 1);
+        while !of_thread.released() {
+            std::hint::spin_loop();
+        }
+    });
+    settle(gate.tid()).expect("complete while it runs");
+    let asleep = Arc::new(Gate::default());
+    let of_thread = Arc::clone(&asleep);
+    std::thread::spawn(move || {
+        of_thread.stall_at(line!(), 1);
+        std::thread::sleep(Duration::from_mins(10));
+    });
+    settle(asleep.tid()).expect("complete while it sleeps");
+    gate.release();
+    runs.join().expect("thread");
+}
+
+#[test]
+fn a_stripped_program() {
+    let directory = tempfile::tempdir().expect("directory");
+    let program = directory.path().join("stripped");
+    let own = std::env::current_exe().expect("own path");
+    let stripped = Command::new("strip")
+        .arg("-o")
+        .args([&program, &own])
+        .status();
+    if !stripped.is_ok_and(|status| status.success()) {
+        println!("skipped: no strip(1) on this machine");
+        return;
+    }
+    let mut child = Command::new(&program);
+    child.args([
+        "--ignored",
+        "--exact",
+        "capture::tests::odd::child_without_names",
+    ]);
+    let output = child.output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
+}

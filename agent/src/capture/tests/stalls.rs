@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, RwLock, mpsc};
 use super::*;
 
 /// Longer than any test; a thread that is not woken is left behind.
-const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_mins(10);
 const ROUNDS: usize = 20;
 
 struct Case {
@@ -300,9 +300,10 @@ fn reads_pipe(gate: &Gate) {
 #[inline(never)]
 fn syncs_file(gate: &Gate) {
     let mut file = tempfile::tempfile().expect("temporary file");
+    let content = vec![7; 1 << 16];
     gate.stall_at(line!() + 1, 5);
     while !gate.released() {
-        file.write_all(&[7; 1 << 16]).expect("write");
+        file.write_all(&content).expect("write");
         file.sync_all().expect("sync");
         file.set_len(0).expect("truncate");
     }

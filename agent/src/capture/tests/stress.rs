@@ -271,7 +271,7 @@ fn reads_and_writes(round: u64) {
     let (mut one, mut other) = std::os::unix::net::UnixStream::pair().expect("pair");
     // With a time-out, a signal would make the read fail.
     other
-        .set_read_timeout(Some(Duration::from_secs(60)))
+        .set_read_timeout(Some(Duration::from_mins(1)))
         .expect("time-out");
     let sent = [round as u8; 100];
     let mut received = [0; 100];
