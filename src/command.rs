@@ -8,10 +8,11 @@ use std::{
 use anyhow::Context;
 
 use crate::{
+    app::Lab,
     check::{self, CheckError},
     cli::{self, Attach, Check, Cli, Command, ConfigAction},
     config::{self, Config},
-    diagnose,
+    diagnose, screen,
 };
 
 /// `check` found something at or above `--fail-on`; elsewhere, a failure.
@@ -87,18 +88,20 @@ fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let name = attach.target.unwrap_or_else(|| config.target.clone());
     let target = name.parse()?;
-    show(target, &name, config.complete(attach.screen))
+    show(target, &name, &config.complete(attach.screen), None)
 }
 
 fn show(
     target: crate::source::Target,
     name: &str,
-    screen: cli::Screen,
+    screen: &cli::Screen,
+    lab: Option<Lab>,
 ) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let _ = (target, name, screen);
+    let shown = screen::show(target, name, screen, lab, &runtime);
     // Threads that still look for symbols end with the process.
     runtime.shutdown_background();
+    shown?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -111,9 +114,15 @@ fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
         crate::lab_child::LabError::Unknown(unknown) => unknown.into(),
         other => anyhow::Error::new(other),
     })?;
+    let scenario = looptop_demo::find(demo.scenario.as_deref().unwrap_or(crate::lab_child::DEFAULT_SCENARIO))?;
+    let shown = Lab {
+        scenario: scenario.id.to_owned(),
+        mode: demo.mode,
+        caption: scenario.caption.to_owned(),
+    };
     let name = lab.agent.to_string();
     let target = name.parse()?;
-    show(target, &name, config.complete(demo.screen))
+    show(target, &name, &config.complete(demo.screen), Some(shown))
 }
 
 fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {

@@ -144,7 +144,7 @@ impl LabChild {
     }
 }
 
-const DEFAULT_SCENARIO: &str = "sleep-in-handler";
+pub(crate) const DEFAULT_SCENARIO: &str = "sleep-in-handler";
 const UNKNOWN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 

@@ -32,19 +32,6 @@ pub enum ColorChoice {
     Never,
 }
 
-impl FromStr for ColorChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(ColorChoice::Auto),
-            "always" => Ok(ColorChoice::Always),
-            "never" => Ok(ColorChoice::Never),
-            _ => Err(format!("'{text}' is not one of auto, always, never")),
-        }
-    }
-}
-
 impl Depth {
     /// The depth for a choice and an environment, which `var` looks up.
     pub fn detect(choice: ColorChoice, var: impl Fn(&str) -> Option<String>) -> Self {
