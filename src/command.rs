@@ -114,7 +114,11 @@ fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
         crate::lab_child::LabError::Unknown(unknown) => unknown.into(),
         other => anyhow::Error::new(other),
     })?;
-    let scenario = looptop_demo::find(demo.scenario.as_deref().unwrap_or(crate::lab_child::DEFAULT_SCENARIO))?;
+    let scenario = looptop_demo::find(
+        demo.scenario
+            .as_deref()
+            .unwrap_or(crate::lab_child::DEFAULT_SCENARIO),
+    )?;
     let shown = Lab {
         scenario: scenario.id.to_owned(),
         mode: demo.mode,

@@ -68,7 +68,10 @@ fn title<'a>(state: &'a State, table: TableId, what: &str) -> Vec<(Cow<'a, str>,
         pieces.push((look.filter_text.as_str().into(), Tone::Input));
         let shown = state.rows.len();
         let all = shown + state.rows.filtered_out;
-        pieces.push((format!(" ({shown} of {all}; Esc clears) ·").into(), Tone::Text));
+        pieces.push((
+            format!(" ({shown} of {all}; Esc clears) ·").into(),
+            Tone::Text,
+        ));
     }
     pieces.push((format!("  {rest}").into(), Tone::Title));
     let cursor = state.cursor().row + 1;

@@ -65,9 +65,16 @@ fn lag(state: &State, area: Rect, painter: &mut Painter<'_>) {
     };
     let figure = |name: &'static str, value: Duration| (name, value, quantity::duration(value));
     let width = |figures: &[(&str, Duration, String)]| -> usize {
-        figures.iter().map(|(name, _, text)| name.len() + text.chars().count() + 3).sum()
+        figures
+            .iter()
+            .map(|(name, _, text)| name.len() + text.chars().count() + 3)
+            .sum()
     };
-    let mut figures = vec![figure("p99", p.p99), figure("max", p.max), figure("p50", p.p50)];
+    let mut figures = vec![
+        figure("p99", p.p99),
+        figure("max", p.max),
+        figure("p50", p.p50),
+    ];
     // "Loop lag" and the rule's ends take 12 columns.
     while figures.len() > 1 && width(&figures) + 12 > usize::from(area.width) {
         figures.pop();
