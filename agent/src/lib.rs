@@ -3,6 +3,7 @@
 #![warn(missing_docs)]
 
 mod agent;
+// Registers and stacks of other threads, and the TSC, cannot be read without.
 #[allow(unsafe_code)]
 mod capture;
 #[allow(unsafe_code)]
@@ -13,6 +14,7 @@ mod console;
 mod evidence;
 mod gauge;
 mod hello;
+mod hooks;
 mod ids;
 #[cfg(feature = "tracing")]
 mod layer;
@@ -32,8 +34,19 @@ mod thread_clock;
 mod watchdog;
 mod worker_map;
 
+/// What the viewer's symbolizer, with which the tests of capture name frames,
+/// takes from its own crate.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub)]
+mod model {
+    #[path = "../../../src/model/call.rs"]
+    mod call;
+    pub use call::CallKind;
+}
+
 pub use agent::{Agent, Builder, StartError};
 pub use gauge::gauge;
+pub use hooks::{Hooks, instrument};
 /// Collects the services of [`Builder::services`].
 pub use tonic::service::RoutesBuilder;
 

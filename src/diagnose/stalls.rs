@@ -16,12 +16,22 @@ pub(super) const CRITICAL: Duration = Duration::from_secs(1);
 /// The code is to blame for it, and not the host, a debugger, or a stream of
 /// short polls that the agent could not tell from a long one.
 pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
+    let age = stall.age(model.now);
     let threshold = match (stall.scope, stall.cause) {
+        (_, Cause::StarvedByHost | Cause::Stopped) => return false,
         (StallScope::UpTo61Polls, Cause::Computing | Cause::Unknown) => WARNING,
+        // There was evidence, and it did not decide: neither on a CPU nor in a
+        // call for most of the time. A busy host looks like that.
+        (_, Cause::Unknown) if stall.observed.is_some() => {
+            let waited = stall.run_queue.unwrap_or_default();
+            if waited * 4 > age {
+                return false;
+            }
+            WARNING
+        }
         _ => NOTICE,
     };
-    !matches!(stall.cause, Cause::StarvedByHost | Cause::Stopped)
-        && stall.own_age(model.now) >= threshold
+    stall.own_age(model.now) >= threshold
 }
 
 /// The call in which it waits, as far as the stack names one.

@@ -221,12 +221,17 @@ fn functions(loader: &Loader, offset: u64) -> Vec<Function> {
     let mut functions = Vec::new();
     if let Ok(mut frames) = loader.find_frames(offset) {
         while let Ok(Some(frame)) = frames.next() {
-            let name = frame.function.as_ref().and_then(|name| name.demangle().ok());
+            let name = frame
+                .function
+                .as_ref()
+                .and_then(|name| name.demangle().ok());
             let location = frame.location.as_ref();
             functions.push(Function {
                 name: name.map(|name| name.into_owned()),
                 file: location.and_then(|place| place.file).map(str::to_owned),
-                line: location.and_then(|place| place.line).filter(|&line| line > 0),
+                line: location
+                    .and_then(|place| place.line)
+                    .filter(|&line| line > 0),
             });
             if functions.len() >= MAX_INLINED {
                 break;
@@ -236,7 +241,9 @@ fn functions(loader: &Loader, offset: u64) -> Vec<Function> {
     // The symbol table has the whole path of what is not inlined, where debug
     // information may have the last part of it, or nothing.
     let whole = |name: &String| name.contains("::");
-    if functions.last().is_none_or(|function| !function.name.as_ref().is_some_and(whole))
+    if functions
+        .last()
+        .is_none_or(|function| !function.name.as_ref().is_some_and(whole))
         && let Some(symbol) = loader.find_symbol(offset)
     {
         let name = format!("{:#}", rustc_demangle::demangle(symbol));
@@ -318,7 +325,9 @@ fn candidates(pid: Option<u32>, path: &Path) -> Vec<PathBuf> {
 
 enum Match {
     /// The right file; does it name its functions?
-    Same { named: bool },
+    Same {
+        named: bool,
+    },
     Other,
     Unreadable(String),
 }
@@ -336,7 +345,10 @@ fn check(path: &Path, build_id: &[u8]) -> Match {
     if found != build_id {
         return Match::Other;
     }
-    let has = |name| file.section_by_name(name).is_some_and(|section| section.size() > 0);
+    let has = |name| {
+        file.section_by_name(name)
+            .is_some_and(|section| section.size() > 0)
+    };
     Match::Same {
         named: has(".symtab") || has(".debug_info") || has("__debug_info"),
     }
