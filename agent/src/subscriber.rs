@@ -20,10 +20,8 @@ pub(crate) fn install(config: &Config) -> Result<(), String> {
 
     const ADD_LAYER: &str = "the application has a tracing subscriber without the agent's layer: add .with(looptop_agent::layer()) to its registry";
     if dispatcher::has_been_set() {
-        return match LAYER_TAKEN.load(Relaxed) {
-            true => Ok(()),
-            false => Err(ADD_LAYER.into()),
-        };
+        let taken = LAYER_TAKEN.load(Relaxed);
+        return taken.then_some(()).ok_or_else(|| ADD_LAYER.into());
     }
     if !config.install_subscriber {
         return Err("the application asked the agent not to install a tracing subscriber: add looptop_agent::layer() to its own".into());

@@ -107,9 +107,10 @@ impl Observed {
             // The kernel adds a wait for a CPU to the books only when it is
             // over: a thread that is ready at most looks but gets nowhere is
             // still waiting.
-            return match tally.running > tally.blocked() {
-                true => Cause::StarvedByHost,
-                false => self.blocked_in(),
+            return if tally.running > tally.blocked() {
+                Cause::StarvedByHost
+            } else {
+                self.blocked_in()
             };
         }
         if cpu_ns * 5 < wanted_ns {
@@ -189,6 +190,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn decision_table() {
         let running = |n| Tally {
             running: n,
