@@ -1,5 +1,7 @@
 //! The one table of keys. Dispatch, footer, help and docs are made from it.
 
+use std::fmt::Write as _;
+
 use super::{Action, Key, Mode, Motion, State, ViewId};
 
 /// Where a binding holds.
@@ -409,16 +411,11 @@ pub fn names(binding: &Binding) -> String {
 pub fn markdown() -> String {
     let mut text = String::new();
     for (title, bindings) in sections() {
-        text.push_str(&format!(
-            "### {title}\n\n| key | what it does |\n|---|---|\n"
-        ));
+        let _ = write!(text, "### {title}\n\n| key | what it does |\n|---|---|\n");
         for binding in bindings {
             let keys = names(binding).replace('|', "\\|");
-            text.push_str(&format!(
-                "| `{}` | {} |\n",
-                keys.replace(' ', "` `"),
-                binding.help
-            ));
+            let keys = keys.replace(' ', "` `");
+            let _ = writeln!(text, "| `{keys}` | {} |", binding.help);
         }
         text.push('\n');
     }
