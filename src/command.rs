@@ -14,6 +14,8 @@ use crate::{
     config::{self, Config},
     diagnose, screen,
 };
+#[cfg(feature = "demo")]
+use crate::{lab_child, terminal};
 
 /// `check` found something at or above `--fail-on`; elsewhere, a failure.
 const FINDINGS: u8 = 1;
@@ -108,25 +110,20 @@ fn show(
 #[cfg(feature = "demo")]
 fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
-    let _: looptop_demo::Mode = demo.mode.parse()?;
+    let id = demo.scenario.as_deref();
+    let scenario = looptop_demo::find(id.unwrap_or(lab_child::DEFAULT_SCENARIO))?;
+    let mode: looptop_demo::Mode = demo.mode.parse()?;
     let _: looptop_demo::Flavor = demo.flavor.parse()?;
-    let lab = crate::lab_child::LabChild::start(&demo).map_err(|error| match error {
-        crate::lab_child::LabError::Unknown(unknown) => unknown.into(),
-        other => anyhow::Error::new(other),
-    })?;
-    let scenario = looptop_demo::find(
-        demo.scenario
-            .as_deref()
-            .unwrap_or(crate::lab_child::DEFAULT_SCENARIO),
-    )?;
-    let shown = Lab {
+    terminal::check()?;
+    let child = lab_child::LabChild::start(&demo, scenario.id)?;
+    let lab = Lab {
         scenario: scenario.id.to_owned(),
-        mode: demo.mode,
+        mode: mode.as_str().to_owned(),
         caption: scenario.caption.to_owned(),
     };
-    let name = lab.agent.to_string();
+    let name = child.agent.to_string();
     let target = name.parse()?;
-    show(target, &name, &config.complete(demo.screen), Some(shown))
+    show(target, &name, &config.complete(demo.screen), Some(lab))
 }
 
 fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {

@@ -9,7 +9,6 @@ mod fields;
 mod tests;
 
 use std::any::TypeId;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use tracing_core::subscriber::Interest;
@@ -24,7 +23,7 @@ use crate::clock;
 use crate::task::local::{self, Local, TracedEntry};
 use crate::task::site::Spot;
 use crate::task::traced::{self, Sight};
-use crate::task::{self, Birth, Handle};
+use crate::task::{self, Birth, Handle, id_number};
 
 const TASK_SPAN: &str = "runtime.spawn";
 const TASK_TARGET: &str = "tokio::task";
@@ -54,7 +53,7 @@ where
     };
     TaskLayer {
         sight,
-        filtered: recorder.with_filter(TaskCallsites),
+        filtered: recorder.with_filter(TaskCallsites { wakers: true }),
     }
 }
 
@@ -66,6 +65,17 @@ pub struct TaskLayer<S> {
     // the span up in the registry first, and our cache knows its own spans
     // sooner. Everything else is `Filtered`'s.
     filtered: Filtered<Recorder, TaskCallsites, S>,
+}
+
+impl<S> TaskLayer<S> {
+    /// Leaves the events of wakers alone: half the cost of a poll, and neither
+    /// wakes nor scheduled times.
+    #[must_use]
+    pub fn without_wakers(mut self) -> Self {
+        self.sight.become_blind();
+        self.filtered.filter_mut().wakers = false;
+        self
+    }
 }
 
 impl<S> Layer<S> for TaskLayer<S>
@@ -190,35 +200,6 @@ fn current_task() -> Option<u64> {
     tokio::task::try_id().map(id_number)
 }
 
-/// The number that a [`tokio::task::Id`] prints. It has no other accessor; its
-/// derived hash feeds exactly that number.
-#[inline]
-pub(crate) fn id_number(id: tokio::task::Id) -> u64 {
-    #[derive(Default)]
-    struct Number(u64);
-
-    impl Hasher for Number {
-        fn write(&mut self, bytes: &[u8]) {
-            for byte in bytes {
-                self.0 = self.0 << 8 | u64::from(*byte);
-            }
-        }
-
-        #[inline]
-        fn write_u64(&mut self, number: u64) {
-            self.0 = number;
-        }
-
-        fn finish(&self) -> u64 {
-            self.0
-        }
-    }
-
-    let mut number = Number::default();
-    id.hash(&mut number);
-    number.finish()
-}
-
 /// Kept in a task's span.
 #[derive(Debug, Clone, Copy)]
 struct SpanTask {
@@ -229,7 +210,9 @@ struct SpanTask {
 
 /// Which callsites concern the layer.
 #[derive(Debug)]
-struct TaskCallsites;
+struct TaskCallsites {
+    wakers: bool,
+}
 
 fn is_task_span(metadata: &Metadata<'_>) -> bool {
     metadata.is_span()
@@ -237,17 +220,20 @@ fn is_task_span(metadata: &Metadata<'_>) -> bool {
         && matches!(metadata.target(), TASK_TARGET | BLOCKING_TARGET)
 }
 
-fn is_wanted(metadata: &Metadata<'_>) -> bool {
-    is_task_span(metadata) || (metadata.is_event() && metadata.target() == WAKER_TARGET)
+impl TaskCallsites {
+    fn want(&self, metadata: &Metadata<'_>) -> bool {
+        let is_waker = || metadata.is_event() && metadata.target() == WAKER_TARGET;
+        is_task_span(metadata) || (self.wakers && is_waker())
+    }
 }
 
 impl<S> Filter<S> for TaskCallsites {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        is_wanted(metadata)
+        self.want(metadata)
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if is_wanted(metadata) {
+        if self.want(metadata) {
             Interest::always()
         } else {
             Interest::never()
@@ -318,6 +304,7 @@ impl Recorder {
             spawned: clock::ticks().0,
             runtime: 0,
             traced: true,
+            blind: self.sight.is_blind(),
             realm: self.sight.realm,
             size: fields.size,
             original_size: fields.original_size,

@@ -13,8 +13,9 @@ use tokio::task::{JoinHandle, LocalSet, yield_now};
 use tracing_core::Dispatch;
 use tracing_subscriber::layer::SubscriberExt;
 
-use super::{current_task, id_number, layer};
+use super::{current_task, layer};
 use crate::task::collect::Collector;
+use crate::task::id_number;
 use crate::task::local::{self, Frame, Local};
 
 fn subscribe() {

@@ -57,7 +57,8 @@ struct SiteRow {
 enum Known {
     /// From the tracing layer.
     All,
-    /// The future of `block_on`, whose wakes tokio does not report.
+    /// The future of `block_on`, whose wakes tokio does not report; or a task
+    /// under a layer that leaves wakers alone.
     AllButWakes,
     /// From the hooks, with or without waits.
     Polls,
@@ -282,7 +283,7 @@ impl Row {
         let (hot, cold, wake) = (handle.hot(), handle.cold(), handle.wake());
         let kind = handle.kind();
         let known = match wake {
-            Some(_) if kind == TaskKind::BlockOn => Known::AllButWakes,
+            Some(_) if kind == TaskKind::BlockOn || handle.has(flag::BLIND) => Known::AllButWakes,
             Some(_) => Known::All,
             None if handle.has(flag::TIMED) => Known::PollsAndWaits,
             None => Known::Polls,
@@ -324,9 +325,10 @@ fn state(handle: Handle, known: Known) -> TaskState {
     }
     match (known, handle.wake()) {
         (Known::All, Some(wake)) if wake.is_due() => TaskState::Scheduled,
-        (Known::All | Known::AllButWakes, _) => TaskState::Idle,
+        (Known::All, _) => TaskState::Idle,
+        (Known::AllButWakes, _) if handle.is_block_on() => TaskState::Idle,
         // Idle or scheduled: without wakes nobody can tell.
-        (Known::Polls | Known::PollsAndWaits, _) => TaskState::Unknown,
+        _ => TaskState::Unknown,
     }
 }
 

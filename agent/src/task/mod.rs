@@ -21,6 +21,8 @@
 //! list, so that collecting costs what has changed.
 
 pub(crate) mod collect;
+#[cfg(tokio_unstable)]
+pub(crate) mod hooked;
 pub(crate) mod local;
 pub(crate) mod record;
 mod shard;
@@ -28,6 +30,7 @@ pub(crate) mod site;
 #[cfg(feature = "tracing")]
 pub(crate) mod traced;
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicUsize, compiler_fence};
@@ -85,6 +88,35 @@ pub(crate) fn configure(limits: Limits) {
 /// agent's own threads.
 pub(crate) fn exclude_current_thread() {
     local::with(|local| local.excluded.set(true));
+}
+
+/// The number that a [`tokio::task::Id`] prints. It has no other accessor; its
+/// derived hash feeds exactly that number.
+#[inline]
+pub(crate) fn id_number(id: tokio::task::Id) -> u64 {
+    #[derive(Default)]
+    struct Number(u64);
+
+    impl Hasher for Number {
+        fn write(&mut self, bytes: &[u8]) {
+            for byte in bytes {
+                self.0 = self.0 << 8 | u64::from(*byte);
+            }
+        }
+
+        #[inline]
+        fn write_u64(&mut self, number: u64) {
+            self.0 = number;
+        }
+
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+
+    let mut number = Number::default();
+    id.hash(&mut number);
+    number.finish()
 }
 
 #[derive(Debug)]

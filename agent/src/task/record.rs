@@ -38,6 +38,8 @@ pub(super) mod flag {
     pub(in crate::task) const RETIRED: u32 = 1 << 4;
     /// Waits between wake and poll are measured.
     pub(in crate::task) const TIMED: u32 = 1 << 5;
+    /// Its wakes are not reported.
+    pub(in crate::task) const BLIND: u32 = 1 << 6;
     pub(super) const KIND: u32 = 8;
     /// The tracing layer that watches it.
     pub(super) const REALM: u32 = 16;
@@ -253,8 +255,11 @@ impl Handle {
             wake.reset(birth);
         }
         let traced = if birth.traced { flag::TRACED } else { 0 };
-        let flags =
-            traced | (birth.kind as u32) << flag::KIND | u32::from(birth.realm) << flag::REALM;
+        let blind = if birth.blind { flag::BLIND } else { 0 };
+        let flags = traced
+            | blind
+            | (birth.kind as u32) << flag::KIND
+            | u32::from(birth.realm) << flag::REALM;
         // The collector may clear DIRTY at the same time.
         let keep = |old: u32| Some(flags | (old & flag::DIRTY));
         let _ = hot.flags.fetch_update(AcqRel, Relaxed, keep);
@@ -296,8 +301,10 @@ pub(crate) struct Birth {
     pub(crate) spawned: u64,
     /// The runtime plus 1; 0 is unknown.
     pub(crate) runtime: u32,
-    /// Whether wakes are known, by which layer.
+    /// Whether and by which layer it is traced.
     pub(crate) traced: bool,
+    /// Traced, but its wakes are not reported.
+    pub(crate) blind: bool,
     pub(crate) realm: u16,
     /// Bytes; 0 is unknown.
     pub(crate) size: u32,

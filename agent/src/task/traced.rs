@@ -47,6 +47,8 @@ pub(crate) enum WakerOp {
 pub(crate) struct Sight {
     /// Tells the layers of one process apart.
     pub(crate) realm: u16,
+    /// Waker events are not asked for.
+    blind: AtomicBool,
     /// No wake was seen to be missing.
     sees_wakes: AtomicBool,
     /// `DEFERRED_NS` in ticks.
@@ -58,9 +60,20 @@ impl Sight {
         static REALMS: AtomicU64 = AtomicU64::new(0);
         Self {
             realm: REALMS.fetch_add(1, Relaxed) as u16,
+            blind: AtomicBool::new(false),
             sees_wakes: AtomicBool::new(true),
             deferred: clock::duration_ticks(DEFERRED_NS),
         }
+    }
+
+    /// Wakes are not reported at all: every entry counts as a poll.
+    pub(crate) fn become_blind(&self) {
+        self.blind.store(true, Relaxed);
+        self.sees_wakes.store(false, Relaxed);
+    }
+
+    pub(crate) fn is_blind(&self) -> bool {
+        self.blind.load(Relaxed)
     }
 
     /// Tokio polls the task, or drops it.
