@@ -10,5 +10,6 @@ pub mod escape;
 #[cfg(feature = "demo")]
 pub mod lab_child;
 pub mod model;
+pub mod record;
 pub mod report;
 pub mod source;

@@ -11,7 +11,9 @@
 
 mod ids;
 mod ingest;
+mod keyframe;
 mod lag;
+mod past;
 mod running_polls;
 mod series;
 mod session;
@@ -77,6 +79,8 @@ pub struct Model {
     /// What the agent had to drop.
     pub loss: Loss,
     modules: BTreeMap<u32, looptop_wire::proto::Module>,
+    /// Names that came with a recording, by module and offset.
+    symbols: BTreeMap<(u32, u64), looptop_wire::proto::ResolvedFrame>,
 }
 
 impl Model {
@@ -101,6 +105,15 @@ impl Model {
     /// The module behind the id in a stack frame.
     pub fn module(&self, id: u32) -> Option<&looptop_wire::proto::Module> {
         self.modules.get(&id)
+    }
+
+    /// The names that a recording brought for a code address, innermost first;
+    /// `None` where it brought none, and for a live target.
+    pub fn recorded_symbols(
+        &self,
+        address: &looptop_wire::proto::CodeAddress,
+    ) -> Option<&looptop_wire::proto::ResolvedFrame> {
+        self.symbols.get(&(address.module, address.offset))
     }
 
     /// Workers that are in one poll for longer than the agent's threshold.

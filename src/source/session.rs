@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{
     Command, Event, Options, Problem, ProblemKind, Target, agent,
     connect::{self, Link, PATIENCE},
-    console, host,
+    console, host, replay,
 };
 
 /// First and longest pause between attempts.
@@ -113,7 +113,7 @@ impl Session {
         self.delivered = false;
         self.send(Event::Connecting { attempt }).await?;
         if let Target::Recording(path) = &self.target {
-            return Err(End::Problem(not_replayable(path)));
+            return replay::run(self, &path.clone()).await;
         }
         let link = connect::open(&self.target, self.last_sign + PATIENCE).await?;
         match agent::attach(self, &link).await? {
@@ -194,14 +194,5 @@ impl Session {
 }
 
 fn worth_retrying(kind: ProblemKind) -> bool {
-    kind != ProblemKind::Unsupported
-}
-
-fn not_replayable(path: &std::path::Path) -> Problem {
-    let path = super::problem::quote(&path.display().to_string());
-    Problem::new(
-        ProblemKind::Unsupported,
-        format!("`{path}` was taken for a recording, which cannot be attached to"),
-        "name a process by HOST:PORT or unix:PATH",
-    )
+    !matches!(kind, ProblemKind::Unsupported | ProblemKind::Recording)
 }
