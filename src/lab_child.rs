@@ -46,7 +46,11 @@ pub enum LabError {
 }
 
 fn said(stderr: &str) -> String {
-    if stderr.is_empty() { String::new() } else { format!("; it said: {stderr}") }
+    if stderr.is_empty() {
+        String::new()
+    } else {
+        format!("; it said: {stderr}")
+    }
 }
 
 /// Time for the lab to be ready: it measures this machine's speed first.
@@ -89,11 +93,19 @@ impl LabChild {
         let stdin = child.stdin.take();
         let first = first_line(child.stdout.take());
         let stderr = tail(child.stderr.take());
-        let mut lab = Self { child, stdin, agent: UNKNOWN, http: UNKNOWN };
+        let mut lab = Self {
+            child,
+            stdin,
+            agent: UNKNOWN,
+            http: UNKNOWN,
+        };
         let line = lab.wait_for(&first, &stderr)?;
         let address = |key: &str| {
-            let word = line.split_whitespace().find_map(|word| word.strip_prefix(key));
-            word.and_then(|a| a.parse().ok()).ok_or_else(|| LabError::Answer(line.clone()))
+            let word = line
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix(key));
+            word.and_then(|a| a.parse().ok())
+                .ok_or_else(|| LabError::Answer(line.clone()))
         };
         lab.agent = address("agent=")?;
         lab.http = address("http=")?;
@@ -111,10 +123,15 @@ impl LabChild {
                 Ok(line) => return Ok(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let status = self.child.wait()?;
-                    return Err(LabError::Ended { status, stderr: text(stderr) });
+                    return Err(LabError::Ended {
+                        status,
+                        stderr: text(stderr),
+                    });
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) if Instant::now() > deadline => {
-                    return Err(LabError::Late { stderr: text(stderr) });
+                    return Err(LabError::Late {
+                        stderr: text(stderr),
+                    });
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
@@ -181,7 +198,11 @@ fn tail(output: Option<impl Read + Send + 'static>) -> Arc<Mutex<VecDeque<u8>>> 
 }
 
 fn text(tail: &Mutex<VecDeque<u8>>) -> String {
-    let bytes: Vec<u8> =
-        tail.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+    let bytes: Vec<u8> = tail
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .copied()
+        .collect();
     crate::escape::escaped(String::from_utf8_lossy(&bytes).trim()).into_owned()
 }

@@ -36,7 +36,7 @@ fn sources(module: &str) -> Vec<PathBuf> {
             for entry in fs::read_dir(path).unwrap() {
                 walk(&entry.unwrap().path(), found);
             }
-        } else if path.extension().is_some_and(|e| e == "rs") {
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
             found.push(path.to_owned());
         }
     }
@@ -54,8 +54,13 @@ fn sources(module: &str) -> Vec<PathBuf> {
 /// The source without its unit tests and comments.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
-    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let text = text
+        .split("#[cfg(test)]\nmod tests {")
+        .next()
+        .unwrap_or_default();
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -63,7 +68,9 @@ fn code(path: &Path) -> String {
 fn used(code: &str) -> Vec<String> {
     let mut used = Vec::new();
     let name = |text: &str| {
-        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        let end = text
+            .find(|c: char| !c.is_alphanumeric() && c != '_')
+            .unwrap_or(text.len());
         text[..end].to_owned()
     };
     for after in code.split("crate::").skip(1) {
@@ -118,13 +125,19 @@ fn modules_use_only_what_lies_before_them() {
 fn pure_modules_do_not_touch_the_outside() {
     for module in PURE {
         for path in sources(module) {
-            let tests_only = path.file_name().is_some_and(|n| n == "tests.rs" || n == "cases.rs" || n == "fixtures.rs");
+            let tests_only = path
+                .file_name()
+                .is_some_and(|n| n == "tests.rs" || n == "cases.rs" || n == "fixtures.rs");
             if tests_only {
                 continue;
             }
             let code = code(&path);
             for word in OUTSIDE {
-                assert!(!code.contains(word), "{}: `{module}` mentions {word}", path.display());
+                assert!(
+                    !code.contains(word),
+                    "{}: `{module}` mentions {word}",
+                    path.display()
+                );
             }
         }
     }
@@ -136,7 +149,11 @@ fn workspace_dependencies(manifest: &str) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap();
     let manifest: toml::Table = text.parse().unwrap();
     let dependencies = manifest["dependencies"].as_table().unwrap();
-    dependencies.keys().filter(|name| name.starts_with("looptop-")).cloned().collect()
+    dependencies
+        .keys()
+        .filter(|name| name.starts_with("looptop-"))
+        .cloned()
+        .collect()
 }
 
 #[test]
@@ -144,15 +161,16 @@ fn crates_depend_in_one_direction() {
     assert_eq!(workspace_dependencies("wire/Cargo.toml"), [""; 0]);
     assert_eq!(workspace_dependencies("agent/Cargo.toml"), ["looptop-wire"]);
     assert_eq!(workspace_dependencies("demo/Cargo.toml"), ["looptop-agent"]);
-    assert_eq!(workspace_dependencies("Cargo.toml"), ["looptop-demo", "looptop-wire"]);
+    assert_eq!(
+        workspace_dependencies("Cargo.toml"),
+        ["looptop-demo", "looptop-wire"]
+    );
 }
 
 #[test]
 fn the_agent_knows_nothing_of_the_terminal() {
-    let manifest = fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("agent/Cargo.toml"),
-    )
-    .unwrap();
+    let manifest =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("agent/Cargo.toml")).unwrap();
     for word in ["ratatui", "crossterm", "clap"] {
         assert!(!manifest.contains(word), "the agent depends on {word}");
     }
@@ -160,6 +178,7 @@ fn the_agent_knows_nothing_of_the_terminal() {
 
 #[test]
 fn the_check_itself_can_fail() {
-    let source = "use crate::{\n    app::State,\n    model::{Model, ui},\n};\nfn f() { crate::ui::draw(); }";
+    let source =
+        "use crate::{\n    app::State,\n    model::{Model, ui},\n};\nfn f() { crate::ui::draw(); }";
     assert_eq!(used(source), ["app", "model", "ui"]);
 }

@@ -1,1 +1,104 @@
-//! TBD
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+mod agent;
+// Registers and stacks of other threads, and the TSC, cannot be read without.
+#[allow(unsafe_code)]
+mod capture;
+#[allow(unsafe_code)]
+mod clock;
+mod config;
+#[cfg(feature = "console")]
+mod console;
+mod evidence;
+mod gauge;
+mod hello;
+mod ids;
+#[cfg(feature = "tracing")]
+mod layer;
+mod probe;
+mod procfs;
+mod publish;
+mod runtimes;
+mod sample;
+mod server;
+mod shared;
+mod slot;
+mod stall;
+mod subscriber;
+mod sync;
+mod task;
+mod thread_clock;
+mod watchdog;
+mod worker_map;
+
+pub use agent::{Agent, Builder, StartError};
+pub use gauge::gauge;
+/// Collects the services of [`Builder::services`].
+pub use tonic::service::RoutesBuilder;
+
+/// Starts the agent with its defaults, inside an async context of tokio.
+///
+/// Never panics and never fails: where the agent cannot start it says so in one
+/// sentence on standard error, and the application goes on. Called again, it
+/// returns the agent that already runs. `LOOPTOP=off` makes it do nothing.
+///
+/// Outside a runtime the agent starts with none to watch; see
+/// [`Agent::register_runtime`].
+#[inline(never)]
+pub fn init() -> Agent {
+    let here = 0u8;
+    if let Some(agent) = agent::first() {
+        return agent;
+    }
+    let started = Agent::builder().start_from(std::ptr::from_ref(&here).addr() as u64);
+    started.unwrap_or_else(|error| {
+        complain(&error.to_string());
+        Agent::none()
+    })
+}
+
+/// The `tracing` layer that shows every task (level 1), for an application with
+/// a subscriber of its own; with the feature `console`, console-subscriber's
+/// layer as well.
+///
+/// ```
+/// use tracing_subscriber::prelude::*;
+///
+/// tracing_subscriber::registry().with(looptop_agent::layer()).init();
+/// ```
+///
+/// Install it before the first task is spawned. It sees tasks only where tokio
+/// is built with `--cfg tokio_unstable`.
+#[cfg(feature = "tracing")]
+pub fn layer<S>() -> impl tracing_subscriber::Layer<S> + Send + Sync
+where
+    S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    subscriber::LAYER_TAKEN.store(true, std::sync::atomic::Ordering::Relaxed);
+    let layer = layer::layer();
+    #[cfg(feature = "console")]
+    let layer = tracing_subscriber::Layer::and_then(layer, console_layer());
+    layer
+}
+
+/// console-subscriber's layer alone, filtered as its own `spawn` does; `None`
+/// where this process has taken it before, also through [`layer`].
+#[cfg(feature = "console")]
+pub fn console_layer<S>() -> Option<impl tracing_subscriber::Layer<S> + Send + Sync>
+where
+    S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    if config::is_switched_off(config::environment) {
+        return None;
+    }
+    console::layer()
+}
+
+/// One sentence for whoever runs the application. A closed standard error is no
+/// reason to panic.
+fn complain(sentence: &str) {
+    use std::io::Write;
+    drop(writeln!(std::io::stderr(), "looptop-agent: {sentence}"));
+}

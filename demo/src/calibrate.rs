@@ -16,14 +16,18 @@ pub(crate) fn sized<I, O>(
     mut work: impl FnMut(&I) -> O,
 ) -> usize {
     let enough = target / 8;
+    // Short work is repeated: the clock itself takes half a microsecond.
+    let runs = (WINDOW.as_nanos() / enough.as_nanos().max(1)).clamp(1, 1000) as u32;
     let mut n = 1;
     loop {
         let input = black_box(prepare(n));
         // Once for the caches and the page tables.
         black_box(work(&input));
         let before = thread_cpu();
-        black_box(work(&input));
-        let used = thread_cpu().saturating_sub(before);
+        for _ in 0..runs {
+            black_box(work(&input));
+        }
+        let used = thread_cpu().saturating_sub(before) / runs;
         if used >= enough || n >= 1 << 30 {
             let scaled = target.as_secs_f64() / used.max(Duration::from_nanos(1)).as_secs_f64();
             return ((n as f64 * scaled) as usize).max(1);
@@ -31,6 +35,9 @@ pub(crate) fn sized<I, O>(
         n *= 2;
     }
 }
+
+/// Measure for so long at least.
+const WINDOW: Duration = Duration::from_millis(1);
 
 /// CPU time of this thread so far; wall time where the system does not tell.
 pub(crate) fn thread_cpu() -> Duration {

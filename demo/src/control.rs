@@ -43,9 +43,16 @@ async fn card(Path(id): Path<String>) -> Response {
 }
 
 async fn switch(State(lab): State<Arc<Lab>>, Path((id, mode)): Path<(String, String)>) -> Response {
-    match lab.switch_to(&id, &mode) {
+    let mode = match mode.parse() {
+        Ok(mode) => mode,
+        Err(unknown) => return refused(&unknown),
+    };
+    match lab.switch_to(&id, mode) {
         Ok(()) => Json(lab.status()).into_response(),
-        Err(unknown) => refused(&unknown),
+        Err(error) => match error.downcast_ref::<Unknown>() {
+            Some(unknown) => refused(unknown),
+            None => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}\n")).into_response(),
+        },
     }
 }
 

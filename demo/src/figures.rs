@@ -12,7 +12,7 @@ use serde::Serialize;
 pub(crate) const CANARY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Latencies are counted in microseconds up to here, with three digits.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// Latencies, in milliseconds.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]

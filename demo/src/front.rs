@@ -32,13 +32,10 @@ pub(crate) async fn run(
     observed: Arc<Observed>,
 ) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(_) => {
-                // Out of file descriptors, as a rule: some will be free soon.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, as a rule: some will be free soon.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
         };
         let (control, service) = (control.clone(), service.clone());
         let observed = Arc::clone(&observed);

@@ -1,7 +1,11 @@
 //! The lab: which scenario runs in which mode, and what came of it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use anyhow::Context;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -10,8 +14,10 @@ use crate::{
     load::Plan,
     observed::Observed,
     phase::Phase,
-    registry::{self, Unknown},
+    readings::{Reading, Readings},
+    registry,
     scenario::{Flavor, Mode, Scenario},
+    scenarios::Neighbours,
 };
 
 /// A scenario in a mode.
@@ -26,22 +32,26 @@ pub(crate) struct Active {
 pub(crate) struct Lab {
     state: Mutex<State>,
     phase: Phase,
+    readings: Readings,
     plans: watch::Sender<Plan>,
     recorder: Arc<Recorder>,
     observed: Arc<Observed>,
     flavor: Flavor,
     workers: usize,
+    http: SocketAddr,
 }
 
 struct State {
     active: Active,
     before: Option<Ended>,
+    backdrop: Option<Neighbours>,
 }
 
 /// What ran until the last switch.
 struct Ended {
     active: Active,
     figures: Figures,
+    readings: Vec<Reading>,
 }
 
 /// Everything about the lab, for `GET /lab`.
@@ -53,6 +63,8 @@ pub struct Status {
     pub mode: Mode,
     /// Its caption.
     pub caption: &'static str,
+    /// What the source notes say, with their figures; may be empty.
+    pub notes: &'static str,
     /// Which figure to watch.
     pub watch: &'static str,
     /// Where the load goes; absent when off.
@@ -65,8 +77,16 @@ pub struct Status {
     pub phase: u64,
     /// The figures since the switch.
     pub since_switch: Figures,
+    /// What the scenario shows beside latencies, now.
+    pub readings: Vec<Reading>,
     /// What ran before the switch; absent before the first.
     pub before_switch: Option<Before>,
+    /// Code of the broken twin; empty where there is no mistake to make.
+    pub broken_code: String,
+    /// Code of the fixed twin.
+    pub fixed_code: String,
+    /// HTTP address of the service.
+    pub http: String,
     /// All scenarios, in the order of the stage.
     pub scenarios: Vec<Entry>,
 }
@@ -80,6 +100,8 @@ pub struct Before {
     pub mode: Mode,
     /// Its figures, until the switch.
     pub figures: Figures,
+    /// Its readings, at the switch.
+    pub readings: Vec<Reading>,
 }
 
 /// A scenario in the list of the lab.
@@ -97,16 +119,19 @@ impl Lab {
     pub(crate) fn new(
         scenario: &'static Scenario,
         (flavor, workers): (Flavor, usize),
-        phase: Phase,
+        (phase, readings): (Phase, Readings),
         recorder: Arc<Recorder>,
         observed: Arc<Observed>,
+        http: SocketAddr,
     ) -> Self {
         let mode = Mode::Off;
         Lab {
             state: Mutex::new(State {
                 active: Active { scenario, mode },
                 before: None,
+                backdrop: None,
             }),
+            readings,
             phase,
             plans: watch::Sender::new(Plan::default()),
             recorder,
@@ -116,6 +141,7 @@ impl Lab {
                 Flavor::MultiThread => workers,
                 Flavor::CurrentThread => 1,
             },
+            http,
         }
     }
 
@@ -125,8 +151,19 @@ impl Lab {
     }
 
     /// Switches at once. Work of the phase before is told to end.
-    pub(crate) fn switch(&self, to: Active) {
+    ///
+    /// # Errors
+    ///
+    /// What else must go on in `to` could not be started; nothing was switched.
+    pub(crate) fn switch(&self, to: Active) -> anyhow::Result<()> {
         let mut state = self.lock();
+        let endpoint = to.scenario.endpoint(to.mode);
+        let backdrop = match (to.scenario.backdrop, endpoint) {
+            (Some(start), Some(endpoint)) => start(endpoint)
+                .with_context(|| format!("could not set the scene for {}", to.scenario.id))?,
+            _ => None,
+        };
+        let mut readings = self.live();
         // What ends with the phase are the application's tasks: the agent has to
         // see them woken.
         let phase = self.observed.enter(|| self.phase.advance());
@@ -134,24 +171,33 @@ impl Lab {
         let active = std::mem::replace(&mut state.active, to);
         // The time before the first switch is nothing to compare with.
         if phase > 1 {
-            state.before = Some(Ended { active, figures });
+            readings.extend(self.readings.take());
+            state.before = Some(Ended {
+                active,
+                figures,
+                readings,
+            });
         }
-        let endpoint = to.scenario.endpoint(to.mode);
+        state.backdrop = backdrop;
         let streams = endpoint.map_or_else(Vec::new, to.scenario.load);
         self.plans.send_replace(Plan { phase, streams });
-    }
-
-    /// Switches by name.
-    pub(crate) fn switch_to(&self, id: &str, mode: &str) -> Result<(), Unknown> {
-        let scenario = registry::find(id)?;
-        let mode = mode.parse()?;
-        self.switch(Active { scenario, mode });
         Ok(())
     }
 
-    /// What runs.
-    pub(crate) fn active(&self) -> Active {
-        self.lock().active
+    /// Switches by name.
+    ///
+    /// # Errors
+    ///
+    /// [`Unknown`](crate::Unknown) for a name that nothing has; otherwise as
+    /// [`switch`](Self::switch).
+    pub(crate) fn switch_to(&self, id: &str, mode: Mode) -> anyhow::Result<()> {
+        let scenario = registry::find(id)?;
+        self.switch(Active { scenario, mode })
+    }
+
+    /// Ends whatever else went on beside the load.
+    pub(crate) fn clear_the_scene(&self) {
+        self.lock().backdrop = None;
     }
 
     /// How it stands.
@@ -162,17 +208,23 @@ impl Lab {
             scenario: scenario.id,
             mode,
             caption: scenario.caption,
+            notes: scenario.notes,
             watch: scenario.watch,
             endpoint: scenario.endpoint(mode),
             flavor: self.flavor,
             workers: self.workers,
             phase: self.phase.number(),
             since_switch: self.recorder.now(),
+            readings: self.live().into_iter().chain(self.readings.all()).collect(),
             before_switch: state.before.as_ref().map(|ended| Before {
                 scenario: ended.active.scenario.id,
                 mode: ended.active.mode,
                 figures: ended.figures.clone(),
+                readings: ended.readings.clone(),
             }),
+            broken_code: scenario.code(Mode::Broken),
+            fixed_code: scenario.code(Mode::Fixed),
+            http: self.http.to_string(),
             scenarios: registry::scenarios()
                 .iter()
                 .map(|scenario| Entry {
@@ -182,6 +234,14 @@ impl Lab {
                 })
                 .collect(),
         }
+    }
+
+    /// The reading that every scenario has.
+    fn live(&self) -> Vec<Reading> {
+        vec![Reading {
+            name: "live tasks",
+            value: self.observed.live_tasks() as f64,
+        }]
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

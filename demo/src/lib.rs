@@ -7,8 +7,16 @@
 //! not starved. Only `observed` touches the agent.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cli;
 pub mod listing;
+
+/// Messages, client and server of the lab's remote control, as generated from
+/// `proto/looptop.lab.v1.proto`, which documents every field.
+#[allow(missing_docs, clippy::pedantic, clippy::all, unreachable_pub)]
+#[rustfmt::skip]
+#[path = "generated/looptop.lab.v1.rs"]
+pub mod proto;
 
 mod calibrate;
 mod control;
@@ -20,7 +28,9 @@ mod load;
 mod observed;
 mod phase;
 mod random;
+mod readings;
 mod registry;
+mod remote;
 mod scenario;
 mod scenarios;
 mod serve;
@@ -29,6 +39,7 @@ mod snippet;
 
 pub use figures::{Figures, Latency};
 pub use lab::{Before, Entry, Status};
+pub use readings::Reading;
 pub use registry::{Unknown, find, scenarios};
 pub use scenario::{At, Cause, Expected, Flavor, Mode, Place, Scenario};
 pub use serve::{DEFAULT_SEED, ServeOptions, serve};

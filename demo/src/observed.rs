@@ -8,7 +8,13 @@ use tokio::{
 };
 use tracing::{Dispatch, dispatcher};
 
-use crate::scenario::Flavor;
+use crate::{proto::lab_server::LabServer, remote::Remote, scenario::Flavor};
+
+/// What takes a minute to be sure in earnest takes 2 s on stage.
+const TIME_SCALE: f64 = 30.0;
+
+/// A small pool, so that it can be filled.
+const BLOCKING_THREADS: usize = 32;
 
 /// The observed runtime, driven by a thread of its own.
 pub(crate) struct Observed {
@@ -19,7 +25,13 @@ pub(crate) struct Observed {
 }
 
 /// Starts the runtime and runs `main` on it, as an application's `main` would.
-pub(crate) fn start<F>(flavor: Flavor, workers: usize, main: F) -> anyhow::Result<Observed>
+///
+/// `lab` is served beside the agent, on its thread.
+pub(crate) fn start<F>(
+    (flavor, workers): (Flavor, usize),
+    lab: LabServer<Remote>,
+    main: F,
+) -> anyhow::Result<Observed>
 where
     F: Future<Output = ()> + Send + 'static,
 {
@@ -30,8 +42,22 @@ where
     if flavor == Flavor::MultiThread {
         builder.worker_threads(workers.max(1));
     }
-    let runtime = builder.enable_all().thread_name("lab-worker").build()?;
+    let runtime = builder
+        .enable_all()
+        .thread_name("lab-worker")
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()?;
     let handle = runtime.handle().clone();
+    // Before the first task: the agent's subscriber sees only what comes after.
+    let agent = looptop_agent::Agent::builder()
+        .name("lab")
+        .max_blocking_threads(BLOCKING_THREADS)
+        .runtime("lab", &handle)
+        .services(|routes| {
+            routes.add_service(lab);
+        })
+        .time_scale(TIME_SCALE)
+        .try_start()?;
     let dispatch = dispatcher::get_default(Clone::clone);
     let driver = thread::Builder::new()
         .name("lab-service".into())
@@ -44,7 +70,7 @@ where
         handle,
         dispatch,
         driver,
-        agent: None,
+        agent: agent.local_addr(),
     })
 }
 
@@ -63,6 +89,11 @@ impl Observed {
         })
     }
 
+    /// Tasks of the observed runtime that have not ended.
+    pub(crate) fn live_tasks(&self) -> usize {
+        self.handle.metrics().num_alive_tasks()
+    }
+
     /// Whether the service has come to its end.
     pub(crate) fn is_finished(&self) -> bool {
         self.driver.is_finished()
@@ -73,6 +104,11 @@ impl Observed {
 /// layer hears nothing from this thread.
 pub(crate) fn unseen<R>(work: impl FnOnce() -> R) -> R {
     dispatcher::with_default(&Dispatch::none(), work)
+}
+
+/// Tells the agent a number of the application's own, for its rules and screens.
+pub(crate) fn gauge(name: &'static str, value: f64) {
+    looptop_agent::gauge(name, value);
 }
 
 /// Spawns a task with a name, located where this is called.

@@ -1,11 +1,11 @@
 //! What a scenario is: the mistake, its cure, and what must be found.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, io, str::FromStr};
 
 use axum::Router;
 use serde::Serialize;
 
-use crate::{fixtures::Fixtures, load::Stream, snippet};
+use crate::{fixtures::Fixtures, load::Stream, scenarios::Neighbours, snippet};
 
 /// Which twin of a scenario the load is sent to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize)]
@@ -186,7 +186,12 @@ pub struct Scenario {
     pub(crate) routes: fn(&Fixtures) -> anyhow::Result<Router>,
     /// The load, the same for both twins but for the endpoint.
     pub(crate) load: fn(&'static str) -> Vec<Stream>,
+    /// What else must go on while the load goes to an endpoint.
+    pub(crate) backdrop: Option<Backdrop>,
 }
+
+/// Sets the scene for an endpoint, if it needs one; dropping it clears it.
+pub(crate) type Backdrop = fn(&'static str) -> io::Result<Option<Neighbours>>;
 
 impl Scenario {
     /// Whether there is a mistake to switch on.
@@ -231,9 +236,12 @@ impl Scenario {
         }
     }
 
-    /// The line to blame, in the broken twin.
+    /// The line to blame: the guilty one of the broken twin, or the one that
+    /// spawned too much.
     pub fn culprit(&self) -> Option<Place> {
-        snippet::marked(self.source.1, snippet::CULPRIT_MARK).map(|line| self.lines(line, line))
+        snippet::marked(self.source.1, snippet::CULPRIT_MARK)
+            .or_else(|| snippet::marked(self.source.1, snippet::SPAWN_MARK))
+            .map(|line| self.lines(line, line))
     }
 
     fn lines(&self, first: u32, last: u32) -> Place {

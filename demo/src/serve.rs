@@ -12,7 +12,11 @@ use std::{
 };
 
 use anyhow::Context;
-use nix::sys::{prctl, signal::Signal};
+use nix::sys::{
+    prctl,
+    resource::{Resource, getrlimit, setrlimit},
+    signal::Signal,
+};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -28,7 +32,7 @@ use crate::{
     lab::{Active, Lab},
     load,
     observed::{self, Observed},
-    registry,
+    registry, remote,
     scenario::{Flavor, Mode},
     service,
 };
@@ -93,28 +97,37 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
         prctl::set_pdeathsig(Signal::SIGTERM)
             .context("could not ask to be told of the parent's end")?;
     }
+    allow_many_files();
     let fixtures = Fixtures::start()?;
     let recorder = Arc::new(Recorder::new());
     let (connections, queue) = mpsc::channel(BACKLOG);
     let stop = CancellationToken::new();
     let router = service::router(&fixtures)?;
-    let workers = options.workers.unwrap_or(scenario.workers);
-    let observed = Arc::new(observed::start(
+    let shape = (
         options.flavor,
-        workers,
+        options.workers.unwrap_or(scenario.workers).max(1),
+    );
+    let soon = remote::Soon::default();
+    let observed = Arc::new(observed::start(
+        shape,
+        remote::service(Arc::clone(&soon)),
         service::run(queue, router, stop.clone()),
     )?);
-    let lab = Arc::new(Lab::new(
-        scenario,
-        (options.flavor, workers),
-        fixtures.phase.clone(),
-        Arc::clone(&recorder),
-        Arc::clone(&observed),
-    ));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     observed::unseen(|| {
+        let (listener, http) = runtime.block_on(listen(options.port))?;
+        let lab = Arc::new(Lab::new(
+            scenario,
+            shape,
+            (fixtures.phase.clone(), fixtures.readings.clone()),
+            Arc::clone(&recorder),
+            Arc::clone(&observed),
+            http,
+        ));
+        // Nobody else sets it.
+        let _ = soon.set(Arc::clone(&lab));
         let control = Control {
             lab,
             recorder,
@@ -122,11 +135,13 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
             connections,
             fixtures: &fixtures,
             options,
+            http,
         };
-        runtime.block_on(control.run(Active {
+        let first = Active {
             scenario,
             mode: options.mode,
-        }))?;
+        };
+        runtime.block_on(control.run(listener, first))?;
         control.end(&stop);
         Ok(())
     })
@@ -140,12 +155,12 @@ struct Control<'a> {
     connections: mpsc::Sender<std::net::TcpStream>,
     fixtures: &'a Fixtures,
     options: &'a ServeOptions,
+    http: SocketAddr,
 }
 
 impl Control<'_> {
     /// Answers, loads and measures until it is time to stop.
-    async fn run(&self, first: Active) -> anyhow::Result<()> {
-        let (listener, address) = listen(self.options.port).await?;
+    async fn run(&self, listener: TcpListener, first: Active) -> anyhow::Result<()> {
         let router = control::router(Arc::clone(&self.lab));
         let front = tokio::spawn(front::run(
             listener,
@@ -154,28 +169,28 @@ impl Control<'_> {
             Arc::clone(&self.observed),
         ));
         load::start(
-            address,
+            self.http,
             self.options.seed,
             self.lab.plans(),
             Arc::clone(&self.recorder),
         )?;
         let canary_stop = Arc::new(AtomicBool::new(false));
         load::watch_canary(
-            address,
+            self.http,
             self.fixtures.phase.clone(),
             Arc::clone(&self.recorder),
             Arc::clone(&canary_stop),
         )?;
         let told = until_told(self.options.exit_with_parent)?;
-        self.announce(address)?;
-        self.lab.switch(first);
+        self.announce()?;
+        self.lab.switch(first)?;
         told.await;
         canary_stop.store(true, Ordering::Relaxed);
         front.abort();
         Ok(())
     }
 
-    fn announce(&self, http: SocketAddr) -> std::io::Result<()> {
+    fn announce(&self) -> std::io::Result<()> {
         let agent = self
             .observed
             .agent()
@@ -183,22 +198,30 @@ impl Control<'_> {
         let mut out = std::io::stdout().lock();
         writeln!(
             out,
-            "listening http={http} agent={agent} pid={}",
+            "listening http={} agent={agent} pid={}",
+            self.http,
             std::process::id()
         )?;
         out.flush()
     }
 
-    /// Ends the load, then the service.
+    /// Ends the service; the load goes with it.
     fn end(&self, stop: &CancellationToken) {
-        let scenario = self.lab.active().scenario;
-        let mode = Mode::Off;
-        self.lab.switch(Active { scenario, mode });
         self.observed.enter(|| stop.cancel());
         let begun = Instant::now();
         while !self.observed.is_finished() && begun.elapsed() < LAST_CALL {
             thread::sleep(Duration::from_millis(10));
         }
+        // Other processes of the scenario go, even if the service does not.
+        self.lab.clear_the_scene();
+    }
+}
+
+/// Raises the limit on open files as far as it goes: a scenario that leaks
+/// connections must run longer than the talk. Less is no reason not to begin.
+fn allow_many_files() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

@@ -2,13 +2,15 @@
 //! named tasks.
 
 use std::{
+    fmt::Write as _,
     future::Future,
+    io::Write as _,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::{Router, http::StatusCode, middleware, routing::get};
+use futures::FutureExt;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -22,13 +24,11 @@ use crate::{
     observed,
     phase::{self, Ticket},
     registry,
+    scenarios::shut_down,
 };
 
 /// Path of the tiny request that measures everybody else's pain.
 pub(crate) const CANARY: &str = "/canary";
-
-/// How long open requests may take to finish at the end.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// All endpoints of all scenarios.
 pub(crate) fn router(fixtures: &Fixtures) -> anyhow::Result<Router> {
@@ -47,17 +47,19 @@ pub(crate) fn router(fixtures: &Fixtures) -> anyhow::Result<Router> {
 async fn index() -> String {
     let mut text = String::from("looptop's starvation lab. Endpoints:\n\n");
     for scenario in registry::scenarios() {
-        text.push_str(&format!(
-            "{:<28} {:<34} {}\n",
+        // A String takes whatever is written to it.
+        let _ = writeln!(
+            text,
+            "{:<28} {:<34} {}",
             scenario.id, scenario.broken, scenario.fixed
-        ));
+        );
     }
     text.push_str("\nGET /lab shows the figures, POST /lab/SCENARIO/broken|fixed|off switches.\n");
     text
 }
 
 /// Serves the connections that the front hands over until `stop`, then lets open
-/// requests finish for two seconds at most.
+/// requests finish.
 pub(crate) async fn run(
     mut connections: mpsc::Receiver<std::net::TcpStream>,
     router: Router,
@@ -84,7 +86,9 @@ pub(crate) async fn run(
             let _ = connection.await;
         }));
     }
-    let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
+    let report = shut_down(graceful).await;
+    // The reader may have gone, which is as good a reason to stop.
+    let _ = writeln!(std::io::stdout(), "{report}");
 }
 
 /// Runs `work` as a task of its own, named after the request and located where
@@ -106,6 +110,17 @@ where
         }
         Some(work.await)
     });
+    Answer(AbortOnDropHandle::new(handle))
+}
+
+/// As [`task`], but with `work` in the task itself, whatever its size.
+#[track_caller]
+pub(crate) fn unboxed_task<F>(name: &'static str, work: F) -> Answer<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let handle = observed::spawn(name, work.map(Some));
     Answer(AbortOnDropHandle::new(handle))
 }
 

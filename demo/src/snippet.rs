@@ -10,7 +10,7 @@
 pub(crate) const CULPRIT_MARK: &str = "// <- culprit";
 
 /// Ends the line that spawns the task of the broken twin.
-pub(crate) const SPAWN_MARK: &str = "// spawns the broken twin";
+pub(crate) const SPAWN_MARK: &str = "// <- spawned here";
 
 /// A marked part of a source file.
 #[derive(Debug, PartialEq, Eq)]

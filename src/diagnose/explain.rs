@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::{
     Case,
-    remedy::{CALLS, HEAVY_CPU},
+    remedy::{self, HEAVY_CPU},
     rules::{self, Rule},
 };
 
@@ -70,8 +70,8 @@ pub fn all_rules() -> String {
          ## Blocking calls that are recognised\n\n| call | case | remedy |\n|---|---|---|\n",
         HEAVY_CPU.as_millis()
     );
-    for (call, advice) in CALLS {
-        let _ = writeln!(text, "| `{call}` | {:?} | {} |", advice.case, advice.text);
+    for (call, advice) in remedy::table() {
+        let _ = writeln!(text, "| {call} | {:?} | {} |", advice.case, advice.text);
     }
     text
 }

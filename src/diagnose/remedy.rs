@@ -4,11 +4,12 @@
 //! moderate CPU work (below [`HEAVY_CPU`]) go to `spawn_blocking` (B); heavy CPU
 //! work goes to a pool of its own, such as rayon's, or to another process (C).
 //!
-//! To teach looptop a call, add a line to [`CALLS`].
+//! To teach looptop a call, add a line to `symbols::calls`; where there is
+//! something better to say than for its kind, also one to [`CALLS`].
 
 use std::time::Duration;
 
-use crate::model::{Cause, Model, Stall};
+use crate::model::{CallKind, Cause, Model, Stall};
 
 /// Where the work belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,27 +55,14 @@ const fn advice(case: Case, text: &'static str) -> Advice {
     Advice { case, text }
 }
 
-/// Blocking calls by the beginning of their path, most specific first.
-pub(super) const CALLS: &[(&str, Advice)] = &[
+/// Calls for which there is something better to say than for their kind, by
+/// their name in [`crate::model::Call`].
+const CALLS: &[(&str, Advice)] = &[
     (
         "std::thread::sleep",
         advice(
             Case::A,
             "std::thread::sleep blocks the worker: use tokio::time::sleep(..).await",
-        ),
-    ),
-    (
-        "std::thread::park",
-        advice(
-            Case::A,
-            "thread parking blocks the worker: await a Notify or a channel instead",
-        ),
-    ),
-    (
-        "std::thread::JoinHandle",
-        advice(
-            Case::B,
-            "joining a thread blocks the worker: tokio::task::spawn_blocking(..).await",
         ),
     ),
     (
@@ -85,35 +73,24 @@ pub(super) const CALLS: &[(&str, Advice)] = &[
         ),
     ),
     (
-        "std::io",
-        advice(
-            Case::B,
-            "blocking std::io: use tokio's asynchronous types, or spawn_blocking",
-        ),
-    ),
-    (
-        "std::net::ToSocketAddrs",
-        advice(
-            Case::A,
-            "name resolution blocks the worker: use tokio::net::lookup_host(..).await",
-        ),
-    ),
-    (
-        "getaddrinfo",
-        advice(
-            Case::A,
-            "name resolution blocks the worker: use tokio::net::lookup_host(..).await",
-        ),
-    ),
-    (
-        "std::net",
-        advice(Case::A, "std::net blocks the worker: use tokio::net"),
-    ),
-    (
-        "std::process",
+        "std::process::Child::wait",
         advice(
             Case::A,
             "std::process blocks the worker: use tokio::process",
+        ),
+    ),
+    (
+        "std::sync::Condvar::wait",
+        advice(
+            Case::A,
+            "a Condvar blocks the worker: use tokio::sync::Notify",
+        ),
+    ),
+    (
+        "std::sync::Barrier::wait",
+        advice(
+            Case::A,
+            "std's Barrier blocks the worker: use tokio::sync::Barrier",
         ),
     ),
     (
@@ -124,66 +101,10 @@ pub(super) const CALLS: &[(&str, Advice)] = &[
         ),
     ),
     (
-        "std::sync::Condvar",
-        advice(
-            Case::A,
-            "a Condvar blocks the worker: use tokio::sync::Notify",
-        ),
-    ),
-    (
-        "std::sync::Barrier",
-        advice(
-            Case::A,
-            "std's Barrier blocks the worker: use tokio::sync::Barrier",
-        ),
-    ),
-    (
-        "std::sync",
-        advice(
-            Case::A,
-            "hold the std lock for less, split it, or use tokio::sync where it is held across work",
-        ),
-    ),
-    (
-        "parking_lot",
-        advice(
-            Case::A,
-            "hold the lock for less, split it, or use tokio::sync where it is held across work",
-        ),
-    ),
-    (
-        "crossbeam_channel",
-        advice(
-            Case::A,
-            "a blocking channel: use tokio::sync::mpsc, or receive on a thread of its own",
-        ),
-    ),
-    (
         "reqwest::blocking",
         advice(
             Case::A,
             "reqwest::blocking blocks the worker: use reqwest's async Client and .await",
-        ),
-    ),
-    (
-        "ureq",
-        advice(
-            Case::A,
-            "a blocking HTTP client: use an async one (reqwest), or spawn_blocking",
-        ),
-    ),
-    (
-        "rusqlite",
-        advice(
-            Case::B,
-            "the query blocks the worker: run it on a pooled connection inside spawn_blocking",
-        ),
-    ),
-    (
-        "diesel",
-        advice(
-            Case::B,
-            "the query blocks the worker: use diesel-async, or spawn_blocking",
         ),
     ),
     (
@@ -194,6 +115,13 @@ pub(super) const CALLS: &[(&str, Advice)] = &[
         ),
     ),
     (
+        "diesel",
+        advice(
+            Case::B,
+            "the query blocks the worker: use diesel-async, or spawn_blocking",
+        ),
+    ),
+    (
         "serde_json",
         advice(
             Case::B,
@@ -201,48 +129,72 @@ pub(super) const CALLS: &[(&str, Advice)] = &[
         ),
     ),
     (
-        "tokio::runtime::Runtime::block_on",
-        advice(
-            Case::A,
-            "block_on inside the loop parks its worker: make the caller async and .await",
-        ),
-    ),
-    (
-        "tokio::runtime::Handle::block_on",
-        advice(
-            Case::A,
-            "block_on inside the loop parks its worker: make the caller async and .await",
-        ),
-    ),
-    (
-        "futures::executor::block_on",
-        advice(
-            Case::A,
-            "block_on inside the loop parks its worker: make the caller async and .await",
-        ),
-    ),
-    (
-        "futures_executor",
-        advice(
-            Case::A,
-            "block_on inside the loop parks its worker: make the caller async and .await",
-        ),
-    ),
-    (
-        "pollster",
-        advice(
-            Case::A,
-            "block_on inside the loop parks its worker: make the caller async and .await",
-        ),
-    ),
-    (
-        "rayon",
+        "rayon (waits for its pool)",
         advice(
             Case::C,
             "waiting for rayon blocks the worker: rayon::spawn with a oneshot channel, and .await that",
         ),
     ),
 ];
+
+/// The remedy for a kind of call; `None` where the time it takes decides.
+fn for_kind(kind: CallKind) -> Option<Advice> {
+    Some(match kind {
+        CallKind::Sleep => SLEEPING,
+        CallKind::File => FILE,
+        CallKind::Terminal => advice(
+            Case::B,
+            "reading standard input blocks: read it on a thread of its own",
+        ),
+        CallKind::Network => SOCKET,
+        CallKind::NameResolution => advice(
+            Case::A,
+            "name resolution blocks the worker: use tokio::net::lookup_host(..).await",
+        ),
+        CallKind::Http => advice(
+            Case::A,
+            "a blocking HTTP client: use an async one (reqwest), or spawn_blocking",
+        ),
+        CallKind::Database => advice(
+            Case::B,
+            "the query blocks the worker: run it on a pooled connection in spawn_blocking",
+        ),
+        CallKind::Lock => LOCK,
+        CallKind::Condition => advice(
+            Case::A,
+            "it waits for a condition on the worker: await a Notify or a channel instead",
+        ),
+        CallKind::Channel => advice(
+            Case::A,
+            "a blocking channel: use tokio::sync::mpsc and .await",
+        ),
+        CallKind::Join => advice(
+            Case::B,
+            "joining a thread blocks the worker: use spawn_blocking and .await its handle",
+        ),
+        CallKind::Process => advice(
+            Case::A,
+            "waiting for a process blocks the worker: use tokio::process",
+        ),
+        CallKind::NestedExecutor => advice(
+            Case::A,
+            "block_on inside the loop parks its worker: make the caller async and .await",
+        ),
+        CallKind::Compute => return None,
+    })
+}
+
+/// All remedies by call for the document: call, case and text.
+pub(super) fn table() -> Vec<(String, Advice)> {
+    let kinds = CallKind::ALL
+        .iter()
+        .filter_map(|kind| Some((kind.words().to_owned(), for_kind(*kind)?)));
+    CALLS
+        .iter()
+        .map(|(call, advice)| (format!("`{call}`"), *advice))
+        .chain(kinds)
+        .collect()
+}
 
 const SLEEPING: Advice = advice(
     Case::A,
@@ -285,11 +237,13 @@ const LOOK: Advice = advice(Case::Unknown, "the cause is not evident: look at th
 /// The remedy for a stall, by its call where the stack names one, otherwise by
 /// its cause.
 pub(super) fn for_stall(model: &Model, stall: &Stall) -> Advice {
-    let call = stall.culprit().and_then(|c| c.call.as_deref());
-    if let Some((_, advice)) =
-        call.and_then(|call| CALLS.iter().find(|(prefix, _)| call.starts_with(prefix)))
-    {
+    let call = stall.culprit().and_then(|c| c.call.as_ref());
+    let named = call.and_then(|call| CALLS.iter().find(|(name, _)| *name == call.name));
+    if let Some((_, advice)) = named {
         return *advice;
+    }
+    if let Some(advice) = call.and_then(|call| for_kind(call.kind)) {
+        return advice;
     }
     match stall.cause {
         Cause::Computing => {
@@ -349,16 +303,6 @@ mod tests {
             ("wait4", "", CALL),
         ] {
             assert_eq!(for_system_call(name, object), expected, "{name} {object}");
-        }
-    }
-
-    #[test]
-    fn specific_calls_stand_before_general_ones() {
-        for (n, (prefix, _)) in CALLS.iter().enumerate() {
-            let shadowed = CALLS[..n]
-                .iter()
-                .find(|(earlier, _)| prefix.starts_with(earlier));
-            assert_eq!(shadowed, None, "{prefix} is never reached");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Cause, Culprit, Model, Stall, StallScope};
+use crate::model::{Call, CallKind, Cause, Culprit, Model, Stall, StallScope};
 
 use super::{Finding, Severity, Subject, finding::cause_word, remedy};
 
@@ -16,36 +16,42 @@ pub(super) const CRITICAL: Duration = Duration::from_secs(1);
 /// The code is to blame for it, and not the host, a debugger, or a stream of
 /// short polls that the agent could not tell from a long one.
 pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
+    let age = stall.age(model.now);
     let threshold = match (stall.scope, stall.cause) {
+        (_, Cause::StarvedByHost | Cause::Stopped) => return false,
         (StallScope::UpTo61Polls, Cause::Computing | Cause::Unknown) => WARNING,
+        // There was evidence, and it did not decide: neither on a CPU nor in a
+        // call for most of the time. A busy host looks like that.
+        (_, Cause::Unknown) if stall.observed.is_some() => {
+            let waited = stall.run_queue.unwrap_or_default();
+            if waited * 4 > age {
+                return false;
+            }
+            WARNING
+        }
         _ => NOTICE,
     };
-    !matches!(stall.cause, Cause::StarvedByHost | Cause::Stopped)
-        && stall.own_age(model.now) >= threshold
+    stall.own_age(model.now) >= threshold
 }
 
 /// The call in which it waits, as far as the stack names one.
-pub(super) fn call(stall: &Stall) -> &str {
-    stall
-        .culprit()
-        .and_then(|c| c.call.as_deref())
-        .unwrap_or_default()
+pub(super) fn call(stall: &Stall) -> Option<&Call> {
+    stall.culprit()?.call.as_ref()
+}
+
+fn call_kind(stall: &Stall) -> Option<CallKind> {
+    call(stall).map(|call| call.kind)
 }
 
 /// Whether the poll is parked inside a second executor.
 pub(super) fn is_nested_runtime(stall: &Stall) -> bool {
-    ["block_on", "futures_executor", "pollster"]
-        .iter()
-        .any(|word| call(stall).contains(word))
+    call_kind(stall) == Some(CallKind::NestedExecutor)
 }
 
 /// Whether it waits for a lock, rather than for a channel, a condition or an
 /// executor, which look the same to the operating system.
 pub(super) fn waits_for_lock(stall: &Stall) -> bool {
-    const OTHERS: [&str; 5] = ["Condvar", "mpsc", "channel", "park", "JoinHandle"];
-    stall.cause == Cause::Lock
-        && !is_nested_runtime(stall)
-        && !OTHERS.iter().any(|word| call(stall).contains(word))
+    stall.cause == Cause::Lock && matches!(call_kind(stall), None | Some(CallKind::Lock))
 }
 
 /// Whom the stall is about: the blocking line where the stack names it,
@@ -102,8 +108,8 @@ pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
         Cause::Sleeping => format!("sleeping in {syscall}"),
         Cause::Lock if waits_for_lock(stall) => lock_text(stall, model),
         Cause::Lock => match call(stall) {
-            "" => "waiting in futex".to_owned(),
-            call => format!("waiting in {call}"),
+            None => "waiting in futex".to_owned(),
+            Some(call) => format!("waiting in {}", call.name),
         },
         Cause::SystemCall if syscall.is_empty() => "in a system call".to_owned(),
         Cause::SystemCall => with_object(verb(syscall)),

@@ -31,7 +31,6 @@ const MAX_THREADS: usize = 65_536;
 const MAX_SITES: usize = 65_536;
 const MAX_GAUGES: usize = 1_024;
 const MAX_MODULES: usize = 4_096;
-const MAX_SYMBOLS: usize = 65_536;
 
 impl Model {
     /// Takes in a frame. An error names what was malformed and left out; the
@@ -65,9 +64,7 @@ impl Model {
             self.loss = loss;
         }
         self.complete |= frame.snapshot_complete;
-        if let Some(symbols) = &frame.symbols {
-            self.apply_symbols(symbols);
-        }
+        self.stalls.name(&frame.names);
         match &frame.past {
             // A keyframe is state: what follows from it is in it.
             Some(past) => self.restore_past(past),
@@ -203,14 +200,6 @@ impl Model {
             });
             gauge.value = update.value;
             gauge.series.push(now, update.value);
-        }
-    }
-
-    fn apply_symbols(&mut self, symbols: &proto::RecordedSymbols) {
-        for (address, frame) in symbols.addresses.iter().zip(&symbols.frames) {
-            if self.symbols.len() < MAX_SYMBOLS {
-                self.symbols.insert((address.module, address.offset), frame.clone());
-            }
         }
     }
 

@@ -10,12 +10,12 @@ use looptop_wire::{
     split::split,
 };
 
-use super::{Gauge, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread, Worker, past};
+use super::{Gauge, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread, Worker, names, past,
+};
 
 impl Model {
-    /// Frames that make a fresh model of the same hello equal to this one, save
-    /// for the names of stacks (see [`super::StallLog::adopt_names`]). All carry
-    /// this model's moment, the last alone is without `more`; none is over
+    /// Frames that make a fresh model of the same hello equal to this one. All
+    /// carry this model's moment, the last alone is without `more`; none is over
     /// [`looptop_wire::MAX_MESSAGE_BYTES`] by more than one record.
     ///
     /// Costs about 150 bytes of memory for each task while it lasts.
@@ -36,6 +36,12 @@ impl Model {
                 ..Frame::default()
             }));
         }
+        frames.extend(names::parts(&self.stalls).into_iter().map(|names| Frame {
+            now_ns: self.now.0,
+            more: true,
+            names,
+            ..Frame::default()
+        }));
         frames.extend(past::collect(self).into_iter().map(|past| Frame {
             now_ns: self.now.0,
             more: true,
@@ -76,19 +82,7 @@ impl Model {
             stalls: self.stalls.live().chain(self.stalls.ended().rev()).map(stall).collect(),
             gauges: self.gauges.iter().map(gauge).collect(),
             loss: Some(self.loss),
-            symbols: (!self.symbols.is_empty()).then(|| self.symbols()),
             ..Frame::default()
-        }
-    }
-
-    fn symbols(&self) -> proto::RecordedSymbols {
-        let address = |(module, offset): &(u32, u64)| proto::CodeAddress {
-            module: *module,
-            offset: *offset,
-        };
-        proto::RecordedSymbols {
-            addresses: self.symbols.keys().map(address).collect(),
-            frames: self.symbols.values().cloned().collect(),
         }
     }
 }

@@ -9,10 +9,12 @@
 //!   ([`ingest`]).
 //! - Unknown is `None`, never 0.
 
+mod call;
 mod ids;
 mod ingest;
 mod keyframe;
 mod lag;
+mod names;
 mod past;
 mod running_polls;
 mod series;
@@ -28,9 +30,11 @@ pub mod fixtures;
 
 use std::collections::BTreeMap;
 
+pub use call::{Call, CallKind};
 pub use ids::{LocationId, Moment, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId};
 pub use ingest::Rejected;
 pub use lag::Lag;
+pub use names::named_stack;
 pub use looptop_wire::proto::{
     CapabilityKind as Capability, Cause, Flavor, StallScope, TaskKind, TaskState, ThreadRole,
     ThreadState, WorkerState,
@@ -79,8 +83,6 @@ pub struct Model {
     /// What the agent had to drop.
     pub loss: Loss,
     modules: BTreeMap<u32, looptop_wire::proto::Module>,
-    /// Names that came with a recording, by module and offset.
-    symbols: BTreeMap<(u32, u64), looptop_wire::proto::ResolvedFrame>,
 }
 
 impl Model {
@@ -105,15 +107,6 @@ impl Model {
     /// The module behind the id in a stack frame.
     pub fn module(&self, id: u32) -> Option<&looptop_wire::proto::Module> {
         self.modules.get(&id)
-    }
-
-    /// The names that a recording brought for a code address, innermost first;
-    /// `None` where it brought none, and for a live target.
-    pub fn recorded_symbols(
-        &self,
-        address: &looptop_wire::proto::CodeAddress,
-    ) -> Option<&looptop_wire::proto::ResolvedFrame> {
-        self.symbols.get(&(address.module, address.offset))
     }
 
     /// Workers that are in one poll for longer than the agent's threshold.

@@ -9,7 +9,7 @@ use std::{
 use looptop_wire::proto::{self, StackSample};
 
 use super::{
-    Cause, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId, TextId, Tid, WorkerId,
+    Call, Cause, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId, TextId, Tid, WorkerId,
 };
 
 /// One stall, in progress or ended.
@@ -60,7 +60,7 @@ pub struct Stall {
 }
 
 /// A stack with names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Resolved {
     /// Innermost first, inlined functions as frames of their own.
     pub frames: Vec<StackFrame>,
@@ -71,7 +71,7 @@ pub struct Resolved {
 }
 
 /// One frame of a stack.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct StackFrame {
     /// Readable name, or module and offset.
     pub function: String,
@@ -86,7 +86,7 @@ pub struct StackFrame {
 }
 
 /// The line that keeps a worker from its other tasks.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Culprit {
     /// The user's function, readable.
     pub function: String,
@@ -94,8 +94,8 @@ pub struct Culprit {
     pub file: String,
     /// The line that called what blocks; 0 where unknown.
     pub line: u32,
-    /// The blocking call below it (`std::thread::sleep`), where recognised.
-    pub call: Option<String>,
+    /// The blocking call below it, where recognised.
+    pub call: Option<Call>,
 }
 
 impl Culprit {

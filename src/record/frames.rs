@@ -56,7 +56,10 @@ impl Frames {
     /// frames.
     fn open_next(&mut self) -> Option<Step> {
         let chunk = self.recording.chunks.get(self.next)?;
-        let continues = self.current == Some(chunk.session);
+        // Of a ring, files in between may be gone.
+        let before = self.next.checked_sub(1).map(|n| &self.recording.chunks[n]);
+        let adjoins = before.is_some_and(|before| before.info.last_ns == chunk.info.first_ns);
+        let continues = adjoins && self.current == Some(chunk.session);
         self.current = Some(chunk.session);
         match self.open_chunk(chunk) {
             Ok(frames) => {
@@ -73,8 +76,8 @@ impl Frames {
         &self,
         chunk: &ChunkEntry,
     ) -> Result<ChunkFrames<BufReader<Section>>, ChunkError> {
-        let section =
-            || self.recording.store.section(chunk.payload_at, chunk.payload_len.into());
+        let store = &self.recording.stores[chunk.part];
+        let section = || store.section(chunk.payload_at, chunk.payload_len.into());
         if checksum(section())? != chunk.payload_crc {
             return Err(io::Error::other("its checksum is wrong").into());
         }

@@ -8,7 +8,7 @@ use looptop_wire::{columns, proto::Frame};
 /// Counters are absolute, so the newer value is all that is needed; lag samples
 /// and stalls are events, and all of them stay.
 pub(super) fn merge(earlier: &mut Frame, later: Frame) -> Result<(), Box<Frame>> {
-    let of_recordings = |frame: &Frame| frame.past.is_some() || frame.symbols.is_some();
+    let of_recordings = |frame: &Frame| frame.past.is_some() || !frame.names.is_empty();
     if of_recordings(earlier) || of_recordings(&later) {
         return Err(Box::new(later));
     }

@@ -12,9 +12,12 @@
 //! - [`recording`]: opening, the index, damage,
 //! - [`frames`]: reading from any point on,
 //! - [`history`]: the same chunks in memory, for the live screen,
-//! - [`redact`]: leaving names out.
+//! - [`segments`]: a ring of files in a directory,
+//! - [`redact`]: leaving names out,
+//! - [`command`]: `looptop record`.
 
 pub mod chunk;
+pub mod command;
 pub mod format;
 pub mod frames;
 pub mod history;
@@ -22,6 +25,7 @@ mod merge;
 pub mod recorder;
 pub mod recording;
 pub mod redact;
+pub mod segments;
 mod store;
 pub mod writer;
 

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use looptop_wire::{
-    proto::{Frame, HelloResponse, RecordedSymbols},
+    proto::{Frame, HelloResponse},
     split::split,
 };
 use prost::Message;
@@ -14,7 +14,7 @@ use super::{
     redact::Redactor,
     writer::{Sink, Writer},
 };
-use crate::model::Model;
+use crate::model::{Model, Resolved, StallId, named_stack};
 
 /// A chunk lasts at least this long, so that a busy target does not drown in
 /// keyframes.
@@ -76,12 +76,33 @@ impl<W: Sink> Recorder<W> {
         self.model = Model::new(hello);
         self.redactor = self.redact.then(Redactor::default);
         self.hello = Some(hello.clone());
-        self.writer.opening(&Opening {
-            hello: Some(hello.clone()),
+        let opening = self.opening();
+        self.writer.opening(&opening)
+    }
+
+    fn opening(&self) -> Opening {
+        Opening {
+            hello: self.hello.clone(),
             recorder: concat!("looptop ", env!("CARGO_PKG_VERSION")).into(),
             target: self.target.clone(),
             redacted: self.redact,
-        })
+        }
+    }
+
+    /// Ends the file and goes on in another, so that either can be read alone
+    /// and both as one. Gives the first back.
+    pub fn rotate(&mut self, sink: W) -> io::Result<W> {
+        let begun = self.chunk.is_some();
+        self.close_chunk()?;
+        let done = std::mem::replace(&mut self.writer, Writer::new(sink)?);
+        if self.hello.is_some() {
+            let opening = self.opening();
+            self.writer.opening(&opening)?;
+        }
+        if begun {
+            self.open_chunk()?;
+        }
+        done.finish()
     }
 
     /// A frame of the session. What comes before the first [`connected`] is
@@ -119,11 +140,11 @@ impl<W: Sink> Recorder<W> {
         Ok(())
     }
 
-    /// Names for code addresses, to be kept with the frames.
-    pub fn symbols(&mut self, symbols: RecordedSymbols) -> io::Result<()> {
+    /// The names of a stall's stack, to be kept with the frames.
+    pub fn name(&mut self, stall: StallId, stack: &Resolved) -> io::Result<()> {
         let frame = Frame {
             now_ns: self.model.now.0,
-            symbols: Some(symbols),
+            names: vec![named_stack(vec![stall], stack)],
             ..Frame::default()
         };
         self.frame(&frame)
@@ -179,7 +200,7 @@ impl<W: Sink> Recorder<W> {
 
 /// Adds a frame; one over the wire's bound becomes several.
 pub(super) fn push(chunk: &mut ChunkBuilder, frame: &Frame) -> io::Result<()> {
-    let plain = frame.past.is_none() && frame.symbols.is_none();
+    let plain = frame.past.is_none() && frame.names.is_empty();
     if !plain || frame.encoded_len() <= looptop_wire::MAX_MESSAGE_BYTES {
         return chunk.push(frame);
     }

@@ -16,6 +16,7 @@ use super::{
         MAX_CHUNKS, MAX_SESSIONS, Opening, StallMark, TRAILER_LEN, VERSION,
     },
     frames::Frames,
+    segments,
     store::Store,
 };
 use crate::escape::escaped;
@@ -82,6 +83,8 @@ impl SessionEntry {
 /// Where a chunk is.
 #[derive(Debug, Clone)]
 pub(super) struct ChunkEntry {
+    /// Which file of a directory.
+    pub(super) part: usize,
     pub(super) payload_at: u64,
     pub(super) payload_len: u32,
     pub(super) payload_crc: u32,
@@ -115,18 +118,22 @@ pub struct Mark {
 /// An opened recording. Cheap to clone; holds some 200 bytes for each chunk.
 #[derive(Debug, Clone)]
 pub struct Recording {
-    pub(super) store: Store,
+    pub(super) stores: Arc<[Store]>,
     pub(super) sessions: Arc<[SessionEntry]>,
     pub(super) chunks: Arc<[ChunkEntry]>,
     remark: Option<String>,
 }
 
 impl Recording {
-    /// Opens the file of a recording, looptop's or console-subscriber's.
+    /// Opens the file of a recording, looptop's or console-subscriber's, or a
+    /// directory of `looptop record --last`.
     ///
     /// Reads the heads of all chunks: about 2 µs for each where the file is in
     /// the page cache.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
+        if path.is_dir() {
+            return segments::open(path);
+        }
         Self::from_store(Store::open(path)?)
     }
 
@@ -136,10 +143,8 @@ impl Recording {
     }
 
     pub(super) fn from_store(store: Store) -> Result<Self, OpenError> {
-        let header = store.bytes(0, FILE_HEADER_LEN.min(store.len() as usize))?.unwrap_or_default();
-        check_header(&header)?;
-        let mut scan = Scan::new(store);
-        scan.run()?;
+        let mut scan = Scan::default();
+        scan.part(store)?;
         scan.finish()
     }
 
@@ -242,18 +247,20 @@ fn quote(bytes: &[u8]) -> String {
     }
 }
 
-/// Finds the blocks of a file.
-struct Scan {
-    store: Store,
+/// Finds the blocks of one file, or of several that follow one another.
+#[derive(Default)]
+pub(super) struct Scan {
+    stores: Vec<Store>,
     sessions: Vec<SessionEntry>,
     /// The last opening was readable, so chunks have a session.
     in_session: bool,
     chunks: Vec<ChunkEntry>,
     end: Duration,
     damaged: u64,
-    /// Where whole blocks end and something else begins.
-    cut_at: Option<u64>,
-    indexed: bool,
+    /// Bytes at the end of a file that are no whole block.
+    cut: Option<u64>,
+    /// A file had no index.
+    unfinished: bool,
 }
 
 /// What is found at an offset.
@@ -265,22 +272,22 @@ enum Found {
 }
 
 impl Scan {
-    fn new(store: Store) -> Self {
-        Self {
-            store,
-            sessions: Vec::new(),
-            in_session: false,
-            chunks: Vec::new(),
-            end: Duration::ZERO,
-            damaged: 0,
-            cut_at: None,
-            indexed: false,
-        }
+    /// Takes in a file.
+    pub(super) fn part(&mut self, store: Store) -> Result<(), OpenError> {
+        let header = store.bytes(0, FILE_HEADER_LEN.min(store.len() as usize))?.unwrap_or_default();
+        check_header(&header)?;
+        self.stores.push(store);
+        self.in_session = false;
+        self.run()
+    }
+
+    /// The file that is being taken in.
+    fn store(&self) -> &Store {
+        &self.stores[self.stores.len() - 1]
     }
 
     fn run(&mut self) -> Result<(), OpenError> {
         if let Some(index) = self.index()? {
-            self.indexed = true;
             for entry in index.blocks.iter().take(MAX_CHUNKS) {
                 match self.look(entry.offset)? {
                     Found::Block(header, info) => self.take(entry.offset, &header, &info)?,
@@ -289,8 +296,9 @@ impl Scan {
             }
             return Ok(());
         }
+        self.unfinished = true;
         let mut at = FILE_HEADER_LEN as u64;
-        while at < self.store.len() && self.chunks.len() < MAX_CHUNKS {
+        while at < self.store().len() && self.chunks.len() < MAX_CHUNKS {
             match self.look(at)? {
                 Found::Block(header, _) if header.kind == BlockKind::Index => break,
                 Found::Block(header, info) => {
@@ -305,13 +313,13 @@ impl Scan {
                             at = next;
                         }
                         None => {
-                            self.cut_at = Some(at);
+                            self.cut = Some(self.store().len() - at);
                             break;
                         }
                     }
                 }
                 Found::Cut => {
-                    self.cut_at = Some(at);
+                    self.cut = Some(self.store().len() - at);
                     break;
                 }
             }
@@ -326,16 +334,16 @@ impl Scan {
     }
 
     fn look(&self, at: u64) -> io::Result<Found> {
-        let Some(head) = self.store.array::<BLOCK_HEADER_LEN>(at)? else {
+        let Some(head) = self.store().array::<BLOCK_HEADER_LEN>(at)? else {
             return Ok(Found::Cut);
         };
         let Some(header) = BlockHeader::parse(&head) else {
             return Ok(Found::Damaged);
         };
-        let info = self.store.bytes(at + BLOCK_HEADER_LEN as u64, header.info_len.into())?;
+        let info = self.store().bytes(at + BLOCK_HEADER_LEN as u64, header.info_len.into())?;
         match info {
             Some(info) if !header.is_intact(&info) => Ok(Found::Damaged),
-            Some(info) if at + header.block_len() <= self.store.len() => {
+            Some(info) if at + header.block_len() <= self.store().len() => {
                 Ok(Found::Block(header, info))
             }
             _ => Ok(Found::Cut),
@@ -346,10 +354,10 @@ impl Scan {
     fn next_block(&self, from: u64) -> io::Result<Option<u64>> {
         const STEP: usize = 64 << 10;
         let mut at = from;
-        while at < self.store.len() {
+        while at < self.store().len() {
             let mut window = Vec::new();
             let overlap = format::BLOCK_MAGIC.len() - 1;
-            self.store.section(at, (STEP + overlap) as u64).read_to_end(&mut window)?;
+            self.store().section(at, (STEP + overlap) as u64).read_to_end(&mut window)?;
             for (i, bytes) in window.windows(format::BLOCK_MAGIC.len()).enumerate() {
                 if bytes == format::BLOCK_MAGIC
                     && matches!(self.look(at + i as u64)?, Found::Block(..))
@@ -364,11 +372,11 @@ impl Scan {
 
     /// The index at the end, where it is intact.
     fn index(&self) -> io::Result<Option<Index>> {
-        let len = self.store.len();
+        let len = self.store().len();
         let Some(trailer_at) = len.checked_sub(TRAILER_LEN as u64) else {
             return Ok(None);
         };
-        let Some(trailer) = self.store.array::<TRAILER_LEN>(trailer_at)? else {
+        let Some(trailer) = self.store().array::<TRAILER_LEN>(trailer_at)? else {
             return Ok(None);
         };
         let mut offset = [0; 8];
@@ -393,7 +401,7 @@ impl Scan {
     /// A small payload, where it is intact.
     fn payload(&self, at: u64, header: &BlockHeader) -> io::Result<Option<Vec<u8>>> {
         let start = at + BLOCK_HEADER_LEN as u64 + u64::from(header.info_len);
-        let payload = self.store.bytes(start, header.payload_len as usize)?;
+        let payload = self.store().bytes(start, header.payload_len as usize)?;
         Ok(payload.filter(|bytes| crc32fast::hash(bytes) == header.payload_crc))
     }
 
@@ -430,6 +438,10 @@ impl Scan {
             return Err(OpenError::TooNew { found: hello.protocol, known: PROTOCOL });
         }
         self.in_session = true;
+        if self.sessions.last().is_some_and(|last| *last.hello == hello) {
+            // The next file of the same connection.
+            return Ok(());
+        }
         self.sessions.push(SessionEntry {
             hello: Arc::new(hello),
             target: opening.target,
@@ -450,6 +462,7 @@ impl Scan {
         let end = session.elapsed(info.last_ns).max(start);
         self.end = end;
         self.chunks.push(ChunkEntry {
+            part: self.stores.len() - 1,
             payload_at: at + BLOCK_HEADER_LEN as u64 + u64::from(header.info_len),
             payload_len: header.payload_len,
             payload_crc: header.payload_crc,
@@ -460,13 +473,13 @@ impl Scan {
         });
     }
 
-    fn finish(self) -> Result<Recording, OpenError> {
+    pub(super) fn finish(self) -> Result<Recording, OpenError> {
         if self.chunks.is_empty() {
-            return Err(OpenError::NothingWhole(self.store.len()));
+            return Err(OpenError::NothingWhole(self.stores.iter().map(Store::len).sum()));
         }
         let remark = self.remark();
         Ok(Recording {
-            store: self.store,
+            stores: self.stores.into(),
             sessions: self.sessions.into(),
             chunks: self.chunks.into(),
             remark,
@@ -475,12 +488,11 @@ impl Scan {
 
     fn remark(&self) -> Option<String> {
         let mut parts = Vec::new();
-        if let Some(cut) = self.cut_at {
+        if let Some(cut) = self.cut {
             parts.push(format!(
-                "the file was cut: its last {} bytes are no whole chunk and were left out",
-                self.store.len() - cut
+                "the file was cut: its last {cut} bytes are no whole chunk and were left out"
             ));
-        } else if !self.indexed {
+        } else if self.unfinished {
             parts.push("the recording was not ended properly; all it holds was found".to_owned());
         }
         match self.damaged {

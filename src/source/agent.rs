@@ -12,7 +12,7 @@ use tonic::{Code, Streaming, transport::Channel};
 use super::{
     Event, Problem, SourceKind,
     connect::Link,
-    session::{End, GIVE_UP, Session},
+    session::{End, Session},
 };
 
 /// An agent sends at most 1 MiB; a larger message up to this is still read.
@@ -28,7 +28,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(10);
 /// What answers at the other end.
 pub(super) enum Peer {
     /// An agent.
-    Agent(Attached),
+    Agent(Box<Attached>),
     /// Something that knows no agent's `Hello`.
     NoAgent,
 }
@@ -48,18 +48,18 @@ pub(super) async fn attach(session: &mut Session, link: &Link) -> Result<Peer, E
         protocol: PROTOCOL,
         viewer: concat!("looptop ", env!("CARGO_PKG_VERSION")).into(),
     };
-    match session.patiently(client.hello(request), GIVE_UP).await? {
+    match session.patiently(client.hello(request)).await? {
         Ok(response) => {
             let hello = response.into_inner();
             if hello.protocol == 0 || hello.protocol > PROTOCOL {
                 return Err(Problem::protocol(hello.protocol, &hello.agent_version).into());
             }
             let link = link.clone();
-            Ok(Peer::Agent(Attached {
+            Ok(Peer::Agent(Box::new(Attached {
                 link,
                 client,
                 hello,
-            }))
+            })))
         }
         Err(status) if status.code() == Code::Unimplemented => Ok(Peer::NoAgent),
         Err(status) => Err(session.failed(&status, link).await),
@@ -73,7 +73,7 @@ impl Attached {
         let request = WatchRequest {
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
         };
-        let watch = session.patiently(self.client.watch(request), GIVE_UP);
+        let watch = session.patiently(self.client.watch(request));
         let mut frames = match watch.await? {
             Ok(response) => response.into_inner(),
             Err(status) => return Err(session.failed(&status, &self.link).await),

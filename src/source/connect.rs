@@ -30,7 +30,7 @@ const PROBE: Duration = Duration::from_millis(300);
 /// noticed much earlier by its silence, and gets this long to come back before
 /// the connection is given up.
 const PING_EVERY: Duration = Duration::from_secs(5);
-const PING_TIMEOUT: Duration = Duration::from_secs(25);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// Enough for a snapshot of some megabytes without a round trip each 64 KiB.
 const WINDOW_BYTES: u32 = 4 << 20;

@@ -20,6 +20,7 @@ mod connect;
 pub mod console;
 mod host;
 pub mod problem;
+pub mod processes;
 pub mod replay;
 mod session;
 mod sniff;
@@ -104,7 +105,7 @@ pub enum SourceKind {
 }
 
 /// What the consumer may ask of a source. A source that cannot do it ignores
-/// it.
+/// it, and none outlasts its connection: ask anew after [`Event::Connected`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     /// Send [`Event::TaskDetails`] of this task, or of none. Console only; it
@@ -136,6 +137,10 @@ pub struct Options {
     pub host: bool,
     /// How fast a recording is played at first.
     pub pace: Pace,
+    /// An attempt that is still unanswered is given up then, and begun anew.
+    /// Until then the user has been told, and a target that is merely slow can
+    /// still answer.
+    pub give_up: Duration,
 }
 
 impl Default for Options {
@@ -145,6 +150,7 @@ impl Default for Options {
             finished_tasks: 10_000,
             host: true,
             pace: Pace::default(),
+            give_up: Duration::from_secs(20),
         }
     }
 }

@@ -202,6 +202,18 @@ impl Problem {
         )
     }
 
+    /// A silent connection was given up.
+    pub(super) fn given_up(target: &Target, waited: Duration) -> Self {
+        Self::new(
+            ProblemKind::NoAnswer,
+            format!(
+                "the connection to {target} was given up after {:.0} s without an answer",
+                waited.as_secs_f64()
+            ),
+            "the process is frozen, or its host is down or cut off",
+        )
+    }
+
     /// The stream ended without an error.
     pub(super) fn ended(target: &Target) -> Self {
         Self::new(
@@ -347,7 +359,7 @@ fn too_large(target: &Target, message: &str) -> Problem {
 }
 
 /// Whether the failure is of the connection rather than an answer.
-fn is_transport(status: &Status) -> bool {
+pub(super) fn is_transport(status: &Status) -> bool {
     let code = matches!(
         status.code(),
         Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled

@@ -11,17 +11,13 @@ use tonic::Status;
 
 use super::{
     Command, Event, Options, Problem, ProblemKind, Target, agent,
-    connect::{self, Link, PATIENCE},
-    console, host, replay,
+    connect::{self, Link, PATIENCE, PING_TIMEOUT},
+    console, host, problem, replay,
 };
 
 /// First and longest pause between attempts.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
-
-/// An attempt that is still unanswered is given up then. Until then the user
-/// has been told, and a target that is merely slow can still answer.
-pub(super) const GIVE_UP: Duration = Duration::from_secs(20);
 
 /// How an attempt or a session ended.
 #[derive(Debug)]
@@ -111,6 +107,7 @@ impl Session {
         self.last_sign = Instant::now();
         self.told = None;
         self.delivered = false;
+        while self.commands.try_recv().is_ok() {}
         self.send(Event::Connecting { attempt }).await?;
         if let Target::Recording(path) = &self.target {
             return replay::run(self, &path.clone()).await;
@@ -159,36 +156,41 @@ impl Session {
     }
 
     /// Awaits an answer of the target. Tells the consumer when it takes longer
-    /// than [`PATIENCE`] from the last sign of life, and gives up at `give_up`.
-    pub(super) async fn patiently<T>(
-        &mut self,
-        answer: impl Future<Output = T>,
-        give_up: Duration,
-    ) -> Result<T, End> {
+    /// than [`PATIENCE`] from the last sign of life, and gives up in the end.
+    pub(super) async fn patiently<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, End> {
+        let give_up = self.options.give_up;
         tokio::pin!(answer);
         let began = self.last_sign;
         tokio::select! {
             biased;
-            answer = &mut answer => return Ok(answer),
+            answer = &mut answer => {
+                self.last_sign = Instant::now();
+                return Ok(answer);
+            }
             () = sleep_until(began + PATIENCE) => {}
         }
         let problem = self.unanswered(Problem::no_answer).await;
         self.tell_silence(problem).await?;
         let answered = timeout_at(began + give_up, answer).await;
-        answered.map_err(|_| Problem::no_answer(&self.target, began.elapsed()).into())
+        let answer = answered.map_err(|_| Problem::no_answer(&self.target, began.elapsed()))?;
+        self.last_sign = Instant::now();
+        self.told = None;
+        Ok(answer)
     }
 
     /// Why the target does not answer; `otherwise` where that cannot be told.
-    pub(super) async fn unanswered(
-        &self,
-        otherwise: fn(&Target, Duration) -> Problem,
-    ) -> Problem {
+    pub(super) async fn unanswered(&self, otherwise: fn(&Target, Duration) -> Problem) -> Problem {
         let stopped = host::stopped(self.target.clone()).await;
         stopped.unwrap_or_else(|| otherwise(&self.target, self.last_sign.elapsed()))
     }
 
     /// The problem behind a failed call on `link`.
     pub(super) async fn failed(&self, status: &Status, link: &Link) -> End {
+        // The pings give up a connection as if the peer had closed it.
+        let silent = self.is_silent() && self.last_sign.elapsed() >= PING_TIMEOUT;
+        if silent && problem::is_transport(status) {
+            return End::Problem(self.unanswered(Problem::given_up).await);
+        }
         End::Problem(connect::failed_call(&self.target, status, &link.sniffed).await)
     }
 }

@@ -56,6 +56,10 @@ pub(super) fn describe(bytes: &[u8]) -> Answer {
             let text = String::from_utf8_lossy(bytes);
             let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
             match lines.next() {
+                // HTTP/0.9 has no status line.
+                Some(line) if line.starts_with('<') => {
+                    Answer::Other(format!("HTTP with a page: {}", quote(line)))
+                }
                 Some(line) if line.chars().filter(|c| c.is_control()).count() * 4 < line.len() => {
                     Answer::Other(quote(line))
                 }
@@ -137,13 +141,17 @@ mod tests {
     #[test]
     fn peers_are_told_by_their_first_bytes() {
         let other = |text: &str| Answer::Other(text.into());
-        let cases: [(&[u8], Answer); 8] = [
+        let cases: [(&[u8], Answer); 9] = [
             (b"", Answer::Nothing),
             (&[0, 0, 0, 4, 0, 0, 0, 0, 0], Answer::Http2),
             (&[0, 0, 18, 4, 0, 0, 0, 0, 0, 0, 3], Answer::Http2),
             (
                 b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n",
                 other("HTTP/1.1 400 Bad Request"),
+            ),
+            (
+                b"<!DOCTYPE HTML>\n<html>",
+                other("HTTP with a page: <!DOCTYPE HTML>"),
             ),
             (b"SSH-2.0-OpenSSH_9.6\r\n", other("SSH-2.0-OpenSSH_9.6")),
             (&[0x15, 3, 3, 0, 2, 2, 70], other("TLS")),

@@ -51,7 +51,7 @@ async fn run() -> std::io::Result<()> {
     Builder::new().name("big").spawn(is_large())?;
     Builder::new()
         .name("on the pool")
-        .spawn_blocking(|| std::thread::sleep(Duration::from_secs(3_600)))?;
+        .spawn_blocking(|| std::thread::sleep(Duration::from_hours(1)))?;
     std::future::pending().await
 }
 
@@ -86,6 +86,7 @@ async fn blocks_its_worker() {
 }
 
 /// Its first poll does not end.
+#[allow(clippy::unused_async)] // that is the point
 async fn never_yields() {
     loop {
         std::thread::sleep(Duration::from_secs(1));

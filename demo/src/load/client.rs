@@ -34,13 +34,12 @@ impl Client {
     pub(crate) async fn get(&mut self) -> io::Result<u16> {
         // Taken, so that an error or a cancelled call never leaves a connection
         // with half an answer in it.
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let stream = TcpStream::connect(self.target).await?;
-                stream.set_nodelay(true)?;
-                BufReader::new(stream)
-            }
+        let mut connection = if let Some(connection) = self.connection.take() {
+            connection
+        } else {
+            let stream = TcpStream::connect(self.target).await?;
+            stream.set_nodelay(true)?;
+            BufReader::new(stream)
         };
         connection.write_all(&self.request).await?;
         let (status, keep) = receive(&mut connection).await?;

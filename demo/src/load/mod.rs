@@ -16,8 +16,8 @@ pub(crate) use pace::Shape;
 
 use crate::figures::Recorder;
 
-/// Nobody waits longer for an answer.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Nobody waits longer for an answer. Some requests last as long as the phase.
+const PATIENCE: Duration = Duration::from_mins(30);
 
 /// How long a client rests after an error.
 const REST: Duration = Duration::from_millis(100);
@@ -93,13 +93,13 @@ async fn send(
     loop {
         let due = begun + pace.next(begun.elapsed());
         tokio::time::sleep_until(due).await;
-        match tokio::time::timeout(PATIENCE, client.get()).await {
-            Ok(Ok(200)) => recorder.answered(phase, due.elapsed()),
+        let answer = tokio::time::timeout(PATIENCE, client.get()).await;
+        if let Ok(Ok(200)) = answer {
+            recorder.answered(phase, due.elapsed());
+        } else {
             // The server ends a connection with its phase, or refuses.
-            Ok(Ok(_) | Err(_)) | Err(_) => {
-                recorder.failed(phase);
-                tokio::time::sleep(REST).await;
-            }
+            recorder.failed(phase);
+            tokio::time::sleep(REST).await;
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Ok(Router::new()
             .route(
                 "/stock/std-fs",
-                get(|State(device)| task("GET /stock/std-fs", blocking(device))), // spawns the broken twin
+                get(|State(device)| task("GET /stock/std-fs", blocking(device))), // <- spawned here
             )
             .route(
                 "/stock/tokio-fs",
@@ -48,6 +48,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         }]
     },
+    backdrop: None,
 };
 
 // [broken]

@@ -38,7 +38,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Ok(Router::new()
             .route(
                 "/ready/yielding",
-                get(|| task("GET /ready/yielding", yielding())), // spawns the broken twin
+                get(|| task("GET /ready/yielding", yielding())), // <- spawned here
             )
             .route(
                 "/ready/notified",
@@ -54,10 +54,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         }]
     },
+    backdrop: None,
 };
 
 /// How long it takes until what is waited for is ready.
-const WORK: Duration = Duration::from_millis(2000);
+const WORK: Duration = Duration::from_secs(2);
 
 // [broken]
 async fn yielding() -> &'static str {

@@ -67,6 +67,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         ]
     },
+    backdrop: None,
 };
 
 /// CPU time of one request.

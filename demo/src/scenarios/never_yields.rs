@@ -53,7 +53,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             .route(
                 "/export/at-once",
                 get(|State(export): State<Export>| {
-                    task("GET /export/at-once", export_at_once(export.pages())) // spawns the broken twin
+                    task("GET /export/at-once", export_at_once(export.pages())) // <- spawned here
                 }),
             )
             .route(
@@ -74,13 +74,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         }]
     },
+    backdrop: None,
 };
 
 /// CPU time for a page.
 const PAGE: Duration = Duration::from_millis(1);
 
 /// How long an export lasts.
-const EXPORT: Duration = Duration::from_millis(2000);
+const EXPORT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 struct Export {

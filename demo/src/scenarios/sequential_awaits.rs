@@ -27,7 +27,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Ok(Router::new()
             .route(
                 "/calls/sequential",
-                get(|| task("GET /calls/sequential", sequential())), // spawns the broken twin
+                get(|| task("GET /calls/sequential", sequential())), // <- spawned here
             )
             .route("/calls/joined", get(|| task("GET /calls/joined", joined()))))
     },
@@ -40,6 +40,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         }]
     },
+    backdrop: None,
 };
 
 /// One call upstream, scaled from the 500 ms of the notes.

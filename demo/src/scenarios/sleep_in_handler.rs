@@ -28,18 +28,19 @@ pub(super) const SCENARIO: Scenario = Scenario {
     source: super::source!("sleep_in_handler.rs"),
     routes: |_| {
         Ok(Router::new()
-            .route("/sync", get(|| task("GET /sync", sync_handler()))) // spawns the broken twin
+            .route("/sync", get(|| task("GET /sync", sync_handler()))) // <- spawned here
             .route("/async", get(|| task("GET /async", async_handler()))))
     },
     load: |path| {
         vec![Stream {
             path,
             shape: Shape::Closed {
-                clients: 40,
+                clients: 24,
                 pause: Duration::from_millis(2),
             },
         }]
     },
+    backdrop: None,
 };
 
 const WORK: Duration = Duration::from_millis(100);

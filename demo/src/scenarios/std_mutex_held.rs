@@ -44,7 +44,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Ok(Router::new()
             .route(
                 "/visits/held",
-                get(|State(visits)| task("GET /visits/held", visit(visits))), // spawns the broken twin
+                get(|State(visits)| task("GET /visits/held", visit(visits))), // <- spawned here
             )
             .route(
                 "/visits/held/save",
@@ -82,6 +82,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         ]
     },
+    backdrop: None,
 };
 
 type Visits = Arc<Mutex<Vec<u32>>>;

@@ -30,7 +30,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Ok(Router::new()
             .route(
                 "/report/blocking",
-                get(|| task("GET /report/blocking", blocking())), // spawns the broken twin
+                get(|| task("GET /report/blocking", blocking())), // <- spawned here
             )
             .route(
                 "/report/awaiting",
@@ -46,6 +46,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             },
         }]
     },
+    backdrop: None,
 };
 
 /// The old library's time, scaled from the 2 s of the notes.

@@ -57,7 +57,7 @@ fn finding(model: &Model, group: &[&Stall]) -> Option<Finding> {
         "{} parked {} inside {} called by {} ({})",
         stalls::place(shown, model),
         stalls::human(age),
-        stalls::call(shown),
+        stalls::call(shown).map_or("block_on", |call| &call.name),
         culprit.function,
         culprit.location()
     );

@@ -123,14 +123,22 @@ mod tests {
         assert_eq!(clock.at(None), None);
         let second = 1_000_000_000;
         assert_eq!(clock.advance(Some(&at(50, 0)), second), 11 * second);
-        assert_eq!(clock.advance(Some(&at(i64::MAX, 0)), 2 * second), 12 * second);
+        assert_eq!(
+            clock.advance(Some(&at(i64::MAX, 0)), 2 * second),
+            12 * second
+        );
         assert_eq!(clock.advance(None, 3 * second), 13 * second);
         assert_eq!(clock.advance(Some(&at(104, 0)), 4 * second), 14 * second);
     }
 
     #[test]
     fn an_old_first_task_is_not_believed() {
-        for earliest in [None, Some(-1), Some(i128::from(i64::MIN) * SECOND), Some(101 * SECOND)] {
+        for earliest in [
+            None,
+            Some(-1),
+            Some(i128::from(i64::MIN) * SECOND),
+            Some(101 * SECOND),
+        ] {
             let clock = ServerClock::new(Some(&at(100, 0)), earliest, 0, 0);
             assert_eq!(clock.now_ns(), 0, "{earliest:?}");
         }

@@ -5,7 +5,7 @@ use console_api::tasks::{
 };
 use looptop_wire::histogram;
 
-/// The first word of HdrHistogram's V2 encoding, its length, and that of the
+/// The first word of `HdrHistogram`'s V2 encoding, its length, and that of the
 /// header.
 const V2_COOKIE: u32 = 0x1c84_9303 | 0x10;
 const V2_HEADER: usize = 40;
@@ -64,10 +64,10 @@ fn durations(message: &DurationHistogram) -> Option<DurationCounts> {
     })
 }
 
-/// Reads HdrHistogram's V2 encoding into log buckets, without building the
+/// Reads `HdrHistogram`'s V2 encoding into log buckets, without building the
 /// histogram that its header asks for: the header comes from a stranger.
 ///
-/// The encoding (HdrHistogram, "V2 encoding"): cookie, payload length,
+/// The encoding (`HdrHistogram`, "V2 encoding"): cookie, payload length,
 /// normalizing offset, significant digits, lowest and highest value, ratio, all
 /// big-endian; then for each slot a zig-zag LEB128 count, where a negative one
 /// stands for that many empty slots.
@@ -98,7 +98,7 @@ fn decode_v2(raw: &[u8]) -> Option<Vec<(usize, u64)>> {
     Some(filled.collect())
 }
 
-/// The values that the slots of an HdrHistogram stand for.
+/// The values that the slots of an `HdrHistogram` stand for.
 struct Slots {
     half_count_magnitude: u32,
     unit_magnitude: u32,
@@ -161,7 +161,9 @@ mod tests {
 
     fn encoded(values: &[u64], max: u64) -> Vec<u8> {
         let mut histogram = Histogram::<u64>::new_with_max(max, 2).unwrap();
-        values.iter().for_each(|v| histogram.saturating_record(*v));
+        for value in values {
+            histogram.saturating_record(*value);
+        }
         let mut raw = Vec::new();
         V2Serializer::new().serialize(&histogram, &mut raw).unwrap();
         raw

@@ -40,20 +40,18 @@ use super::{
     Command, Event, Problem, SourceKind,
     connect::Link,
     host::{Sampler, Unseen},
-    session::{End, GIVE_UP, Session},
+    session::{End, Session},
 };
 
 /// First snapshots are the largest messages. tokio-console gives up at 4 MiB.
 const MAX_UPDATE_BYTES: usize = 64 << 20;
-/// A large snapshot may take a while from a busy target.
-const FIRST_UPDATE: Duration = Duration::from_secs(60);
 /// Servers before 0.5.0 refuse to tell their state; others answer at once.
 const STATE_ANSWER: Duration = Duration::from_millis(500);
 
 /// Without an update for this long the target is called silent, unless it has
 /// shown that it publishes more rarely (1 s by default).
 const SILENCE: Duration = Duration::from_millis(1_750);
-const MAX_SILENCE: Duration = Duration::from_secs(60);
+const MAX_SILENCE: Duration = Duration::from_mins(1);
 
 type Client = InstrumentClient<Channel>;
 
@@ -63,14 +61,13 @@ pub(super) async fn run(
     link: &Link,
     known: &mut Option<Identity>,
 ) -> Result<Infallible, End> {
-    let mut client =
-        Client::new(link.channel.clone()).max_decoding_message_size(MAX_UPDATE_BYTES);
+    let mut client = Client::new(link.channel.clone()).max_decoding_message_size(MAX_UPDATE_BYTES);
     let watch = client.watch_updates(InstrumentRequest {});
-    let mut updates = match session.patiently(watch, GIVE_UP).await? {
+    let mut updates = match session.patiently(watch).await? {
         Ok(response) => response.into_inner(),
         Err(status) => return Err(session.failed(&status, link).await),
     };
-    let first = session.patiently(updates.message(), FIRST_UPDATE).await?;
+    let first = session.patiently(updates.message()).await?;
     let first = match first {
         Ok(Some(update)) => update,
         Ok(None) => return Err(Problem::ended(&session.target).into()),
@@ -85,7 +82,7 @@ pub(super) async fn run(
     } else {
         Err(Unseen::NotWanted)
     };
-    let mut hello = translator.hello(host.as_ref().map(|_| ()).map_err(Unseen::reason));
+    let mut hello = translator.hello(host.as_ref().map(|_| ()).map_err(|unseen| unseen.reason()));
     if let Ok(sampler) = &host {
         sampler.describe(&mut hello);
     }

@@ -144,7 +144,9 @@ impl Names {
     ) -> u32 {
         let mut texts: Vec<String> = Vec::new();
         for attribute in attributes {
-            let Some(field) = &attribute.field else { continue };
+            let Some(field) = &attribute.field else {
+                continue;
+            };
             let mut text = String::new();
             let unit = attribute.unit.as_deref().unwrap_or_default();
             self.push(&mut text, field, owner, unit);

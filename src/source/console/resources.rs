@@ -22,8 +22,8 @@ const MAX_HELD: usize = 1 << 20;
 /// once more and dropped: nothing about it can change.
 #[derive(Debug, Default)]
 pub(super) struct Resources {
-    resources: HashMap<u64, (Resource, Option<MetaId>)>,
-    ops: HashMap<u64, (AsyncOp, Option<MetaId>)>,
+    live: HashMap<u64, (Resource, Option<MetaId>)>,
+    live_ops: HashMap<u64, (AsyncOp, Option<MetaId>)>,
     refused: u64,
 }
 
@@ -43,7 +43,7 @@ impl Resources {
         let update = update.unwrap_or_default();
         let mut changed = BTreeSet::new();
         for record in update.new_resources {
-            let full = self.resources.len() >= MAX_HELD;
+            let full = self.live.len() >= MAX_HELD;
             let Some(id) = record.id.map(|id| id.id).filter(|_| !full) else {
                 self.refused += 1;
                 continue;
@@ -63,17 +63,18 @@ impl Resources {
                 internal: record.is_internal,
                 ..Resource::default()
             };
-            self.resources.insert(id, (resource, record.metadata));
+            self.live.insert(id, (resource, record.metadata));
             changed.insert(id);
         }
         for (id, stats) in update.stats_update {
-            if let Some((resource, metadata)) = self.resources.get_mut(&id) {
+            if let Some((resource, metadata)) = self.live.get_mut(&id) {
                 take_stats(resource, metadata.as_ref(), &stats, names, clock);
                 changed.insert(id);
             }
         }
-        let resources = &mut self.resources;
-        take_changed(resources, changed, |resource| resource.dropped_at_ns != 0)
+        take_changed(&mut self.live, &changed, |resource| {
+            resource.dropped_at_ns != 0
+        })
     }
 
     /// Takes an update of operations; returns what changed.
@@ -86,7 +87,7 @@ impl Resources {
         let update = update.unwrap_or_default();
         let mut changed = BTreeSet::new();
         for record in update.new_async_ops {
-            let full = self.ops.len() >= MAX_HELD;
+            let full = self.live_ops.len() >= MAX_HELD;
             let Some(id) = record.id.map(|id| id.id).filter(|_| !full) else {
                 self.refused += 1;
                 continue;
@@ -98,21 +99,21 @@ impl Resources {
                 source: names.string(&record.source),
                 ..AsyncOp::default()
             };
-            self.ops.insert(id, (op, record.metadata));
+            self.live_ops.insert(id, (op, record.metadata));
             changed.insert(id);
         }
         for (id, stats) in update.stats_update {
-            if let Some((op, metadata)) = self.ops.get_mut(&id) {
+            if let Some((op, metadata)) = self.live_ops.get_mut(&id) {
                 take_op_stats(op, metadata.as_ref(), &stats, names, clock);
                 changed.insert(id);
             }
         }
-        take_changed(&mut self.ops, changed, |op| op.dropped_at_ns != 0)
+        take_changed(&mut self.live_ops, &changed, |op| op.dropped_at_ns != 0)
     }
 
     /// Id and birth of each live resource.
     pub(super) fn births(&self) -> impl Iterator<Item = (u64, u64)> {
-        let births = self.resources.values();
+        let births = self.live.values();
         births.map(|(resource, _)| (resource.id, resource.created_at_ns))
     }
 }
@@ -162,7 +163,7 @@ fn instant(clock: &ServerClock, timestamp: Option<&prost_types::Timestamp>) -> u
 /// Copies of what changed; what has ended is taken out.
 fn take_changed<T: Clone>(
     held: &mut HashMap<u64, (T, Option<MetaId>)>,
-    changed: BTreeSet<u64>,
+    changed: &BTreeSet<u64>,
     has_ended: impl Fn(&T) -> bool,
 ) -> Vec<T> {
     let take = |id: &u64| {

@@ -151,6 +151,9 @@ impl Task {
     }
 }
 
+/// Location and kind of a spawn site.
+type SiteKey = (u32, i32);
+
 /// What an update did to the tasks.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
@@ -164,11 +167,11 @@ pub(super) struct Changes {
 /// All tasks of one server.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    tasks: HashMap<u64, Task>,
+    known: HashMap<u64, Task>,
     /// Ended tasks, the oldest first.
     ended: VecDeque<u64>,
     keep_ended: usize,
-    sites: HashMap<(u32, i32), SpawnSite>,
+    sites: HashMap<SiteKey, SpawnSite>,
     /// Tasks over the bound, and those whose record never came.
     refused: u64,
     nameless: u64,
@@ -178,7 +181,7 @@ pub(super) struct Tasks {
 impl Tasks {
     pub(super) fn new(keep_ended: usize) -> Self {
         Self {
-            tasks: HashMap::new(),
+            known: HashMap::new(),
             ended: VecDeque::new(),
             keep_ended,
             sites: HashMap::new(),
@@ -207,54 +210,60 @@ impl Tasks {
     ) -> Changes {
         let update = update.unwrap_or_default();
         let mut changes = Changes::default();
-        let mut changed = BTreeSet::new();
+        let mut touched = Vec::new();
         for record in &update.new_tasks {
             let Some(id) = record.id.as_ref().map(|id| id.id) else {
                 self.refused += 1;
                 continue;
             };
-            if self.is_another(id, update.stats_update.get(&id), clock) {
-                if self.forget(id) {
-                    changes.reused.push(id);
-                }
-                changed.remove(&id);
+            let another = self.is_another(id, update.stats_update.get(&id), clock);
+            if another && self.forget(id) {
+                changes.reused.push(id);
             }
             if let Some(task) = self.entry(id) {
                 let had_no_name = task.identity.is_none() && task.announced;
                 task.identity = Some(identity(record, names));
                 self.nameless -= u64::from(had_no_name).min(self.nameless);
-                changed.insert(id);
+                touched.push(id);
             }
         }
+        let mut ended = Vec::new();
         for (id, stats) in &update.stats_update {
             let Some(task) = self.entry(*id) else {
                 continue;
             };
             let ended_before = task.ended.is_some();
             task.update(stats, clock);
-            if task.ended.is_some() && !ended_before {
-                self.ended.push_back(*id);
+            if let Some(at) = task.ended.filter(|_| !ended_before) {
+                ended.push((at, *id));
             }
-            changed.insert(*id);
+            touched.push(*id);
         }
-        self.forget_oldest(&mut changes);
-        self.write(changed, &mut changes);
+        ended.sort_unstable();
+        self.ended.extend(ended.into_iter().map(|(_, id)| id));
+        touched.sort_unstable();
+        touched.dedup();
+        let mut sites = BTreeSet::new();
+        self.forget_oldest(&mut changes, &mut sites);
+        self.write(&touched, &mut changes, &mut sites);
+        let totals = sites.iter().filter_map(|site| self.sites.get(site));
+        changes.sites = totals.cloned().collect();
         changes
     }
 
     /// The task `id`, new where it is unknown; `None` where there is no room.
     fn entry(&mut self, id: u64) -> Option<&mut Task> {
-        if self.tasks.len() >= MAX_TASKS && !self.tasks.contains_key(&id) {
+        if self.known.len() >= MAX_TASKS && !self.known.contains_key(&id) {
             self.refused += 1;
             return None;
         }
-        Some(self.tasks.entry(id).or_default())
+        Some(self.known.entry(id).or_default())
     }
 
     /// Whether a record for a known id is of another task than the one known:
     /// span ids are unique only among those that live.
     fn is_another(&self, id: u64, stats: Option<&Stats>, clock: &ServerClock) -> bool {
-        let Some(known) = self.tasks.get(&id) else {
+        let Some(known) = self.known.get(&id) else {
             return false;
         };
         let created = stats.and_then(|stats| clock.at(stats.created_at.as_ref()));
@@ -266,20 +275,20 @@ impl Tasks {
 
     /// Removes a task; whether the viewer had heard of it.
     fn forget(&mut self, id: u64) -> bool {
-        let task = self.tasks.remove(&id);
+        let task = self.known.remove(&id);
         task.is_some_and(|task| task.announced)
     }
 
-    fn forget_oldest(&mut self, changes: &mut Changes) {
+    fn forget_oldest(&mut self, changes: &mut Changes, sites: &mut BTreeSet<SiteKey>) {
         while self.ended.len() > self.keep_ended {
             let Some(id) = self.ended.pop_front() else {
                 return;
             };
             // An id that was reused has an entry of its former life.
-            let Some(task) = self.tasks.get_mut(&id).filter(|task| task.ended.is_some()) else {
+            let Some(task) = self.known.get_mut(&id).filter(|task| task.ended.is_some()) else {
                 continue;
             };
-            count(&mut self.sites, task, &mut changes.sites);
+            sites.extend(count(&mut self.sites, task));
             self.history += 1;
             if self.forget(id) {
                 changes.forgotten.push(id);
@@ -287,46 +296,38 @@ impl Tasks {
         }
     }
 
-    fn write(&mut self, changed: BTreeSet<u64>, changes: &mut Changes) {
+    fn write(&mut self, touched: &[u64], changes: &mut Changes, sites: &mut BTreeSet<SiteKey>) {
         let mut columns = Columns::default();
-        for id in changed {
-            let Some(task) = self.tasks.get_mut(&id) else {
+        for id in touched {
+            let Some(task) = self.known.get_mut(id) else {
                 continue;
             };
             if !task.announced {
                 task.announced = true;
                 self.nameless += u64::from(task.identity.is_none());
             }
-            count(&mut self.sites, task, &mut changes.sites);
-            task.push(id, &mut columns);
+            sites.extend(count(&mut self.sites, task));
+            task.push(*id, &mut columns);
         }
         if !columns.id.is_empty() {
             changes.columns = Some(columns);
         }
-        // A site that many tasks touched appears once, with its last totals.
-        let mut seen = BTreeSet::new();
-        changes.sites.reverse();
-        changes.sites.retain(|s| seen.insert((s.location, s.kind)));
     }
 
     /// Id and birth (server's clock) of each live task.
     pub(super) fn births(&self) -> impl Iterator<Item = (u64, u64)> {
-        let live = self.tasks.iter().filter(|(_, task)| task.ended.is_none());
+        let live = self.known.iter().filter(|(_, task)| task.ended.is_none());
         live.filter_map(|(id, task)| Some((*id, task.created?)))
     }
 }
 
-/// Adds what is new about `task` to the totals of its spawn site.
-fn count(
-    sites: &mut HashMap<(u32, i32), SpawnSite>,
-    task: &mut Task,
-    changed: &mut Vec<SpawnSite>,
-) {
-    let Some(identity) = task.identity.filter(|i| i.location != 0) else {
-        return;
-    };
+/// Adds what is new about `task` to the totals of its spawn site, and names the
+/// site, if it has one.
+fn count(sites: &mut HashMap<SiteKey, SpawnSite>, task: &mut Task) -> Option<SiteKey> {
+    let identity = task.identity.filter(|i| i.location != 0)?;
     let kind = i32::from(identity.kind);
-    let site = sites.entry((identity.location, kind)).or_default();
+    let key = (identity.location, kind);
+    let site = sites.entry(key).or_default();
     let now = Counted {
         spawned: 1,
         ended: u64::from(task.ended.is_some()),
@@ -344,7 +345,7 @@ fn count(
     add(&mut site.polls, now.polls, before.polls);
     add(&mut site.busy_ns, now.busy_ns, before.busy_ns);
     site.longest_poll_ns = site.longest_poll_ns.max(task.longest_poll_ns);
-    changed.push(site.clone());
+    Some(key)
 }
 
 fn identity(record: &Record, names: &mut Names) -> Identity {

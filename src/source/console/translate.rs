@@ -65,23 +65,14 @@ impl Translator {
         keep_ended: usize,
     ) -> Self {
         let continued = known.filter(|known| known.is_same_process(first));
-        let (session, clock) = match continued {
-            Some(known) => (known.session.clone(), known.clock.clone()),
-            None => {
-                let earliest = births(first).map(|(_, at)| at).min();
-                let clock = ServerClock::new(
-                    first.now.as_ref(),
-                    earliest,
-                    received.unix_ns,
-                    received.local_ns,
-                );
-                let session = format!(
-                    "console-{:x}-{:x}",
-                    clock.origin_unix_ns(),
-                    received.local_ns
-                );
-                (session, clock)
-            }
+        let (session, clock) = if let Some(known) = continued {
+            (known.session.clone(), known.clock.clone())
+        } else {
+            let earliest = births(first).map(|(_, at)| at).min();
+            let now = first.now.as_ref();
+            let clock = ServerClock::new(now, earliest, received.unix_ns, received.local_ns);
+            let origin = clock.origin_unix_ns();
+            (format!("console-{origin:x}-{:x}", received.local_ns), clock)
         };
         Self {
             session,

@@ -5,7 +5,7 @@
 //! once a second, off the runtime's threads. Linux only; elsewhere, for remote
 //! targets and for processes of other users the reason is told instead.
 
-mod owner;
+pub(in crate::source) mod owner;
 mod procfs;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -37,7 +37,7 @@ pub(super) enum Unseen {
 
 impl Unseen {
     /// A sentence for the screen.
-    pub(super) fn reason(&self) -> &'static str {
+    pub(super) fn reason(self) -> &'static str {
         match self {
             Self::NotWanted => "reading threads from this host is switched off",
             Self::NotLocal => {
@@ -239,7 +239,8 @@ mod tests {
         let process = sample.process.unwrap();
         assert!(process.resident_bytes > 0 && process.virtual_bytes > process.resident_bytes);
         assert!(process.open_files.unwrap() > 0);
-        assert_eq!(process.thread_count, sample.threads.len() as u64);
+        let live = sample.threads.iter().filter(|(_, thread)| !thread.gone);
+        assert_eq!(process.thread_count, live.count() as u64);
         let host = sample.host.unwrap();
         assert!(host.cpus > 0 && host.total_memory_bytes > host.available_memory_bytes);
 
@@ -269,7 +270,10 @@ mod tests {
         let mut hello = HelloResponse::default();
         sampler.describe(&mut hello);
         assert_eq!(hello.pid, std::process::id());
-        assert_eq!(hello.exe, std::env::current_exe().unwrap().display().to_string());
+        assert_eq!(
+            hello.exe,
+            std::env::current_exe().unwrap().display().to_string()
+        );
         assert!(hello.cpus > 0 && hello.process_started_unix_ns.is_some());
         drop(listener);
         assert_eq!(owner::find(&target), Err(Unseen::NotFound));

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
 };
 
@@ -51,9 +51,46 @@ pub(super) fn find(target: &Target) -> Result<u32, Unseen> {
 }
 
 /// The names in a directory of procfs that are numbers.
-pub(super) fn entries<T: std::str::FromStr>(directory: &str) -> impl Iterator<Item = T> {
+pub(in crate::source) fn entries<T: std::str::FromStr>(directory: &str) -> impl Iterator<Item = T> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The TCP addresses at which a process listens.
+pub(in crate::source) fn listening_at(pid: u32) -> Vec<String> {
+    let files = fs::read_dir(format!("/proc/{pid}/fd"));
+    let links = files.into_iter().flatten().flatten();
+    let sockets: Vec<u64> = links
+        .filter_map(|file| fs::read_link(file.path()).ok())
+        .filter_map(|link| socket_inode(link.to_str()?))
+        .collect();
+    ["tcp", "tcp6"]
+        .into_iter()
+        .filter_map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).ok())
+        .flat_map(|table| listeners(&table))
+        .filter(|(_, inode)| sockets.contains(inode))
+        .map(|(address, _)| address.to_string())
+        .collect()
+}
+
+fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
+}
+
+/// Addresses and inodes of the sockets in `table` that listen.
+fn listeners(table: &str) -> Vec<(SocketAddr, u64)> {
+    let row = |line: &str| {
+        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (address, port) = columns.get(1)?.split_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        let socket = SocketAddr::new(parse_address(address)?, port);
+        let inode = columns.get(9)?.parse().ok()?;
+        (*columns.get(3)? == TCP_LISTEN).then_some((socket, inode))
+    };
+    table.lines().skip(1).filter_map(row).collect()
 }
 
 fn tcp_inode(host: &str, port: u16) -> Option<u64> {
@@ -67,19 +104,13 @@ fn tcp_inode(host: &str, port: u16) -> Option<u64> {
 /// The inode of the socket in `table` that listens on `port` for `ip`; any
 /// loopback address for a name.
 fn listening(table: &str, ip: Option<IpAddr>, port: u16) -> Option<u64> {
-    table.lines().skip(1).find_map(|line| {
-        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (address, at) = columns.get(1)?.split_once(':')?;
-        let listens = *columns.get(3)? == TCP_LISTEN;
-        if !listens || u16::from_str_radix(at, 16).ok()? != port {
-            return None;
-        }
-        let bound = parse_address(address)?;
-        let wanted = bound.is_unspecified()
-            || ip.map_or(bound.is_loopback(), |ip| bound == ip || ip.is_unspecified());
-        let inode = columns.get(9)?.parse().ok()?;
-        wanted.then_some(inode)
-    })
+    let wanted = |bound: IpAddr| {
+        bound.is_unspecified()
+            || ip.map_or(bound.is_loopback(), |ip| bound == ip || ip.is_unspecified())
+    };
+    let mut sockets = listeners(table).into_iter();
+    let found = sockets.find(|(socket, _)| socket.port() == port && wanted(socket.ip()));
+    found.map(|(_, inode)| inode)
 }
 
 /// An address as procfs prints it: words of the machine's byte order in

@@ -214,9 +214,9 @@ fn cpus_of(pid: &str) -> Option<u32> {
         .lines()
         .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
     let count = |range: &str| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        last.checked_sub(first)?.checked_add(1)
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        let (from, to): (u32, u32) = (from.parse().ok()?, to.parse().ok()?);
+        to.checked_sub(from)?.checked_add(1)
     };
     let counts = list.trim().split(',').map(count);
     counts.sum::<Option<u32>>().filter(|n| *n > 0)
@@ -227,8 +227,12 @@ fn started_unix_ns(stat: &Stat) -> Option<u64> {
     let uptime = fs::read_to_string("/proc/uptime").ok()?;
     let uptime: f64 = uptime.split_ascii_whitespace().next()?.parse().ok()?;
     let started = Duration::from_nanos(stat.start_ticks.saturating_mul(TICK_NS));
-    let age = Duration::try_from_secs_f64(uptime).ok()?.saturating_sub(started);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let age = Duration::try_from_secs_f64(uptime)
+        .ok()?
+        .saturating_sub(started);
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .ok()?;
     u64::try_from(now.checked_sub(age)?.as_nanos()).ok()
 }
 
@@ -248,7 +252,10 @@ mod tests {
             start_ticks: 12_345,
         };
         assert_eq!(stat, expected);
-        assert_eq!(split_cpu(&stat, Some(10_000_000_123)), (7_000_000_123, 3_000_000_000));
+        assert_eq!(
+            split_cpu(&stat, Some(10_000_000_123)),
+            (7_000_000_123, 3_000_000_000)
+        );
         assert_eq!(split_cpu(&stat, Some(5)), (0, 5));
         assert_eq!(split_cpu(&stat, None), (7_000_000_000, 3_000_000_000));
         for broken in ["", "42", "42 (x)", "42 (x) S 1 2", ")("] {

@@ -137,10 +137,10 @@ pub struct Frame {
     /// with a `past` are state, not change.
     #[prost(message, optional, tag = "22")]
     pub past: ::core::option::Option<Past>,
-    /// In recordings alone: names for code addresses, so that a recording can be
-    /// read where the binary is not.
-    #[prost(message, optional, tag = "23")]
-    pub symbols: ::core::option::Option<RecordedSymbols>,
+    /// In recordings alone: the names of stacks, so that a recording can be read
+    /// where the binary is not.
+    #[prost(message, repeated, tag = "23")]
+    pub names: ::prost::alloc::vec::Vec<NamedStack>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InternedString {
@@ -741,13 +741,53 @@ pub struct SiteWindows {
     #[prost(uint64, repeated, tag = "8")]
     pub busy_ns: ::prost::alloc::vec::Vec<u64>,
 }
-/// Names for code addresses: columns of the same length.
+/// The names of the most telling stack of some stalls. They belong to the stack as
+/// a whole: what an inlined closure is called shows in the frames around it.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RecordedSymbols {
-    #[prost(message, repeated, tag = "1")]
-    pub addresses: ::prost::alloc::vec::Vec<CodeAddress>,
+pub struct NamedStack {
+    /// Ids of the stalls.
+    #[prost(uint64, repeated, tag = "1")]
+    pub stalls: ::prost::alloc::vec::Vec<u64>,
+    /// Innermost first, inlined functions as frames of their own.
     #[prost(message, repeated, tag = "2")]
-    pub frames: ::prost::alloc::vec::Vec<ResolvedFrame>,
+    pub frames: ::prost::alloc::vec::Vec<NamedFrame>,
+    /// Absent where nobody is to blame.
+    #[prost(message, optional, tag = "3")]
+    pub culprit: ::core::option::Option<NamedCulprit>,
+    /// Why names are missing; empty where none is.
+    #[prost(string, tag = "4")]
+    pub problem: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedFrame {
+    /// Readable name, or module and offset.
+    #[prost(string, tag = "1")]
+    pub function: ::prost::alloc::string::String,
+    /// Empty where unknown.
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    /// From 1; 0 is unknown.
+    #[prost(uint32, tag = "3")]
+    pub line: u32,
+    /// Folded by default.
+    #[prost(bool, tag = "4")]
+    pub plumbing: bool,
+    #[prost(bool, tag = "5")]
+    pub culprit: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NamedCulprit {
+    #[prost(string, tag = "1")]
+    pub function: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub line: u32,
+    /// The blocking call and its kind ("Sleep"); empty where none was recognised.
+    #[prost(string, tag = "4")]
+    pub call: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub call_kind: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

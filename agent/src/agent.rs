@@ -1,0 +1,355 @@
+//! The handle of a running agent, and how it starts.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tonic::service::RoutesBuilder;
+
+use crate::config::{self, BadBind, Bind, Config, Retention};
+use crate::runtimes::{MAX_RUNTIMES, Registration};
+use crate::server::{self, Listener};
+use crate::shared::Shared;
+use crate::sync::lock;
+use crate::{capture, clock, complain, subscriber, task, watchdog};
+
+/// The agent that [`init`](crate::init) returns when it is called again.
+static FIRST: Mutex<Option<Agent>> = Mutex::new(None);
+
+/// A handle of the agent. It guards nothing: dropping it changes nothing, the
+/// agent runs until [`Agent::shutdown`] or until the process ends.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    running: Option<Arc<Running>>,
+}
+
+#[derive(Debug)]
+struct Running {
+    shared: Arc<Shared>,
+    address: Option<SocketAddr>,
+}
+
+/// Why an agent did not start. The application goes on without it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address makes no sense.
+    #[error("cannot listen: {0}")]
+    Address(String),
+    /// The address is taken, forbidden or unknown.
+    #[error(
+        "cannot listen at {address}: {source}; set LOOPTOP_BIND to another address, or LOOPTOP=off"
+    )]
+    Bind {
+        /// Where it was to listen.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gave it no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+impl From<BadBind> for StartError {
+    fn from(bad: BadBind) -> Self {
+        Self::Address(bad.to_string())
+    }
+}
+
+impl Agent {
+    /// Settings of an agent, to be started with [`Builder::start`].
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// An agent that does nothing.
+    pub(crate) fn none() -> Self {
+        Self { running: None }
+    }
+
+    /// Whether it runs: it was not switched off, could start, and was not shut
+    /// down.
+    pub fn is_running(&self) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|r| !r.shared.is_stopping())
+    }
+
+    /// The TCP address at which it listens, with the port that it got where it
+    /// asked for port 0; `None` for a Unix socket or where it does not run.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.running.as_ref()?.address
+    }
+
+    /// Watches one more runtime, from any thread and at any time. Returns false
+    /// where the agent does not run or watches 64 runtimes that are still alive.
+    ///
+    /// Spawns one task on the runtime, which measures the loop's lag.
+    pub fn register_runtime(&self, name: impl Into<String>, handle: &Handle) -> bool {
+        self.register(Registration {
+            name: name.into(),
+            handle: handle.clone(),
+            max_blocking_threads: None,
+            inside: None,
+        })
+    }
+
+    fn register(&self, registration: Registration) -> bool {
+        let Some(running) = &self.running else {
+            return false;
+        };
+        let runtimes = &running.shared.runtimes;
+        let registered = guarded(|| runtimes.register(registration))
+            .flatten()
+            .is_some();
+        if !registered {
+            complain(&format!("cannot watch more than {MAX_RUNTIMES} runtimes"));
+        }
+        registered
+    }
+
+    /// Stops the agent: viewers are disconnected, its threads end within
+    /// milliseconds, and it lets go of the runtimes. Nothing is waited for.
+    pub fn shutdown(&self) {
+        if let Some(running) = &self.running {
+            running.shared.stop();
+            for runtime in running.shared.runtimes.all() {
+                runtime.release();
+            }
+        }
+    }
+}
+
+/// Settings of an agent. The environment variables `LOOPTOP`, `LOOPTOP_BIND`
+/// and `LOOPTOP_CAPTURE` beat what is set here.
+#[derive(Debug, Default)]
+#[must_use = "nothing happens before `start`"]
+pub struct Builder {
+    config: Config,
+    runtimes: Vec<Registration>,
+    max_blocking_threads: Option<u64>,
+    services: RoutesBuilder,
+}
+
+impl Builder {
+    /// The name that viewers show; the file name of the program by default.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = Some(name.into());
+        self
+    }
+
+    /// Where to listen: `host:port` (port 0 takes a free one) or `unix:PATH`;
+    /// `127.0.0.1:6669` by default. `LOOPTOP_BIND` beats it.
+    pub fn bind(mut self, address: impl Into<String>) -> Self {
+        self.config.bind = address.into();
+        self
+    }
+
+    /// A poll that runs longer is reported as a stall while it lasts; 10 ms by
+    /// default, at least 1 ms.
+    ///
+    /// At level 0, where up to 61 short polls look like one, a worker that
+    /// computes is reported after five times this.
+    pub fn stall_threshold(mut self, threshold: Duration) -> Self {
+        self.config.stall_threshold = threshold;
+        self
+    }
+
+    /// How often the watchdog looks; 5 ms by default, 1 ms to 1 s.
+    pub fn watchdog_interval(mut self, interval: Duration) -> Self {
+        self.config.watchdog_interval = interval;
+        self
+    }
+
+    /// Time between frames for viewers that do not ask for another; 100 ms by
+    /// default, 20 ms to 10 s.
+    pub fn frame_interval(mut self, interval: Duration) -> Self {
+        self.config.frame_interval = interval;
+        self
+    }
+
+    /// How many finished tasks are kept, and in how many bytes; 10,000 and
+    /// 8 MiB by default. The oldest go first.
+    pub fn retention(mut self, tasks: usize, bytes: usize) -> Self {
+        self.config.retention = Retention { tasks, bytes };
+        self
+    }
+
+    /// Watches this runtime. May be called several times; the runtime in which
+    /// [`Builder::start`] is called is watched without it only if this is never
+    /// called.
+    pub fn runtime(mut self, name: impl Into<String>, handle: &Handle) -> Self {
+        self.runtimes.push(Registration {
+            name: name.into(),
+            handle: handle.clone(),
+            max_blocking_threads: self.max_blocking_threads.take(),
+            inside: None,
+        });
+        self
+    }
+
+    /// The bound of the blocking pool, which tokio does not tell: of the runtime
+    /// that is named next with [`Builder::runtime`], or else of the one in which
+    /// [`Builder::start`] is called. Viewers then see when it is full.
+    pub fn max_blocking_threads(mut self, threads: usize) -> Self {
+        self.max_blocking_threads = Some(threads as u64);
+        self
+    }
+
+    /// Whether stacks of stalled threads are captured; true by default.
+    /// `LOOPTOP_CAPTURE=off` beats it.
+    pub fn capture(mut self, capture: bool) -> Self {
+        self.config.capture = capture;
+        self
+    }
+
+    /// The real-time signal for stacks, as `SIGRTMIN` plus this; 9 by default.
+    pub fn capture_signal(mut self, offset: i32) -> Self {
+        self.config.signal_offset = offset;
+        self
+    }
+
+    /// Whether a `tracing` subscriber with the agent's layer is installed where
+    /// the application has none and tokio shows its tasks; true by default.
+    pub fn install_subscriber(mut self, install: bool) -> Self {
+        self.config.install_subscriber = install;
+        self
+    }
+
+    /// For demonstrations: viewers divide by this the time after which their
+    /// slow rules (leaks, growing queues) are sure, 1 to 60.
+    pub fn time_scale(mut self, scale: f64) -> Self {
+        self.config.time_scale = scale;
+        self
+    }
+
+    /// Serves more gRPC services on the agent's port:
+    ///
+    /// ```ignore
+    /// builder.services(|routes| { routes.add_service(MyServer::new(my)); })
+    /// ```
+    ///
+    /// They run on the agent's own thread, so they must not block.
+    pub fn services(mut self, add: impl FnOnce(&mut RoutesBuilder)) -> Self {
+        add(&mut self.services);
+        self
+    }
+
+    /// Starts the agent. Never panics and never fails: where it cannot start it
+    /// says so in one sentence on standard error, and the application goes on.
+    #[inline(never)]
+    pub fn start(self) -> Agent {
+        let here = 0u8;
+        match self.start_from(std::ptr::from_ref(&here).addr() as u64) {
+            Ok(agent) => agent,
+            Err(error) => {
+                complain(&error.to_string());
+                Agent::none()
+            }
+        }
+    }
+
+    /// As [`Builder::start`], for an application that wants to know.
+    #[inline(never)]
+    pub fn try_start(self) -> Result<Agent, StartError> {
+        let here = 0u8;
+        self.start_from(std::ptr::from_ref(&here).addr() as u64)
+    }
+
+    /// `stack_address` is that of a local variable of the function that the
+    /// application called.
+    pub(crate) fn start_from(self, stack_address: u64) -> Result<Agent, StartError> {
+        if config::is_switched_off(config::environment) {
+            return Ok(Agent::none());
+        }
+        let config = self.config.with_environment(config::environment);
+        let bind: Bind = config.bind.parse()?;
+        let listener = Listener::bind(&bind).map_err(|source| StartError::Bind {
+            address: bind.to_string(),
+            source,
+        })?;
+        clock::now_ns();
+        task::configure(task::Limits {
+            history: config.retention.tasks,
+            history_bytes: config.retention.bytes,
+            ..task::Limits::default()
+        });
+        let stacks = install_capture(&config);
+        let tasks = guarded(|| subscriber::install(&config));
+        let tasks = tasks.unwrap_or_else(|| Err("installing the subscriber failed".into()));
+        let running = Arc::new(Running {
+            address: listener.local_addr(),
+            shared: Arc::new(Shared::new(config, stacks, tasks)),
+        });
+        let agent = Agent {
+            running: Some(Arc::clone(&running)),
+        };
+        let mut runtimes = self.runtimes;
+        if let (true, Ok(handle)) = (runtimes.is_empty(), Handle::try_current()) {
+            runtimes.push(Registration {
+                name: "main".into(),
+                handle,
+                max_blocking_threads: self.max_blocking_threads,
+                inside: Some(stack_address),
+            });
+        }
+        for registration in runtimes {
+            agent.register(registration);
+        }
+        start_threads(&running.shared, listener, self.services)?;
+        lock(&FIRST).get_or_insert_with(|| agent.clone());
+        Ok(agent)
+    }
+}
+
+/// The agent that already runs, if one does.
+pub(crate) fn first() -> Option<Agent> {
+    let mut first = lock(&FIRST);
+    if first.as_ref().is_some_and(|agent| !agent.is_running()) {
+        *first = None;
+    }
+    first.clone()
+}
+
+fn install_capture(config: &Config) -> Result<(), String> {
+    if !config.capture {
+        return Err("stack capture is switched off (LOOPTOP_CAPTURE or the builder)".into());
+    }
+    let installed = guarded(|| capture::install(config.signal_offset).map_err(|e| e.to_string()));
+    installed.unwrap_or_else(|| Err("installing stack capture failed".into()))
+}
+
+fn start_threads(
+    shared: &Arc<Shared>,
+    listener: Listener,
+    services: RoutesBuilder,
+) -> Result<(), StartError> {
+    let for_server = Arc::clone(shared);
+    let server = std::thread::Builder::new().name(server::THREAD_NAME.into());
+    let started = server.spawn(move || {
+        guarded(|| server::run(&for_server, listener, services));
+    });
+    started.map_err(StartError::Thread)?;
+    let for_watchdog = Arc::clone(shared);
+    let watchdog = std::thread::Builder::new().name(watchdog::THREAD_NAME.into());
+    let started = watchdog.spawn(move || {
+        guarded(|| watchdog::run(&for_watchdog));
+    });
+    match started {
+        Ok(thread) => {
+            shared.set_watchdog(thread.thread().clone());
+            Ok(())
+        }
+        Err(error) => {
+            shared.stop();
+            Err(StartError::Thread(error))
+        }
+    }
+}
+
+/// Runs `run`; a panic of the agent's own ends here.
+fn guarded<T>(run: impl FnOnce() -> T) -> Option<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok()
+}

@@ -1,0 +1,191 @@
+//! The stack of a blocked worker, taken while it is blocked.
+//!
+//! Who calls what: a polling thread calls [`register_current_thread`] once; the
+//! watchdog, and only the watchdog, calls [`capture`]; the publisher reads
+//! [`modules`]. Names are not looked up here: a stack is a list of (module,
+//! offset), which the viewer resolves from the binary on disk.
+//!
+//! Two ways lead to a stack, the gentler first:
+//!
+//! 1. **Without touching the thread.** A thread that sits in a system call shows
+//!    its stack and code pointers in `/proc/self/task/TID/syscall`; its stack is
+//!    copied with `process_vm_readv` and unwound. The one register that this
+//!    leaves unknown and some frames need, the frame pointer, is computed from
+//!    the prologue of the first function that uses one (`prologue`), and checked.
+//!    The result counts only if the thread did not run meanwhile.
+//! 2. **With a signal**, for a thread that runs, or whose stack could not be
+//!    unwound to its end in the first way and whose system call restarts by
+//!    itself. The handler copies registers and used stack into a preallocated
+//!    buffer, nothing else (`signal`).
+//!
+//! A thread in a call that a signal would interrupt visibly (`poll`, `nanosleep`,
+//! a socket with a time-out, ...) is never signalled. A running thread that enters
+//! such a call in the microseconds between the look and the signal has its call
+//! restarted by the handler (x86-64).
+//!
+//! The copy is unwound on the caller's thread by `.eh_frame` rules (`unwind`),
+//! over the modules of the process (`module`).
+//!
+//! # Cost, measured
+//!
+//! @MEASURED@
+//!
+//! Other systems than Linux on x86-64 and aarch64 have no stacks: `install` says
+//! so and everything else goes on working. On aarch64 the code is the same but
+//! for registers; there is no prologue analysis (the C library keeps frame
+//! records there) and no restart of a call by the handler.
+
+pub(crate) mod syscall;
+
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod engine;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod memory;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod module;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod prologue;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod signal;
+#[cfg(all(
+    test,
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod tests;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod thread;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod unwind;
+
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub(crate) use engine::{capture, install, modules};
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub(crate) use thread::register_current_thread;
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+mod unsupported;
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub(crate) use unsupported::{capture, install, modules, register_current_thread};
+
+use std::path::PathBuf;
+
+/// Position of a module in [`modules`]; it stays the same for the process's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ModuleIndex(pub u32);
+
+/// A file (or the kernel's vDSO) whose code is mapped into this process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ModuleInfo {
+    /// As the kernel names it: an absolute path, or `[vdso]`.
+    pub path: PathBuf,
+    /// The GNU build id; empty where the linker wrote none.
+    pub build_id: Vec<u8>,
+    /// What to add to an address of the file to get the one in memory.
+    pub base: u64,
+}
+
+/// One frame: a module and the address as the file itself counts (SVMA), or no
+/// module and the address in memory. Of a return address, one byte before it.
+pub(crate) type RawFrame = (Option<ModuleIndex>, u64);
+
+/// A stack, innermost frame first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RawStack {
+    pub frames: Vec<RawFrame>,
+    /// Outer frames are missing: the stack is larger than the copy (64 KiB), has
+    /// more frames than are kept, or could not be unwound to its end. Inner
+    /// frames are right all the same.
+    pub truncated: bool,
+}
+
+/// Why stacks cannot be had in this process.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(dead_code, reason = "each system builds only the variants it can meet")]
+pub(crate) enum Unavailable {
+    #[error(
+        "stacks are not available on this platform ({os} on {arch}); they need Linux on x86-64 or aarch64"
+    )]
+    Platform {
+        os: &'static str,
+        arch: &'static str,
+    },
+    #[error("signal SIGRTMIN+{0} is out of range; choose an offset from 0 to {1}")]
+    NoSuchSignal(i32, i32),
+    #[error(
+        "could not install a handler for signal {signal}: {error}; choose another signal offset"
+    )]
+    Install { signal: i32, error: String },
+}
+
+/// Why this capture yielded no stack.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(dead_code, reason = "each system builds only the variants it can meet")]
+pub(crate) enum NoStack {
+    #[error("stacks are not available on this platform")]
+    Platform,
+    #[error("stack capture is not installed")]
+    NotInstalled,
+    #[error("the thread is not registered with the agent, or has ended")]
+    NotRegistered,
+    #[error("the thread has ended")]
+    ThreadEnded,
+    #[error(
+        "the thread sits in system call {0}, which a signal would interrupt visibly, and its stack could not be unwound without one"
+    )]
+    WouldInterrupt(u64),
+    #[error(
+        "the kernel does not tell whether the thread is in a system call that a signal would interrupt; it is not disturbed"
+    )]
+    StateUnknown,
+    #[error(
+        "the thread did not take the signal within 20 ms (uninterruptible system call, or the signal is masked)"
+    )]
+    TimedOut,
+    #[error("the thread has not yet taken the signal of an earlier capture")]
+    StillPending,
+    #[error("an earlier capture is still being written")]
+    Busy,
+    #[error(
+        "the application installed its own handler for the capture signal {0}; choose another signal offset"
+    )]
+    HandlerReplaced(i32),
+    #[error("the thread's signal stack has no room for the handler ({0} bytes)")]
+    NoRoom(usize),
+    #[error("the capture signal could not be sent: {0}")]
+    Send(String),
+    #[error("the stack could not be read")]
+    Unreadable,
+    #[error("unwinding failed unexpectedly")]
+    Internal,
+}

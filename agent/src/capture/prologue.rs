@@ -1,0 +1,294 @@
+//! The frame pointer of a function, computed from its stack pointer.
+//!
+//! A thread in a system call tells its stack pointer but not `rbp`, and a
+//! function compiled with frame pointers (all of Rust's std) finds its caller
+//! through `rbp`. Such a function begins with `push rbp; mov rbp, rsp`, further
+//! pushes and a `sub rsp, N`; when nothing else moves the stack pointer, as in all
+//! Rust code, `rbp` is the stack pointer plus what the prologue subtracted.
+//!
+//! A prologue that is not understood to its end yields nothing, and so does a
+//! result that the caller's code contradicts: the instruction before the return
+//! address must be a call. A call of a fixed target must lead to exactly this
+//! function, directly or through a stub or a function that ends in a jump to it.
+//! A call of a computed target confirms it by loading its address; otherwise the
+//! result is an [`Evidence::Assumption`], to be dropped unless the rest of the
+//! stack bears it out.
+
+use std::ops::Range;
+
+use super::memory;
+
+const MAX_PROLOGUE: u64 = 128;
+const MAX_FRAME: u64 = 1 << 20;
+/// Bytes searched for a jump in a function that may have passed the call on.
+const MAX_FORWARDER: u64 = 4096;
+
+/// How sure a frame pointer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// The caller's code calls this function.
+    Confirmed,
+    /// The caller calls a function that is computed at run time, perhaps this one.
+    Assumption,
+}
+
+/// The frame pointer of the function at `function` (in memory), stopped at
+/// `address` with stack pointer `sp`; `bounds` gives the function around an
+/// address, `read` reads the stack.
+pub(super) fn frame_pointer(
+    function: u64,
+    address: u64,
+    sp: u64,
+    mut read: impl FnMut(u64) -> Option<u64>,
+    bounds: impl Fn(u64) -> Option<Range<u64>>,
+) -> Option<(u64, Evidence)> {
+    let code = copy(function, address.checked_sub(function)?.min(MAX_PROLOGUE));
+    let frame = frame_size(&code)?;
+    let fp = sp.checked_add(frame)?;
+    let return_address = read(fp.checked_add(8)?)?;
+    Some((fp, evidence(return_address, function, bounds)?))
+}
+
+/// How far below the frame pointer the stack pointer is after the prologue that
+/// begins `code`.
+fn frame_size(code: &[u8]) -> Option<u64> {
+    const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
+    const SET_FRAME: [[u8; 4]; 2] = [[0x55, 0x48, 0x89, 0xe5], [0x55, 0x48, 0x8b, 0xec]];
+    let rest = code.strip_prefix(&ENDBR64).unwrap_or(code);
+    let mut rest = SET_FRAME.iter().find_map(|set| rest.strip_prefix(set))?;
+    let mut size = 0_u64;
+    loop {
+        rest = match rest {
+            // push of a register
+            [0x50..=0x57, after @ ..] | [0x41, 0x50..=0x57, after @ ..] => {
+                size += 8;
+                after
+            }
+            _ => break,
+        };
+    }
+    loop {
+        let (subtracted, after) = match rest {
+            // sub rsp, 8 bits
+            [0x48, 0x83, 0xec, n, after @ ..] => (u64::from(*n), after),
+            // sub rsp, 32 bits
+            [0x48, 0x81, 0xec, a, b, c, d, after @ ..] => {
+                (u64::from(u32::from_le_bytes([*a, *b, *c, *d])), after)
+            }
+            // and rsp, N: the distance depends on the caller
+            [0x48, 0x83, 0xe4, ..] | [0x48, 0x81, 0xe4, ..] => return None,
+            // lea r11, [rsp - N]: a loop that probes a large frame follows
+            [0x4c, 0x8d, 0x9c, 0x24, ..] => return None,
+            _ => break,
+        };
+        size += subtracted;
+        // mov qword [rsp], 0: the probe between two steps of a frame over a page
+        const PROBE: [u8; 8] = [0x48, 0xc7, 0x04, 0x24, 0, 0, 0, 0];
+        rest = after.strip_prefix(&PROBE).unwrap_or(after);
+    }
+    (!rest.is_empty() && size <= MAX_FRAME).then_some(size)
+}
+
+/// Is the instruction before `return_address` a call that leads to `function`?
+fn evidence(
+    return_address: u64,
+    function: u64,
+    bounds: impl Fn(u64) -> Option<Range<u64>>,
+) -> Option<Evidence> {
+    let leads = |target| leads_to(target, function) || forwards_to(target, function, &bounds);
+    let confirmed = match call_before(return_address)? {
+        Call::Direct(target) => leads(target),
+        Call::Through(pointer) => memory::read_u64(pointer).is_some_and(leads),
+        Call::Computed => {
+            let caller = bounds(return_address - 1);
+            if !caller.is_some_and(|caller| loads_address(caller, return_address, leads)) {
+                return Some(Evidence::Assumption);
+            }
+            true
+        }
+    };
+    confirmed.then_some(Evidence::Confirmed)
+}
+
+/// Does the function `caller` load, somewhere before its call that returns to
+/// `return_address`, the address of code that `leads` to the function in question?
+/// So it is in unoptimised code, and where a loop keeps the address in a register.
+fn loads_address(caller: Range<u64>, return_address: u64, leads: impl Fn(u64) -> bool) -> bool {
+    let start = caller.start.max(return_address.saturating_sub(MAX_FORWARDER));
+    let code = copy(start, return_address.saturating_sub(start));
+    code.windows(7).enumerate().any(|(i, bytes)| {
+        let [0x48 | 0x4c, operation, modrm, a, b, c, d] = *bytes else {
+            return false;
+        };
+        if modrm & 0xc7 != 0x05 {
+            return false;
+        }
+        let next = start + i as u64 + 7;
+        let place = next.wrapping_add(i32::from_le_bytes([a, b, c, d]) as u64);
+        match operation {
+            // mov register, [rip + distance]
+            0x8b => memory::read_u64(place).is_some_and(&leads),
+            // lea register, [rip + distance]
+            0x8d => leads(place),
+            _ => false,
+        }
+    })
+}
+
+/// Is `target` the function, or a stub that jumps to it (a procedure linkage
+/// table's entry)?
+fn leads_to(target: u64, function: u64) -> bool {
+    if target == function {
+        return true;
+    }
+    let code = copy(target, 16);
+    let code = code.strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa]).unwrap_or(&code);
+    let skipped = 16 - code.len() as u64;
+    let (length, pointer) = match code {
+        [0xff, 0x25, a, b, c, d, ..] => (6, [*a, *b, *c, *d]),
+        [0xf2, 0xff, 0x25, a, b, c, d, ..] => (7, [*a, *b, *c, *d]),
+        _ => return false,
+    };
+    let next = target.wrapping_add(skipped + length);
+    let pointer = next.wrapping_add(i32::from_le_bytes(pointer) as u64);
+    memory::read_u64(pointer) == Some(function)
+}
+
+/// Does the function at `target` end in a jump to `function`, as one that only
+/// passes its arguments on does? A jump's distance is 32 bits, so finding one by
+/// accident is out of the question.
+fn forwards_to(
+    target: u64,
+    function: u64,
+    bounds: &impl Fn(u64) -> Option<Range<u64>>,
+) -> bool {
+    let size = match bounds(target) {
+        Some(range) if range.start == target => range.end - range.start,
+        // A function without a frame may lack a rule; it is short.
+        _ => 32,
+    };
+    // One byte more, because the windows are a byte longer than the jump may be.
+    let code = copy(target, size.min(MAX_FORWARDER) + 1);
+    code.windows(6).enumerate().any(|(i, bytes)| {
+        let at = target + i as u64;
+        match *bytes {
+            [0xe9, a, b, c, d, _] => {
+                (at + 5).wrapping_add(i32::from_le_bytes([a, b, c, d]) as u64) == function
+            }
+            [0xff, 0x25, a, b, c, d] => {
+                let pointer = (at + 6).wrapping_add(i32::from_le_bytes([a, b, c, d]) as u64);
+                memory::read_u64(pointer) == Some(function)
+            }
+            _ => false,
+        }
+    })
+}
+
+/// A call instruction, by how it finds its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Direct(u64),
+    /// Through a pointer at a fixed address.
+    Through(u64),
+    /// Through a register or a pointer that one leads to.
+    Computed,
+}
+
+/// Is `address` one that a call returns to?
+pub(super) fn follows_call(address: u64) -> bool {
+    call_before(address).is_some()
+}
+
+fn call_before(address: u64) -> Option<Call> {
+    let mut code = [0; 7];
+    let have = memory::read(address.checked_sub(7)?, &mut code) == 7;
+    have.then_some(())?;
+    decode_call(code, address)
+}
+
+fn decode_call(code: [u8; 7], address: u64) -> Option<Call> {
+    let relative = |a, b, c, d| address.wrapping_add(i32::from_le_bytes([a, b, c, d]) as u64);
+    // `call r/m64` has opcode 0xff and 2 in the middle bits of the next byte.
+    let indirect = |modrm: u8| modrm & 0x38 == 0x10;
+    match code {
+        [_, _, 0xe8, a, b, c, d] => Some(Call::Direct(relative(a, b, c, d))),
+        [_, 0xff, 0x15, a, b, c, d] => Some(Call::Through(relative(a, b, c, d))),
+        [.., 0xff, m] if indirect(m) => Some(Call::Computed),
+        [.., 0xff, m, _] if indirect(m) && (m >> 6 == 1 || m & 7 == 4) => Some(Call::Computed),
+        [.., 0xff, m, _, _] if indirect(m) && m >> 6 == 1 && m & 7 == 4 => Some(Call::Computed),
+        [_, 0xff, m, ..] if indirect(m) && m >> 6 == 2 => Some(Call::Computed),
+        [0xff, m, _, ..] if indirect(m) && m & 7 == 4 && m >> 6 != 1 => Some(Call::Computed),
+        _ => None,
+    }
+}
+
+fn copy(address: u64, size: u64) -> Vec<u8> {
+    let mut code = vec![0; size as usize];
+    let length = memory::read(address, &mut code);
+    code.truncate(length);
+    code
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prologues() {
+        let cases: &[(&str, &[u8], Option<u64>)] = &[
+            (
+                "pushes and a small frame",
+                &[
+                    0x55, 0x48, 0x89, 0xe5, 0x41, 0x57, 0x41, 0x56, 0x53, 0x48, 0x83, 0xec, 0x18,
+                    0x90,
+                ],
+                Some(3 * 8 + 0x18),
+            ),
+            (
+                "endbr64, other encoding of mov, large frame",
+                &[
+                    0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x48, 0x8b, 0xec, 0x48, 0x81, 0xec, 0x10, 0x02,
+                    0, 0, 0x90,
+                ],
+                Some(0x210),
+            ),
+            (
+                "probed steps",
+                &[
+                    0x55, 0x48, 0x89, 0xe5, 0x48, 0x81, 0xec, 0, 0x10, 0, 0, 0x48, 0xc7, 0x04,
+                    0x24, 0, 0, 0, 0, 0x48, 0x83, 0xec, 0x20, 0x90,
+                ],
+                Some(0x1020),
+            ),
+            ("only pushes", &[0x55, 0x48, 0x89, 0xe5, 0x50, 0xe8], Some(8)),
+            ("stopped in the prologue", &[0x55, 0x48, 0x89, 0xe5, 0x50], None),
+            ("no frame pointer", &[0x41, 0x57, 0x48, 0x83, 0xec, 0x18], None),
+            (
+                "realigned",
+                &[0x55, 0x48, 0x89, 0xe5, 0x53, 0x48, 0x83, 0xe4, 0xe0, 0x90],
+                None,
+            ),
+            ("nothing", &[], None),
+        ];
+        for (name, code, expected) in cases {
+            assert_eq!(frame_size(code), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn calls() {
+        let cases: &[([u8; 7], Option<Call>)] = &[
+            ([0, 0, 0xe8, 0x10, 0, 0, 0], Some(Call::Direct(0x1010))),
+            ([0, 0, 0xe8, 0xf0, 0xff, 0xff, 0xff], Some(Call::Direct(0xff0))),
+            ([0, 0xff, 0x15, 8, 0, 0, 0], Some(Call::Through(0x1008))),
+            ([0, 0, 0, 0, 0, 0xff, 0xd0], Some(Call::Computed)),
+            ([0, 0, 0, 0, 0xff, 0x50, 0x18], Some(Call::Computed)),
+            ([0, 0, 0, 0, 0x41, 0xff, 0xd4], Some(Call::Computed)),
+            ([0x90; 7], None),
+            ([0, 0, 0, 0, 0, 0xff, 0xe0], None),
+        ];
+        for (code, expected) in cases {
+            assert_eq!(decode_call(*code, 0x1000), *expected, "{code:x?}");
+        }
+    }
+}

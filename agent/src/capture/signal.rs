@@ -1,0 +1,560 @@
+//! The signal that makes a thread copy its own registers and stack.
+//!
+//! # Why this is sound
+//!
+//! The handler runs on the captured thread, at any instruction of any code. It
+//! therefore allocates nothing, takes no lock, touches no thread-local, and calls
+//! nothing but `memcpy` and, for a stack that is not the registered one,
+//! `process_vm_readv`. It restores `errno`.
+//!
+//! One buffer is shared by the watchdog and the handlers. Who may touch it is told
+//! by [`Slot::state`], a generation and a [phase](Phase): the handler moves
+//! `Armed -> Writing -> Done`, the watchdog `Idle -> Armed` and, when its patience
+//! ends, `Armed -> Idle`. Each signal carries its generation, so a handler that
+//! comes late finds another generation or phase and leaves the buffer alone.
+//!
+//! `SA_ONSTACK` puts the handler on the thread's alternate signal stack where it
+//! has one (each thread of Rust's std does), so that a nearly full stack does not
+//! overflow; the interrupted stack pointer is in the context either way.
+
+use std::cell::UnsafeCell;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::thread::{self, Registered};
+use super::{NoStack, Unavailable, memory};
+
+/// How much of a stack is copied.
+pub(super) const STACK_BYTES: usize = 64 * 1024;
+/// How long a thread may take to answer.
+const PATIENCE: Duration = Duration::from_millis(20);
+/// Marks our signals among those that others may send with the same number.
+const MAGIC: u64 = 0x10_0b70_u64 << 40;
+/// Generations that fit beside the magic number.
+const GENERATION_MASK: u64 = (1 << 40) - 1;
+/// A stack below this size, without an alternate one, is not signalled.
+const SMALLEST_STACK: usize = 32 * 1024;
+/// What the handler itself may need beside the kernel's frame.
+const HANDLER_STACK: usize = 2048;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+enum Phase {
+    /// The watchdog owns the buffer, or nobody does.
+    Idle = 0,
+    /// A signal is on its way; its handler may take the buffer.
+    Armed = 1,
+    /// The handler owns the buffer.
+    Writing = 2,
+    /// The handler has published; the watchdog owns the buffer.
+    Done = 3,
+}
+
+const fn state(generation: u64, phase: Phase) -> u64 {
+    generation << 2 | phase as u64
+}
+
+/// Registers that unwinding starts with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Registers {
+    pub(super) pc: u64,
+    pub(super) sp: u64,
+    pub(super) fp: u64,
+    /// Return address register; 0 on x86-64, which has none.
+    pub(super) lr: u64,
+}
+
+/// What a handler copied.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    pub(super) registers: Registers,
+    /// Memory from the stack pointer upwards.
+    pub(super) stack: Vec<u8>,
+}
+
+struct Content {
+    registers: Registers,
+    length: usize,
+    bytes: [u8; STACK_BYTES],
+}
+
+struct Slot {
+    state: AtomicU64,
+    /// Bounds of the stack of the thread that is to be captured.
+    low: AtomicU64,
+    high: AtomicU64,
+    content: UnsafeCell<Content>,
+}
+
+// SAFETY: `content` is accessed only by the party that `state` names, see the
+// module's documentation; every hand-over is a release store or exchange of
+// `state` that the other party acquires.
+unsafe impl Sync for Slot {}
+
+static SLOT: Slot = Slot {
+    state: AtomicU64::new(state(0, Phase::Idle)),
+    low: AtomicU64::new(0),
+    high: AtomicU64::new(0),
+    content: UnsafeCell::new(Content {
+        registers: Registers {
+            pc: 0,
+            sp: 0,
+            fp: 0,
+            lr: 0,
+        },
+        length: 0,
+        bytes: [0; STACK_BYTES],
+    }),
+};
+
+/// The generations whose signals arrived, by their low bits.
+static ARRIVED: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+/// Number of the signal, 0 before installation.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+struct Previous(UnsafeCell<Option<libc::sigaction>>);
+
+// SAFETY: written once, before the handler that reads it is installed; `SIGNAL`
+// and the system call that installs it order the two.
+unsafe impl Sync for Previous {}
+
+static PREVIOUS: Previous = Previous(UnsafeCell::new(None));
+
+/// Nanoseconds that the last handler took; tests only, to measure.
+#[cfg(test)]
+pub(super) static HANDLER_NS: AtomicU64 = AtomicU64::new(0);
+
+/// `siginfo_t` as `rt_tgsigqueueinfo` takes it, for `SI_QUEUE`.
+#[repr(C)]
+struct QueuedInfo {
+    signal: i32,
+    errno: i32,
+    code: i32,
+    padding: i32,
+    pid: libc::pid_t,
+    uid: libc::uid_t,
+    value: u64,
+    rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<QueuedInfo>() == size_of::<libc::siginfo_t>());
+
+type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
+/// Installs the handler for `SIGRTMIN + offset`, or the next real-time signal
+/// that nobody handles yet. Where all are taken, the first one's handler is
+/// called for signals that are not ours.
+pub(super) fn install(offset: i32) -> Result<(), Unavailable> {
+    let count = libc::SIGRTMAX() - libc::SIGRTMIN() + 1;
+    if !(0..count).contains(&offset) {
+        return Err(Unavailable::NoSuchSignal(offset, count - 1));
+    }
+    let wanted = libc::SIGRTMIN() + offset;
+    let free = (0..count)
+        .map(|step| libc::SIGRTMIN() + (offset + step) % count)
+        .find(|&signal| disposition(signal).is_some_and(|old| old.sa_sigaction == libc::SIG_DFL));
+    let signal = free.unwrap_or(wanted);
+
+    // SAFETY: the handler is not installed yet, so nobody reads `PREVIOUS`; the
+    // caller serialises installations.
+    unsafe { *PREVIOUS.0.get() = disposition(signal) };
+    // SAFETY: all-zero is a valid `sigaction` (no flags, empty mask).
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler_address();
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+    // While the handler runs, no other signal handler may start on top of it:
+    // it is short, and its stack may be small.
+    // SAFETY: `sa_mask` is writable; `action` is initialised; the handler is safe
+    // to run at any time.
+    let result = unsafe {
+        libc::sigfillset(&raw mut action.sa_mask);
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut())
+    };
+    if result != 0 {
+        return Err(Unavailable::Install {
+            signal,
+            error: std::io::Error::last_os_error().to_string(),
+        });
+    }
+    SIGNAL.store(signal, Ordering::Release);
+    Ok(())
+}
+
+fn handler_address() -> libc::sighandler_t {
+    handler as Handler as libc::sighandler_t
+}
+
+/// What is installed for `signal` now.
+fn disposition(signal: i32) -> Option<libc::sigaction> {
+    // SAFETY: all-zero is a valid `sigaction`; the call only asks.
+    unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(signal, std::ptr::null(), &raw mut old) == 0).then_some(old)
+    }
+}
+
+/// Makes thread `tid` copy its registers and stack; waits up to 20 ms.
+///
+/// The caller makes sure that only one capture runs at a time, and that the
+/// thread is not in a call that a signal interrupts visibly.
+pub(super) fn take(tid: u64, thread: &Registered) -> Result<Snapshot, NoStack> {
+    let signal = SIGNAL.load(Ordering::Acquire);
+    if signal == 0 {
+        return Err(NoStack::NotInstalled);
+    }
+    if disposition(signal).is_none_or(|now| now.sa_sigaction != handler_address()) {
+        return Err(NoStack::HandlerReplaced(signal));
+    }
+    check_room(thread)?;
+    if let Some(generation) = thread.pending {
+        if !arrived(generation) {
+            return Err(NoStack::StillPending);
+        }
+        thread::set_pending(tid, None);
+    }
+
+    let generation = arm(thread)?;
+    if let Err(error) = send(signal, tid, generation) {
+        disarm(generation);
+        return Err(error);
+    }
+    if wait(generation) {
+        return Ok(read_content());
+    }
+    let result = if disarm(generation) {
+        Err(NoStack::TimedOut)
+    } else if wait(generation) {
+        // It began to write when the time was up.
+        return Ok(read_content());
+    } else {
+        Err(NoStack::Busy)
+    };
+    thread::set_pending(tid, Some(generation));
+    result
+}
+
+/// Is there room for the kernel's frame and the handler's?
+fn check_room(thread: &Registered) -> Result<(), NoStack> {
+    // The kernel's own figure covers state that a thread must ask for (AMX); the
+    // frame of one that did not is below 4 KiB.
+    // SAFETY: takes and returns numbers.
+    let frame = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) as usize }.clamp(2048, 4096);
+    let (size, needed) = match thread.signal_stack {
+        Some(size) => (size, frame + HANDLER_STACK),
+        None => (
+            (thread.stack.1 - thread.stack.0) as usize,
+            SMALLEST_STACK.max(frame + HANDLER_STACK),
+        ),
+    };
+    if size < needed {
+        return Err(NoStack::NoRoom(size));
+    }
+    Ok(())
+}
+
+fn arrived(generation: u64) -> bool {
+    ARRIVED[generation as usize % ARRIVED.len()].load(Ordering::Acquire) >= generation
+}
+
+/// Opens the buffer for the next generation's handler.
+fn arm(thread: &Registered) -> Result<u64, NoStack> {
+    let current = SLOT.state.load(Ordering::Acquire);
+    if current & 3 == Phase::Writing as u64 {
+        return Err(NoStack::Busy);
+    }
+    let generation = ((current >> 2) + 1) & GENERATION_MASK;
+    SLOT.low.store(thread.stack.0, Ordering::Relaxed);
+    SLOT.high.store(thread.stack.1, Ordering::Relaxed);
+    // Release: the handler that acquires this state sees the bounds.
+    SLOT.state
+        .store(state(generation, Phase::Armed), Ordering::Release);
+    Ok(generation)
+}
+
+/// Closes the buffer again; false if a handler has taken it.
+fn disarm(generation: u64) -> bool {
+    SLOT.state
+        .compare_exchange(
+            state(generation, Phase::Armed),
+            state(generation, Phase::Idle),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        )
+        .is_ok()
+}
+
+fn send(signal: i32, tid: u64, generation: u64) -> Result<(), NoStack> {
+    // SAFETY: both take nothing and cannot fail.
+    let (pid, uid) = unsafe { (libc::getpid(), libc::getuid()) };
+    let info = QueuedInfo {
+        signal,
+        errno: 0,
+        code: libc::SI_QUEUE,
+        padding: 0,
+        pid,
+        uid,
+        value: MAGIC | generation,
+        rest: [0; 12],
+    };
+    // SAFETY: `info` has the layout of `siginfo_t` and lives for the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_tgsigqueueinfo,
+            pid,
+            tid as libc::pid_t,
+            signal,
+            &raw const info,
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = std::io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ESRCH) {
+        return Err(NoStack::ThreadEnded);
+    }
+    Err(NoStack::Send(error.to_string()))
+}
+
+/// Waits until the handler has published; false when the time is up.
+fn wait(generation: u64) -> bool {
+    let done = || SLOT.state.load(Ordering::Acquire) == state(generation, Phase::Done);
+    let start = Instant::now();
+    // A thread on another CPU answers within microseconds.
+    while start.elapsed() < Duration::from_micros(20) {
+        if done() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    while start.elapsed() < PATIENCE {
+        if done() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    done()
+}
+
+/// Copies what the handler published.
+fn read_content() -> Snapshot {
+    // SAFETY: the caller has acquired `Done` for the current generation, so no
+    // handler may touch the content before the next `arm`.
+    let content = unsafe { &*SLOT.content.get() };
+    Snapshot {
+        registers: content.registers,
+        stack: content.bytes[..content.length].to_vec(),
+    }
+}
+
+/// See the module's documentation for what may be done here.
+extern "C" fn handler(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the location of this thread's `errno` is always valid.
+    let errno = unsafe { *libc::__errno_location() };
+    #[cfg(test)]
+    let start = test_clock();
+    // SAFETY: the kernel passes a valid `info` with `SA_SIGINFO`.
+    match unsafe { own_generation(&*info) } {
+        // SAFETY: with `SA_SIGINFO` the kernel passes this thread's context.
+        Some(generation) => unsafe {
+            let context = &mut *context.cast::<libc::ucontext_t>();
+            answer(generation, context);
+            restart_interrupted_call(context);
+        },
+        None => chain(signal, info, context),
+    }
+    #[cfg(test)]
+    HANDLER_NS.store(test_clock() - start, Ordering::Relaxed);
+    // SAFETY: as above.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+#[cfg(test)]
+fn test_clock() -> u64 {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is writable; the call is async-signal-safe.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+/// The generation that a signal of ours carries.
+///
+/// # Safety
+///
+/// `info` was filled by the kernel.
+unsafe fn own_generation(info: &libc::siginfo_t) -> Option<u64> {
+    if info.si_code != libc::SI_QUEUE {
+        return None;
+    }
+    // SAFETY: both fields are valid for `SI_QUEUE`; `getpid` cannot fail.
+    let (sender, value, own) = unsafe {
+        (
+            info.si_pid(),
+            info.si_value().sival_ptr as u64,
+            libc::getpid(),
+        )
+    };
+    (sender == own && value & !GENERATION_MASK == MAGIC).then_some(value & GENERATION_MASK)
+}
+
+/// Fills the buffer, if the watchdog still waits for this generation.
+///
+/// # Safety
+///
+/// Called by the handler, with the context of the thread that it runs on.
+unsafe fn answer(generation: u64, context: &libc::ucontext_t) {
+    ARRIVED[generation as usize % ARRIVED.len()].fetch_max(generation, Ordering::Release);
+    let taken = SLOT.state.compare_exchange(
+        state(generation, Phase::Armed),
+        state(generation, Phase::Writing),
+        Ordering::AcqRel,
+        Ordering::Relaxed,
+    );
+    if taken.is_err() {
+        return;
+    }
+    // SAFETY: `Writing` of our generation makes this handler the owner.
+    let content = unsafe { &mut *SLOT.content.get() };
+    content.registers = registers(context);
+    let sp = content.registers.sp;
+    let low = SLOT.low.load(Ordering::Relaxed);
+    let high = SLOT.high.load(Ordering::Relaxed);
+    content.length = if low <= sp && sp < high {
+        let length = ((high - sp) as usize).min(STACK_BYTES);
+        // SAFETY: from the stack pointer to the stack's upper end all memory is
+        // mapped, and nobody but this thread, which is here, changes it.
+        unsafe {
+            std::ptr::copy_nonoverlapping(sp as *const u8, content.bytes.as_mut_ptr(), length);
+        }
+        length
+    } else {
+        // Another stack: of a signal handler, or of a coroutine. Its end is not
+        // known, so the kernel does the copying.
+        memory::read_pages(sp, &mut content.bytes).unwrap_or(0)
+    };
+    // Release: the watchdog that acquires this state sees the content.
+    SLOT.state
+        .store(state(generation, Phase::Done), Ordering::Release);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn registers(context: &libc::ucontext_t) -> Registers {
+    let all = &context.uc_mcontext.gregs;
+    Registers {
+        pc: all[libc::REG_RIP as usize] as u64,
+        sp: all[libc::REG_RSP as usize] as u64,
+        fp: all[libc::REG_RBP as usize] as u64,
+        lr: 0,
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+fn registers(context: &libc::ucontext_t) -> Registers {
+    let all = &context.uc_mcontext;
+    Registers {
+        pc: all.pc,
+        sp: all.sp,
+        fp: all.regs[29],
+        lr: all.regs[30],
+    }
+}
+
+/// Undoes the harm of a signal that came just after the thread entered a call
+/// which fails with `EINTR` despite `SA_RESTART`: the watchdog looks before it
+/// signals, but the thread may enter such a call in between.
+///
+/// The context then stands behind the call instruction with `-EINTR` as result.
+/// All argument registers still hold what was passed, only the number is lost;
+/// it is in the instruction before, as C libraries write it. A time-out counts
+/// from the start again, which is late by the microseconds of the race.
+#[cfg(target_arch = "x86_64")]
+fn restart_interrupted_call(context: &mut libc::ucontext_t) {
+    let all = &mut context.uc_mcontext.gregs;
+    if all[libc::REG_RAX as usize] != -i64::from(libc::EINTR) {
+        return;
+    }
+    let pc = all[libc::REG_RIP as usize];
+    let mut code = [0; 7];
+    if memory::read_pages((pc as u64).wrapping_sub(7), &mut code) != Ok(code.len()) {
+        return;
+    }
+    let number = match code {
+        // mov eax, number; syscall
+        [0xb8, a, b, c, d, 0x0f, 0x05] => i64::from(i32::from_le_bytes([a, b, c, d])),
+        // xor eax, eax; syscall
+        [.., 0x31, 0xc0, 0x0f, 0x05] => 0,
+        _ => return,
+    };
+    if may_be_started_again(number) {
+        all[libc::REG_RAX as usize] = number;
+        all[libc::REG_RIP as usize] = pc - 2;
+    }
+}
+
+/// The first argument's register is the result's, so a call cannot be restarted
+/// from here.
+#[cfg(target_arch = "aarch64")]
+fn restart_interrupted_call(_context: &mut libc::ucontext_t) {}
+
+/// Calls that did nothing at all when they fail with `EINTR`.
+#[cfg(target_arch = "x86_64")]
+fn may_be_started_again(number: i64) -> bool {
+    matches!(
+        number,
+        libc::SYS_poll
+            | libc::SYS_ppoll
+            | libc::SYS_select
+            | libc::SYS_pselect6
+            | libc::SYS_epoll_wait
+            | libc::SYS_epoll_pwait
+            | libc::SYS_epoll_pwait2
+            | libc::SYS_nanosleep
+            | libc::SYS_clock_nanosleep
+            | libc::SYS_futex
+            | libc::SYS_read
+            | libc::SYS_readv
+            | libc::SYS_recvfrom
+            | libc::SYS_recvmsg
+            | libc::SYS_accept
+            | libc::SYS_accept4
+            | libc::SYS_write
+            | libc::SYS_writev
+            | libc::SYS_sendto
+            | libc::SYS_sendmsg
+            | libc::SYS_semop
+            | libc::SYS_semtimedop
+            | libc::SYS_msgrcv
+            | libc::SYS_msgsnd
+            | libc::SYS_io_getevents
+            | libc::SYS_rt_sigtimedwait
+    )
+}
+
+/// Hands a signal that is not ours to the handler that was there before.
+fn chain(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: `PREVIOUS` was written before this handler was installed.
+    let Some(previous) = (unsafe { &*PREVIOUS.0.get() }) else {
+        return;
+    };
+    let address = previous.sa_sigaction;
+    if address == libc::SIG_DFL || address == libc::SIG_IGN {
+        return;
+    }
+    // SAFETY: the application installed this address as a handler of the kind
+    // that its flags name, and the arguments are the kernel's.
+    unsafe {
+        if previous.sa_flags & libc::SA_SIGINFO == 0 {
+            std::mem::transmute::<usize, extern "C" fn(libc::c_int)>(address)(signal);
+        } else {
+            std::mem::transmute::<usize, Handler>(address)(signal, info, context);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) fn installed() -> i32 {
+    SIGNAL.load(Ordering::Acquire)
+}

@@ -1,0 +1,334 @@
+//! The cause of a stall, decided from what was observed of it.
+
+use looptop_wire::proto;
+
+use super::syscalls::Kind;
+
+/// Why a poll does not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Unknown,
+    /// On a CPU.
+    Computing,
+    /// Blocked in a system call that is neither a lock nor a sleep, or in the
+    /// kernel's uninterruptible state.
+    SystemCall,
+    Sleeping,
+    /// Blocked by a futex.
+    Lock,
+    /// Ready to run, but without a CPU.
+    StarvedByHost,
+    /// Stopped by a signal or a debugger.
+    Stopped,
+}
+
+impl From<Cause> for proto::Cause {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Unknown => Self::Unknown,
+            Cause::Computing => Self::Computing,
+            Cause::SystemCall => Self::SystemCall,
+            Cause::Sleeping => Self::Sleeping,
+            Cause::Lock => Self::Lock,
+            Cause::StarvedByHost => Self::StarvedByHost,
+            Cause::Stopped => Self::Stopped,
+        }
+    }
+}
+
+/// How often the thread was found in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) running: u32,
+    pub(crate) sleeping: u32,
+    pub(crate) lock: u32,
+    pub(crate) other_call: u32,
+    /// Blocked, but not to be seen in what.
+    pub(crate) unseen: u32,
+    pub(crate) stopped: u32,
+}
+
+impl Tally {
+    pub(crate) fn add_call(&mut self, kind: Kind) {
+        match kind {
+            Kind::Sleep => self.sleeping += 1,
+            Kind::Lock => self.lock += 1,
+            Kind::Other => self.other_call += 1,
+        }
+    }
+
+    pub(crate) fn total(&self) -> u32 {
+        self.running + self.blocked() + self.stopped
+    }
+
+    fn blocked(&self) -> u32 {
+        self.sleeping + self.lock + self.other_call + self.unseen
+    }
+}
+
+/// All that was observed of one stall so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Observed {
+    /// Length of the observed part, ns. The watchdog begins to observe one or
+    /// two looks after the poll began.
+    pub(crate) wall_ns: u64,
+    /// Of it on a CPU.
+    pub(crate) cpu_ns: Option<u64>,
+    /// Of it waiting for a CPU.
+    pub(crate) run_queue_ns: Option<u64>,
+    /// Of it, the whole process was suspended.
+    pub(crate) suspended_ns: u64,
+    pub(crate) tally: Tally,
+}
+
+impl Observed {
+    /// The cause: what took most of the observed time.
+    ///
+    /// 1. Suspended, or stopped at most looks: `Stopped`.
+    /// 2. Neither on a CPU nor waiting for one for at least half of the time:
+    ///    blocked, by the kind of call in which most looks found it; or, where
+    ///    they found it ready to run, waiting for a CPU still.
+    /// 3. Otherwise it wanted a CPU. `StarvedByHost` where it got less than a
+    ///    fifth of what it wanted, else `Computing`: a computation that shares
+    ///    its CPU with a few others is still to blame itself.
+    /// 4. Without clocks the looks alone decide, by majority.
+    pub(crate) fn cause(&self) -> Cause {
+        let tally = &self.tally;
+        if self.suspended_ns * 2 > self.wall_ns || tally.stopped * 2 > tally.total() {
+            return Cause::Stopped;
+        }
+        let Some(cpu_ns) = self.cpu_ns.filter(|_| self.wall_ns > 0) else {
+            return self.cause_by_looks();
+        };
+        let run_queue_ns = self.run_queue_ns.unwrap_or_default();
+        let wanted_ns = cpu_ns + run_queue_ns;
+        let active_wall_ns = self.wall_ns.saturating_sub(self.suspended_ns);
+        if wanted_ns * 2 < active_wall_ns {
+            // The kernel adds a wait for a CPU to the books only when it is
+            // over: a thread that is ready at most looks but gets nowhere is
+            // still waiting.
+            return match tally.running > tally.blocked() {
+                true => Cause::StarvedByHost,
+                false => self.blocked_in(),
+            };
+        }
+        if cpu_ns * 5 < wanted_ns {
+            Cause::StarvedByHost
+        } else {
+            Cause::Computing
+        }
+    }
+
+    fn cause_by_looks(&self) -> Cause {
+        let tally = &self.tally;
+        if tally.total() == 0 {
+            Cause::Unknown
+        } else if tally.running * 2 > tally.total() {
+            Cause::Computing
+        } else {
+            self.blocked_in()
+        }
+    }
+
+    fn blocked_in(&self) -> Cause {
+        let tally = &self.tally;
+        [
+            (tally.sleeping, Cause::Sleeping),
+            (tally.lock, Cause::Lock),
+            (tally.other_call, Cause::SystemCall),
+            (tally.unseen, Cause::Unknown),
+        ]
+        .into_iter()
+        .max_by_key(|(looks, _)| *looks)
+        .filter(|(looks, _)| *looks > 0)
+        .map_or(Cause::Unknown, |(_, cause)| cause)
+    }
+
+    /// Time that the thread spent itself, on a CPU or blocked, not waiting for
+    /// a CPU. Waits that last are not on the kernel's books yet, so the looks
+    /// say how much of the rest was blocked.
+    pub(crate) fn own_ns(&self) -> u64 {
+        let cpu_ns = self.cpu_ns.unwrap_or_default().min(self.wall_ns);
+        let looks = u64::from(self.tally.total().max(1));
+        let rest_ns = (self.wall_ns - cpu_ns).saturating_sub(self.suspended_ns);
+        cpu_ns + rest_ns / looks * u64::from(self.tally.blocked())
+    }
+
+    /// It was found blocked at every look, and hardly ever on a CPU.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.tally.running == 0
+            && self.tally.blocked() > 0
+            && self.cpu_ns.is_some_and(|cpu| cpu * 10 < self.wall_ns)
+            && self
+                .run_queue_ns
+                .is_some_and(|wait| wait * 10 < self.wall_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: Tally = Tally {
+        running: 0,
+        sleeping: 0,
+        lock: 0,
+        other_call: 0,
+        unseen: 0,
+        stopped: 0,
+    };
+
+    fn observed(wall: u64, cpu: u64, run_queue: u64, tally: Tally) -> Observed {
+        Observed {
+            wall_ns: wall * 1_000_000,
+            cpu_ns: Some(cpu * 1_000_000),
+            run_queue_ns: Some(run_queue * 1_000_000),
+            suspended_ns: 0,
+            tally,
+        }
+    }
+
+    #[test]
+    fn decision_table() {
+        let running = |n| Tally {
+            running: n,
+            ..NOTHING
+        };
+        let sleeping = |n| Tally {
+            sleeping: n,
+            ..NOTHING
+        };
+        let lock = |n| Tally { lock: n, ..NOTHING };
+        let call = |n| Tally {
+            other_call: n,
+            ..NOTHING
+        };
+        let cases = [
+            ("a loop", observed(10, 10, 0, running(2)), Cause::Computing),
+            (
+                "a loop beside another",
+                observed(10, 5, 5, running(2)),
+                Cause::Computing,
+            ),
+            (
+                "a loop beside three others",
+                observed(20, 5, 15, running(4)),
+                Cause::Computing,
+            ),
+            (
+                "hardly a CPU",
+                observed(20, 1, 18, running(4)),
+                Cause::StarvedByHost,
+            ),
+            ("a sleep", observed(10, 0, 0, sleeping(2)), Cause::Sleeping),
+            ("a mutex", observed(10, 0, 0, lock(2)), Cause::Lock),
+            ("a read", observed(10, 0, 0, call(2)), Cause::SystemCall),
+            (
+                "mostly reads, some locks",
+                observed(50, 5, 0, Tally { lock: 2, ..call(8) }),
+                Cause::SystemCall,
+            ),
+            (
+                "computes, then sleeps longer",
+                observed(
+                    100,
+                    20,
+                    0,
+                    Tally {
+                        running: 4,
+                        ..sleeping(16)
+                    },
+                ),
+                Cause::Sleeping,
+            ),
+            (
+                "sleeps, then computes longer",
+                observed(
+                    100,
+                    80,
+                    0,
+                    Tally {
+                        running: 16,
+                        ..sleeping(4)
+                    },
+                ),
+                Cause::Computing,
+            ),
+            (
+                "writes that keep the kernel busy",
+                observed(
+                    100,
+                    70,
+                    0,
+                    Tally {
+                        running: 10,
+                        ..call(10)
+                    },
+                ),
+                Cause::Computing,
+            ),
+            (
+                "stopped by a debugger",
+                observed(
+                    100,
+                    0,
+                    0,
+                    Tally {
+                        stopped: 9,
+                        ..running(1)
+                    },
+                ),
+                Cause::Stopped,
+            ),
+            (
+                "the laptop slept",
+                Observed {
+                    suspended_ns: 90_000_000,
+                    ..observed(100, 1, 0, running(2))
+                },
+                Cause::Stopped,
+            ),
+            (
+                "blocked in what nobody may see",
+                observed(
+                    100,
+                    0,
+                    0,
+                    Tally {
+                        unseen: 5,
+                        ..NOTHING
+                    },
+                ),
+                Cause::Unknown,
+            ),
+            (
+                "ready all the time, but got no CPU yet",
+                observed(100, 1, 0, running(5)),
+                Cause::StarvedByHost,
+            ),
+            ("nothing observed", Observed::default(), Cause::Unknown),
+            (
+                "no clocks, found running",
+                Observed {
+                    tally: running(3),
+                    ..Observed::default()
+                },
+                Cause::Computing,
+            ),
+            (
+                "no clocks, found asleep",
+                Observed {
+                    tally: Tally {
+                        running: 1,
+                        ..sleeping(3)
+                    },
+                    ..Observed::default()
+                },
+                Cause::Sleeping,
+            ),
+        ];
+        for (name, observed, expected) in cases {
+            assert_eq!(observed.cause(), expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! What the operating system says about a stalled thread, and the cause that
+//! follows from it.
+
+mod cause;
+mod object;
+mod syscalls;
+mod thread;
+
+pub(crate) use crate::procfs::SyscallState;
+pub(crate) use cause::{Cause, Observed, Tally};
+pub(crate) use object::Object;
+#[cfg(test)]
+pub(crate) use syscalls::number;
+pub(crate) use syscalls::{Kind, kind, name};
+pub(crate) use thread::{Baseline, Look, ThreadEvidence};

@@ -1,0 +1,169 @@
+//! The agent's answer to "who are you, and what can you supply?"
+
+use std::sync::{Arc, OnceLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use looptop_wire::proto::{self, CapabilityKind};
+
+use crate::clock::now_ns;
+use crate::ids::Tid;
+use crate::procfs::ProcFile;
+use crate::shared::Shared;
+use crate::thread_clock::{current_tid, thread_cpu_ns};
+
+/// What does not change while the process lives.
+struct Identity {
+    started_unix_ns: u64,
+    process_started_unix_ns: Option<u64>,
+    exe: String,
+    build_id: Vec<u8>,
+    hostname: String,
+}
+
+fn identity() -> &'static Identity {
+    static IDENTITY: OnceLock<Identity> = OnceLock::new();
+    IDENTITY.get_or_init(|| {
+        let exe = std::env::current_exe().ok();
+        let unix_ns = SystemTime::now().duration_since(UNIX_EPOCH);
+        let unix_ns = unix_ns.map_or(0, |d| d.as_nanos() as u64);
+        Identity {
+            started_unix_ns: unix_ns.saturating_sub(now_ns()),
+            process_started_unix_ns: crate::sample::started_unix_ns(),
+            build_id: build_id().unwrap_or_default(),
+            exe: exe
+                .map(|p| p.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+            hostname: sysinfo::System::host_name().unwrap_or_default(),
+        }
+    })
+}
+
+/// The build id of the running binary, read from the file in pieces.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+fn build_id() -> Option<Vec<u8>> {
+    use object::Object;
+    let exe = std::fs::File::open("/proc/self/exe").ok()?;
+    let cache = object::ReadCache::new(exe);
+    let file = object::File::parse(&cache).ok()?;
+    Some(file.build_id().ok()??.to_vec())
+}
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+fn build_id() -> Option<Vec<u8>> {
+    None
+}
+
+/// The whole answer.
+pub(crate) fn response(shared: &Arc<Shared>) -> proto::HelloResponse {
+    let identity = identity();
+    let config = &shared.config;
+    let file_name = || {
+        identity
+            .exe
+            .rsplit(['/', '\\'])
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    proto::HelloResponse {
+        protocol: looptop_wire::PROTOCOL,
+        session: format!("{}-{:x}", std::process::id(), identity.started_unix_ns),
+        name: config.name.clone().unwrap_or_else(file_name),
+        pid: std::process::id(),
+        exe: identity.exe.clone(),
+        build_id: identity.build_id.clone(),
+        hostname: identity.hostname.clone(),
+        os: std::env::consts::OS.to_owned(),
+        arch: std::env::consts::ARCH.to_owned(),
+        cpus: std::thread::available_parallelism().map_or(0, |n| n.get() as u32),
+        started_unix_ns: identity.started_unix_ns,
+        now_ns: now_ns(),
+        process_started_unix_ns: identity.process_started_unix_ns,
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        tokio_version: String::new(),
+        capabilities: capabilities(shared),
+        stall_threshold_ns: config.stall_threshold_ns(),
+        watchdog_interval_ns: config.watchdog_interval_ns(),
+        time_scale: config.time_scale,
+    }
+}
+
+const NEEDS_UNSTABLE: &str =
+    "tokio tells this only when built with RUSTFLAGS=\"--cfg tokio_unstable\"";
+const NEEDS_LINUX: &str = "the agent reads this from /proc, which only Linux has";
+
+fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
+    let runtime = match shared.runtimes.revision() {
+        0 => Err(
+            "no runtime is registered: call looptop_agent::init() inside #[tokio::main], or register_runtime()",
+        ),
+        _ => Ok(()),
+    };
+    let linux = if cfg!(target_os = "linux") {
+        Ok(())
+    } else {
+        Err(NEEDS_LINUX)
+    };
+    let unstable = if cfg!(tokio_unstable) {
+        Ok(())
+    } else {
+        Err(NEEDS_UNSTABLE)
+    };
+    let tasks = shared.tasks.as_ref().map(|()| ()).map_err(String::as_str);
+    let capture = shared.capture.as_ref().map(|()| ()).map_err(String::as_str);
+    let console = if cfg!(feature = "console") {
+        tasks
+    } else {
+        Err("the application enables looptop-agent without its feature `console`")
+    };
+    let resources = Err("only console-subscriber's data holds these");
+    let latency = Err("the agent's level 2 hooks are not installed: looptop_agent::instrument()");
+    let kinds: [(CapabilityKind, Result<(), &str>); 16] = [
+        (CapabilityKind::Workers, runtime),
+        (CapabilityKind::WorkerThreads, linux),
+        (CapabilityKind::Threads, linux),
+        (CapabilityKind::Stalls, runtime),
+        (CapabilityKind::Cause, linux.and_then(|()| evidence())),
+        (CapabilityKind::Stacks, capture),
+        (CapabilityKind::Tasks, tasks),
+        (CapabilityKind::TaskNames, tasks),
+        (CapabilityKind::Wakes, tasks),
+        (CapabilityKind::ScheduleLatency, tasks.or(latency)),
+        (CapabilityKind::WorkerPolls, unstable),
+        (CapabilityKind::BlockingPool, unstable),
+        (CapabilityKind::Lag, runtime),
+        (CapabilityKind::Console, console),
+        (CapabilityKind::Resources, resources),
+        (CapabilityKind::Wakers, tasks),
+    ];
+    let capability = |(kind, available): (CapabilityKind, Result<(), &str>)| proto::Capability {
+        kind: kind.into(),
+        available: available.is_ok(),
+        reason: available.err().unwrap_or_default().to_owned(),
+    };
+    kinds.into_iter().map(capability).collect()
+}
+
+/// Whether this kernel and its policies let the agent read what a cause is
+/// decided from.
+fn evidence() -> Result<(), &'static str> {
+    static EVIDENCE: OnceLock<Result<(), &'static str>> = OnceLock::new();
+    *EVIDENCE.get_or_init(|| {
+        let tid = current_tid().unwrap_or(Tid(0));
+        if thread_cpu_ns(tid).is_none() {
+            return Err("this system gives no CPU clock for a thread");
+        }
+        match ProcFile::of_thread(tid, "syscall") {
+            Some(_) => Ok(()),
+            None => Err(
+                "/proc/self/task/TID/syscall cannot be read here, so what blocks a thread is unknown",
+            ),
+        }
+    })
+}

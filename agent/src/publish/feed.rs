@@ -1,0 +1,275 @@
+//! Hands frames to viewers.
+//!
+//! All viewers share one delta at a time; the shortest interval that any of
+//! them asked for sets the pace. A viewer that does not keep up falls out of a
+//! bounded queue, which delays nobody: it starts again from a snapshot, and the
+//! frames that it missed are counted.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use looptop_wire::proto;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::Publisher;
+use crate::shared::Shared;
+use crate::sync::lock;
+
+/// Deltas that wait for the slowest viewer at most.
+const DELTAS: usize = 8;
+/// Frames on their way to one viewer at most.
+const IN_FLIGHT: usize = 4;
+/// A viewer gets a new snapshot at most this often.
+const LEAST_TIME_BETWEEN_SNAPSHOTS: Duration = Duration::from_millis(500);
+
+type Parts = Arc<Vec<proto::Frame>>;
+
+/// What a viewer starts from.
+struct Start {
+    snapshot: Parts,
+    deltas: broadcast::Receiver<Parts>,
+}
+
+/// The viewers' side of the publisher.
+#[derive(Clone)]
+pub(crate) struct Feed {
+    starts: mpsc::Sender<oneshot::Sender<Start>>,
+    intervals: Arc<Mutex<HashMap<u64, Duration>>>,
+    viewers: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// Makes a feed and the future that serves it, to be spawned.
+pub(crate) fn new(shared: &Arc<Shared>) -> (Feed, impl Future<Output = ()> + Send + use<>) {
+    let (starts, requests) = mpsc::channel(16);
+    let feed = Feed {
+        starts,
+        intervals: Arc::default(),
+        viewers: Arc::default(),
+        shared: Arc::clone(shared),
+    };
+    let publisher = Publisher::new(Arc::clone(shared));
+    let intervals = Arc::clone(&feed.intervals);
+    (feed, publish(publisher, requests, intervals))
+}
+
+async fn publish(
+    mut publisher: Publisher,
+    mut requests: mpsc::Receiver<oneshot::Sender<Start>>,
+    intervals: Arc<Mutex<HashMap<u64, Duration>>>,
+) {
+    let (deltas, _) = broadcast::channel::<Parts>(DELTAS);
+    let mut next = Instant::now();
+    loop {
+        let pace = lock(&intervals).values().min().copied();
+        let request = match pace {
+            Some(_) => timeout_at(next, requests.recv()).await,
+            None => {
+                publisher.rest();
+                let request = requests.recv().await;
+                next = Instant::now();
+                Ok(request)
+            }
+        };
+        match request {
+            Ok(Some(first)) => {
+                // Those who ask at the same time share a snapshot.
+                let snapshot = Arc::new(publisher.snapshot());
+                let mut asking = Some(first);
+                while let Some(viewer) = asking {
+                    let start = Start {
+                        snapshot: Arc::clone(&snapshot),
+                        deltas: deltas.subscribe(),
+                    };
+                    // A viewer that is gone again needs no answer.
+                    drop(viewer.send(start));
+                    asking = requests.try_recv().ok();
+                }
+            }
+            Ok(None) => return,
+            Err(_elapsed) => {
+                drop(deltas.send(Arc::new(publisher.delta())));
+                let pace = pace.unwrap_or(Duration::from_millis(100));
+                // A frame that was late does not make the next one early.
+                next = (next + pace).max(Instant::now() + pace / 2);
+            }
+        }
+    }
+}
+
+impl Feed {
+    /// Serves one viewer until it goes away.
+    pub(crate) fn watch(&self, interval_ns: u64) -> mpsc::Receiver<proto::Frame> {
+        let (frames, receiver) = mpsc::channel(IN_FLIGHT);
+        let interval = self.shared.config.frame_interval(interval_ns);
+        let guard = Attached::new(self, interval);
+        let feed = self.clone();
+        tokio::spawn(async move {
+            let _attached = guard;
+            feed.serve(frames).await;
+        });
+        receiver
+    }
+
+    async fn serve(&self, frames: mpsc::Sender<proto::Frame>) -> Option<()> {
+        let mut sequence = 0;
+        loop {
+            let asked = Instant::now();
+            let (reply, start) = oneshot::channel();
+            self.starts.send(reply).await.ok()?;
+            let Start {
+                snapshot,
+                mut deltas,
+            } = start.await.ok()?;
+            send(&frames, &snapshot, &mut sequence).await?;
+            drop(snapshot);
+            let missed = loop {
+                match self.next(&frames, &mut deltas).await? {
+                    Ok(delta) => send(&frames, &delta, &mut sequence).await?,
+                    Err(missed) => break missed,
+                }
+            };
+            sequence += missed;
+            self.shared.frames_lost.fetch_add(missed, Relaxed);
+            tokio::time::sleep_until(asked + LEAST_TIME_BETWEEN_SNAPSHOTS).await;
+        }
+    }
+
+    /// The next delta, or how many were missed; `None` when the viewer or the
+    /// publisher is gone.
+    async fn next(
+        &self,
+        frames: &mpsc::Sender<proto::Frame>,
+        deltas: &mut broadcast::Receiver<Parts>,
+    ) -> Option<Result<Parts, u64>> {
+        if frames.is_closed() {
+            return None;
+        }
+        match deltas.recv().await {
+            Ok(delta) => Some(Ok(delta)),
+            Err(broadcast::error::RecvError::Lagged(missed)) => Some(Err(missed)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}
+
+/// Sends the parts of a frame; `None` when the viewer is gone.
+async fn send(
+    frames: &mpsc::Sender<proto::Frame>,
+    parts: &[proto::Frame],
+    sequence: &mut u64,
+) -> Option<()> {
+    for part in parts {
+        *sequence += 1;
+        let part = proto::Frame {
+            sequence: *sequence,
+            ..part.clone()
+        };
+        frames.send(part).await.ok()?;
+    }
+    Some(())
+}
+
+/// A viewer counts for the pace as long as this lives.
+struct Attached {
+    id: u64,
+    intervals: Arc<Mutex<HashMap<u64, Duration>>>,
+}
+
+impl Attached {
+    fn new(feed: &Feed, interval: Duration) -> Self {
+        let id = feed.viewers.fetch_add(1, Relaxed);
+        let intervals = Arc::clone(&feed.intervals);
+        lock(&intervals).insert(id, interval);
+        Self { id, intervals }
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        lock(&self.intervals).remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().build().expect("a runtime")
+    }
+
+    async fn next(frames: &mut mpsc::Receiver<proto::Frame>) -> proto::Frame {
+        let frame = tokio::time::timeout(Duration::from_secs(20), frames.recv());
+        frame
+            .await
+            .expect("within 20 s")
+            .expect("the stream goes on")
+    }
+
+    #[test]
+    fn the_state_comes_first_and_sequences_count() {
+        runtime().block_on(async {
+            let shared = Arc::new(Shared::new(Config::default(), Ok(()), Ok(())));
+            let (feed, serve) = new(&shared);
+            tokio::spawn(serve);
+            let mut viewer = feed.watch(20_000_000);
+            let first = next(&mut viewer).await;
+            assert!(first.snapshot_complete && first.sequence == 1);
+            for sequence in 2..5 {
+                let frame = next(&mut viewer).await;
+                assert_eq!((frame.sequence, frame.snapshot_complete), (sequence, false));
+            }
+        });
+    }
+
+    #[test]
+    fn a_slow_viewer_is_resynced_and_delays_nobody() {
+        runtime().block_on(async {
+            let shared = Arc::new(Shared::new(Config::default(), Ok(()), Ok(())));
+            let (feed, serve) = new(&shared);
+            tokio::spawn(serve);
+            let mut slow = feed.watch(20_000_000);
+            let mut fast = feed.watch(20_000_000);
+            assert!(next(&mut slow).await.snapshot_complete);
+            // More than the queue and the frames in flight can hold.
+            for sequence in 1..=3 * (DELTAS + IN_FLIGHT) as u64 {
+                assert_eq!(next(&mut fast).await.sequence, sequence);
+            }
+            let mut before = 1;
+            let resync = loop {
+                let frame = next(&mut slow).await;
+                if frame.sequence != before + 1 {
+                    break frame;
+                }
+                before = frame.sequence;
+            };
+            assert!(resync.snapshot_complete);
+            let missed = resync.sequence - before - 1;
+            assert_eq!(shared.frames_lost.load(Relaxed), missed);
+        });
+    }
+
+    #[test]
+    fn nothing_is_built_once_all_viewers_are_gone() {
+        runtime().block_on(async {
+            let shared = Arc::new(Shared::new(Config::default(), Ok(()), Ok(())));
+            let (feed, serve) = new(&shared);
+            tokio::spawn(serve);
+            let mut viewer = feed.watch(20_000_000);
+            next(&mut viewer).await;
+            assert_eq!(lock(&feed.intervals).len(), 1);
+            drop(viewer);
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !lock(&feed.intervals).is_empty() {
+                assert!(Instant::now() < deadline, "the viewer still counts");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    }
+}

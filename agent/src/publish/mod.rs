@@ -1,0 +1,382 @@
+//! Frames: the state first, then what changed.
+//!
+//! One [`Publisher`] builds one delta for all viewers; ids of strings and
+//! locations are valid for the whole session. [`feed`] hands the frames out.
+
+pub(crate) mod feed;
+mod stall;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use looptop_wire::intern::Interner;
+use looptop_wire::{proto, split};
+
+use self::table::Table;
+use crate::clock::now_ns;
+use crate::ids::RuntimeId;
+use crate::probe::LagSample;
+use crate::sample::{Context, ProcessSampler, Roles, RuntimeSampler, ThreadSampler};
+use crate::shared::Shared;
+use crate::slot::{self, SlotView};
+use crate::sync::lock;
+use crate::task::collect::Collector;
+use crate::{capture, gauge};
+
+/// Everything that frames are built from.
+pub(crate) struct Publisher {
+    shared: Arc<Shared>,
+    interner: Interner,
+    /// All that was ever interned, for the snapshots of later viewers.
+    strings: Vec<proto::InternedString>,
+    locations: Vec<proto::Location>,
+    /// How much of them earlier viewers have.
+    strings_sent: usize,
+    locations_sent: usize,
+
+    tasks: Collector,
+    /// The table was told that somebody looks.
+    watched: bool,
+    samplers: BTreeMap<RuntimeId, RuntimeSampler>,
+    thread_sampler: ThreadSampler,
+    process_sampler: Option<ProcessSampler>,
+
+    runtimes: Table<u32, proto::Runtime>,
+    workers: Table<(u32, u32), proto::Worker>,
+    threads: Table<u64, proto::Thread>,
+    modules: Table<u32, proto::Module>,
+    gauges: Table<u32, proto::Gauge>,
+    process: proto::Process,
+    host: Option<proto::Host>,
+    loss: proto::Loss,
+    loss_sent: Option<proto::Loss>,
+    lag_sent: BTreeMap<RuntimeId, u64>,
+    stalls_sent: u64,
+    sampled_at_ns: u64,
+}
+
+impl Publisher {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            interner: Interner::default(),
+            strings: Vec::new(),
+            locations: Vec::new(),
+            strings_sent: 0,
+            locations_sent: 0,
+            tasks: Collector::default(),
+            watched: false,
+            samplers: BTreeMap::new(),
+            thread_sampler: ThreadSampler::default(),
+            process_sampler: None,
+            runtimes: Table::default(),
+            workers: Table::default(),
+            threads: Table::default(),
+            modules: Table::default(),
+            gauges: Table::default(),
+            process: proto::Process::default(),
+            host: None,
+            loss: proto::Loss::default(),
+            loss_sent: None,
+            lag_sent: BTreeMap::new(),
+            stalls_sent: 0,
+            sampled_at_ns: 0,
+        }
+    }
+
+    /// Nobody watches any more: lets go of handles and of what only viewers
+    /// need.
+    pub(crate) fn rest(&mut self) {
+        self.samplers.clear();
+        self.process_sampler = None;
+        if std::mem::replace(&mut self.watched, false) {
+            self.tasks.set_watched(false);
+        }
+    }
+
+    /// What changed since the last delta, in parts that fit a message.
+    pub(crate) fn delta(&mut self) -> Vec<proto::Frame> {
+        let now_ns = now_ns();
+        self.sample(now_ns);
+        let tasks = self.tasks.gather().encode(&mut self.interner);
+        let stalls = self.stalls(self.stalls_sent);
+        self.stalls_sent = lock(&self.shared.stalls).revision();
+        let mut frame = proto::Frame {
+            now_ns,
+            runtimes: self.runtimes.take_changes(),
+            workers: self.workers.take_changes(),
+            threads: self.threads.take_changes(),
+            process: Some(self.process),
+            host: self.host,
+            lag: self.lag_changes(),
+            forgotten_tasks: tasks.forgotten,
+            sites: tasks.sites,
+            stalls,
+            gauges: self.gauges.take_changes(),
+            modules: self.modules.take_changes(),
+            ..proto::Frame::default()
+        };
+        self.loss.strings = self.interner.refused();
+        frame.loss = Some(self.loss).filter(|loss| self.loss_sent.as_ref() != Some(loss));
+        self.loss_sent = Some(self.loss);
+        self.keep_interned();
+        frame.strings = self.strings[self.strings_sent..].to_vec();
+        frame.locations = self.locations[self.locations_sent..].to_vec();
+        self.strings_sent = self.strings.len();
+        self.locations_sent = self.locations.len();
+        lock(&self.shared.stalls).taken(self.stalls_sent);
+        in_parts(frame, tasks.tasks)
+    }
+
+    /// Everything that is known, in parts that fit a message.
+    pub(crate) fn snapshot(&mut self) -> Vec<proto::Frame> {
+        let now_ns = now_ns();
+        self.sample(now_ns);
+        if !std::mem::replace(&mut self.watched, true) {
+            self.tasks.set_watched(true);
+        }
+        let tasks = self.tasks.snapshot().encode(&mut self.interner);
+        let stalls = self.stalls(0);
+        let frame = proto::Frame {
+            now_ns,
+            snapshot_complete: true,
+            runtimes: self.runtimes.all(),
+            workers: self.workers.all(),
+            threads: self.threads.all(),
+            process: Some(self.process),
+            host: self.host,
+            lag: self.lag_after(|_| 0),
+            forgotten_tasks: tasks.forgotten,
+            sites: tasks.sites,
+            stalls,
+            gauges: self.gauges.all(),
+            modules: self.modules.all(),
+            loss: Some(self.loss),
+            ..proto::Frame::default()
+        };
+        self.keep_interned();
+        let frame = proto::Frame {
+            strings: self.strings.clone(),
+            locations: self.locations.clone(),
+            ..frame
+        };
+        in_parts(frame, tasks.tasks)
+    }
+
+    fn keep_interned(&mut self) {
+        self.strings.extend(self.interner.take_strings());
+        self.locations.extend(self.interner.take_locations());
+    }
+
+    /// Reads everything, unless that was done just now.
+    fn sample(&mut self, now_ns: u64) {
+        const FRESH_NS: u64 = 2_000_000;
+        if self.sampled_at_ns != 0 && now_ns.saturating_sub(self.sampled_at_ns) < FRESH_NS {
+            return;
+        }
+        self.sampled_at_ns = now_ns;
+        self.sample_runtimes(now_ns);
+        self.sample_threads(now_ns);
+        self.sample_modules();
+        for (name, value) in gauge::all() {
+            let name = self.interner.string(&name);
+            self.gauges.set(name, proto::Gauge { name, value });
+        }
+        self.loss = self.shared.loss();
+    }
+
+    fn sample_runtimes(&mut self, now_ns: u64) {
+        for runtime in self.shared.runtimes.all() {
+            self.samplers
+                .entry(runtime.id)
+                .or_insert_with(|| RuntimeSampler::new(runtime, now_ns));
+        }
+        let mut slots: Vec<SlotView> = Vec::new();
+        slot::for_each(|view| slots.push(view));
+        let stalls = lock(&self.shared.stalls);
+        let context = Context {
+            now_ns,
+            slots: &slots,
+            stalls: &stalls,
+        };
+        for sampler in self.samplers.values_mut() {
+            let (runtime, workers) = sampler.sample(&context, &mut self.interner);
+            self.runtimes.set(runtime.id, runtime);
+            for worker in workers {
+                self.workers.set((worker.runtime, worker.index), worker);
+            }
+        }
+    }
+
+    fn sample_threads(&mut self, now_ns: u64) {
+        let roles = self.roles();
+        let records = self
+            .thread_sampler
+            .sample(now_ns, &roles, &mut self.interner);
+        for thread in records {
+            if thread.gone {
+                self.threads.remove(&thread.tid, thread);
+            } else {
+                self.threads.set(thread.tid, thread);
+            }
+        }
+        let sampler = self.process_sampler.get_or_insert_with(ProcessSampler::new);
+        let count = self.threads.len() as u64;
+        (self.process, self.host) = sampler.sample(now_ns, &roles.agent, count);
+    }
+
+    fn roles(&self) -> Roles {
+        let mut roles = Roles {
+            agent: lock(&self.shared.own_threads).clone(),
+            complete: true,
+            workers: Vec::new(),
+        };
+        for sampler in self.samplers.values() {
+            let runtime = sampler.runtime();
+            roles.workers.extend(runtime.entered_on());
+            let map = lock(&runtime.map);
+            roles.complete &= map.is_complete() || runtime.is_gone();
+            roles
+                .workers
+                .extend(runtime.worker_indices().filter_map(|w| map.thread(w)));
+        }
+        roles
+    }
+
+    fn sample_modules(&mut self) {
+        for (index, module) in (0u32..).zip(capture::modules()) {
+            let record = proto::Module {
+                id: index + 1,
+                path: self.interner.string(&module.path.to_string_lossy()),
+                build_id: module.build_id,
+                base: module.base,
+            };
+            self.modules.set(record.id, record);
+        }
+    }
+
+    fn stalls(&mut self, after_revision: u64) -> Vec<proto::Stall> {
+        let log = lock(&self.shared.stalls);
+        log.changed_after(after_revision)
+            .map(|stall| stall::to_wire(stall, &mut self.interner))
+            .collect()
+    }
+
+    fn lag_changes(&mut self) -> Vec<proto::LagSamples> {
+        let newest: BTreeMap<RuntimeId, u64> = self
+            .shared
+            .runtimes
+            .all()
+            .iter()
+            .map(|r| (r.id, r.probe.last_sequence()))
+            .collect();
+        let sent = std::mem::replace(&mut self.lag_sent, newest);
+        self.lag_after(|id| sent.get(&id).copied().unwrap_or(0))
+    }
+
+    /// The lag of all runtimes; with a pending probe even if nothing is new.
+    fn lag_after(&self, sent: impl Fn(RuntimeId) -> u64) -> Vec<proto::LagSamples> {
+        let runtimes = self.shared.runtimes.all();
+        let records = runtimes.iter().filter(|r| !r.is_gone()).map(|runtime| {
+            let mut samples: Vec<LagSample> = runtime.probe.samples_after(sent(runtime.id));
+            // One that came in meanwhile is the next frame's.
+            if let Some(newest) = self.lag_sent.get(&runtime.id) {
+                samples.retain(|s| s.sequence <= *newest);
+            }
+            proto::LagSamples {
+                runtime: runtime.id.0,
+                at_ns: samples.iter().map(|s| s.due_ns).collect(),
+                lag_ns: samples.iter().map(|s| s.lag_ns).collect(),
+                pending_since_ns: runtime.probe.pending_since_ns(),
+            }
+        });
+        let says_something =
+            |l: &proto::LagSamples| !l.at_ns.is_empty() || l.pending_since_ns.is_some();
+        records.filter(says_something).collect()
+    }
+}
+
+/// A frame in parts that fit a message. Tasks come in messages of different
+/// columns, of which a frame has room for one.
+fn in_parts(mut frame: proto::Frame, tasks: Vec<proto::Tasks>) -> Vec<proto::Frame> {
+    let mut tasks = tasks.into_iter();
+    frame.tasks = tasks.next();
+    let snapshot_complete = std::mem::take(&mut frame.snapshot_complete);
+    let now_ns = frame.now_ns;
+    let further = tasks.map(|tasks| proto::Frame {
+        now_ns,
+        tasks: Some(tasks),
+        ..proto::Frame::default()
+    });
+    let frames = std::iter::once(frame).chain(further);
+    let mut parts: Vec<_> = frames.flat_map(split::split).collect();
+    let last = parts.len().saturating_sub(1);
+    for (index, part) in parts.iter_mut().enumerate() {
+        part.more = index < last;
+        part.snapshot_complete = snapshot_complete && index == last;
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::ids::WorkerIndex;
+    use crate::stall::{Scope, Stall, Subject};
+
+    fn publisher() -> Publisher {
+        Publisher::new(Arc::new(Shared::new(Config::default(), Ok(()), Ok(()))))
+    }
+
+    #[test]
+    fn a_later_snapshot_knows_what_earlier_deltas_said() {
+        let mut publisher = publisher();
+        gauge::gauge("publish test", 1.0);
+        publisher.snapshot();
+        publisher.delta();
+        let snapshot = publisher.snapshot();
+        let last = snapshot.last().expect("at least one part");
+        assert!(last.snapshot_complete);
+        let text = |s: &proto::InternedString| s.text == "publish test";
+        let strings = || snapshot.iter().flat_map(|f| &f.strings);
+        assert!(strings().any(text));
+    }
+
+    #[test]
+    fn a_delta_holds_changes_only() {
+        let mut publisher = publisher();
+        publisher.delta();
+        let subject = Subject::Worker(RuntimeId(0), WorkerIndex(0));
+        let id = {
+            let mut log = lock(&publisher.shared.stalls);
+            log.begin(Stall::new(subject, Scope::OnePoll, 1))
+        };
+        let stalls = |frames: Vec<proto::Frame>| -> Vec<proto::Stall> {
+            frames.into_iter().flat_map(|f| f.stalls).collect()
+        };
+        assert_eq!(stalls(publisher.delta()).len(), 1);
+        assert!(stalls(publisher.delta()).is_empty());
+        lock(&publisher.shared.stalls).end(id, 20);
+        let ended = stalls(publisher.delta());
+        assert_eq!(ended[0].state(), proto::StallState::Ended);
+        assert_eq!(stalls(publisher.snapshot()).len(), 1);
+    }
+
+    #[test]
+    fn strings_travel_with_or_before_their_first_use() {
+        let mut publisher = publisher();
+        let mut known = std::collections::HashSet::new();
+        for n in 0..3 {
+            gauge::gauge(&format!("travelling {n}"), f64::from(n));
+            for frame in publisher.delta() {
+                known.extend(frame.strings.iter().map(|s| s.id));
+                for gauge in &frame.gauges {
+                    assert!(gauge.name == 0 || known.contains(&gauge.name));
+                }
+            }
+            publisher.sampled_at_ns = 0;
+        }
+    }
+}

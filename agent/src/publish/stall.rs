@@ -1,0 +1,72 @@
+//! A stall in the form of the wire.
+
+use looptop_wire::{intern::Interner, proto};
+
+use crate::evidence::Object;
+use crate::stall::{Scope, SeenStack, Stall, Subject};
+
+pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
+    let (runtime, worker) = match stall.subject {
+        Subject::Worker(runtime, worker) => (Some(runtime.0), Some(worker.0)),
+        Subject::Thread(_) => (None, None),
+    };
+    let described = stall.description.as_ref();
+    let site = described.and_then(|d| d.site?.get());
+    let (object, lock_address) = match &stall.object {
+        Some(Object::File(text)) => (interner.string(text), None),
+        Some(Object::Lock(address)) => (0, Some(*address)),
+        None => (0, None),
+    };
+    let observed = &stall.observed;
+    proto::Stall {
+        id: stall.id.0,
+        state: match stall.live {
+            true => proto::StallState::Live.into(),
+            false => proto::StallState::Ended.into(),
+        },
+        scope: match stall.scope {
+            Scope::OnePoll => proto::StallScope::OnePoll.into(),
+            Scope::UpTo61Polls => proto::StallScope::UpTo61Polls.into(),
+        },
+        runtime,
+        worker,
+        tid: stall.tid.map(|t| t.0),
+        task: stall.task,
+        location: site.map_or(0, |s| interner.location(s.file, s.line, s.column)),
+        name: described.map_or(0, |d| interner.string(&d.name)),
+        started_at_ns: stall.started_ns,
+        duration_ns: stall.duration_ns,
+        cause: proto::Cause::from(stall.cause).into(),
+        cpu_ns: observed.cpu_ns,
+        run_queue_ns: observed.run_queue_ns,
+        observed_ns: (observed.wall_ns > 0).then_some(observed.wall_ns),
+        syscall: stall
+            .syscall
+            .as_ref()
+            .map_or(0, |name| interner.string(name)),
+        object,
+        lock_holder_tid: None,
+        stacks: stall.stacks.iter().map(stack).collect(),
+        no_stack_reason: stall
+            .no_stack
+            .as_ref()
+            .map_or(0, |reason| interner.string(reason)),
+        samples: observed.tally.total(),
+        lock_address,
+    }
+}
+
+fn stack(seen: &SeenStack) -> proto::StackSample {
+    let address = |(module, offset): &(Option<u32>, u64)| proto::CodeAddress {
+        // Ids start at 1, the capture's indices at 0.
+        module: module.map_or(0, |index| index + 1),
+        offset: *offset,
+    };
+    proto::StackSample {
+        first_at_ns: seen.first_ns,
+        last_at_ns: seen.last_ns,
+        count: seen.count,
+        frames: seen.frames.iter().map(address).collect(),
+        truncated: seen.truncated,
+    }
+}

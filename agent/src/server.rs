@@ -1,0 +1,265 @@
+//! The gRPC server: its own OS thread with its own runtime, so that an
+//! application whose workers are all blocked still answers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use looptop_wire::proto;
+use looptop_wire::proto::agent_server::AgentServer;
+use tokio::sync::mpsc;
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::service::RoutesBuilder;
+use tonic::transport::server::Connected;
+use tonic::{Request, Response, Status};
+
+use crate::config::Bind;
+use crate::hello;
+use crate::publish::feed::{self, Feed};
+use crate::shared::Shared;
+
+/// The name of its thread.
+pub(crate) const THREAD_NAME: &str = "looptop-agent";
+
+/// Connections that wait to be accepted.
+const BACKLOG: usize = 8;
+/// How long to wait after the system refused a connection (no file descriptor
+/// left, for example).
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+/// A viewer that does not answer this long is gone.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// A bound socket.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(std::net::TcpListener),
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Binds the address.
+    pub(crate) fn bind(bind: &Bind) -> io::Result<Self> {
+        match bind {
+            Bind::Tcp(address) => {
+                let listener = std::net::TcpListener::bind(address)?;
+                listener.set_nonblocking(true)?;
+                Ok(Self::Tcp(listener))
+            }
+            #[cfg(unix)]
+            Bind::Unix(path) => {
+                remove_stale_socket(path);
+                let listener = std::os::unix::net::UnixListener::bind(path)?;
+                listener.set_nonblocking(true)?;
+                Ok(Self::Unix(listener, SocketFile(path.clone())))
+            }
+            #[cfg(not(unix))]
+            Bind::Unix(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "Unix sockets exist on Unix only",
+            )),
+        }
+    }
+
+    /// The address of a TCP socket, with the port that it really got.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok(),
+            #[cfg(unix)]
+            Self::Unix(..) => None,
+        }
+    }
+}
+
+/// The file of a Unix socket; removed when the agent ends.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct SocketFile(std::path::PathBuf);
+
+#[cfg(unix)]
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// A socket that a process left behind which nobody listens to any more.
+#[cfg(unix)]
+fn remove_stale_socket(path: &std::path::Path) {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        drop(std::fs::remove_file(path));
+    }
+}
+
+/// Serves until the agent is shut down; to be called on its own thread.
+pub(crate) fn run(shared: &Arc<Shared>, listener: Listener, services: RoutesBuilder) {
+    shared.enter_own_thread();
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_io().enable_time().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            crate::complain(&format!(
+                "cannot start its runtime: {error}; nobody can attach"
+            ));
+            return;
+        }
+    };
+    without_tracing(|| {
+        runtime.block_on(async {
+            let (feed, publish) = feed::new(shared);
+            tokio::spawn(publish);
+            tokio::spawn(serve(Arc::clone(shared), listener, feed, services));
+            shared.stopped().await;
+        });
+        // Connections and their tasks end here; nothing is waited for.
+        runtime.shutdown_background();
+    });
+}
+
+/// The agent's own tasks are nobody's business. Its layer skips them by their
+/// thread; console-subscriber's would not, and a default subscriber of this
+/// thread, which costs every event of every thread some nanoseconds, is only
+/// worth it there.
+fn without_tracing(run: impl FnOnce()) {
+    #[cfg(feature = "console")]
+    {
+        let none = tracing_core::Dispatch::new(tracing_core::subscriber::NoSubscriber::default());
+        tracing_core::dispatcher::with_default(&none, run);
+    }
+    #[cfg(not(feature = "console"))]
+    run();
+}
+
+async fn serve(shared: Arc<Shared>, listener: Listener, feed: Feed, services: RoutesBuilder) {
+    let mut services = services;
+    services.add_service(AgentServer::new(Service { shared, feed }));
+    #[cfg(feature = "console")]
+    crate::console::serve(&mut services);
+    let router = tonic::transport::Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_routes(services.routes());
+    let served = match listener {
+        Listener::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => router.serve_with_incoming(incoming(listener)).await,
+            Err(error) => return complain_of(&error),
+        },
+        #[cfg(unix)]
+        Listener::Unix(listener, _removed_at_the_end) => {
+            match tokio::net::UnixListener::from_std(listener) {
+                Ok(listener) => router.serve_with_incoming(incoming(listener)).await,
+                Err(error) => return complain_of(&error),
+            }
+        }
+    };
+    if let Err(error) = served {
+        complain_of(&error);
+    }
+}
+
+fn complain_of(error: &dyn std::error::Error) {
+    crate::complain(&format!(
+        "its server failed: {error}; nobody can attach any more"
+    ));
+}
+
+/// A socket that listens.
+trait Accept: Send + Sync + 'static {
+    type Connection: Connected + Send + 'static;
+
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+}
+
+impl Accept for tokio::net::TcpListener {
+    type Connection = tokio::net::TcpStream;
+
+    async fn accept(&self) -> io::Result<Self::Connection> {
+        let (stream, _peer) = self.accept().await?;
+        // Frames are small and due now.
+        drop(stream.set_nodelay(true));
+        Ok(stream)
+    }
+}
+
+#[cfg(unix)]
+impl Accept for tokio::net::UnixListener {
+    type Connection = tokio::net::UnixStream;
+
+    async fn accept(&self) -> io::Result<Self::Connection> {
+        let (stream, _peer) = self.accept().await?;
+        Ok(stream)
+    }
+}
+
+/// Connections as a stream that never fails: where the system refuses one, it
+/// is asked again a little later.
+fn incoming<A: Accept>(listener: A) -> impl Stream<Item = io::Result<A::Connection>> {
+    let (connections, incoming) = mpsc::channel(BACKLOG);
+    tokio::spawn(async move {
+        while !connections.is_closed() {
+            match Accept::accept(&listener).await {
+                Ok(connection) => drop(connections.send(Ok(connection)).await),
+                Err(_refused) => tokio::time::sleep(ACCEPT_AGAIN).await,
+            }
+        }
+    });
+    ReceiverStream::new(incoming)
+}
+
+/// `looptop.agent.v1.Agent`.
+struct Service {
+    shared: Arc<Shared>,
+    feed: Feed,
+}
+
+/// The frames of one viewer.
+struct Frames(ReceiverStream<proto::Frame>);
+
+impl Stream for Frames {
+    type Item = Result<proto::Frame, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.get_mut().0)
+            .poll_next(cx)
+            .map(|frame| frame.map(Ok))
+    }
+}
+
+#[tonic::async_trait]
+impl proto::agent_server::Agent for Service {
+    async fn hello(
+        &self,
+        _request: Request<proto::HelloRequest>,
+    ) -> Result<Response<proto::HelloResponse>, Status> {
+        Ok(Response::new(hello::response(&self.shared)))
+    }
+
+    type WatchStream = Frames;
+
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Frames>, Status> {
+        let frames = self.feed.watch(request.into_inner().interval_ns);
+        Ok(Response::new(Frames(ReceiverStream::new(frames))))
+    }
+
+    async fn resolve_frames(
+        &self,
+        request: Request<proto::ResolveFramesRequest>,
+    ) -> Result<Response<proto::ResolveFramesResponse>, Status> {
+        // Only a viewer that cannot read the binary asks; reading its symbols
+        // here would cost the application hundreds of megabytes.
+        let asked = request.into_inner().frames.len();
+        Ok(Response::new(proto::ResolveFramesResponse {
+            frames: vec![proto::ResolvedFrame::default(); asked],
+            reason: "the agent reads no symbols: run the viewer where it can read the binary"
+                .into(),
+        }))
+    }
+}

@@ -1,0 +1,104 @@
+//! What the agent's threads share.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::Thread;
+
+use looptop_wire::proto;
+
+use crate::config::Config;
+use crate::ids::Tid;
+use crate::runtimes::Runtimes;
+use crate::stall::StallLog;
+use crate::sync::lock;
+use crate::task;
+use crate::thread_clock::current_tid;
+
+/// The state of one agent.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) runtimes: Runtimes,
+    pub(crate) stalls: Mutex<StallLog>,
+    /// Threads of the agent itself.
+    pub(crate) own_threads: Mutex<Vec<Tid>>,
+    /// Whether stacks can be captured, or the sentence why not.
+    pub(crate) capture: Result<(), String>,
+    /// Whether tasks are seen, or the sentence why not.
+    pub(crate) tasks: Result<(), String>,
+    pub(crate) watchdog_late_ns: AtomicU64,
+    pub(crate) captures_lost: AtomicU64,
+    pub(crate) frames_lost: AtomicU64,
+    stopping: AtomicBool,
+    /// To be woken when the agent stops.
+    watchdog: Mutex<Option<Thread>>,
+    server: tokio::sync::Notify,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        capture: Result<(), String>,
+        tasks: Result<(), String>,
+    ) -> Self {
+        Self {
+            config,
+            runtimes: Runtimes::default(),
+            stalls: Mutex::default(),
+            own_threads: Mutex::default(),
+            capture,
+            tasks,
+            watchdog_late_ns: AtomicU64::new(0),
+            captures_lost: AtomicU64::new(0),
+            frames_lost: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            watchdog: Mutex::new(None),
+            server: tokio::sync::Notify::new(),
+        }
+    }
+
+    /// The calling thread is one of the agent's own, for as long as it lives.
+    pub(crate) fn enter_own_thread(&self) {
+        task::exclude_current_thread();
+        if let Some(tid) = current_tid() {
+            lock(&self.own_threads).push(tid);
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    /// Ends the watchdog and the server.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.server.notify_one();
+        if let Some(watchdog) = lock(&self.watchdog).take() {
+            watchdog.unpark();
+        }
+    }
+
+    /// Returns when [`Shared::stop`] is or was called.
+    pub(crate) async fn stopped(&self) {
+        self.server.notified().await;
+    }
+
+    pub(crate) fn set_watchdog(&self, thread: Thread) {
+        *lock(&self.watchdog) = Some(thread);
+    }
+
+    /// What was dropped so far, apart from what the publisher counts itself.
+    pub(crate) fn loss(&self) -> proto::Loss {
+        let tasks = task::losses();
+        proto::Loss {
+            tasks: tasks.tasks,
+            history: tasks.history,
+            frames: self.frames_lost.load(Relaxed),
+            stalls: lock(&self.stalls).lost(),
+            captures: self.captures_lost.load(Relaxed),
+            slots: crate::slot::lost(),
+            watchdog_late_ns: self.watchdog_late_ns.load(Relaxed),
+            ..proto::Loss::default()
+        }
+    }
+}

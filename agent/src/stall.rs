@@ -1,0 +1,273 @@
+//! The log of stalls: live ones, and a bounded number of ended ones.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
+
+use looptop_wire::proto::TaskKind;
+
+use crate::evidence::{Cause, Object, Observed};
+use crate::ids::{RuntimeId, StallId, Tid, WorkerIndex};
+use crate::task::site::SiteId;
+
+/// Ended stalls that are kept for new viewers.
+const MAX_ENDED: usize = 1_000;
+/// Distinct stacks that are kept for one stall.
+const MAX_STACKS: usize = 8;
+
+/// Who is stalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Subject {
+    Worker(RuntimeId, WorkerIndex),
+    /// A polling thread that is no worker: the one in `block_on`.
+    Thread(Tid),
+}
+
+/// The task that stalls, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskInfo {
+    /// Empty where it has none.
+    pub(crate) name: String,
+    pub(crate) kind: TaskKind,
+    /// Where it was spawned.
+    pub(crate) site: Option<SiteId>,
+}
+
+/// What a stall covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    OnePoll,
+    /// The worker published nothing meanwhile: one long poll, or up to 61
+    /// shorter ones.
+    UpTo61Polls,
+}
+
+/// One stack, innermost frame first, and when it was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SeenStack {
+    pub(crate) first_ns: u64,
+    pub(crate) last_ns: u64,
+    pub(crate) count: u32,
+    /// Index of the module, and the address within it.
+    pub(crate) frames: Vec<(Option<u32>, u64)>,
+    pub(crate) truncated: bool,
+}
+
+/// Everything that is known of a stall.
+#[derive(Clone, Debug)]
+pub(crate) struct Stall {
+    pub(crate) id: StallId,
+    pub(crate) live: bool,
+    pub(crate) scope: Scope,
+    pub(crate) subject: Subject,
+    pub(crate) tid: Option<Tid>,
+    pub(crate) task: Option<u64>,
+    pub(crate) description: Option<TaskInfo>,
+    pub(crate) started_ns: u64,
+    pub(crate) duration_ns: u64,
+    pub(crate) cause: Cause,
+    pub(crate) observed: Observed,
+    pub(crate) syscall: Option<Cow<'static, str>>,
+    pub(crate) object: Option<Object>,
+    pub(crate) stacks: Vec<SeenStack>,
+    pub(crate) no_stack: Option<String>,
+    /// The log's revision in which it last changed.
+    revision: u64,
+}
+
+impl Stall {
+    /// A stall that the watchdog has just recognised.
+    pub(crate) fn new(subject: Subject, scope: Scope, started_ns: u64) -> Self {
+        Self {
+            id: StallId(0),
+            live: true,
+            scope,
+            subject,
+            tid: None,
+            task: None,
+            description: None,
+            started_ns,
+            duration_ns: 0,
+            cause: Cause::Unknown,
+            observed: Observed::default(),
+            syscall: None,
+            object: None,
+            stacks: Vec::new(),
+            no_stack: None,
+            revision: 0,
+        }
+    }
+
+    /// Adds a stack; one that was seen before counts up instead.
+    pub(crate) fn add_stack(
+        &mut self,
+        at_ns: u64,
+        frames: Vec<(Option<u32>, u64)>,
+        truncated: bool,
+    ) {
+        self.no_stack = None;
+        if let Some(seen) = self.stacks.iter_mut().find(|s| s.frames == frames) {
+            seen.last_ns = at_ns;
+            seen.count += 1;
+        } else if self.stacks.len() < MAX_STACKS {
+            self.stacks.push(SeenStack {
+                first_ns: at_ns,
+                last_ns: at_ns,
+                count: 1,
+                frames,
+                truncated,
+            });
+        }
+    }
+
+    /// Notes why there is no stack, as long as there is none.
+    pub(crate) fn add_no_stack(&mut self, reason: String) {
+        if self.stacks.is_empty() {
+            self.no_stack = Some(reason);
+        }
+    }
+}
+
+/// Live and ended stalls.
+#[derive(Debug, Default)]
+pub(crate) struct StallLog {
+    live: BTreeMap<StallId, Stall>,
+    ended: VecDeque<Stall>,
+    last_id: u64,
+    revision: u64,
+    /// The revision up to which a viewer has taken everything.
+    taken: u64,
+    lost: u64,
+}
+
+impl StallLog {
+    /// Adds a live stall and gives it an id.
+    pub(crate) fn begin(&mut self, mut stall: Stall) -> StallId {
+        self.last_id += 1;
+        stall.id = StallId(self.last_id);
+        let id = stall.id;
+        self.revision += 1;
+        stall.revision = self.revision;
+        self.live.insert(id, stall);
+        id
+    }
+
+    /// Changes a live stall.
+    pub(crate) fn update(&mut self, id: StallId, change: impl FnOnce(&mut Stall)) {
+        if let Some(stall) = self.live.get_mut(&id) {
+            change(stall);
+            self.revision += 1;
+            stall.revision = self.revision;
+        }
+    }
+
+    /// Ends a live stall with its final length.
+    pub(crate) fn end(&mut self, id: StallId, duration_ns: u64) {
+        let Some(mut stall) = self.live.remove(&id) else {
+            return;
+        };
+        stall.live = false;
+        stall.duration_ns = duration_ns;
+        self.revision += 1;
+        stall.revision = self.revision;
+        if self.ended.len() == MAX_ENDED
+            && let Some(oldest) = self.ended.pop_front()
+            && oldest.revision > self.taken
+        {
+            self.lost += 1;
+        }
+        self.ended.push_back(stall);
+    }
+
+    /// A live stall.
+    pub(crate) fn live(&self, id: StallId) -> Option<&Stall> {
+        self.live.get(&id)
+    }
+
+    /// The live stall of `subject`.
+    pub(crate) fn live_of(&self, subject: Subject) -> Option<&Stall> {
+        self.live.values().find(|s| s.subject == subject)
+    }
+
+    /// The revision of the newest change.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What changed after `revision`, ended ones first.
+    pub(crate) fn changed_after(&self, revision: u64) -> impl Iterator<Item = &Stall> {
+        let ended = self.ended.iter().chain(self.live.values());
+        ended.filter(move |s| s.revision > revision)
+    }
+
+    /// Viewers have taken everything up to `revision`.
+    pub(crate) fn taken(&mut self, revision: u64) {
+        self.taken = self.taken.max(revision);
+    }
+
+    /// Stalls that left the log before a viewer took them.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stall(started_ns: u64) -> Stall {
+        let subject = Subject::Worker(RuntimeId(0), WorkerIndex(1));
+        Stall::new(subject, Scope::OnePoll, started_ns)
+    }
+
+    #[test]
+    fn a_stall_lives_changes_and_ends() {
+        let mut log = StallLog::default();
+        let id = log.begin(stall(5));
+        let begun = log.revision();
+        assert_eq!(log.changed_after(0).count(), 1);
+        assert_eq!(log.changed_after(begun).count(), 0);
+        log.update(id, |s| s.duration_ns = 10);
+        log.end(id, 12);
+        let ended: Vec<_> = log.changed_after(begun).collect();
+        assert_eq!(
+            (ended.len(), ended[0].live, ended[0].duration_ns),
+            (1, false, 12)
+        );
+        log.update(id, |s| s.duration_ns = 99);
+        log.end(id, 99);
+        assert_eq!(log.changed_after(0).next().map(|s| s.duration_ns), Some(12));
+    }
+
+    #[test]
+    fn the_log_is_bounded_and_counts_what_no_viewer_took() {
+        let mut log = StallLog::default();
+        for n in 0..MAX_ENDED as u64 {
+            let id = log.begin(stall(n));
+            log.end(id, 1);
+        }
+        log.taken(log.revision());
+        for n in 0..3 {
+            let id = log.begin(stall(n));
+            log.end(id, 1);
+        }
+        assert_eq!((log.changed_after(0).count(), log.lost()), (MAX_ENDED, 0));
+        for n in 0..MAX_ENDED as u64 {
+            let id = log.begin(stall(n));
+            log.end(id, 1);
+        }
+        assert_eq!(log.lost(), 3);
+    }
+
+    #[test]
+    fn equal_stacks_merge() {
+        let mut stall = stall(0);
+        stall.add_no_stack("rate limit".into());
+        stall.add_stack(10, vec![(Some(0), 1)], false);
+        stall.add_stack(20, vec![(Some(0), 2)], false);
+        stall.add_stack(30, vec![(Some(0), 1)], false);
+        stall.add_no_stack("later".into());
+        assert_eq!(stall.no_stack, None);
+        let seen: Vec<_> = stall.stacks.iter().map(|s| (s.count, s.last_ns)).collect();
+        assert_eq!(seen, [(2, 30), (1, 20)]);
+    }
+}

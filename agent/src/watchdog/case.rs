@@ -1,0 +1,411 @@
+//! A suspicion that becomes a stall: what the watchdog sees of one worker or
+//! thread from look to look, until the poll ends.
+//!
+//! Time and evidence are arguments, so tests drive it with scripted looks.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use looptop_wire::proto::TaskKind;
+
+use super::observation::Observation;
+use crate::evidence::{Baseline, Look, SyscallState};
+use crate::ids::{StallId, Tid};
+use crate::stall::{Scope, Stall, StallLog, Subject, TaskInfo};
+use crate::sync::lock;
+use crate::task::site::SiteId;
+
+/// Without slots, up to 61 polls look like one. A stall is then reported only
+/// where the thread sat in one place, or spent this many thresholds of its own
+/// time (computing or blocked, not waiting for a CPU), ...
+const OWN_TIME_FACTOR: u64 = 5;
+/// ... or after this many thresholds whatever it does: a busy host stretches 61
+/// polls of 0.1 ms to nearly that.
+const ANY_TIME_FACTOR: u64 = 20;
+
+/// Ages at which the stack is taken, ms; afterwards every 30 s.
+const CAPTURE_AGES_MS: [u64; 4] = [20, 100, 1_000, 5_000];
+const CAPTURE_EVERY_NS: u64 = 30_000_000_000;
+
+/// A thread whose stack is this much shallower than any of the agent's tasks on
+/// it is not inside `block_on`.
+const STACK_SLACK: u64 = 1_024;
+
+const MS: u64 = 1_000_000;
+
+/// The poll that a slot shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Poll {
+    pub(crate) sequence: u64,
+    pub(crate) started_ns: u64,
+    pub(crate) task: Option<u64>,
+    pub(crate) site: Option<SiteId>,
+}
+
+/// What one look saw of a subject that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sight {
+    pub(crate) subject: Subject,
+    pub(crate) tid: Option<Tid>,
+    /// Since when its counters stand still, or its poll runs.
+    pub(crate) since_ns: u64,
+    pub(crate) poll: Option<Poll>,
+    /// Addresses above this one on the thread's stack lie outside `block_on`.
+    pub(crate) stack_limit: Option<u64>,
+    /// The runtime is driven in pieces: only a stack inside `block_on` counts.
+    pub(crate) prove_inside: bool,
+}
+
+/// An answer to the question for a stack.
+pub(crate) enum StackAnswer {
+    Stack {
+        frames: Vec<(Option<u32>, u64)>,
+        truncated: bool,
+    },
+    None(String),
+    /// The rate limit refused it; ask again.
+    Later,
+}
+
+/// Where the evidence comes from.
+pub(crate) trait Witness {
+    fn clocks(&mut self, tid: Tid, now_ns: u64) -> Baseline;
+    fn look(&mut self, tid: Tid) -> Look;
+    fn describe(&mut self, task: u64) -> Option<TaskInfo>;
+    fn stack(&mut self, tid: Tid, syscall: &SyscallState) -> StackAnswer;
+}
+
+/// What a look led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Too short, or no stall.
+    Suspected,
+    Stalled,
+    /// Nobody drives the runtime: its thread does something else.
+    Undriven,
+}
+
+/// The suspicions of all subjects.
+#[derive(Debug, Default)]
+pub(crate) struct Cases {
+    threshold_ns: u64,
+    interval_ns: u64,
+    open: HashMap<Subject, Case>,
+}
+
+#[derive(Debug)]
+struct Case {
+    tid: Option<Tid>,
+    since_ns: u64,
+    poll: Option<Poll>,
+    last_seen_ns: u64,
+    observation: Option<Observation>,
+    next_look_ns: u64,
+    captures: usize,
+    next_capture_ns: u64,
+    /// Asked once, when it is about to be reported.
+    description: Option<Option<TaskInfo>>,
+    stall: Option<StallId>,
+}
+
+impl Cases {
+    pub(crate) fn new(threshold_ns: u64, interval_ns: u64) -> Self {
+        Self {
+            threshold_ns,
+            interval_ns,
+            open: HashMap::new(),
+        }
+    }
+
+    /// The subject runs.
+    pub(crate) fn see(
+        &mut self,
+        now_ns: u64,
+        sight: &Sight,
+        log: &Mutex<StallLog>,
+        witness: &mut impl Witness,
+    ) -> Verdict {
+        let subject = sight.subject;
+        let same = match self.open.get_mut(&subject) {
+            Some(case) => case.continues_as(sight, self.interval_ns),
+            None => false,
+        };
+        if !same {
+            self.clear(
+                sight.poll.map_or(now_ns, |p| p.started_ns),
+                subject,
+                None,
+                log,
+            );
+            self.open.insert(subject, Case::new(now_ns, sight));
+        }
+        let Some(case) = self.open.get_mut(&subject) else {
+            return Verdict::Suspected;
+        };
+        case.last_seen_ns = now_ns;
+        // The first look at a worker without slots says nothing yet.
+        let worth_observing = same || now_ns.saturating_sub(sight.since_ns) >= self.interval_ns;
+        if worth_observing {
+            case.observe(now_ns, witness);
+        }
+        if case.is_outside(sight.stack_limit) {
+            self.clear(now_ns, subject, None, log);
+            return Verdict::Undriven;
+        }
+        let proven = !sight.prove_inside || case.is_inside(sight.stack_limit);
+        if case.stall.is_none() && proven && case.is_reportable(now_ns, self.threshold_ns, witness)
+        {
+            case.stall = Some(lock(log).begin(case.stall(subject)));
+        }
+        match case.stall {
+            Some(id) => {
+                case.report(id, now_ns, log, witness);
+                Verdict::Stalled
+            }
+            None => Verdict::Suspected,
+        }
+    }
+
+    /// The subject does not run, or runs something else since `ended_ns`.
+    /// `published_ns` is the busy time that the worker published for it.
+    pub(crate) fn clear(
+        &mut self,
+        ended_ns: u64,
+        subject: Subject,
+        published_ns: Option<u64>,
+        log: &Mutex<StallLog>,
+    ) {
+        let Some(case) = self.open.remove(&subject) else {
+            return;
+        };
+        let Some(id) = case.stall else { return };
+        let least = case.last_seen_ns.saturating_sub(case.since_ns);
+        let most = ended_ns.saturating_sub(case.since_ns).max(least);
+        // The worker measured it itself, from up to one look earlier.
+        let duration_ns = match published_ns.filter(|_| case.poll.is_none()) {
+            Some(busy_ns) => busy_ns.clamp(least, most + self.interval_ns),
+            None => most,
+        };
+        lock(log).end(id, duration_ns);
+    }
+
+    /// `from` has turned out to be `to`: a polling thread drives a worker.
+    pub(crate) fn adopt(&mut self, from: Subject, to: Subject, log: &Mutex<StallLog>) {
+        if self.open.is_empty() || self.open.contains_key(&to) {
+            return;
+        }
+        if let Some(case) = self.open.remove(&from) {
+            if let Some(id) = case.stall {
+                lock(log).update(id, |stall| stall.subject = to);
+            }
+            self.open.insert(to, case);
+        }
+    }
+
+    /// All subjects that are observed.
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        self.open.keys().copied().collect()
+    }
+
+    /// The whole process stood still for `gap_ns` until now.
+    pub(crate) fn suspended(&mut self, gap_ns: u64) {
+        self.open.retain(|_, case| case.stall.is_some());
+        for case in self.open.values_mut() {
+            if let Some(observation) = &mut case.observation {
+                observation.suspended(gap_ns);
+            }
+        }
+    }
+}
+
+impl Case {
+    fn new(now_ns: u64, sight: &Sight) -> Self {
+        let since_ns = sight.poll.map_or(sight.since_ns, |p| p.started_ns);
+        Self {
+            tid: sight.tid,
+            since_ns,
+            poll: sight.poll,
+            last_seen_ns: now_ns,
+            observation: None,
+            next_look_ns: 0,
+            captures: 0,
+            next_capture_ns: since_ns + CAPTURE_AGES_MS[0] * MS,
+            description: None,
+            stall: None,
+        }
+    }
+
+    /// Whether `sight` shows the same poll, or tells which poll it is.
+    fn continues_as(&mut self, sight: &Sight, interval_ns: u64) -> bool {
+        if self.tid.is_some() && sight.tid != self.tid {
+            return false;
+        }
+        let same = match (&self.poll, &sight.poll) {
+            (Some(before), Some(now)) => before.sequence == now.sequence,
+            (None, None) => sight.since_ns == self.since_ns,
+            (None, Some(now)) => now.started_ns <= self.since_ns + interval_ns,
+            (Some(_), None) => false,
+        };
+        if same {
+            self.tid = sight.tid;
+            if let (None, Some(poll)) = (self.poll, sight.poll) {
+                self.poll = Some(poll);
+                self.since_ns = poll.started_ns;
+            }
+        }
+        same
+    }
+
+    fn observe(&mut self, now_ns: u64, witness: &mut impl Witness) {
+        let Some(tid) = self.tid else { return };
+        let Some(observation) = &mut self.observation else {
+            self.observation = Some(Observation::new(witness.clocks(tid, now_ns)));
+            return;
+        };
+        if now_ns < self.next_look_ns {
+            return;
+        }
+        observation.clocks(witness.clocks(tid, now_ns));
+        observation.look(witness.look(tid));
+        let age_ns = now_ns.saturating_sub(self.since_ns);
+        self.next_look_ns = now_ns
+            + match age_ns / MS {
+                0..200 => 0,
+                200..2_000 => 20 * MS,
+                _ => 100 * MS,
+            };
+    }
+
+    /// Its thread is blocked higher up on its stack than `block_on`.
+    fn is_outside(&self, stack_limit: Option<u64>) -> bool {
+        let depth = self.stack_pointer().zip(stack_limit);
+        self.poll.is_none() && depth.is_some_and(|(sp, limit)| sp > limit + STACK_SLACK)
+    }
+
+    /// Its thread is certainly inside `block_on`.
+    fn is_inside(&self, stack_limit: Option<u64>) -> bool {
+        let depth = self.stack_pointer().zip(stack_limit);
+        self.poll.is_some() || depth.is_some_and(|(sp, limit)| sp <= limit + STACK_SLACK)
+    }
+
+    /// Where the thread's stack ended when it was last found blocked.
+    fn stack_pointer(&self) -> Option<u64> {
+        match self.observation.as_ref()?.last_syscall() {
+            SyscallState::In { sp, .. } | SyscallState::Outside { sp, .. } => Some(sp),
+            SyscallState::Running | SyscallState::Unknown => None,
+        }
+    }
+
+    fn is_reportable(
+        &mut self,
+        now_ns: u64,
+        threshold_ns: u64,
+        witness: &mut impl Witness,
+    ) -> bool {
+        let age_ns = now_ns.saturating_sub(self.since_ns);
+        if age_ns < threshold_ns {
+            return false;
+        }
+        let Some(poll) = self.poll else {
+            return self.is_surely_long(age_ns, threshold_ns);
+        };
+        let described = self
+            .description
+            .get_or_insert_with(|| poll.task.and_then(|task| witness.describe(task)));
+        // The blocking pool is there to be blocked.
+        !matches!(described, Some(d) if d.kind == TaskKind::Blocking)
+    }
+
+    /// Whether what may be up to 61 polls is too long for short ones.
+    fn is_surely_long(&self, age_ns: u64, threshold_ns: u64) -> bool {
+        let evident = self.observation.as_ref().is_some_and(|observation| {
+            let observed = observation.observed();
+            let one_block = observation.is_one_block() && observed.wall_ns * 2 >= threshold_ns;
+            one_block || observed.own_ns() >= threshold_ns * OWN_TIME_FACTOR
+        });
+        evident || age_ns >= threshold_ns * ANY_TIME_FACTOR
+    }
+
+    fn stall(&self, subject: Subject) -> Stall {
+        let scope = Scope::UpTo61Polls;
+        Stall::new(subject, scope, self.since_ns)
+    }
+
+    fn report(
+        &mut self,
+        id: StallId,
+        now_ns: u64,
+        log: &Mutex<StallLog>,
+        witness: &mut impl Witness,
+    ) {
+        let stack = self.capture(now_ns, witness);
+        if let (None, Some(task)) = (&self.description, self.poll.and_then(|p| p.task)) {
+            self.description = Some(witness.describe(task));
+        }
+        let missing_object = lock(log).live(id).is_some_and(|s| s.object.is_none());
+        let observation = self.observation.as_ref();
+        let object = observation
+            .filter(|_| missing_object)
+            .and_then(Observation::object);
+        lock(log).update(id, |stall| {
+            stall.tid = self.tid;
+            stall.started_ns = self.since_ns;
+            stall.duration_ns = now_ns.saturating_sub(self.since_ns);
+            if let Some(poll) = self.poll {
+                stall.scope = Scope::OnePoll;
+                stall.task = poll.task;
+            }
+            stall.description = self.description();
+            if let Some(observation) = observation {
+                stall.observed = observation.observed();
+                stall.cause = stall.observed.cause();
+                stall.syscall = observation.call();
+            }
+            if object.is_some() {
+                stall.object = object;
+            }
+            match stack {
+                Some(StackAnswer::Stack { frames, truncated }) => {
+                    stall.add_stack(now_ns, frames, truncated);
+                }
+                Some(StackAnswer::None(reason)) => stall.add_no_stack(reason),
+                Some(StackAnswer::Later) | None => {}
+            }
+        });
+    }
+
+    /// The task as its table describes it, or at least where it was spawned.
+    fn description(&self) -> Option<TaskInfo> {
+        let described = self.description.clone().flatten();
+        described.or_else(|| {
+            Some(TaskInfo {
+                name: String::new(),
+                kind: TaskKind::Unknown,
+                site: Some(self.poll?.site?),
+            })
+        })
+    }
+
+    fn capture(&mut self, now_ns: u64, witness: &mut impl Witness) -> Option<StackAnswer> {
+        let tid = self.tid?;
+        if now_ns < self.next_capture_ns {
+            return None;
+        }
+        let last = self.observation.as_ref().map(Observation::last_syscall);
+        let answer = witness.stack(tid, &last.unwrap_or(SyscallState::Unknown));
+        if !matches!(answer, StackAnswer::Later) {
+            self.captures += 1;
+            // An age that has passed while nobody asked is not made up for.
+            let later = CAPTURE_AGES_MS.iter().map(|ms| self.since_ns + ms * MS);
+            self.next_capture_ns = later
+                .skip(self.captures)
+                .find(|at| *at > now_ns)
+                .unwrap_or(now_ns + CAPTURE_EVERY_NS);
+        }
+        Some(answer)
+    }
+}
+
+#[cfg(test)]
+#[path = "case_tests.rs"]
+mod tests;

@@ -1,0 +1,334 @@
+//! The stall state machine, driven by scripted looks and a fake clock.
+
+use super::*;
+use crate::evidence::Cause;
+use crate::ids::{RuntimeId, WorkerIndex};
+use crate::procfs::{SchedStat, SchedState};
+
+const WORKER: Subject = Subject::Worker(RuntimeId(0), WorkerIndex(0));
+const TID: Tid = Tid(77);
+const THRESHOLD: u64 = 10 * MS;
+const LOOK: u64 = 5 * MS;
+
+/// What the scripted thread does all the time.
+#[derive(Clone, Copy)]
+enum Doing {
+    Computing,
+    /// Blocked in a futex.
+    Waiting,
+    /// Waiting for a moment, again and again.
+    WaitingInBits,
+    /// Ready to run, but the host gives it no CPU.
+    Starving,
+}
+
+struct Script {
+    doing: Doing,
+    kind: TaskKind,
+    stacks: u32,
+    refuse: bool,
+    sp: u64,
+}
+
+impl Script {
+    fn new(doing: Doing) -> Self {
+        Self {
+            doing,
+            kind: TaskKind::Task,
+            stacks: 0,
+            refuse: false,
+            sp: 0,
+        }
+    }
+}
+
+impl Witness for Script {
+    fn clocks(&mut self, _tid: Tid, now_ns: u64) -> Baseline {
+        let (cpu_ns, slices) = match self.doing {
+            Doing::Computing => (now_ns, now_ns / MS),
+            Doing::Waiting | Doing::Starving => (1, 1),
+            Doing::WaitingInBits => (1, now_ns / MS),
+        };
+        Baseline {
+            at_ns: now_ns,
+            cpu_ns: Some(cpu_ns),
+            sched: Some(SchedStat {
+                cpu_ns,
+                run_queue_ns: 0,
+                slices,
+            }),
+        }
+    }
+
+    fn look(&mut self, _tid: Tid) -> Look {
+        let (syscall, state) = match self.doing {
+            Doing::Computing | Doing::Starving => (SyscallState::Running, SchedState::Running),
+            Doing::Waiting | Doing::WaitingInBits => (
+                SyscallState::In {
+                    number: crate::evidence::number("futex").unwrap_or(202),
+                    args: [0xabc, 0, 0, 0, 0, 0],
+                    sp: self.sp,
+                    pc: 0,
+                },
+                SchedState::Sleeping,
+            ),
+        };
+        Look {
+            syscall,
+            state: Some(state),
+        }
+    }
+
+    fn describe(&mut self, task: u64) -> Option<TaskInfo> {
+        Some(TaskInfo {
+            name: format!("task {task}"),
+            kind: self.kind,
+            site: None,
+        })
+    }
+
+    fn stack(&mut self, _tid: Tid, _syscall: &SyscallState) -> StackAnswer {
+        if self.refuse {
+            return StackAnswer::Later;
+        }
+        self.stacks += 1;
+        StackAnswer::Stack {
+            frames: vec![(Some(1), 0x10)],
+            truncated: false,
+        }
+    }
+}
+
+struct Bench {
+    cases: Cases,
+    log: Mutex<StallLog>,
+    script: Script,
+}
+
+impl Bench {
+    fn new(doing: Doing) -> Self {
+        Self {
+            cases: Cases::new(THRESHOLD, LOOK),
+            log: Mutex::default(),
+            script: Script::new(doing),
+        }
+    }
+
+    /// Looks every 5 ms from `from_ms` to `to_ms`, both included; says when the
+    /// stall was first reported.
+    fn look(&mut self, from_ms: u64, to_ms: u64, sight: &Sight) -> Option<u64> {
+        let looks = (from_ms..=to_ms).step_by(5);
+        let stalled = looks.filter(|ms| {
+            let verdict = self.cases.see(ms * MS, sight, &self.log, &mut self.script);
+            verdict == Verdict::Stalled
+        });
+        stalled.collect::<Vec<_>>().first().copied()
+    }
+
+    fn stalls(&self) -> Vec<Stall> {
+        lock(&self.log).changed_after(0).cloned().collect()
+    }
+}
+
+fn frozen(since_ms: u64) -> Sight {
+    Sight {
+        subject: WORKER,
+        tid: Some(TID),
+        since_ns: since_ms * MS,
+        poll: None,
+        stack_limit: None,
+        prove_inside: false,
+    }
+}
+
+fn polling(sequence: u64, started_ms: u64) -> Sight {
+    Sight {
+        poll: Some(Poll {
+            sequence,
+            started_ns: started_ms * MS,
+            task: Some(9),
+            site: None,
+        }),
+        ..frozen(started_ms)
+    }
+}
+
+#[test]
+fn when_a_stall_is_first_reported() {
+    let cases = [
+        (
+            "a poll that computes",
+            Doing::Computing,
+            polling(3, 0),
+            Some(10),
+        ),
+        ("a poll that waits", Doing::Waiting, polling(3, 0), Some(10)),
+        (
+            "unseen, waits in one place",
+            Doing::Waiting,
+            frozen(0),
+            Some(10),
+        ),
+        (
+            "unseen, may be many polls",
+            Doing::WaitingInBits,
+            frozen(0),
+            Some(55),
+        ),
+        ("unseen, computes", Doing::Computing, frozen(0), Some(55)),
+        (
+            "unseen, ready but without a CPU",
+            Doing::Starving,
+            frozen(0),
+            Some(200),
+        ),
+        (
+            "unseen, on an unknown thread",
+            Doing::Waiting,
+            Sight {
+                tid: None,
+                ..frozen(0)
+            },
+            Some(200),
+        ),
+    ];
+    for (name, doing, sight, expected) in cases {
+        let mut bench = Bench::new(doing);
+        assert_eq!(bench.look(0, 205, &sight), expected, "{name}");
+        assert_eq!(bench.stalls().len(), 1, "{name}: reported once");
+    }
+}
+
+#[test]
+fn it_grows_and_ends_once_with_cause_and_stack() {
+    let mut bench = Bench::new(Doing::Waiting);
+    bench.look(0, 200, &polling(3, 0));
+    let live = &bench.stalls()[0];
+    assert!(live.live);
+    assert_eq!((live.started_ns, live.duration_ns), (0, 200 * MS));
+    assert_eq!(live.cause, Cause::Lock);
+    assert_eq!(live.scope, Scope::OnePoll);
+    assert_eq!(live.task, Some(9));
+    assert_eq!(
+        live.description.as_ref().map(|d| d.name.as_str()),
+        Some("task 9")
+    );
+    assert_eq!(live.stacks[0].count, 2, "at 20 ms and at 100 ms");
+    bench.cases.clear(203 * MS, WORKER, None, &bench.log);
+    bench.cases.clear(210 * MS, WORKER, None, &bench.log);
+    let stalls = bench.stalls();
+    assert_eq!(stalls.len(), 1);
+    assert_eq!((stalls[0].live, stalls[0].duration_ns), (false, 203 * MS));
+    assert_eq!(stalls[0].cause, Cause::Lock);
+}
+
+#[test]
+fn many_short_polls_are_no_stall() {
+    let mut bench = Bench::new(Doing::Computing);
+    for n in 0..100 {
+        // A new poll, or a new batch of 61, before every look.
+        bench.look(n * 5, n * 5, &polling(n * 2 + 1, n * 5));
+    }
+    for n in 0..20 {
+        bench.look(500 + n * 30, 525 + n * 30, &frozen(500 + n * 30));
+    }
+    assert!(bench.stalls().is_empty());
+}
+
+#[test]
+fn the_next_poll_ends_the_stall_where_it_began() {
+    let mut bench = Bench::new(Doing::Computing);
+    bench.look(0, 30, &polling(3, 0));
+    bench.look(35, 50, &polling(5, 32));
+    let stalls = bench.stalls();
+    assert_eq!(stalls.len(), 2);
+    assert_eq!((stalls[0].live, stalls[0].duration_ns), (false, 32 * MS));
+    assert_eq!((stalls[1].live, stalls[1].started_ns), (true, 32 * MS));
+}
+
+#[test]
+fn a_slot_refines_what_the_counters_began() {
+    let mut bench = Bench::new(Doing::Waiting);
+    bench.look(0, 20, &frozen(0));
+    assert_eq!(bench.stalls()[0].scope, Scope::UpTo61Polls);
+    bench.look(25, 30, &polling(3, 2));
+    let stalls = bench.stalls();
+    assert_eq!(stalls.len(), 1, "never two reports of one stall");
+    assert_eq!(stalls[0].scope, Scope::OnePoll);
+    assert_eq!(stalls[0].started_ns, 2 * MS);
+}
+
+#[test]
+fn the_workers_own_measure_gives_the_final_length() {
+    let cases = [
+        ("exact", 62, 62),
+        ("it cannot have been shorter than seen", 10, 60),
+        ("nor longer than one look more", 500, 69),
+    ];
+    for (name, published_ms, expected_ms) in cases {
+        let mut bench = Bench::new(Doing::Computing);
+        bench.look(0, 60, &frozen(0));
+        bench
+            .cases
+            .clear(64 * MS, WORKER, Some(published_ms * MS), &bench.log);
+        assert_eq!(bench.stalls()[0].duration_ns, expected_ms * MS, "{name}");
+    }
+}
+
+#[test]
+fn the_blocking_pool_may_block() {
+    let mut bench = Bench::new(Doing::Waiting);
+    bench.script.kind = TaskKind::Blocking;
+    assert_eq!(bench.look(0, 500, &polling(3, 0)), None);
+    assert!(bench.stalls().is_empty());
+}
+
+#[test]
+fn a_refused_stack_is_asked_for_again() {
+    let mut bench = Bench::new(Doing::Computing);
+    bench.script.refuse = true;
+    bench.look(0, 40, &polling(3, 0));
+    assert!(bench.stalls()[0].stacks.is_empty());
+    bench.script.refuse = false;
+    bench.look(45, 45, &polling(3, 0));
+    assert_eq!(bench.stalls()[0].stacks[0].first_ns, 45 * MS);
+    bench.look(50, 95, &polling(3, 0));
+    assert_eq!(bench.script.stacks, 1, "the next one at 100 ms");
+    bench.look(100, 1_500, &polling(3, 0));
+    assert_eq!(bench.script.stacks, 3);
+    bench.look(1_505, 40_000, &polling(3, 0));
+    assert_eq!(bench.script.stacks, 5, "at 5 s and 35 s");
+}
+
+#[test]
+fn a_runtime_that_nobody_drives_is_not_stalled() {
+    let mut bench = Bench::new(Doing::Waiting);
+    let sight = |limit| Sight {
+        stack_limit: Some(limit),
+        ..frozen(0)
+    };
+    bench.script.sp = 0x10_000;
+    let mut see = |ms: u64, limit| {
+        bench
+            .cases
+            .see(ms * MS, &sight(limit), &bench.log, &mut bench.script)
+    };
+    assert_eq!(see(0, 0x8_000), Verdict::Suspected);
+    assert_eq!(see(5, 0x8_000), Verdict::Suspected);
+    assert_eq!(see(10, 0x8_000), Verdict::Undriven);
+    let inside: Vec<_> = [15, 20, 25].map(|ms| see(ms, 0x11_000)).into();
+    assert_eq!(inside[2], Verdict::Stalled);
+}
+
+#[test]
+fn a_suspended_process_is_not_blamed() {
+    let mut bench = Bench::new(Doing::Waiting);
+    bench.look(0, 5, &polling(3, 0));
+    bench.cases.suspended(5_000 * MS);
+    assert!(bench.cases.subjects().is_empty());
+
+    bench.look(5_000, 5_020, &polling(5, 5_000));
+    bench.cases.suspended(5_000 * MS);
+    bench.look(10_020, 10_020, &polling(5, 5_000));
+    assert_eq!(bench.stalls()[0].cause, Cause::Stopped);
+}

@@ -1,0 +1,404 @@
+//! The watchdog: one OS thread that looks at every worker every 5 ms.
+//!
+//! Two detectors, of which slots win: an odd sequence number that stands still
+//! is one poll, exactly ([`crate::slot`]); counters of tokio that stand still
+//! while a worker is awake are a poll or up to 61 short ones ([`worker`]). Both
+//! end in one [`case`] for each worker, so no stall is reported twice.
+//!
+//! The same thread wakes the lag probes and keeps the worker map.
+
+mod case;
+mod mapping;
+mod observation;
+mod suspension;
+mod witness;
+mod worker;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use looptop_wire::proto::Flavor;
+use tokio::runtime::RuntimeMetrics;
+
+use self::case::{Cases, Poll, Sight, Verdict};
+use self::mapping::Mapping;
+use self::suspension::Suspension;
+use self::witness::LiveWitness;
+use self::worker::{Activity, Counters, WorkerWatch};
+use crate::clock::{now_ns, to_ns};
+use crate::ids::{Tid, WorkerIndex};
+use crate::probe;
+use crate::runtimes::Runtime;
+use crate::shared::Shared;
+use crate::slot::{self, SlotView};
+use crate::stall::Subject;
+use crate::sync::lock;
+use crate::thread_clock::thread_cpu_ns;
+
+/// After this many panics of its own the watchdog gives up.
+const MAX_PANICS: u32 = 3;
+
+/// The name of its thread.
+pub(crate) const THREAD_NAME: &str = "looptop-watchdog";
+
+/// Runs until the agent is shut down.
+pub(crate) fn run(shared: &Arc<Shared>) {
+    shared.enter_own_thread();
+    let mut panics = 0;
+    let mut watchdog = Watchdog::new(Arc::clone(shared));
+    let interval_ns = watchdog.interval_ns;
+    let mut due_ns = now_ns() + interval_ns;
+    while !shared.is_stopping() {
+        let wait_ns = due_ns.saturating_sub(now_ns());
+        std::thread::park_timeout(Duration::from_nanos(wait_ns));
+        let now = now_ns();
+        if now < due_ns {
+            continue;
+        }
+        let late_ns = now - due_ns;
+        due_ns = now + interval_ns;
+        let look = std::panic::AssertUnwindSafe(|| watchdog.tick(now, late_ns));
+        if std::panic::catch_unwind(look).is_err() {
+            panics += 1;
+            if panics == MAX_PANICS {
+                crate::complain("the watchdog failed and stalls are no longer detected");
+                return;
+            }
+            watchdog = Watchdog::new(Arc::clone(shared));
+        }
+    }
+}
+
+struct Watchdog {
+    shared: Arc<Shared>,
+    interval_ns: u64,
+    cases: Cases,
+    witness: LiveWitness,
+    suspension: Suspension,
+    mapping: Mapping,
+    watched: Vec<Watched>,
+    slots: HashMap<Tid, SlotSight>,
+    /// Subjects seen running in this tick.
+    seen: HashSet<Subject>,
+    /// Every thread that ever drove a worker.
+    ever_workers: HashSet<Tid>,
+    next_fire_ns: u64,
+}
+
+/// What the watchdog keeps of one runtime.
+struct Watched {
+    runtime: Arc<Runtime>,
+    metrics: Option<RuntimeMetrics>,
+    workers: Vec<WorkerWatch>,
+    /// Since when nobody drives it, and whether that ever happened.
+    undriven_since_ns: Option<u64>,
+    ever_undriven: bool,
+}
+
+/// A slot at the last look, and when its sequence number last changed.
+#[derive(Clone, Copy)]
+struct SlotSight {
+    view: SlotView,
+    changed_ns: u64,
+    tick: u64,
+}
+
+impl Watchdog {
+    fn new(shared: Arc<Shared>) -> Self {
+        let interval_ns = shared.config.watchdog_interval_ns();
+        Self {
+            cases: Cases::new(shared.config.stall_threshold_ns(), interval_ns),
+            witness: LiveWitness::new(&shared),
+            suspension: Suspension::new(interval_ns),
+            mapping: Mapping::default(),
+            watched: Vec::new(),
+            slots: HashMap::new(),
+            seen: HashSet::new(),
+            ever_workers: HashSet::new(),
+            next_fire_ns: 0,
+            interval_ns,
+            shared,
+        }
+    }
+
+    fn tick(&mut self, now_ns: u64, late_ns: u64) {
+        if late_ns > self.interval_ns {
+            self.shared.watchdog_late_ns.fetch_add(late_ns, Relaxed);
+        }
+        if let Some(gap_ns) = self.suspension.look(late_ns) {
+            self.forgive(now_ns, gap_ns);
+        }
+        self.adopt_new_runtimes(now_ns);
+        let chores = now_ns >= self.next_fire_ns;
+        if chores {
+            self.next_fire_ns = now_ns + probe::PERIOD_NS;
+            self.chores(now_ns);
+        }
+        self.mapping
+            .refresh(self.watched.iter().map(|w| &w.runtime), now_ns, chores);
+        self.read_slots(now_ns);
+        self.look_at_workers(now_ns);
+        self.look_at_threads(now_ns);
+        self.end_what_was_not_seen(now_ns);
+    }
+
+    /// The process stood still: nothing that was seen before is evidence.
+    fn forgive(&mut self, now_ns: u64, gap_ns: u64) {
+        self.cases.suspended(gap_ns);
+        for watch in self.watched.iter_mut().flat_map(|w| &mut w.workers) {
+            watch.forgive(now_ns);
+        }
+    }
+
+    fn adopt_new_runtimes(&mut self, now_ns: u64) {
+        if self.shared.runtimes.revision() == self.mapping.revision {
+            return;
+        }
+        self.mapping.revision = self.shared.runtimes.revision();
+        for runtime in self.shared.runtimes.all() {
+            if self.watched.iter().any(|w| w.runtime.id == runtime.id) {
+                continue;
+            }
+            let Some(metrics) = runtime.metrics() else {
+                continue;
+            };
+            let workers = runtime.worker_indices();
+            let workers = workers.map(|w| WorkerWatch::new(counters(&metrics, w), now_ns));
+            self.watched.push(Watched {
+                workers: workers.collect(),
+                metrics: Some(metrics),
+                runtime,
+                undriven_since_ns: None,
+                ever_undriven: false,
+            });
+        }
+    }
+
+    /// Every 100 ms: wakes the probes and lets go of what has ended.
+    fn chores(&mut self, now_ns: u64) {
+        for watched in &mut self.watched {
+            if watched.runtime.is_gone() {
+                watched.metrics = None;
+                watched.runtime.release();
+            } else if watched.undriven_since_ns.is_some() {
+                watched.runtime.probe.call_off();
+            } else {
+                watched.runtime.probe.fire(now_ns);
+            }
+        }
+        self.watched.retain(|w| w.metrics.is_some());
+        self.witness.forget_ended_threads();
+        for watched in &self.watched {
+            let map = lock(&watched.runtime.map);
+            let threads = watched
+                .runtime
+                .worker_indices()
+                .filter_map(|w| map.thread(w));
+            self.ever_workers.extend(threads);
+        }
+        if self.ever_workers.len() > 4_096 {
+            self.ever_workers
+                .retain(|tid| thread_cpu_ns(*tid).is_some());
+        }
+    }
+
+    fn read_slots(&mut self, now_ns: u64) {
+        let slots = &mut self.slots;
+        slot::for_each(|view| {
+            let sight = slots.entry(Tid(view.tid)).or_insert(SlotSight {
+                view,
+                changed_ns: now_ns,
+                tick: now_ns,
+            });
+            if sight.view.sequence != view.sequence {
+                sight.changed_ns = now_ns;
+            }
+            sight.view = view;
+            sight.tick = now_ns;
+        });
+        slots.retain(|_, sight| sight.tick == now_ns);
+    }
+
+    fn look_at_workers(&mut self, now_ns: u64) {
+        self.seen.clear();
+        let unmapped_polls = {
+            let own = lock(&self.shared.own_threads);
+            let mapped: HashSet<Tid> = self.watched.iter().flat_map(Watched::threads).collect();
+            let polls = self.slots.iter().filter(|(_, s)| s.poll().is_some());
+            polls
+                .filter(|(tid, _)| !mapped.contains(tid) && !own.contains(tid))
+                .count()
+        };
+        for watched in &mut self.watched {
+            for worker in watched.runtime.worker_indices() {
+                let look = WorkerLook {
+                    now_ns,
+                    cases: &mut self.cases,
+                    slots: &self.slots,
+                    slots_unmapped: unmapped_polls > 0,
+                };
+                let Some(sight) = look.sight(watched, worker, &self.shared) else {
+                    continue;
+                };
+                self.seen.insert(sight.subject);
+                let verdict =
+                    self.cases
+                        .see(now_ns, &sight, &self.shared.stalls, &mut self.witness);
+                if verdict == Verdict::Undriven {
+                    watched.undriven(sight.since_ns);
+                }
+            }
+        }
+    }
+
+    /// Polls on threads that drive no worker: `block_on`, above all.
+    fn look_at_threads(&mut self, now_ns: u64) {
+        let own = lock(&self.shared.own_threads).clone();
+        let current: HashSet<Tid> = self.watched.iter().flat_map(Watched::threads).collect();
+        for (tid, slot) in &self.slots {
+            // A thread that gave its worker away is in `block_in_place`, where
+            // it may block.
+            if current.contains(tid) || self.ever_workers.contains(tid) || own.contains(tid) {
+                continue;
+            }
+            let Some(poll) = slot.poll() else { continue };
+            let sight = Sight {
+                subject: Subject::Thread(*tid),
+                tid: Some(*tid),
+                since_ns: poll.started_ns,
+                poll: Some(poll),
+                stack_limit: None,
+                prove_inside: false,
+            };
+            self.seen.insert(sight.subject);
+            self.cases
+                .see(now_ns, &sight, &self.shared.stalls, &mut self.witness);
+        }
+    }
+
+    fn end_what_was_not_seen(&mut self, now_ns: u64) {
+        for subject in self.cases.subjects() {
+            if !self.seen.contains(&subject) {
+                self.cases.clear(now_ns, subject, None, &self.shared.stalls);
+            }
+        }
+    }
+}
+
+impl Watched {
+    fn threads(&self) -> Vec<Tid> {
+        let map = lock(&self.runtime.map);
+        self.runtime
+            .worker_indices()
+            .filter_map(|w| map.thread(w))
+            .collect()
+    }
+
+    fn undriven(&mut self, since_ns: u64) {
+        self.undriven_since_ns = Some(since_ns);
+        self.ever_undriven = true;
+        self.runtime.set_driven(false);
+        self.runtime.probe.call_off();
+    }
+}
+
+impl SlotSight {
+    /// The poll that runs on the slot's thread.
+    fn poll(&self) -> Option<Poll> {
+        self.view.polling().then(|| Poll {
+            sequence: self.view.sequence,
+            started_ns: to_ns(self.view.started),
+            task: Some(self.view.task).filter(|t| *t != 0),
+            site: self.view.site,
+        })
+    }
+}
+
+/// One look at one worker.
+struct WorkerLook<'a> {
+    now_ns: u64,
+    cases: &'a mut Cases,
+    slots: &'a HashMap<Tid, SlotSight>,
+    /// Some thread polls of which nobody knows which worker it drives.
+    slots_unmapped: bool,
+}
+
+impl WorkerLook<'_> {
+    /// What the worker runs, or `None` where it runs nothing that may be a stall.
+    fn sight(self, watched: &mut Watched, worker: WorkerIndex, shared: &Shared) -> Option<Sight> {
+        let now_ns = self.now_ns;
+        let runtime = Arc::clone(&watched.runtime);
+        let subject = Subject::Worker(runtime.id, worker);
+        let tid = lock(&runtime.map).thread(worker);
+        let slot = tid.and_then(|tid| self.slots.get(&tid));
+        let poll = slot.and_then(SlotSight::poll);
+        if let Some(tid) = tid {
+            self.cases
+                .adopt(Subject::Thread(tid), subject, &shared.stalls);
+        }
+
+        let (activity, published_ns) = watched.activity(worker, now_ns)?;
+        if let Some(busy_ns) = published_ns.filter(|_| poll.is_none()) {
+            self.cases
+                .clear(now_ns, subject, Some(busy_ns), &shared.stalls);
+        }
+        let since_ns = match activity {
+            Activity::Running { since_ns } => Some(since_ns),
+            Activity::Parked | Activity::NotStarted => None,
+        };
+        runtime.set_running_since(worker, since_ns);
+        if since_ns.is_none() || since_ns != watched.undriven_since_ns {
+            watched.undriven_since_ns = None;
+            runtime.set_driven(true);
+        }
+        if poll.is_none() {
+            let since_ns = since_ns?;
+            let polls_seen = slot.is_some_and(|s| s.changed_ns > since_ns);
+            let slot_must_tell = tid.is_none() && self.slots_unmapped;
+            if polls_seen || slot_must_tell || watched.undriven_since_ns.is_some() {
+                return None;
+            }
+        }
+        let one_thread = runtime.flavor == Flavor::CurrentThread;
+        if one_thread && tid.is_some_and(has_ended) {
+            return None;
+        }
+        Some(Sight {
+            subject,
+            tid,
+            since_ns: since_ns.unwrap_or(now_ns),
+            poll,
+            stack_limit: one_thread.then(|| runtime.stack_limit()).flatten(),
+            prove_inside: one_thread && watched.ever_undriven,
+        })
+    }
+}
+
+impl Watched {
+    /// What the worker's counters mean, and the busy time that it published
+    /// since the last look.
+    fn activity(&mut self, worker: WorkerIndex, now_ns: u64) -> Option<(Activity, Option<u64>)> {
+        let metrics = self.metrics.as_ref()?;
+        let watch = self.workers.get_mut(worker.index())?;
+        let counters = counters(metrics, worker);
+        let before_ns = watch.busy_ns();
+        let activity = watch.look(counters, now_ns, self.runtime.has_started(now_ns));
+        let published_ns = counters.busy_ns.checked_sub(before_ns).filter(|ns| *ns > 0);
+        Some((activity, published_ns))
+    }
+}
+
+fn counters(metrics: &RuntimeMetrics, worker: WorkerIndex) -> Counters {
+    Counters {
+        park_unpark: metrics.worker_park_unpark_count(worker.index()),
+        busy_ns: metrics
+            .worker_total_busy_duration(worker.index())
+            .as_nanos() as u64,
+    }
+}
+
+fn has_ended(tid: Tid) -> bool {
+    cfg!(target_os = "linux") && thread_cpu_ns(tid).is_none()
+}

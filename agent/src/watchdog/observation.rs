@@ -1,0 +1,104 @@
+//! What accumulates while a suspected or live stall is observed.
+
+use std::borrow::Cow;
+
+use crate::evidence::{self, Baseline, Look, Object, Observed, SyscallState, Tally};
+
+/// Different system calls that are counted in one stall.
+const MAX_CALLS: usize = 8;
+
+/// The evidence so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Observation {
+    baseline: Baseline,
+    last: Baseline,
+    tally: Tally,
+    /// System calls by number, with the looks that found them and the
+    /// arguments of the first.
+    calls: Vec<(u64, u32, [u64; 6])>,
+    suspended_ns: u64,
+    last_syscall: SyscallState,
+}
+
+impl Observation {
+    pub(crate) fn new(baseline: Baseline) -> Self {
+        Self {
+            baseline,
+            last: baseline,
+            tally: Tally::default(),
+            calls: Vec::new(),
+            suspended_ns: 0,
+            last_syscall: SyscallState::Unknown,
+        }
+    }
+
+    /// Adds the clocks of a later instant.
+    pub(crate) fn clocks(&mut self, now: Baseline) {
+        // A thread that has ended has no clocks: keep the last word.
+        if now.cpu_ns.is_some() || self.last.cpu_ns.is_none() {
+            self.last = now;
+        }
+    }
+
+    /// Adds one look at what the thread does.
+    pub(crate) fn look(&mut self, look: Look) {
+        look.count(&mut self.tally);
+        self.last_syscall = look.syscall;
+        let SyscallState::In { number, args, .. } = look.syscall else {
+            return;
+        };
+        if let Some((_, looks, _)) = self.calls.iter_mut().find(|(n, ..)| *n == number) {
+            *looks += 1;
+        } else if self.calls.len() < MAX_CALLS {
+            self.calls.push((number, 1, args));
+        }
+    }
+
+    /// The whole process stood still for `gap_ns`.
+    pub(crate) fn suspended(&mut self, gap_ns: u64) {
+        self.suspended_ns += gap_ns;
+    }
+
+    /// The sum of it.
+    pub(crate) fn observed(&self) -> Observed {
+        let delta = |now: Option<u64>, then: Option<u64>| Some(now?.saturating_sub(then?));
+        let wait = |b: &Baseline| b.sched.map(|s| s.run_queue_ns);
+        Observed {
+            wall_ns: self.last.at_ns.saturating_sub(self.baseline.at_ns),
+            cpu_ns: delta(self.last.cpu_ns, self.baseline.cpu_ns),
+            run_queue_ns: delta(wait(&self.last), wait(&self.baseline)),
+            suspended_ns: self.suspended_ns,
+            tally: self.tally,
+        }
+    }
+
+    /// It sat in one place for the whole observed time: no CPU to speak of, and
+    /// hardly a switch to it. Then it is one poll, whatever the counters allow.
+    pub(crate) fn is_one_block(&self) -> bool {
+        let slices = |b: &Baseline| b.sched.map(|s| s.slices);
+        let (Some(now), Some(then)) = (slices(&self.last), slices(&self.baseline)) else {
+            return false;
+        };
+        let observed = self.observed();
+        // A spurious wake now and then (a signal, a time slice) is allowed.
+        let allowed = 1 + observed.wall_ns / 20_000_000;
+        observed.is_idle() && now.saturating_sub(then) <= allowed
+    }
+
+    /// What the last look found the thread in.
+    pub(crate) fn last_syscall(&self) -> SyscallState {
+        self.last_syscall
+    }
+
+    /// The call in which most looks found it.
+    pub(crate) fn call(&self) -> Option<Cow<'static, str>> {
+        let (number, ..) = self.calls.iter().max_by_key(|(_, looks, _)| *looks)?;
+        Some(evidence::name(*number))
+    }
+
+    /// What that call works on; some microseconds.
+    pub(crate) fn object(&self) -> Option<Object> {
+        let (number, _, args) = self.calls.iter().max_by_key(|(_, looks, _)| *looks)?;
+        Object::of(*number, args)
+    }
+}

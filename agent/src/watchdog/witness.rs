@@ -1,0 +1,128 @@
+//! Evidence from the running process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::case::{StackAnswer, Witness};
+use crate::capture;
+use crate::clock::now_ns;
+use crate::evidence::{Baseline, Look, SyscallState, ThreadEvidence};
+use crate::ids::Tid;
+use crate::shared::Shared;
+use crate::stall::TaskInfo;
+use crate::task;
+use crate::thread_clock::thread_cpu_ns;
+
+/// Threads whose files are kept open (three each) at most: they count against
+/// the application's limit.
+const MAX_THREADS: usize = 32;
+
+/// Stacks that are captured in a second at most.
+const MAX_CAPTURES: u32 = 50;
+const SECOND_NS: u64 = 1_000_000_000;
+
+pub(crate) struct LiveWitness {
+    shared: Arc<Shared>,
+    threads: HashMap<Tid, ThreadEvidence>,
+    captures_since_ns: u64,
+    captures: u32,
+}
+
+impl LiveWitness {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            threads: HashMap::new(),
+            captures_since_ns: 0,
+            captures: 0,
+        }
+    }
+
+    /// Closes the files of threads that have ended.
+    pub(crate) fn forget_ended_threads(&mut self) {
+        self.threads.retain(|tid, _| thread_cpu_ns(*tid).is_some());
+    }
+
+    fn thread(&mut self, tid: Tid) -> &ThreadEvidence {
+        if self.threads.len() >= MAX_THREADS && !self.threads.contains_key(&tid) {
+            self.threads.clear();
+        }
+        self.threads
+            .entry(tid)
+            .or_insert_with(|| ThreadEvidence::open(tid))
+    }
+
+    fn may_capture(&mut self) -> bool {
+        let now_ns = now_ns();
+        if now_ns.saturating_sub(self.captures_since_ns) >= SECOND_NS {
+            self.captures_since_ns = now_ns;
+            self.captures = 0;
+        }
+        self.captures += 1;
+        self.captures <= MAX_CAPTURES
+    }
+}
+
+impl Witness for LiveWitness {
+    fn clocks(&mut self, tid: Tid, now_ns: u64) -> Baseline {
+        self.thread(tid).clocks(now_ns)
+    }
+
+    fn look(&mut self, tid: Tid) -> Look {
+        self.thread(tid).look()
+    }
+
+    fn describe(&mut self, task: u64) -> Option<TaskInfo> {
+        let described = task::describe(task)?;
+        Some(TaskInfo {
+            name: described.name,
+            kind: described.kind,
+            site: described.site,
+        })
+    }
+
+    fn stack(&mut self, tid: Tid, syscall: &SyscallState) -> StackAnswer {
+        if let Err(reason) = &self.shared.capture {
+            return StackAnswer::None(reason.clone());
+        }
+        if !self.may_capture() {
+            self.shared.captures_lost.fetch_add(1, Relaxed);
+            return StackAnswer::Later;
+        }
+        match capture::capture(tid.0, &for_capture(*syscall)) {
+            Ok(stack) => StackAnswer::Stack {
+                frames: stack
+                    .frames
+                    .into_iter()
+                    .map(|(m, at)| (m.map(|m| m.0), at))
+                    .collect(),
+                truncated: stack.truncated,
+            },
+            Err(reason) => {
+                self.shared.captures_lost.fetch_add(1, Relaxed);
+                StackAnswer::None(reason.to_string())
+            }
+        }
+    }
+}
+
+/// The evidence in the terms of [`capture`].
+fn for_capture(state: SyscallState) -> capture::syscall::SyscallState {
+    use capture::syscall::SyscallState as ForCapture;
+    match state {
+        SyscallState::Running => ForCapture::Running,
+        SyscallState::In {
+            number,
+            args,
+            sp,
+            pc,
+        } => ForCapture::InSyscall {
+            nr: number,
+            args,
+            sp,
+            pc,
+        },
+        SyscallState::Outside { .. } | SyscallState::Unknown => ForCapture::Unknown,
+    }
+}

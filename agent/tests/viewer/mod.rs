@@ -1,0 +1,185 @@
+//! A viewer for tests: a gRPC client on a thread of its own, so that it sees
+//! the application even while all of its workers are blocked.
+
+#![allow(dead_code, unreachable_pub)]
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use looptop_agent::{Agent, Builder};
+use looptop_wire::proto;
+use looptop_wire::proto::agent_client::AgentClient;
+
+/// Long enough for a machine that does other things as well.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Agents look at the whole process, so tests run one after another.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An agent's settings for tests: a free port, no subscriber, so that level 0
+/// is what is tested.
+pub fn level0() -> Builder {
+    Agent::builder()
+        .bind("127.0.0.1:0")
+        .install_subscriber(false)
+}
+
+/// Everything that a viewer has been told so far.
+#[derive(Default)]
+pub struct Seen {
+    pub frames: Vec<proto::Frame>,
+    pub strings: HashMap<u32, String>,
+    pub stalls: HashMap<u64, proto::Stall>,
+    pub workers: HashMap<(u32, u32), proto::Worker>,
+    pub runtimes: HashMap<u32, proto::Runtime>,
+    pub threads: HashMap<u64, proto::Thread>,
+    pub process: Option<proto::Process>,
+    pub host: Option<proto::Host>,
+    pub gauges: HashMap<u32, f64>,
+    pub lag: Vec<(u64, u64)>,
+    pub pending_lag_since: Option<u64>,
+    pub loss: proto::Loss,
+    pub now_ns: u64,
+}
+
+impl Seen {
+    fn add(&mut self, frame: proto::Frame) {
+        self.now_ns = frame.now_ns;
+        let strings = frame.strings.iter().map(|s| (s.id, s.text.clone()));
+        self.strings.extend(strings);
+        self.stalls
+            .extend(frame.stalls.iter().map(|s| (s.id, s.clone())));
+        let workers = frame.workers.iter().map(|w| ((w.runtime, w.index), *w));
+        self.workers.extend(workers);
+        self.runtimes
+            .extend(frame.runtimes.iter().map(|r| (r.id, *r)));
+        self.threads
+            .extend(frame.threads.iter().map(|t| (t.tid, *t)));
+        self.process = frame.process.or(self.process);
+        self.host = frame.host.or(self.host);
+        self.gauges
+            .extend(frame.gauges.iter().map(|g| (g.name, g.value)));
+        self.loss = frame.loss.unwrap_or(self.loss);
+        self.pending_lag_since = None;
+        for lag in &frame.lag {
+            self.lag
+                .extend(lag.at_ns.iter().copied().zip(lag.lag_ns.iter().copied()));
+            self.pending_lag_since = lag.pending_since_ns.or(self.pending_lag_since);
+        }
+        self.frames.push(frame);
+    }
+
+    pub fn text(&self, id: u32) -> &str {
+        self.strings.get(&id).map_or("", String::as_str)
+    }
+
+    pub fn live_stall(&self) -> Option<&proto::Stall> {
+        let live = |s: &&proto::Stall| s.state() == proto::StallState::Live;
+        self.stalls.values().find(live)
+    }
+}
+
+/// An attached viewer.
+pub struct Viewer {
+    seen: Arc<Mutex<Seen>>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Viewer {
+    pub fn attach(address: SocketAddr) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (stop, stopped) = tokio::sync::oneshot::channel();
+        let sink = Arc::clone(&seen);
+        let thread = std::thread::spawn(move || {
+            client_runtime().block_on(async {
+                let watch = async {
+                    let mut client = connect(address).await;
+                    let request = proto::WatchRequest {
+                        interval_ns: 20_000_000,
+                    };
+                    let stream = client.watch(request).await;
+                    let mut frames = stream.expect("watching").into_inner();
+                    while let Ok(Some(frame)) = frames.message().await {
+                        sink.lock().expect("no panic").add(frame);
+                    }
+                };
+                tokio::select! {
+                    () = watch => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self {
+            seen,
+            stop: Some(stop),
+            thread: Some(thread),
+        }
+    }
+
+    /// Waits until `pick` finds what it looks for.
+    pub fn until<T>(&self, what: &str, mut pick: impl FnMut(&Seen) -> Option<T>) -> T {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = pick(&self.seen.lock().expect("no panic")) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "never seen: {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Looks once.
+    pub fn look<T>(&self, pick: impl FnOnce(&Seen) -> T) -> T {
+        pick(&self.seen.lock().expect("no panic"))
+    }
+}
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+pub fn client_runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder
+        .enable_all()
+        .build()
+        .expect("a runtime for the client")
+}
+
+async fn connect(address: SocketAddr) -> AgentClient<tonic::transport::Channel> {
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
+    let channel = endpoint.expect("an address").connect().await;
+    AgentClient::new(channel.expect("the agent listens"))
+}
+
+pub fn hello(address: SocketAddr) -> proto::HelloResponse {
+    client_runtime().block_on(async {
+        let request = proto::HelloRequest {
+            protocol: looptop_wire::PROTOCOL,
+            viewer: "test".into(),
+        };
+        let hello = connect(address).await.hello(request).await;
+        hello.expect("an answer").into_inner()
+    })
+}
+
+/// Waits until `done`.
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

@@ -1,0 +1,90 @@
+//! An upstream that never answers, and tasks that wait for ever.
+
+use std::time::Duration;
+
+use axum::{Router, extract::State, routing::get};
+use tokio::time::timeout;
+
+use crate::{
+    load::{Shape, Stream},
+    observed::spawn,
+    phase::Phase,
+    scenario::{At, Expected, Flavor, Scenario},
+    service::task,
+};
+
+pub(super) const SCENARIO: Scenario = Scenario {
+    id: "no-timeout",
+    caption: "the upstream has stopped answering: without a time-out every call waits for ever",
+    notes: "",
+    watch: "live tasks",
+    broken: "/hook/patient",
+    fixed: "/hook/timeout",
+    expected: &[Expected {
+        rule: "task-leak",
+        causes: &[],
+        function: "",
+        at: At::Spawn,
+    }],
+    flavors: &Flavor::ALL,
+    workers: 2,
+    source: super::source!("no_timeout.rs"),
+    routes: |fixtures| {
+        Ok(Router::new()
+            .route(
+                "/hook/patient",
+                get(|State(hook)| task("GET /hook/patient", patient(hook))),
+            )
+            .route(
+                "/hook/timeout",
+                get(|State(hook)| task("GET /hook/timeout", limited(hook))),
+            )
+            .with_state(Hook {
+                client: reqwest::Client::new(),
+                url: fixtures.upstream.silent(),
+                phase: fixtures.phase.clone(),
+            }))
+    },
+    load: |path| {
+        vec![Stream {
+            path,
+            shape: Shape::Open {
+                clients: 4,
+                per_second: 5.0,
+            },
+        }]
+    },
+    backdrop: None,
+};
+
+#[derive(Clone)]
+struct Hook {
+    client: reqwest::Client,
+    url: String,
+    phase: Phase,
+}
+
+impl Hook {
+    /// Calls an upstream that never answers; the lab ends it with the phase.
+    async fn call(self) -> bool {
+        let end = self.phase.end();
+        tokio::select! {
+            answer = self.client.get(self.url).send() => answer.is_ok(),
+            () = end.cancelled() => false,
+        }
+    }
+}
+
+// [broken]
+async fn patient(hook: Hook) -> &'static str {
+    spawn("hook", hook.call()); // <- spawned here
+    "accepted\n"
+}
+// [/broken]
+
+// [fixed]
+async fn limited(hook: Hook) -> &'static str {
+    spawn("hook", timeout(Duration::from_secs(1), hook.call()));
+    "accepted\n"
+}
+// [/fixed]

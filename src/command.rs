@@ -1,0 +1,200 @@
+//! What each command does, and the exit codes.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use anyhow::Context;
+
+use crate::{
+    check::{self, CheckError},
+    cli::{self, Attach, Check, Cli, Command, ConfigAction},
+    config::{self, Config},
+    diagnose, export,
+    record::{self, command::RecordError},
+};
+
+/// `check` found something at or above `--fail-on`; elsewhere, a failure.
+const FINDINGS: u8 = 1;
+/// The command line or the configuration makes no sense.
+const USAGE: u8 = 2;
+/// Nothing could be attached to.
+const NOT_ATTACHED: u8 = 3;
+
+/// Runs the command and turns what happened into an exit code; errors go to
+/// standard error as one sentence.
+pub fn run(cli: Cli) -> ExitCode {
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            let broken_pipe = |e: &io::Error| e.kind() == io::ErrorKind::BrokenPipe;
+            if error.downcast_ref().is_some_and(broken_pipe) {
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("looptop: {error:#}");
+            ExitCode::from(code_of(&error))
+        }
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(CheckError::Target(_)) => return USAGE,
+        Some(CheckError::NotAttached(_) | CheckError::Gone(_)) => return NOT_ATTACHED,
+        None => {}
+    }
+    match error.downcast_ref() {
+        Some(RecordError::Target(_)) => return USAGE,
+        Some(RecordError::NotAttached(_)) => return NOT_ATTACHED,
+        Some(RecordError::Write { .. }) | None => {}
+    }
+    let usage = error.is::<config::ConfigError>()
+        || error.is::<crate::source::TargetError>()
+        || error.is::<UnknownRule>();
+    #[cfg(feature = "demo")]
+    let usage = usage || error.is::<looptop_demo::Unknown>();
+    if usage { USAGE } else { FINDINGS }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        None => attach(cli.attach),
+        Some(Command::Check(check)) => run_check(check),
+        #[cfg(feature = "demo")]
+        Some(Command::Demo(demo)) => run_demo(demo),
+        #[cfg(feature = "demo")]
+        Some(Command::Lab(args)) => {
+            looptop_demo::serve(&args.try_into()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Record(record)) => run_record(&record),
+        Some(Command::Replay(replay)) => run_replay(replay),
+        Some(Command::Export(options)) => {
+            for remark in export::command::export(&options)? {
+                eprintln!("looptop: {remark}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Explain { rule }) => print(explain(rule.as_deref())?.as_bytes()),
+        Some(Command::Ls) => print(crate::source::processes::table().as_bytes()),
+        Some(Command::Config { action }) => run_config(action),
+        Some(Command::Completions { shell }) => print(&cli::completions(shell)),
+        Some(Command::Man) => print(&cli::man()?),
+    }
+}
+
+fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
+    io::stdout().lock().write_all(bytes)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("could not start the runtime")
+}
+
+fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
+    let config = config::load()?;
+    let name = attach.target.unwrap_or_else(|| config.target.clone());
+    let target = name.parse()?;
+    show(target, &name, config.complete(attach.screen))
+}
+
+fn show(
+    target: crate::source::Target,
+    name: &str,
+    screen: cli::Screen,
+) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let _ = (target, name, screen);
+    // Threads that still look for symbols end with the process.
+    runtime.shutdown_background();
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(feature = "demo")]
+fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
+    let config = config::load()?;
+    let _: looptop_demo::Mode = demo.mode.parse()?;
+    let _: looptop_demo::Flavor = demo.flavor.parse()?;
+    let lab = crate::lab_child::LabChild::start(&demo).map_err(|error| match error {
+        crate::lab_child::LabError::Unknown(unknown) => unknown.into(),
+        other => anyhow::Error::new(other),
+    })?;
+    let name = lab.agent.to_string();
+    let target = name.parse()?;
+    show(target, &name, config.complete(demo.screen))
+}
+
+fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {
+    let config: Config = config::load()?;
+    check.target.get_or_insert(config.target);
+    let runtime = runtime()?;
+    let report = runtime.block_on(check::check(&check));
+    runtime.shutdown_background();
+    let report = report?;
+    print(report.render(check.format).as_bytes())?;
+    Ok(ExitCode::from(if report.fails(check.fail_on) {
+        FINDINGS
+    } else {
+        0
+    }))
+}
+
+fn run_record(options: &cli::Record) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let recorded = runtime.block_on(record::command::record(options, |path| {
+        eprintln!("recording to {}; Ctrl-C ends", path.display());
+    }));
+    runtime.shutdown_background();
+    eprintln!("{}", recorded?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_replay(replay: cli::Replay) -> anyhow::Result<ExitCode> {
+    let config = config::load()?;
+    let name = replay.file.display().to_string();
+    let target = crate::source::Target::Recording(replay.file);
+    show(target, &name, config.complete(replay.screen))
+}
+
+fn run_config(action: ConfigAction) -> anyhow::Result<ExitCode> {
+    let path = config::path();
+    match action {
+        ConfigAction::Path => print(format!("{}\n", path.display()).as_bytes()),
+        ConfigAction::Print => print(config::load()?.print().as_bytes()),
+        ConfigAction::Check => {
+            config::load()?;
+            let what = if path.exists() {
+                "can be used"
+            } else {
+                "does not exist: defaults apply"
+            };
+            print(format!("{} {what}\n", path.display()).as_bytes())
+        }
+    }
+}
+
+/// A rule that does not exist, with the nearest one.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no rule '{id}'; did you mean '{nearest}'? `looptop explain` lists them all")]
+struct UnknownRule {
+    id: String,
+    nearest: &'static str,
+}
+
+fn explain(id: Option<&str>) -> Result<String, UnknownRule> {
+    let Some(id) = id else {
+        return Ok(diagnose::list());
+    };
+    diagnose::find(id)
+        .map(diagnose::explain)
+        .ok_or_else(|| UnknownRule {
+            id: id.to_owned(),
+            nearest: diagnose::nearest(id),
+        })
+}

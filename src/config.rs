@@ -1,0 +1,156 @@
+//! The configuration file: what the command line leaves open.
+//!
+//! Command line over environment over file. Unknown keys are refused, with the
+//! place in the file.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli::{ColorChoice, DEFAULT_TARGET, Screen};
+
+/// The file, with its defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Target of `looptop`, `check` and `record` without one.
+    pub target: String,
+    /// auto, always or never.
+    pub color: ColorChoice,
+    /// ASCII characters only.
+    pub ascii: bool,
+    /// Take the mouse.
+    pub mouse: bool,
+    /// Theme file; the built-in theme without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theme: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            target: DEFAULT_TARGET.to_owned(),
+            color: ColorChoice::Auto,
+            ascii: false,
+            mouse: true,
+            theme: None,
+        }
+    }
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It is there and cannot be read.
+    #[error("could not read the configuration {path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        error: io::Error,
+    },
+    /// It makes no sense.
+    #[error("the configuration {path} cannot be used: {error}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        error: toml::de::Error,
+    },
+}
+
+/// Where the file is looked for: `$LOOPTOP_CONFIG`, or `looptop/config.toml` in
+/// `$XDG_CONFIG_HOME`, by default `~/.config`.
+pub fn path() -> PathBuf {
+    if let Some(path) = env::var_os("LOOPTOP_CONFIG") {
+        return path.into();
+    }
+    let base = env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|p| p.is_absolute());
+    let base = base.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".config")));
+    base.unwrap_or_default().join("looptop/config.toml")
+}
+
+/// Reads the file; the defaults where there is none.
+pub fn load() -> Result<Config, ConfigError> {
+    let path = path();
+    match fs::read_to_string(&path) {
+        Ok(text) => toml::from_str(&text).map_err(|error| ConfigError::Parse { path, error }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+        Err(error) => Err(ConfigError::Read { path, error }),
+    }
+}
+
+impl Config {
+    /// The file that would give this configuration.
+    pub fn print(&self) -> String {
+        toml::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// What the command line leaves open, from the file.
+    #[must_use]
+    pub fn complete(&self, screen: Screen) -> Screen {
+        Screen {
+            color: match screen.color {
+                ColorChoice::Auto => self.color,
+                chosen => chosen,
+            },
+            ascii: screen.ascii || self.ascii,
+            no_mouse: screen.no_mouse || !self.mouse,
+            theme: screen.theme.or_else(|| self.theme.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_parses_back() {
+        let config = Config {
+            theme: Some("dark.toml".into()),
+            ascii: true,
+            ..Config::default()
+        };
+        assert_eq!(toml::from_str::<Config>(&config.print()).unwrap(), config);
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        for (text, hint) in [
+            ("colour = 'never'", "unknown field `colour`"),
+            ("color = 'blue'", "unknown variant `blue`"),
+            ("ascii = 3", "invalid type"),
+        ] {
+            let error = toml::from_str::<Config>(text).unwrap_err().to_string();
+            assert!(
+                error.contains(hint) && error.contains("line 1"),
+                "{text}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        let file = Config {
+            color: ColorChoice::Never,
+            mouse: false,
+            ..Config::default()
+        };
+        let screen = Screen {
+            color: ColorChoice::Always,
+            ..Screen::default()
+        };
+        let screen = file.complete(screen);
+        assert_eq!(
+            (screen.color, screen.no_mouse, screen.ascii),
+            (ColorChoice::Always, true, false)
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! Names for the code addresses of a stall, and what of a stack matters.
+//!
+//! [`Symbolizer`] reads binaries on a thread of its own. All the rest are pure
+//! functions over its result: [`name`] tidies function names, [`origin`] tells
+//! user code from dependencies and plumbing, [`calls`] knows blocking calls, and
+//! [`stack`] picks the culprit and the frames worth showing.
+
+pub mod calls;
+pub mod name;
+pub mod origin;
+mod resolver;
+pub mod stack;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use calls::{BlockingCall, CallKind};
+pub use origin::Origin;
+pub use resolver::Resolver;
+pub use stack::{Culprit, Row, culprit, fold};
+pub use worker::{Answer, Symbolizer};
+
+/// A file with code, as the observed process names it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Binary {
+    /// Absolute path, or a name in brackets such as `[vdso]`.
+    pub path: PathBuf,
+    /// GNU build id; empty where it has none.
+    pub build_id: Vec<u8>,
+}
+
+/// An address in a binary, as the file itself counts; of a return address, one
+/// byte before it. Without a binary, an address in the process's memory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CodeAddress {
+    /// Where the code is.
+    pub binary: Option<Arc<Binary>>,
+    /// Where in it.
+    pub offset: u64,
+}
+
+/// One function of a stack. Several share an address where they were inlined.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Demangled, without the compiler's hash, otherwise as in the binary;
+    /// `None` where nothing names it.
+    pub function: Option<Arc<str>>,
+    /// Source file: of user code relative to its workspace, of a dependency from
+    /// its name and version on (`tokio-1.54.1/src/...`), of the standard library
+    /// from its crate on (`std/src/...`).
+    pub file: Option<Arc<str>>,
+    /// Line, from 1.
+    pub line: Option<u32>,
+    /// Its code stands inside the next frame's function.
+    pub inlined: bool,
+    /// Whose code it is.
+    pub origin: Origin,
+    /// Where the code is.
+    pub address: CodeAddress,
+}
+
+impl Frame {
+    /// What to show for the function: its tidied name, or file and offset.
+    pub fn label(&self) -> String {
+        match (&self.function, &self.address.binary) {
+            (Some(function), _) => name::short(function),
+            (None, Some(binary)) => {
+                let file = binary.path.file_name().unwrap_or(binary.path.as_os_str());
+                format!("{}+{:#x}", file.to_string_lossy(), self.address.offset)
+            }
+            (None, None) => format!("{:#x}", self.address.offset),
+        }
+    }
+
+    /// `file:line`, `file`, or nothing.
+    pub fn location(&self) -> Option<String> {
+        let file = self.file.as_ref()?;
+        Some(match self.line {
+            Some(line) => format!("{file}:{line}"),
+            None => file.to_string(),
+        })
+    }
+}

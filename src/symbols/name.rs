@@ -1,0 +1,207 @@
+//! Function names as a person would write them.
+
+/// The full path without generics, closures and trait decoration:
+/// `<alloc::vec::Vec<T> as core::iter::Extend<T>>::extend::{{closure}}` becomes
+/// `alloc::vec::Vec::extend`.
+pub fn clean(name: &str) -> String {
+    let cleaned = simplify(without_hash(name.trim()));
+    if cleaned.is_empty() {
+        name.to_owned()
+    } else {
+        cleaned
+    }
+}
+
+/// The last two parts of the clean path: `report::render`.
+pub fn short(name: &str) -> String {
+    let full = clean(name);
+    let mut parts: Vec<&str> = full.rsplitn(3, "::").collect();
+    parts.truncate(2);
+    parts.reverse();
+    parts.join("::")
+}
+
+/// A path for a name that debug information gives bare (`lock`), from the file
+/// that it stands in: `std/src/sync/poison/mutex.rs` makes it
+/// `std::sync::poison::mutex::lock`.
+pub(super) fn qualify(name: &str, file: &str) -> String {
+    if split(name).len() > 1 || name.starts_with('<') || name == "main" {
+        return name.to_owned();
+    }
+    let Some(file) = file.strip_suffix(".rs") else {
+        return name.to_owned();
+    };
+    let (before, inside) = match file.rsplit_once("/src/") {
+        Some((before, inside)) => (before, inside),
+        None => match file.strip_prefix("src/") {
+            Some(inside) => ("", inside),
+            None => return name.to_owned(),
+        },
+    };
+    let package = before.rsplit('/').next().unwrap_or_default();
+    let mut path: Vec<String> = Vec::new();
+    let krate = without_version(package).replace('-', "_");
+    if !krate.is_empty() {
+        path.push(krate);
+    }
+    path.extend(
+        inside
+            .split('/')
+            .filter(|part| !matches!(*part, "mod" | "lib" | "main"))
+            .map(str::to_owned),
+    );
+    path.push(name.to_owned());
+    path.join("::")
+}
+
+/// The path of a closure of which only `module::{closure#0}` is known, if `outer`,
+/// a function with type parameters, mentions its type: `PATH::{closure_env#0}`.
+pub(super) fn closure_path(function: &str, outer: &str) -> Option<String> {
+    let (module, closure) = function.rsplit_once("::").unwrap_or(("", function));
+    let closure = closure
+        .split('<')
+        .next()
+        .filter(|name| name.starts_with('{'))?;
+    let environment = closure.replace('#', "_env#");
+    // The module as its file tells it begins with a directory, which need not be
+    // the crate's name.
+    let module = module.split_once("::").map_or("", |(_, inside)| inside);
+    outer.match_indices(&environment).find_map(|(end, _)| {
+        let is_path = |c: char| c.is_alphanumeric() || "_:{}#".contains(c);
+        let start = outer[..end].rfind(|c| !is_path(c)).map_or(0, |place| {
+            place + outer[place..].chars().next().map_or(1, char::len_utf8)
+        });
+        let path = outer[start..end].trim_end_matches(':');
+        let same_module = module.is_empty() || path.contains(&format!("::{module}::"));
+        (same_module && !path.is_empty()).then(|| format!("{path}::{closure}"))
+    })
+}
+
+/// `tokio-1.54.1` without its version.
+pub(super) fn without_version(package: &str) -> &str {
+    match package.rsplit_once('-') {
+        Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => {
+            // A pre-release has a dash of its own: `x-1.0.0-rc.1`.
+            name
+        }
+        Some((name, _)) => match name.rsplit_once('-') {
+            Some((shorter, version))
+                if version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.') =>
+            {
+                shorter
+            }
+            _ => package,
+        },
+        None => package,
+    }
+}
+
+/// Cuts `::h0123456789abcdef`.
+fn without_hash(name: &str) -> &str {
+    match name.rsplit_once("::h") {
+        Some((before, hash))
+            if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) =>
+        {
+            before
+        }
+        _ => name,
+    }
+}
+
+fn simplify(name: &str) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for (position, part) in split(name).into_iter().enumerate() {
+        if part.starts_with('{') {
+            // {{closure}}, {closure#0}, {async_block#1}, {shim:vtable#0}, {impl#2}
+            continue;
+        }
+        if let Some(inner) = part.strip_prefix('<') {
+            let inner = inner.strip_suffix('>').unwrap_or(inner);
+            // Arguments behind `::` say nothing here, a type in front does; a
+            // block `<impl [T]>` behind a module neither.
+            if position == 0 {
+                parts.push(type_name(self_type(inner)));
+            } else if let Some(place) = find(inner, " for ") {
+                parts.push(last_part(&type_name(&inner[place + 5..])));
+            }
+            continue;
+        }
+        let end = part.find('<').unwrap_or(part.len());
+        let ident = part[..end].trim();
+        if !ident.is_empty() {
+            parts.push(ident.to_owned());
+        }
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("::")
+}
+
+/// The type of `T as Trait`, `impl Trait for T`, `impl T`, `T`.
+fn self_type(inner: &str) -> &str {
+    if let Some(block) = inner.strip_prefix("impl ") {
+        return match find(block, " for ") {
+            Some(place) => &block[place + 5..],
+            None => block,
+        };
+    }
+    match find(inner, " as ") {
+        Some(place) => &inner[..place],
+        None => inner,
+    }
+}
+
+fn type_name(text: &str) -> String {
+    let mut text = text.trim();
+    for prefix in ["&", "*", "mut ", "const ", "(", "dyn "] {
+        text = text.strip_prefix(prefix).unwrap_or(text).trim_start();
+    }
+    let text = text.strip_suffix(')').unwrap_or(text);
+    if text.starts_with('[') {
+        return "slice".to_owned();
+    }
+    let text = find(text, " + ").map_or(text, |place| &text[..place]);
+    simplify(text)
+}
+
+fn last_part(path: &str) -> String {
+    path.rsplit("::").next().unwrap_or(path).to_owned()
+}
+
+/// Splits at `::` outside of brackets.
+fn split(name: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for (place, depth) in depths(name) {
+        if depth == 0 && place >= start && name[place..].starts_with("::") {
+            parts.push(&name[start..place]);
+            start = place + 2;
+        }
+    }
+    parts.push(&name[start..]);
+    parts
+}
+
+/// First place of `needle` outside of brackets.
+fn find(text: &str, needle: &str) -> Option<usize> {
+    depths(text)
+        .find(|&(place, depth)| depth == 0 && text[place..].starts_with(needle))
+        .map(|(place, _)| place)
+}
+
+/// Every character's place, and how many brackets are open before it.
+fn depths(text: &str) -> impl Iterator<Item = (usize, usize)> {
+    let mut depth = 0_usize;
+    let mut previous = ' ';
+    text.char_indices().map(move |(place, character)| {
+        let before = depth;
+        match character {
+            '<' | '(' | '[' | '{' => depth += 1,
+            // The head of an arrow closes nothing.
+            '>' if previous == '-' => {}
+            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        previous = character;
+        (place, before)
+    })
+}

@@ -1,0 +1,1 @@
+//! Tests of names, origins and presentation; addresses of this very binary.

@@ -1,0 +1,114 @@
+//! The lab and `looptop check` as real processes.
+
+#![allow(dead_code, reason = "each test program uses its part")]
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, ChildStdin, Command, Stdio},
+    time::Duration,
+};
+
+/// The program under test.
+pub const LOOPTOP: &str = env!("CARGO_BIN_EXE_looptop");
+
+/// A running lab, which ends with this value.
+pub struct Lab {
+    child: Child,
+    _stdin: ChildStdin,
+    pub agent: SocketAddr,
+    pub http: SocketAddr,
+}
+
+impl Lab {
+    /// Starts `scenario` and waits until it answers.
+    pub fn start(scenario: &str, mode: &str, flavor: &str) -> Self {
+        Self::start_at("127.0.0.1:0", scenario, mode, flavor)
+    }
+
+    /// The same, with the agent at a given address.
+    pub fn start_at(bind: &str, scenario: &str, mode: &str, flavor: &str) -> Self {
+        let mut child = Command::new(LOOPTOP)
+            .args(["lab", "--exit-with-parent", "--scenario", scenario])
+            .args(["--mode", mode, "--flavor", flavor])
+            .env("LOOPTOP_BIND", bind)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let address = |key: &str| -> SocketAddr {
+            let word = line
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix(key));
+            word.and_then(|a| a.parse().ok())
+                .unwrap_or_else(|| panic!("no {key} in '{line}'"))
+        };
+        Self {
+            agent: address("agent="),
+            http: address("http="),
+            child,
+            _stdin: stdin,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Switches a scenario, as the Lab view and `curl` do.
+    pub fn switch(&self, scenario: &str, mode: &str) {
+        let answer = self.request(&format!("POST /lab/{scenario}/{mode} HTTP/1.1"));
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    fn request(&self, line: &str) -> String {
+        let mut stream = TcpStream::connect(self.http).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        write!(
+            stream,
+            "{line}\r\nHost: lab\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Ends it without notice.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What `looptop check --format json` printed, and its exit code.
+pub fn check(target: &str, options: &[&str]) -> (serde_json::Value, i32) {
+    let output = Command::new(LOOPTOP)
+        .args(["check", target, "--format", "json"])
+        .args(options)
+        .output()
+        .unwrap();
+    let code = output.status.code().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let report = serde_json::from_str(&stdout).unwrap_or_else(|error| {
+        panic!(
+            "exit {code}, {error}: {stdout}{}",
+            String::from_utf8_lossy(&output.stderr)
+        )
+    });
+    (report, code)
+}

@@ -1,0 +1,289 @@
+//! The console source against an unchanged application with the real
+//! console-subscriber.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command as Process, Stdio},
+};
+
+use console_api::instrument::{PauseRequest, instrument_client::InstrumentClient};
+use looptop::source::{Command, Event, ProblemKind, Source};
+use looptop_wire::{
+    columns::Row,
+    proto::{CapabilityKind, Frame, HelloResponse, TaskKind, TaskState},
+};
+
+use crate::script::{attach, until, until_connected, until_frame, until_lost, until_silent};
+
+/// The running program; killed when dropped.
+struct App {
+    child: Child,
+    address: String,
+}
+
+impl App {
+    fn start() -> Self {
+        let mut child = Process::new(program())
+            .arg("127.0.0.1:0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut address).unwrap();
+        let address = address.trim().into();
+        Self { child, address }
+    }
+
+    fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The example's path. `cargo test --test sources` alone does not build it.
+fn program() -> PathBuf {
+    let mut build = Process::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--example", "console_app"]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success());
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    profile.join("examples/console_app")
+}
+
+/// One task as a viewer would remember it.
+#[derive(Debug, Clone)]
+struct Seen {
+    name: String,
+    file: String,
+    state: TaskState,
+    kind: TaskKind,
+    polls: u64,
+    busy_ns: u64,
+    self_wakes: u64,
+    original_size: u64,
+    running_since: Option<u64>,
+}
+
+/// What a viewer would remember of the frames.
+#[derive(Debug, Default)]
+struct Memory {
+    strings: HashMap<u32, String>,
+    files: HashMap<u32, u32>,
+    tasks: HashMap<u64, Seen>,
+    threads: HashMap<String, u64>,
+    resources: usize,
+    now_ns: u64,
+}
+
+impl Memory {
+    fn take(&mut self, frame: Frame) {
+        assert!(frame.now_ns >= self.now_ns);
+        self.now_ns = frame.now_ns;
+        let strings = frame.strings.into_iter();
+        self.strings.extend(strings.map(|s| (s.id, s.text)));
+        self.files
+            .extend(frame.locations.iter().map(|l| (l.id, l.file)));
+        let text = |id: Option<u32>| {
+            let text = id.and_then(|id| self.strings.get(&id));
+            text.cloned().unwrap_or_default()
+        };
+        for row in Row::all(&frame.tasks.unwrap_or_default()) {
+            let file = row.location().and_then(|l| self.files.get(&l)).copied();
+            let seen = Seen {
+                name: text(row.name()),
+                file: text(file),
+                state: row.state(),
+                kind: row.kind(),
+                polls: row.polls().unwrap(),
+                busy_ns: row.busy_ns().unwrap(),
+                self_wakes: row.self_wakes().unwrap(),
+                original_size: row.original_size_bytes().unwrap_or(0),
+                running_since: row.poll_started_at_ns().unwrap(),
+            };
+            self.tasks.insert(row.id(), seen);
+        }
+        for thread in &frame.threads {
+            let cpu = thread.user_ns + thread.system_ns;
+            self.threads.insert(text(Some(thread.name)), cpu);
+        }
+        self.resources += frame.resources.len();
+    }
+
+    fn named(&self, name: &str) -> Option<&Seen> {
+        self.tasks.values().find(|task| task.name == name)
+    }
+
+    /// How long the task's present poll has run, in ns.
+    fn age(&self, name: &str) -> u64 {
+        let since = self.named(name).and_then(|task| task.running_since);
+        since.map_or(0, |since| self.now_ns - since)
+    }
+}
+
+async fn until_memory(source: &mut Source, what: impl Fn(&Memory) -> bool) -> Memory {
+    let mut memory = Memory::default();
+    until(source, |event| {
+        if let Event::Frame(frame) = event {
+            memory.take(*frame);
+        }
+        what(&memory).then_some(())
+    })
+    .await;
+    memory
+}
+
+fn is_available(hello: &HelloResponse, kind: CapabilityKind) -> bool {
+    let found = hello.capabilities.iter().find(|c| c.kind() == kind);
+    found.unwrap().available
+}
+
+#[tokio::test]
+async fn tasks_states_and_polls_that_still_run() {
+    let app = App::start();
+    let mut source = attach(&app.address);
+    let hello = until_connected(&mut source).await;
+    assert_eq!(hello.pid, app.child.id());
+    assert_eq!(hello.name, "console_app");
+    assert!(is_available(&hello, CapabilityKind::Tasks));
+    assert!(!is_available(&hello, CapabilityKind::Workers));
+    assert!(is_available(&hello, CapabilityKind::Threads));
+
+    let memory = until_memory(&mut source, |memory| {
+        memory.age("greedy") > 1_500_000_000
+            && memory.age("on the pool") > 1_500_000_000
+            && memory.age("blocks") > 200_000_000
+            && memory
+                .named("burn")
+                .is_some_and(|task| task.self_wakes > 100)
+            && memory.named("short").is_some_and(|task| task.polls > 10)
+            && memory
+                .tasks
+                .values()
+                .any(|t| t.state == TaskState::Completed)
+            && memory
+                .named("sleeper")
+                .is_some_and(|t| t.state == TaskState::Idle)
+            && !memory.threads.is_empty()
+    })
+    .await;
+
+    let sleepers = memory.tasks.values().filter(|t| t.name == "sleeper");
+    assert_eq!(sleepers.count(), 3);
+    for name in ["sleeper", "short", "burn", "blocks", "greedy", "big"] {
+        let task = memory.named(name).unwrap();
+        assert_eq!(task.kind, TaskKind::Task, "{name}");
+        assert!(task.file.ends_with("console_app.rs"), "{task:?}");
+    }
+    let greedy = memory.named("greedy").unwrap();
+    assert_eq!(greedy.state, TaskState::Running);
+    assert_eq!((greedy.polls, greedy.busy_ns), (1, 0), "its first poll");
+    assert_eq!(
+        memory.named("on the pool").unwrap().kind,
+        TaskKind::Blocking
+    );
+    // tokio boxes it in a debug build, and tells the size only then.
+    if cfg!(debug_assertions) {
+        assert!(memory.named("big").unwrap().original_size > 4_096);
+    }
+    assert!(memory.tasks.values().any(|t| t.kind == TaskKind::BlockOn));
+    assert!(memory.resources > 0, "timers");
+    let workers = memory.named("tokio worker thread");
+    assert_eq!(workers.unwrap().kind, TaskKind::Blocking);
+    assert!(memory.threads["console_subscri"] > 0);
+}
+
+#[tokio::test]
+async fn a_frozen_process_is_told_apart_and_goes_on() {
+    let app = App::start();
+    let mut source = attach(&app.address);
+    until_frame(&mut source).await;
+    app.signal(nix::sys::signal::Signal::SIGSTOP);
+    let problem = until_silent(&mut source).await;
+    assert_eq!(problem.kind, ProblemKind::Stopped);
+    let pid = app.child.id();
+    assert!(
+        problem.advice.contains(&format!("kill -CONT {pid}")),
+        "{problem}"
+    );
+
+    // Who attaches now is told as well.
+    let late = until_silent(&mut attach(&app.address)).await;
+    assert_eq!(late.kind, ProblemKind::Stopped);
+
+    app.signal(nix::sys::signal::Signal::SIGCONT);
+    until_frame(&mut source).await;
+}
+
+#[tokio::test]
+async fn a_process_that_ends_is_lost() {
+    let app = App::start();
+    let mut source = attach(&app.address);
+    until_frame(&mut source).await;
+    drop(app);
+    assert_eq!(until_lost(&mut source).await.0.kind, ProblemKind::Closed);
+    assert_eq!(until_lost(&mut source).await.0.kind, ProblemKind::Refused);
+}
+
+#[tokio::test]
+async fn another_viewer_pauses_it() {
+    let app = App::start();
+    let mut source = attach(&app.address);
+    until_frame(&mut source).await;
+    let url = format!("http://{}", app.address);
+    let mut other = InstrumentClient::connect(url).await.unwrap();
+    other.pause(PauseRequest {}).await.unwrap();
+    assert_eq!(until_silent(&mut source).await.kind, ProblemKind::Paused);
+    assert!(source.command(Command::Resume));
+    until(&mut source, |event| match event {
+        Event::Frame(frame) => frame.tasks,
+        _ => None,
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn details_of_one_task() {
+    let app = App::start();
+    let mut source = attach(&app.address);
+    let memory = until_memory(&mut source, |memory| {
+        memory.named("sleeper").is_some_and(|task| task.polls > 5)
+    })
+    .await;
+    let (id, _) = memory
+        .tasks
+        .iter()
+        .find(|(_, task)| task.name == "sleeper")
+        .unwrap();
+    assert!(source.command(Command::WatchTask(Some(*id))));
+    let details = until(&mut source, |event| match event {
+        Event::TaskDetails(details) => Some(details),
+        _ => None,
+    })
+    .await;
+    assert_eq!(details.task, *id);
+    let count = |counts: Option<looptop::source::DurationCounts>| {
+        let counts = counts.unwrap().counts;
+        counts.iter().map(|(_, n)| n).sum::<u64>()
+    };
+    assert!(count(details.polls) > 5);
+    assert!(count(details.scheduled) > 5);
+
+    // One that does not exist has none, and does no harm.
+    assert!(source.command(Command::WatchTask(Some(u64::MAX))));
+    until_frame(&mut source).await;
+}
