@@ -60,7 +60,7 @@ pub struct Stall {
 }
 
 /// A stack with names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Resolved {
     /// Innermost first, inlined functions as frames of their own.
     pub frames: Vec<StackFrame>,
@@ -71,7 +71,7 @@ pub struct Resolved {
 }
 
 /// One frame of a stack.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct StackFrame {
     /// Readable name, or module and offset.
     pub function: String,
@@ -241,6 +241,18 @@ impl StallLog {
         let ended = self.ended.iter_mut().rev().find(|s| s.id == id);
         if let Some(stall) = self.live.get_mut(&id).or(ended) {
             stall.resolved = Some(resolved);
+        }
+    }
+
+    /// Takes over the names that stalls have in `other`, a log of the same
+    /// session.
+    pub fn adopt_names(&mut self, other: &StallLog) {
+        let names: BTreeMap<StallId, &Arc<Resolved>> =
+            other.iter().filter_map(|s| Some((s.id, s.resolved.as_ref()?))).collect();
+        for stall in self.live.values_mut().chain(&mut self.ended) {
+            if let Some(resolved) = names.get(&stall.id) {
+                stall.resolved.get_or_insert_with(|| Arc::clone(resolved));
+            }
         }
     }
 
