@@ -1,19 +1,25 @@
 //! looptop: see, live, what starves a tokio event loop.
 //!
 //! `docs/architecture.md` is the map. Data flows one way:
-//! [`source`] → [`model`] → [`diagnose`] → app → screen or [`report`].
+//! [`source`] → [`model`] → [`diagnose`] → [`app`] → [`ui`] or [`report`].
 #![forbid(unsafe_code)]
 
+pub mod app;
 pub mod check;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod diagnose;
 pub mod escape;
+pub mod feed;
+pub mod input;
 #[cfg(feature = "demo")]
 pub mod lab_child;
 pub mod model;
 pub mod naming;
 pub mod report;
+pub mod run;
 pub mod source;
 pub mod symbols;
+pub mod terminal;
+pub mod ui;

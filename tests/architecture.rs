@@ -36,7 +36,7 @@ fn sources(module: &str) -> Vec<PathBuf> {
             for entry in fs::read_dir(path).unwrap() {
                 walk(&entry.unwrap().path(), found);
             }
-        } else if path.extension().is_some_and(|e| e == "rs") {
+        } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("tests.rs") {
             found.push(path.to_owned());
         }
     }

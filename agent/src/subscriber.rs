@@ -19,11 +19,8 @@ pub(crate) fn install(config: &Config) -> Result<(), String> {
     use tracing_subscriber::layer::SubscriberExt;
 
     const ADD_LAYER: &str = "the application has a tracing subscriber without the agent's layer: add .with(looptop_agent::layer()) to its registry";
-    if dispatcher::has_been_set() {
-        return match LAYER_TAKEN.load(Relaxed) {
-            true => Ok(()),
-            false => Err(ADD_LAYER.into()),
-        };
+    if LAYER_TAKEN.load(Relaxed) {
+        return Ok(());
     }
     if !config.install_subscriber {
         return Err("the application asked the agent not to install a tracing subscriber: add looptop_agent::layer() to its own".into());
@@ -31,7 +28,8 @@ pub(crate) fn install(config: &Config) -> Result<(), String> {
     let subscriber = tracing_subscriber::registry().with(crate::layer());
     match dispatcher::set_global_default(dispatcher::Dispatch::new(subscriber)) {
         Ok(()) => Ok(()),
-        // Somebody was faster.
+        // There is one. (`dispatcher::has_been_set` would not tell: it counts
+        // the scoped ones, which some threads set to see nothing.)
         Err(_) => Err(ADD_LAYER.into()),
     }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    listing, registry,
+    bench, listing, registry,
     scenario::{Flavor, Mode},
     serve::{self, ServeOptions},
 };
@@ -30,6 +30,15 @@ enum Command {
     },
     /// Run a scenario: service, load and canary
     Serve(ServeArgs),
+    /// Measure the tables of the source notes again, on this machine
+    Bench(BenchArgs),
+    /// One way of `bench`, in a process of its own
+    #[command(hide = true)]
+    BenchPart {
+        way: bench::Part,
+        url: String,
+        requests: usize,
+    },
 }
 
 /// How results are printed.
@@ -40,6 +49,20 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// Options of `bench`.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Only this table
+    #[arg(long, value_name = "TABLE")]
+    pub only: Option<String>,
+    /// A small part of the work, to see that it works
+    #[arg(long)]
+    pub quick: bool,
 }
 
 /// Options of `serve`.
@@ -102,5 +125,31 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Serve(args) => serve::serve(&args.try_into()?),
+        Command::Bench(args) => measure(&args),
+        Command::BenchPart { way, url, requests } => {
+            let spent = bench::part(way, &url, requests)?;
+            println!("{spent}");
+            Ok(())
+        }
     }
+}
+
+fn measure(args: &BenchArgs) -> anyhow::Result<()> {
+    let scale = if args.quick {
+        bench::Scale::Quick
+    } else {
+        bench::Scale::Full
+    };
+    let mut out = std::io::stdout().lock();
+    let mut written = Ok(());
+    let tables = bench::run(scale, args.only.as_deref(), |table| {
+        if args.format == Format::Text && written.is_ok() {
+            written = writeln!(out, "{}", bench::text(table));
+        }
+    })?;
+    written?;
+    if args.format == Format::Json {
+        writeln!(out, "{}", serde_json::to_string_pretty(&tables)?)?;
+    }
+    Ok(())
 }

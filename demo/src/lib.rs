@@ -7,6 +7,7 @@
 //! not starved. Only `observed` touches the agent.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cli;
 pub mod listing;
 

@@ -16,12 +16,22 @@ pub(super) const CRITICAL: Duration = Duration::from_secs(1);
 /// The code is to blame for it, and not the host, a debugger, or a stream of
 /// short polls that the agent could not tell from a long one.
 pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
+    let age = stall.age(model.now);
     let threshold = match (stall.scope, stall.cause) {
+        (_, Cause::StarvedByHost | Cause::Stopped) => return false,
         (StallScope::UpTo61Polls, Cause::Computing | Cause::Unknown) => WARNING,
+        // There was evidence, and it did not decide: neither on a CPU nor in a
+        // call for most of the time. A busy host looks like that.
+        (_, Cause::Unknown) if stall.observed.is_some() => {
+            let waited = stall.run_queue.unwrap_or_default();
+            if waited * 4 > age {
+                return false;
+            }
+            WARNING
+        }
         _ => NOTICE,
     };
-    !matches!(stall.cause, Cause::StarvedByHost | Cause::Stopped)
-        && stall.own_age(model.now) >= threshold
+    stall.own_age(model.now) >= threshold
 }
 
 /// The call in which it waits, as far as the stack names one.
@@ -109,6 +119,24 @@ pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
     }
 }
 
+/// The cause in as few words as a sentence needs beside the culprit, with a
+/// blank before them; empty where it is unknown.
+pub(super) fn short_cause(stall: &Stall, model: &Model) -> String {
+    match stall.cause {
+        Cause::Unknown => String::new(),
+        Cause::Sleeping if stall.culprit().is_some() => " sleeping".to_owned(),
+        Cause::SystemCall if stall.culprit().is_some() => {
+            let syscall = model.text(stall.syscall);
+            if syscall.is_empty() {
+                String::new()
+            } else {
+                format!(" in {syscall}")
+            }
+        }
+        _ => format!(" {}", cause_text(stall, model)),
+    }
+}
+
 fn verb(syscall: &str) -> String {
     match syscall {
         "read" | "pread64" | "readv" | "preadv" => format!("blocked in {syscall}: reading"),
@@ -193,10 +221,9 @@ pub(super) fn finding(
     }
 }
 
-/// Of the live ones the oldest tells most; otherwise the longest.
+/// One with a culprit tells more than one without; of those the live ones, the
+/// oldest; otherwise the longest.
 pub(super) fn most_telling<'a>(group: &[&'a Stall], model: &Model) -> Option<&'a Stall> {
-    group
-        .iter()
-        .copied()
-        .max_by_key(|s| (s.live, s.own_age(model.now)))
+    let weight = |s: &&Stall| (s.culprit().is_some(), s.live, s.own_age(model.now));
+    group.iter().copied().max_by_key(weight)
 }

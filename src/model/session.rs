@@ -99,6 +99,18 @@ impl Session {
         matches!(self.insights.get(&kind.into()), Some(Insight::Available))
     }
 
+    /// What the target told that it cannot supply, with the reasons.
+    pub fn all_missing(&self) -> impl Iterator<Item = (Capability, &str)> {
+        self.insights
+            .iter()
+            .filter_map(|(kind, insight)| match insight {
+                Insight::Available => None,
+                Insight::Missing(reason) => {
+                    Some((Capability::try_from(*kind).ok()?, reason.as_str()))
+                }
+            })
+    }
+
     /// Why `kind` is not known; `None` where it is.
     pub fn missing(&self, kind: Capability) -> Option<&str> {
         match self.insights.get(&kind.into()) {

@@ -58,6 +58,8 @@ pub struct Report {
     pub tasks: TaskEntry,
     /// What was dropped, by kind; only what is not zero.
     pub loss: std::collections::BTreeMap<&'static str, u64>,
+    /// What the target cannot supply, with the reasons.
+    pub missing: std::collections::BTreeMap<String, String>,
 }
 
 /// One finding.
@@ -214,6 +216,7 @@ impl Report {
             lag_ms: lag(model),
             tasks: tasks(model),
             loss: loss(&model.loss),
+            missing: missing(model),
         }
     }
 
@@ -310,6 +313,18 @@ fn tasks(model: &Model) -> TaskEntry {
         spawned: sum(|site| site.spawned),
         finished: sum(|site| site.ended),
     }
+}
+
+fn missing(model: &Model) -> std::collections::BTreeMap<String, String> {
+    let name = |kind: crate::model::Capability| {
+        let name = kind.as_str_name().trim_start_matches("CAPABILITY_KIND_");
+        name.to_lowercase()
+    };
+    model
+        .session
+        .all_missing()
+        .map(|(kind, why)| (name(kind), why.to_owned()))
+        .collect()
 }
 
 fn loss(loss: &Loss) -> std::collections::BTreeMap<&'static str, u64> {

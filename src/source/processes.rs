@@ -10,8 +10,10 @@ use crate::escape::escaped;
 
 /// The beginning of the name of a thread that serves viewers, and what it
 /// belongs to. The kernel cuts names at 15 bytes.
-const SERVERS: [(&str, &str); 2] =
-    [("looptop-agent", "looptop-agent"), ("console_subscri", "console-subscriber")];
+const SERVERS: [(&str, &str); 2] = [
+    ("looptop-agent", "looptop-agent"),
+    ("console_subscri", "console-subscriber"),
+];
 
 struct Process {
     pid: u32,
@@ -32,10 +34,27 @@ pub fn table() -> String {
                 (or none that this user may inspect)\n"
             .to_owned();
     }
-    let mut text = format!("{:>8}  {:<20}  {:<19}  LISTENS AT\n", "PID", "NAME", "INSTRUMENT");
-    for Process { pid, name, instrument, addresses } in found {
-        let addresses = if addresses.is_empty() { "?".to_owned() } else { addresses.join(" ") };
-        let _ = writeln!(text, "{pid:>8}  {:<20}  {instrument:<19}  {addresses}", escaped(&name));
+    let mut text = format!(
+        "{:>8}  {:<20}  {:<19}  LISTENS AT\n",
+        "PID", "NAME", "INSTRUMENT"
+    );
+    for Process {
+        pid,
+        name,
+        instrument,
+        addresses,
+    } in found
+    {
+        let addresses = if addresses.is_empty() {
+            "?".to_owned()
+        } else {
+            addresses.join(" ")
+        };
+        let _ = writeln!(
+            text,
+            "{pid:>8}  {:<20}  {instrument:<19}  {addresses}",
+            escaped(&name)
+        );
     }
     text
 }
@@ -45,7 +64,9 @@ fn inspect(pid: u32) -> Option<Process> {
     let threads = owner::entries::<u32>(&directory);
     let name = |tid: u32| fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok();
     let instrument = threads.filter_map(name).find_map(|thread| {
-        let server = SERVERS.iter().find(|(prefix, _)| thread.starts_with(prefix));
+        let server = SERVERS
+            .iter()
+            .find(|(prefix, _)| thread.starts_with(prefix));
         server.map(|(_, instrument)| *instrument)
     })?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;

@@ -58,16 +58,19 @@ pub(super) fn qualify(name: &str, file: &str) -> String {
 /// a function with type parameters, mentions its type: `PATH::{closure_env#0}`.
 pub(super) fn closure_path(function: &str, outer: &str) -> Option<String> {
     let (module, closure) = function.rsplit_once("::").unwrap_or(("", function));
-    let closure = closure.split('<').next().filter(|name| name.starts_with('{'))?;
+    let closure = closure
+        .split('<')
+        .next()
+        .filter(|name| name.starts_with('{'))?;
     let environment = closure.replace('#', "_env#");
     // The module as its file tells it begins with a directory, which need not be
     // the crate's name.
     let module = module.split_once("::").map_or("", |(_, inside)| inside);
     outer.match_indices(&environment).find_map(|(end, _)| {
         let is_path = |c: char| c.is_alphanumeric() || "_:{}#".contains(c);
-        let start = outer[..end]
-            .rfind(|c| !is_path(c))
-            .map_or(0, |place| place + outer[place..].chars().next().map_or(1, char::len_utf8));
+        let start = outer[..end].rfind(|c| !is_path(c)).map_or(0, |place| {
+            place + outer[place..].chars().next().map_or(1, char::len_utf8)
+        });
         let path = outer[start..end].trim_end_matches(':');
         let same_module = module.is_empty() || path.contains(&format!("::{module}::"));
         (same_module && !path.is_empty()).then(|| format!("{path}::{closure}"))

@@ -1,40 +1,288 @@
-//! The task table.
+//! The table of tasks: one record for each live task, a bounded history of
+//! finished ones, and totals for each spawn location.
+//!
+//! Two sources feed it, the tracing layer (`crate::layer`, level 1) and the
+//! runtime's hooks (`crate::hooks`, level 2); one [`collect::Collector`] reads.
+//! A task is known by the id that tokio itself prints; it is unique in the
+//! process, so that both sources mean the same task by it. Where both watch one
+//! runtime the layer wins, because it knows more: the hooks recognise its
+//! records and leave them alone, except that they tell it the exact end.
+//!
+//! - [`record`]: what is held of one task
+//! - [`shard`]: the map, the recycling of records, the bounds
+//! - [`site`]: spawn locations and their totals
+//! - [`local`]: what each thread keeps for itself
+//! - [`collect`]: what changed, as columns of the wire
+//!
+//! **Cost.** A poll writes the task's own cache line, the thread's slot and the
+//! thread's share of the site: no line that another polling thread writes, no
+//! lock, no allocation. When nobody watches nothing else happens; when somebody
+//! does, the first change of a task since the last collection puts it on a
+//! list, so that collecting costs what has changed.
 
 pub(crate) mod collect;
+#[cfg(tokio_unstable)]
+pub(crate) mod hooked;
+pub(crate) mod local;
+pub(crate) mod record;
+mod shard;
 pub(crate) mod site;
+#[cfg(feature = "tracing")]
+pub(crate) mod traced;
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, compiler_fence};
 
 use looptop_wire::proto::TaskKind;
 
-/// A task, for the record of a stall.
-#[derive(Clone, Debug)]
-pub(crate) struct Description {
-    pub(crate) name: String,
-    pub(crate) kind: TaskKind,
-    pub(crate) site: Option<site::SiteId>,
+pub(crate) use self::record::{Birth, Handle, Text};
+use self::record::{Hot, Wake, flag};
+pub(crate) use self::shard::{Limits, Losses, Size};
+use self::shard::{SHARDS, Shard};
+use self::site::{SiteId, add, raise};
+use crate::clock::{Ticks, duration_ns};
+
+static TABLE: Table = Table::new();
+
+/// The table of this process.
+pub(crate) fn table() -> &'static Table {
+    &TABLE
 }
 
-/// What the table holds at most.
-#[derive(Default)]
-pub(crate) struct Limits {
-    pub(crate) history: usize,
-    pub(crate) history_bytes: usize,
+/// What is known of a task, for a stall's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(dead_code, reason = "not every field is of use to every stall")]
+pub(crate) struct Description {
+    /// Empty where it has none, or where names are not known.
+    pub(crate) name: String,
+    pub(crate) kind: TaskKind,
+    pub(crate) site: Option<SiteId>,
+    pub(crate) parent: u64,
+    pub(crate) polls: u64,
+    pub(crate) busy_ns: u64,
+}
+
+/// The task `id`, live or in the history. A lock and a short chain: below 1 µs.
+pub(crate) fn describe(id: u64) -> Option<Description> {
+    TABLE.describe(id)
 }
 
 /// What the table had to drop.
-#[derive(Default)]
-pub(crate) struct Losses {
-    pub(crate) tasks: u64,
-    pub(crate) history: u64,
-}
-
-pub(crate) fn describe(_id: u64) -> Option<Description> {
-    None
-}
-
 pub(crate) fn losses() -> Losses {
-    Losses::default()
+    TABLE.losses()
 }
 
-pub(crate) fn configure(_limits: Limits) {}
+/// How much the table holds.
+pub(crate) fn size() -> Size {
+    TABLE.size()
+}
 
-pub(crate) fn exclude_current_thread() {}
+/// Sets the bounds; what is over them leaves when the next tasks end.
+pub(crate) fn configure(limits: Limits) {
+    TABLE.configure(limits);
+}
+
+/// From now on tasks that the calling thread spawns are not seen. For the
+/// agent's own threads.
+pub(crate) fn exclude_current_thread() {
+    local::with(|local| local.excluded.set(true));
+}
+
+/// The number that a [`tokio::task::Id`] prints. It has no other accessor; its
+/// derived hash feeds exactly that number.
+#[inline]
+pub(crate) fn id_number(id: tokio::task::Id) -> u64 {
+    #[derive(Default)]
+    struct Number(u64);
+
+    impl Hasher for Number {
+        fn write(&mut self, bytes: &[u8]) {
+            for byte in bytes {
+                self.0 = self.0 << 8 | u64::from(*byte);
+            }
+        }
+
+        #[inline]
+        fn write_u64(&mut self, number: u64) {
+            self.0 = number;
+        }
+
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+
+    let mut number = Number::default();
+    id.hash(&mut number);
+    number.finish()
+}
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    shards: [Shard; SHARDS],
+    live: AtomicUsize,
+    history: AtomicUsize,
+    history_bytes: AtomicUsize,
+    /// Whether changes are put on the dirty lists.
+    watched: AtomicBool,
+}
+
+impl Table {
+    pub(crate) const fn new() -> Self {
+        Self {
+            shards: [const { Shard::new() }; SHARDS],
+            live: AtomicUsize::new(1 << 20),
+            history: AtomicUsize::new(10_000),
+            history_bytes: AtomicUsize::new(8 << 20),
+            watched: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn configure(&self, limits: Limits) {
+        self.live.store(limits.live, Relaxed);
+        self.history.store(limits.history, Relaxed);
+        self.history_bytes.store(limits.history_bytes, Relaxed);
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            live: self.live.load(Relaxed),
+            history: self.history.load(Relaxed),
+            history_bytes: self.history_bytes.load(Relaxed),
+        }
+    }
+
+    fn shard(&self, id: u64) -> &Shard {
+        &self.shards[id as usize % SHARDS]
+    }
+
+    /// Adds a task. `None` where the table is full or knows it already.
+    pub(crate) fn spawn(&self, birth: &Birth, text: Option<Arc<Text>>) -> Option<Handle> {
+        let handle = self.shard(birth.id).insert(birth, text, self.limits());
+        if let Some(handle) = handle {
+            local::with(|local| local.with_share(birth.site, site::Share::spawned));
+            self.changed(handle);
+        }
+        handle
+    }
+
+    /// The record of a task, live or in the history.
+    pub(crate) fn find(&self, id: u64) -> Option<Handle> {
+        self.shard(id).find(id)
+    }
+
+    /// A task's future was dropped. Later news of it is ignored.
+    pub(crate) fn end(&self, handle: Handle, id: u64, now: Ticks) {
+        if handle.id() == id && handle.set(flag::ENDED) & flag::ENDED == 0 {
+            handle.cold().ended.store(now.0.max(1), Relaxed);
+            self.changed(handle);
+        }
+    }
+
+    /// The end is final: the record moves to the history.
+    pub(crate) fn retire(&self, handle: Handle, id: u64, now: Ticks) {
+        self.end(handle, id, now);
+        let site = handle.hot().site.load(Relaxed);
+        if self.shard(id).retire(handle, id, self.limits()) {
+            local::with(|local| local.with_share(site, site::Share::ended));
+        }
+    }
+
+    /// Puts the task on the dirty list unless it is there, or nobody watches.
+    #[inline]
+    pub(crate) fn changed(&self, handle: Handle) {
+        // The caller's stores come before the look at the flag, in program
+        // order at least. The processor may still hold them back for some
+        // nanoseconds after the look; the collector makes up for that by
+        // reading what it read once more, the next time.
+        compiler_fence(std::sync::atomic::Ordering::SeqCst);
+        if !handle.has(flag::DIRTY) && self.watched.load(Relaxed) {
+            self.push_dirty(handle);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_dirty(&self, handle: Handle) {
+        if handle.set(flag::DIRTY) & flag::DIRTY == 0 {
+            self.shards[usize::from(handle.shard())].push_dirty(handle);
+        }
+    }
+
+    pub(crate) fn describe(&self, id: u64) -> Option<Description> {
+        let handle = self.find(id)?;
+        let hot = handle.hot();
+        let text = handle
+            .wake()
+            .and_then(|wake| site::lock(&wake.text).clone());
+        Some(Description {
+            name: text.map_or_else(String::new, |text| text.name.clone()),
+            kind: handle.kind(),
+            site: SiteId::from_raw(hot.site.load(Relaxed).into()),
+            parent: handle.cold().parent.load(Relaxed),
+            polls: hot.polls.load(Relaxed),
+            busy_ns: duration_ns(hot.busy.load(Relaxed)),
+        })
+    }
+
+    pub(crate) fn losses(&self) -> Losses {
+        let all = self.shards.iter().map(|shard| shard.lock().losses());
+        all.fold(Losses::default(), |sum, one| Losses {
+            tasks: sum.tasks + one.tasks,
+            history: sum.history + one.history,
+        })
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        let all = self.shards.iter().map(|shard| shard.lock().size());
+        all.fold(Size::default(), |sum, one| Size {
+            live: sum.live + one.live,
+            finished: sum.finished + one.finished,
+            records: sum.records + one.records,
+        })
+    }
+}
+
+impl Hot {
+    /// A poll begins. Only the polling thread calls this and the next.
+    #[inline]
+    pub(crate) fn poll_begins(&self, tid: u32, now: Ticks) {
+        add(&self.polls, 1);
+        self.poll_started.store(now.0, Relaxed);
+        self.tid.store(tid, Relaxed);
+    }
+
+    /// The poll that began then ends after so many ticks.
+    #[inline]
+    pub(crate) fn poll_ends(&self, ticks: u64) {
+        add(&self.busy, ticks);
+        raise(&self.longest_poll, ticks);
+        self.poll_started.store(0, Relaxed);
+    }
+
+    /// Takes back a poll that was none.
+    pub(crate) fn not_polled(&self, ticks: u64) {
+        add(&self.polls, 1_u64.wrapping_neg());
+        add(&self.busy, ticks.wrapping_neg());
+    }
+}
+
+impl Handle {
+    /// A wait between wake and poll of so many ticks has ended.
+    #[inline]
+    pub(crate) fn waited(&self, ticks: u64) {
+        add(&self.hot().scheduled, ticks);
+        raise(&self.cold().longest_scheduled, ticks);
+    }
+}
+
+impl Wake {
+    /// Whether somebody woke the task and no poll has answered yet.
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        // Acquire: a wake that is seen comes with its `first_wake`.
+        self.wakes.load(Acquire) as u32 != self.answered.load(Relaxed)
+    }
+}

@@ -29,7 +29,6 @@ pub(super) const SCENARIO: Scenario = Scenario {
     workers: 2,
     source: super::source!("cpu_in_handler.rs"),
     routes: |_| {
-        let turns = calibrate::sized(COST, conversation, |all| format_conversation(all));
         Ok(Router::new()
             .route(
                 "/conversation/inline",
@@ -39,7 +38,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 "/conversation/offloaded",
                 get(|State(all)| task("GET /conversation/offloaded", offloaded(all))),
             )
-            .with_state(conversation(turns)))
+            .with_state(long_conversation()))
     },
     load: |path| {
         vec![Stream {
@@ -56,12 +55,12 @@ pub(super) const SCENARIO: Scenario = Scenario {
 /// CPU time to format the conversation.
 const COST: Duration = Duration::from_millis(50);
 
-struct Turn {
+pub(crate) struct Turn {
     who: &'static str,
     said: String,
 }
 
-type Conversation = Arc<Vec<Turn>>;
+pub(crate) type Conversation = Arc<Vec<Turn>>;
 
 fn conversation(turns: usize) -> Conversation {
     let turn = |number: usize| Turn {
@@ -69,6 +68,12 @@ fn conversation(turns: usize) -> Conversation {
         said: format!("and what about point {number} of the contract?"),
     };
     Arc::new((0..turns).map(turn).collect())
+}
+
+/// As long as 50 ms of CPU can format.
+pub(crate) fn long_conversation() -> Conversation {
+    let turns = calibrate::sized(COST, conversation, |all| format_conversation(all));
+    conversation(turns)
 }
 
 // [broken]
@@ -86,7 +91,7 @@ async fn offloaded(all: Conversation) -> String {
 
 // [work]
 #[inline(never)]
-fn format_conversation(all: &[Turn]) -> String {
+pub(crate) fn format_conversation(all: &[Turn]) -> String {
     let (mut page, mut length) = (String::new(), 0);
     for turn in all {
         page.clear();

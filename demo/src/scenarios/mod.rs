@@ -36,6 +36,7 @@ mod three_requests;
 mod unbounded_fanout;
 mod unbounded_queue;
 
+pub(crate) use cpu_in_handler::{Conversation, format_conversation, long_conversation};
 pub(crate) use graceful_shutdown::shut_down;
 pub(crate) use host_contention::Neighbours;
 

@@ -1,5 +1,7 @@
 //! The picture has holes.
 
+use std::time::Duration;
+
 use crate::{
     diagnose::{Finding, Severity, Subject},
     model::Loss,
@@ -12,19 +14,20 @@ pub(super) const RULE: Rule = Rule {
     summary: "something was dropped: the picture has holes",
     meaning: "The agent or console-subscriber reached a bound and dropped data, or the watchdog \
               itself was held up. What is shown is right, but not all.",
-    threshold: "any loss counter grows, or the watchdog was more than 1 s late in all, within the \
+    threshold: "any loss counter grows, or the watchdog was held up for half of the time, within the \
                 window",
     evidence: "the agent's absolute loss counters",
     remedy: "raise the bound that the finding names, or observe fewer tasks",
     needs: &[],
     rank: 5,
     over_window: false,
-    explained_by: &[],
+    explained_by: &["host-starved"],
     check,
 };
 
-/// The watchdog of a busy machine is late by some milliseconds all the time.
-const LATE_NS: u64 = 1_000_000_000;
+/// The watchdog of a busy machine is late all the time; one that slept through
+/// this share of the time saw no more than a part.
+const LATE_SHARE: f64 = 0.5;
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let losses = &context.memory.losses;
@@ -37,7 +40,7 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         .find(|(at, _)| *at <= context.since)
         .or(losses.front());
     let lost = base
-        .map(|(_, then)| lost_since(then, now))
+        .map(|(at, then)| lost_since(then, now, context.now().since(*at)))
         .unwrap_or_default();
     if lost.is_empty() {
         return Vec::new();
@@ -56,8 +59,9 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     vec![finding]
 }
 
-fn lost_since(then: &Loss, now: &Loss) -> Vec<(&'static str, u64)> {
+fn lost_since(then: &Loss, now: &Loss, window: Duration) -> Vec<(&'static str, u64)> {
     let late = now.watchdog_late_ns.saturating_sub(then.watchdog_late_ns);
+    let held_up = late as f64 > window.as_nanos() as f64 * LATE_SHARE;
     [
         ("tasks untracked", now.tasks.saturating_sub(then.tasks)),
         (
@@ -79,7 +83,7 @@ fn lost_since(then: &Loss, now: &Loss) -> Vec<(&'static str, u64)> {
         ),
         (
             "ms of watchdog delay",
-            if late > LATE_NS { late / 1_000_000 } else { 0 },
+            if held_up { late / 1_000_000 } else { 0 },
         ),
     ]
     .into_iter()

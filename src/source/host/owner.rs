@@ -74,7 +74,10 @@ pub(in crate::source) fn listening_at(pid: u32) -> Vec<String> {
 }
 
 fn socket_inode(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    link.strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
 }
 
 /// Addresses and inodes of the sockets in `table` that listen.

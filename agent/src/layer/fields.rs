@@ -1,0 +1,179 @@
+//! The fields of tokio's task spans and waker events.
+
+use std::fmt::{self, Debug, Write as _};
+
+use looptop_wire::proto::TaskKind;
+use tracing_core::field::{Field, Visit};
+
+use crate::task::Text;
+use crate::task::traced::WakerOp;
+
+/// A longer name or field is cut at a character boundary.
+const MAX_TEXT: usize = 256;
+
+/// What a task's span says, but for its file name.
+#[derive(Debug, Default)]
+pub(super) struct TaskFields {
+    pub(super) id: u64,
+    pub(super) kind: TaskKind,
+    pub(super) line: u32,
+    pub(super) column: u32,
+    pub(super) size: u32,
+    pub(super) original_size: u32,
+    text: Text,
+}
+
+impl TaskFields {
+    /// `None` where the task has neither a name nor further fields, as most.
+    pub(super) fn into_text(self) -> Option<Text> {
+        (self.text != Text::default()).then_some(self.text)
+    }
+
+    fn further(&mut self, field: &Field, value: &dyn Debug) {
+        let fields = &mut self.text.fields;
+        let separator = if fields.is_empty() { "" } else { " " };
+        let mut to = Bounded(fields);
+        let _ = write!(to, "{separator}{}={value:?}", field.name());
+    }
+}
+
+impl Visit for TaskFields {
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        let small = u32::try_from(value).unwrap_or(u32::MAX);
+        match field.name() {
+            "task.id" => self.id = value,
+            "loc.line" => self.line = small,
+            "loc.col" => self.column = small,
+            "size.bytes" => self.size = small,
+            "original_size.bytes" => self.original_size = small,
+            _ => self.further(field, &value),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "loc.file" => {}
+            "kind" => self.kind = kind(value),
+            "task.name" => drop(Bounded(&mut self.text.name).write_str(value)),
+            _ => self.further(field, &format_args!("{value}")),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            "kind" => {
+                let mut word = Word::default();
+                let _ = write!(word, "{value:?}");
+                self.kind = kind(word.as_str());
+            }
+            "task.name" => drop(write!(Bounded(&mut self.text.name), "{value:?}")),
+            _ => self.further(field, value),
+        }
+    }
+}
+
+fn kind(word: &str) -> TaskKind {
+    match word {
+        "task" => TaskKind::Task,
+        "local" => TaskKind::Local,
+        "blocking" => TaskKind::Blocking,
+        "block_on" => TaskKind::BlockOn,
+        _ => TaskKind::Unknown,
+    }
+}
+
+/// Text on the stack, for the few words that `kind` can be.
+#[derive(Debug, Default)]
+struct Word {
+    bytes: [u8; 16],
+    len: usize,
+}
+
+impl Word {
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for Word {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len + text.len();
+        let place = self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// Takes the first `MAX_TEXT` bytes and drops the rest.
+struct Bounded<'a>(&'a mut String);
+
+impl fmt::Write for Bounded<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = MAX_TEXT.saturating_sub(self.0.len());
+        self.0.push_str(&text[..text.floor_char_boundary(room)]);
+        Ok(())
+    }
+}
+
+/// Shows the span's file name, which no visitor may keep, to `found`.
+pub(super) struct File<F>(pub(super) F);
+
+impl<F: FnMut(&str)> Visit for File<F> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "loc.file" {
+            (self.0)(value);
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+}
+
+/// A waker event: whose waker, and what happened to it.
+#[derive(Debug, Default)]
+pub(super) struct WakerFields {
+    /// The id of the task's span; 0 is none.
+    pub(super) span: u64,
+    pub(super) op: Option<WakerOp>,
+}
+
+impl Visit for WakerFields {
+    // The only number and the only text of these events are these.
+    fn record_u64(&mut self, _: &Field, value: u64) {
+        self.span = value;
+    }
+
+    fn record_str(&mut self, _: &Field, value: &str) {
+        self.op = match value {
+            "waker.clone" => Some(WakerOp::Clone),
+            "waker.drop" => Some(WakerOp::Drop),
+            "waker.wake" => Some(WakerOp::Wake),
+            "waker.wake_by_ref" => Some(WakerOp::WakeByRef),
+            _ => None,
+        };
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_names_are_cut_between_characters() {
+        let mut name = String::new();
+        let _ = Bounded(&mut name).write_str(&"é".repeat(200));
+        assert_eq!(name.len(), MAX_TEXT);
+        let _ = Bounded(&mut name).write_str("more");
+        assert_eq!(name.len(), MAX_TEXT);
+    }
+
+    #[test]
+    fn words_that_do_not_fit_are_unknown_kinds() {
+        let mut word = Word::default();
+        assert!(word.write_str("a kind of the year 2040").is_err());
+        assert_eq!(kind(word.as_str()), TaskKind::Unknown);
+        assert_eq!(kind("block_on"), TaskKind::BlockOn);
+    }
+}

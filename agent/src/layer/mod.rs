@@ -1,0 +1,320 @@
+//! Level 1: every task, by tokio's own tracing instrumentation.
+//!
+//! The layer wants tokio's task spans and waker events, nothing else. For every
+//! other callsite it says "never" in the way of a per-layer filter, so that it
+//! neither enables nor slows what other layers want.
+
+mod fields;
+#[cfg(test)]
+mod tests;
+
+use std::any::TypeId;
+use std::sync::Arc;
+
+use tracing_core::subscriber::Interest;
+use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, span};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Filtered;
+use tracing_subscriber::layer::{Context, Filter};
+use tracing_subscriber::registry::LookupSpan;
+
+use self::fields::{File, TaskFields, WakerFields};
+use crate::clock;
+use crate::task::local::{self, Local, TracedEntry};
+use crate::task::site::Spot;
+use crate::task::traced::{self, Sight};
+use crate::task::{self, Birth, Handle, id_number};
+
+const TASK_SPAN: &str = "runtime.spawn";
+const TASK_TARGET: &str = "tokio::task";
+const BLOCKING_TARGET: &str = "tokio::task::blocking";
+const WAKER_TARGET: &str = "tokio::task::waker";
+
+/// A layer that shows every task of this process to looptop.
+///
+/// ```
+/// use tracing_subscriber::prelude::*;
+///
+/// tracing_subscriber::registry()
+///     .with(looptop_agent::layer())
+///     .init();
+/// ```
+///
+/// It needs tokio's `tracing` feature and `--cfg tokio_unstable`; without them
+/// it does nothing. Tasks that were spawned before the subscriber was set are
+/// not seen. A filter in front of it must let the targets `tokio::task` pass.
+pub fn layer<S>() -> TaskLayer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let sight = Arc::new(Sight::new());
+    let recorder = Recorder {
+        sight: Arc::clone(&sight),
+    };
+    TaskLayer {
+        sight,
+        filtered: recorder.with_filter(TaskCallsites { wakers: true }),
+    }
+}
+
+/// The layer that [`layer`] makes.
+#[derive(Debug)]
+pub struct TaskLayer<S> {
+    sight: Arc<Sight>,
+    // Entering and leaving a span is handled by the outer type: `Filtered` looks
+    // the span up in the registry first, and our cache knows its own spans
+    // sooner. Everything else is `Filtered`'s.
+    filtered: Filtered<Recorder, TaskCallsites, S>,
+}
+
+impl<S> TaskLayer<S> {
+    /// Leaves the events of wakers alone: half the cost of a poll, and neither
+    /// wakes nor scheduled times.
+    #[must_use]
+    pub fn without_wakers(mut self) -> Self {
+        self.sight.become_blind();
+        self.filtered.filter_mut().wakers = false;
+        self
+    }
+}
+
+impl<S> Layer<S> for TaskLayer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        self.filtered.on_register_dispatch(dispatch);
+    }
+
+    fn on_layer(&mut self, subscriber: &mut S) {
+        self.filtered.on_layer(subscriber);
+    }
+
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        self.filtered.register_callsite(metadata)
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, context: Context<'_, S>) -> bool {
+        self.filtered.enabled(metadata, context)
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, context: Context<'_, S>) -> bool {
+        self.filtered.event_enabled(event, context)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Layer::max_level_hint(&self.filtered)
+    }
+
+    fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        self.filtered.on_new_span(attrs, id, context);
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        self.filtered.on_event(event, context);
+    }
+
+    #[inline]
+    fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
+        local::with(|local| {
+            if let Some(entry) = find(&self.sight, local, id.into_u64(), &context)
+                && is_polled_here(entry)
+            {
+                self.sight.enter(task::table(), local, entry);
+            }
+        });
+    }
+
+    #[inline]
+    fn on_exit(&self, id: &span::Id, _: Context<'_, S>) {
+        local::with(|local| self.sight.exit(task::table(), local, id.into_u64()));
+    }
+
+    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
+        self.filtered.on_close(id, context);
+    }
+
+    /// A per-layer filter is recognised by what it answers here; without, the
+    /// layer's "never" would hold for every other layer too.
+    #[doc(hidden)]
+    #[allow(unsafe_code, reason = "the only way to pass the question on")]
+    unsafe fn downcast_raw(&self, id: TypeId) -> Option<*const ()> {
+        if id == TypeId::of::<Self>() {
+            return Some(std::ptr::from_ref(self).cast());
+        }
+        // SAFETY: the pointer is to `self.filtered` or within, which lives as
+        // long as `self`; its type is what `Filtered` vouches for.
+        unsafe { self.filtered.downcast_raw(id) }
+    }
+}
+
+/// The span's task, from the thread's cache or from the span itself.
+#[inline]
+fn find<S>(sight: &Sight, local: &Local, key: u64, context: &Context<'_, S>) -> Option<TracedEntry>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let cached = local.traced(sight.realm, key);
+    cached.or_else(|| look_up(sight, local, key, context))
+}
+
+#[inline(never)]
+fn look_up<S>(
+    sight: &Sight,
+    local: &Local,
+    key: u64,
+    context: &Context<'_, S>,
+) -> Option<TracedEntry>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let span = context.span(&span::Id::from_non_zero_u64(key.try_into().ok()?))?;
+    if !is_task_span(span.metadata()) {
+        return None;
+    }
+    let SpanTask { id, realm, handle } = *span.extensions().get::<SpanTask>()?;
+    if realm != sight.realm {
+        return None;
+    }
+    let entry = TracedEntry {
+        key,
+        realm,
+        id,
+        handle,
+    };
+    local.remember_traced(entry);
+    Some(entry)
+}
+
+/// Whether tokio itself polls or drops the span's task on this thread. An
+/// application can enter a task's span from anywhere.
+#[inline]
+fn is_polled_here(entry: TracedEntry) -> bool {
+    // The future of `block_on` is not a task of its own to tokio.
+    entry.handle.is_block_on() || current_task() == Some(entry.id)
+}
+
+/// Tokio's id of the task that it polls on this thread.
+#[inline]
+fn current_task() -> Option<u64> {
+    tokio::task::try_id().map(id_number)
+}
+
+/// Kept in a task's span.
+#[derive(Debug, Clone, Copy)]
+struct SpanTask {
+    id: u64,
+    realm: u16,
+    handle: Handle,
+}
+
+/// Which callsites concern the layer.
+#[derive(Debug)]
+struct TaskCallsites {
+    wakers: bool,
+}
+
+fn is_task_span(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span()
+        && metadata.name() == TASK_SPAN
+        && matches!(metadata.target(), TASK_TARGET | BLOCKING_TARGET)
+}
+
+impl TaskCallsites {
+    fn want(&self, metadata: &Metadata<'_>) -> bool {
+        let is_waker = || metadata.is_event() && metadata.target() == WAKER_TARGET;
+        is_task_span(metadata) || (self.wakers && is_waker())
+    }
+}
+
+impl<S> Filter<S> for TaskCallsites {
+    fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        self.want(metadata)
+    }
+
+    fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.want(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::TRACE)
+    }
+}
+
+/// Records spans and events; entering and leaving is [`TaskLayer`]'s.
+#[derive(Debug)]
+struct Recorder {
+    sight: Arc<Sight>,
+}
+
+impl<S> Layer<S> for Recorder
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        let task = local::with(|local| self.spawn(local, attrs)).flatten();
+        if let (Some(task), Some(span)) = (task, context.span(id)) {
+            span.extensions_mut().replace(task);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = WakerFields::default();
+        event.record(&mut fields);
+        let Some(op) = fields.op else { return };
+        local::with(|local| {
+            if let Some(entry) = find(&self.sight, local, fields.span, &context) {
+                self.sight.waker(task::table(), local, entry.handle, op);
+            }
+        });
+    }
+
+    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
+        let span = context.span(&id);
+        let task = span.and_then(|span| span.extensions().get::<SpanTask>().copied());
+        if let Some(task) = task.filter(|task| task.realm == self.sight.realm) {
+            local::with(|local| traced::closed(task::table(), local, task.handle, task.id));
+        }
+    }
+}
+
+impl Recorder {
+    fn spawn(&self, local: &Local, attrs: &span::Attributes<'_>) -> Option<SpanTask> {
+        if local.is_excluded() {
+            return None;
+        }
+        let mut fields = TaskFields::default();
+        attrs.record(&mut fields);
+        let mut spot = Spot::Unknown;
+        attrs.record(&mut File(|file: &str| {
+            spot = local.spot(file, fields.line, fields.column, fields.kind);
+        }));
+        if spot == Spot::Hidden || fields.id == 0 {
+            return None;
+        }
+        let birth = Birth {
+            id: fields.id,
+            kind: fields.kind,
+            site: spot.raw(),
+            parent: local.innermost().map_or(0, |frame| frame.task),
+            spawned: clock::ticks().0,
+            runtime: 0,
+            traced: true,
+            blind: self.sight.is_blind(),
+            realm: self.sight.realm,
+            size: fields.size,
+            original_size: fields.original_size,
+        };
+        let text = fields.into_text().map(Arc::new);
+        let handle = task::table().spawn(&birth, text)?;
+        Some(SpanTask {
+            id: birth.id,
+            realm: birth.realm,
+            handle,
+        })
+    }
+}

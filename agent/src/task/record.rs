@@ -1,0 +1,328 @@
+//! What is held of one task: 112 bytes, and 104 more where wakes are known.
+//!
+//! Records live in chunks that are never freed but used again, so that a
+//! [`Handle`] stays valid for ever and needs no counting; what it may *mean* is
+//! guarded by the task's id, which no two tasks share.
+//!
+//! Who writes what: the `hot` line belongs to the thread that polls the task
+//! (the scheduler hands a task to one thread at a time), except `flags` and
+//! `dirty_next`. The `wake` line belongs to whoever wakes. All counters are
+//! absolute and read by the collector at any time, each by itself: `Relaxed`
+//! unless a comment says otherwise.
+
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex};
+
+use looptop_wire::proto::TaskKind;
+
+use super::shard::NONE;
+
+/// Records that are allocated together.
+pub(super) const CHUNK: usize = 128;
+
+/// See [`Wake::last_poll`].
+pub(super) const NOT_A_POLL: u64 = u64::MAX;
+
+/// Bits of [`Hot::flags`].
+pub(super) mod flag {
+    /// On the dirty list: changed since the last collection.
+    pub(in crate::task) const DIRTY: u32 = 1;
+    /// Its future was dropped.
+    pub(in crate::task) const ENDED: u32 = 1 << 1;
+    /// A viewer has been told of it.
+    pub(in crate::task) const TOLD: u32 = 1 << 2;
+    /// Watched by the tracing layer; the hooks leave it alone.
+    pub(in crate::task) const TRACED: u32 = 1 << 3;
+    /// Its end is final; it waits in the history.
+    pub(in crate::task) const RETIRED: u32 = 1 << 4;
+    /// Waits between wake and poll are measured.
+    pub(in crate::task) const TIMED: u32 = 1 << 5;
+    /// Its wakes are not reported.
+    pub(in crate::task) const BLIND: u32 = 1 << 6;
+    pub(super) const KIND: u32 = 8;
+    /// The tracing layer that watches it.
+    pub(super) const REALM: u32 = 16;
+}
+
+/// Written at every poll. One cache line.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(super) struct Hot {
+    /// Tokio's id of the task, 0 while the record is free.
+    pub(super) id: AtomicU64,
+    pub(super) polls: AtomicU64,
+    pub(super) busy: AtomicU64,
+    pub(super) longest_poll: AtomicU64,
+    /// Ticks; 0 while not in a poll.
+    pub(super) poll_started: AtomicU64,
+    /// Ticks between wake and poll.
+    pub(super) scheduled: AtomicU64,
+    pub(super) tid: AtomicU32,
+    pub(super) flags: AtomicU32,
+    /// The next record on its shard's dirty list, by index.
+    pub(super) dirty_next: AtomicU32,
+    pub(super) site: AtomicU16,
+}
+
+/// Written when the task is spawned and when it ends.
+#[derive(Debug)]
+pub(super) struct Cold {
+    pub(super) spawned: AtomicU64,
+    /// Ticks; 0 while alive.
+    pub(super) ended: AtomicU64,
+    pub(super) parent: AtomicU64,
+    pub(super) longest_scheduled: AtomicU64,
+    /// The next record of the same bucket; guarded by the shard's lock.
+    pub(super) chain: AtomicU32,
+    /// The runtime plus 1; 0 is unknown.
+    pub(super) runtime: AtomicU32,
+}
+
+impl Default for Cold {
+    fn default() -> Self {
+        Self {
+            spawned: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+            parent: AtomicU64::new(0),
+            longest_scheduled: AtomicU64::new(0),
+            chain: AtomicU32::new(NONE),
+            runtime: AtomicU32::new(0),
+        }
+    }
+}
+
+/// What the tracing layer adds.
+#[derive(Debug, Default)]
+pub(super) struct Wake {
+    /// `Release` when added to, `Acquire` when a poll begins: the poll that sees
+    /// a wake also sees its `unanswered_since`.
+    pub(super) wakes: AtomicU64,
+    pub(super) self_wakes: AtomicU64,
+    /// Ticks; 0 is never.
+    pub(super) woken_at: AtomicU64,
+    /// Ticks of the first wake that no poll has answered.
+    pub(super) unanswered_since: AtomicU64,
+    pub(super) clones: AtomicU64,
+    pub(super) drops: AtomicU64,
+    /// When the last poll ended: ticks, and the polling thread's idle clock.
+    pub(super) poll_ended: AtomicU64,
+    pub(super) idle_clock: AtomicU64,
+    /// Ticks that the last poll took; `NOT_A_POLL` where the span was entered
+    /// for another reason.
+    pub(super) last_poll: AtomicU64,
+    /// The value of `wakes`, cut to 32 bits, that the last poll has answered.
+    pub(super) answered: AtomicU32,
+    pub(super) size: AtomicU32,
+    pub(super) original_size: AtomicU32,
+    pub(super) text: Mutex<Option<Arc<Text>>>,
+}
+
+/// Texts of a task that has any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Text {
+    /// The name that the application gave it.
+    pub(crate) name: String,
+    /// Further fields of its span (`fn=app::work`).
+    pub(crate) fields: String,
+}
+
+impl Text {
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + self.name.len() + self.fields.len()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Chunk {
+    hot: [Hot; CHUNK],
+    cold: [Cold; CHUNK],
+    wake: Option<Box<[Wake; CHUNK]>>,
+    /// Index of the first record within its shard, and which shard that is.
+    pub(super) base: u32,
+    pub(super) shard: u8,
+}
+
+impl Chunk {
+    /// A chunk that is never freed.
+    pub(super) fn leaked(shard: u8, base: u32, traced: bool) -> &'static Self {
+        Box::leak(Box::new(Self {
+            hot: std::array::from_fn(|_| Hot::default()),
+            cold: std::array::from_fn(|_| Cold::default()),
+            wake: traced.then(|| Box::new(std::array::from_fn(|_| Wake::default()))),
+            base,
+            shard,
+        }))
+    }
+}
+
+/// A record, for ever; and which task it held when the handle was taken, only
+/// as long as `hot().id` says so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Handle {
+    chunk: &'static Chunk,
+    index: u32,
+}
+
+impl Handle {
+    pub(super) fn new(chunk: &'static Chunk, index: usize) -> Self {
+        let index = index as u32;
+        Self { chunk, index }
+    }
+
+    #[inline]
+    pub(super) fn hot(&self) -> &'static Hot {
+        &self.chunk.hot[self.index as usize % CHUNK]
+    }
+
+    #[inline]
+    pub(super) fn cold(&self) -> &'static Cold {
+        &self.chunk.cold[self.index as usize % CHUNK]
+    }
+
+    /// `None` for a task of which wakes are not known.
+    #[inline]
+    pub(super) fn wake(&self) -> Option<&'static Wake> {
+        let wake = self.chunk.wake.as_ref()?;
+        Some(&wake[self.index as usize % CHUNK])
+    }
+
+    /// The index within the shard.
+    #[inline]
+    pub(super) fn index(&self) -> u32 {
+        self.chunk.base + self.index
+    }
+
+    #[inline]
+    pub(super) fn shard(&self) -> u8 {
+        self.chunk.shard
+    }
+
+    /// The id of the task that the record holds now; 0 for none.
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.hot().id.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn has(&self, flags: u32) -> bool {
+        self.hot().flags.load(Relaxed) & flags != 0
+    }
+
+    #[inline]
+    pub(super) fn set(&self, flags: u32) -> u32 {
+        // AcqRel: who finds DIRTY cleared by the collector writes after it.
+        self.hot().flags.fetch_or(flags, AcqRel)
+    }
+
+    #[inline]
+    pub(super) fn clear(&self, flags: u32) -> u32 {
+        self.hot().flags.fetch_and(!flags, AcqRel)
+    }
+
+    pub(super) fn realm(&self) -> u16 {
+        (self.hot().flags.load(Relaxed) >> flag::REALM) as u16
+    }
+
+    pub(super) fn kind(&self) -> TaskKind {
+        let kind = (self.hot().flags.load(Relaxed) >> flag::KIND) & 0xff;
+        TaskKind::try_from(kind as i32).unwrap_or(TaskKind::Unknown)
+    }
+
+    /// The future of `block_on`: no task to tokio's scheduler.
+    #[inline]
+    pub(crate) fn is_block_on(&self) -> bool {
+        let kind = (self.hot().flags.load(Relaxed) >> flag::KIND) & 0xff;
+        kind == TaskKind::BlockOn as u32
+    }
+
+    /// Makes the record that of a new task. DIRTY stays: the record may still
+    /// be on the list, where the new task is as welcome as the old.
+    pub(super) fn reset(&self, birth: &Birth) {
+        let (hot, cold) = (self.hot(), self.cold());
+        for counter in [&hot.polls, &hot.busy, &hot.longest_poll, &hot.poll_started] {
+            counter.store(0, Relaxed);
+        }
+        hot.scheduled.store(0, Relaxed);
+        hot.tid.store(0, Relaxed);
+        hot.site.store(birth.site, Relaxed);
+        cold.spawned.store(birth.spawned, Relaxed);
+        cold.ended.store(0, Relaxed);
+        cold.parent.store(birth.parent, Relaxed);
+        cold.longest_scheduled.store(0, Relaxed);
+        cold.runtime.store(birth.runtime, Relaxed);
+        if let Some(wake) = self.wake() {
+            wake.reset(birth);
+        }
+        let traced = if birth.traced { flag::TRACED } else { 0 };
+        let blind = if birth.blind { flag::BLIND } else { 0 };
+        let flags = traced
+            | blind
+            | (birth.kind as u32) << flag::KIND
+            | u32::from(birth.realm) << flag::REALM;
+        // The collector may clear DIRTY at the same time.
+        let keep = |old: u32| Some(flags | (old & flag::DIRTY));
+        let _ = hot.flags.fetch_update(AcqRel, Relaxed, keep);
+        // Last: a stale handle that finds its old id finds its old task.
+        hot.id.store(birth.id, Release);
+    }
+}
+
+impl Wake {
+    fn reset(&self, birth: &Birth) {
+        for counter in [
+            &self.wakes,
+            &self.self_wakes,
+            &self.woken_at,
+            &self.unanswered_since,
+            &self.clones,
+            &self.drops,
+            &self.poll_ended,
+            &self.idle_clock,
+        ] {
+            counter.store(0, Relaxed);
+        }
+        self.last_poll.store(NOT_A_POLL, Relaxed);
+        self.answered.store(0, Relaxed);
+        self.size.store(birth.size, Relaxed);
+        self.original_size.store(birth.original_size, Relaxed);
+    }
+}
+
+/// What is known when a task is spawned.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Birth {
+    pub(crate) id: u64,
+    pub(crate) kind: TaskKind,
+    /// Raw [`super::site::SiteId`]; 0 is unknown.
+    pub(crate) site: u16,
+    pub(crate) parent: u64,
+    /// Ticks.
+    pub(crate) spawned: u64,
+    /// The runtime plus 1; 0 is unknown.
+    pub(crate) runtime: u32,
+    /// Whether and by which layer it is traced.
+    pub(crate) traced: bool,
+    /// Traced, but its wakes are not reported.
+    pub(crate) blind: bool,
+    pub(crate) realm: u16,
+    /// Bytes; 0 is unknown.
+    pub(crate) size: u32,
+    pub(crate) original_size: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The budgets are 128 and 256 bytes; what else a task needs is 4 bytes of
+    /// free list or history, 4 to 8 of buckets, and the span's extension.
+    #[test]
+    fn a_record_fits_its_budget() {
+        assert_eq!(size_of::<Hot>(), 64);
+        assert!(size_of::<Cold>() <= 48);
+        assert!(size_of::<Wake>() <= 104);
+        let chunk = size_of::<Chunk>();
+        assert!(chunk <= CHUNK * 112, "{chunk}");
+    }
+}

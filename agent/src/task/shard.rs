@@ -1,0 +1,406 @@
+//! A part of the task table: records, the map from a task's id to its record,
+//! and the bounded history of finished tasks.
+//!
+//! Tokio numbers tasks one after the other, so `id % SHARDS` spreads them
+//! evenly: over the locks, and over the bounds, which each shard keeps for its
+//! own part. One lock is taken when a task is spawned and one when it ends;
+//! none for a poll.
+
+use std::collections::VecDeque;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::record::{Birth, CHUNK, Chunk, Handle, Hot, Text, flag};
+use super::site::lock;
+
+/// Parts of the table.
+pub(super) const SHARDS: usize = 64;
+/// The index of no record.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// What the table holds at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Live tasks; further ones run unseen and are counted.
+    pub(crate) live: usize,
+    /// Finished tasks that are kept.
+    pub(crate) history: usize,
+    /// Bytes of the records and texts of finished tasks.
+    pub(crate) history_bytes: usize,
+}
+
+impl Default for Limits {
+    /// A million live tasks (112 MB of records where there are so many), and
+    /// 10,000 finished ones in at most 8 MiB.
+    fn default() -> Self {
+        Self {
+            live: 1 << 20,
+            history: 10_000,
+            history_bytes: 8 << 20,
+        }
+    }
+}
+
+/// What had to be dropped. All absolute.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Losses {
+    /// Tasks that did not fit in the table.
+    pub(crate) tasks: u64,
+    /// Finished tasks that left the history.
+    pub(crate) history: u64,
+}
+
+/// How much the table holds now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) live: usize,
+    pub(crate) finished: usize,
+    /// Records that were ever allocated; they are used again, never freed.
+    pub(crate) records: usize,
+}
+
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Shard {
+    /// Head of the list of records that changed since they were last taken.
+    dirty: AtomicU32,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inner {
+    chunks: Vec<&'static Chunk>,
+    /// Free records, without and with a wake part.
+    free: [Vec<u32>; 2],
+    /// First record of each bucket; a power of two of them.
+    buckets: Vec<u32>,
+    live: usize,
+    history: VecDeque<u32>,
+    history_bytes: usize,
+    losses: Losses,
+    /// Tasks that a viewer knows and the table no longer does.
+    pub(super) forgotten: Vec<u64>,
+}
+
+impl Shard {
+    pub(super) const fn new() -> Self {
+        Self {
+            dirty: AtomicU32::new(NONE),
+            inner: Mutex::new(Inner {
+                chunks: Vec::new(),
+                free: [const { Vec::new() }; 2],
+                buckets: Vec::new(),
+                live: 0,
+                history: VecDeque::new(),
+                history_bytes: 0,
+                losses: Losses {
+                    tasks: 0,
+                    history: 0,
+                },
+                forgotten: Vec::new(),
+            }),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+
+    /// A record for a new task; `None` where the shard is full, or where it
+    /// knows the task already.
+    pub(super) fn insert(
+        &self,
+        birth: &Birth,
+        text: Option<Arc<Text>>,
+        limits: Limits,
+    ) -> Option<Handle> {
+        let mut inner = self.lock();
+        if inner.find(birth.id).is_some() {
+            return None;
+        }
+        if inner.live >= limits.live.div_ceil(SHARDS) {
+            inner.losses.tasks += 1;
+            return None;
+        }
+        let index = inner.free_record((birth.id % SHARDS as u64) as u8, birth.traced);
+        let handle = inner.handle(index);
+        handle.reset(birth);
+        if let (Some(text), Some(wake)) = (text, handle.wake()) {
+            *lock(&wake.text) = Some(text);
+        }
+        inner.live += 1;
+        inner.link(handle);
+        Some(handle)
+    }
+
+    /// The record of a task, live or in the history.
+    pub(super) fn find(&self, id: u64) -> Option<Handle> {
+        self.lock().find(id)
+    }
+
+    /// Moves a task that has ended into the history. Once per task: `false`
+    /// where that has happened before.
+    pub(super) fn retire(&self, handle: Handle, id: u64, limits: Limits) -> bool {
+        let mut inner = self.lock();
+        if handle.id() != id || handle.set(flag::RETIRED) & flag::RETIRED != 0 {
+            return false;
+        }
+        inner.live -= 1;
+        inner.history.push_back(handle.index());
+        inner.history_bytes += bytes(handle);
+        // Divided upwards, so that a small bound is kept to within one each.
+        let count = limits.history.div_ceil(SHARDS);
+        let most_bytes = limits.history_bytes / SHARDS;
+        while inner.history.len() > count || inner.history_bytes > most_bytes {
+            inner.evict_oldest();
+        }
+        true
+    }
+
+    /// Puts a record on the dirty list; the caller has just set its DIRTY flag.
+    pub(super) fn push_dirty(&self, handle: Handle) {
+        let mut head = self.dirty.load(Relaxed);
+        loop {
+            handle.hot().dirty_next.store(head, Relaxed);
+            // Release: who takes the list sees the links.
+            let swap = self
+                .dirty
+                .compare_exchange_weak(head, handle.index(), Release, Relaxed);
+            match swap {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+
+    /// Takes the dirty list: indices of records, each of which may be put on
+    /// the new list from now on.
+    pub(super) fn take_dirty(&self, changed: &mut Vec<u32>) {
+        let mut index = self.dirty.swap(NONE, AcqRel);
+        if index == NONE {
+            return;
+        }
+        let chunks = self.lock().chunks.clone();
+        while index != NONE {
+            let handle = Handle::new(chunks[index as usize / CHUNK], index as usize % CHUNK);
+            changed.push(index);
+            // The link first: once the flag is gone others may set it anew.
+            index = handle.hot().dirty_next.load(Acquire);
+            handle.clear(flag::DIRTY);
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn handle(&self, index: u32) -> Handle {
+        let index = index as usize;
+        Handle::new(self.chunks[index / CHUNK], index % CHUNK)
+    }
+
+    /// Every record that holds a task.
+    pub(super) fn indices(&self) -> std::ops::Range<u32> {
+        0..(self.chunks.len() * CHUNK) as u32
+    }
+
+    pub(super) fn losses(&self) -> Losses {
+        self.losses
+    }
+
+    pub(super) fn size(&self) -> Size {
+        Size {
+            live: self.live,
+            finished: self.history.len(),
+            records: self.chunks.len() * CHUNK,
+        }
+    }
+
+    fn free_record(&mut self, shard: u8, traced: bool) -> u32 {
+        if let Some(index) = self.free[usize::from(traced)].pop() {
+            return index;
+        }
+        let base = (self.chunks.len() * CHUNK) as u32;
+        self.chunks.push(Chunk::leaked(shard, base, traced));
+        // The lowest index comes out first.
+        let rest = (base + 1..base + CHUNK as u32).rev();
+        self.free[usize::from(traced)].extend(rest);
+        base
+    }
+
+    fn bucket(&self, id: u64) -> usize {
+        (id as usize / SHARDS) & (self.buckets.len() - 1)
+    }
+
+    pub(super) fn find(&self, id: u64) -> Option<Handle> {
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let mut index = self.buckets[self.bucket(id)];
+        while index != NONE {
+            let handle = self.handle(index);
+            if handle.id() == id {
+                return Some(handle);
+            }
+            index = handle.cold().chain.load(Relaxed);
+        }
+        None
+    }
+
+    fn link(&mut self, handle: Handle) {
+        let held = self.live + self.history.len();
+        if held > self.buckets.len() {
+            self.grow(held);
+        }
+        self.link_in_bucket(handle);
+    }
+
+    fn link_in_bucket(&mut self, handle: Handle) {
+        let bucket = self.bucket(handle.id());
+        handle.cold().chain.store(self.buckets[bucket], Relaxed);
+        self.buckets[bucket] = handle.index();
+    }
+
+    /// Doubles the buckets. The new task is not yet linked, and is skipped.
+    fn grow(&mut self, held: usize) {
+        let old = std::mem::take(&mut self.buckets);
+        self.buckets = vec![NONE; held.next_power_of_two().max(64)];
+        for mut index in old {
+            while index != NONE {
+                let handle = self.handle(index);
+                index = handle.cold().chain.load(Relaxed);
+                self.link_in_bucket(handle);
+            }
+        }
+    }
+
+    fn unlink(&mut self, handle: Handle) {
+        let bucket = self.bucket(handle.id());
+        let next = handle.cold().chain.load(Relaxed);
+        let mut index = self.buckets[bucket];
+        if index == handle.index() {
+            self.buckets[bucket] = next;
+            return;
+        }
+        while index != NONE {
+            let at = self.handle(index);
+            index = at.cold().chain.load(Relaxed);
+            if index == handle.index() {
+                at.cold().chain.store(next, Relaxed);
+                return;
+            }
+        }
+    }
+
+    fn evict_oldest(&mut self) {
+        let Some(index) = self.history.pop_front() else {
+            // Nothing is held, so nothing weighs.
+            self.history_bytes = 0;
+            return;
+        };
+        let handle = self.handle(index);
+        self.history_bytes = self.history_bytes.saturating_sub(bytes(handle));
+        self.losses.history += 1;
+        self.unlink(handle);
+        if handle.has(flag::TOLD) {
+            self.forgotten.push(handle.id());
+        }
+        let wake = handle.wake();
+        if let Some(wake) = wake {
+            *lock(&wake.text) = None;
+        }
+        handle.hot().id.store(0, Release);
+        self.free[usize::from(wake.is_some())].push(index);
+    }
+}
+
+/// What a finished task weighs in the history.
+fn bytes(handle: Handle) -> usize {
+    let Some(wake) = handle.wake() else {
+        return size_of::<Hot>() + size_of::<super::record::Cold>();
+    };
+    let text = lock(&wake.text).as_ref().map_or(0, |text| text.bytes());
+    size_of::<Hot>() + size_of::<super::record::Cold>() + size_of_val(wake) + text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        live: 3 * SHARDS,
+        history: 2 * SHARDS,
+        history_bytes: 1 << 20,
+    };
+
+    fn birth(n: u64) -> Birth {
+        Birth {
+            id: n * SHARDS as u64,
+            traced: n.is_multiple_of(2),
+            ..Birth::default()
+        }
+    }
+
+    #[test]
+    fn a_shard_keeps_its_bounds_and_counts_what_it_drops() {
+        let shard = Shard::new();
+        let insert = |n| shard.insert(&birth(n), None, LIMITS);
+        let handles: Vec<_> = (1..=3).map(|n| insert(n).unwrap()).collect();
+        assert!(insert(4).is_none(), "the live bound");
+        assert_eq!(shard.lock().losses().tasks, 1);
+        assert!(insert(3).is_none(), "known already");
+        assert_eq!(shard.lock().losses().tasks, 1);
+
+        handles[0].set(flag::TOLD);
+        for (n, handle) in (1..).zip(&handles) {
+            assert!(shard.retire(*handle, birth(n).id, LIMITS));
+            assert!(!shard.retire(*handle, birth(n).id, LIMITS), "only once");
+        }
+        let inner = shard.lock();
+        assert_eq!(inner.losses().history, 1);
+        assert_eq!(inner.forgotten, [birth(1).id]);
+        assert_eq!((inner.size().live, inner.size().finished), (0, 2));
+        assert!(inner.find(birth(1).id).is_none());
+        assert!(inner.find(birth(2).id).is_some(), "in the history");
+    }
+
+    #[test]
+    fn a_used_record_starts_afresh() {
+        let limits = Limits {
+            history: 0,
+            ..LIMITS
+        };
+        let shard = Shard::new();
+        let first = shard.insert(&birth(1), None, limits).unwrap();
+        first.hot().polls.store(5, Relaxed);
+        first.set(flag::TOLD | flag::ENDED);
+        shard.retire(first, birth(1).id, limits);
+        let second = shard.insert(&birth(3), None, limits).unwrap();
+        assert_eq!(second.index(), first.index());
+        assert_eq!(second.hot().polls.load(Relaxed), 0);
+        assert!(!second.has(flag::TOLD | flag::ENDED | flag::RETIRED));
+    }
+
+    #[test]
+    fn the_dirty_list_is_taken_once() {
+        let shard = Shard::new();
+        let limits = Limits::default();
+        for n in 1..=300 {
+            let handle = shard.insert(&birth(n), None, limits).unwrap();
+            handle.set(flag::DIRTY);
+            shard.push_dirty(handle);
+        }
+        let mut changed = Vec::new();
+        shard.take_dirty(&mut changed);
+        let ids = |shard: &Shard, changed: &[u32]| {
+            let inner = shard.lock();
+            let mut ids: Vec<_> = changed.iter().map(|i| inner.handle(*i).id()).collect();
+            ids.sort_unstable();
+            ids
+        };
+        let expected: Vec<_> = (1..=300).map(|n| birth(n).id).collect();
+        assert_eq!(ids(&shard, &changed), expected);
+        changed.clear();
+        shard.take_dirty(&mut changed);
+        assert!(changed.is_empty());
+    }
+}

@@ -1,0 +1,109 @@
+//! What a user can do, and what the program then has to do outside of itself.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::TaskId;
+
+use super::ViewId;
+
+/// Everything that can be asked of the program: keys, the mouse and tests all
+/// speak it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Ends the program.
+    Quit,
+    /// Closes what is on top: overlay, details, filter. Never quits.
+    Back,
+    /// Opens or closes the help.
+    Help,
+    /// Explains the finding under the cursor, or the verdict's.
+    Explain,
+    /// Copies that finding.
+    Copy,
+    /// Freezes the screen, or lets it live again.
+    Freeze,
+    /// Stops the program as a shell's job.
+    Suspend,
+    /// Opens a view.
+    Show(ViewId),
+    /// Opens the view to the right.
+    NextView,
+    /// Opens the view to the left.
+    PreviousView,
+    /// Moves the cursor, or scrolls a page.
+    Move(Motion),
+    /// Puts the cursor on a row, counted from 0 over all rows.
+    Select(usize),
+    /// Opens what is under the cursor.
+    Open,
+    /// Shows columns further right.
+    PanRight,
+    /// Shows columns further left.
+    PanLeft,
+    /// Sorts by the next visible column.
+    SortNext,
+    /// Sorts by the previous visible column.
+    SortPrevious,
+    /// Sorts by a column, or the other way round where it already does.
+    SortBy(usize),
+    /// Sorts the other way round.
+    Invert,
+    /// Groups stalls by culprit, or lists them one by one.
+    Group,
+    /// Shows or hides finished tasks.
+    Finished,
+    /// Shows all frames of a stack, or the folded stack.
+    AllFrames,
+    /// Charts show a longer time.
+    LongerSpan,
+    /// Charts show a shorter time.
+    ShorterSpan,
+    /// Begins to edit the filter.
+    Filter,
+    /// Types into the filter.
+    Type(String),
+    /// Erases the last character of the filter.
+    Erase,
+    /// Erases the last word of the filter.
+    EraseWord,
+    /// Applies the filter and ends editing.
+    Accept,
+    /// Clears the filter and ends editing.
+    Clear,
+}
+
+/// A movement of the cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Motion {
+    /// One row up.
+    Up,
+    /// One row down.
+    Down,
+    /// So many rows, as a mouse wheel does; negative is up.
+    By(i16),
+    /// As many rows as are visible.
+    PageUp,
+    /// As many rows as are visible.
+    PageDown,
+    /// To the first row.
+    Top,
+    /// To the last row.
+    Bottom,
+}
+
+/// What [`update`](super::update) leaves to the run loop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// End the program.
+    Quit,
+    /// Put text into the terminal's clipboard.
+    Copy(String),
+    /// Stop as a shell's job.
+    Suspend,
+    /// Ask the source for the details of this task, or of none.
+    WatchTask(Option<TaskId>),
+    /// Look up the names of the stacks that are new in the live model.
+    NameStacks,
+}

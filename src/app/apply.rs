@@ -1,0 +1,121 @@
+//! Events from outside change the state.
+
+use std::{sync::Arc, time::Instant};
+
+use looptop_wire::proto::{Frame, HelloResponse};
+
+use crate::{
+    diagnose::{Engine, Scope},
+    model::Model,
+};
+
+use super::{Connection, Effect, Event, Snapshot, State};
+
+impl State {
+    /// Takes in an event.
+    pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        self.now = now;
+        match event {
+            Event::Connecting { attempt } => {
+                let problem = match &self.connection {
+                    Connection::Lost { problem, .. } => Some(problem.clone()),
+                    Connection::Connecting { problem, .. } => problem.clone(),
+                    _ => None,
+                };
+                self.connection = Connection::Connecting { attempt, problem };
+            }
+            Event::Connected { hello, kind } => self.connected(&hello, kind),
+            Event::Frame(frame) => return self.frame(&frame),
+            Event::Silent { since, problem } => {
+                self.connection = Connection::Silent { since, problem };
+            }
+            Event::Lost { problem, retry_in } => {
+                let retry_at = retry_in.and_then(|wait| now.checked_add(wait));
+                self.connection = Connection::Lost { problem, retry_at };
+            }
+            Event::TaskDetails(told) => self.distributions = Some(*told),
+            Event::Ended => self.connection = Connection::Ended,
+            Event::Resolved { stall, stack } => {
+                Arc::make_mut(&mut self.live.model)
+                    .stalls
+                    .resolve(stall, Arc::clone(&stack));
+                if let Some(frozen) = &mut self.frozen {
+                    Arc::make_mut(&mut frozen.snapshot.model)
+                        .stalls
+                        .resolve(stall, stack);
+                }
+                self.diagnose();
+            }
+        }
+        Vec::new()
+    }
+
+    /// A new stream: ids of texts are void, so the model begins anew; what a
+    /// mere reconnection carries on is the past of the same process.
+    fn connected(&mut self, hello: &HelloResponse, kind: &'static str) {
+        let mut model = Model::new(hello);
+        let before = &self.live.model;
+        let same = before.since.is_some() && before.session.id == model.session.id;
+        if same {
+            model.now = before.now;
+            model.since = before.since;
+            model.lag.clone_from(&before.lag);
+            model.workers.clone_from(&before.workers);
+            model.process.clone_from(&before.process);
+            model.host.clone_from(&before.host);
+        } else {
+            if before.since.is_some() {
+                self.notify("new process: what the screen knew of the old one is gone");
+            }
+            self.engine = Engine::new(Scope::Live);
+            self.cursors.clear();
+            if self.frozen.is_none() {
+                self.details = None;
+            }
+        }
+        self.source = kind;
+        self.connection = Connection::Live;
+        self.live.model = Arc::new(model);
+        self.publish();
+    }
+
+    fn frame(&mut self, frame: &Frame) -> Vec<Effect> {
+        self.connection = Connection::Live;
+        let rejected = Arc::make_mut(&mut self.live.model).apply(frame).err();
+        if let Some(rejected) = rejected {
+            self.notify(rejected.to_string());
+        }
+        if frame.more {
+            return Vec::new();
+        }
+        self.diagnose();
+        self.stacks_to_name()
+    }
+
+    fn diagnose(&mut self) {
+        self.engine.update(&self.live.model);
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        let model = Arc::clone(&self.live.model);
+        let verdict = self.engine.verdict(&model);
+        let revision = self.live.revision + 1;
+        self.live = Snapshot::new(model, self.engine.findings(), verdict, revision);
+    }
+
+    /// Whoever looks up names knows which stacks are new to it.
+    fn stacks_to_name(&self) -> Vec<Effect> {
+        let any = self.live.model.stalls.iter().any(|s| !s.stacks.is_empty());
+        if any {
+            vec![Effect::NameStacks]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The live model, to look up what an effect names, whatever is frozen.
+    pub fn live_model(&self) -> &Arc<Model> {
+        &self.live.model
+    }
+}

@@ -1,0 +1,426 @@
+//! The one table of keys. Dispatch, footer, help and docs are made from it.
+
+use super::{Action, Key, Mode, Motion, State, ViewId};
+
+/// Where a binding holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Wherever no filter is edited.
+    Everywhere,
+    /// Whatever is on screen, the filter's line included.
+    Always,
+    /// In a view that is a table.
+    Tables,
+    /// In a view, table or not.
+    Views,
+    /// In one view.
+    View(ViewId),
+    /// In the details of a stall.
+    StallDetails,
+    /// While the filter is edited.
+    Filter,
+}
+
+/// A key, or several, for one action.
+#[derive(Debug, Clone)]
+pub struct Binding {
+    /// Any of these.
+    pub keys: &'static [Key],
+    /// What it does.
+    pub action: Action,
+    /// Where.
+    pub scope: Scope,
+    /// One word for the footer; empty to leave it out.
+    pub label: &'static str,
+    /// A sentence for the help.
+    pub help: &'static str,
+    /// The lower, the longer it stays in a narrow footer.
+    pub rank: u8,
+}
+
+const fn binding(
+    keys: &'static [Key],
+    action: Action,
+    scope: Scope,
+    (rank, label): (u8, &'static str),
+    help: &'static str,
+) -> Binding {
+    Binding {
+        keys,
+        action,
+        scope,
+        label,
+        help,
+        rank,
+    }
+}
+
+/// Left out of the footer.
+const QUIET: (u8, &str) = (9, "");
+
+use Key::{Char, Ctrl};
+use Scope::{Always, Everywhere, Filter, StallDetails, Tables, View, Views};
+
+/// All of them. The first that holds and has the key wins.
+pub static BINDINGS: &[Binding] = &[
+    binding(&[Ctrl('c')], Action::Quit, Always, QUIET, "quit"),
+    binding(
+        &[Ctrl('z')],
+        Action::Suspend,
+        Always,
+        QUIET,
+        "suspend; fg comes back",
+    ),
+    binding(
+        &[Key::Enter],
+        Action::Accept,
+        Filter,
+        (1, "apply"),
+        "apply the filter",
+    ),
+    binding(
+        &[Key::Esc],
+        Action::Clear,
+        Filter,
+        (2, "clear"),
+        "clear the filter",
+    ),
+    binding(
+        &[Key::Backspace, Ctrl('h')],
+        Action::Erase,
+        Filter,
+        QUIET,
+        "erase a character",
+    ),
+    binding(
+        &[Ctrl('w')],
+        Action::EraseWord,
+        Filter,
+        QUIET,
+        "erase a word",
+    ),
+    binding(
+        &[Char('?'), Key::F(1)],
+        Action::Help,
+        Everywhere,
+        (2, "help"),
+        "this help",
+    ),
+    binding(&[Char('q')], Action::Quit, Everywhere, (3, "quit"), "quit"),
+    binding(
+        &[Key::Esc],
+        Action::Back,
+        Everywhere,
+        (4, "back"),
+        "back; clears an active filter; never quits",
+    ),
+    binding(
+        &[Key::Enter],
+        Action::Open,
+        Views,
+        (1, "details"),
+        "details of what is under the cursor",
+    ),
+    binding(
+        &[Char('e')],
+        Action::Explain,
+        Everywhere,
+        (2, "explain"),
+        "explain the finding under the cursor, or the verdict",
+    ),
+    binding(
+        &[Char(' ')],
+        Action::Freeze,
+        Everywhere,
+        (3, "freeze"),
+        "freeze the screen; the target runs on; again to go live",
+    ),
+    binding(
+        &[Char('y')],
+        Action::Copy,
+        Everywhere,
+        (6, "copy"),
+        "copy that finding to the clipboard (OSC 52)",
+    ),
+    binding(
+        &[Char('a')],
+        Action::AllFrames,
+        StallDetails,
+        (1, "all frames"),
+        "all frames of the stack, or only those that matter",
+    ),
+    binding(
+        &[Char('/')],
+        Action::Filter,
+        Tables,
+        (2, "filter"),
+        "filter the rows",
+    ),
+    binding(
+        &[Char('t')],
+        Action::Group,
+        View(ViewId::Stalls),
+        (2, "by culprit"),
+        "stalls one by one, or by culprit line",
+    ),
+    binding(
+        &[Char('f')],
+        Action::Finished,
+        View(ViewId::Tasks),
+        (5, "finished"),
+        "show or hide finished tasks",
+    ),
+    binding(
+        &[Char('>'), Char('.')],
+        Action::SortNext,
+        Tables,
+        (5, "sort"),
+        "sort by the next column",
+    ),
+    binding(
+        &[Char('<'), Char(',')],
+        Action::SortPrevious,
+        Tables,
+        QUIET,
+        "sort by the previous column",
+    ),
+    binding(
+        &[Char('i')],
+        Action::Invert,
+        Tables,
+        (6, "invert"),
+        "sort the other way round",
+    ),
+    binding(
+        &[Key::Right, Char('l')],
+        Action::PanRight,
+        Tables,
+        QUIET,
+        "show columns that did not fit",
+    ),
+    binding(
+        &[Key::Left, Char('h')],
+        Action::PanLeft,
+        Tables,
+        QUIET,
+        "and back",
+    ),
+    binding(
+        &[Key::Up, Char('k')],
+        Action::Move(Motion::Up),
+        Everywhere,
+        QUIET,
+        "one row up",
+    ),
+    binding(
+        &[Key::Down, Char('j')],
+        Action::Move(Motion::Down),
+        Everywhere,
+        QUIET,
+        "one row down",
+    ),
+    binding(
+        &[Key::PageUp, Ctrl('b')],
+        Action::Move(Motion::PageUp),
+        Everywhere,
+        QUIET,
+        "one page up",
+    ),
+    binding(
+        &[Key::PageDown, Ctrl('f')],
+        Action::Move(Motion::PageDown),
+        Everywhere,
+        QUIET,
+        "one page down",
+    ),
+    binding(
+        &[Char('g'), Key::Home],
+        Action::Move(Motion::Top),
+        Everywhere,
+        QUIET,
+        "to the first row",
+    ),
+    binding(
+        &[Char('G'), Key::End],
+        Action::Move(Motion::Bottom),
+        Everywhere,
+        QUIET,
+        "to the last row",
+    ),
+    binding(
+        &[Key::Tab],
+        Action::NextView,
+        Everywhere,
+        (7, "next view"),
+        "next view",
+    ),
+    binding(
+        &[Key::BackTab],
+        Action::PreviousView,
+        Everywhere,
+        QUIET,
+        "previous view",
+    ),
+    binding(
+        &[Char('+'), Char('=')],
+        Action::LongerSpan,
+        Everywhere,
+        (8, "span"),
+        "charts show a longer time: 10 s, 1 min, 5 min, 30 min",
+    ),
+    binding(
+        &[Char('-')],
+        Action::ShorterSpan,
+        Everywhere,
+        QUIET,
+        "charts show a shorter time",
+    ),
+    binding(
+        &[Char('1')],
+        Action::Show(ViewId::Overview),
+        Everywhere,
+        QUIET,
+        "Overview: verdict, lag, workers, findings, spawn locations",
+    ),
+    binding(
+        &[Char('2')],
+        Action::Show(ViewId::Tasks),
+        Everywhere,
+        QUIET,
+        "Tasks: every task",
+    ),
+    binding(
+        &[Char('3')],
+        Action::Show(ViewId::Workers),
+        Everywhere,
+        QUIET,
+        "Workers: what each does, over time",
+    ),
+    binding(
+        &[Char('4')],
+        Action::Show(ViewId::Stalls),
+        Everywhere,
+        QUIET,
+        "Stalls: live ones first",
+    ),
+    binding(
+        &[Char('5')],
+        Action::Show(ViewId::Resources),
+        Everywhere,
+        QUIET,
+        "Resources: locks, semaphores, timers",
+    ),
+    binding(
+        &[Char('6')],
+        Action::Show(ViewId::Threads),
+        Everywhere,
+        QUIET,
+        "Threads of the process",
+    ),
+    binding(
+        &[Char('7')],
+        Action::Show(ViewId::Lab),
+        Everywhere,
+        QUIET,
+        "Lab: the demo's scenario",
+    ),
+];
+
+/// What a key does now.
+pub fn dispatch(state: &State, key: Key) -> Option<Action> {
+    let bound = BINDINGS
+        .iter()
+        .find(|b| b.keys.contains(&key) && holds(b.scope, state));
+    match (bound, key) {
+        (Some(binding), _) => Some(binding.action.clone()),
+        (None, Key::Char(c)) if state.mode() == Mode::Filter => Some(Action::Type(c.to_string())),
+        _ => None,
+    }
+}
+
+/// The bindings that hold now and have a label, the most useful first.
+pub fn footer(state: &State) -> Vec<&'static Binding> {
+    let mut shown: Vec<&Binding> = BINDINGS
+        .iter()
+        .filter(|b| !b.label.is_empty() && holds(b.scope, state))
+        .collect();
+    shown.sort_by_key(|b| b.rank);
+    shown
+}
+
+fn holds(scope: Scope, state: &State) -> bool {
+    let mode = state.mode();
+    match scope {
+        Scope::Always => true,
+        Scope::Everywhere => mode != Mode::Filter,
+        Scope::Filter => mode == Mode::Filter,
+        Scope::StallDetails => mode == Mode::Details && state.shows_stall_details(),
+        Scope::Views => mode == Mode::View,
+        Scope::View(view) => mode == Mode::View && state.view == view,
+        Scope::Tables => mode == Mode::View && state.table().is_some(),
+    }
+}
+
+/// The titles of the help's sections, and what belongs there.
+pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
+    let section = |title, scopes: &[Scope]| {
+        let part = BINDINGS
+            .iter()
+            .filter(|b| scopes.contains(&b.scope))
+            .collect();
+        (title, part)
+    };
+    vec![
+        (
+            "Anywhere",
+            BINDINGS
+                .iter()
+                .filter(|b| anywhere(b) && !is_view(b))
+                .collect(),
+        ),
+        ("Views", BINDINGS.iter().filter(|b| is_view(b)).collect()),
+        section("Tables", &[Scope::Tables, Scope::View(ViewId::Tasks)]),
+        section(
+            "Stalls",
+            &[Scope::View(ViewId::Stalls), Scope::StallDetails],
+        ),
+        section("While typing a filter", &[Scope::Filter]),
+    ]
+}
+
+fn anywhere(binding: &Binding) -> bool {
+    matches!(
+        binding.scope,
+        Scope::Everywhere | Scope::Always | Scope::Views
+    )
+}
+
+fn is_view(binding: &Binding) -> bool {
+    matches!(binding.action, Action::Show(_))
+}
+
+/// The keys of a binding, as a person reads them.
+pub fn names(binding: &Binding) -> String {
+    let names: Vec<String> = binding.keys.iter().map(ToString::to_string).collect();
+    names.join(" ")
+}
+
+/// The table as Markdown, for the documentation.
+pub fn markdown() -> String {
+    let mut text = String::new();
+    for (title, bindings) in sections() {
+        text.push_str(&format!(
+            "### {title}\n\n| key | what it does |\n|---|---|\n"
+        ));
+        for binding in bindings {
+            let keys = names(binding).replace('|', "\\|");
+            text.push_str(&format!(
+                "| `{}` | {} |\n",
+                keys.replace(' ', "` `"),
+                binding.help
+            ));
+        }
+        text.push('\n');
+    }
+    text
+}

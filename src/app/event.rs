@@ -1,0 +1,109 @@
+//! What comes from outside, and what the connection does.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use looptop_wire::proto::{Frame, HelloResponse};
+
+use crate::model::{Resolved, StallId, TaskId};
+
+/// What a source, or the symbolizer, tells. The run loop translates their own
+/// events, so that nothing here depends on them.
+#[derive(Debug)]
+pub enum Event {
+    /// An attempt to connect begins.
+    Connecting {
+        /// Attempts since the last session, from 1.
+        attempt: u32,
+    },
+    /// A peer answered. The session id of before means the same process.
+    Connected {
+        /// Who answered.
+        hello: Box<HelloResponse>,
+        /// Which source it is, in a word: "agent", "console", "replay".
+        kind: &'static str,
+    },
+    /// State or changes.
+    Frame(Box<Frame>),
+    /// Nothing has come for longer than expected.
+    Silent {
+        /// When something last came.
+        since: Instant,
+        /// Why, as a sentence.
+        problem: String,
+    },
+    /// The connection broke or could not be made.
+    Lost {
+        /// What was tried, what happened, what to do.
+        problem: String,
+        /// When the next attempt begins; `None` where none would help.
+        retry_in: Option<Duration>,
+    },
+    /// Distributions of the task that [`Effect::WatchTask`] named.
+    ///
+    /// [`Effect::WatchTask`]: super::Effect::WatchTask
+    TaskDetails(Box<Distributions>),
+    /// A recording's end.
+    Ended,
+    /// A stack has names.
+    Resolved {
+        /// The stall that it belongs to.
+        stall: StallId,
+        /// The stack.
+        stack: Arc<Resolved>,
+    },
+}
+
+/// How long the polls of one task took, and its waits between wake and poll.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distributions {
+    /// The task.
+    pub task: TaskId,
+    /// Finished polls; `None` where the target does not tell.
+    pub polls: Option<Distribution>,
+    /// Finished waits; `None` where the target does not tell.
+    pub scheduled: Option<Distribution>,
+}
+
+/// Durations in the buckets of [`looptop_wire::histogram`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Distribution {
+    /// Bucket and count, in ascending order.
+    pub counts: Vec<(usize, u64)>,
+    /// Longer than the target's histogram reaches.
+    pub outliers: u64,
+    /// The longest of these.
+    pub longest_outlier: Option<Duration>,
+}
+
+/// What the connection does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Connection {
+    /// An attempt is under way.
+    Connecting {
+        /// From 1.
+        attempt: u32,
+        /// The problem of the attempt before.
+        problem: Option<String>,
+    },
+    /// Data comes.
+    Live,
+    /// It stands, but nothing comes.
+    Silent {
+        /// Since when.
+        since: Instant,
+        /// Why.
+        problem: String,
+    },
+    /// It does not stand.
+    Lost {
+        /// Why.
+        problem: String,
+        /// The next attempt; `None` where none would help.
+        retry_at: Option<Instant>,
+    },
+    /// The recording is at its end.
+    Ended,
+}

@@ -1,0 +1,68 @@
+//! The help: all keys, made from the binding table; the columns of the table on
+//! screen; the filter's grammar.
+
+use crate::app::{State, Tone, bindings, tables};
+
+use super::{Line, wrap};
+
+const KEYS: usize = 14;
+
+pub(super) fn lines(state: &State, width: usize) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (title, bindings) in bindings::sections() {
+        lines.extend(Line::heading(title));
+        for binding in bindings {
+            let keys = bindings::names(binding);
+            lines.extend(entry(&keys, binding.help, Tone::Key, width));
+        }
+    }
+    if let Some(table) = state.table() {
+        lines.extend(Line::heading(
+            "Columns here (name in a filter, heading, meaning)",
+        ));
+        for head in tables::heads(table) {
+            let meaning = format!("{}: {}", head.title, head.help);
+            lines.extend(entry(head.id, &meaning, Tone::Strong, width));
+        }
+        lines.extend(Line::heading("Filter"));
+        for (example, meaning) in FILTERS {
+            lines.extend(entry(example, meaning, Tone::Strong, width));
+        }
+    }
+    lines.extend(Line::heading("Mouse"));
+    lines.extend(Line::paragraph(
+        "click selects a row, again opens it; a click on a heading sorts, on a tab opens it; the wheel scrolls",
+        Tone::Text,
+        2,
+        width,
+    ));
+    // The first heading needs no space above.
+    lines.remove(0);
+    lines
+}
+
+const FILTERS: [(&str, &str); 5] = [
+    ("conn !ticker", "rows that contain conn, and no ticker"),
+    ("loc:file.rs", "the column's text contains it"),
+    (
+        "busy>100ms",
+        "compare numbers: > >= < <= = with ns us ms s m h, %, k, KiB",
+    ),
+    ("\"two words\"", "quotes keep spaces"),
+    ("warn", "only tasks that a finding is about"),
+];
+
+fn entry(name: &str, meaning: &str, tone: Tone, width: usize) -> Vec<Line> {
+    let text = wrap(meaning, width.saturating_sub(KEYS + 3));
+    let label = |n: usize| {
+        if n == 0 {
+            format!("  {name:<KEYS$} ")
+        } else {
+            " ".repeat(KEYS + 3)
+        }
+    };
+    text.into_iter()
+        .enumerate()
+        .map(|(n, text)| Line(vec![(label(n), tone), (text, Tone::Text)]))
+        .collect()
+}

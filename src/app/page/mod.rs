@@ -1,0 +1,54 @@
+//! Pages: text that covers the view and scrolls, line by line.
+//!
+//! A page is made of lines that are already escaped and fit the width, so that
+//! scrolling knows where the end is.
+
+mod explain;
+mod help;
+mod line;
+mod stack;
+mod stall;
+mod task;
+
+pub use line::{Line, wrap};
+pub use stall::worker_lines;
+
+use super::{Details, Overlay, Screen, State};
+
+/// What a page is called, in its top rule.
+pub fn title(state: &State) -> String {
+    match (&state.overlay, state.details) {
+        (Some(Overlay::Help), _) => "Help".to_owned(),
+        (Some(Overlay::Explain(rule, _)), _) => format!("Explain: {rule}"),
+        (None, Some(Details::Task(id))) => match state.model().tasks.get(id) {
+            Some(task) => format!("Task {}", task.tokio_id.unwrap_or(id.0)),
+            None => format!("Task {id}"),
+        },
+        (None, Some(Details::Stall(_))) => "Stall".to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
+/// A page is open.
+pub fn is_open(state: &State) -> bool {
+    state.overlay.is_some() || state.details.is_some()
+}
+
+/// Rows that a page has for its lines, below its rule.
+pub fn height(state: &State) -> usize {
+    Screen::new(state.size).map_or(0, |s| usize::from(s.body.height).saturating_sub(1))
+}
+
+/// The lines of the page that is open.
+pub fn lines(state: &State) -> Option<Vec<Line>> {
+    let width = usize::from(state.size.width).saturating_sub(2);
+    match (&state.overlay, state.details) {
+        (Some(Overlay::Help), _) => Some(help::lines(state, width)),
+        (Some(Overlay::Explain(rule, subject)), _) => {
+            Some(explain::lines(state, rule, subject, width))
+        }
+        (None, Some(Details::Task(id))) => Some(task::lines(state, id, width)),
+        (None, Some(Details::Stall(id))) => Some(stall::lines(state, id, width)),
+        (None, None) => None,
+    }
+}

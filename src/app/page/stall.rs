@@ -1,0 +1,201 @@
+//! Details of a stall: who, where, why, the remedy and the stack.
+
+use crate::{
+    app::{State, Tone, quantity, tables},
+    model::{Capability, Model, Stall, StallId, StallScope, WorkerId},
+};
+
+use super::{Line, stack};
+
+pub(super) fn lines(state: &State, id: StallId, width: usize) -> Vec<Line> {
+    let model = state.model();
+    let Some(stall) = model.stalls.get(id) else {
+        return vec![Line::new("this stall is no longer held", Tone::Dim)];
+    };
+    let mut lines = headline(model, stall, width);
+    let finding = state
+        .shown()
+        .findings
+        .iter()
+        .find(|f| f.stall == Some(id) || (f.task.is_some() && f.task == stall.task));
+    if let Some(remedy) = finding.map(|f| f.remedy.as_str()).filter(|r| !r.is_empty()) {
+        lines.extend(Line::paragraph(
+            &format!("→ {remedy}"),
+            Tone::Strong,
+            0,
+            width,
+        ));
+    }
+    lines.extend(Line::heading("Who and where"));
+    lines.extend(who(model, stall, width));
+    lines.extend(Line::heading("Why"));
+    lines.extend(why(model, stall, width));
+    lines.extend(stack_of(state, stall, width));
+    lines
+}
+
+fn headline(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
+    let age = quantity::duration(stall.age(model.now));
+    let cause = tables::cause_text(model, stall);
+    let (text, tone) = if stall.live {
+        (format!("■ LIVE for {age}, {cause}"), Tone::Critical)
+    } else {
+        let ago = quantity::duration(model.now.since(stall.end(model.now)));
+        (
+            format!("· ended {ago} ago after {age}, {cause}"),
+            Tone::Text,
+        )
+    };
+    Line::paragraph(&text, tone, 0, width)
+}
+
+fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
+    let task = stall.task.and_then(|id| model.tasks.get(id));
+    let name = [
+        model.text(stall.name),
+        task.map_or("", |t| model.text(t.name)),
+    ]
+    .into_iter()
+    .find(|n| !n.is_empty());
+    let number = task.and_then(|t| t.tokio_id).or(stall.task.map(|id| id.0));
+    let label = match (name, number) {
+        (Some(name), Some(n)) => Some(format!("{name} (task {n})")),
+        (Some(name), None) => Some(name.to_owned()),
+        (None, Some(n)) => Some(format!("task {n}")),
+        (None, None) => None,
+    };
+    let spawned = model.location(stall.location).map(|l| l.to_string());
+    let worker = stall.worker.map(|w| tables::worker_name(model, w));
+    let culprit = stall.culprit();
+    let missing = |kind| model.session.missing(kind);
+    [
+        Line::known("task", label, missing(Capability::Tasks), width),
+        Line::known("spawned at", spawned, missing(Capability::Tasks), width),
+        Line::known(
+            "function",
+            culprit.map(|c| c.function.clone()),
+            missing(Capability::Stacks),
+            width,
+        ),
+        Line::known(
+            "line",
+            culprit.map(|c| c.location()),
+            missing(Capability::Stacks),
+            width,
+        ),
+        Line::known("worker", worker, missing(Capability::WorkerThreads), width),
+        Line::known(
+            "thread",
+            stall.tid.map(|t| t.to_string()),
+            missing(Capability::WorkerThreads),
+            width,
+        ),
+    ]
+    .concat()
+}
+
+fn why(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
+    let missing = model.session.missing(Capability::Cause);
+    let time = |d| Some(quantity::duration(d));
+    let observed = match stall.observed {
+        Some(part) => format!(" within the {} observed", quantity::duration(part)),
+        None => String::new(),
+    };
+    let part = |d: Option<_>| d.and_then(time).map(|text| text + &observed);
+    let mut lines = [
+        Line::known("cause", Some(tables::cause_text(model, stall)), None, width),
+        Line::known("on CPU", part(stall.cpu), missing, width),
+        Line::known("no CPU free", part(stall.run_queue), missing, width),
+    ]
+    .concat();
+    let call = model.text(stall.syscall);
+    if !call.is_empty() {
+        lines.extend(Line::value("system call", call, Tone::Text, width));
+    }
+    let object = model.text(stall.object);
+    if !object.is_empty() {
+        lines.extend(Line::value("works on", object, Tone::Text, width));
+    }
+    if let Some(holder) = stall.lock_holder {
+        let worker = model.workers.values().find(|w| w.tid == Some(holder));
+        let text = match worker {
+            Some(w) => format!(
+                "worker {} (thread {holder})",
+                tables::worker_name(model, w.id)
+            ),
+            None => format!("thread {holder}"),
+        };
+        lines.extend(Line::value("lock held by", &text, Tone::Strong, width));
+    }
+    if stall.scope == StallScope::UpTo61Polls {
+        let text = "this may be up to 61 short polls in a row: tokio tells only between them";
+        lines.extend(Line::value("beware", text, Tone::Notice, width));
+    }
+    lines
+}
+
+fn stack_of(state: &State, stall: &Stall, width: usize) -> Vec<Line> {
+    if let Some(resolved) = &stall.resolved {
+        return stack::lines(resolved, state.all_frames, width);
+    }
+    let model = state.model();
+    let reason = match (stall.stacks.is_empty(), model.text(stall.no_stack_reason)) {
+        (false, _) => "looking up the names of its frames ...",
+        (true, "") => match model.session.missing(Capability::Stacks) {
+            Some(reason) => reason,
+            None if stall.live => "not taken yet",
+            None => "none was taken: it ended too soon",
+        },
+        (true, reason) => reason,
+    };
+    let mut lines = Vec::from(Line::heading("Stack"));
+    lines.extend(Line::paragraph(reason, Tone::Dim, 2, width));
+    lines
+}
+
+/// What the Workers view tells below its table: the newest stalls of a worker,
+/// or of all.
+pub fn worker_lines(state: &State, worker: Option<WorkerId>, width: usize) -> Vec<Line> {
+    let model = state.model();
+    let wanted = |s: &&Stall| s.worker.is_some() && (worker.is_none() || s.worker == worker);
+    let stalls: Vec<&Stall> = model.stalls.iter().filter(wanted).take(60).collect();
+    if stalls.is_empty() {
+        return vec![Line::new("✓ no stall seen", Tone::Good)];
+    }
+    let line = |s: &Stall| match (worker, s.worker) {
+        (None, Some(of)) => brief(
+            model,
+            s,
+            &format!("#{} ", tables::worker_name(model, of)),
+            width,
+        ),
+        _ => brief(model, s, "", width),
+    };
+    stalls.into_iter().flat_map(line).collect()
+}
+
+/// A stall in a line.
+pub(super) fn brief(model: &Model, stall: &Stall, who: &str, width: usize) -> Vec<Line> {
+    let age = quantity::duration(stall.age(model.now));
+    let (when, tone) = if stall.live {
+        ("■ now".to_owned(), Tone::Critical)
+    } else {
+        let ago = quantity::duration(model.now.since(stall.end(model.now)));
+        (format!("{ago} ago"), Tone::Text)
+    };
+    let place = stall
+        .culprit()
+        .map(|c| format!("{} ({})", c.function, c.location()))
+        .or_else(|| {
+            let at = model.location(stall.location)?;
+            Some(format!("{} ({at})", model.text(stall.name)))
+        })
+        .unwrap_or_default();
+    let text = format!(
+        "{who}{age:>7}  {}  {place}",
+        tables::cause_text(model, stall)
+    );
+    let mut lines = Line::value(&when, &text, tone, width);
+    lines.truncate(1);
+    lines
+}

@@ -1,0 +1,277 @@
+//! Details of a task: everything that is known of it, and why the rest is not.
+
+use std::time::Duration;
+
+use crate::{
+    app::{State, Tone, quantity, tables},
+    model::{Capability, Model, SiteKey, Task, TaskId},
+};
+
+use super::{Line, stall};
+
+pub(super) fn lines(state: &State, id: TaskId, width: usize) -> Vec<Line> {
+    let model = state.model();
+    let Some(task) = model.tasks.get(id) else {
+        return vec![Line::new(
+            "this task ended and is no longer held",
+            Tone::Dim,
+        )];
+    };
+    let mut lines = Vec::new();
+    for finding in state.shown().findings.iter().filter(|f| f.task == Some(id)) {
+        let text = format!("▲ {}: {}", finding.rule, finding.title);
+        lines.extend(Line::paragraph(&text, Tone::Warning, 0, width));
+        lines.extend(Line::paragraph(
+            &format!("→ {}", finding.remedy),
+            Tone::Strong,
+            0,
+            width,
+        ));
+    }
+    lines.extend(identity(model, task, width));
+    lines.extend(Line::heading("Time"));
+    lines.extend(times(model, task, width));
+    lines.extend(Line::heading("Polls and wakes"));
+    lines.extend(counts(model, task, width));
+    lines.extend(own_histograms(state, id, width));
+    lines.extend(site(model, task, width));
+    lines.extend(stalls(model, task, width));
+    lines
+}
+
+fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
+    let missing = |kind| model.session.missing(kind);
+    let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let parent = task.parent.map(|id| match model.tasks.get(id) {
+        Some(parent) => format!(
+            "{} {}",
+            parent.tokio_id.unwrap_or(id.0),
+            model.text(parent.name)
+        ),
+        None => id.to_string(),
+    });
+    let runtime = task
+        .runtime
+        .and_then(|id| model.runtimes.iter().find(|r| r.id == id));
+    let names = missing(Capability::TaskNames);
+    let mut lines = [
+        Line::known("name", named(model.text(task.name)), names, width),
+        Line::value(
+            "state",
+            tables::state_cell(task.state).plain().as_str(),
+            Tone::Text,
+            width,
+        ),
+        Line::known("kind", named(tables::kind_word(task.kind)), names, width),
+        Line::known(
+            "spawned at",
+            model.location(task.location).map(|l| l.to_string()),
+            None,
+            width,
+        ),
+        Line::known("parent", parent, names, width),
+    ]
+    .concat();
+    let optional = [
+        ("runtime", runtime.map(|r| model.text(r.name).to_owned())),
+        ("fields", named(model.text(task.fields))),
+        ("size", task.size.map(quantity::bytes)),
+        ("boxed from", task.original_size.map(quantity::bytes)),
+        ("thread", task.tid.map(|tid| tid.to_string())),
+    ];
+    for (name, value) in optional {
+        if let Some(value) = value.filter(|v| !v.is_empty()) {
+            lines.extend(Line::value(name, &value, Tone::Text, width));
+        }
+    }
+    lines
+}
+
+fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
+    let now = model.now;
+    let total = task.total(now);
+    let wakes = model.session.missing(Capability::Wakes);
+    let share = |part: Duration| {
+        let share = part.as_secs_f64() / total.as_secs_f64().max(1e-9);
+        let bar = "█".repeat((share.clamp(0.0, 1.0) * 20.0).round() as usize);
+        format!(
+            "{:>7}  {:>4}  {bar}",
+            quantity::duration(part),
+            quantity::percent(share)
+        )
+    };
+    let mut lines = [
+        Line::known("age", Some(quantity::duration(total)), None, width),
+        Line::known("busy", task.busy(now).map(share), None, width),
+        Line::known("scheduled", task.scheduled(now).map(share), wakes, width),
+        Line::known("idle", task.idle(now).map(share), wakes, width),
+    ]
+    .concat();
+    if let Some(age) = task.poll_age(now) {
+        let text = format!("{} in this poll", quantity::duration(age));
+        lines.extend(Line::value("running", &text, Tone::Strong, width));
+    }
+    lines
+}
+
+fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
+    let now = model.now;
+    let missing = |kind| model.session.missing(kind);
+    let recent = task.recent(now);
+    let polls = task.polls.map(|n| match recent {
+        Some(r) => format!(
+            "{} ({}/s now)",
+            quantity::count(n),
+            quantity::short(r.polls)
+        ),
+        None => quantity::count(n),
+    });
+    let own = task.self_wakes.map(|n| match task.self_wake_share() {
+        Some(share) => format!(
+            "{} ({} of all)",
+            quantity::count(n),
+            quantity::percent(share)
+        ),
+        None => quantity::count(n),
+    });
+    let wakers = task.wakers.map(|(clones, drops)| {
+        let held = clones.saturating_sub(drops);
+        format!("{held} held ({clones} cloned, {drops} dropped)")
+    });
+    let ago = |at| format!("{} ago", quantity::duration(now.since(at)));
+    let wakes = missing(Capability::Wakes);
+    [
+        Line::known("polls", polls, None, width),
+        Line::known(
+            "longest poll",
+            task.longest(now).map(quantity::duration),
+            None,
+            width,
+        ),
+        Line::known("wakes", task.wakes.map(quantity::count), wakes, width),
+        Line::known("self-wakes", own, wakes, width),
+        Line::known("last wake", task.last_wake.map(ago), wakes, width),
+        Line::known(
+            "longest wait",
+            task.longest_scheduled.map(quantity::duration),
+            missing(Capability::ScheduleLatency),
+            width,
+        ),
+        Line::known("wakers", wakers, missing(Capability::Wakers), width),
+    ]
+    .concat()
+}
+
+/// Poll durations of all tasks spawned where this one was.
+fn site(model: &Model, task: &Task, width: usize) -> Vec<Line> {
+    let key = SiteKey {
+        location: task.location,
+        kind: task.kind,
+    };
+    let Some(site) = model.sites.get(&key) else {
+        return Vec::new();
+    };
+    let mut lines = Vec::from(Line::heading("Polls of all tasks spawned at this location"));
+    let quantile = |q| quantity::or_unknown(site.poll_quantile(q), quantity::duration);
+    let text = format!(
+        "{} tasks, {} live; poll p50 {}  p90 {}  p99 {}  max {}",
+        quantity::count(site.spawned),
+        quantity::count(site.live()),
+        quantile(0.5),
+        quantile(0.9),
+        quantile(0.99),
+        quantity::duration(site.longest_poll),
+    );
+    lines.extend(Line::paragraph(&text, Tone::Text, 2, width));
+    lines.extend(histogram(site.poll_histogram(), width));
+    lines
+}
+
+/// The task's own distributions, where the target tells them.
+fn own_histograms(state: &State, id: TaskId, width: usize) -> Vec<Line> {
+    let Some(told) = state.distributions.as_ref().filter(|d| d.task == id) else {
+        return Vec::new();
+    };
+    let mut lines = Vec::new();
+    for (title, told) in [
+        ("Its polls", &told.polls),
+        ("Its waits between wake and poll", &told.scheduled),
+    ] {
+        let Some(told) = told else { continue };
+        lines.extend(Line::heading(title));
+        let counts = told.counts.iter().copied();
+        let quantile = |q| {
+            let ns = looptop_wire::histogram::quantile(counts.clone(), q);
+            quantity::or_unknown(ns.map(Duration::from_nanos), quantity::duration)
+        };
+        let text = format!(
+            "p50 {}  p90 {}  p99 {}",
+            quantile(0.5),
+            quantile(0.9),
+            quantile(0.99)
+        );
+        lines.extend(Line::paragraph(&text, Tone::Text, 2, width));
+        lines.extend(histogram(&told.counts, width));
+        if let Some(longest) = told.longest_outlier {
+            let text = format!(
+                "{} more were longer than the target counts, the longest {}",
+                quantity::count(told.outliers),
+                quantity::duration(longest)
+            );
+            lines.extend(Line::paragraph(&text, Tone::Notice, 2, width));
+        }
+    }
+    lines
+}
+
+/// Decades of time, a bar each on a logarithmic scale.
+fn histogram(counts: &[(usize, u64)], width: usize) -> Vec<Line> {
+    const NAMES: [&str; 8] = [
+        "< 1 µs", "1 µs", "10 µs", "100 µs", "1 ms", "10 ms", "100 ms", "≥ 1 s",
+    ];
+    /// From here on a poll keeps others waiting.
+    const ALARM: usize = 5;
+    let mut decades = [0u64; NAMES.len()];
+    for (bucket, n) in counts {
+        let ns = looptop_wire::histogram::lower_bound(*bucket).max(1);
+        let decade = (ns.ilog10() as usize)
+            .saturating_sub(2)
+            .min(NAMES.len() - 1);
+        decades[decade] = decades[decade].saturating_add(*n);
+    }
+    let scale = |n: u64| {
+        if n == 0 {
+            0.0
+        } else {
+            (n as f64).log10() + 1.0
+        }
+    };
+    let most = decades.iter().map(|n| scale(*n)).fold(0.0, f64::max);
+    if most <= 0.0 {
+        return Vec::new();
+    }
+    let room = width.saturating_sub(24).min(60) as f64;
+    let line = |(decade, n): (usize, &u64)| {
+        let bar = "█".repeat((scale(*n) / most * room).round() as usize);
+        let tone = if decade >= ALARM {
+            Tone::Warning
+        } else {
+            Tone::Chart
+        };
+        let label = format!("  {:<8} {:>6}  ", NAMES[decade], quantity::count(*n));
+        Line::new(&label, Tone::Dim).and(&bar, tone)
+    };
+    decades.iter().enumerate().map(line).collect()
+}
+
+fn stalls(model: &Model, task: &Task, width: usize) -> Vec<Line> {
+    let own = model.stalls.iter().filter(|s| s.task == Some(task.id));
+    let lines: Vec<Line> = own
+        .take(20)
+        .flat_map(|s| stall::brief(model, s, "", width))
+        .collect();
+    if lines.is_empty() {
+        return Vec::new();
+    }
+    [Vec::from(Line::heading("Its stalls")), lines].concat()
+}

@@ -1,0 +1,432 @@
+//! The state of the program: what the target is like, and where the user is.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use ratatui::layout::Size;
+
+use crate::{
+    diagnose::{Engine, Finding, Scope, Subject},
+    model::{Model, Span, StallId, TaskId},
+};
+
+use super::{
+    Connection, Context, Distributions, Snapshot, ViewId,
+    filter::{Filter, FilterError},
+    overview,
+    rows::{Request, RowKey, Rows, Sort},
+    screen::{GUTTER, Screen, TableArea},
+    tables::{self, Row, TableId},
+    view,
+};
+
+/// What the command line decides.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The target as the user named it.
+    pub target: String,
+    /// The demo that was started together with the screen.
+    pub lab: Option<Lab>,
+}
+
+/// The demo's scenario, as it was started.
+#[derive(Debug, Clone, Default)]
+pub struct Lab {
+    /// Its id.
+    pub scenario: String,
+    /// "broken" or "fixed".
+    pub mode: String,
+    /// What it shows, one line.
+    pub caption: String,
+}
+
+/// How a table is looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableState {
+    /// How it is sorted.
+    pub sort: Sort,
+    /// The filter as typed.
+    pub filter_text: String,
+    /// The filter, as far as it was understood.
+    pub filter: Filter,
+    /// Why what is typed was not understood.
+    pub filter_error: Option<FilterError>,
+    /// Columns passed over.
+    pub pan: usize,
+}
+
+/// Where the cursor is in a list, and which row is the first on screen.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cursor {
+    /// What it follows; nothing until the user moves it.
+    pub key: Option<RowKey>,
+    /// Its row.
+    pub row: usize,
+    /// The first row on screen.
+    pub offset: usize,
+}
+
+/// Details that cover the view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Details {
+    /// Of a task.
+    Task(TaskId),
+    /// Of a stall.
+    Stall(StallId),
+}
+
+/// What covers everything but header and verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Overlay {
+    /// All keys.
+    Help,
+    /// A finding and its rule.
+    Explain(&'static str, Subject),
+}
+
+/// A frozen screen.
+#[derive(Debug, Clone)]
+pub struct Frozen {
+    /// What it shows.
+    pub snapshot: Snapshot,
+    /// When it froze.
+    pub at: Instant,
+}
+
+/// What has the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The view.
+    View,
+    /// Details.
+    Details,
+    /// An overlay.
+    Overlay,
+    /// The filter's line.
+    Filter,
+}
+
+/// The whole state. No I/O; the run loop tells it the time.
+#[derive(Debug)]
+pub struct State {
+    /// What the command line decided.
+    pub options: Options,
+    /// What the connection does.
+    pub connection: Connection,
+    /// Which source feeds it, in a word.
+    pub source: &'static str,
+    /// The view on screen.
+    pub view: ViewId,
+    /// Details over the view.
+    pub details: Option<Details>,
+    /// What covers both.
+    pub overlay: Option<Overlay>,
+    /// The filter is being edited.
+    pub editing: bool,
+    /// The part of time that charts show.
+    pub span: Span,
+    /// Stalls by culprit line.
+    pub grouped: bool,
+    /// Finished tasks are shown.
+    pub finished: bool,
+    /// All frames of a stack.
+    pub all_frames: bool,
+    /// First line on screen of details or overlay.
+    pub scroll: usize,
+    /// The size of the screen.
+    pub size: Size,
+    /// The moment that the screen shows, on the viewer's own clock.
+    pub now: Instant,
+    /// Frozen, and since when.
+    pub frozen: Option<Frozen>,
+    /// Distributions of the task whose details are open, where the target
+    /// tells them.
+    pub distributions: Option<Distributions>,
+    /// The rows of the table on screen.
+    pub rows: Rows,
+    pub(super) live: Snapshot,
+    pub(super) engine: Engine,
+    pub(super) notice: Option<(String, Instant)>,
+    pub(super) tables: BTreeMap<TableId, TableState>,
+    pub(super) cursors: BTreeMap<Option<TableId>, Cursor>,
+}
+
+/// A notice stays this long.
+const NOTICE: Duration = Duration::from_secs(4);
+
+impl State {
+    /// A state that knows nothing of the target yet.
+    pub fn new(options: Options, now: Instant) -> Self {
+        let model = Arc::new(Model::default());
+        let engine = Engine::new(Scope::Live);
+        let live = Snapshot::new(model, &[], engine.verdict(&Model::default()), 0);
+        Self {
+            options,
+            connection: Connection::Connecting {
+                attempt: 1,
+                problem: None,
+            },
+            source: "",
+            view: ViewId::default(),
+            details: None,
+            overlay: None,
+            editing: false,
+            span: Span::default(),
+            grouped: false,
+            finished: false,
+            all_frames: false,
+            scroll: 0,
+            size: Size::new(80, 24),
+            now,
+            frozen: None,
+            distributions: None,
+            rows: Rows::default(),
+            live,
+            engine,
+            notice: None,
+            tables: TableId::ALL.map(|t| (t, TableState::new(t))).into(),
+            cursors: BTreeMap::new(),
+        }
+    }
+
+    /// What is on screen: the live program, or the frozen one.
+    pub fn shown(&self) -> &Snapshot {
+        self.frozen.as_ref().map_or(&self.live, |f| &f.snapshot)
+    }
+
+    /// The model on screen.
+    pub fn model(&self) -> &Model {
+        &self.shown().model
+    }
+
+    /// What cells may look at.
+    pub fn context(&self) -> Context<'_> {
+        let shown = self.shown();
+        Context {
+            model: &shown.model,
+            alarms: &shown.alarms,
+            span: self.span,
+        }
+    }
+
+    /// What has the keys.
+    pub fn mode(&self) -> Mode {
+        match (&self.overlay, self.editing, self.details) {
+            (Some(_), ..) => Mode::Overlay,
+            (None, true, _) => Mode::Filter,
+            (None, false, Some(_)) => Mode::Details,
+            (None, false, None) => Mode::View,
+        }
+    }
+
+    /// The table of the view; `None` where it is none or has nothing to show.
+    pub fn table(&self) -> Option<TableId> {
+        let table = view::table(self.view, self.grouped)?;
+        view::unavailable(self.view, self.model())
+            .is_none()
+            .then_some(table)
+    }
+
+    /// How a table is looked at.
+    pub fn table_state(&self, table: TableId) -> &TableState {
+        &self.tables[&table]
+    }
+
+    /// Details of a stall are open.
+    pub fn shows_stall_details(&self) -> bool {
+        matches!(self.details, Some(Details::Stall(_)))
+    }
+
+    /// A sentence that passes, while it lasts.
+    pub fn notice(&self) -> Option<&str> {
+        let (text, since) = self.notice.as_ref()?;
+        let age = self.now.saturating_duration_since(*since);
+        (age < NOTICE).then_some(text.as_str())
+    }
+
+    pub(super) fn notify(&mut self, text: impl Into<String>) {
+        self.notice = Some((text.into(), self.now));
+    }
+
+    /// Where the cursor is in the list on screen.
+    pub fn cursor(&self) -> &Cursor {
+        static START: Cursor = Cursor {
+            key: None,
+            row: 0,
+            offset: 0,
+        };
+        self.cursors.get(&self.table()).unwrap_or(&START)
+    }
+
+    /// What is under the cursor.
+    pub fn row_under_cursor(&self) -> Option<&RowKey> {
+        self.rows.keys().get(self.cursor().row)
+    }
+
+    /// The finding that `e` and `y` are about: that of the row under the cursor
+    /// or of the details, otherwise the verdict's.
+    pub fn finding(&self) -> Option<&Finding> {
+        self.own_finding().or_else(|| {
+            let (rule, subject) = self.shown().verdict.finding.as_ref()?;
+            self.find_finding(rule, subject)
+        })
+    }
+
+    fn own_finding(&self) -> Option<&Finding> {
+        let findings = &self.shown().findings;
+        let of_task = |id: TaskId| findings.iter().find(|f| f.task == Some(id));
+        let of_stall = |id: StallId| {
+            let task = self.model().stalls.get(id).and_then(|s| s.task);
+            findings
+                .iter()
+                .find(|f| f.stall == Some(id))
+                .or_else(|| of_task(task?))
+        };
+        match self.details {
+            Some(Details::Task(id)) => return of_task(id),
+            Some(Details::Stall(id)) => return of_stall(id),
+            None => {}
+        }
+        match self.row_under_cursor()? {
+            RowKey::Finding(key) => self.find_finding(key.0, &key.1),
+            RowKey::Task(id) => of_task(*id),
+            RowKey::Stall(id) => of_stall(*id),
+            RowKey::Group(key) => of_stall(self.rows.group(key)?.example),
+            RowKey::Worker(id) => of_stall(self.model().stalls.on_worker(*id)?.id),
+            RowKey::Thread(tid) => of_stall(self.model().stalls.on_thread(*tid)?.id),
+        }
+    }
+
+    /// The finding of a rule about a subject.
+    pub fn find_finding(&self, rule: &str, subject: &Subject) -> Option<&Finding> {
+        let matches = |f: &&Finding| f.rule == rule && f.subject == *subject;
+        self.shown().findings.iter().find(matches)
+    }
+
+    /// Where the table on screen is.
+    pub fn table_area(&self) -> Option<TableArea> {
+        let body = Screen::new(self.size)?.body;
+        match self.table()? {
+            TableId::Workers => Some(TableArea::needing(body, self.rows.len())),
+            _ => Some(TableArea::filling(body)),
+        }
+    }
+
+    /// Makes the rows of the list on screen current and keeps the cursor on its
+    /// thing and on screen. To be called before drawing.
+    pub fn prepare(&mut self) {
+        let table = self.table();
+        let request = self.request(table);
+        let mut rows = std::mem::take(&mut self.rows);
+        if rows.are_stale(self.shown(), &request, self.now) {
+            rows.make(self.shown(), &self.context(), request, self.now);
+        }
+        self.rows = rows;
+        let page = self.page();
+        let cursor = self.cursors.entry(table).or_default();
+        cursor.follow(self.rows.keys());
+        cursor.scroll_into(page, self.rows.len());
+    }
+
+    fn request(&self, table: Option<TableId>) -> Request {
+        let (sort, filter) = match table {
+            Some(table) => {
+                let state = &self.tables[&table];
+                (state.sort, state.filter.clone())
+            }
+            None => (
+                Sort {
+                    column: 0,
+                    descending: false,
+                },
+                Filter::default(),
+            ),
+        };
+        let crowded = table.is_none()
+            && Screen::new(self.size).is_some_and(|screen| {
+                let room = usize::from(overview::panels(self, screen.body).workers.height);
+                self.model().workers.len() + 1 > room
+            });
+        Request {
+            table,
+            sort,
+            filter,
+            finished: self.finished,
+            crowded,
+        }
+    }
+
+    /// Rows that are visible at once.
+    pub(super) fn page(&self) -> usize {
+        let body = Screen::new(self.size).map_or(1, |s| s.body.height);
+        let rows = self.table_area().map_or(body, |area| area.rows.height);
+        usize::from(rows).max(1)
+    }
+
+    /// Columns of the table on screen that are visible, with their places.
+    pub fn placed_columns(&self, table: TableId) -> Vec<super::column::Placed> {
+        let pan = self.tables[&table].pan;
+        super::column::place(
+            &tables::heads(table),
+            self.size.width.saturating_sub(GUTTER),
+            pan,
+        )
+    }
+
+    /// The row under the cursor, where the list is a table.
+    pub fn selected_row(&self) -> Option<Row<'_>> {
+        self.rows.row(self.model(), self.cursor().row)
+    }
+}
+
+impl TableState {
+    fn new(table: TableId) -> Self {
+        let column = tables::default_sort(table);
+        let descending = tables::heads(table)[column].starts_descending();
+        // The log's own order and that of workers begin with the smallest.
+        let descending = descending && !matches!(table, TableId::Workers | TableId::Stalls);
+        Self {
+            sort: Sort { column, descending },
+            filter_text: String::new(),
+            filter: Filter::default(),
+            filter_error: None,
+            pan: 0,
+        }
+    }
+
+    /// Takes `text` as the filter, as far as it is understood.
+    pub(super) fn set_filter(&mut self, table: TableId, text: String) {
+        (self.filter, self.filter_error) = Filter::read(&text, &tables::heads(table));
+        self.filter_text = text;
+    }
+}
+
+impl Cursor {
+    /// Goes where its thing went; where that is gone, stays on the row.
+    fn follow(&mut self, keys: &[RowKey]) {
+        if let Some(key) = &self.key {
+            if keys.get(self.row) != Some(key) {
+                // A thing that a filter hides is found again when it is back.
+                self.row = keys.iter().position(|k| k == key).unwrap_or(self.row);
+            }
+        }
+        self.row = self.row.min(keys.len().saturating_sub(1));
+    }
+
+    fn scroll_into(&mut self, page: usize, rows: usize) {
+        self.offset = self
+            .offset
+            .min(self.row)
+            .max((self.row + 1).saturating_sub(page))
+            .min(rows.saturating_sub(page));
+    }
+
+    /// Puts it on a row, to follow what is there.
+    pub(super) fn put(&mut self, row: usize, keys: &[RowKey]) {
+        self.row = row.min(keys.len().saturating_sub(1));
+        self.key = keys.get(self.row).cloned();
+    }
+}

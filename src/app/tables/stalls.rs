@@ -1,0 +1,149 @@
+//! Columns of the stalls, one by one.
+
+use crate::{
+    app::{
+        Tone,
+        column::{Cell, Column, Context, Head, Key, Unit},
+        quantity,
+    },
+    diagnose::cause_word,
+    model::{Cause, Culprit, Model, Stall},
+};
+
+use super::{tasks, workers};
+
+/// What can be shown of a stall.
+pub(in crate::app) const COLUMNS: &[Column<Stall>] = &[
+    Column {
+        head: Head::text("ago", "ENDED", 11, 0)
+            .unit(Unit::Time)
+            .help("live, or how long ago it ended; live ones come first"),
+        // The log's own order is live first, then the newest.
+        key: |c, s| match s.live {
+            true => Key::Number(-1.0 - s.age(c.now()).as_secs_f64()),
+            false => Key::Number(c.now().since(s.end(c.now())).as_secs_f64()),
+        },
+        cell: |c, s, _| match s.live {
+            true => Cell::new("■ LIVE", Tone::Critical),
+            false => {
+                let ago = quantity::duration(c.now().since(s.end(c.now())));
+                Cell::new(format!("{ago} ago"), Tone::Dim)
+            }
+        },
+    },
+    Column {
+        head: Head::number("length", "LENGTH", 7, 0, Unit::Time)
+            .help("how long it lasts or lasted"),
+        key: |c, s| Key::time(Some(s.age(c.now()))),
+        cell: |c, s, _| {
+            let age = s.age(c.now());
+            Cell::new(quantity::duration(age), tasks::age_tone(age))
+        },
+    },
+    Column {
+        head: Head::text("worker", "WORKER", 6, 5)
+            .growing(1, 12)
+            .help("the worker that it holds"),
+        key: |_, s| {
+            Key::number(
+                s.worker
+                    .map(|w| f64::from(w.runtime.0) * 65_536.0 + f64::from(w.index)),
+            )
+        },
+        cell: |c, s, _| Cell::known(s.worker, |w| workers::worker_name(c.model, w)),
+    },
+    Column {
+        head: Head::text("cause", "CAUSE", 14, 1)
+            .growing(1, 40)
+            .searched()
+            .help("computing, blocked in a system call, waiting for a lock, starved by the host"),
+        key: |c, s| Key::text(cause_text(c.model, s)),
+        cell: |c, s, _| match s.cause {
+            Cause::Unknown => Cell::unknown(),
+            _ => Cell::text(&cause_text(c.model, s)),
+        },
+    },
+    Column {
+        head: Head::text("task", "TASK", 12, 1)
+            .growing(1, 30)
+            .searched()
+            .help("the task in poll"),
+        key: |c, s| Key::text(task_name(c, s)),
+        cell: |c, s, _| match task_name(c, s) {
+            name if name.is_empty() => Cell::unknown(),
+            name => Cell::new(name.into_owned(), Tone::Strong),
+        },
+    },
+    Column {
+        head: Head::text("fn", "FUNCTION", 14, 2)
+            .growing(2, 40)
+            .searched()
+            .help("the culprit's function, from the stack"),
+        key: |_, s| Key::text(s.culprit().map_or("", |c| &c.function)),
+        cell: |_, s, _| Cell::text(s.culprit().map_or("", |c| &c.function)),
+    },
+    Column {
+        head: Head::text("loc", "LOCATION", 16, 1)
+            .growing(3, 60)
+            .cut_at_start()
+            .searched()
+            .help("the blocking line where a stack names it, otherwise the spawn location"),
+        key: |c, s| Key::text(location(c.model, s)),
+        cell: |c, s, _| Cell::text(&location(c.model, s)),
+    },
+    Column {
+        head: Head::number("cpu", "CPU", 7, 6, Unit::Time).help("CPU time within it"),
+        key: |_, s| Key::time(s.cpu),
+        cell: |_, s, _| Cell::known(s.cpu, quantity::duration),
+    },
+    Column {
+        head: Head::number("runq", "NO CPU", 7, 7, Unit::Time)
+            .help("time in which it could have run, but the host gave it no CPU"),
+        key: |_, s| Key::time(s.run_queue),
+        cell: |_, s, _| Cell::known(s.run_queue, quantity::duration),
+    },
+    Column {
+        head: Head::number("tid", "THREAD", 7, 8, Unit::Count).help("its thread"),
+        key: |_, s| Key::count(s.tid.map(|tid| tid.0)),
+        cell: |_, s, _| Cell::known(s.tid, |tid| tid.to_string()),
+    },
+];
+
+/// The cause to the call: "sleeping in nanosleep", "system call read /tmp/fifo".
+pub fn cause_text(model: &Model, stall: &Stall) -> String {
+    let (call, object) = (model.text(stall.syscall), model.text(stall.object));
+    let mut text = cause_word(stall.cause).to_owned();
+    let tells_call = matches!(
+        stall.cause,
+        Cause::SystemCall | Cause::Sleeping | Cause::Lock
+    );
+    if tells_call && !call.is_empty() {
+        text = match stall.cause {
+            Cause::SystemCall => format!("in {call}"),
+            _ => format!("{text} in {call}"),
+        };
+    }
+    if tells_call && !object.is_empty() {
+        text = format!("{text} ({object})");
+    }
+    text
+}
+
+/// `file:line` of the culprit, or of the spawn location; empty where unknown.
+pub(super) fn location(model: &Model, stall: &Stall) -> String {
+    stall
+        .culprit()
+        .map(Culprit::location)
+        .or_else(|| model.location(stall.location).map(|l| l.to_string()))
+        .unwrap_or_default()
+}
+
+fn task_name<'a>(c: &Context<'a>, stall: &'a Stall) -> std::borrow::Cow<'a, str> {
+    let name = c.model.text(stall.name);
+    if !name.is_empty() {
+        return name.into();
+    }
+    let task = stall.task.and_then(|id| c.model.tasks.get(id));
+    task.map_or_else(String::new, |t| tasks::name_of(c, t))
+        .into()
+}

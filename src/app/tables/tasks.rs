@@ -1,0 +1,225 @@
+//! Columns of the tasks.
+
+use std::time::Duration;
+
+use crate::{
+    app::{
+        Tone,
+        column::{Cell, Column, Context, Head, Key, Unit},
+        quantity,
+    },
+    diagnose::Severity,
+    model::{Task, TaskKind, TaskState},
+};
+
+/// What can be shown of a task.
+pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
+    Column {
+        head: Head::text("warn", "!", 1, 0).help("a finding is about this task"),
+        key: |c, t| match c.alarms.get(&t.id) {
+            None => Key::Unknown,
+            Some(Severity::Notice) => Key::Rank(2, "notice"),
+            Some(Severity::Warning) => Key::Rank(1, "warning"),
+            Some(Severity::Critical) => Key::Rank(0, "critical"),
+        },
+        cell: |c, t, _| match c.alarms.get(&t.id) {
+            None => Cell::default(),
+            Some(Severity::Notice) => Cell::new("◆", Tone::Notice),
+            Some(Severity::Warning) => Cell::new("▲", Tone::Warning),
+            Some(Severity::Critical) => Cell::new("■", Tone::Critical),
+        },
+    },
+    Column {
+        head: Head::number("id", "ID", 6, 5, Unit::Count)
+            .searched()
+            .help("the number that tokio gave it, or the session's own"),
+        key: |_, t| Key::Number(t.tokio_id.unwrap_or(t.id.0) as f64),
+        cell: |_, t, _| Cell::new(t.tokio_id.unwrap_or(t.id.0).to_string(), Tone::Dim),
+    },
+    Column {
+        head: Head::text("state", "STATE", 9, 0).help("running, scheduled, idle, done"),
+        key: |_, t| state_key(t.state),
+        cell: |_, t, _| state_cell(t.state),
+    },
+    Column {
+        head: Head::text("name", "NAME", 12, 0)
+            .growing(2, 32)
+            .searched()
+            .help("the name given to it, otherwise where it was spawned"),
+        key: |c, t| Key::text(c.model.text(t.name)),
+        cell: |c, t, _| match c.model.text(t.name) {
+            "" => Cell::unknown(),
+            name if t.is_live() => Cell::new(name.to_owned(), Tone::Strong),
+            name => Cell::new(name.to_owned(), Tone::Dim),
+        },
+    },
+    Column {
+        head: Head::number("busy%", "BUSY%", 5, 1, Unit::Share)
+            .help("share of one worker in the last second, the poll in progress included"),
+        key: |c, t| Key::number(t.recent(c.now()).map(|r| r.busy)),
+        cell: |c, t, _| Cell::known(t.recent(c.now()), |r| quantity::percent(r.busy)),
+    },
+    Column {
+        head: Head::number("poll", "POLL", 7, 1, Unit::Time)
+            .help("how long the poll in progress has run"),
+        key: |c, t| Key::time(t.poll_age(c.now())),
+        cell: |c, t, _| match t.poll_age(c.now()) {
+            Some(age) => Cell::new(quantity::duration(age), age_tone(age)),
+            None => Cell::default(),
+        },
+    },
+    Column {
+        head: Head::number("longest", "LONGEST", 7, 2, Unit::Time)
+            .help("the longest poll, the one in progress included"),
+        key: |c, t| Key::time(t.longest(c.now())),
+        cell: |c, t, _| Cell::known(t.longest(c.now()), quantity::duration),
+    },
+    Column {
+        head: Head::number("polls", "POLLS", 6, 3, Unit::Count).help("polls so far"),
+        key: |_, t| Key::count(t.polls),
+        cell: |_, t, _| Cell::known(t.polls, quantity::count),
+    },
+    Column {
+        head: Head::number("rate", "POLLS/S", 7, 6, Unit::Count)
+            .help("polls per second, over the last second"),
+        key: |c, t| Key::number(t.recent(c.now()).map(|r| r.polls)),
+        cell: |c, t, _| Cell::known(t.recent(c.now()), |r| quantity::short(r.polls)),
+    },
+    Column {
+        head: Head::number("busy", "BUSY", 7, 4, Unit::Time).help("time in polls"),
+        key: |c, t| Key::time(t.busy(c.now())),
+        cell: |c, t, _| Cell::known(t.busy(c.now()), quantity::duration),
+    },
+    Column {
+        head: Head::number("sched", "SCHED", 7, 5, Unit::Time)
+            .help("time spent woken but not polled"),
+        key: |c, t| Key::time(t.scheduled(c.now())),
+        cell: |c, t, _| Cell::known(t.scheduled(c.now()), quantity::duration),
+    },
+    Column {
+        head: Head::number("idle", "IDLE", 7, 8, Unit::Time).help("time spent waiting to be woken"),
+        key: |c, t| Key::time(t.idle(c.now())),
+        cell: |c, t, _| Cell::known(t.idle(c.now()), quantity::duration),
+    },
+    Column {
+        head: Head::number("age", "AGE", 7, 6, Unit::Time).help("how long it has lived, or lived"),
+        key: |c, t| Key::time(Some(t.total(c.now()))),
+        cell: |c, t, _| Cell::known(Some(t.total(c.now())), quantity::duration),
+    },
+    Column {
+        head: Head::number("wakes", "WAKES", 6, 7, Unit::Count).help("times that it was woken"),
+        key: |_, t| Key::count(t.wakes),
+        cell: |_, t, _| Cell::known(t.wakes, quantity::count),
+    },
+    Column {
+        head: Head::number("self", "SELF", 5, 7, Unit::Share).help("share of wakes by itself"),
+        key: |_, t| Key::number(t.self_wake_share()),
+        cell: |_, t, _| Cell::known(t.self_wake_share(), quantity::percent),
+    },
+    Column {
+        head: Head::number("woken", "WOKEN", 7, 9, Unit::Time).help("time since its last wake"),
+        key: |c, t| Key::time(t.last_wake.map(|at| c.now().since(at))),
+        cell: |c, t, _| Cell::known(t.last_wake, |at| quantity::duration(c.now().since(at))),
+    },
+    Column {
+        head: Head::text("kind", "KIND", 8, 7).help("task, local, blocking or block-on"),
+        key: |_, t| Key::text(kind_word(t.kind)),
+        cell: |_, t, _| Cell::text(kind_word(t.kind)),
+    },
+    Column {
+        head: Head::number("size", "SIZE", 8, 10, Unit::Bytes).help("size of the future"),
+        key: |_, t| Key::count(t.size),
+        cell: |_, t, _| Cell::known(t.size, quantity::bytes),
+    },
+    Column {
+        head: Head::number("tid", "THREAD", 7, 11, Unit::Count)
+            .help("thread of the current or last poll"),
+        key: |_, t| Key::count(t.tid.map(|tid| tid.0)),
+        cell: |_, t, _| Cell::known(t.tid, |tid| tid.to_string()),
+    },
+    Column {
+        head: Head::number("parent", "PARENT", 6, 12, Unit::Count).help("the task that spawned it"),
+        key: |_, t| Key::count(t.parent.map(|id| id.0)),
+        cell: |c, t, _| {
+            let id = |id| {
+                c.model
+                    .tasks
+                    .get(id)
+                    .and_then(|p| p.tokio_id)
+                    .unwrap_or(id.0)
+            };
+            Cell::known(t.parent, |p| id(p).to_string())
+        },
+    },
+    Column {
+        head: Head::text("loc", "LOCATION", 14, 1)
+            .growing(3, 60)
+            .cut_at_start()
+            .searched()
+            .help("where it was spawned"),
+        key: |c, t| match c.model.location(t.location) {
+            Some(l) => Key::Place(l.file, l.line),
+            None => Key::Unknown,
+        },
+        cell: |c, t, _| Cell::known(c.model.location(t.location), |l| l.to_string()),
+    },
+    Column {
+        head: Head::text("fields", "FIELDS", 12, 13)
+            .growing(1, 60)
+            .help("further fields of its span"),
+        key: |c, t| Key::text(c.model.text(t.fields)),
+        cell: |c, t, _| Cell::text(c.model.text(t.fields)),
+    },
+];
+
+fn state_key(state: TaskState) -> Key<'static> {
+    match state {
+        TaskState::Running => Key::Rank(4, "running"),
+        TaskState::Scheduled => Key::Rank(3, "scheduled"),
+        TaskState::Idle => Key::Rank(2, "idle"),
+        TaskState::Completed => Key::Rank(1, "done"),
+        TaskState::Unknown => Key::Unknown,
+    }
+}
+
+/// A task's state as glyph and word.
+pub fn state_cell(state: TaskState) -> Cell {
+    let (text, tone) = match state {
+        TaskState::Running => ("● running", Tone::Running),
+        TaskState::Scheduled => ("◌ sched.", Tone::Scheduled),
+        TaskState::Idle => ("○ idle", Tone::Text),
+        TaskState::Completed => ("✓ done", Tone::Dim),
+        TaskState::Unknown => (quantity::UNKNOWN, Tone::Dim),
+    };
+    Cell::new(text, tone)
+}
+
+/// The word for a task's kind; empty where it is not known.
+pub fn kind_word(kind: TaskKind) -> &'static str {
+    match kind {
+        TaskKind::Unknown => "",
+        TaskKind::Task => "task",
+        TaskKind::Local => "local",
+        TaskKind::Blocking => "blocking",
+        TaskKind::BlockOn => "block-on",
+    }
+}
+
+/// How alarming it is that one poll takes this long.
+pub(super) fn age_tone(age: Duration) -> Tone {
+    match age.as_millis() {
+        0..10 => Tone::Text,
+        10..100 => Tone::Notice,
+        100..1_000 => Tone::Warning,
+        _ => Tone::Critical,
+    }
+}
+
+/// A task's name, or what else it is known by.
+pub(super) fn name_of(c: &Context<'_>, task: &Task) -> String {
+    match (c.model.text(task.name), c.model.location(task.location)) {
+        ("", Some(location)) => location.to_string(),
+        ("", None) => format!("task {}", task.tokio_id.unwrap_or(task.id.0)),
+        (name, _) => name.to_owned(),
+    }
+}

@@ -1,0 +1,152 @@
+//! Columns of the workers.
+
+use crate::{
+    app::{
+        Tone,
+        column::{Cell, Column, Context, Head, Key, Unit},
+        quantity,
+    },
+    model::{Model, Task, Thread, Worker, WorkerId, WorkerState},
+};
+
+use super::{strip, tasks};
+
+/// What can be shown of a worker.
+pub(in crate::app) const COLUMNS: &[Column<Worker>] = &[
+    Column {
+        head: Head::text("worker", "#", 2, 0)
+            .growing(1, 10)
+            .searched()
+            .help("its index, with its runtime's name where there are several"),
+        key: |_, w| Key::Number(f64::from(w.id.runtime.0) * 65_536.0 + f64::from(w.id.index)),
+        cell: |c, w, _| Cell::new(worker_name(c.model, w.id), Tone::Strong),
+    },
+    Column {
+        head: Head::text("state", "STATE", 9, 0).help("blocked, poll, active, parked"),
+        key: |_, w| match w.state {
+            WorkerState::Stalled => Key::Rank(0, "blocked"),
+            WorkerState::Polling => Key::Rank(1, "poll"),
+            WorkerState::Active => Key::Rank(2, "active"),
+            WorkerState::Parked => Key::Rank(3, "parked"),
+            WorkerState::Unknown => Key::Unknown,
+        },
+        cell: |_, w, _| {
+            let (text, tone) = match w.state {
+                WorkerState::Stalled => ("■ BLOCKED", Tone::Critical),
+                WorkerState::Polling => ("● poll", Tone::Running),
+                WorkerState::Active => ("◆ active", Tone::Running),
+                WorkerState::Parked => ("○ parked", Tone::Text),
+                WorkerState::Unknown => (quantity::UNKNOWN, Tone::Dim),
+            };
+            Cell::new(text, tone)
+        },
+    },
+    Column {
+        head: Head::text("task", "TASK", 12, 0)
+            .growing(2, 36)
+            .searched()
+            .help("the task in poll; of a blocked worker, the culprit's function where known"),
+        key: |c, w| task(c, w).map_or(Key::Unknown, |t| Key::text(tasks::name_of(c, t))),
+        cell: |c, w, _| {
+            let stall = c.model.stalls.on_worker(w.id);
+            let function = stall
+                .and_then(|s| s.culprit())
+                .map(|culprit| culprit.function.clone());
+            let name = stall
+                .map(|s| c.model.text(s.name).to_owned())
+                .filter(|n| !n.is_empty());
+            let polled = task(c, w).map(|t| tasks::name_of(c, t));
+            match function.filter(|f| !f.is_empty()).or(polled).or(name) {
+                Some(name) => Cell::new(name, Tone::Strong),
+                None => Cell::default(),
+            }
+        },
+    },
+    Column {
+        head: Head::number("poll", "FOR", 7, 0, Unit::Time)
+            .help("how long the poll in progress has run"),
+        key: |c, w| Key::time(w.poll_age(c.now())),
+        cell: |c, w, _| match w.poll_age(c.now()) {
+            Some(age) => Cell::new(quantity::duration(age), tasks::age_tone(age)),
+            None => Cell::default(),
+        },
+    },
+    Column {
+        head: Head::number("busy", "BUSY", 4, 1, Unit::Share)
+            .help("share of the last second that it was not parked"),
+        key: |_, w| Key::number(w.busy_ratio()),
+        cell: |_, w, _| Cell::known(w.busy_ratio(), quantity::percent),
+    },
+    Column {
+        head: Head::number("cpu", "CPU", 4, 2, Unit::Share)
+            .help("share of one CPU that its thread used in the last second"),
+        key: |c, w| Key::number(thread(c, w).and_then(Thread::cpu_ratio)),
+        cell: |c, w, _| Cell::known(thread(c, w).and_then(Thread::cpu_ratio), quantity::percent),
+    },
+    Column {
+        head: Head::number("queue", "QUEUE", 5, 3, Unit::Count).help("tasks in its own queue"),
+        key: |_, w| Key::count(w.local_queue),
+        cell: |_, w, _| Cell::known(w.local_queue, quantity::count),
+    },
+    Column {
+        head: Head::number("rate", "POLLS/S", 7, 5, Unit::Count).help("polls per second"),
+        key: |_, w| Key::number(w.poll_rate.per_second()),
+        cell: |_, w, _| Cell::known(w.poll_rate.per_second(), quantity::short),
+    },
+    Column {
+        head: Head::number("mean", "MEAN", 7, 6, Unit::Time).help("mean duration of its polls"),
+        key: |_, w| Key::time(w.mean_poll),
+        cell: |_, w, _| Cell::known(w.mean_poll, quantity::duration),
+    },
+    Column {
+        head: Head::number("steals", "STEALS", 6, 8, Unit::Count)
+            .help("tasks taken from other workers"),
+        key: |_, w| Key::count(w.steals),
+        cell: |_, w, _| Cell::known(w.steals, quantity::count),
+    },
+    Column {
+        head: Head::number("parks", "PARKS", 6, 9, Unit::Count).help("times that it parked"),
+        key: |_, w| Key::count(Some(w.parks)),
+        cell: |_, w, _| Cell::known(Some(w.parks), quantity::count),
+    },
+    Column {
+        head: Head::number("tid", "THREAD", 7, 7, Unit::Count).help("its thread"),
+        key: |_, w| Key::count(w.tid.map(|tid| tid.0)),
+        cell: |_, w, _| Cell::known(w.tid, |tid| tid.to_string()),
+    },
+    Column {
+        head: Head::text("strip", "BUSY OVER TIME", 14, 4)
+            .growing(4, 120)
+            .help("busy share over the time span; a full bar marks a stall"),
+        key: |_, w| Key::number(w.busy_ratio()),
+        cell: |c, w, width| {
+            strip::bars(
+                &w.busy_series.columns(c.now(), c.span, width),
+                &w.stall_series.columns(c.now(), c.span, width),
+            )
+        },
+    },
+];
+
+/// "2", or "io/2" where there are several runtimes.
+pub fn worker_name(model: &Model, id: WorkerId) -> String {
+    if model.runtimes.len() < 2 {
+        return id.index.to_string();
+    }
+    let runtime = model.runtimes.iter().find(|r| r.id == id.runtime);
+    match runtime
+        .map(|r| model.text(r.name))
+        .filter(|n| !n.is_empty())
+    {
+        Some(name) => format!("{name}/{}", id.index),
+        None => format!("{}/{}", id.runtime, id.index),
+    }
+}
+
+fn task<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Task> {
+    c.model.tasks.get(worker.task?)
+}
+
+fn thread<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Thread> {
+    c.model.threads.get(&worker.tid?)
+}

@@ -1,0 +1,482 @@
+//! Fixtures of states, and tests of what actions do to them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use looptop_wire::proto;
+
+use crate::model::{Culprit, Resolved, StackFrame, fixtures};
+
+use super::*;
+
+/// A state that knows nothing yet.
+pub(crate) fn empty_state() -> State {
+    let options = Options {
+        target: "127.0.0.1:6669".into(),
+        lab: None,
+    };
+    let mut state = State::new(options, Instant::now());
+    state.prepare();
+    state
+}
+
+/// Connected to the lab, whose worker 3 is blocked.
+pub(crate) fn starving_state() -> State {
+    let mut state = empty_state();
+    let now = state.now;
+    state.apply(
+        Event::Connected {
+            hello: Box::new(fixtures::hello()),
+            kind: "agent",
+        },
+        now,
+    );
+    // Two frames, so that rates are known.
+    let mut before = fixtures::starving_frame(crate::model::Moment(18_900_000_000));
+    for polling in &mut before.tasks.as_mut().unwrap().poll_started_at_ns {
+        *polling = 0;
+    }
+    for (n, polls) in before.tasks.as_mut().unwrap().polls.iter_mut().enumerate() {
+        *polls -= n as u64 * 20;
+    }
+    for (n, busy) in before
+        .tasks
+        .as_mut()
+        .unwrap()
+        .busy_ns
+        .iter_mut()
+        .enumerate()
+    {
+        *busy -= n as u64 * 1_000_000;
+    }
+    for worker in &mut before.workers {
+        worker.busy_ns /= 2;
+        worker.polls = worker.polls.map(|n| n - 500);
+    }
+    for thread in &mut before.threads {
+        thread.user_ns /= 2;
+    }
+    before.stalls.clear();
+    before.lag.clear();
+    let after = fixtures::starving_frame(crate::model::Moment(20_000_000_000));
+    for frame in [before, after] {
+        state.apply(Event::Frame(Box::new(frame)), now);
+    }
+    state.prepare();
+    state
+}
+
+/// Gives the stall of [`starving_state`] a stack with names.
+pub(crate) fn name_stall(state: &mut State) {
+    let frame = |function: &str, file: &str, line, plumbing| StackFrame {
+        function: function.into(),
+        file: file.into(),
+        line,
+        plumbing,
+        culprit: false,
+    };
+    let mut stack = Resolved {
+        frames: vec![
+            frame(
+                "core::hash::sip::Hasher::write",
+                "core/src/hash/sip.rs",
+                233,
+                true,
+            ),
+            frame(
+                "looptop_demo::report::digest",
+                "demo/src/report.rs",
+                58,
+                false,
+            ),
+            frame(
+                "looptop_demo::report::render::{closure}",
+                "demo/src/report.rs",
+                42,
+                false,
+            ),
+            frame(
+                "tokio::runtime::task::core::Core::poll",
+                "tokio-1.54.1/src/runtime/task/core.rs",
+                331,
+                true,
+            ),
+            frame(
+                "tokio::runtime::scheduler::multi_thread::worker::Context::run_task",
+                "tokio-1.54.1/src/runtime/scheduler/multi_thread/worker.rs",
+                591,
+                true,
+            ),
+            frame(
+                "std::sys::backtrace::__rust_begin_short_backtrace",
+                "",
+                0,
+                true,
+            ),
+        ],
+        culprit: Some(Culprit {
+            function: "looptop_demo::report::render".into(),
+            file: "demo/src/report.rs".into(),
+            line: 42,
+            ..Culprit::default()
+        }),
+        problem: None,
+    };
+    stack.frames[2].culprit = true;
+    let now = state.now;
+    let stall = crate::model::StallId(1);
+    state.apply(
+        Event::Resolved {
+            stall,
+            stack: Arc::new(stack),
+        },
+        now,
+    );
+}
+
+/// Of a target that supplies next to nothing.
+pub(crate) fn poor_state() -> State {
+    let mut state = empty_state();
+    let mut hello = fixtures::hello();
+    for capability in &mut hello.capabilities {
+        capability.available = false;
+        capability.reason = "no agent in the target; add looptop_agent::init() to main".into();
+    }
+    let now = state.now;
+    state.apply(
+        Event::Connected {
+            hello: Box::new(hello),
+            kind: "console-subscriber",
+        },
+        now,
+    );
+    let frame = fixtures::frame(crate::model::Moment(1_000_000_000));
+    state.apply(Event::Frame(Box::new(frame)), now);
+    state
+}
+
+/// Of a target with `n` tasks, every tenth of them scheduled.
+pub(crate) fn crowd(n: u64) -> State {
+    let mut state = empty_state();
+    let now = state.now;
+    state.apply(
+        Event::Connected {
+            hello: Box::new(fixtures::hello()),
+            kind: "agent",
+        },
+        now,
+    );
+    let ids: Vec<u64> = (1..=n).collect();
+    let tasks = proto::Tasks {
+        state: ids
+            .iter()
+            .map(|id| if id % 10 == 0 { 2 } else { 1 })
+            .collect(),
+        kind: vec![1; ids.len()],
+        polls: ids.clone(),
+        busy_ns: ids.iter().map(|id| id * 1_000).collect(),
+        id: ids,
+        ..proto::Tasks::default()
+    };
+    let frame = proto::Frame {
+        tasks: Some(tasks),
+        snapshot_complete: true,
+        ..fixtures::frame(crate::model::Moment(5_000_000_000))
+    };
+    state.apply(Event::Frame(Box::new(frame)), now);
+    state.prepare();
+    state
+}
+
+/// Of a target whose names are wide, long, or attack the terminal.
+pub(crate) fn hostile_state() -> State {
+    let mut state = starving_state();
+    let names = [
+        "日本語のタスク名はとても幅が広いです",
+        "\x1b[2J\x1b[31mred\x1b]0;title\x07",
+        "right\u{202e}tfel",
+        "e\u{301}\u{301}\u{301}\u{301}accents",
+        "tab\tand\nnewline",
+        "a-name-that-is-very-long-and-goes-on-and-on-and-on-and-on-and-on-and-on",
+        "",
+    ];
+    let strings = names
+        .iter()
+        .zip(200..)
+        .map(|(text, id)| proto::InternedString {
+            id,
+            text: (*text).to_owned(),
+        });
+    let tasks = proto::Tasks {
+        id: (1..=names.len() as u64).collect(),
+        name: (200..).take(names.len()).collect(),
+        state: vec![1; names.len()],
+        ..proto::Tasks::default()
+    };
+    let frame = proto::Frame {
+        strings: strings.collect(),
+        tasks: Some(tasks),
+        ..fixtures::frame(state.model().now)
+    };
+    let now = state.now;
+    state.apply(Event::Frame(Box::new(frame)), now);
+    state.prepare();
+    state
+}
+
+fn act(state: &mut State, actions: impl IntoIterator<Item = Action>) -> Vec<Effect> {
+    actions
+        .into_iter()
+        .flat_map(|action| update(state, action))
+        .collect()
+}
+
+fn key(state: &mut State, key: Key) -> Vec<Effect> {
+    bindings::dispatch(state, key).map_or_else(Vec::new, |action| update(state, action))
+}
+
+pub(crate) fn type_text(state: &mut State, text: &str) {
+    for c in text.chars() {
+        let pressed = match c {
+            '\n' => Key::Enter,
+            '\u{1b}' => Key::Esc,
+            c => Key::Char(c),
+        };
+        key(state, pressed);
+    }
+}
+
+fn names(state: &State) -> Vec<String> {
+    let name = heads_index(state, "name");
+    (0..state.rows.len())
+        .filter_map(|i| state.rows.row(state.model(), i))
+        .map(|row| row.cell(&state.context(), name, 20).plain())
+        .collect()
+}
+
+fn heads_index(state: &State, id: &str) -> usize {
+    let heads = tables::heads(state.table().unwrap());
+    heads.iter().position(|h| h.id == id).unwrap()
+}
+
+#[test]
+fn keys_lead_where_the_table_says() {
+    use Key::{Char, Enter, Esc, Tab};
+    type Check = fn(&State) -> bool;
+    let table: [(&[Key], Check); 16] = [
+        (&[Char('2')], |s| s.view == ViewId::Tasks),
+        (&[Tab], |s| s.view == ViewId::Tasks),
+        (&[Tab, Tab, Key::BackTab], |s| s.view == ViewId::Tasks),
+        (&[Key::BackTab], |s| s.view == ViewId::Threads),
+        (&[Char('7')], |s| {
+            s.view == ViewId::Overview && s.notice().is_some()
+        }),
+        (&[Char('?')], |s| s.overlay == Some(Overlay::Help)),
+        (&[Char('?'), Esc], |s| s.overlay.is_none()),
+        (&[Char('e')], |s| {
+            matches!(s.overlay, Some(Overlay::Explain("blocked-worker", _)))
+        }),
+        (&[Char('4'), Enter], State::shows_stall_details),
+        (&[Char('4'), Enter, Char('a')], |s| s.all_frames),
+        (&[Char('4'), Char('t'), Enter], State::shows_stall_details),
+        (&[Enter], State::shows_stall_details),
+        (&[Enter, Esc, Esc, Esc], |s| s.details.is_none()),
+        (&[Char('+'), Char('+')], |s| {
+            s.span == crate::model::Span::HalfHour
+        }),
+        (&[Char('2'), Char('/'), Char('q'), Char('1')], |s| {
+            s.editing && s.table_state(tables::TableId::Tasks).filter_text == "q1"
+        }),
+        (&[Char('2'), Char('/'), Char('x'), Esc], |s| {
+            !s.editing && s.rows.filtered_out == 0
+        }),
+    ];
+    for (keys, holds) in table {
+        let mut state = starving_state();
+        for pressed in keys {
+            let effects = key(&mut state, *pressed);
+            assert!(!effects.contains(&Effect::Quit), "{keys:?}");
+        }
+        assert!(holds(&state), "{keys:?}");
+    }
+}
+
+#[test]
+fn only_q_and_ctrl_c_quit_and_ctrl_c_does_so_anywhere() {
+    let mut state = starving_state();
+    assert_eq!(key(&mut state, Key::Char('q')), [Effect::Quit]);
+    type_text(&mut state, "2/");
+    assert_eq!(key(&mut state, Key::Char('q')), []);
+    assert_eq!(key(&mut state, Key::Ctrl('c')), [Effect::Quit]);
+}
+
+#[test]
+fn the_cursor_follows_its_task_through_sorting_and_filtering() {
+    let mut state = starving_state();
+    type_text(&mut state, "2");
+    let id = heads_index(&state, "id");
+    act(
+        &mut state,
+        [Action::SortBy(id), Action::SortBy(id), Action::Select(3)],
+    );
+    let followed = state.row_under_cursor().cloned();
+    assert_eq!(state.cursor().row, 3);
+    act(&mut state, [Action::Invert]);
+    assert_eq!(
+        (state.row_under_cursor().cloned(), state.cursor().row),
+        (followed.clone(), 7)
+    );
+    type_text(&mut state, "/report");
+    assert_eq!(
+        state.row_under_cursor().cloned(),
+        followed,
+        "task 4 is called report"
+    );
+    type_text(&mut state, "x");
+    assert!(state.rows.is_empty());
+    key(&mut state, Key::Esc);
+    assert_eq!(
+        state.row_under_cursor().cloned(),
+        followed,
+        "and is found again"
+    );
+}
+
+#[test]
+fn filters_match_columns_and_a_wrong_one_keeps_the_last() {
+    let mut state = starving_state();
+    type_text(&mut state, "2/state:running");
+    assert_eq!(names(&state), ["report"]);
+    type_text(&mut state, " polls>x");
+    let look = state.table_state(tables::TableId::Tasks);
+    assert_eq!(
+        look.filter_error.as_ref().map(|e| e.at.clone()),
+        Some(20..21)
+    );
+    assert_eq!(names(&state), ["report"]);
+    key(&mut state, Key::Enter);
+    assert!(state.editing, "an error keeps the line open");
+    key(&mut state, Key::Ctrl('w'));
+    key(&mut state, Key::Enter);
+    assert!(!state.editing);
+    assert_eq!(names(&state), ["report"]);
+    key(&mut state, Key::Esc);
+    assert_eq!(names(&state).len(), 11);
+    type_text(&mut state, "f");
+    assert_eq!(names(&state).len(), 12, "with the finished one");
+}
+
+#[test]
+fn freezing_keeps_the_moment_while_the_target_runs_on() {
+    let mut state = starving_state();
+    let frozen_at = state.model().now;
+    act(&mut state, [Action::Freeze]);
+    let later = fixtures::frame(frozen_at.plus(Duration::from_secs(5)));
+    let now = state.now + Duration::from_secs(5);
+    state.apply(Event::Frame(Box::new(later)), now);
+    assert_eq!(state.model().now, frozen_at);
+    act(&mut state, [Action::Freeze]);
+    assert_eq!(state.model().now, frozen_at.plus(Duration::from_secs(5)));
+}
+
+#[test]
+fn another_process_leaves_no_ghosts_and_the_same_one_keeps_its_past() {
+    let mut state = starving_state();
+    let now = state.now;
+    let lag = state.model().lag.len();
+    let hello = Box::new(fixtures::hello());
+    state.apply(
+        Event::Connected {
+            hello,
+            kind: "agent",
+        },
+        now,
+    );
+    assert_eq!(
+        (state.model().tasks.len(), state.model().lag.len()),
+        (0, lag)
+    );
+    assert_eq!(state.notice(), None);
+    let hello = Box::new(proto::HelloResponse {
+        session: "other".into(),
+        ..fixtures::hello()
+    });
+    state.apply(
+        Event::Connected {
+            hello,
+            kind: "agent",
+        },
+        now,
+    );
+    assert!(state.model().lag.is_empty() && state.model().workers.is_empty());
+    assert!(state.notice().unwrap().starts_with("new process"));
+}
+
+#[test]
+fn names_are_asked_for_after_a_whole_frame_with_stacks() {
+    let mut state = starving_state();
+    let mut frame = fixtures::starving_frame(state.model().now);
+    frame.stalls[0].stacks = vec![proto::StackSample::default()];
+    let now = state.now;
+    let effects = state.apply(Event::Frame(Box::new(frame.clone())), now);
+    assert_eq!(effects, [Effect::NameStacks]);
+    frame.more = true;
+    assert_eq!(
+        state.apply(Event::Frame(Box::new(frame)), now),
+        [],
+        "not a whole frame"
+    );
+}
+
+#[test]
+fn copying_tells_the_finding() {
+    let mut state = starving_state();
+    let effects = act(&mut state, [Action::Copy]);
+    assert!(matches!(&effects[..], [Effect::Copy(text)] if text.contains("blocked-worker")));
+    let mut empty = empty_state();
+    assert_eq!(act(&mut empty, [Action::Copy]), []);
+}
+
+#[test]
+fn the_mouse_selects_sorts_and_opens_tabs() {
+    use mouse::{Mouse, action};
+    let mut state = starving_state();
+    let tabs = mouse::tabs(&state, Screen::new(state.size).unwrap().tabs);
+    let place = tabs[1].place;
+    let clicked = action(&state, Mouse::Click, place.x + 2, place.y);
+    assert_eq!(clicked, Some(Action::Show(ViewId::Tasks)));
+    update(&mut state, clicked.unwrap());
+    let area = state.table_area().unwrap();
+    let clicked = action(&state, Mouse::Click, 5, area.rows.y + 2);
+    assert_eq!(clicked, Some(Action::Select(2)));
+    update(&mut state, clicked.unwrap());
+    assert_eq!(
+        action(&state, Mouse::Click, 5, area.rows.y + 2),
+        Some(Action::Open)
+    );
+    assert!(matches!(
+        action(&state, Mouse::Click, 5, area.head.y),
+        Some(Action::SortBy(_))
+    ));
+    assert_eq!(
+        action(&state, Mouse::Click, 5, area.rows.y + 14),
+        None,
+        "no row is there"
+    );
+    assert_eq!(
+        action(&state, Mouse::WheelDown, 0, 0),
+        Some(Action::Move(Motion::By(3)))
+    );
+}
+
+#[test]
+fn every_action_is_serialisable() {
+    for binding in bindings::BINDINGS {
+        let text = serde_json::to_string(&binding.action).unwrap();
+        let back: Action = serde_json::from_str(&text).unwrap();
+        assert_eq!(back, binding.action);
+        assert!(!binding.keys.is_empty() && !binding.help.is_empty());
+    }
+}

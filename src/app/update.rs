@@ -1,0 +1,274 @@
+//! What each action does to the state.
+
+use crate::model::Span;
+
+use super::{
+    Action, Details, Effect, Frozen, Motion, Overlay, State, ViewId, copy, page,
+    rows::{RowKey, Sort},
+    tables::{self, TableId},
+    view,
+};
+
+/// Does what a user asked for, and tells what is left to be done outside.
+pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
+    state.prepare();
+    let details = state.details;
+    let mut effects = Vec::new();
+    match action {
+        Action::Quit => effects.push(Effect::Quit),
+        Action::Suspend => effects.push(Effect::Suspend),
+        Action::Copy => effects.extend(copy(state)),
+        Action::Back => back(state),
+        Action::Help => help(state),
+        Action::Explain => explain(state),
+        Action::Freeze => freeze(state),
+        Action::Open => open(state),
+        Action::Move(motion) => move_by(state, motion),
+        Action::Select(row) => put_cursor(state, row),
+        Action::Show(view) => show(state, view),
+        Action::NextView => show_neighbour(state, true),
+        Action::PreviousView => show_neighbour(state, false),
+        Action::Group => state.grouped = !state.grouped,
+        Action::Finished => state.finished = !state.finished,
+        Action::AllFrames => state.all_frames = !state.all_frames,
+        Action::LongerSpan => state.span = neighbour_span(state.span, true),
+        Action::ShorterSpan => state.span = neighbour_span(state.span, false),
+        Action::Filter => state.editing = state.table().is_some(),
+        _ => {
+            if let Some(table) = state.table() {
+                on_table(state, table, action);
+            }
+        }
+    }
+    if state.details != details {
+        state.scroll = 0;
+        state.distributions = None;
+        effects.push(watch(state.details));
+    }
+    state.prepare();
+    effects
+}
+
+fn watch(details: Option<Details>) -> Effect {
+    Effect::WatchTask(match details {
+        Some(Details::Task(id)) => Some(id),
+        _ => None,
+    })
+}
+
+fn copy(state: &mut State) -> Option<Effect> {
+    let Some(text) = state.finding().map(|f| copy::finding(f)) else {
+        state.notify("no finding to copy");
+        return None;
+    };
+    state.notify("finding copied to the terminal's clipboard");
+    Some(Effect::Copy(text))
+}
+
+/// One layer at a time, and never out of the program.
+fn back(state: &mut State) {
+    if state.overlay.take().is_some() {
+        state.scroll = 0;
+    } else if state.details.take().is_some() {
+        state.scroll = 0;
+    } else if let Some(table) = state.table() {
+        set_filter(state, table, String::new());
+    }
+}
+
+fn help(state: &mut State) {
+    state.scroll = 0;
+    state.overlay = match state.overlay {
+        Some(Overlay::Help) => None,
+        _ => Some(Overlay::Help),
+    };
+}
+
+fn explain(state: &mut State) {
+    state.scroll = 0;
+    if matches!(state.overlay, Some(Overlay::Explain(..))) {
+        state.overlay = None;
+        return;
+    }
+    match state
+        .finding()
+        .map(|f| Overlay::Explain(f.rule, f.subject.clone()))
+    {
+        Some(overlay) => state.overlay = Some(overlay),
+        None => state.notify("no finding to explain: nothing starves the loop"),
+    }
+}
+
+fn freeze(state: &mut State) {
+    state.frozen = match state.frozen.take() {
+        Some(_) => None,
+        None => Some(Frozen {
+            snapshot: state.live.clone(),
+            at: state.now,
+        }),
+    };
+}
+
+fn show(state: &mut State, id: ViewId) {
+    if !view::shown(state).any(|v| v.id == id) {
+        state.notify("this target is not looptop's lab: start it with looptop demo");
+        return;
+    }
+    state.overlay = None;
+    state.details = None;
+    state.scroll = 0;
+    state.view = id;
+}
+
+fn show_neighbour(state: &mut State, forward: bool) {
+    let ids: Vec<ViewId> = view::shown(state).map(|v| v.id).collect();
+    let here = ids.iter().position(|id| *id == state.view).unwrap_or(0);
+    let step = if forward { 1 } else { ids.len() - 1 };
+    show(state, ids[(here + step) % ids.len()]);
+}
+
+fn neighbour_span(span: Span, longer: bool) -> Span {
+    let here = Span::ALL.iter().position(|s| *s == span).unwrap_or(0);
+    let there = if longer {
+        here + 1
+    } else {
+        here.saturating_sub(1)
+    };
+    Span::ALL.get(there).copied().unwrap_or(span)
+}
+
+/// Details of what is under the cursor: the stall where there is one, because
+/// it tells more than the thing that it holds.
+fn open(state: &mut State) {
+    let model = state.model();
+    let stall = |id| Some(Details::Stall(id));
+    let opened = match state.row_under_cursor() {
+        Some(RowKey::Task(id)) => Some(Details::Task(*id)),
+        Some(RowKey::Stall(id)) => stall(*id),
+        Some(RowKey::Group(key)) => state.rows.group(key).and_then(|g| stall(g.example)),
+        Some(RowKey::Worker(id)) => {
+            let task = model.workers.get(id).and_then(|w| w.task);
+            let held = model.stalls.on_worker(*id).map(|s| Details::Stall(s.id));
+            held.or(task.map(Details::Task))
+        }
+        Some(RowKey::Thread(tid)) => model.stalls.on_thread(*tid).and_then(|s| stall(s.id)),
+        Some(RowKey::Finding(_)) => {
+            let finding = state.finding();
+            let held = finding
+                .and_then(|f| f.stall)
+                .filter(|id| model.stalls.get(*id).is_some());
+            let task = finding
+                .and_then(|f| f.task)
+                .filter(|id| model.tasks.get(*id).is_some());
+            held.map(Details::Stall).or(task.map(Details::Task))
+        }
+        None => return,
+    };
+    match (opened, state.row_under_cursor()) {
+        (Some(_), _) => state.details = opened,
+        (None, Some(RowKey::Finding(_))) => explain(state),
+        (None, Some(RowKey::Worker(_))) => state.notify("this worker is in no poll"),
+        (None, _) => state.notify("nothing holds this thread"),
+    }
+}
+
+fn move_by(state: &mut State, motion: Motion) {
+    let page = state.page();
+    let (here, last) = match page::lines(state) {
+        Some(lines) => (
+            state.scroll,
+            lines.len().saturating_sub(page::height(state)),
+        ),
+        None => (state.cursor().row, state.rows.len().saturating_sub(1)),
+    };
+    let there = match motion {
+        Motion::Up => here.saturating_sub(1),
+        Motion::Down => here + 1,
+        Motion::By(n) => here.saturating_add_signed(isize::from(n)),
+        Motion::PageUp => here.saturating_sub(page),
+        Motion::PageDown => here + page,
+        Motion::Top => 0,
+        Motion::Bottom => last,
+    }
+    .min(last);
+    if page::is_open(state) {
+        state.scroll = there;
+    } else {
+        put_cursor(state, there);
+    }
+}
+
+fn put_cursor(state: &mut State, row: usize) {
+    let table = state.table();
+    let keys = state.rows.keys();
+    state.cursors.entry(table).or_default().put(row, keys);
+}
+
+fn set_filter(state: &mut State, table: TableId, text: String) {
+    if let Some(t) = state.tables.get_mut(&table) {
+        t.set_filter(table, text);
+    }
+}
+
+fn on_table(state: &mut State, table: TableId, action: Action) {
+    let visible: Vec<usize> = state
+        .placed_columns(table)
+        .iter()
+        .map(|p| p.index)
+        .collect();
+    let last_pan = tables::heads(table).len();
+    let Some(t) = state.tables.get_mut(&table) else {
+        return;
+    };
+    let typed = t.filter_text.clone();
+    match action {
+        Action::Invert => t.sort.descending = !t.sort.descending,
+        Action::SortNext => sort_neighbour(&mut t.sort, table, &visible, true),
+        Action::SortPrevious => sort_neighbour(&mut t.sort, table, &visible, false),
+        Action::SortBy(column) if column == t.sort.column => t.sort.descending = !t.sort.descending,
+        Action::SortBy(column) => sort_by(&mut t.sort, table, column),
+        Action::PanRight if visible.last() != Some(&(last_pan - 1)) => t.pan += 1,
+        Action::PanLeft => t.pan = t.pan.saturating_sub(1),
+        Action::Type(text) => {
+            let text: String = text.chars().filter(|c| !c.is_control()).collect();
+            t.set_filter(table, typed + &text);
+        }
+        Action::Erase => {
+            let mut shorter = typed;
+            shorter.pop();
+            t.set_filter(table, shorter);
+        }
+        Action::EraseWord => {
+            let kept = typed.trim_end().rfind(' ').map_or(0, |at| at + 1);
+            t.set_filter(table, typed[..kept].to_owned());
+        }
+        // What was not understood stays open, with the spot marked.
+        Action::Accept => state.editing = t.filter_error.is_some(),
+        Action::Clear => {
+            t.set_filter(table, String::new());
+            state.editing = false;
+        }
+        _ => {}
+    }
+}
+
+fn sort_neighbour(sort: &mut Sort, table: TableId, visible: &[usize], forward: bool) {
+    let here = visible.iter().position(|c| *c == sort.column);
+    let there = match (here, forward) {
+        (None, _) => 0,
+        (Some(n), true) => (n + 1) % visible.len(),
+        (Some(n), false) => (n + visible.len() - 1) % visible.len(),
+    };
+    if let Some(column) = visible.get(there) {
+        sort_by(sort, table, *column);
+    }
+}
+
+fn sort_by(sort: &mut Sort, table: TableId, column: usize) {
+    if let Some(head) = tables::heads(table).get(column) {
+        *sort = Sort {
+            column,
+            descending: head.starts_descending(),
+        };
+    }
+}

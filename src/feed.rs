@@ -1,0 +1,113 @@
+//! Events for the screen, from a source and from the symbolizer.
+
+use std::time::Duration;
+
+use crate::{
+    app::{Distribution, Distributions, Effect, Event, State},
+    model::{Model, TaskId},
+    naming::Naming,
+    run::Feed,
+    source::{self, Command, DurationCounts, Source, SourceKind, TaskDetails},
+};
+
+/// A source, and the names for the stacks that it tells.
+#[derive(Debug)]
+pub struct LiveFeed {
+    source: Source,
+    naming: Option<Naming>,
+}
+
+impl LiveFeed {
+    /// A feed from `source`.
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            naming: None,
+        }
+    }
+
+    async fn named(naming: &mut Option<Naming>) -> Event {
+        match naming {
+            Some(naming) => {
+                let (stall, stack) = naming.recv().await;
+                Event::Resolved { stall, stack }
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    fn request_names(&mut self, model: &Model) {
+        self.naming
+            .get_or_insert_with(|| Naming::new(model))
+            .request(model);
+    }
+}
+
+impl Feed for LiveFeed {
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            let told = tokio::select! {
+                told = self.source.recv() => told?,
+                named = Self::named(&mut self.naming) => return Some(named),
+            };
+            if matches!(told, source::Event::Connected { .. }) {
+                // Ids of modules and stalls begin anew.
+                self.naming = None;
+            }
+            if let Some(event) = event(told) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn serve(&mut self, effect: &Effect, state: &mut State) {
+        match effect {
+            Effect::NameStacks => self.request_names(state.live_model()),
+            Effect::WatchTask(task) => {
+                // Too many commands at once: the user sees no distribution yet
+                // and looks again.
+                let _ = self.source.command(Command::WatchTask(task.map(|id| id.0)));
+            }
+            Effect::Quit | Effect::Copy(_) | Effect::Suspend => {}
+        }
+    }
+}
+
+/// What a source tells, in the words of the app.
+fn event(told: source::Event) -> Option<Event> {
+    Some(match told {
+        source::Event::Connecting { attempt } => Event::Connecting { attempt },
+        source::Event::Connected { hello, kind } => Event::Connected {
+            hello,
+            kind: match kind {
+                SourceKind::Agent => "agent",
+                SourceKind::Console => "console-subscriber",
+                SourceKind::Replay => "replay",
+            },
+        },
+        source::Event::Frame(frame) => Event::Frame(frame),
+        source::Event::Silent { since, problem } => Event::Silent {
+            since,
+            problem: problem.to_string(),
+        },
+        source::Event::Lost { problem, retry_in } => Event::Lost {
+            problem: problem.to_string(),
+            retry_in,
+        },
+        source::Event::Ended => Event::Ended,
+        source::Event::TaskDetails(details) => Event::TaskDetails(Box::new(counts(&details))),
+    })
+}
+
+fn counts(told: &TaskDetails) -> Distributions {
+    let distribution = |told: &DurationCounts| Distribution {
+        counts: told.counts.clone(),
+        outliers: told.high_outliers,
+        longest_outlier: told.highest_outlier_ns.map(Duration::from_nanos),
+    };
+    Distributions {
+        task: TaskId(told.task),
+        polls: told.polls.as_ref().map(distribution),
+        scheduled: told.scheduled.as_ref().map(distribution),
+    }
+}

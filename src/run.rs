@@ -1,0 +1,232 @@
+//! The run loop: the one place where the target, the keys, the clock and the
+//! signals meet.
+//!
+//! Invariant: nothing here waits for the target. Keys come before data, drawing
+//! is paced, and a flood of frames is taken in one at a time between the two.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep_until,
+};
+
+use crate::{
+    app::{Action, Effect, Event, Mode, State, bindings, mouse, update},
+    input::{Input, Keyboard},
+    terminal::{MouseUse, TerminalError, Tui},
+    ui::{self, Theme},
+};
+
+/// Where events come from and effects on the outside go to.
+pub trait Feed {
+    /// The next event; `None` when there will be none. Must be safe to cancel.
+    fn next(&mut self) -> impl Future<Output = Option<Event>>;
+
+    /// Takes an effect that is not the terminal's: [`Effect::WatchTask`] and
+    /// [`Effect::NameStacks`]. Must not wait.
+    fn serve(&mut self, effect: &Effect, state: &mut State);
+}
+
+/// Why the program ended otherwise than by the user's wish.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// There is no terminal.
+    #[error(transparent)]
+    Terminal(#[from] TerminalError),
+    /// Signals could not be received.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    /// The terminal failed while it was drawn on.
+    #[error("cannot draw on the terminal: {0}")]
+    Draw(io::Error),
+}
+
+/// Shows the target until the user quits, a signal ends it, or the terminal is
+/// gone. The terminal is given back in any case.
+pub async fn run(
+    mut state: State,
+    theme: &Theme,
+    mouse: MouseUse,
+    mut feed: impl Feed,
+) -> Result<(), RunError> {
+    let mut signals = Signals::new().map_err(RunError::Signals)?;
+    let mut tui = Tui::enter(mouse)?;
+    let mut keyboard = Keyboard::new().map_err(RunError::Draw)?;
+    state.size = tui.size();
+    let mut pace = Pace::new();
+    let mut fed = true;
+    loop {
+        // In this order: a signal, a key, the screen, and only then the target.
+        let done = tokio::select! {
+            biased;
+            told = signals.next() => match told {
+                Told::End => true,
+                Told::Stop => suspend(&mut tui, &keyboard),
+                Told::Continue => {
+                    keyboard.pause(false);
+                    state.size = resume(&mut tui).map_err(RunError::Draw)?;
+                    pace.now();
+                    false
+                }
+            },
+            input = keyboard.next() => match input {
+                Some(input) => {
+                    state.now = Instant::now();
+                    let effects = take(&mut state, input);
+                    pace.soon();
+                    perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
+                }
+                None => true,
+            },
+            () = sleep_until(pace.next.into()) => {
+                draw(&mut state, theme, &mut tui).map_err(RunError::Draw)?;
+                pace.drawn();
+                false
+            },
+            event = feed.next(), if fed => match event {
+                Some(event) => {
+                    let effects = state.apply(event, Instant::now());
+                    pace.soon();
+                    perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
+                }
+                None => {
+                    fed = false;
+                    false
+                }
+            },
+        };
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+/// When the next frame is drawn: at most 30 a second when something changed,
+/// four a second otherwise, for ages and badges.
+struct Pace {
+    last: Instant,
+    next: Instant,
+}
+
+const FASTEST: Duration = Duration::from_millis(33);
+const SLOWEST: Duration = Duration::from_millis(250);
+
+impl Pace {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            last: now.checked_sub(FASTEST).unwrap_or(now),
+            next: now,
+        }
+    }
+
+    fn soon(&mut self) {
+        self.next = self.next.min(self.last + FASTEST);
+    }
+
+    fn now(&mut self) {
+        self.next = Instant::now();
+    }
+
+    fn drawn(&mut self) {
+        self.last = Instant::now();
+        self.next = self.last + SLOWEST;
+    }
+}
+
+fn draw(state: &mut State, theme: &Theme, tui: &mut Tui) -> io::Result<()> {
+    state.now = Instant::now();
+    state.prepare();
+    tui.draw(|frame| ui::render(state, theme, frame))
+}
+
+/// What a user did becomes an action.
+fn take(state: &mut State, input: Input) -> Vec<Effect> {
+    let action = match input {
+        Input::Resize(size) => {
+            state.size = size;
+            None
+        }
+        Input::Key(key) => bindings::dispatch(state, key),
+        Input::Mouse(mouse, x, y) => mouse::action(state, mouse, x, y),
+        Input::Paste(text) => (state.mode() == Mode::Filter).then_some(Action::Type(text)),
+    };
+    action.map_or_else(Vec::new, |action| update(state, action))
+}
+
+/// Does what is left to do outside; `true` to end.
+fn perform(
+    effects: Vec<Effect>,
+    state: &mut State,
+    tui: &mut Tui,
+    keyboard: &Keyboard,
+    feed: &mut impl Feed,
+) -> bool {
+    let mut done = false;
+    for effect in effects {
+        match effect {
+            Effect::Quit => done = true,
+            Effect::Suspend => done |= suspend(tui, keyboard),
+            // A terminal that is gone shows at the next frame.
+            Effect::Copy(text) => drop(tui.copy(&text)),
+            Effect::WatchTask(_) | Effect::NameStacks => feed.serve(&effect, state),
+        }
+    }
+    done
+}
+
+/// Gives the terminal back and stops, as a shell's job does; the shell's `fg`
+/// sends the signal that [`resume`]s. `true` where stopping is impossible.
+fn suspend(tui: &mut Tui, keyboard: &Keyboard) -> bool {
+    keyboard.pause(true);
+    tui.leave();
+    nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP).is_err()
+}
+
+fn resume(tui: &mut Tui) -> io::Result<ratatui::layout::Size> {
+    tui.leave();
+    tui.resume()?;
+    Ok(tui.size())
+}
+
+/// The signals that concern a terminal program.
+struct Signals {
+    terminate: Signal,
+    hang_up: Signal,
+    interrupt: Signal,
+    stop: Signal,
+    go_on: Signal,
+}
+
+enum Told {
+    End,
+    Stop,
+    Continue,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let raw = |s: nix::sys::signal::Signal| signal(SignalKind::from_raw(s as i32));
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            stop: raw(nix::sys::signal::Signal::SIGTSTP)?,
+            go_on: raw(nix::sys::signal::Signal::SIGCONT)?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::End,
+            _ = self.hang_up.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.stop.recv() => Told::Stop,
+            _ = self.go_on.recv() => Told::Continue,
+        }
+    }
+}

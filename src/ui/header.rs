@@ -1,0 +1,157 @@
+//! Who is observed, and whether what one sees is live.
+//!
+//! ```text
+//!  looptop  lab 127.0.0.1:6669  pid 4211  up 02:13   ● LIVE   4 workers   agent 0.1 · tokio 1.54
+//! ```
+
+use std::borrow::Cow;
+
+use ratatui::layout::Rect;
+
+use crate::app::{Connection, State, Tone, quantity};
+
+use super::Painter;
+
+type Piece = (Cow<'static, str>, Tone);
+
+pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
+    let badge = badge(state);
+    let (mut left, right) = (identity(state), versions(state));
+    let width = |pieces: &[Piece]| {
+        pieces
+            .iter()
+            .map(|(text, _)| text.chars().count())
+            .sum::<usize>()
+    };
+    let room = usize::from(area.width);
+    // What matters least goes first on a narrow screen: versions, then uptime
+    // and pid, then the address. The badge stays.
+    let right = if width(&left) + width(&badge) + width(&right) + 3 > room {
+        Vec::new()
+    } else {
+        right
+    };
+    while left.len() > 2 && width(&left) + width(&badge) + 4 > room {
+        left.pop();
+    }
+    let badge_width = width(&badge) as u16;
+    let left_area = Rect {
+        width: area
+            .width
+            .saturating_sub(badge_width.min(area.width / 2) + 2),
+        ..area
+    };
+    let x = area.x + painter.pieces(left_area, left) + 2;
+    let rest = Rect {
+        x,
+        width: area.right().saturating_sub(x),
+        ..area
+    };
+    let x = x + painter.pieces(rest, badge) + 2;
+    let rest = Rect {
+        x,
+        width: area.right().saturating_sub(x),
+        ..area
+    };
+    painter.pieces(rest, right);
+}
+
+fn identity(state: &State) -> Vec<Piece> {
+    let session = &state.model().session;
+    let mut pieces: Vec<Piece> = vec![(" looptop".into(), Tone::Title)];
+    let name = if session.name.is_empty() {
+        ""
+    } else {
+        &session.name
+    };
+    let target = format!("  {name} {}", state.options.target);
+    pieces.push((
+        crate::escape::escaped(target.trim_end())
+            .into_owned()
+            .into(),
+        Tone::Strong,
+    ));
+    if let Some(pid) = session.pid {
+        pieces.push((format!("  pid {pid}").into(), Tone::Text));
+    }
+    if state.model().since.is_some() {
+        let uptime = quantity::clock(session.uptime(state.model().now));
+        pieces.push((format!("  up {uptime}").into(), Tone::Text));
+    }
+    pieces
+}
+
+fn versions(state: &State) -> Vec<Piece> {
+    let model = state.model();
+    let mut pieces = Vec::new();
+    let mut add = |text: String, tone| pieces.push((text.into(), tone));
+    if !model.workers.is_empty() {
+        add(
+            format!(
+                " {} ",
+                quantity::plural(model.workers.len() as u64, "worker")
+            ),
+            Tone::Text,
+        );
+    }
+    let (agent, tokio) = (&model.session.agent_version, &model.session.tokio_version);
+    let known =
+        |name: &str, version: &str| (!version.is_empty()).then(|| format!("{name} {version}"));
+    let source = match (agent.is_empty(), state.source) {
+        (true, "") => None,
+        (true, source) => Some(source.to_owned()),
+        (false, _) => known("agent", agent),
+    };
+    let text: Vec<String> = [source, known("tokio", tokio)]
+        .into_iter()
+        .flatten()
+        .collect();
+    add(
+        format!(" {}", crate::escape::escaped(&text.join(" · "))),
+        Tone::Dim,
+    );
+    pieces
+}
+
+/// The state of the connection; a frozen screen has its own badge before it.
+fn badge(state: &State) -> Vec<Piece> {
+    let seconds = |since| {
+        let age = state.now.saturating_duration_since(since);
+        format!("{} s", age.as_secs())
+    };
+    let mut pieces: Vec<Piece> = Vec::new();
+    if let Some(frozen) = &state.frozen {
+        pieces.push((
+            format!("‖ FROZEN {}", seconds(frozen.at)).into(),
+            Tone::BadgeFrozen,
+        ));
+        if state.connection == Connection::Live {
+            return pieces;
+        }
+        pieces.push(("  ".into(), Tone::Text));
+    }
+    pieces.push(match &state.connection {
+        Connection::Connecting { attempt: 0 | 1, .. } => ("◌ CONNECTING".into(), Tone::BadgeLost),
+        Connection::Connecting { attempt, .. } => (
+            format!("◌ CONNECTING (attempt {attempt})").into(),
+            Tone::BadgeLost,
+        ),
+        Connection::Live => ("● LIVE".into(), Tone::BadgeLive),
+        Connection::Silent { since, .. } => (
+            format!("◌ SILENT {}", seconds(*since)).into(),
+            Tone::BadgeLost,
+        ),
+        Connection::Lost { retry_at: None, .. } => ("✖ LOST".into(), Tone::BadgeLost),
+        Connection::Lost {
+            retry_at: Some(at), ..
+        } => {
+            let wait = at.saturating_duration_since(state.now).as_secs_f64();
+            (
+                format!("✖ LOST, retry in {wait:.1} s").into(),
+                Tone::BadgeLost,
+            )
+        }
+        Connection::Ended => ("■ END".into(), Tone::BadgeFrozen),
+    });
+    pieces
+}

@@ -1,0 +1,145 @@
+//! A table: title, columns, visible rows.
+//!
+//! ```text
+//! ─ Tasks  11 live · sorted by BUSY% ▼ · filter busy>1ms (3 of 11) ──────────
+//!  STATE     NAME           BUSY%▼   POLL LONGEST LOCATION
+//! ▶● running report           84%  843 ms  843 ms demo/src/service.rs:43
+//! ```
+
+use std::borrow::Cow;
+
+use ratatui::layout::Rect;
+
+use crate::app::{
+    State, Tone,
+    column::{Align, Cell, Placed},
+    screen::{GUTTER, TableArea},
+    tables::{self, TableId},
+};
+
+use super::Painter;
+
+/// Draws the table on screen; `what` tells what it shows, `empty` why there is
+/// nothing.
+pub(super) fn render(
+    state: &State,
+    table: TableId,
+    area: &TableArea,
+    what: &str,
+    empty: &str,
+    painter: &mut Painter<'_>,
+) {
+    painter.rule(area.title, title(state, table, what));
+    let placed = state.placed_columns(table);
+    head(state, table, area.head, &placed, painter);
+    rows(state, table, area.rows, &placed, painter);
+    if state.rows.is_empty() {
+        let filtered = state.rows.filtered_out > 0;
+        let text = if filtered {
+            "no row matches the filter; Esc clears it"
+        } else {
+            empty
+        };
+        for (y, line) in (area.rows.y..area.rows.bottom())
+            .skip(1)
+            .zip(crate::app::page::wrap(
+                text,
+                usize::from(area.rows.width).saturating_sub(4),
+            ))
+        {
+            painter.put(
+                area.rows.x + 2,
+                y,
+                area.rows.width.saturating_sub(2),
+                &line,
+                Tone::Dim,
+            );
+        }
+    }
+}
+
+fn title<'a>(state: &'a State, table: TableId, what: &str) -> Vec<(Cow<'a, str>, Tone)> {
+    let mut pieces: Vec<(Cow<'a, str>, Tone)> = vec![(what.to_owned().into(), Tone::Title)];
+    let look = state.table_state(table);
+    if !look.filter.is_empty() {
+        pieces.push((" · filter ".into(), Tone::Text));
+        pieces.push((look.filter_text.as_str().into(), Tone::Input));
+        let shown = state.rows.len();
+        let all = shown + state.rows.filtered_out;
+        pieces.push((
+            format!(" ({shown} of {all}; Esc clears)").into(),
+            Tone::Text,
+        ));
+    }
+    let cursor = state.cursor().row + 1;
+    if state.rows.len() > state.table_area().map_or(0, |a| usize::from(a.rows.height)) {
+        pieces.push((
+            format!(" · row {cursor} of {}", state.rows.len()).into(),
+            Tone::Dim,
+        ));
+    }
+    pieces
+}
+
+fn head(state: &State, table: TableId, area: Rect, placed: &[Placed], painter: &mut Painter<'_>) {
+    if area.height == 0 {
+        return;
+    }
+    let sort = state.table_state(table).sort;
+    let heads = tables::heads(table);
+    for place in placed {
+        let head = heads[place.index];
+        let sorts = place.index == sort.column;
+        let arrow = if sort.descending { "▼" } else { "▲" };
+        let tone = if sorts { Tone::Active } else { Tone::Title };
+        let title = match (sorts, head.title.chars().count() < usize::from(place.width)) {
+            (false, _) => head.title.to_owned(),
+            (true, true) if head.align == Align::Right => format!("{arrow}{}", head.title),
+            (true, true) => format!("{}{arrow}", head.title),
+            (true, false) => {
+                let kept: String = head
+                    .title
+                    .chars()
+                    .take(usize::from(place.width) - 1)
+                    .collect();
+                format!("{kept}{arrow}")
+            }
+        };
+        painter.cell(cell_area(area, place), head, &Cell::new(title, tone));
+    }
+}
+
+fn rows(state: &State, table: TableId, area: Rect, placed: &[Placed], painter: &mut Painter<'_>) {
+    let context = state.context();
+    let heads = tables::heads(table);
+    let cursor = state.cursor();
+    for (index, y) in (cursor.offset..state.rows.len()).zip(area.y..area.bottom()) {
+        let line = Rect {
+            y,
+            height: 1,
+            ..area
+        };
+        match state.rows.row(state.model(), index) {
+            Some(row) => {
+                for (place, cell) in placed.iter().zip(row.cells(&context, placed)) {
+                    painter.cell(cell_area(line, place), heads[place.index], &cell);
+                }
+            }
+            None => {
+                painter.put(line.x + 2, y, line.width, "gone", Tone::Dim);
+            }
+        }
+        if index == cursor.row {
+            painter.select(line);
+        }
+    }
+}
+
+fn cell_area(row: Rect, place: &Placed) -> Rect {
+    let x = row.x + GUTTER + place.x;
+    Rect {
+        x,
+        width: place.width.min(row.right().saturating_sub(x)),
+        ..row
+    }
+}

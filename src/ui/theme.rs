@@ -1,0 +1,288 @@
+//! Themes: what each meaning looks like, for each kind of terminal.
+
+use std::{collections::BTreeMap, str::FromStr};
+
+use ratatui::style::{Color, Modifier, Style};
+use serde::Deserialize;
+
+use crate::app::Tone;
+
+/// How many colours the terminal has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// None: bold, underlined and reversed only.
+    None,
+    /// The 16 of old.
+    Ansi16,
+    /// 256.
+    Ansi256,
+    /// 24 bits.
+    True,
+}
+
+pub use crate::cli::ColorChoice;
+
+impl Depth {
+    /// The depth for a choice and an environment, which `var` looks up.
+    pub fn detect(choice: ColorChoice, var: impl Fn(&str) -> Option<String>) -> Self {
+        let set = |name: &str| var(name).filter(|v| !v.is_empty());
+        let term = set("TERM").unwrap_or_default();
+        let mute = set("NO_COLOR").is_some() || term == "dumb" || term.is_empty();
+        if choice == ColorChoice::Never || (choice == ColorChoice::Auto && mute) {
+            return Depth::None;
+        }
+        match set("COLORTERM").as_deref() {
+            Some("truecolor" | "24bit") => Depth::True,
+            _ if term.contains("direct") || term.contains("kitty") => Depth::True,
+            _ if term.contains("256") => Depth::Ansi256,
+            _ => Depth::Ansi16,
+        }
+    }
+}
+
+/// What each meaning looks like on this terminal.
+#[derive(Debug, Clone)]
+pub struct Theme {
+    styles: BTreeMap<Tone, Style>,
+    /// Only ASCII may be drawn.
+    pub ascii: bool,
+}
+
+/// Why a theme was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ThemeError {
+    /// The file is not TOML, or names what a theme does not have.
+    #[error("the theme is not valid: {0}")]
+    Syntax(#[from] Box<toml::de::Error>),
+    /// A colour that is none.
+    #[error(
+        "the theme's {tone} has '{text}', which is no colour: write \"#rrggbb\" in fg and bg, a name such as light-blue in fg16 and bg16"
+    )]
+    Color {
+        /// Which meaning.
+        tone: String,
+        /// What was written.
+        text: String,
+    },
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Look {
+    fg: Option<String>,
+    bg: Option<String>,
+    fg16: Option<String>,
+    bg16: Option<String>,
+    bold: bool,
+    dim: bool,
+    underlined: bool,
+    reversed: bool,
+}
+
+const DEFAULT: &str = include_str!("themes/default.toml");
+
+impl Theme {
+    /// The default theme.
+    pub fn new(depth: Depth, ascii: bool) -> Self {
+        // A test reads the embedded theme, so an error cannot get this far.
+        Self::layered(&[DEFAULT], depth, ascii).unwrap_or(Self {
+            styles: BTreeMap::new(),
+            ascii,
+        })
+    }
+
+    /// The default theme with what `text`, a theme file, says otherwise.
+    pub fn with(text: &str, depth: Depth, ascii: bool) -> Result<Self, ThemeError> {
+        Self::layered(&[DEFAULT, text], depth, ascii)
+    }
+
+    fn layered(texts: &[&str], depth: Depth, ascii: bool) -> Result<Self, ThemeError> {
+        let mut styles = BTreeMap::new();
+        for text in texts {
+            let looks: BTreeMap<Tone, Look> = toml::from_str(text).map_err(Box::new)?;
+            for (tone, look) in looks {
+                let style = look.style(depth).map_err(|text| ThemeError::Color {
+                    tone: format!("{tone:?}").to_lowercase(),
+                    text,
+                })?;
+                styles.insert(tone, style);
+            }
+        }
+        Ok(Self { styles, ascii })
+    }
+
+    /// The look of a meaning.
+    pub fn style(&self, tone: Tone) -> Style {
+        self.styles.get(&tone).copied().unwrap_or_default()
+    }
+}
+
+impl Look {
+    fn style(&self, depth: Depth) -> Result<Style, String> {
+        let color = |full: &Option<String>, named: &Option<String>| match depth {
+            Depth::None => Ok(None),
+            Depth::Ansi16 => named.as_deref().map(name).transpose(),
+            Depth::Ansi256 => Ok(full.as_deref().map(hex).transpose()?.map(nearest)),
+            Depth::True => {
+                let rgb = full.as_deref().map(hex).transpose()?;
+                Ok(rgb.map(|[r, g, b]| Color::Rgb(r, g, b)))
+            }
+        };
+        let mut style = Style {
+            fg: color(&self.fg, &self.fg16)?,
+            bg: color(&self.bg, &self.bg16)?,
+            ..Style::default()
+        };
+        let modifiers = [
+            (self.bold, Modifier::BOLD),
+            (self.dim, Modifier::DIM),
+            (self.underlined, Modifier::UNDERLINED),
+            // A background that is not to be had is shown by reversing.
+            (
+                self.reversed || (self.bg.is_some() && style.bg.is_none()),
+                Modifier::REVERSED,
+            ),
+        ];
+        for (_, modifier) in modifiers.into_iter().filter(|(wanted, _)| *wanted) {
+            style = style.add_modifier(modifier);
+        }
+        Ok(style)
+    }
+}
+
+fn name(text: &str) -> Result<Color, String> {
+    let named = Color::from_str(text).map_err(|_| text.to_owned())?;
+    match named {
+        Color::Rgb(..) | Color::Indexed(_) => Err(text.to_owned()),
+        named => Ok(named),
+    }
+}
+
+fn hex(text: &str) -> Result<[u8; 3], String> {
+    let digits = text
+        .strip_prefix('#')
+        .filter(|d| d.len() == 6 && d.is_ascii());
+    let part = |n: usize| u8::from_str_radix(&digits?[n..n + 2], 16).ok();
+    match (part(0), part(2), part(4)) {
+        (Some(r), Some(g), Some(b)) => Ok([r, g, b]),
+        _ => Err(text.to_owned()),
+    }
+}
+
+/// The nearest of the cube and the greys that 256 colours hold.
+fn nearest([r, g, b]: [u8; 3]) -> Color {
+    const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+    let step = |v: u8| {
+        (0..6u8)
+            .min_by_key(|i| STEPS[usize::from(*i)].abs_diff(v))
+            .unwrap_or(0)
+    };
+    let at = |i: u8| STEPS[usize::from(i)];
+    let distance = |x: [u8; 3]| -> u32 {
+        [(x[0], r), (x[1], g), (x[2], b)]
+            .iter()
+            .map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2))
+            .sum()
+    };
+    let (i, j, k) = (step(r), step(g), step(b));
+    let grey = ((u16::from(r) + u16::from(g) + u16::from(b)) / 3).clamp(8, 238);
+    let shade = ((grey - 8 + 5) / 10).min(23) as u8;
+    let grey = [8 + shade * 10; 3];
+    if distance(grey) < distance([at(i), at(j), at(k)]) {
+        Color::Indexed(232 + shade)
+    } else {
+        Color::Indexed(16 + 36 * i + 6 * j + k)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_embedded_theme_names_every_meaning() {
+        for depth in [Depth::None, Depth::Ansi16, Depth::Ansi256, Depth::True] {
+            let theme = Theme::with("", depth, false).unwrap();
+            for tone in Tone::ALL {
+                assert!(theme.styles.contains_key(&tone), "{tone:?}");
+                let style = theme.style(tone);
+                assert!(depth > Depth::None || (style.fg, style.bg) == (None, None));
+            }
+            assert!(
+                theme.style(Tone::Selected) != theme.style(Tone::Text),
+                "{depth:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_environment_decides_how_many_colours() {
+        let table: [(ColorChoice, &[(&str, &str)], Depth); 8] = [
+            (ColorChoice::Auto, &[("TERM", "xterm")], Depth::Ansi16),
+            (
+                ColorChoice::Auto,
+                &[("TERM", "xterm-256color")],
+                Depth::Ansi256,
+            ),
+            (
+                ColorChoice::Auto,
+                &[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")],
+                Depth::True,
+            ),
+            (
+                ColorChoice::Auto,
+                &[("TERM", "xterm"), ("NO_COLOR", "1")],
+                Depth::None,
+            ),
+            (
+                ColorChoice::Auto,
+                &[("TERM", "xterm"), ("NO_COLOR", "")],
+                Depth::Ansi16,
+            ),
+            (
+                ColorChoice::Always,
+                &[("TERM", "xterm"), ("NO_COLOR", "1")],
+                Depth::Ansi16,
+            ),
+            (ColorChoice::Never, &[("COLORTERM", "24bit")], Depth::None),
+            (ColorChoice::Auto, &[("TERM", "dumb")], Depth::None),
+        ];
+        for (choice, vars, depth) in table {
+            let var = |name: &str| {
+                vars.iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(Depth::detect(choice, var), depth, "{choice:?} {vars:?}");
+        }
+    }
+
+    #[test]
+    fn a_theme_file_changes_what_it_names_and_is_refused_with_a_reason() {
+        let theme = Theme::with("good = { fg = \"#00ff00\" }", Depth::True, false).unwrap();
+        assert_eq!(theme.style(Tone::Good).fg, Some(Color::Rgb(0, 255, 0)));
+        assert!(theme.style(Tone::Critical).fg.is_some());
+        for (text, told) in [
+            ("good = { fg = \"green\" }", "no colour"),
+            ("god = {}", "unknown variant `god`"),
+            ("good = { fog = 1 }", "unknown field `fog`"),
+        ] {
+            let error = Theme::with(text, Depth::True, false)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(told), "{error}");
+        }
+    }
+
+    #[test]
+    fn colours_become_the_nearest_of_256() {
+        for (text, index) in [
+            ("#000000", 16),
+            ("#ffffff", 231),
+            ("#808080", 244),
+            ("#ff0000", 196),
+        ] {
+            assert_eq!(nearest(hex(text).unwrap()), Color::Indexed(index), "{text}");
+        }
+    }
+}

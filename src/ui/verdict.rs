@@ -1,0 +1,128 @@
+//! The verdict: the state of the loop in one sentence, and what to do. On a
+//! connection that gives no data, why, and what to do.
+//!
+//! ```text
+//!  ■ STARVED  worker 2 blocked 843 ms computing in report::render
+//!             (demo/src/cpu.rs:42); 57 tasks wait
+//!    → heavy CPU: move it to a dedicated pool (rayon)
+//! ```
+
+use ratatui::layout::Rect;
+
+use crate::{
+    app::{Connection, State, Tone, page},
+    diagnose::Level,
+};
+
+use super::{Painter, painter::shortened};
+
+pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
+    let (glyph, word, tone, sentence, remedy) = match problem(state) {
+        Some((word, problem)) => ("✖", word, Tone::Critical, problem, String::new()),
+        None => {
+            let verdict = &state.shown().verdict;
+            let (glyph, tone) = level(verdict.level);
+            (
+                glyph,
+                verdict.level.word(),
+                tone,
+                verdict.sentence.clone(),
+                verdict.remedy.clone(),
+            )
+        }
+    };
+    let lead = format!(" {glyph} {word}  ");
+    let indent = painter.put(area.x, area.y, area.width, &lead, tone);
+    let rest = Rect {
+        x: area.x + indent,
+        width: area.width.saturating_sub(indent),
+        ..area
+    };
+    let rows = area.height - u16::from(!remedy.is_empty() && area.height > 1);
+    let place = verdict_location(state);
+    let tone = if tone == Tone::Good {
+        Tone::Text
+    } else {
+        Tone::Strong
+    };
+    let used = flow(
+        &sentence,
+        place,
+        Rect {
+            height: rows,
+            ..rest
+        },
+        tone,
+        painter,
+    );
+    if !remedy.is_empty() {
+        let below = Rect {
+            x: area.x + REMEDY,
+            y: area.y + used,
+            width: area.width.saturating_sub(REMEDY),
+            height: area.height - used,
+        };
+        painter.put(below.x - 2, below.y, 2, "→ ", Tone::Strong);
+        flow(&remedy, "", below, Tone::Strong, painter);
+    }
+    if let Some(notice) = state.notice() {
+        let below = Rect {
+            y: area.bottom() - 1,
+            height: 1,
+            ..area
+        };
+        painter.right(below, &format!(" {notice} "), Tone::BadgeFrozen);
+    }
+}
+
+/// Where the remedy begins.
+const REMEDY: u16 = 5;
+
+fn verdict_location(state: &State) -> &str {
+    let named = state.shown().verdict.finding.as_ref();
+    let finding = named.and_then(|(rule, subject)| state.find_finding(rule, subject));
+    finding.map_or("", |f| f.location.as_str())
+}
+
+/// Text over the rows of `area`; what is left over is cut at the end of the
+/// last. Tells how many rows it took.
+fn flow(text: &str, place: &str, area: Rect, tone: Tone, painter: &mut Painter<'_>) -> u16 {
+    let room = usize::from(area.width) * usize::from(area.height);
+    let text = shortened(text, place, room);
+    let mut lines = page::wrap(&text, usize::from(area.width).max(1));
+    let rows = usize::from(area.height);
+    if rows > 0 && lines.len() > rows {
+        let tail = lines.split_off(rows - 1).join(" ");
+        lines.push(tail);
+    }
+    for (line, y) in lines.iter().zip(area.y..area.bottom()) {
+        painter.put(area.x, y, area.width, line, tone);
+    }
+    lines.len().clamp(1, rows.max(1)) as u16
+}
+
+/// Why there is no data, where that is so and the screen is not frozen.
+fn problem(state: &State) -> Option<(&'static str, String)> {
+    if state.frozen.is_some() {
+        return None;
+    }
+    match &state.connection {
+        Connection::Lost { problem, .. } => Some(("NO CONNECTION", problem.clone())),
+        Connection::Silent { problem, .. } => Some(("NO DATA", problem.clone())),
+        Connection::Connecting {
+            problem: Some(problem),
+            ..
+        } => Some(("NO CONNECTION", problem.clone())),
+        _ => None,
+    }
+}
+
+fn level(level: Level) -> (&'static str, Tone) {
+    match level {
+        Level::Unknown => ("◌", Tone::Dim),
+        Level::Healthy => ("✓", Tone::Good),
+        Level::Notice => ("◆", Tone::Notice),
+        Level::Warning => ("▲", Tone::Warning),
+        Level::Starved => ("■", Tone::Critical),
+    }
+}

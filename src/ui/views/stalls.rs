@@ -1,0 +1,41 @@
+//! Polls that took too long: live ones first, or by culprit line.
+//!
+//! ```text
+//! ─ Stalls  1 live · 12 ended · t: by culprit ──────────────────────────────────
+//! STATE▲   LENGTH    AGO WORKER CAUSE          TASK         LOCATION
+//! ■ LIVE   843 ms    now 3      computing      report       demo/src/service.rs:43
+//! ```
+
+use crate::{
+    app::{State, quantity, tables::TableId},
+    model::Capability,
+};
+
+use super::super::{Painter, table};
+
+pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
+    let Some(area) = state.table_area() else {
+        return;
+    };
+    let stalls = &state.model().stalls;
+    let (live, ended) = (stalls.live().count() as u64, stalls.total_ended);
+    let counts = format!(
+        "{} live · {} ended",
+        quantity::count(live),
+        quantity::count(ended)
+    );
+    let threshold = quantity::duration(state.model().session.stall_threshold);
+    let empty = match state.model().session.missing(Capability::Stalls) {
+        Some(reason) => format!("no stall seen; only those caught in the act would show: {reason}"),
+        None => format!("no poll ran longer than {threshold}"),
+    };
+    let (table, what) = if state.grouped {
+        (
+            TableId::StallGroups,
+            format!("Stalls by culprit  {counts} · t: one by one"),
+        )
+    } else {
+        (TableId::Stalls, format!("Stalls  {counts} · t: by culprit"))
+    };
+    table::render(state, table, &area, &what, &empty, painter);
+}
