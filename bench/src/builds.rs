@@ -58,7 +58,7 @@ fn build(manifest: &Path, target: &Path, configuration: Configuration) -> anyhow
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .current_dir(manifest)
-        .args(["build", "--release", "--locked", "--quiet", "-p", PROGRAM])
+        .args(["build", "--release", "--quiet", "-p", PROGRAM])
         .args(["--features", configuration.name()])
         .arg("--target-dir")
         .arg(&directory)
