@@ -1,25 +1,18 @@
 //! What each command does, and the exit codes.
 
 use std::{
-    env, fs,
     io::{self, Write},
     process::ExitCode,
-    time::Instant,
 };
 
 use anyhow::Context;
 
 use crate::{
-    app,
+    app::Lab,
     check::{self, CheckError},
     cli::{self, Attach, Check, Cli, Command, ConfigAction},
     config::{self, Config},
-    diagnose,
-    feed::LiveFeed,
-    run,
-    source::{self, Target},
-    terminal::MouseUse,
-    ui,
+    diagnose, screen,
 };
 #[cfg(feature = "demo")]
 use crate::{lab_child, terminal};
@@ -97,64 +90,40 @@ fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let name = attach.target.unwrap_or_else(|| config.target.clone());
     let target = name.parse()?;
-    show(
-        target,
-        app::Options {
-            target: name,
-            lab: None,
-        },
-        config.complete(attach.screen),
-    )
+    show(target, &name, &config.complete(attach.screen), None)
 }
 
-fn show(target: Target, options: app::Options, screen: cli::Screen) -> anyhow::Result<ExitCode> {
-    let depth = ui::Depth::detect(screen.color, |name| env::var(name).ok());
-    let theme = match &screen.theme {
-        Some(path) => {
-            let text = fs::read_to_string(path)
-                .with_context(|| format!("could not read the theme {}", path.display()))?;
-            ui::Theme::with(&text, depth, screen.ascii)
-                .with_context(|| format!("could not use the theme {}", path.display()))?
-        }
-        None => ui::Theme::new(depth, screen.ascii),
-    };
-    let mouse = if screen.no_mouse {
-        MouseUse::Leave
-    } else {
-        MouseUse::Take
-    };
+fn show(
+    target: crate::source::Target,
+    name: &str,
+    screen: &cli::Screen,
+    lab: Option<Lab>,
+) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let source = source::spawn(target, source::Options::default(), runtime.handle());
-    let state = app::State::new(options, Instant::now());
-    let done = runtime.block_on(run::run(state, &theme, mouse, LiveFeed::new(source)));
+    let shown = screen::show(target, name, screen, lab, &runtime);
     // Threads that still look for symbols end with the process.
     runtime.shutdown_background();
-    done?;
+    shown?;
     Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(feature = "demo")]
 fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
-    let id = demo
-        .scenario
-        .as_deref()
-        .unwrap_or(lab_child::DEFAULT_SCENARIO);
-    let scenario = looptop_demo::find(id)?;
+    let id = demo.scenario.as_deref();
+    let scenario = looptop_demo::find(id.unwrap_or(lab_child::DEFAULT_SCENARIO))?;
     let mode: looptop_demo::Mode = demo.mode.parse()?;
     let _: looptop_demo::Flavor = demo.flavor.parse()?;
     terminal::check()?;
-    let lab = lab_child::LabChild::start(&demo, scenario.id)?;
-    let name = lab.agent.to_string();
-    let options = app::Options {
-        target: name.clone(),
-        lab: Some(app::Lab {
-            scenario: scenario.id.to_owned(),
-            mode: mode.as_str().to_owned(),
-            caption: scenario.caption.to_owned(),
-        }),
+    let child = lab_child::LabChild::start(&demo, scenario.id)?;
+    let lab = Lab {
+        scenario: scenario.id.to_owned(),
+        mode: mode.as_str().to_owned(),
+        caption: scenario.caption.to_owned(),
     };
-    show(name.parse()?, options, config.complete(demo.screen))
+    let name = child.agent.to_string();
+    let target = name.parse()?;
+    show(target, &name, &config.complete(demo.screen), Some(lab))
 }
 
 fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {

@@ -19,6 +19,7 @@ pub mod model;
 pub mod naming;
 pub mod report;
 pub mod run;
+pub mod screen;
 pub mod source;
 pub mod symbols;
 pub mod terminal;

@@ -21,7 +21,10 @@ pub(super) fn finding(f: &Finding) -> String {
         let (max, total) = (quantity::duration(f.max), quantity::duration(f.total));
         add(
             "seen",
-            &format!("{} times, longest {max}, {total} in all", f.count),
+            &format!(
+                "{}, longest {max}, {total} in all",
+                quantity::plural(f.count, "time")
+            ),
         );
     }
     add("remedy", &f.remedy);

@@ -20,7 +20,17 @@ pub enum Depth {
     True,
 }
 
-pub use crate::cli::ColorChoice;
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ColorChoice {
+    /// Where the terminal has them and `NO_COLOR` is not set.
+    #[default]
+    Auto,
+    /// Whatever the environment says.
+    Always,
+    /// Never.
+    Never,
+}
 
 impl Depth {
     /// The depth for a choice and an environment, which `var` looks up.

@@ -128,6 +128,7 @@ pub(in crate::app) const COLUMNS: &[Column<StallGroup>] = &[
     Column {
         head: Head::text("fn", "FUNCTION", 14, 3)
             .growing(2, 50)
+            .cut_at_start()
             .searched()
             .help("the culprit's function, from the stack"),
         key: |_, g| Key::text(&g.function),

@@ -77,6 +77,7 @@ pub(in crate::app) const COLUMNS: &[Column<Stall>] = &[
     Column {
         head: Head::text("fn", "FUNCTION", 14, 2)
             .growing(2, 40)
+            .cut_at_start()
             .searched()
             .help("the culprit's function, from the stack"),
         key: |_, s| Key::text(s.culprit().map_or("", |c| &c.function)),
