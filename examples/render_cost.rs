@@ -117,7 +117,7 @@ fn frame(n: u64, tasks: u64, interner: &mut Interner) -> proto::Frame {
     let column = |f: &dyn Fn(u64) -> u64| ids.iter().map(|id| f(*id)).collect::<Vec<u64>>();
     let name = |id: u64| format!("http::connection-{}", id % 50);
     let columns = proto::Tasks {
-        state: ids.iter().map(|id| 1 + (id % 7 == 0) as i32).collect(),
+        state: ids.iter().map(|id| 1 + i32::from(id % 7 == 0)).collect(),
         kind: vec![1; ids.len()],
         name: ids.iter().map(|id| interner.string(&name(*id))).collect(),
         location: ids

@@ -45,19 +45,15 @@ impl LiveFeed {
 
 impl Feed for LiveFeed {
     async fn next(&mut self) -> Option<Event> {
-        loop {
-            let told = tokio::select! {
-                told = self.source.recv() => told?,
-                named = Self::named(&mut self.naming) => return Some(named),
-            };
-            if matches!(told, source::Event::Connected { .. }) {
-                // Ids of modules and stalls begin anew.
-                self.naming = None;
-            }
-            if let Some(event) = event(told) {
-                return Some(event);
-            }
+        let told = tokio::select! {
+            told = self.source.recv() => told?,
+            named = Self::named(&mut self.naming) => return Some(named),
+        };
+        if matches!(told, source::Event::Connected { .. }) {
+            // Ids of modules and stalls begin anew.
+            self.naming = None;
         }
+        Some(event(told))
     }
 
     fn serve(&mut self, effect: &Effect, state: &mut State) {
@@ -74,8 +70,8 @@ impl Feed for LiveFeed {
 }
 
 /// What a source tells, in the words of the app.
-fn event(told: source::Event) -> Option<Event> {
-    Some(match told {
+fn event(told: source::Event) -> Event {
+    match told {
         source::Event::Connecting { attempt } => Event::Connecting { attempt },
         source::Event::Connected { hello, kind } => Event::Connected {
             hello,
@@ -96,7 +92,7 @@ fn event(told: source::Event) -> Option<Event> {
         },
         source::Event::Ended => Event::Ended,
         source::Event::TaskDetails(details) => Event::TaskDetails(Box::new(counts(&details))),
-    })
+    }
 }
 
 fn counts(told: &TaskDetails) -> Distributions {

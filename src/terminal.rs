@@ -56,6 +56,8 @@ pub struct Tui {
 /// A frame of a large screen in one write.
 const BUFFER: usize = 256 * 1024;
 
+/// The panic hook is installed once.
+static HOOK: Once = Once::new();
 /// The terminal is taken over at the moment.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 /// The thread that draws.
@@ -76,7 +78,6 @@ impl Tui {
     /// Takes the terminal over.
     pub fn enter(mouse: MouseUse) -> Result<Self, TerminalError> {
         check()?;
-        static HOOK: Once = Once::new();
         HOOK.call_once(install_panic_hook);
         let thread = std::thread::current().id();
         *DRAWING.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);

@@ -210,8 +210,8 @@ impl Collector {
                     stamps.resize((at + 1).next_power_of_two(), 0);
                 }
                 stamps[at] = self.round;
-                if !handle.has(flag::TOLD) {
-                    handle.set(flag::TOLD);
+                if !handle.hot().has(flag::TOLD) {
+                    handle.hot().set(flag::TOLD);
                 }
             }
         }
@@ -281,14 +281,17 @@ fn instant(ticks: u64) -> Option<u64> {
 impl Row {
     fn read(handle: Handle) -> Self {
         let (hot, cold, wake) = (handle.hot(), handle.cold(), handle.wake());
-        let kind = handle.kind();
+        let kind = handle.hot().kind();
         let known = match wake {
-            Some(_) if kind == TaskKind::BlockOn || handle.has(flag::BLIND) => Known::AllButWakes,
+            Some(_) if kind == TaskKind::BlockOn || handle.hot().has(flag::BLIND) => {
+                Known::AllButWakes
+            }
             Some(_) => Known::All,
-            None if handle.has(flag::TIMED) => Known::PollsAndWaits,
+            None if handle.hot().has(flag::TIMED) => Known::PollsAndWaits,
             None => Known::Polls,
         };
         let ns = |ticks: u64| clock::duration_ns(ticks);
+        let longest_scheduled = wake.map_or(&cold.longest_scheduled, |w| &w.longest_scheduled);
         Self {
             known,
             id: handle.id(),
@@ -305,7 +308,7 @@ impl Row {
             longest_poll: ns(hot.longest_poll.load(Relaxed)),
             poll_started_at: instant(hot.poll_started.load(Relaxed)),
             scheduled: ns(hot.scheduled.load(Relaxed)),
-            longest_scheduled: ns(cold.longest_scheduled.load(Relaxed)),
+            longest_scheduled: ns(longest_scheduled.load(Relaxed)),
             tid: hot.tid.load(Relaxed).into(),
             wakes: wake.map(WakeRow::read).unwrap_or_default(),
         }
@@ -326,7 +329,7 @@ fn state(handle: Handle, known: Known) -> TaskState {
     match (known, handle.wake()) {
         (Known::All, Some(wake)) if wake.is_due() => TaskState::Scheduled,
         (Known::All, _) => TaskState::Idle,
-        (Known::AllButWakes, _) if handle.is_block_on() => TaskState::Idle,
+        (Known::AllButWakes, _) if handle.hot().is_block_on() => TaskState::Idle,
         // Idle or scheduled: without wakes nobody can tell.
         _ => TaskState::Unknown,
     }
@@ -427,7 +430,7 @@ impl SiteRow {
         let [
             (poll_bucket, poll_count),
             (scheduled_bucket, scheduled_count),
-        ] = self
+        ]: [(Vec<u32>, Vec<u64>); 2] = self
             .histograms
             .each_ref()
             .map(|histogram| histogram.iter().copied().unzip());
@@ -436,7 +439,7 @@ impl SiteRow {
             kind: site.kind.into(),
             spawned: self.totals.spawned,
             ended: self.totals.ended,
-            polls: self.totals.polls,
+            polls: poll_count.iter().sum(),
             busy_ns: clock::duration_ns(self.totals.busy),
             longest_poll_ns: clock::duration_ns(self.totals.longest_poll),
             poll_bucket,

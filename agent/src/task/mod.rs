@@ -37,10 +37,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, compiler_fence};
 
 use looptop_wire::proto::TaskKind;
 
-pub(crate) use self::record::{Birth, Handle, Text};
-use self::record::{Hot, Wake, flag};
+use self::local::Local;
+use self::record::flag;
+pub(crate) use self::record::{Birth, Handle, Hot, Text, Wake};
 pub(crate) use self::shard::{Limits, Losses, Size};
-use self::shard::{SHARDS, Shard};
+use self::shard::{SHARDS, Shard, Source};
 use self::site::{SiteId, add, raise};
 use crate::clock::{Ticks, duration_ns};
 
@@ -162,8 +163,8 @@ impl Table {
     pub(crate) fn spawn(&self, birth: &Birth, text: Option<Arc<Text>>) -> Option<Handle> {
         let handle = self.shard(birth.id).insert(birth, text, self.limits());
         if let Some(handle) = handle {
-            local::with(|local| local.with_share(birth.site, site::Share::spawned));
-            self.changed(handle);
+            local::with(|local| local.share(birth.site).map(site::Share::spawned));
+            self.changed(handle.hot());
         }
         handle
     }
@@ -173,41 +174,42 @@ impl Table {
         self.shard(id).find(id)
     }
 
-    /// A task's future was dropped. Later news of it is ignored.
-    pub(crate) fn end(&self, handle: Handle, id: u64, now: Ticks) {
-        if handle.id() == id && handle.set(flag::ENDED) & flag::ENDED == 0 {
-            handle.cold().ended.store(now.0.max(1), Relaxed);
-            self.changed(handle);
+    /// A task's future was dropped.
+    pub(crate) fn end(&self, id: u64, now: Ticks) {
+        if let Some(hot) = self.shard(id).end(id, now.0) {
+            self.changed(hot);
         }
     }
 
     /// The end is final: the record moves to the history.
-    pub(crate) fn retire(&self, handle: Handle, id: u64, now: Ticks) {
-        self.end(handle, id, now);
-        let site = handle.hot().site.load(Relaxed);
-        if self.shard(id).retire(handle, id, self.limits()) {
-            local::with(|local| local.with_share(site, site::Share::ended));
-        }
+    fn retire(&self, local: &Local, id: u64, now: Ticks, source: Source) {
+        let retired = self.shard(id).retire(id, now.0, source, self.limits());
+        let Some(hot) = retired else { return };
+        let site = hot.site.load(Relaxed);
+        local.share(site).map(site::Share::ended);
+        self.changed(hot);
     }
 
     /// Puts the task on the dirty list unless it is there, or nobody watches.
     #[inline]
-    pub(crate) fn changed(&self, handle: Handle) {
+    pub(crate) fn changed(&self, hot: &Hot) {
         // The caller's stores come before the look at the flag, in program
         // order at least. The processor may still hold them back for some
         // nanoseconds after the look; the collector makes up for that by
         // reading what it read once more, the next time.
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        if !handle.has(flag::DIRTY) && self.watched.load(Relaxed) {
-            self.push_dirty(handle);
+        if self.watched.load(Relaxed) && !hot.has(flag::DIRTY) {
+            self.push_dirty(hot);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn push_dirty(&self, handle: Handle) {
-        if handle.set(flag::DIRTY) & flag::DIRTY == 0 {
-            self.shards[usize::from(handle.shard())].push_dirty(handle);
+    fn push_dirty(&self, hot: &Hot) {
+        // A free record is nobody's, and a record stays in its shard.
+        let id = hot.id();
+        if id != 0 && hot.set(flag::DIRTY) & flag::DIRTY == 0 {
+            self.shard(id).push_dirty(hot);
         }
     }
 
@@ -219,7 +221,7 @@ impl Table {
             .and_then(|wake| site::lock(&wake.text).clone());
         Some(Description {
             name: text.map_or_else(String::new, |text| text.name.clone()),
-            kind: handle.kind(),
+            kind: hot.kind(),
             site: SiteId::from_raw(hot.site.load(Relaxed).into()),
             parent: handle.cold().parent.load(Relaxed),
             polls: hot.polls.load(Relaxed),
@@ -269,16 +271,16 @@ impl Hot {
     }
 }
 
-impl Handle {
-    /// A wait between wake and poll of so many ticks has ended.
-    #[inline]
-    pub(crate) fn waited(&self, ticks: u64) {
-        add(&self.hot().scheduled, ticks);
-        raise(&self.cold().longest_scheduled, ticks);
-    }
-}
-
 impl Wake {
+    /// The poll that begins answers all wakes until now; ticks of the first.
+    #[inline]
+    pub(crate) fn answer(&self) -> u64 {
+        // Acquire: as below.
+        self.answered
+            .store(self.wakes.load(Acquire) as u32, Relaxed);
+        self.unanswered_since.load(Relaxed)
+    }
+
     /// Whether somebody woke the task and no poll has answered yet.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {

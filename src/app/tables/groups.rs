@@ -132,9 +132,12 @@ pub(in crate::app) const COLUMNS: &[Column<StallGroup>] = &[
             .searched()
             .help("the culprit's function, from the stack"),
         key: |_, g| Key::text(&g.function),
-        cell: |_, g, _| match g.function.is_empty() {
-            true => Cell::unknown(),
-            false => Cell::new(g.function.clone(), Tone::Strong),
+        cell: |_, g, _| {
+            if g.function.is_empty() {
+                Cell::unknown()
+            } else {
+                Cell::new(g.function.clone(), Tone::Strong)
+            }
         },
     },
     Column {
