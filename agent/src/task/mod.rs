@@ -255,15 +255,14 @@ impl Hot {
         self.tid.store(tid, Relaxed);
     }
 
-    /// The poll that began so many ticks ago ends. The task may have ended with
-    /// it: that is reported first, and its instant stays.
+    /// The poll that began so many ticks ago ends. If the task has ended within
+    /// it, which is reported first, this is when.
     #[inline]
-    pub(crate) fn poll_ends(&self, ticks: u64) {
+    pub(crate) fn poll_ends(&self, ticks: u64, now: Ticks) {
         add(&self.busy, ticks);
         raise(&self.longest_poll, ticks);
-        if !self.has(flag::ENDED) {
-            self.since.store(0, Relaxed);
-        }
+        let since = if self.has(flag::ENDED) { now.0 } else { 0 };
+        self.since.store(since, Relaxed);
     }
 
     /// Takes back a poll that was none.

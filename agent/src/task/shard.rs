@@ -337,7 +337,9 @@ impl Inner {
         if handle.hot().has(flag::TOLD) {
             self.forgotten.push(handle.id());
         }
-        self.texts.remove(&index);
+        if !self.texts.is_empty() {
+            self.texts.remove(&index);
+        }
         handle.hot().id.store(0, Release);
         self.free[usize::from(handle.wake().is_some())].push(index);
     }

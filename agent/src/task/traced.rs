@@ -146,7 +146,7 @@ impl Sight {
         if let Some(share) = poll.share.get() {
             share.polled(ticks);
         }
-        hot.poll_ends(ticks);
+        hot.poll_ends(ticks, now);
         wake.last_poll.store(ticks, Relaxed);
         wake.poll_ended.store(now.0, Relaxed);
         wake.idle_clock.store(local.idle_clock(now), Relaxed);
