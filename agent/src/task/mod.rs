@@ -27,6 +27,8 @@ pub(crate) mod local;
 pub(crate) mod record;
 mod shard;
 pub(crate) mod site;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "tracing")]
 pub(crate) mod traced;
 

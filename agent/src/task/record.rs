@@ -153,6 +153,7 @@ impl Default for Cold {
 
 impl Cold {
     /// Ticks; 0 where the hooks do not measure waits.
+    #[allow(clippy::unused_self, reason = "only without the feature")]
     pub(super) fn longest_scheduled(&self) -> u64 {
         #[cfg(feature = "schedule-latency")]
         return self.longest_scheduled.load(Relaxed);

@@ -86,7 +86,7 @@ impl Sight {
             key: entry.key,
             task: entry.id,
             site: hot.site.load(Relaxed),
-            is_poll,
+            counts: is_poll,
             started: now,
             hot: Some(hot),
             wake: Some(wake),
@@ -138,7 +138,7 @@ impl Sight {
         let (Some(hot), Some(wake)) = (poll.hot.get(), poll.wake.get()) else {
             return;
         };
-        if !poll.is_poll.get() {
+        if !poll.counts.get() {
             wake.last_poll.store(NOT_A_POLL, Relaxed);
             return table.end(hot, now);
         }
