@@ -30,7 +30,7 @@ mod store;
 pub mod writer;
 
 #[cfg(test)]
-mod synthetic;
+pub(crate) mod synthetic;
 #[cfg(test)]
 mod tests;
 
