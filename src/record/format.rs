@@ -167,7 +167,9 @@ pub struct BlockHeader {
 impl BlockHeader {
     /// Reads a header; `None` where there is none.
     pub fn parse(bytes: &[u8; BLOCK_HEADER_LEN]) -> Option<Self> {
-        let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let number = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
         (bytes[..4] == BLOCK_MAGIC).then(|| Self {
             kind: bytes[4].into(),
             info_len: u16::from_le_bytes([bytes[6], bytes[7]]),
@@ -204,7 +206,9 @@ impl BlockHeader {
 /// Header and info of a block with this payload, ready to be written before it.
 /// `None` where they exceed the bounds.
 pub fn block_head(kind: BlockKind, info: &[u8], payload: &[u8]) -> Option<Vec<u8>> {
-    let payload_len = u32::try_from(payload.len()).ok().filter(|n| *n <= MAX_PAYLOAD)?;
+    let payload_len = u32::try_from(payload.len())
+        .ok()
+        .filter(|n| *n <= MAX_PAYLOAD)?;
     let mut header = BlockHeader {
         kind,
         info_len: u16::try_from(info.len()).ok()?,
