@@ -403,26 +403,23 @@ fn callstack(stall: &StallRow) -> Option<Callstack> {
         .stack
         .as_ref()
         .filter(|stack| !stack.frames.is_empty());
-    let frames: Vec<CallFrame> = match named {
-        Some(stack) => {
-            let frames = stack.frames.iter().rev();
-            frames
-                .map(|f| CallFrame {
-                    function_name: Some(shown(&f.function)),
-                    source_file: (!f.file.is_empty()).then(|| shown(&f.file)),
-                    line_number: (f.line > 0).then_some(f.line),
-                })
-                .collect()
-        }
-        None => {
-            let names = stall.addresses.iter().rev();
-            names
-                .map(|name| CallFrame {
-                    function_name: Some(shown(name)),
-                    ..CallFrame::default()
-                })
-                .collect()
-        }
+    let frames: Vec<CallFrame> = if let Some(stack) = named {
+        let frames = stack.frames.iter().rev();
+        frames
+            .map(|f| CallFrame {
+                function_name: Some(shown(&f.function)),
+                source_file: (!f.file.is_empty()).then(|| shown(&f.file)),
+                line_number: (f.line > 0).then_some(f.line),
+            })
+            .collect()
+    } else {
+        let addresses = stall.addresses.iter().rev();
+        addresses
+            .map(|name| CallFrame {
+                function_name: Some(shown(name)),
+                ..CallFrame::default()
+            })
+            .collect()
     };
     (!frames.is_empty()).then_some(Callstack { frames })
 }

@@ -153,11 +153,11 @@ fn a_trace_has_its_tracks() {
         );
     }
     // Every event is on a track that was named before it.
-    let mut named = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeSet::new();
     for packet in &packets {
-        named.extend(number(packet, &["track_descriptor", "uuid"]));
+        seen.extend(number(packet, &["track_descriptor", "uuid"]));
         if let Some(track) = number(packet, &["track_event", "track_uuid"]) {
-            assert!(named.contains(&track));
+            assert!(seen.contains(&track));
             assert!(number(packet, &["timestamp"]).is_some());
         }
     }

@@ -198,7 +198,9 @@ impl Walk {
         let ids: Vec<_> = live
             .chain(self.model.stalls.ended().take(new).map(|s| s.id))
             .collect();
-        ids.into_iter().for_each(|id| self.note(id));
+        for id in ids {
+            self.note(id);
+        }
     }
 
     fn note_all(&mut self) {
@@ -206,7 +208,9 @@ impl Walk {
         let rows: Vec<_> = stalls
             .map(|s| row(s, &self.model, self.session, self.clock))
             .collect();
-        rows.into_iter().for_each(|row| self.keep(row));
+        for row in rows {
+            self.keep(row);
+        }
     }
 
     fn note(&mut self, id: StallId) {

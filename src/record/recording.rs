@@ -313,10 +313,15 @@ impl Scan {
 
     fn run(&mut self) -> Result<(), OpenError> {
         if let Some(index) = self.index()? {
+            let mut end = 0;
             for entry in index.blocks.iter().take(MAX_CHUNKS) {
                 match self.look(entry.offset)? {
-                    Found::Block(header, info) => self.take(entry.offset, &header, &info)?,
-                    Found::Damaged | Found::Cut => self.lose(),
+                    // Blocks follow one another: none is read twice.
+                    Found::Block(header, info) if entry.offset >= end => {
+                        end = entry.offset + header.block_len();
+                        self.take(entry.offset, &header, &info)?;
+                    }
+                    Found::Block(..) | Found::Damaged | Found::Cut => self.lose(),
                 }
             }
             return Ok(());
@@ -331,17 +336,12 @@ impl Scan {
                     at += header.block_len();
                 }
                 Found::Damaged => {
-                    let next = self.next_block(at + 1)?;
-                    match next {
-                        Some(next) => {
-                            self.lose();
-                            at = next;
-                        }
-                        None => {
-                            self.cut = Some(self.store().len() - at);
-                            break;
-                        }
-                    }
+                    let Some(next) = self.next_block(at + 1)? else {
+                        self.cut = Some(self.store().len() - at);
+                        break;
+                    };
+                    self.lose();
+                    at = next;
                 }
                 Found::Cut => {
                     self.cut = Some(self.store().len() - at);

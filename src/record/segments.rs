@@ -168,9 +168,8 @@ pub(super) fn open(directory: &Path) -> Result<Recording, OpenError> {
     for path in &files[newest..] {
         match scan.part(Store::open(path)?) {
             // The newest was just begun when it was cut.
-            Err(OpenError::Empty | OpenError::NothingWhole(_)) => {}
+            Ok(()) | Err(OpenError::Empty | OpenError::NothingWhole(_)) => {}
             Err(error) => return Err(error),
-            Ok(()) => {}
         }
     }
     scan.finish()

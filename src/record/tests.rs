@@ -11,9 +11,13 @@ use super::{
     history::{Bounds, History},
     recorder::Recorder,
     recording::OpenError,
+    segments::{Ring, RingBounds},
     synthetic::{Session, Shape},
 };
-use crate::model::{Model, Moment};
+use crate::{
+    diagnose::{Engine, Scope},
+    model::{Model, Moment},
+};
 
 const MS: u64 = 1_000_000;
 
@@ -450,7 +454,7 @@ fn redacting_leaves_no_name_and_no_field() {
     let mut all = String::new();
     for step in recording.frames_at(Duration::from_secs(15)) {
         if let Step::Frame(frame, _) = step {
-            all += &format!("{frame:?}");
+            let _ = std::fmt::Write::write_fmt(&mut all, format_args!("{frame:?}"));
         }
     }
     for gone in ["http::conn", "ticker", "report", "url=", "customer"] {
@@ -468,6 +472,100 @@ fn redacting_leaves_no_name_and_no_field() {
     let task = model.tasks.live().next().unwrap();
     assert_eq!((task.name, task.fields), (None, None));
     assert!(model.location(task.location).is_some());
+}
+
+#[test]
+fn the_findings_of_a_recording_are_those_of_the_live_target() {
+    let (hello, frames, bytes) = recorded(Shape::default(), 600);
+    let mut model = live(&hello, &frames[..1]);
+    let mut engine = Engine::new(Scope::Since(model.now));
+    for frame in &frames[1..] {
+        model.apply(frame).unwrap();
+        engine.update(&model);
+    }
+    assert!(!engine.findings().is_empty());
+    let mut replayed = Model::new(&hello);
+    let mut again: Option<Engine> = None;
+    for step in Recording::from_bytes(bytes).unwrap().frames() {
+        let Step::Frame(frame, _) = step else {
+            continue;
+        };
+        replayed.apply(&frame).unwrap();
+        match &mut again {
+            Some(engine) if !frame.more => engine.update(&replayed),
+            None if replayed.complete => again = Some(Engine::new(Scope::Since(replayed.now))),
+            _ => {}
+        }
+    }
+    let again = again.unwrap();
+    assert_eq!(again.findings(), engine.findings());
+    assert_eq!(
+        again.verdict(&replayed).sentence,
+        engine.verdict(&model).sentence
+    );
+}
+
+#[test]
+fn a_ring_of_files_is_one_recording_and_keeps_the_newest() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = RingBounds {
+        age: None,
+        bytes: Some(1 << 20),
+    };
+    let shape = Shape {
+        tasks: 400,
+        changed: 100,
+        ..Shape::default()
+    };
+    let mut session = Session::new(shape);
+    let hello = session.hello();
+    let (mut ring, file) = Ring::new(directory.path(), bounds).unwrap();
+    let mut recorder = Recorder::new(file, "t", false).unwrap();
+    recorder.connected(&hello).unwrap();
+    let mut model = Model::new(&hello);
+    let mut dropped = 0;
+    let mut files = 1;
+    while files < 20 {
+        let frame = session.next_frame();
+        model.apply(&frame).unwrap();
+        recorder.frame(&frame).unwrap();
+        if ring.is_due(recorder.bytes()) {
+            let next = ring.open().unwrap();
+            let done = recorder.rotate(next).unwrap();
+            ring.closed(done.metadata().unwrap().len()).unwrap();
+            files += 1;
+            dropped += 1;
+        }
+    }
+    drop(recorder.finish().unwrap());
+    let kept: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    let bytes: u64 = kept
+        .iter()
+        .map(|e| e.as_ref().unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(
+        kept.len() > 3 && kept.len() < dropped,
+        "{} files",
+        kept.len()
+    );
+    assert!(bytes <= 1 << 20, "{bytes} bytes");
+    let recording = Recording::open(directory.path()).unwrap();
+    assert_eq!((recording.sessions().len(), recording.remark()), (1, None));
+    let sessions = recording
+        .frames()
+        .filter(|s| matches!(s, Step::Session(_)))
+        .count();
+    assert_eq!(sessions, 1, "without a gap");
+    let last = recording.model_at(recording.length()).unwrap();
+    assert_same(&last, &model, "in the end");
+    // Each of them is whole by itself, and later ones go on counting.
+    let first = kept[0].as_ref().unwrap().path();
+    assert_eq!(Recording::open(&first).unwrap().remark(), None);
+    assert!(Ring::new(directory.path(), bounds).is_ok());
+    assert!(
+        Recording::open(directory.path()).is_ok(),
+        "one was just begun"
+    );
 }
 
 /// A history of a whole session, with keyframes of the live models.
@@ -519,14 +617,14 @@ fn history_goes_back_to_any_frame() {
 fn old_history_is_thinned_to_seconds_and_then_dropped() {
     let bounds = Bounds {
         fine: Duration::from_secs(20),
-        age: Duration::from_secs(120),
+        age: Duration::from_mins(2),
         ..Bounds::default()
     };
     let (mut history, seen) = history(2_000, bounds);
     let newest = history.newest().unwrap();
     let kept = newest.since(history.oldest().unwrap());
     assert!((110..=140).contains(&kept.as_secs()), "{kept:?}");
-    let old = newest.minus(Duration::from_secs(60));
+    let old = newest.minus(Duration::from_mins(1));
     let (mut at, mut steps) = (old, 0);
     while let Some(before) = history
         .before(at)
