@@ -8,13 +8,17 @@ use std::{
 use anyhow::Context;
 
 use crate::{
+    app::Lab,
     check::{self, CheckError},
     cli::{self, Attach, Check, Cli, Command, ConfigAction},
     config::{self, Config},
     diagnose,
     export::{self, command::ExportError},
     record::{self, command::RecordError},
+    screen,
 };
+#[cfg(feature = "demo")]
+use crate::{lab_child, terminal};
 
 /// `check` found something at or above `--fail-on`; elsewhere, a failure.
 const FINDINGS: u8 = 1;
@@ -107,33 +111,40 @@ fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let name = attach.target.unwrap_or_else(|| config.target.clone());
     let target = name.parse()?;
-    show(target, &name, config.complete(attach.screen))
+    show(target, &name, &config.complete(attach.screen), None)
 }
 
 fn show(
     target: crate::source::Target,
     name: &str,
-    screen: cli::Screen,
+    screen: &cli::Screen,
+    lab: Option<Lab>,
 ) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let _ = (target, name, screen);
+    let shown = screen::show(target, name, screen, lab, &runtime);
     // Threads that still look for symbols end with the process.
     runtime.shutdown_background();
+    shown?;
     Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(feature = "demo")]
 fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
-    let _: looptop_demo::Mode = demo.mode.parse()?;
+    let id = demo.scenario.as_deref();
+    let scenario = looptop_demo::find(id.unwrap_or(lab_child::DEFAULT_SCENARIO))?;
+    let mode: looptop_demo::Mode = demo.mode.parse()?;
     let _: looptop_demo::Flavor = demo.flavor.parse()?;
-    let lab = crate::lab_child::LabChild::start(&demo).map_err(|error| match error {
-        crate::lab_child::LabError::Unknown(unknown) => unknown.into(),
-        other => anyhow::Error::new(other),
-    })?;
-    let name = lab.agent.to_string();
+    terminal::check()?;
+    let child = lab_child::LabChild::start(&demo, scenario.id)?;
+    let lab = Lab {
+        scenario: scenario.id.to_owned(),
+        mode: mode.as_str().to_owned(),
+        caption: scenario.caption.to_owned(),
+    };
+    let name = child.agent.to_string();
     let target = name.parse()?;
-    show(target, &name, config.complete(demo.screen))
+    show(target, &name, &config.complete(demo.screen), Some(lab))
 }
 
 fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {
@@ -165,7 +176,7 @@ fn run_replay(replay: cli::Replay) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let name = replay.file.display().to_string();
     let target = crate::source::Target::Recording(replay.file);
-    show(target, &name, config.complete(replay.screen))
+    show(target, &name, &config.complete(replay.screen), None)
 }
 
 fn run_config(action: ConfigAction) -> anyhow::Result<ExitCode> {

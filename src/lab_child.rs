@@ -20,9 +20,6 @@ use crate::cli::Demo;
 /// Why the lab does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// The options make no sense to the lab.
-    #[error(transparent)]
-    Unknown(#[from] looptop_demo::Unknown),
     /// No child process could be had.
     #[error("could not start the lab as a child process: {0}")]
     Start(#[from] std::io::Error),
@@ -53,6 +50,8 @@ fn said(stderr: &str) -> String {
     }
 }
 
+/// The scenario without another word.
+pub const DEFAULT_SCENARIO: &str = "sleep-in-handler";
 /// Time for the lab to be ready: it measures this machine's speed first.
 const READY: Duration = Duration::from_secs(20);
 /// Time for the lab to end by itself when its standard input closes.
@@ -74,9 +73,7 @@ pub struct LabChild {
 impl LabChild {
     /// Starts the lab and waits until it answers. Blocks; to be called from a
     /// thread that lives as long as the lab.
-    pub fn start(demo: &Demo) -> Result<Self, LabError> {
-        let scenario = demo.scenario.as_deref().unwrap_or(DEFAULT_SCENARIO);
-        let scenario = looptop_demo::find(scenario)?.id;
+    pub fn start(demo: &Demo, scenario: &str) -> Result<Self, LabError> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["lab", "--exit-with-parent", "--scenario", scenario]);
         command.args(["--mode", &demo.mode, "--flavor", &demo.flavor]);
@@ -144,7 +141,6 @@ impl LabChild {
     }
 }
 
-const DEFAULT_SCENARIO: &str = "sleep-in-handler";
 const UNKNOWN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 

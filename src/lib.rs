@@ -21,6 +21,7 @@ pub mod naming;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod screen;
 pub mod source;
 pub mod symbols;
 pub mod terminal;

@@ -58,7 +58,7 @@ pub async fn run(
     let mut keyboard = Keyboard::new().map_err(RunError::Draw)?;
     state.size = tui.size();
     let mut pace = Pace::new();
-    let mut fed = true;
+    let mut more = true;
     loop {
         // In this order: a signal, a key, the screen, and only then the target.
         let done = tokio::select! {
@@ -73,30 +73,26 @@ pub async fn run(
                     false
                 }
             },
-            input = keyboard.next() => match input {
-                Some(input) => {
-                    state.now = Instant::now();
-                    let effects = take(&mut state, input);
-                    pace.soon();
-                    perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
-                }
-                None => true,
+            input = keyboard.next() => if let Some(input) = input {
+                state.now = Instant::now();
+                let effects = take(&mut state, input);
+                pace.soon();
+                perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
+            } else {
+                true
             },
             () = sleep_until(pace.next.into()) => {
                 draw(&mut state, theme, &mut tui).map_err(RunError::Draw)?;
                 pace.drawn();
                 false
             },
-            event = feed.next(), if fed => match event {
-                Some(event) => {
-                    let effects = state.apply(event, Instant::now());
-                    pace.soon();
-                    perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
-                }
-                None => {
-                    fed = false;
-                    false
-                }
+            event = feed.next(), if more => if let Some(event) = event {
+                let effects = state.apply(event, Instant::now());
+                pace.soon();
+                perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
+            } else {
+                more = false;
+                false
             },
         };
         if done {

@@ -56,6 +56,8 @@ pub struct Tui {
 /// A frame of a large screen in one write.
 const BUFFER: usize = 256 * 1024;
 
+/// The panic hook is installed once.
+static HOOK: Once = Once::new();
 /// The terminal is taken over at the moment.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 /// The thread that draws.
@@ -63,13 +65,19 @@ static DRAWING: Mutex<Option<ThreadId>> = Mutex::new(None);
 /// Messages of panics on other threads.
 static MESSAGES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
+/// Whether there is a terminal to show anything on.
+pub fn check() -> Result<(), TerminalError> {
+    if io::stdout().is_terminal() {
+        Ok(())
+    } else {
+        Err(TerminalError::NotATerminal)
+    }
+}
+
 impl Tui {
     /// Takes the terminal over.
     pub fn enter(mouse: MouseUse) -> Result<Self, TerminalError> {
-        if !io::stdout().is_terminal() {
-            return Err(TerminalError::NotATerminal);
-        }
-        static HOOK: Once = Once::new();
+        check()?;
         HOOK.call_once(install_panic_hook);
         let thread = std::thread::current().id();
         *DRAWING.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);

@@ -46,10 +46,10 @@ fn wait_for(lock: &Arc<Mutex<()>>) {
     let theirs = Arc::clone(lock);
     std::thread::spawn(move || {
         let guard = theirs.lock();
-        drop(locked.send(()));
+        let _ = locked.send(());
         std::thread::sleep(STALL);
         drop(guard);
     });
-    drop(is_locked.recv());
+    let _ = is_locked.recv();
     drop(lock.lock());
 }

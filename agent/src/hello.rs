@@ -115,8 +115,8 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
     } else {
         Err(NEEDS_UNSTABLE)
     };
-    let tasks = shared.tasks.as_ref().map(|()| ()).map_err(String::as_str);
-    let capture = shared.capture.as_ref().map(|()| ()).map_err(String::as_str);
+    let tasks = shared.tasks.as_ref().copied().map_err(String::as_str);
+    let capture = shared.capture.as_ref().copied().map_err(String::as_str);
     let console = if cfg!(feature = "console") {
         tasks
     } else {

@@ -14,6 +14,7 @@ mod console;
 mod evidence;
 mod gauge;
 mod hello;
+mod hooks;
 mod ids;
 #[cfg(feature = "tracing")]
 mod layer;
@@ -33,8 +34,22 @@ mod thread_clock;
 mod watchdog;
 mod worker_map;
 
+// What the viewer's symbolizer, with which the tests of capture name frames,
+// takes from its own crate.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/model/call.rs"]
+mod call;
+#[cfg(test)]
+mod model {
+    pub use crate::call::CallKind;
+}
+
 pub use agent::{Agent, Builder, StartError};
 pub use gauge::gauge;
+pub use hooks::{Hooks, instrument};
+#[cfg(feature = "tracing")]
+pub use layer::TaskLayer;
 /// Collects the services of [`Builder::services`].
 pub use tonic::service::RoutesBuilder;
 
@@ -76,11 +91,21 @@ pub fn layer<S>() -> impl tracing_subscriber::Layer<S> + Send + Sync
 where
     S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    subscriber::LAYER_TAKEN.store(true, std::sync::atomic::Ordering::Relaxed);
-    let layer = layer::layer();
+    let layer = task_layer();
     #[cfg(feature = "console")]
     let layer = tracing_subscriber::Layer::and_then(layer, console_layer());
     layer
+}
+
+/// The agent's layer alone, without console-subscriber's; see
+/// [`TaskLayer::without_wakers`] for what can be left out of it.
+#[cfg(feature = "tracing")]
+pub fn task_layer<S>() -> TaskLayer<S>
+where
+    S: tracing_core::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    subscriber::LAYER_TAKEN.store(true, std::sync::atomic::Ordering::Relaxed);
+    layer::layer()
 }
 
 /// console-subscriber's layer alone, filtered as its own `spawn` does; `None`

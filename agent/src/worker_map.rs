@@ -148,9 +148,16 @@ impl WorkerMap {
 mod tests {
     use super::*;
 
-    /// Each case: workers, sightings (thread, awake workers as digits), and the
+    /// A name, the number of workers, sightings (thread, awake workers as digits), and the
     /// threads that must come out ('-' for unknown).
-    const CASES: &[(&str, usize, &[(u64, &str)], &str)] = &[
+    type Case = (
+        &'static str,
+        usize,
+        &'static [(u64, &'static str)],
+        &'static str,
+    );
+
+    const CASES: &[Case] = &[
         ("one worker is trivial", 1, &[(10, "0")], "10"),
         ("others parked", 2, &[(10, "1"), (11, "0")], "11 10"),
         ("both awake says nothing", 2, &[(10, "01")], "- -"),

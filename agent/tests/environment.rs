@@ -5,6 +5,9 @@ use std::process::{Command, Output};
 
 const CASE: &str = "LOOPTOP_TEST_CASE";
 
+/// Variables, what standard output must hold, lines on standard error.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, usize);
+
 fn child(variables: &[(&str, &str)]) -> Output {
     let me = std::env::current_exe().expect("this test's binary");
     let mut command = Command::new(me);
@@ -43,8 +46,7 @@ fn the_environment_beats_the_program() {
     let free = address(&bind());
     let listener = bind();
     let in_use = address(&listener);
-    // Each: the variables, what standard output must hold, lines on standard error.
-    let cases: [(&[(&str, &str)], &str, usize); 4] = [
+    let cases: [Case; 4] = [
         (&[("LOOPTOP", "off")], "running=false address=None", 0),
         (
             &[("LOOPTOP_BIND", &free)],

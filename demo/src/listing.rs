@@ -121,3 +121,18 @@ fn findings(scenario: &Scenario) -> String {
         words => words.join(", "),
     }
 }
+
+/// Every scenario as a Markdown table, for the README.
+pub fn markdown() -> String {
+    let mut text = String::from("| scenario | what it shows | must be found |\n|---|---|---|\n");
+    for scenario in registry::scenarios() {
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            scenario.id,
+            scenario.caption.replace('|', "\\|"),
+            findings(scenario)
+        );
+    }
+    text
+}

@@ -158,3 +158,25 @@ fn the_list_as_json_has_code_and_places() {
             .contains("thread::sleep")
     );
 }
+
+/// Set to write the README's table instead of comparing it.
+const UPDATE: &str = "LOOPTOP_UPDATE_GENERATED";
+
+#[test]
+fn the_readme_has_the_table_of_the_registry() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let begin = "<!-- scenarios: generated from the registry -->\n";
+    let (before, rest) = readme.split_once(begin).unwrap();
+    let (_, after) = rest.split_once("<!-- /scenarios -->").unwrap();
+    let table = listing::markdown();
+    let wanted = format!("{before}{begin}{table}<!-- /scenarios -->{after}");
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(&path, &wanted).unwrap();
+        return;
+    }
+    assert!(
+        readme == wanted,
+        "the table in README.md differs from the registry; run the test with {UPDATE}=1"
+    );
+}

@@ -1,6 +1,24 @@
 //! The one table of keys. Dispatch, footer, help and docs are made from it.
 
-use super::{Action, Key, Mode, Motion, State, ViewId};
+use std::fmt::Write as _;
+
+use super::{
+    Action, Key, Mode, Motion, State, ViewId,
+    tables::{self, TableId},
+};
+
+/// Examples of the filter's terms, and what they mean.
+pub const FILTERS: [(&str, &str); 6] = [
+    ("conn !ticker", "that contain conn, and no ticker"),
+    ("state:running", "whose column state contains running"),
+    ("loc:file.rs", "whose location contains file.rs"),
+    (
+        "busy>100ms",
+        "by number: > >= < <= = with ns us ms s m h, %, k, KiB",
+    ),
+    ("\"two words\"", "quotes keep spaces"),
+    ("warn", "that a finding is about (tasks)"),
+];
 
 /// Where a binding holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -405,22 +423,43 @@ pub fn names(binding: &Binding) -> String {
     names.join(" ")
 }
 
-/// The table as Markdown, for the documentation.
+/// `docs/keys.md`: keys, columns and the filter.
 pub fn markdown() -> String {
-    let mut text = String::new();
+    let mut text = String::from(
+        "# Keys, columns, filter\n\n\
+         Generated from the tables of bindings and columns (`src/app/bindings.rs`,\n\
+         `src/app/tables/`); a test keeps this file current. On screen: `?`.\n\n\
+         ## Keys\n\n",
+    );
     for (title, bindings) in sections() {
-        text.push_str(&format!(
-            "### {title}\n\n| key | what it does |\n|---|---|\n"
-        ));
+        let _ = write!(text, "### {title}\n\n| key | what it does |\n|---|---|\n");
         for binding in bindings {
             let keys = names(binding).replace('|', "\\|");
-            text.push_str(&format!(
-                "| `{}` | {} |\n",
-                keys.replace(' ', "` `"),
-                binding.help
-            ));
+            let keys = keys.replace(' ', "` `");
+            let _ = writeln!(text, "| `{keys}` | {} |", binding.help);
         }
         text.push('\n');
+    }
+    text.push_str(
+        "## Columns\n\nThe name in the first column is the one for a filter. Narrow screens drop\n\
+         columns, the highest priority number first.\n",
+    );
+    for table in TableId::ALL {
+        let _ = write!(
+            text,
+            "\n### {table:?}\n\n| name | heading | priority | meaning |\n|---|---|---|---|\n"
+        );
+        for head in tables::heads(table) {
+            let (id, title, help) = (head.id, head.title, head.help);
+            let _ = writeln!(text, "| `{id}` | {title} | {} | {help} |", head.priority);
+        }
+    }
+    text.push_str(
+        "\n## Filter\n\nTerms are separated by spaces, and all must match; `!` turns one round.\n\n\
+         | term | matches rows |\n|---|---|\n",
+    );
+    for (example, meaning) in FILTERS {
+        let _ = writeln!(text, "| `{example}` | {meaning} |");
     }
     text
 }

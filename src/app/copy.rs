@@ -1,5 +1,7 @@
 //! A finding as plain text, for a ticket or a chat.
 
+use std::fmt::Write as _;
+
 use crate::diagnose::Finding;
 
 use super::quantity;
@@ -10,7 +12,7 @@ pub(super) fn finding(f: &Finding) -> String {
     let mut text = format!("[{}] {}: {}\n", f.severity, f.rule, f.title);
     let mut add = |name: &str, value: &str| {
         if !value.is_empty() {
-            text.push_str(&format!("{name:<9} {}\n", escape::escaped(value)));
+            let _ = writeln!(text, "{name:<9} {}", escape::escaped(value));
         }
     };
     add("cause", &f.cause_text);
@@ -21,7 +23,10 @@ pub(super) fn finding(f: &Finding) -> String {
         let (max, total) = (quantity::duration(f.max), quantity::duration(f.total));
         add(
             "seen",
-            &format!("{} times, longest {max}, {total} in all", f.count),
+            &format!(
+                "{}, longest {max}, {total} in all",
+                quantity::plural(f.count, "time")
+            ),
         );
     }
     add("remedy", &f.remedy);

@@ -182,11 +182,14 @@ fn term(word: &Word, heads: &[&Head]) -> Result<Term, FilterError> {
         });
     }
     let start = word.at.start + usize::from(negated);
-    let test = match split(text).filter(|_| !word.quoted) {
+    let condition = match split(text).filter(|_| !word.quoted) {
         Some(parts) => comparison(&parts, start, word.at.end, heads)?,
         None => bare(text, heads),
     };
-    Ok(Term { negated, test })
+    Ok(Term {
+        negated,
+        test: condition,
+    })
 }
 
 fn bare(text: &str, heads: &[&Head]) -> Test {
@@ -234,7 +237,7 @@ fn comparison(
         );
     }
     let op = match (op, head.unit) {
-        (":", Unit::Text) | ("=", Unit::Text) => {
+        (":" | "=", Unit::Text) => {
             return Ok(Test::Contains {
                 column: index,
                 text: value.to_lowercase(),
@@ -271,12 +274,11 @@ fn find(column: &str, heads: &[&Head]) -> Result<usize, String> {
         .map(|h| (strsim::damerau_levenshtein(h.id, column), h.id))
         .min()
         .filter(|(distance, _)| *distance <= 2);
-    Err(match nearest {
-        Some((_, id)) => format!("no column '{column}' here; did you mean {id}?"),
-        None => {
-            let ids: Vec<&str> = heads.iter().map(|h| h.id).collect();
-            format!("no column '{column}' here; there are {}", ids.join(" "))
-        }
+    Err(if let Some((_, id)) = nearest {
+        format!("no column '{column}' here; did you mean {id}?")
+    } else {
+        let ids: Vec<&str> = heads.iter().map(|h| h.id).collect();
+        format!("no column '{column}' here; there are {}", ids.join(" "))
     })
 }
 

@@ -111,6 +111,10 @@ pub enum Mode {
 
 /// The whole state. No I/O; the run loop tells it the time.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "switches of the user, independent of each other"
+)]
 pub struct State {
     /// What the command line decided.
     pub options: Options,
@@ -407,11 +411,11 @@ impl TableState {
 impl Cursor {
     /// Goes where its thing went; where that is gone, stays on the row.
     fn follow(&mut self, keys: &[RowKey]) {
-        if let Some(key) = &self.key {
-            if keys.get(self.row) != Some(key) {
-                // A thing that a filter hides is found again when it is back.
-                self.row = keys.iter().position(|k| k == key).unwrap_or(self.row);
-            }
+        if let Some(key) = &self.key
+            && keys.get(self.row) != Some(key)
+        {
+            // A thing that a filter hides is found again when it is back.
+            self.row = keys.iter().position(|k| k == key).unwrap_or(self.row);
         }
         self.row = self.row.min(keys.len().saturating_sub(1));
     }

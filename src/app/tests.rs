@@ -480,3 +480,19 @@ fn every_action_is_serialisable() {
         assert!(!binding.keys.is_empty() && !binding.help.is_empty());
     }
 }
+
+/// Set to write the document instead of comparing it.
+const UPDATE: &str = "LOOPTOP_UPDATE_GENERATED";
+
+#[test]
+fn the_document_of_keys_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/keys.md");
+    let text = bindings::markdown();
+    if std::env::var_os(UPDATE).is_some() {
+        std::fs::write(path, &text).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(path).unwrap_or_default() == text,
+        "docs/keys.md differs from the tables; run this test with {UPDATE}=1"
+    );
+}

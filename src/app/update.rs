@@ -57,7 +57,7 @@ fn watch(details: Option<Details>) -> Effect {
 }
 
 fn copy(state: &mut State) -> Option<Effect> {
-    let Some(text) = state.finding().map(|f| copy::finding(f)) else {
+    let Some(text) = state.finding().map(copy::finding) else {
         state.notify("no finding to copy");
         return None;
     };
@@ -67,9 +67,7 @@ fn copy(state: &mut State) -> Option<Effect> {
 
 /// One layer at a time, and never out of the program.
 fn back(state: &mut State) {
-    if state.overlay.take().is_some() {
-        state.scroll = 0;
-    } else if state.details.take().is_some() {
+    if state.overlay.take().is_some() || state.details.take().is_some() {
         state.scroll = 0;
     } else if let Some(table) = state.table() {
         set_filter(state, table, String::new());

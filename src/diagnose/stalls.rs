@@ -119,6 +119,24 @@ pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
     }
 }
 
+/// The cause in as few words as a sentence needs beside the culprit, with a
+/// blank before them; empty where it is unknown.
+pub(super) fn short_cause(stall: &Stall, model: &Model) -> String {
+    match stall.cause {
+        Cause::Unknown => String::new(),
+        Cause::Sleeping if stall.culprit().is_some() => " sleeping".to_owned(),
+        Cause::SystemCall if stall.culprit().is_some() => {
+            let syscall = model.text(stall.syscall);
+            if syscall.is_empty() {
+                String::new()
+            } else {
+                format!(" in {syscall}")
+            }
+        }
+        _ => format!(" {}", cause_text(stall, model)),
+    }
+}
+
 fn verb(syscall: &str) -> String {
     match syscall {
         "read" | "pread64" | "readv" | "preadv" => format!("blocked in {syscall}: reading"),
@@ -203,10 +221,9 @@ pub(super) fn finding(
     }
 }
 
-/// Of the live ones the oldest tells most; otherwise the longest.
+/// One with a culprit tells more than one without; of those the live ones, the
+/// oldest; otherwise the longest.
 pub(super) fn most_telling<'a>(group: &[&'a Stall], model: &Model) -> Option<&'a Stall> {
-    group
-        .iter()
-        .copied()
-        .max_by_key(|s| (s.live, s.own_age(model.now)))
+    let weight = |s: &&Stall| (s.culprit().is_some(), s.live, s.own_age(model.now));
+    group.iter().copied().max_by_key(weight)
 }

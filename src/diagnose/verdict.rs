@@ -1,8 +1,8 @@
 //! One sentence for the state of the loop: always on screen, first in reports.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
-use crate::model::Model;
+use crate::model::{Lag, Model};
 
 use super::{Finding, Severity, Subject};
 
@@ -55,7 +55,7 @@ impl Verdict {
         };
         let level = match worst.severity {
             Severity::Notice => Level::Notice,
-            Severity::Warning if !holds_all_workers(model) => Level::Warning,
+            Severity::Warning if !stands_still(model) => Level::Warning,
             Severity::Warning | Severity::Critical => Level::Starved,
         };
         let others = findings.len() - 1;
@@ -95,10 +95,14 @@ impl Verdict {
     }
 }
 
-/// Every worker that is known sits in a stall.
-fn holds_all_workers(model: &Model) -> bool {
-    let workers = model.workers.len();
-    workers > 0 && model.stalled_workers() == workers
+/// The lag from which a loop counts as starved rather than slow.
+const STARVED: Duration = Duration::from_millis(250);
+
+/// Tasks have had to wait for long in the last seconds, wherever they came from.
+fn stands_still(model: &Model) -> bool {
+    let window = Duration::from_secs(2);
+    let lag = |lag: &Lag| Some(lag.percentiles(model.now, window)?.p99);
+    model.lag.values().filter_map(lag).any(|p99| p99 >= STARVED)
 }
 
 /// "1 task", "57 tasks".

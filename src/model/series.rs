@@ -109,11 +109,12 @@ impl Series {
         };
         let span_ns = nanos(span.duration());
         let column_ns = (span_ns / columns.max(1) as u64).max(1);
-        let start = now.0.saturating_sub(span_ns);
         (0..columns as u64)
-            .map(|column| {
-                let from = start + column * column_ns;
-                ring.between(self.merge, from, from + column_ns)
+            .rev()
+            .map(|back| {
+                // What lies before the clock's start was not observed.
+                let to = now.0.checked_sub(back * column_ns).filter(|to| *to > 0)?;
+                ring.between(self.merge, to.saturating_sub(column_ns), to)
             })
             .collect()
     }
@@ -271,6 +272,16 @@ mod tests {
         let last_second = series.columns(at(60_400), Span::TenSeconds, 100);
         assert_eq!(last_second[95..], [None, Some(3.0), None, None, Some(2.0)]);
         assert_eq!(series.latest(), Some(2.0));
+    }
+
+    #[test]
+    fn a_span_that_reaches_before_the_clocks_start_ends_at_now() {
+        let mut series = Series::new(Merge::Max);
+        series.push(at(500), 1.0);
+        series.push(at(4_950), 2.0);
+        let columns = series.columns(at(5_000), Span::TenSeconds, 10);
+        assert_eq!(columns[..5], [None; 5]);
+        assert_eq!((columns[5], columns[9]), (Some(1.0), Some(2.0)));
     }
 
     #[test]

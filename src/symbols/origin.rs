@@ -185,8 +185,8 @@ pub(super) fn place(file: &str) -> Place<'_> {
             return Place::Standard(rest);
         }
     }
-    if file.starts_with("/rust/deps/") {
-        return Place::Standard(&file["/rust/deps/".len()..]);
+    if let Some(rest) = file.strip_prefix("/rust/deps/") {
+        return Place::Standard(rest);
     }
     // .../registry/src/INDEX/PACKAGE-VERSION/src/...
     if let Some((_, rest)) = file.rsplit_once("/registry/src/") {
@@ -211,7 +211,8 @@ pub(super) fn place(file: &str) -> Place<'_> {
     Place::Workspace
 }
 
-fn is_system(binary: &Path) -> bool {
+/// Is it the kernel's, or a library that the system installed?
+pub(super) fn is_system(binary: &Path) -> bool {
     let text = binary.to_string_lossy();
     if text.starts_with('[') {
         return true;

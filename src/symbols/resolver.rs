@@ -4,8 +4,10 @@
 //! [`super::Symbolizer`].
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use addr2line::Loader;
@@ -25,7 +27,7 @@ const MAX_INLINED: usize = 64;
 pub struct Resolver {
     /// The observed process, if it runs on this machine.
     pid: Option<u32>,
-    binaries: HashMap<Arc<Binary>, Arc<Symbols>>,
+    binaries: HashMap<Arc<Binary>, Rc<Symbols>>,
     addresses: HashMap<CodeAddress, Arc<[Frame]>>,
     /// The workspace of a source directory, where it was found on this disk.
     workspaces: HashMap<PathBuf, Option<PathBuf>>,
@@ -153,11 +155,11 @@ impl Resolver {
         guess_relative(file).to_owned()
     }
 
-    fn symbols(&mut self, binary: &Arc<Binary>) -> Arc<Symbols> {
+    fn symbols(&mut self, binary: &Arc<Binary>) -> Rc<Symbols> {
         if let Some(known) = self.binaries.get(binary) {
-            return Arc::clone(known);
+            return Rc::clone(known);
         }
-        let symbols = Arc::new(match load(self.pid, binary) {
+        let symbols = Rc::new(match load(self.pid, binary) {
             Ok(loader) => Symbols::Loaded(Box::new(loader)),
             Err(problem) => Symbols::Missing(problem),
         });
@@ -165,7 +167,7 @@ impl Resolver {
             self.binaries.clear();
         }
         self.binaries
-            .insert(Arc::clone(binary), Arc::clone(&symbols));
+            .insert(Arc::clone(binary), Rc::clone(&symbols));
         symbols
     }
 }
@@ -192,9 +194,10 @@ fn name_inlined_closures(frames: &mut [Frame]) {
 
 /// Code without a name: of a system library, or of the program itself.
 fn unnamed_origin(binary: Option<&Path>) -> Origin {
-    match origin(None, None, binary) {
-        Origin::System => Origin::System,
-        _ => Origin::Dependency,
+    if binary.is_none_or(origin::is_system) {
+        Origin::System
+    } else {
+        Origin::Dependency
     }
 }
 
@@ -227,7 +230,7 @@ fn functions(loader: &Loader, offset: u64) -> Vec<Function> {
                 .and_then(|name| name.demangle().ok());
             let location = frame.location.as_ref();
             functions.push(Function {
-                name: name.map(|name| name.into_owned()),
+                name: name.map(std::borrow::Cow::into_owned),
                 file: location.and_then(|place| place.file).map(str::to_owned),
                 line: location
                     .and_then(|place| place.line)
@@ -272,7 +275,7 @@ fn load(pid: Option<u32>, binary: &Binary) -> Result<Loader, Option<String>> {
         match check(&candidate, &binary.build_id) {
             Match::Same { named } => {
                 let detached = detached_symbols(&binary.build_id);
-                let system = origin::origin(None, None, Some(path)) == Origin::System;
+                let system = origin::is_system(path);
                 let from = match detached {
                     Some(detached) if !named || system => detached,
                     _ if named || system => candidate,
@@ -357,7 +360,10 @@ fn check(path: &Path, build_id: &[u8]) -> Match {
 /// Where distributions put the symbols that they strip.
 fn detached_symbols(build_id: &[u8]) -> Option<PathBuf> {
     let (first, rest) = build_id.split_first()?;
-    let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let rest = rest.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
     let path = PathBuf::from(format!("/usr/lib/debug/.build-id/{first:02x}/{rest}.debug"));
     path.is_file().then_some(path)
 }

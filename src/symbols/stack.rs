@@ -93,8 +93,9 @@ pub fn fold(frames: &[Frame]) -> Vec<Row> {
         return (0..frames.len()).map(Row::Frame).collect();
     };
     let mut shown = vec![false; frames.len()];
-    let call = culprit.blocking_call.as_ref().map(|call| call.frame);
     // What the culprit calls, or where its computation is: its next inner frame.
+    let call = culprit.blocking_call.as_ref().map(|call| call.frame);
+    let call = call.filter(|&call| call < culprit.frame);
     if let Some(inner) = call.or(culprit.frame.checked_sub(1)) {
         shown[inner] = true;
     }

@@ -59,12 +59,10 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
 fn identity(state: &State) -> Vec<Piece> {
     let session = &state.model().session;
     let mut pieces: Vec<Piece> = vec![(" looptop".into(), Tone::Title)];
-    let name = if session.name.is_empty() {
-        ""
-    } else {
-        &session.name
+    let target = match session.name.as_str() {
+        "" => format!("  {}", state.options.target),
+        name => format!("  {name} {}", state.options.target),
     };
-    let target = format!("  {name} {}", state.options.target);
     pieces.push((
         crate::escape::escaped(target.trim_end())
             .into_owned()

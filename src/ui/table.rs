@@ -1,7 +1,7 @@
 //! A table: title, columns, visible rows.
 //!
 //! ```text
-//! ─ Tasks  11 live · sorted by BUSY% ▼ · filter busy>1ms (3 of 11) ──────────
+//! ─ Tasks  filter busy>1ms (3 of 11; Esc clears) ·  11 live · 1 running ───────
 //!  STATE     NAME           BUSY%▼   POLL LONGEST LOCATION
 //! ▶● running report           84%  843 ms  843 ms demo/src/service.rs:43
 //! ```
@@ -59,18 +59,21 @@ pub(super) fn render(
 }
 
 fn title<'a>(state: &'a State, table: TableId, what: &str) -> Vec<(Cow<'a, str>, Tone)> {
-    let mut pieces: Vec<(Cow<'a, str>, Tone)> = vec![(what.to_owned().into(), Tone::Title)];
+    let (name, rest) = what.split_once("  ").unwrap_or((what, ""));
+    let mut pieces: Vec<(Cow<'a, str>, Tone)> = vec![(name.to_owned().into(), Tone::Title)];
     let look = state.table_state(table);
+    // An active filter is always visible, so it comes first.
     if !look.filter.is_empty() {
-        pieces.push((" · filter ".into(), Tone::Text));
+        pieces.push(("  filter ".into(), Tone::Warning));
         pieces.push((look.filter_text.as_str().into(), Tone::Input));
         let shown = state.rows.len();
         let all = shown + state.rows.filtered_out;
         pieces.push((
-            format!(" ({shown} of {all}; Esc clears)").into(),
+            format!(" ({shown} of {all}; Esc clears) ·").into(),
             Tone::Text,
         ));
     }
+    pieces.push((format!("  {rest}").into(), Tone::Title));
     let cursor = state.cursor().row + 1;
     if state.rows.len() > state.table_area().map_or(0, |a| usize::from(a.rows.height)) {
         pieces.push((

@@ -32,19 +32,6 @@ pub enum ColorChoice {
     Never,
 }
 
-impl FromStr for ColorChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(ColorChoice::Auto),
-            "always" => Ok(ColorChoice::Always),
-            "never" => Ok(ColorChoice::Never),
-            _ => Err(format!("'{text}' is not one of auto, always, never")),
-        }
-    }
-}
-
 impl Depth {
     /// The depth for a choice and an environment, which `var` looks up.
     pub fn detect(choice: ColorChoice, var: impl Fn(&str) -> Option<String>) -> Self {
@@ -91,6 +78,7 @@ pub enum ThemeError {
 
 #[derive(Debug, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
+#[expect(clippy::struct_excessive_bools, reason = "as a theme file has them")]
 struct Look {
     fg: Option<String>,
     bg: Option<String>,
@@ -193,28 +181,21 @@ fn hex(text: &str) -> Result<[u8; 3], String> {
 }
 
 /// The nearest of the cube and the greys that 256 colours hold.
-fn nearest([r, g, b]: [u8; 3]) -> Color {
+fn nearest(rgb: [u8; 3]) -> Color {
     const STEPS: [u8; 6] = [0, 95, 135, 175, 215, 255];
-    let step = |v: u8| {
-        (0..6u8)
-            .min_by_key(|i| STEPS[usize::from(*i)].abs_diff(v))
-            .unwrap_or(0)
+    let step = |v: u8| (0..6u8).min_by_key(|i| STEPS[usize::from(*i)].abs_diff(v));
+    let steps = rgb.map(|v| step(v).unwrap_or(0));
+    let cube = steps.map(|i| STEPS[usize::from(i)]);
+    let distance = |other: [u8; 3]| -> u32 {
+        let apart = other.iter().zip(rgb).map(|(a, b)| a.abs_diff(b));
+        apart.map(|d| u32::from(d).pow(2)).sum()
     };
-    let at = |i: u8| STEPS[usize::from(i)];
-    let distance = |x: [u8; 3]| -> u32 {
-        [(x[0], r), (x[1], g), (x[2], b)]
-            .iter()
-            .map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2))
-            .sum()
-    };
-    let (i, j, k) = (step(r), step(g), step(b));
-    let grey = ((u16::from(r) + u16::from(g) + u16::from(b)) / 3).clamp(8, 238);
-    let shade = ((grey - 8 + 5) / 10).min(23) as u8;
-    let grey = [8 + shade * 10; 3];
-    if distance(grey) < distance([at(i), at(j), at(k)]) {
+    let mean = rgb.iter().map(|v| u16::from(*v)).sum::<u16>() / 3;
+    let shade = ((mean.clamp(8, 238) - 8 + 5) / 10).min(23) as u8;
+    if distance([8 + shade * 10; 3]) < distance(cube) {
         Color::Indexed(232 + shade)
     } else {
-        Color::Indexed(16 + 36 * i + 6 * j + k)
+        Color::Indexed(16 + 36 * steps[0] + 6 * steps[1] + steps[2])
     }
 }
 
@@ -240,7 +221,8 @@ mod tests {
 
     #[test]
     fn the_environment_decides_how_many_colours() {
-        let table: [(ColorChoice, &[(&str, &str)], Depth); 8] = [
+        type Case = (ColorChoice, &'static [(&'static str, &'static str)], Depth);
+        let table: [Case; 8] = [
             (ColorChoice::Auto, &[("TERM", "xterm")], Depth::Ansi16),
             (
                 ColorChoice::Auto,

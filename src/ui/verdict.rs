@@ -17,19 +17,17 @@ use crate::{
 use super::{Painter, painter::shortened};
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
+    let verdict = &state.shown().verdict;
+    let (glyph, tone) = level(verdict.level);
     let (glyph, word, tone, sentence, remedy) = match problem(state) {
-        Some((word, problem)) => ("✖", word, Tone::Critical, problem, String::new()),
-        None => {
-            let verdict = &state.shown().verdict;
-            let (glyph, tone) = level(verdict.level);
-            (
-                glyph,
-                verdict.level.word(),
-                tone,
-                verdict.sentence.clone(),
-                verdict.remedy.clone(),
-            )
-        }
+        Some((word, problem)) => ("✖", word, Tone::Critical, problem, ""),
+        None => (
+            glyph,
+            verdict.level.word(),
+            tone,
+            verdict.sentence.clone(),
+            verdict.remedy.as_str(),
+        ),
     };
     let lead = format!(" {glyph} {word}  ");
     let indent = painter.put(area.x, area.y, area.width, &lead, tone);
@@ -63,7 +61,7 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
             height: area.height - used,
         };
         painter.put(below.x - 2, below.y, 2, "→ ", Tone::Strong);
-        flow(&remedy, "", below, Tone::Strong, painter);
+        flow(remedy, "", below, Tone::Strong, painter);
     }
     if let Some(notice) = state.notice() {
         let below = Rect {
@@ -107,9 +105,9 @@ fn problem(state: &State) -> Option<(&'static str, String)> {
         return None;
     }
     match &state.connection {
-        Connection::Lost { problem, .. } => Some(("NO CONNECTION", problem.clone())),
         Connection::Silent { problem, .. } => Some(("NO DATA", problem.clone())),
-        Connection::Connecting {
+        Connection::Lost { problem, .. }
+        | Connection::Connecting {
             problem: Some(problem),
             ..
         } => Some(("NO CONNECTION", problem.clone())),

@@ -28,7 +28,19 @@
 //!
 //! # Cost, measured
 //!
-//! @MEASURED@
+//! On a 2-core x86-64 machine with a load above 10, glibc 2.36, release build, by
+//! `cargo test --release -p looptop-agent cost -- --ignored --nocapture`:
+//!
+//! | part | median | 90 % | most |
+//! |---|---|---|---|
+//! | handler, on the captured thread | 0.3 µs | 0.3 µs | 4.4 µs |
+//! | signal sent until copied (the watchdog looks every 50 µs) | 138 µs | 149 µs | 17 ms |
+//! | unwinding the copy, rules in the cache | 4.9 µs | 5.4 µs | 114 µs |
+//! | whole capture of a sleeping thread, without a signal | 21.5 µs | 22.4 µs | 24 ms |
+//! | reading the modules, once and after `dlopen` | 0.35 ms | | |
+//!
+//! The long tails are waits for a CPU. A thread that computes and gets no CPU for
+//! 20 ms yields [`NoStack::TimedOut`]; come again with the next tick.
 //!
 //! Other systems than Linux on x86-64 and aarch64 have no stacks: `install` says
 //! so and everything else goes on working. On aarch64 the code is the same but
@@ -54,6 +66,11 @@ mod memory;
 mod module;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod prologue;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod restart;
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")

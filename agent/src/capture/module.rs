@@ -112,7 +112,7 @@ pub(super) fn changes() -> (u64, u64) {
     ) -> libc::c_int {
         // SAFETY: the loader passes a valid `info`; `data` is the pair below.
         unsafe {
-            *data.cast::<(u64, u64)>() = ((*info).dlpi_adds as u64, (*info).dlpi_subs as u64);
+            *data.cast::<(u64, u64)>() = ((*info).dlpi_adds, (*info).dlpi_subs);
         }
         1
     }

@@ -2,7 +2,7 @@
 //!
 //! A thread in a system call tells its stack pointer but not `rbp`, and a
 //! function compiled with frame pointers (all of Rust's std) finds its caller
-//! through `rbp`. Such a function begins with `push rbp; mov rbp, rsp`, further
+//! through `rbp`. Such a function has a prologue `push rbp; mov rbp, rsp`, further
 //! pushes and a `sub rsp, N`; when nothing else moves the stack pointer, as in all
 //! Rust code, `rbp` is the stack pointer plus what the prologue subtracted.
 //!
@@ -52,10 +52,9 @@ pub(super) fn frame_pointer(
 /// How far below the frame pointer the stack pointer is after the prologue that
 /// begins `code`.
 fn frame_size(code: &[u8]) -> Option<u64> {
-    const ENDBR64: [u8; 4] = [0xf3, 0x0f, 0x1e, 0xfa];
-    const SET_FRAME: [[u8; 4]; 2] = [[0x55, 0x48, 0x89, 0xe5], [0x55, 0x48, 0x8b, 0xec]];
-    let rest = code.strip_prefix(&ENDBR64).unwrap_or(code);
-    let mut rest = SET_FRAME.iter().find_map(|set| rest.strip_prefix(set))?;
+    /// `mov qword [rsp], 0`: the probe between two steps of a frame over a page.
+    const PROBE: [u8; 8] = [0x48, 0xc7, 0x04, 0x24, 0, 0, 0, 0];
+    let mut rest = after_frame_is_set(code)?;
     let mut size = 0_u64;
     loop {
         rest = match rest {
@@ -75,18 +74,27 @@ fn frame_size(code: &[u8]) -> Option<u64> {
             [0x48, 0x81, 0xec, a, b, c, d, after @ ..] => {
                 (u64::from(u32::from_le_bytes([*a, *b, *c, *d])), after)
             }
-            // and rsp, N: the distance depends on the caller
-            [0x48, 0x83, 0xe4, ..] | [0x48, 0x81, 0xe4, ..] => return None,
+            // and rsp, N: the distance depends on the caller;
             // lea r11, [rsp - N]: a loop that probes a large frame follows
-            [0x4c, 0x8d, 0x9c, 0x24, ..] => return None,
+            [0x48, 0x83 | 0x81, 0xe4, ..] | [0x4c, 0x8d, 0x9c, 0x24, ..] => return None,
             _ => break,
         };
         size += subtracted;
-        // mov qword [rsp], 0: the probe between two steps of a frame over a page
-        const PROBE: [u8; 8] = [0x48, 0xc7, 0x04, 0x24, 0, 0, 0, 0];
         rest = after.strip_prefix(&PROBE).unwrap_or(after);
     }
     (!rest.is_empty() && size <= MAX_FRAME).then_some(size)
+}
+
+/// The code behind `push rbp; mov rbp, rsp`, which need not come first: compilers
+/// put it behind an early return. It must be there exactly once.
+fn after_frame_is_set(code: &[u8]) -> Option<&[u8]> {
+    const SET_FRAME: [[u8; 4]; 2] = [[0x55, 0x48, 0x89, 0xe5], [0x55, 0x48, 0x8b, 0xec]];
+    let mut places = code
+        .windows(4)
+        .enumerate()
+        .filter(|(_, bytes)| SET_FRAME.iter().any(|set| set == bytes));
+    let (place, _) = places.next()?;
+    places.next().is_none().then(|| &code[place + 4..])
 }
 
 /// Is the instruction before `return_address` a call that leads to `function`?
@@ -114,7 +122,9 @@ fn evidence(
 /// `return_address`, the address of code that `leads` to the function in question?
 /// So it is in unoptimised code, and where a loop keeps the address in a register.
 fn loads_address(caller: Range<u64>, return_address: u64, leads: impl Fn(u64) -> bool) -> bool {
-    let start = caller.start.max(return_address.saturating_sub(MAX_FORWARDER));
+    let start = caller
+        .start
+        .max(return_address.saturating_sub(MAX_FORWARDER));
     let code = copy(start, return_address.saturating_sub(start));
     code.windows(7).enumerate().any(|(i, bytes)| {
         let [0x48 | 0x4c, operation, modrm, a, b, c, d] = *bytes else {
@@ -142,7 +152,9 @@ fn leads_to(target: u64, function: u64) -> bool {
         return true;
     }
     let code = copy(target, 16);
-    let code = code.strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa]).unwrap_or(&code);
+    let code = code
+        .strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa])
+        .unwrap_or(&code);
     let skipped = 16 - code.len() as u64;
     let (length, pointer) = match code {
         [0xff, 0x25, a, b, c, d, ..] => (6, [*a, *b, *c, *d]),
@@ -157,11 +169,7 @@ fn leads_to(target: u64, function: u64) -> bool {
 /// Does the function at `target` end in a jump to `function`, as one that only
 /// passes its arguments on does? A jump's distance is 32 bits, so finding one by
 /// accident is out of the question.
-fn forwards_to(
-    target: u64,
-    function: u64,
-    bounds: &impl Fn(u64) -> Option<Range<u64>>,
-) -> bool {
+fn forwards_to(target: u64, function: u64, bounds: &impl Fn(u64) -> Option<Range<u64>>) -> bool {
     let size = match bounds(target) {
         Some(range) if range.start == target => range.end - range.start,
         // A function without a frame may lack a rule; it is short.
@@ -260,9 +268,36 @@ mod tests {
                 ],
                 Some(0x1020),
             ),
-            ("only pushes", &[0x55, 0x48, 0x89, 0xe5, 0x50, 0xe8], Some(8)),
-            ("stopped in the prologue", &[0x55, 0x48, 0x89, 0xe5, 0x50], None),
-            ("no frame pointer", &[0x41, 0x57, 0x48, 0x83, 0xec, 0x18], None),
+            (
+                "behind an early return",
+                &[
+                    0x48, 0x85, 0xf6, 0x78, 0x20, 0x55, 0x48, 0x89, 0xe5, 0x41, 0x57, 0x48, 0x83,
+                    0xec, 0x18, 0x90,
+                ],
+                Some(0x20),
+            ),
+            (
+                "two of them",
+                &[
+                    0x55, 0x48, 0x89, 0xe5, 0x50, 0xc3, 0x55, 0x48, 0x89, 0xe5, 0x53, 0x90,
+                ],
+                None,
+            ),
+            (
+                "only pushes",
+                &[0x55, 0x48, 0x89, 0xe5, 0x50, 0xe8],
+                Some(8),
+            ),
+            (
+                "stopped in the prologue",
+                &[0x55, 0x48, 0x89, 0xe5, 0x50],
+                None,
+            ),
+            (
+                "no frame pointer",
+                &[0x41, 0x57, 0x48, 0x83, 0xec, 0x18],
+                None,
+            ),
             (
                 "realigned",
                 &[0x55, 0x48, 0x89, 0xe5, 0x53, 0x48, 0x83, 0xe4, 0xe0, 0x90],
@@ -279,7 +314,10 @@ mod tests {
     fn calls() {
         let cases: &[([u8; 7], Option<Call>)] = &[
             ([0, 0, 0xe8, 0x10, 0, 0, 0], Some(Call::Direct(0x1010))),
-            ([0, 0, 0xe8, 0xf0, 0xff, 0xff, 0xff], Some(Call::Direct(0xff0))),
+            (
+                [0, 0, 0xe8, 0xf0, 0xff, 0xff, 0xff],
+                Some(Call::Direct(0xff0)),
+            ),
             ([0, 0xff, 0x15, 8, 0, 0, 0], Some(Call::Through(0x1008))),
             ([0, 0, 0, 0, 0, 0xff, 0xd0], Some(Call::Computed)),
             ([0, 0, 0, 0, 0xff, 0x50, 0x18], Some(Call::Computed)),

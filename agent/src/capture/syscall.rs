@@ -63,12 +63,13 @@ fn parse(line: &[u8]) -> SyscallState {
                     None => return SyscallState::Unknown,
                 }
             }
-            let [a, b, c, d, e, f, sp, pc] = hex;
+            let mut args = [0; 6];
+            args.copy_from_slice(&hex[..6]);
             SyscallState::InSyscall {
                 nr,
-                args: [a, b, c, d, e, f],
-                sp,
-                pc,
+                args,
+                sp: hex[6],
+                pc: hex[7],
             }
         }
         None => SyscallState::Unknown,
@@ -180,7 +181,7 @@ mod tests {
                 SyscallState::InSyscall {
                     nr: 202,
                     args: [1, 0x80, 2, 0, 0, u64::MAX],
-                    sp: 0x7ffc00,
+                    sp: 0x7f_fc00,
                     pc: 0x7f_1200,
                 },
             ),

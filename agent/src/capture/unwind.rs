@@ -73,6 +73,8 @@ enum Step {
     /// Right if the rest of the stack can be unwound to its root.
     #[cfg(target_arch = "x86_64")]
     AssumedCaller(u64),
+    /// A signal handler ends here; the registers of what it interrupted.
+    Interrupted(Registers),
     Root,
     Lost,
 }
@@ -174,7 +176,7 @@ impl StackUnwinder {
     }
 
     fn unwind(&mut self, start: Registers, mut memory: Memory<'_>) -> RawStack {
-        let mut registers = native_registers(start, self.unwinder.max_known_code_address());
+        let mut registers = self.native_registers(start);
         let mut address = FrameAddress::from_instruction_pointer(start.pc);
         let mut frames = vec![self.locate(start.pc)];
         let mut assumed_from: Option<usize> = None;
@@ -189,26 +191,20 @@ impl StackUnwinder {
                 step = Step::Caller(caller);
             }
             match step {
-                Step::Caller(caller) => {
-                    // Behind a signal handler stands the very instruction that
-                    // was interrupted, not a return address.
-                    let interrupted = is_signal_return(address.address());
-                    if !self.plausible(caller, interrupted) {
+                Step::Caller(caller) if self.plausible(caller) => {
+                    let Some(return_address) = FrameAddress::from_return_address(caller) else {
                         break false;
-                    }
-                    address = if interrupted {
-                        FrameAddress::from_instruction_pointer(caller)
-                    } else {
-                        match FrameAddress::from_return_address(caller) {
-                            Some(address) => address,
-                            None => break false,
-                        }
                     };
-                    frames.push(self.locate(address.address_for_lookup()));
+                    address = return_address;
+                }
+                Step::Interrupted(found) if self.in_code(found.pc) => {
+                    registers = self.native_registers(found);
+                    address = FrameAddress::from_instruction_pointer(found.pc);
                 }
                 Step::Root => break true,
                 _ => break false,
             }
+            frames.push(self.locate(address.address_for_lookup()));
         };
         if !complete {
             if let Some(sure) = assumed_from {
@@ -230,20 +226,25 @@ impl StackUnwinder {
         registers: &mut UnwindRegsNative,
         memory: &mut Memory<'_>,
     ) -> Step {
+        if is_signal_return(address.address()) {
+            // Its stack may lie anywhere, which the unwinder would take for an
+            // error.
+            let found = interrupted_registers(registers.sp(), memory);
+            return found.map_or(Step::Lost, Step::Interrupted);
+        }
         let before = *registers;
         let mut read = |address| memory.read(address).ok_or(());
         let unwinder = &self.unwinder;
         match unwinder.unwind_frame(address, registers, &mut self.cache, &mut read) {
             Ok(Some(caller)) => Step::Caller(caller),
-            // Without a rule, "no more frames" is only a guess.
             Ok(None) if self.has_rule(address.address_for_lookup()) => Step::Root,
-            Ok(None) => Step::Lost,
             Err(_) if std::mem::take(&mut memory.asked_unknown) => {
                 *registers = before;
                 self.cache = CacheNative::new();
                 self.step_without_frame_pointer(address, registers, memory)
             }
-            Err(_) => Step::Lost,
+            // Without a rule, "no more frames" is only a guess.
+            Ok(None) | Err(_) => Step::Lost,
         }
     }
 
@@ -322,16 +323,31 @@ impl StackUnwinder {
         self.function(address).is_some()
     }
 
-    /// Can `address` be where a call returns to (or, behind a signal handler,
-    /// where code was interrupted)?
-    fn plausible(&self, address: u64, interrupted: bool) -> bool {
-        let Some(lookup) = address.checked_sub(u64::from(!interrupted)) else {
-            return false;
-        };
-        let in_code = self
-            .module_at(lookup)
-            .is_some_and(|(_, mapped)| mapped.code.iter().any(|range| range.contains(&lookup)));
-        in_code && (interrupted || follows_call(address))
+    fn in_code(&self, address: u64) -> bool {
+        self.module_at(address)
+            .is_some_and(|(_, mapped)| mapped.code.iter().any(|range| range.contains(&address)))
+    }
+
+    /// Can `address` be where a call returns to? Or a signal handler, which
+    /// returns to code that never called it.
+    fn plausible(&self, address: u64) -> bool {
+        address > 0
+            && self.in_code(address - 1)
+            && (follows_call(address) || is_signal_return(address))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[allow(clippy::unused_self)]
+    fn native_registers(&self, start: Registers) -> UnwindRegsNative {
+        UnwindRegsNative::new(start.pc, start.sp, start.fp)
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn native_registers(&self, start: Registers) -> UnwindRegsNative {
+        // Return addresses may be signed; the mask removes the signature.
+        let highest = self.unwinder.max_known_code_address();
+        let mask = framehop::aarch64::PtrAuthMask::from_max_known_address(highest);
+        UnwindRegsNative::new_with_ptr_auth_mask(mask, start.lr, start.sp, start.fp)
     }
 }
 
@@ -344,16 +360,36 @@ fn follows_call(_address: u64) -> bool {
     true
 }
 
+/// The registers that the kernel saved before it called a handler; `sp` is the
+/// stack pointer when the handler has returned.
 #[cfg(target_arch = "x86_64")]
-fn native_registers(start: Registers, _highest: u64) -> UnwindRegsNative {
-    UnwindRegsNative::new(start.pc, start.sp, start.fp)
+fn interrupted_registers(sp: u64, memory: &mut Memory<'_>) -> Option<Registers> {
+    // The handler's return address was on top of the context.
+    let offset = std::mem::offset_of!(libc::ucontext_t, uc_mcontext)
+        + std::mem::offset_of!(libc::mcontext_t, gregs);
+    let mut register =
+        |number: libc::c_int| memory.read(sp.wrapping_add(offset as u64 + number as u64 * 8));
+    Some(Registers {
+        pc: register(libc::REG_RIP)?,
+        sp: register(libc::REG_RSP)?,
+        fp: register(libc::REG_RBP)?,
+        lr: 0,
+    })
 }
 
+/// See above; on top of the context is a `siginfo_t`.
 #[cfg(target_arch = "aarch64")]
-fn native_registers(start: Registers, highest: u64) -> UnwindRegsNative {
-    // Return addresses may be signed; the mask removes the signature.
-    let mask = framehop::aarch64::PtrAuthMask::from_max_known_address(highest);
-    UnwindRegsNative::new_with_ptr_auth_mask(mask, start.lr, start.sp, start.fp)
+fn interrupted_registers(sp: u64, memory: &mut Memory<'_>) -> Option<Registers> {
+    let context =
+        size_of::<libc::siginfo_t>() + std::mem::offset_of!(libc::ucontext_t, uc_mcontext);
+    let mut register = |offset: usize| memory.read(sp.wrapping_add((context + offset) as u64));
+    let general = std::mem::offset_of!(libc::mcontext_t, regs);
+    Some(Registers {
+        pc: register(std::mem::offset_of!(libc::mcontext_t, pc))?,
+        sp: register(std::mem::offset_of!(libc::mcontext_t, sp))?,
+        fp: register(general + 29 * 8)?,
+        lr: register(general + 30 * 8)?,
+    })
 }
 
 /// Is there, at `address`, the code that returns from a signal handler?

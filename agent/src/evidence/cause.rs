@@ -4,6 +4,9 @@ use looptop_wire::proto;
 
 use super::syscalls::Kind;
 
+/// A poll that has computed this long is too long on an idle host as well.
+const ENOUGH_CPU_NS: u64 = 50_000_000;
+
 /// Why a poll does not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
@@ -89,7 +92,7 @@ impl Observed {
     ///    blocked, by the kind of call in which most looks found it; or, where
     ///    they found it ready to run, waiting for a CPU still.
     /// 3. Otherwise it wanted a CPU. `StarvedByHost` where it got less than a
-    ///    fifth of what it wanted, else `Computing`: a computation that shares
+    ///    fifth of what it wanted and less than 50 ms of it, else `Computing`: a computation that shares
     ///    its CPU with a few others is still to blame itself.
     /// 4. Without clocks the looks alone decide, by majority.
     pub(crate) fn cause(&self) -> Cause {
@@ -107,12 +110,13 @@ impl Observed {
             // The kernel adds a wait for a CPU to the books only when it is
             // over: a thread that is ready at most looks but gets nowhere is
             // still waiting.
-            return match tally.running > tally.blocked() {
-                true => Cause::StarvedByHost,
-                false => self.blocked_in(),
+            return if tally.running > tally.blocked() {
+                Cause::StarvedByHost
+            } else {
+                self.blocked_in()
             };
         }
-        if cpu_ns * 5 < wanted_ns {
+        if cpu_ns * 5 < wanted_ns && cpu_ns < ENOUGH_CPU_NS {
             Cause::StarvedByHost
         } else {
             Cause::Computing
@@ -189,6 +193,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn decision_table() {
         let running = |n| Tally {
             running: n,
@@ -219,6 +224,11 @@ mod tests {
                 "hardly a CPU",
                 observed(20, 1, 18, running(4)),
                 Cause::StarvedByHost,
+            ),
+            (
+                "hardly a CPU, but too long by itself",
+                observed(900, 60, 800, running(99)),
+                Cause::Computing,
             ),
             ("a sleep", observed(10, 0, 0, sleeping(2)), Cause::Sleeping),
             ("a mutex", observed(10, 0, 0, lock(2)), Cause::Lock),

@@ -9,7 +9,6 @@ mod fields;
 mod tests;
 
 use std::any::TypeId;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use tracing_core::subscriber::Interest;
@@ -19,12 +18,12 @@ use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-use self::fields::{File, TaskFields, WakerFields};
+use self::fields::{TaskFields, WakerFields};
 use crate::clock;
-use crate::task::local::{self, Local, TracedEntry};
+use crate::task::local::{self, Local, OpenPoll, TracedEntry};
 use crate::task::site::Spot;
 use crate::task::traced::{self, Sight};
-use crate::task::{self, Birth, Handle};
+use crate::task::{self, Birth, Hot, Wake, id_number};
 
 const TASK_SPAN: &str = "runtime.spawn";
 const TASK_TARGET: &str = "tokio::task";
@@ -54,7 +53,7 @@ where
     };
     TaskLayer {
         sight,
-        filtered: recorder.with_filter(TaskCallsites),
+        filtered: recorder.with_filter(TaskCallsites { wakers: true }),
     }
 }
 
@@ -66,6 +65,17 @@ pub struct TaskLayer<S> {
     // the span up in the registry first, and our cache knows its own spans
     // sooner. Everything else is `Filtered`'s.
     filtered: Filtered<Recorder, TaskCallsites, S>,
+}
+
+impl<S> TaskLayer<S> {
+    /// Leaves the events of wakers alone: half the cost of a poll, and neither
+    /// wakes nor scheduled times.
+    #[must_use]
+    pub fn without_wakers(mut self) -> Self {
+        self.sight.become_blind();
+        self.filtered.filter_mut().wakers = false;
+        self
+    }
 }
 
 impl<S> Layer<S> for TaskLayer<S>
@@ -108,9 +118,9 @@ where
     fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
         local::with(|local| {
             if let Some(entry) = find(&self.sight, local, id.into_u64(), &context)
-                && is_polled_here(entry)
+                && is_polled_here(&entry)
             {
-                self.sight.enter(task::table(), local, entry);
+                self.sight.enter(task::table(), local, &entry);
             }
         });
     }
@@ -121,7 +131,11 @@ where
     }
 
     fn on_close(&self, id: span::Id, context: Context<'_, S>) {
-        self.filtered.on_close(id, context);
+        local::with(|local| {
+            if let Some(entry) = find(&self.sight, local, id.into_u64(), &context) {
+                traced::closed(task::table(), local, &entry);
+            }
+        });
     }
 
     /// A per-layer filter is recognised by what it answers here; without, the
@@ -162,16 +176,11 @@ where
     if !is_task_span(span.metadata()) {
         return None;
     }
-    let SpanTask { id, realm, handle } = *span.extensions().get::<SpanTask>()?;
-    if realm != sight.realm {
+    let task = *span.extensions().get::<SpanTask>()?;
+    if task.wake.realm() != sight.realm {
         return None;
     }
-    let entry = TracedEntry {
-        key,
-        realm,
-        id,
-        handle,
-    };
+    let entry = task.entry(key, sight, local);
     local.remember_traced(entry);
     Some(entry)
 }
@@ -179,9 +188,9 @@ where
 /// Whether tokio itself polls or drops the span's task on this thread. An
 /// application can enter a task's span from anywhere.
 #[inline]
-fn is_polled_here(entry: TracedEntry) -> bool {
+fn is_polled_here(entry: &TracedEntry) -> bool {
     // The future of `block_on` is not a task of its own to tokio.
-    entry.handle.is_block_on() || current_task() == Some(entry.id)
+    entry.hot.is_block_on() || current_task() == Some(entry.id)
 }
 
 /// Tokio's id of the task that it polls on this thread.
@@ -190,46 +199,32 @@ fn current_task() -> Option<u64> {
     tokio::task::try_id().map(id_number)
 }
 
-/// The number that a [`tokio::task::Id`] prints. It has no other accessor; its
-/// derived hash feeds exactly that number.
-#[inline]
-pub(crate) fn id_number(id: tokio::task::Id) -> u64 {
-    #[derive(Default)]
-    struct Number(u64);
-
-    impl Hasher for Number {
-        fn write(&mut self, bytes: &[u8]) {
-            for byte in bytes {
-                self.0 = self.0 << 8 | u64::from(*byte);
-            }
-        }
-
-        #[inline]
-        fn write_u64(&mut self, number: u64) {
-            self.0 = number;
-        }
-
-        fn finish(&self) -> u64 {
-            self.0
-        }
-    }
-
-    let mut number = Number::default();
-    id.hash(&mut number);
-    number.finish()
-}
-
 /// Kept in a task's span.
 #[derive(Debug, Clone, Copy)]
 struct SpanTask {
     id: u64,
-    realm: u16,
-    handle: Handle,
+    hot: &'static Hot,
+    wake: &'static Wake,
+}
+
+impl SpanTask {
+    fn entry(&self, key: u64, sight: &Sight, local: &Local) -> TracedEntry {
+        TracedEntry {
+            key,
+            id: self.id,
+            realm: sight.realm,
+            hot: self.hot,
+            wake: self.wake,
+            share: local.share_of(self.hot),
+        }
+    }
 }
 
 /// Which callsites concern the layer.
 #[derive(Debug)]
-struct TaskCallsites;
+struct TaskCallsites {
+    wakers: bool,
+}
 
 fn is_task_span(metadata: &Metadata<'_>) -> bool {
     metadata.is_span()
@@ -237,17 +232,20 @@ fn is_task_span(metadata: &Metadata<'_>) -> bool {
         && matches!(metadata.target(), TASK_TARGET | BLOCKING_TARGET)
 }
 
-fn is_wanted(metadata: &Metadata<'_>) -> bool {
-    is_task_span(metadata) || (metadata.is_event() && metadata.target() == WAKER_TARGET)
+impl TaskCallsites {
+    fn want(&self, metadata: &Metadata<'_>) -> bool {
+        let is_waker = || metadata.is_event() && metadata.target() == WAKER_TARGET;
+        is_task_span(metadata) || (self.wakers && is_waker())
+    }
 }
 
 impl<S> Filter<S> for TaskCallsites {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        is_wanted(metadata)
+        self.want(metadata)
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if is_wanted(metadata) {
+        if self.want(metadata) {
             Interest::always()
         } else {
             Interest::never()
@@ -270,10 +268,14 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-        let task = local::with(|local| self.spawn(local, attrs)).flatten();
-        if let (Some(task), Some(span)) = (task, context.span(id)) {
-            span.extensions_mut().replace(task);
-        }
+        local::with(|local| {
+            if let Some(task) = self.spawn(local, attrs)
+                && let Some(span) = context.span(id)
+            {
+                span.extensions_mut().replace(task);
+                local.remember_traced(task.entry(id.into_u64(), &self.sight, local));
+            }
+        });
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
@@ -282,17 +284,9 @@ where
         let Some(op) = fields.op else { return };
         local::with(|local| {
             if let Some(entry) = find(&self.sight, local, fields.span, &context) {
-                self.sight.waker(task::table(), local, entry.handle, op);
+                self.sight.waker(task::table(), local, &entry, op);
             }
         });
-    }
-
-    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
-        let span = context.span(&id);
-        let task = span.and_then(|span| span.extensions().get::<SpanTask>().copied());
-        if let Some(task) = task.filter(|task| task.realm == self.sight.realm) {
-            local::with(|local| traced::closed(task::table(), local, task.handle, task.id));
-        }
     }
 }
 
@@ -301,12 +295,9 @@ impl Recorder {
         if local.is_excluded() {
             return None;
         }
-        let mut fields = TaskFields::default();
+        let mut fields = TaskFields::new(local);
         attrs.record(&mut fields);
-        let mut spot = Spot::Unknown;
-        attrs.record(&mut File(|file: &str| {
-            spot = local.spot(file, fields.line, fields.column, fields.kind);
-        }));
+        let spot = local.spot(fields.file, fields.line, fields.column, fields.kind);
         if spot == Spot::Hidden || fields.id == 0 {
             return None;
         }
@@ -314,10 +305,11 @@ impl Recorder {
             id: fields.id,
             kind: fields.kind,
             site: spot.raw(),
-            parent: local.innermost().map_or(0, |frame| frame.task),
+            parent: local.innermost().map_or(0, OpenPoll::task),
             spawned: clock::ticks().0,
             runtime: 0,
             traced: true,
+            blind: self.sight.is_blind(),
             realm: self.sight.realm,
             size: fields.size,
             original_size: fields.original_size,
@@ -326,8 +318,8 @@ impl Recorder {
         let handle = task::table().spawn(&birth, text)?;
         Some(SpanTask {
             id: birth.id,
-            realm: birth.realm,
-            handle,
+            hot: handle.hot(),
+            wake: handle.wake()?,
         })
     }
 }

@@ -65,14 +65,13 @@ async fn publish(
     let mut next = Instant::now();
     loop {
         let pace = lock(&intervals).values().min().copied();
-        let request = match pace {
-            Some(_) => timeout_at(next, requests.recv()).await,
-            None => {
-                publisher.rest();
-                let request = requests.recv().await;
-                next = Instant::now();
-                Ok(request)
-            }
+        let request = if pace.is_some() {
+            timeout_at(next, requests.recv()).await
+        } else {
+            publisher.rest();
+            let request = requests.recv().await;
+            next = Instant::now();
+            Ok(request)
         };
         match request {
             Ok(Some(first)) => {

@@ -20,9 +20,10 @@ pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
     let observed = &stall.observed;
     proto::Stall {
         id: stall.id.0,
-        state: match stall.live {
-            true => proto::StallState::Live.into(),
-            false => proto::StallState::Ended.into(),
+        state: if stall.live {
+            proto::StallState::Live.into()
+        } else {
+            proto::StallState::Ended.into()
         },
         scope: match stall.scope {
             Scope::OnePoll => proto::StallScope::OnePoll.into(),

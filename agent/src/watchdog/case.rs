@@ -104,7 +104,8 @@ struct Case {
     captures: usize,
     next_capture_ns: u64,
     /// Asked once, when it is about to be reported.
-    description: Option<Option<TaskInfo>>,
+    asked: bool,
+    description: Option<TaskInfo>,
     stall: Option<StallId>,
 }
 
@@ -230,6 +231,7 @@ impl Case {
             next_look_ns: 0,
             captures: 0,
             next_capture_ns: since_ns + CAPTURE_AGES_MS[0] * MS,
+            asked: false,
             description: None,
             stall: None,
         }
@@ -309,11 +311,16 @@ impl Case {
         let Some(poll) = self.poll else {
             return self.is_surely_long(age_ns, threshold_ns);
         };
-        let described = self
-            .description
-            .get_or_insert_with(|| poll.task.and_then(|task| witness.describe(task)));
+        self.ask(poll.task, witness);
         // The blocking pool is there to be blocked.
-        !matches!(described, Some(d) if d.kind == TaskKind::Blocking)
+        !matches!(&self.description, Some(d) if d.kind == TaskKind::Blocking)
+    }
+
+    /// Asks the task table once.
+    fn ask(&mut self, task: Option<u64>, witness: &mut impl Witness) {
+        if !std::mem::replace(&mut self.asked, true) {
+            self.description = task.and_then(|task| witness.describe(task));
+        }
     }
 
     /// Whether what may be up to 61 polls is too long for short ones.
@@ -339,8 +346,8 @@ impl Case {
         witness: &mut impl Witness,
     ) {
         let stack = self.capture(now_ns, witness);
-        if let (None, Some(task)) = (&self.description, self.poll.and_then(|p| p.task)) {
-            self.description = Some(witness.describe(task));
+        if let Some(poll) = self.poll {
+            self.ask(poll.task, witness);
         }
         let missing_object = lock(log).live(id).is_some_and(|s| s.object.is_none());
         let observation = self.observation.as_ref();
@@ -376,7 +383,7 @@ impl Case {
 
     /// The task as its table describes it, or at least where it was spawned.
     fn description(&self) -> Option<TaskInfo> {
-        let described = self.description.clone().flatten();
+        let described = self.description.clone();
         described.or_else(|| {
             Some(TaskInfo {
                 name: String::new(),

@@ -1,6 +1,6 @@
 //! A file that takes its time, read on the worker.
 
-use std::time::Duration;
+use std::{io, path::Path, time::Duration};
 
 use axum::{Router, extract::State, routing::get};
 
@@ -31,11 +31,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Ok(Router::new()
             .route(
                 "/stock/std-fs",
-                get(|State(device)| task("GET /stock/std-fs", blocking(device))), // <- spawned here
+                get(|State(device)| task("GET /stock/std-fs", answer(blocking(device)))), // <- spawned here
             )
             .route(
                 "/stock/tokio-fs",
-                get(|State(device)| task("GET /stock/tokio-fs", awaiting(device))),
+                get(|State(device)| task("GET /stock/tokio-fs", answer(awaiting(device)))),
             )
             .with_state(fixtures.device.clone()))
     },
@@ -51,27 +51,31 @@ pub(super) const SCENARIO: Scenario = Scenario {
     backdrop: None,
 };
 
+async fn answer(stock: impl Future<Output = io::Result<String>>) -> String {
+    stock.await.unwrap_or_else(|error| format!("{error}\n"))
+}
+
 // [broken]
-async fn blocking(device: SlowDevice) -> String {
-    read_stock(&device).unwrap_or_else(|error| format!("{error}\n"))
+async fn blocking(device: SlowDevice) -> io::Result<String> {
+    let path = device.slow_file().await?;
+    read_stock(&path)
 }
 
 #[inline(never)]
-fn read_stock(device: &SlowDevice) -> std::io::Result<String> {
-    let text = std::fs::read_to_string(device.slow_file()?)?; // <- culprit
+fn read_stock(path: &Path) -> io::Result<String> {
+    let text = std::fs::read_to_string(path)?; // <- culprit
     Ok(text.to_uppercase())
 }
 // [/broken]
 
 // [fixed]
-async fn awaiting(device: SlowDevice) -> String {
-    read_stock_async(&device)
-        .await
-        .unwrap_or_else(|error| format!("{error}\n"))
+async fn awaiting(device: SlowDevice) -> io::Result<String> {
+    let path = device.slow_file().await?;
+    read_stock_async(&path).await
 }
 
-async fn read_stock_async(device: &SlowDevice) -> std::io::Result<String> {
-    let text = tokio::fs::read_to_string(device.slow_file()?).await?;
+async fn read_stock_async(path: &Path) -> io::Result<String> {
+    let text = tokio::fs::read_to_string(path).await?;
     Ok(text.to_uppercase())
 }
 // [/fixed]

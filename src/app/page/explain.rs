@@ -61,7 +61,10 @@ fn about(state: &State, f: &Finding, width: usize) -> Vec<Line> {
             quantity::duration(f.total)
         )
     };
-    add("seen", &format!("{} times{total}", f.count));
+    add(
+        "seen",
+        &format!("{}{total}", quantity::plural(f.count, "time")),
+    );
     let now = state.model().now;
     let first = quantity::duration(now.since(f.first_seen));
     let last = if f.live {

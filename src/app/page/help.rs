@@ -25,7 +25,7 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line> {
             lines.extend(entry(head.id, &meaning, Tone::Strong, width));
         }
         lines.extend(Line::heading("Filter"));
-        for (example, meaning) in FILTERS {
+        for (example, meaning) in bindings::FILTERS {
             lines.extend(entry(example, meaning, Tone::Strong, width));
         }
     }
@@ -40,17 +40,6 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line> {
     lines.remove(0);
     lines
 }
-
-const FILTERS: [(&str, &str); 5] = [
-    ("conn !ticker", "rows that contain conn, and no ticker"),
-    ("loc:file.rs", "the column's text contains it"),
-    (
-        "busy>100ms",
-        "compare numbers: > >= < <= = with ns us ms s m h, %, k, KiB",
-    ),
-    ("\"two words\"", "quotes keep spaces"),
-    ("warn", "only tasks that a finding is about"),
-];
 
 fn entry(name: &str, meaning: &str, tone: Tone, width: usize) -> Vec<Line> {
     let text = wrap(meaning, width.saturating_sub(KEYS + 3));

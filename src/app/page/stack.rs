@@ -10,9 +10,10 @@ use super::{Line, wrap};
 /// The frames, innermost first; runs of plumbing become one line unless `all`
 /// are wanted.
 pub(super) fn lines(resolved: &Resolved, all: bool, width: usize) -> Vec<Line> {
-    let mut lines = Vec::from(Line::heading(match all {
-        true => "Stack, innermost first (a: fold)",
-        false => "Stack, innermost first (a: all frames)",
+    let mut lines = Vec::from(Line::heading(if all {
+        "Stack, innermost first (a: fold)"
+    } else {
+        "Stack, innermost first (a: all frames)"
     }));
     let frames = &resolved.frames;
     let mut folded = 0;

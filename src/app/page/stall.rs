@@ -2,7 +2,7 @@
 
 use crate::{
     app::{State, Tone, quantity, tables},
-    model::{Capability, Model, Stall, StallId, StallScope, WorkerId},
+    model::{Capability, Culprit, Model, Stall, StallId, StallScope, WorkerId},
 };
 
 use super::{Line, stack};
@@ -79,7 +79,7 @@ fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
         ),
         Line::known(
             "line",
-            culprit.map(|c| c.location()),
+            culprit.map(Culprit::location),
             missing(Capability::Stacks),
             width,
         ),

@@ -53,23 +53,23 @@ fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     let runtime = task
         .runtime
         .and_then(|id| model.runtimes.iter().find(|r| r.id == id));
-    let names = missing(Capability::TaskNames);
+    let nameless = missing(Capability::TaskNames);
     let mut lines = [
-        Line::known("name", named(model.text(task.name)), names, width),
+        Line::known("name", named(model.text(task.name)), nameless, width),
         Line::value(
             "state",
             tables::state_cell(task.state).plain().as_str(),
             Tone::Text,
             width,
         ),
-        Line::known("kind", named(tables::kind_word(task.kind)), names, width),
+        Line::known("kind", named(tables::kind_word(task.kind)), nameless, width),
         Line::known(
             "spawned at",
             model.location(task.location).map(|l| l.to_string()),
             None,
             width,
         ),
-        Line::known("parent", parent, names, width),
+        Line::known("parent", parent, nameless, width),
     ]
     .concat();
     let optional = [
@@ -134,9 +134,9 @@ fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         ),
         None => quantity::count(n),
     });
-    let wakers = task.wakers.map(|(clones, drops)| {
-        let held = clones.saturating_sub(drops);
-        format!("{held} held ({clones} cloned, {drops} dropped)")
+    let held = task.wakers.map(|(clones, drops)| {
+        let kept = clones.saturating_sub(drops);
+        format!("{kept} held ({clones} cloned, {drops} dropped)")
     });
     let ago = |at| format!("{} ago", quantity::duration(now.since(at)));
     let wakes = missing(Capability::Wakes);
@@ -157,7 +157,7 @@ fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
             missing(Capability::ScheduleLatency),
             width,
         ),
-        Line::known("wakers", wakers, missing(Capability::Wakers), width),
+        Line::known("wakers", held, missing(Capability::Wakers), width),
     ]
     .concat()
 }

@@ -128,12 +128,16 @@ pub(in crate::app) const COLUMNS: &[Column<StallGroup>] = &[
     Column {
         head: Head::text("fn", "FUNCTION", 14, 3)
             .growing(2, 50)
+            .cut_at_start()
             .searched()
             .help("the culprit's function, from the stack"),
         key: |_, g| Key::text(&g.function),
-        cell: |_, g, _| match g.function.is_empty() {
-            true => Cell::unknown(),
-            false => Cell::new(g.function.clone(), Tone::Strong),
+        cell: |_, g, _| {
+            if g.function.is_empty() {
+                Cell::unknown()
+            } else {
+                Cell::new(g.function.clone(), Tone::Strong)
+            }
         },
     },
     Column {

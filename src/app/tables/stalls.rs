@@ -19,13 +19,17 @@ pub(in crate::app) const COLUMNS: &[Column<Stall>] = &[
             .unit(Unit::Time)
             .help("live, or how long ago it ended; live ones come first"),
         // The log's own order is live first, then the newest.
-        key: |c, s| match s.live {
-            true => Key::Number(-1.0 - s.age(c.now()).as_secs_f64()),
-            false => Key::Number(c.now().since(s.end(c.now())).as_secs_f64()),
+        key: |c, s| {
+            Key::Number(if s.live {
+                -1.0 - s.age(c.now()).as_secs_f64()
+            } else {
+                c.now().since(s.end(c.now())).as_secs_f64()
+            })
         },
-        cell: |c, s, _| match s.live {
-            true => Cell::new("■ LIVE", Tone::Critical),
-            false => {
+        cell: |c, s, _| {
+            if s.live {
+                Cell::new("■ LIVE", Tone::Critical)
+            } else {
                 let ago = quantity::duration(c.now().since(s.end(c.now())));
                 Cell::new(format!("{ago} ago"), Tone::Dim)
             }
@@ -77,6 +81,7 @@ pub(in crate::app) const COLUMNS: &[Column<Stall>] = &[
     Column {
         head: Head::text("fn", "FUNCTION", 14, 2)
             .growing(2, 40)
+            .cut_at_start()
             .searched()
             .help("the culprit's function, from the stack"),
         key: |_, s| Key::text(s.culprit().map_or("", |c| &c.function)),

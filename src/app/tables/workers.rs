@@ -43,7 +43,7 @@ pub(in crate::app) const COLUMNS: &[Column<Worker>] = &[
     },
     Column {
         head: Head::text("task", "TASK", 12, 0)
-            .growing(2, 36)
+            .growing(8, 48)
             .searched()
             .help("the task in poll; of a blocked worker, the culprit's function where known"),
         key: |c, w| task(c, w).map_or(Key::Unknown, |t| Key::text(tasks::name_of(c, t))),
@@ -51,7 +51,7 @@ pub(in crate::app) const COLUMNS: &[Column<Worker>] = &[
             let stall = c.model.stalls.on_worker(w.id);
             let function = stall
                 .and_then(|s| s.culprit())
-                .map(|culprit| culprit.function.clone());
+                .map(|culprit| last_of_path(&culprit.function).to_owned());
             let name = stall
                 .map(|s| c.model.text(s.name).to_owned())
                 .filter(|n| !n.is_empty());
@@ -116,7 +116,7 @@ pub(in crate::app) const COLUMNS: &[Column<Worker>] = &[
     },
     Column {
         head: Head::text("strip", "BUSY OVER TIME", 14, 4)
-            .growing(4, 120)
+            .growing(16, 120)
             .help("busy share over the time span; a full bar marks a stall"),
         key: |_, w| Key::number(w.busy_ratio()),
         cell: |c, w, width| {
@@ -141,6 +141,15 @@ pub fn worker_name(model: &Model, id: WorkerId) -> String {
         Some(name) => format!("{name}/{}", id.index),
         None => format!("{}/{}", id.runtime, id.index),
     }
+}
+
+/// `report::render` of `app::report::render`; what has angle brackets whole.
+fn last_of_path(function: &str) -> &str {
+    if function.contains('<') {
+        return function;
+    }
+    let start = function.rmatch_indices("::").nth(1);
+    start.map_or(function, |(at, path)| &function[at + path.len()..])
 }
 
 fn task<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Task> {

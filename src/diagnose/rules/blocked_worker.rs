@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     diagnose::{Finding, Severity, Subject, finding::cause_word, stalls},
-    model::{Cause, Model, Stall},
+    model::{Cause, LocationId, Model, Stall},
 };
 
 use super::{Context, Rule};
@@ -23,6 +23,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[],
     rank: 80,
     over_window: true,
+    scans_tasks: false,
     explained_by: &[],
     check,
 };
@@ -36,18 +37,12 @@ const WARNING_SHARE: f64 = 0.2;
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let model = context.model;
-    let mut groups: BTreeMap<Subject, Vec<&Stall>> = BTreeMap::new();
-    for stall in model.stalls.iter() {
-        if stall.overlaps(context.since, model.now)
+    let own = |stall: &&Stall| {
+        stall.overlaps(context.since, model.now)
             && stalls::is_own(stall, model)
             && !stalls::is_nested_runtime(stall)
-        {
-            groups
-                .entry(stalls::subject(stall, model))
-                .or_default()
-                .push(stall);
-        }
-    }
+    };
+    let groups = group(model, model.stalls.iter().filter(own));
     let window = model
         .now
         .since(context.since.max(model.since.unwrap_or_default()));
@@ -55,6 +50,34 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         .into_values()
         .filter_map(|group| finding(model, &group, window))
         .collect()
+}
+
+/// Stalls by culprit. One without a stack (too short to be captured, or its names
+/// are still looked up) counts with those of the same spawn location and cause.
+fn group<'a>(
+    model: &Model,
+    all: impl Iterator<Item = &'a Stall>,
+) -> BTreeMap<Subject, Vec<&'a Stall>> {
+    let mut groups: BTreeMap<Subject, Vec<&Stall>> = BTreeMap::new();
+    let mut known: BTreeMap<(LocationId, i32), Subject> = BTreeMap::new();
+    let (named, nameless): (Vec<_>, Vec<_>) = all.partition(|s| s.culprit().is_some());
+    for stall in named {
+        let subject = stalls::subject(stall, model);
+        if let Some(location) = stall.location {
+            known.insert((location, stall.cause.into()), subject.clone());
+        }
+        groups.entry(subject).or_default().push(stall);
+    }
+    for stall in nameless {
+        let alike = stall
+            .location
+            .and_then(|l| known.get(&(l, stall.cause.into())));
+        let subject = alike
+            .cloned()
+            .unwrap_or_else(|| stalls::subject(stall, model));
+        groups.entry(subject).or_default().push(stall);
+    }
+    groups
 }
 
 fn finding(model: &Model, group: &[&Stall], window: Duration) -> Option<Finding> {
@@ -105,10 +128,7 @@ fn title(model: &Model, stall: &Stall) -> String {
     let place = stalls::place(stall, model);
     let age = stalls::human(stall.age(model.now));
     let was = if stall.live { "blocked" } else { "was blocked" };
-    let why = match stall.cause {
-        Cause::Unknown => String::new(),
-        _ => format!(" {}", stalls::cause_text(stall, model)),
-    };
+    let why = stalls::short_cause(stall, model);
     format!("{place} {was} {age}{why}{}", whereabouts(model, stall))
 }
 

@@ -63,12 +63,24 @@ fn lag(state: &State, area: Rect, painter: &mut Painter<'_>) {
         };
         return super::paragraph(&reason, Tone::Dim, area, 1, painter);
     };
-    // "Loop lag" takes 12 columns, each figure up to 13.
-    let fits = usize::from(area.width.saturating_sub(12) / 13);
-    let mut values = vec![("p99", p.p99), ("max", p.max), ("p50", p.p50)];
-    values.truncate(fits.max(1));
-    values.sort_by_key(|(_, value)| *value);
-    for (name, value) in values {
+    let figure = |name: &'static str, value: Duration| (name, value, quantity::duration(value));
+    let width = |figures: &[(&str, Duration, String)]| -> usize {
+        figures
+            .iter()
+            .map(|(name, _, text)| name.len() + text.chars().count() + 3)
+            .sum()
+    };
+    let mut figures = vec![
+        figure("p99", p.p99),
+        figure("max", p.max),
+        figure("p50", p.p50),
+    ];
+    // "Loop lag" and the rule's ends take 12 columns.
+    while figures.len() > 1 && width(&figures) + 12 > usize::from(area.width) {
+        figures.pop();
+    }
+    figures.sort_by_key(|(_, value, _)| *value);
+    for (name, value, text) in figures {
         let ms = value.as_secs_f64() * 1e3;
         let tone = if ms >= LAG_ALARM_MS {
             Tone::Critical
@@ -76,7 +88,7 @@ fn lag(state: &State, area: Rect, painter: &mut Painter<'_>) {
             Tone::Strong
         };
         title.push((format!("  {name} ").into(), Tone::Dim));
-        title.push((quantity::duration(value).into(), tone));
+        title.push((text.into(), tone));
     }
     painter.rule(area, title);
     let inner = Rect {

@@ -7,6 +7,8 @@
 //!   ○ idle    http::conn       12%           2 ms    1000 demo/src/service.rs:40
 //! ```
 
+use std::fmt::Write as _;
+
 use crate::{
     app::{State, quantity, tables::TableId},
     model::TaskState,
@@ -26,21 +28,16 @@ pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
     ] {
         let n = tasks.count(task_state);
         if n > 0 {
-            what.push_str(&format!(" · {} {word}", quantity::count(n as u64)));
+            let _ = write!(what, " · {} {word}", quantity::count(n as u64));
         }
     }
     let hidden = state.rows.finished_hidden;
     if hidden > 0 {
-        what.push_str(&format!(
-            " · {} finished hidden (f)",
-            quantity::count(hidden as u64)
-        ));
+        let hidden = quantity::count(hidden as u64);
+        let _ = write!(what, " · {hidden} finished hidden (f)");
     }
     if tasks.refused > 0 {
-        what.push_str(&format!(
-            " · {} more not held",
-            quantity::count(tasks.refused)
-        ));
+        let _ = write!(what, " · {} more not held", quantity::count(tasks.refused));
     }
     table::render(state, TableId::Tasks, &area, &what, "no task yet", painter);
 }

@@ -6,6 +6,8 @@
 //!   5003 tokio-rt-worker worker 3   ● running   99%   1%     0% ▁▁▁▁▆▇▇▇
 //! ```
 
+use std::fmt::Write as _;
+
 use crate::app::{State, quantity, tables::TableId};
 
 use super::super::{Painter, table};
@@ -18,7 +20,7 @@ pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
     let mut what = format!("Threads  {}", model.threads.len());
     for (name, gauge) in model.gauges.iter().take(4) {
         let name = model.text(Some(*name));
-        what.push_str(&format!(" · {name} {}", quantity::short(gauge.value)));
+        let _ = write!(what, " · {name} {}", quantity::short(gauge.value));
     }
     table::render(
         state,

@@ -1,5 +1,6 @@
 //! Captures of real threads, judged by the names that the viewer would show.
 
+mod cost;
 mod odd;
 mod stalls;
 mod stress;

@@ -1,0 +1,176 @@
+//! What the runtime's hooks see of a task, turned into its record.
+//!
+//! An aborted task is visited once more, to be dropped. Tokio reports that visit
+//! as a poll, and counts it as one itself; so does this level.
+//!
+//! A task that the tracing layer has recorded is left to it; only its end, which
+//! the hook knows exactly, is told.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use looptop_wire::proto::TaskKind;
+use tokio::runtime::TaskMeta;
+
+use super::local::{self, HookedEntry, Level, Local, OpenPoll, Poll};
+use super::record::{Birth, Hot, flag};
+use super::shard::Source;
+use super::site::Spot;
+use super::{id_number, table};
+use crate::clock;
+
+/// A task was spawned; runs on the thread that spawns.
+pub(crate) fn spawn(meta: &TaskMeta<'_>) {
+    local::with(|local| {
+        let spot = spot(local, meta);
+        if local.is_excluded() || spot == Spot::Hidden {
+            return;
+        }
+        let birth = Birth {
+            id: id_number(meta.id()),
+            kind: TaskKind::Task,
+            site: spot.raw(),
+            parent: local.innermost().map_or(0, OpenPoll::task),
+            spawned: clock::ticks().0,
+            ..Birth::default()
+        };
+        if let Some(handle) = table().spawn(&birth, None) {
+            let hot = handle.hot();
+            local.remember_hooked(entry(local, hot, birth.id));
+        }
+    });
+}
+
+fn entry(local: &Local, hot: &'static Hot, id: u64) -> HookedEntry {
+    HookedEntry {
+        id,
+        hot,
+        share: local.share(hot.site.load(Relaxed)),
+    }
+}
+
+/// A poll begins on this thread.
+pub(crate) fn before_poll(meta: &TaskMeta<'_>) {
+    local::with(|local| {
+        let id = id_number(meta.id());
+        let Some(entry) = local.hooked(id).or_else(|| look_up(local, id)) else {
+            return open_unseen(local, id, meta);
+        };
+        let hot = entry.hot;
+        if hot.has(flag::TRACED) {
+            return;
+        }
+        let now = clock::ticks();
+        let poll = Poll {
+            level: Level::Hooked,
+            key: id,
+            task: id,
+            site: hot.site.load(Relaxed),
+            counts: true,
+            started: now,
+            hot: Some(hot),
+            wake: None,
+            share: entry.share,
+        };
+        if local.open(&poll) {
+            hot.poll_begins(local.tid(), now);
+            waited(entry, meta);
+            table().changed(hot);
+        }
+    });
+}
+
+/// The poll has ended.
+pub(crate) fn after_poll(meta: &TaskMeta<'_>) {
+    local::with(|local| {
+        let now = clock::ticks();
+        let id = id_number(meta.id());
+        let Some(poll) = local.close(Level::Hooked, id, now) else {
+            return;
+        };
+        let ticks = now.0.saturating_sub(poll.started().0);
+        if let Some(share) = poll.share.get() {
+            share.polled(ticks);
+        }
+        // A task that ended with this poll may have left the history meanwhile.
+        if let Some(hot) = poll.hot.get()
+            && hot.id() == id
+        {
+            hot.poll_ends(ticks, now);
+            table().changed(hot);
+        }
+    });
+}
+
+/// The task's future is gone; also told of blocking tasks, whose spawn is not.
+pub(crate) fn terminate(meta: &TaskMeta<'_>) {
+    local::with(|local| {
+        let id = id_number(meta.id());
+        // Within the task's last poll, whose end sets the exact instant.
+        let now = match local.innermost() {
+            Some(poll) if poll.task() == id => poll.started(),
+            _ => clock::ticks(),
+        };
+        table().retire(local, id, now, Source::Hooks);
+    });
+}
+
+fn spot(local: &Local, meta: &TaskMeta<'_>) -> Spot {
+    let at = meta.spawned_at();
+    local.spot(at.file(), at.line(), at.column(), TaskKind::Task)
+}
+
+#[cold]
+#[inline(never)]
+fn look_up(local: &Local, id: u64) -> Option<HookedEntry> {
+    let entry = entry(local, table().find(id)?.hot(), id);
+    local.remember_hooked(entry);
+    Some(entry)
+}
+
+/// A task that found no place in the table still shows in the thread's slot:
+/// it can starve the loop as well as any other.
+#[cold]
+#[inline(never)]
+fn open_unseen(local: &Local, id: u64, meta: &TaskMeta<'_>) {
+    let spot = spot(local, meta);
+    if spot == Spot::Hidden {
+        return;
+    }
+    local.open(&Poll {
+        level: Level::Hooked,
+        key: id,
+        task: id,
+        site: spot.raw(),
+        counts: true,
+        started: clock::ticks(),
+        hot: None,
+        wake: None,
+        share: local.share(spot.raw()),
+    });
+}
+
+/// Counts the wait that the poll has ended, where tokio measured it.
+#[cfg(feature = "schedule-latency")]
+fn waited(entry: HookedEntry, meta: &TaskMeta<'_>) {
+    let Some(latency) = meta.schedule_latency() else {
+        return;
+    };
+    // Measuring has cost tokio two readings of the clock; a lock is no dearer.
+    let Some(handle) = table().find(entry.id) else {
+        return;
+    };
+    if !entry.hot.has(flag::TIMED) {
+        entry.hot.set(flag::TIMED);
+    }
+    let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+    let ticks = clock::duration_ticks(ns);
+    super::add(&entry.hot.scheduled, ticks);
+    super::raise(&handle.cold().longest_scheduled, ticks);
+    if let Some(share) = entry.share {
+        share.waited(ticks);
+    }
+}
+
+#[cfg(not(feature = "schedule-latency"))]
+#[inline]
+fn waited(_: HookedEntry, _: &TaskMeta<'_>) {}
