@@ -34,11 +34,11 @@ pub use call::{Call, CallKind};
 pub use ids::{LocationId, Moment, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId};
 pub use ingest::Rejected;
 pub use lag::Lag;
-pub use names::named_stack;
 pub use looptop_wire::proto::{
     CapabilityKind as Capability, Cause, Flavor, StallScope, TaskKind, TaskState, ThreadRole,
     ThreadState, WorkerState,
 };
+pub use names::named_stack;
 pub use series::{COARSE_STEP, FINE_STEP, Merge, Series, Span};
 pub use session::{Insight, Session};
 pub use site::{Site, SiteKey};
