@@ -45,15 +45,19 @@ impl LiveFeed {
 
 impl Feed for LiveFeed {
     async fn next(&mut self) -> Option<Event> {
-        let told = tokio::select! {
-            told = self.source.recv() => told?,
-            named = Self::named(&mut self.naming) => return Some(named),
-        };
-        if matches!(told, source::Event::Connected { .. }) {
-            // Ids of modules and stalls begin anew.
-            self.naming = None;
+        loop {
+            let told = tokio::select! {
+                told = self.source.recv() => told?,
+                named = Self::named(&mut self.naming) => return Some(named),
+            };
+            if matches!(told, source::Event::Connected { .. }) {
+                // Ids of modules and stalls begin anew.
+                self.naming = None;
+            }
+            if let Some(event) = event(told) {
+                return Some(event);
+            }
         }
-        Some(event(told))
     }
 
     fn serve(&mut self, effect: &Effect, state: &mut State) {
@@ -70,8 +74,8 @@ impl Feed for LiveFeed {
 }
 
 /// What a source tells, in the words of the app.
-fn event(told: source::Event) -> Event {
-    match told {
+fn event(told: source::Event) -> Option<Event> {
+    Some(match told {
         source::Event::Connecting { attempt } => Event::Connecting { attempt },
         source::Event::Connected { hello, kind } => Event::Connected {
             hello,
@@ -91,8 +95,12 @@ fn event(told: source::Event) -> Event {
             retry_in,
         },
         source::Event::Ended => Event::Ended,
+        // The screen's player is not told of these yet.
+        source::Event::Recording(_) | source::Event::Position(_) | source::Event::Gap(_) => {
+            return None;
+        }
         source::Event::TaskDetails(details) => Event::TaskDetails(Box::new(counts(&details))),
-    }
+    })
 }
 
 fn counts(told: &TaskDetails) -> Distributions {

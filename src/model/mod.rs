@@ -12,7 +12,10 @@
 mod call;
 mod ids;
 mod ingest;
+mod keyframe;
 mod lag;
+mod names;
+mod past;
 mod running_polls;
 mod series;
 mod session;
@@ -31,6 +34,7 @@ pub use call::{Call, CallKind};
 pub use ids::{LocationId, Moment, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId};
 pub use ingest::Rejected;
 pub use lag::Lag;
+pub use names::named_stack;
 pub use looptop_wire::proto::{
     CapabilityKind as Capability, Cause, Flavor, StallScope, TaskKind, TaskState, ThreadRole,
     ThreadState, WorkerState,

@@ -121,7 +121,7 @@ fn the_slot_shows_the_task_while_it_is_polled() {
         assert!(view.polling());
         let site = view.site.unwrap().get().unwrap();
         assert!(site.file.ends_with("tests.rs"));
-        assert!(local::with(|local| local.innermost()).flatten().is_none());
+        assert!(local::with(|local| local.innermost().is_none()).unwrap());
     });
 }
 

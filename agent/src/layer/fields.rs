@@ -6,16 +6,20 @@ use looptop_wire::proto::TaskKind;
 use tracing_core::field::{Field, Visit};
 
 use crate::task::Text;
+use crate::task::local::Local;
 use crate::task::traced::WakerOp;
 
 /// A longer name or field is cut at a character boundary.
 const MAX_TEXT: usize = 256;
 
-/// What a task's span says, but for its file name.
-#[derive(Debug, Default)]
-pub(super) struct TaskFields {
+/// What a task's span says.
+#[derive(Debug)]
+pub(super) struct TaskFields<'a> {
+    local: &'a Local,
     pub(super) id: u64,
     pub(super) kind: TaskKind,
+    /// Empty where the span has none.
+    pub(super) file: &'static str,
     pub(super) line: u32,
     pub(super) column: u32,
     pub(super) size: u32,
@@ -23,7 +27,21 @@ pub(super) struct TaskFields {
     text: Text,
 }
 
-impl TaskFields {
+impl<'a> TaskFields<'a> {
+    pub(super) fn new(local: &'a Local) -> Self {
+        Self {
+            local,
+            id: 0,
+            kind: TaskKind::Unknown,
+            file: "",
+            line: 0,
+            column: 0,
+            size: 0,
+            original_size: 0,
+            text: Text::default(),
+        }
+    }
+
     /// `None` where the task has neither a name nor further fields, as most.
     pub(super) fn into_text(self) -> Option<Text> {
         (self.text != Text::default()).then_some(self.text)
@@ -37,7 +55,7 @@ impl TaskFields {
     }
 }
 
-impl Visit for TaskFields {
+impl Visit for TaskFields<'_> {
     fn record_u64(&mut self, field: &Field, value: u64) {
         let small = u32::try_from(value).unwrap_or(u32::MAX);
         match field.name() {
@@ -52,7 +70,7 @@ impl Visit for TaskFields {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "loc.file" => {}
+            "loc.file" => self.file = self.local.file(value),
             "kind" => self.kind = kind(value),
             "task.name" => drop(Bounded(&mut self.text.name).write_str(value)),
             _ => self.further(field, &format_args!("{value}")),
@@ -114,19 +132,6 @@ impl fmt::Write for Bounded<'_> {
         self.0.push_str(&text[..text.floor_char_boundary(room)]);
         Ok(())
     }
-}
-
-/// Shows the span's file name, which no visitor may keep, to `found`.
-pub(super) struct File<F>(pub(super) F);
-
-impl<F: FnMut(&str)> Visit for File<F> {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "loc.file" {
-            (self.0)(value);
-        }
-    }
-
-    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }
 
 /// A waker event: whose waker, and what happened to it.

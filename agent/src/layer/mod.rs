@@ -18,12 +18,12 @@ use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-use self::fields::{File, TaskFields, WakerFields};
+use self::fields::{TaskFields, WakerFields};
 use crate::clock;
-use crate::task::local::{self, Local, TracedEntry};
+use crate::task::local::{self, Local, OpenPoll, TracedEntry};
 use crate::task::site::Spot;
 use crate::task::traced::{self, Sight};
-use crate::task::{self, Birth, Handle, id_number};
+use crate::task::{self, Birth, Hot, Wake, id_number};
 
 const TASK_SPAN: &str = "runtime.spawn";
 const TASK_TARGET: &str = "tokio::task";
@@ -118,9 +118,9 @@ where
     fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
         local::with(|local| {
             if let Some(entry) = find(&self.sight, local, id.into_u64(), &context)
-                && is_polled_here(entry)
+                && is_polled_here(&entry)
             {
-                self.sight.enter(task::table(), local, entry);
+                self.sight.enter(task::table(), local, &entry);
             }
         });
     }
@@ -131,7 +131,11 @@ where
     }
 
     fn on_close(&self, id: span::Id, context: Context<'_, S>) {
-        self.filtered.on_close(id, context);
+        local::with(|local| {
+            if let Some(entry) = find(&self.sight, local, id.into_u64(), &context) {
+                traced::closed(task::table(), local, &entry);
+            }
+        });
     }
 
     /// A per-layer filter is recognised by what it answers here; without, the
@@ -172,16 +176,11 @@ where
     if !is_task_span(span.metadata()) {
         return None;
     }
-    let SpanTask { id, realm, handle } = *span.extensions().get::<SpanTask>()?;
-    if realm != sight.realm {
+    let task = *span.extensions().get::<SpanTask>()?;
+    if task.wake.realm() != sight.realm {
         return None;
     }
-    let entry = TracedEntry {
-        key,
-        realm,
-        id,
-        handle,
-    };
+    let entry = task.entry(key, sight, local);
     local.remember_traced(entry);
     Some(entry)
 }
@@ -189,9 +188,9 @@ where
 /// Whether tokio itself polls or drops the span's task on this thread. An
 /// application can enter a task's span from anywhere.
 #[inline]
-fn is_polled_here(entry: TracedEntry) -> bool {
+fn is_polled_here(entry: &TracedEntry) -> bool {
     // The future of `block_on` is not a task of its own to tokio.
-    entry.handle.is_block_on() || current_task() == Some(entry.id)
+    entry.hot.is_block_on() || current_task() == Some(entry.id)
 }
 
 /// Tokio's id of the task that it polls on this thread.
@@ -204,8 +203,21 @@ fn current_task() -> Option<u64> {
 #[derive(Debug, Clone, Copy)]
 struct SpanTask {
     id: u64,
-    realm: u16,
-    handle: Handle,
+    hot: &'static Hot,
+    wake: &'static Wake,
+}
+
+impl SpanTask {
+    fn entry(&self, key: u64, sight: &Sight, local: &Local) -> TracedEntry {
+        TracedEntry {
+            key,
+            id: self.id,
+            realm: sight.realm,
+            hot: self.hot,
+            wake: self.wake,
+            share: local.share_of(self.hot),
+        }
+    }
 }
 
 /// Which callsites concern the layer.
@@ -256,10 +268,14 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
-        let task = local::with(|local| self.spawn(local, attrs)).flatten();
-        if let (Some(task), Some(span)) = (task, context.span(id)) {
-            span.extensions_mut().replace(task);
-        }
+        local::with(|local| {
+            if let Some(task) = self.spawn(local, attrs)
+                && let Some(span) = context.span(id)
+            {
+                span.extensions_mut().replace(task);
+                local.remember_traced(task.entry(id.into_u64(), &self.sight, local));
+            }
+        });
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
@@ -268,17 +284,9 @@ where
         let Some(op) = fields.op else { return };
         local::with(|local| {
             if let Some(entry) = find(&self.sight, local, fields.span, &context) {
-                self.sight.waker(task::table(), local, entry.handle, op);
+                self.sight.waker(task::table(), local, &entry, op);
             }
         });
-    }
-
-    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
-        let span = context.span(&id);
-        let task = span.and_then(|span| span.extensions().get::<SpanTask>().copied());
-        if let Some(task) = task.filter(|task| task.realm == self.sight.realm) {
-            local::with(|local| traced::closed(task::table(), local, task.handle, task.id));
-        }
     }
 }
 
@@ -287,12 +295,9 @@ impl Recorder {
         if local.is_excluded() {
             return None;
         }
-        let mut fields = TaskFields::default();
+        let mut fields = TaskFields::new(local);
         attrs.record(&mut fields);
-        let mut spot = Spot::Unknown;
-        attrs.record(&mut File(|file: &str| {
-            spot = local.spot(file, fields.line, fields.column, fields.kind);
-        }));
+        let spot = local.spot(fields.file, fields.line, fields.column, fields.kind);
         if spot == Spot::Hidden || fields.id == 0 {
             return None;
         }
@@ -300,7 +305,7 @@ impl Recorder {
             id: fields.id,
             kind: fields.kind,
             site: spot.raw(),
-            parent: local.innermost().map_or(0, |frame| frame.task),
+            parent: local.innermost().map_or(0, OpenPoll::task),
             spawned: clock::ticks().0,
             runtime: 0,
             traced: true,
@@ -313,8 +318,8 @@ impl Recorder {
         let handle = task::table().spawn(&birth, text)?;
         Some(SpanTask {
             id: birth.id,
-            realm: birth.realm,
-            handle,
+            hot: handle.hot(),
+            wake: handle.wake()?,
         })
     }
 }

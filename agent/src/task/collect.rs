@@ -203,15 +203,15 @@ impl Collector {
                     continue;
                 }
                 let print = fingerprint(handle);
-                gathered.rows.push(Row::read(handle));
+                gathered.rows.push(Row::read(handle, inner.text(handle)));
                 self.recent.push((number, *index, print));
                 let at = *index as usize;
                 if stamps.len() <= at {
                     stamps.resize((at + 1).next_power_of_two(), 0);
                 }
                 stamps[at] = self.round;
-                if !handle.has(flag::TOLD) {
-                    handle.set(flag::TOLD);
+                if !handle.hot().has(flag::TOLD) {
+                    handle.hot().set(flag::TOLD);
                 }
             }
         }
@@ -261,15 +261,15 @@ impl Collector {
 
 /// Tells whether a record has changed.
 fn fingerprint(handle: Handle) -> u64 {
-    let (hot, cold) = (handle.hot(), handle.cold());
+    let hot = handle.hot();
     let mix = |print: u64, n: u64| (print.rotate_left(7) ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut print = [&hot.polls, &hot.busy, &hot.poll_started, &cold.ended]
+    let mut print = [&hot.polls, &hot.busy, &hot.since]
         .iter()
         .fold(handle.id(), |print, n| mix(print, n.load(Relaxed)));
     if let Some(wake) = handle.wake() {
-        print = [&wake.wakes, &wake.clones, &wake.drops]
-            .iter()
-            .fold(print, |print, n| mix(print, n.load(Relaxed)));
+        print = [wake.wakes(), wake.clones(), wake.drops()]
+            .into_iter()
+            .fold(print, mix);
     }
     print
 }
@@ -279,33 +279,41 @@ fn instant(ticks: u64) -> Option<u64> {
 }
 
 impl Row {
-    fn read(handle: Handle) -> Self {
+    fn read(handle: Handle, text: Option<&Arc<Text>>) -> Self {
         let (hot, cold, wake) = (handle.hot(), handle.cold(), handle.wake());
-        let kind = handle.kind();
+        let kind = handle.hot().kind();
         let known = match wake {
-            Some(_) if kind == TaskKind::BlockOn || handle.has(flag::BLIND) => Known::AllButWakes,
+            Some(_) if kind == TaskKind::BlockOn || handle.hot().has(flag::BLIND) => {
+                Known::AllButWakes
+            }
             Some(_) => Known::All,
-            None if handle.has(flag::TIMED) => Known::PollsAndWaits,
+            None if handle.hot().has(flag::TIMED) => Known::PollsAndWaits,
             None => Known::Polls,
         };
+        let state = state(handle, known);
+        let since = instant(hot.since.load(Relaxed));
         let ns = |ticks: u64| clock::duration_ns(ticks);
+        let longest_scheduled = match wake {
+            Some(wake) => wake.longest_scheduled.load(Relaxed),
+            None => cold.longest_scheduled(),
+        };
         Self {
             known,
             id: handle.id(),
-            state: state(handle, known),
+            state,
             kind,
-            text: wake.and_then(|wake| site::lock(&wake.text).clone()),
+            text: text.cloned(),
             site: SiteId::from_raw(hot.site.load(Relaxed).into()),
             parent: cold.parent.load(Relaxed),
             runtime: cold.runtime.load(Relaxed),
             spawned_at: clock::to_ns(Ticks(cold.spawned.load(Relaxed))),
-            ended_at: instant(cold.ended.load(Relaxed)),
+            ended_at: since.filter(|_| state == TaskState::Completed),
             polls: hot.polls.load(Relaxed),
             busy: ns(hot.busy.load(Relaxed)),
             longest_poll: ns(hot.longest_poll.load(Relaxed)),
-            poll_started_at: instant(hot.poll_started.load(Relaxed)),
+            poll_started_at: since.filter(|_| state == TaskState::Running),
             scheduled: ns(hot.scheduled.load(Relaxed)),
-            longest_scheduled: ns(cold.longest_scheduled.load(Relaxed)),
+            longest_scheduled: ns(longest_scheduled),
             tid: hot.tid.load(Relaxed).into(),
             wakes: wake.map(WakeRow::read).unwrap_or_default(),
         }
@@ -314,10 +322,10 @@ impl Row {
 
 fn state(handle: Handle, known: Known) -> TaskState {
     let hot = handle.hot();
-    if handle.cold().ended.load(Relaxed) != 0 {
+    if hot.has(flag::ENDED) {
         return TaskState::Completed;
     }
-    if hot.poll_started.load(Relaxed) != 0 {
+    if hot.since.load(Relaxed) != 0 {
         return TaskState::Running;
     }
     if hot.polls.load(Relaxed) == 0 {
@@ -326,7 +334,7 @@ fn state(handle: Handle, known: Known) -> TaskState {
     match (known, handle.wake()) {
         (Known::All, Some(wake)) if wake.is_due() => TaskState::Scheduled,
         (Known::All, _) => TaskState::Idle,
-        (Known::AllButWakes, _) if handle.is_block_on() => TaskState::Idle,
+        (Known::AllButWakes, _) if handle.hot().is_block_on() => TaskState::Idle,
         // Idle or scheduled: without wakes nobody can tell.
         _ => TaskState::Unknown,
     }
@@ -335,11 +343,11 @@ fn state(handle: Handle, known: Known) -> TaskState {
 impl WakeRow {
     fn read(wake: &Wake) -> Self {
         Self {
-            wakes: wake.wakes.load(Relaxed),
-            self_wakes: wake.self_wakes.load(Relaxed),
+            wakes: wake.wakes(),
+            self_wakes: wake.own_wakes.load(Relaxed) + wake.deferred_wakes.load(Relaxed),
             last_wake_at: instant(wake.woken_at.load(Relaxed)),
-            clones: wake.clones.load(Relaxed),
-            drops: wake.drops.load(Relaxed),
+            clones: wake.clones(),
+            drops: wake.drops(),
             size: wake.size.load(Relaxed).into(),
             original_size: wake.original_size.load(Relaxed).into(),
         }
@@ -427,7 +435,7 @@ impl SiteRow {
         let [
             (poll_bucket, poll_count),
             (scheduled_bucket, scheduled_count),
-        ] = self
+        ]: [(Vec<u32>, Vec<u64>); 2] = self
             .histograms
             .each_ref()
             .map(|histogram| histogram.iter().copied().unzip());
@@ -436,7 +444,7 @@ impl SiteRow {
             kind: site.kind.into(),
             spawned: self.totals.spawned,
             ended: self.totals.ended,
-            polls: self.totals.polls,
+            polls: poll_count.iter().sum(),
             busy_ns: clock::duration_ns(self.totals.busy),
             longest_poll_ns: clock::duration_ns(self.totals.longest_poll),
             poll_bucket,

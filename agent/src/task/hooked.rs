@@ -11,8 +11,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use looptop_wire::proto::TaskKind;
 use tokio::runtime::TaskMeta;
 
-use super::local::{self, Frame, Level, Local};
-use super::record::{Birth, Handle, flag};
+use super::local::{self, HookedEntry, Level, Local, OpenPoll, Poll};
+use super::record::{Birth, Hot, flag};
+use super::shard::Source;
 use super::site::Spot;
 use super::{id_number, table};
 use crate::clock;
@@ -28,61 +29,74 @@ pub(crate) fn spawn(meta: &TaskMeta<'_>) {
             id: id_number(meta.id()),
             kind: TaskKind::Task,
             site: spot.raw(),
-            parent: local.innermost().map_or(0, |frame| frame.task),
+            parent: local.innermost().map_or(0, OpenPoll::task),
             spawned: clock::ticks().0,
             ..Birth::default()
         };
         if let Some(handle) = table().spawn(&birth, None) {
-            local.remember_hooked(birth.id, handle);
+            let hot = handle.hot();
+            local.remember_hooked(entry(local, hot, birth.id));
         }
     });
 }
 
+fn entry(local: &Local, hot: &'static Hot, id: u64) -> HookedEntry {
+    HookedEntry {
+        id,
+        hot,
+        share: local.share(hot.site.load(Relaxed)),
+    }
+}
+
 /// A poll begins on this thread.
-#[inline]
 pub(crate) fn before_poll(meta: &TaskMeta<'_>) {
     local::with(|local| {
         let id = id_number(meta.id());
-        let handle = local.hooked(id).or_else(|| look_up(local, id));
-        let Some(handle) = handle else {
+        let Some(entry) = local.hooked(id).or_else(|| look_up(local, id)) else {
             return open_unseen(local, id, meta);
         };
-        if handle.has(flag::TRACED) {
+        let hot = entry.hot;
+        if hot.has(flag::TRACED) {
             return;
         }
-        let hot = handle.hot();
         let now = clock::ticks();
-        let frame = Frame {
+        let poll = Poll {
             level: Level::Hooked,
             key: id,
             task: id,
             site: hot.site.load(Relaxed),
-            is_poll: true,
+            counts: true,
             started: now,
-            handle: Some(handle),
+            hot: Some(hot),
+            wake: None,
+            share: entry.share,
         };
-        if local.open(frame) {
+        if local.open(&poll) {
             hot.poll_begins(local.tid(), now);
-            waited(local, handle, meta);
-            table().changed(handle);
+            waited(entry, meta);
+            table().changed(hot);
         }
     });
 }
 
 /// The poll has ended.
-#[inline]
 pub(crate) fn after_poll(meta: &TaskMeta<'_>) {
     local::with(|local| {
         let now = clock::ticks();
-        let Some(frame) = local.close(Level::Hooked, id_number(meta.id()), now) else {
+        let id = id_number(meta.id());
+        let Some(poll) = local.close(Level::Hooked, id, now) else {
             return;
         };
-        let ticks = now.0.saturating_sub(frame.started.0);
-        local.with_share(frame.site, |share| share.polled(ticks));
+        let ticks = now.0.saturating_sub(poll.started().0);
+        if let Some(share) = poll.share.get() {
+            share.polled(ticks);
+        }
         // A task that ended with this poll may have left the history meanwhile.
-        if let Some(handle) = frame.handle.filter(|handle| handle.id() == frame.task) {
-            handle.hot().poll_ends(ticks);
-            table().changed(handle);
+        if let Some(hot) = poll.hot.get()
+            && hot.id() == id
+        {
+            hot.poll_ends(ticks, now);
+            table().changed(hot);
         }
     });
 }
@@ -91,14 +105,12 @@ pub(crate) fn after_poll(meta: &TaskMeta<'_>) {
 pub(crate) fn terminate(meta: &TaskMeta<'_>) {
     local::with(|local| {
         let id = id_number(meta.id());
-        let handle = local.hooked(id).or_else(|| table().find(id));
-        let Some(handle) = handle else { return };
-        let now = clock::ticks();
-        if handle.has(flag::TRACED) {
-            table().end(handle, id, now);
-        } else {
-            table().retire(handle, id, now);
-        }
+        // Within the task's last poll, whose end sets the exact instant.
+        let now = match local.innermost() {
+            Some(poll) if poll.task() == id => poll.started(),
+            _ => clock::ticks(),
+        };
+        table().retire(local, id, now, Source::Hooks);
     });
 }
 
@@ -109,10 +121,10 @@ fn spot(local: &Local, meta: &TaskMeta<'_>) -> Spot {
 
 #[cold]
 #[inline(never)]
-fn look_up(local: &Local, id: u64) -> Option<Handle> {
-    let handle = table().find(id)?;
-    local.remember_hooked(id, handle);
-    Some(handle)
+fn look_up(local: &Local, id: u64) -> Option<HookedEntry> {
+    let entry = entry(local, table().find(id)?.hot(), id);
+    local.remember_hooked(entry);
+    Some(entry)
 }
 
 /// A task that found no place in the table still shows in the thread's slot:
@@ -124,34 +136,41 @@ fn open_unseen(local: &Local, id: u64, meta: &TaskMeta<'_>) {
     if spot == Spot::Hidden {
         return;
     }
-    local.open(Frame {
+    local.open(&Poll {
         level: Level::Hooked,
         key: id,
         task: id,
         site: spot.raw(),
-        is_poll: true,
+        counts: true,
         started: clock::ticks(),
-        handle: None,
+        hot: None,
+        wake: None,
+        share: local.share(spot.raw()),
     });
 }
 
 /// Counts the wait that the poll has ended, where tokio measured it.
 #[cfg(feature = "schedule-latency")]
-#[inline]
-fn waited(local: &Local, handle: Handle, meta: &TaskMeta<'_>) {
+fn waited(entry: HookedEntry, meta: &TaskMeta<'_>) {
     let Some(latency) = meta.schedule_latency() else {
         return;
     };
-    if !handle.has(flag::TIMED) {
-        handle.set(flag::TIMED);
+    // Measuring has cost tokio two readings of the clock; a lock is no dearer.
+    let Some(handle) = table().find(entry.id) else {
+        return;
+    };
+    if !entry.hot.has(flag::TIMED) {
+        entry.hot.set(flag::TIMED);
     }
     let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
     let ticks = clock::duration_ticks(ns);
-    handle.waited(ticks);
-    let site = handle.hot().site.load(Relaxed);
-    local.with_share(site, |share| share.waited(ticks));
+    super::add(&entry.hot.scheduled, ticks);
+    super::raise(&handle.cold().longest_scheduled, ticks);
+    if let Some(share) = entry.share {
+        share.waited(ticks);
+    }
 }
 
 #[cfg(not(feature = "schedule-latency"))]
 #[inline]
-fn waited(_: &Local, _: Handle, _: &TaskMeta<'_>) {}
+fn waited(_: HookedEntry, _: &TaskMeta<'_>) {}

@@ -3,11 +3,10 @@
 //! slot and the shares, which are made for that.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::sync::Arc;
 
 use looptop_wire::proto::TaskKind;
 
-use super::record::Handle;
+use super::record::{Hot, Wake};
 use super::site::{self, Share, SiteId, Spot};
 use crate::clock::{self, Ticks};
 use crate::slot::{self, Slot};
@@ -15,9 +14,10 @@ use crate::slot::{self, Slot};
 /// Polls that may be open inside each other on one thread: a task in a
 /// `LocalSet` in `block_on` makes two. Deeper ones are not seen.
 const DEPTH: usize = 8;
-/// Entries of each direct-mapped cache.
+/// Entries of the direct-mapped caches.
 const CACHE: usize = 1024;
 const SPOTS: usize = 256;
+const FILES: usize = 64;
 /// Part of the idle clock that a poll is allowed for the scheduler's own work.
 const SCHEDULER_NS_PER_POLL: u64 = 300;
 
@@ -29,9 +29,9 @@ pub(crate) enum Level {
     Hooked,
 }
 
-/// An open poll.
+/// A poll that begins.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Frame {
+pub(crate) struct Poll {
     pub(crate) level: Level,
     /// Span id or task id, by level.
     pub(crate) key: u64,
@@ -39,42 +39,118 @@ pub(crate) struct Frame {
     pub(crate) task: u64,
     pub(crate) site: u16,
     /// Entered as a poll, or for another reason (the future is dropped).
-    pub(crate) is_poll: bool,
+    pub(crate) counts: bool,
     pub(crate) started: Ticks,
-    pub(crate) handle: Option<Handle>,
+    pub(crate) hot: Option<&'static Hot>,
+    pub(crate) wake: Option<&'static Wake>,
+    pub(crate) share: Option<&'static Share>,
 }
 
-const NO_FRAME: Frame = Frame {
-    level: Level::Hooked,
-    key: 0,
-    task: 0,
-    site: 0,
-    is_poll: false,
-    started: Ticks(0),
-    handle: None,
-};
+/// An open poll. A cell for each field: a field is read soon after it was
+/// written, and a copy of the whole would stall on the processor's store
+/// buffer.
+#[derive(Debug)]
+pub(crate) struct OpenPoll {
+    level: Cell<Level>,
+    key: Cell<u64>,
+    pub(super) task: Cell<u64>,
+    site: Cell<u16>,
+    pub(super) counts: Cell<bool>,
+    pub(super) started: Cell<Ticks>,
+    pub(super) hot: Cell<Option<&'static Hot>>,
+    pub(super) wake: Cell<Option<&'static Wake>>,
+    pub(super) share: Cell<Option<&'static Share>>,
+}
+
+impl OpenPoll {
+    const fn none() -> Self {
+        Self {
+            level: Cell::new(Level::Hooked),
+            key: Cell::new(0),
+            task: Cell::new(0),
+            site: Cell::new(0),
+            counts: Cell::new(false),
+            started: Cell::new(Ticks(0)),
+            hot: Cell::new(None),
+            wake: Cell::new(None),
+            share: Cell::new(None),
+        }
+    }
+
+    #[inline]
+    fn set(&self, poll: &Poll) {
+        self.level.set(poll.level);
+        self.key.set(poll.key);
+        self.task.set(poll.task);
+        self.site.set(poll.site);
+        self.counts.set(poll.counts);
+        self.started.set(poll.started);
+        self.hot.set(poll.hot);
+        self.wake.set(poll.wake);
+        self.share.set(poll.share);
+    }
+
+    fn swap(&self, other: &Self) {
+        self.level.swap(&other.level);
+        self.key.swap(&other.key);
+        self.task.swap(&other.task);
+        self.site.swap(&other.site);
+        self.counts.swap(&other.counts);
+        self.started.swap(&other.started);
+        self.hot.swap(&other.hot);
+        self.wake.swap(&other.wake);
+        self.share.swap(&other.share);
+    }
+
+    #[inline]
+    fn is(&self, level: Level, key: u64) -> bool {
+        self.key.get() == key && self.level.get() == level
+    }
+
+    /// The task that is polled.
+    #[inline]
+    pub(crate) fn task(&self) -> u64 {
+        self.task.get()
+    }
+
+    /// When the poll began.
+    #[inline]
+    pub(crate) fn started(&self) -> Ticks {
+        self.started.get()
+    }
+}
 
 /// Where a span's task is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TracedEntry {
     pub(crate) key: u64,
-    pub(crate) realm: u16,
     pub(crate) id: u64,
-    pub(crate) handle: Handle,
+    pub(crate) realm: u16,
+    pub(crate) hot: &'static Hot,
+    pub(crate) wake: &'static Wake,
+    pub(crate) share: Option<&'static Share>,
+}
+
+/// Where a task is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HookedEntry {
+    pub(crate) id: u64,
+    pub(crate) hot: &'static Hot,
+    pub(crate) share: Option<&'static Share>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct SpotEntry {
-    address: usize,
+    file: &'static str,
     line: u32,
     column: u32,
     kind: TaskKind,
-    file: &'static str,
     spot: Spot,
 }
 
 type Cache<T> = OnceCell<Box<[Cell<Option<T>>]>>;
 
+#[inline]
 fn cache<T>(cache: &Cache<T>, size: usize) -> &[Cell<Option<T>>] {
     cache.get_or_init(|| (0..size).map(|_| Cell::new(None)).collect())
 }
@@ -98,15 +174,16 @@ pub(crate) struct Local {
     slot: Cell<Option<&'static Slot>>,
     tid: Cell<u32>,
     depth: Cell<usize>,
-    frames: [Cell<Frame>; DEPTH],
+    polls: [OpenPoll; DEPTH],
     /// Ticks that this thread has spent in outermost polls, with what the
     /// scheduler is allowed between them.
     occupied: Cell<u64>,
     allowance: Cell<u64>,
     traced: Cache<TracedEntry>,
-    hooked: Cache<(u64, Handle)>,
+    hooked: Cache<HookedEntry>,
     spots: Cache<SpotEntry>,
-    shares: RefCell<Vec<Option<Arc<Share>>>>,
+    files: Cache<(usize, &'static str)>,
+    shares: RefCell<Vec<Option<&'static Share>>>,
 }
 
 impl Local {
@@ -117,12 +194,13 @@ impl Local {
             slot: Cell::new(None),
             tid: Cell::new(0),
             depth: Cell::new(0),
-            frames: [const { Cell::new(NO_FRAME) }; DEPTH],
+            polls: [const { OpenPoll::none() }; DEPTH],
             occupied: Cell::new(0),
             allowance: Cell::new(0),
             traced: OnceCell::new(),
             hooked: OnceCell::new(),
             spots: OnceCell::new(),
+            files: OnceCell::new(),
             shares: RefCell::new(Vec::new()),
         }
     }
@@ -148,70 +226,75 @@ impl Local {
 
     /// Opens a poll. `false`, and nothing done, where too many are open.
     #[inline]
-    pub(crate) fn open(&self, frame: Frame) -> bool {
+    pub(crate) fn open(&self, poll: &Poll) -> bool {
         if !self.registered.get() {
             self.register();
         }
         let depth = self.depth.get();
-        if depth >= DEPTH {
+        let Some(place) = self.polls.get(depth) else {
             return false;
-        }
-        self.frames[depth].set(frame);
+        };
+        place.set(poll);
         self.depth.set(depth + 1);
         if let Some(slot) = self.slot.get() {
-            slot.open(frame.task, frame.site.into(), frame.started);
+            slot.open(poll.task, poll.site.into(), poll.started);
         }
         true
     }
 
-    /// Ends the poll that `level` knows by `key`; as a rule it is the innermost.
+    /// Whether there is such a poll to end.
     #[inline]
-    pub(crate) fn close(&self, level: Level, key: u64, now: Ticks) -> Option<Frame> {
-        let depth = self.depth.get();
-        let innermost = self.frames.get(depth.wrapping_sub(1))?.get();
-        if innermost.key == key && innermost.level == level {
-            self.shorten(depth - 1, &innermost, now);
-            return Some(innermost);
-        }
-        self.close_outer(level, key, now)
+    pub(crate) fn has_open(&self, level: Level, key: u64) -> bool {
+        let open = self.polls.get(..self.depth.get()).unwrap_or(&[]);
+        open.iter().rev().any(|poll| poll.is(level, key))
     }
 
+    /// Ends the poll that `level` knows by `key`; as a rule it is the innermost.
+    /// What is returned is valid until the next poll opens.
     #[inline]
-    fn shorten(&self, depth: usize, ended: &Frame, now: Ticks) {
+    pub(crate) fn close(&self, level: Level, key: u64, now: Ticks) -> Option<&OpenPoll> {
+        let depth = self.depth.get().wrapping_sub(1);
+        let mut closed = self.polls.get(depth)?;
+        if !closed.is(level, key) {
+            closed = self.bring_to_top(level, key)?;
+        }
         self.depth.set(depth);
-        let Some(slot) = self.slot.get() else { return };
         if depth == 0 {
-            let busy = now.0.saturating_sub(ended.started.0);
+            let busy = now.0.saturating_sub(closed.started.get().0);
             let occupied = self.occupied.get() + busy + self.allowance.get();
             self.occupied.set(occupied);
-            slot.close();
+            if let Some(slot) = self.slot.get() {
+                slot.close();
+            }
         } else {
-            let outer = self.frames[depth - 1].get();
-            slot.open(outer.task, outer.site.into(), outer.started);
+            self.reopen(depth - 1);
+        }
+        Some(closed)
+    }
+
+    /// The outer poll goes on.
+    #[cold]
+    fn reopen(&self, depth: usize) {
+        if let (Some(slot), Some(outer)) = (self.slot.get(), self.polls.get(depth)) {
+            slot.open(outer.task.get(), outer.site.get().into(), outer.started());
         }
     }
 
     /// A guard of an outer poll may be dropped before that of an inner one.
     #[cold]
-    fn close_outer(&self, level: Level, key: u64, now: Ticks) -> Option<Frame> {
-        let depth = self.depth.get();
-        let open = &self.frames[..depth];
-        let at = open
-            .iter()
-            .rposition(|frame| frame.get().key == key && frame.get().level == level)?;
-        let frame = open[at].get();
+    fn bring_to_top(&self, level: Level, key: u64) -> Option<&OpenPoll> {
+        let open = self.polls.get(..self.depth.get())?;
+        let at = open.iter().rposition(|poll| poll.is(level, key))?;
         for pair in open[at..].windows(2) {
-            pair[0].set(pair[1].get());
+            pair[0].swap(&pair[1]);
         }
-        self.shorten(depth - 1, &frame, now);
-        Some(frame)
+        open.last()
     }
 
     /// The innermost open poll.
     #[inline]
-    pub(crate) fn innermost(&self) -> Option<Frame> {
-        let depth = self.depth.get();
-        Some(self.frames.get(depth.wrapping_sub(1))?.get())
+    pub(crate) fn innermost(&self) -> Option<&OpenPoll> {
+        self.polls.get(self.depth.get().wrapping_sub(1))
     }
 
     /// The thread's id; 0 before its first poll and where it is unknown.
@@ -227,14 +310,15 @@ impl Local {
         now.0.wrapping_sub(self.occupied.get())
     }
 
-    /// The cached task of a span. The caller checks that the record still holds
-    /// the task `id`.
+    /// The cached task of a span.
     #[inline]
     pub(crate) fn traced(&self, realm: u16, key: u64) -> Option<TracedEntry> {
         let cache = self.traced.get()?;
-        let entry = cache[key as usize % CACHE].get()?;
+        let entry = cache.get(key as usize % CACHE)?.get()?;
         let same = entry.key == key && entry.realm == realm;
-        (same && entry.handle.id() == entry.id).then_some(entry)
+        // A record that still holds the task belongs to a span that is still
+        // open, so that its id means no other.
+        (same && entry.hot.id() == entry.id).then_some(entry)
     }
 
     pub(crate) fn remember_traced(&self, entry: TracedEntry) {
@@ -243,64 +327,72 @@ impl Local {
 
     /// The cached record of a task.
     #[inline]
-    pub(crate) fn hooked(&self, id: u64) -> Option<Handle> {
+    pub(crate) fn hooked(&self, id: u64) -> Option<HookedEntry> {
         let cache = self.hooked.get()?;
-        let (key, handle) = cache[id as usize % CACHE].get()?;
-        (key == id && handle.id() == id).then_some(handle)
+        let entry = cache.get(id as usize % CACHE)?.get()?;
+        (entry.id == id && entry.hot.id() == id).then_some(entry)
     }
 
-    pub(crate) fn remember_hooked(&self, id: u64, handle: Handle) {
-        cache(&self.hooked, CACHE)[id as usize % CACHE].set(Some((id, handle)));
+    pub(crate) fn remember_hooked(&self, entry: HookedEntry) {
+        cache(&self.hooked, CACHE)[entry.id as usize % CACHE].set(Some(entry));
     }
 
-    /// The site of a location: from the cache by the address of its file name,
-    /// which is the same for all spawns of one line.
+    /// A file name that lives for ever, with the same text. Known by its
+    /// address: that of a literal in the program is the same each time.
     #[inline]
-    pub(crate) fn spot(&self, file: &str, line: u32, column: u32, kind: TaskKind) -> Spot {
+    pub(crate) fn file(&self, file: &str) -> &'static str {
         let address = file.as_ptr().addr();
-        let place = address.wrapping_add(line as usize * 31 + column as usize) % SPOTS;
-        let entry = &cache(&self.spots, SPOTS)[place];
-        if let Some(entry) = entry.get()
-            && (entry.address, entry.line, entry.column) == (address, line, column)
-            && entry.kind == kind
-            && entry.file == file
+        let place = &cache(&self.files, FILES)[address / 8 % FILES];
+        if let Some((known, text)) = place.get()
+            && known == address
+            && text == file
+        {
+            return text;
+        }
+        let text = site::file(file);
+        place.set(Some((address, text)));
+        text
+    }
+
+    /// The site of a location.
+    #[inline]
+    pub(crate) fn spot(&self, file: &'static str, line: u32, column: u32, kind: TaskKind) -> Spot {
+        let hash = file.as_ptr().addr() / 8 + line as usize * 31 + column as usize;
+        let place = &cache(&self.spots, SPOTS)[hash % SPOTS];
+        if let Some(entry) = place.get()
+            && (entry.line, entry.column, entry.kind) == (line, column, kind)
+            && std::ptr::eq(entry.file, file)
         {
             return entry.spot;
         }
         let spot = site::look_up(file, line, column, kind);
-        if let Spot::Site(id) = spot
-            && let Some(site) = id.get()
-        {
-            entry.set(Some(SpotEntry {
-                address,
-                line,
-                column,
-                kind,
-                file: site.file,
-                spot,
-            }));
-        }
+        place.set(Some(SpotEntry {
+            file,
+            line,
+            column,
+            kind,
+            spot,
+        }));
         spot
     }
 
-    /// The thread's share of a site's totals; nothing where the site is unknown.
-    #[inline]
-    pub(super) fn with_share(&self, site: u16, f: impl FnOnce(&Share)) {
+    /// The thread's share of the site of the task that the record holds.
+    pub(crate) fn share_of(&self, hot: &Hot) -> Option<&'static Share> {
+        self.share(hot.site())
+    }
+
+    /// The thread's share of a site's totals; `None` where the site is unknown.
+    pub(super) fn share(&self, site: u16) -> Option<&'static Share> {
         let index = usize::from(site);
-        let Ok(mut shares) = self.shares.try_borrow_mut() else {
-            return;
-        };
+        let mut shares = self.shares.try_borrow_mut().ok()?;
         if let Some(Some(share)) = shares.get(index) {
-            f(share);
-            return;
+            return Some(share);
         }
-        let Some(site) = SiteId::from_raw(site.into()).and_then(SiteId::get) else {
-            return;
-        };
+        let site = SiteId::from_raw(site.into()).and_then(SiteId::get)?;
         if shares.len() <= index {
             shares.resize(index + 1, None);
         }
-        f(shares[index].insert(site.new_share()));
+        Some(shares[index].insert(site.take_share()))
     }
 }
 
@@ -322,13 +414,17 @@ impl Drop for Local {
 mod tests {
     use super::*;
 
-    fn frame(key: u64, started: u64) -> Frame {
-        Frame {
+    fn poll(key: u64, started: u64) -> Poll {
+        Poll {
+            level: Level::Hooked,
             key,
             task: key * 10,
-            is_poll: true,
+            site: 0,
+            counts: true,
             started: Ticks(started),
-            ..NO_FRAME
+            hot: None,
+            wake: None,
+            share: None,
         }
     }
 
@@ -336,18 +432,19 @@ mod tests {
     fn polls_nest_and_may_end_out_of_order() {
         let local = Local::new();
         for (key, started) in [(1, 100), (2, 110), (3, 120)] {
-            assert!(local.open(frame(key, started)));
+            assert!(local.open(&poll(key, started)));
         }
-        assert_eq!(local.innermost().unwrap().task, 30);
+        let innermost = || local.innermost().map(OpenPoll::task);
+        assert_eq!(innermost(), Some(30));
         let closed = local.close(Level::Hooked, 2, Ticks(130)).unwrap();
-        assert_eq!(closed.started, Ticks(110));
-        assert_eq!(local.innermost().unwrap().task, 30, "still the innermost");
+        assert_eq!((closed.task(), closed.started()), (20, Ticks(110)));
+        assert_eq!(innermost(), Some(30), "still the innermost");
         assert!(local.close(Level::Hooked, 9, Ticks(130)).is_none());
         assert!(local.close(Level::Traced(0), 3, Ticks(130)).is_none());
         assert!(local.close(Level::Hooked, 3, Ticks(140)).is_some());
-        assert_eq!(local.innermost().unwrap().task, 10);
+        assert_eq!(innermost(), Some(10));
         assert!(local.close(Level::Hooked, 1, Ticks(150)).is_some());
-        assert!(local.innermost().is_none());
+        assert!(innermost().is_none());
         assert!(local.close(Level::Hooked, 1, Ticks(150)).is_none());
     }
 
@@ -355,17 +452,19 @@ mod tests {
     fn too_deep_polls_are_not_opened() {
         let local = Local::new();
         for key in 1..=DEPTH as u64 {
-            assert!(local.open(frame(key, key)));
+            assert!(local.open(&poll(key, key)));
         }
-        assert!(!local.open(frame(99, 99)));
+        assert!(!local.open(&poll(99, 99)));
         assert!(local.close(Level::Hooked, 99, Ticks(100)).is_none());
-        assert_eq!(local.innermost().unwrap().key, DEPTH as u64);
+        assert_eq!(local.innermost().unwrap().key.get(), DEPTH as u64);
     }
 
     #[test]
     fn locations_are_told_apart_by_the_cache() {
         let local = Local::new();
-        let spot = |line, kind| local.spot("local-test.rs", line, 1, kind);
+        let file = local.file(&String::from("local-test.rs"));
+        assert!(std::ptr::eq(file, local.file("local-test.rs")));
+        let spot = |line, kind| local.spot(file, line, 1, kind);
         let first = spot(1, TaskKind::Task);
         assert_eq!(spot(1, TaskKind::Task), first);
         assert_ne!(spot(1, TaskKind::Local), first);

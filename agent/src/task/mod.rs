@@ -27,6 +27,8 @@ pub(crate) mod local;
 pub(crate) mod record;
 mod shard;
 pub(crate) mod site;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "tracing")]
 pub(crate) mod traced;
 
@@ -37,10 +39,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, compiler_fence};
 
 use looptop_wire::proto::TaskKind;
 
-pub(crate) use self::record::{Birth, Handle, Text};
-use self::record::{Hot, Wake, flag};
+use self::local::Local;
+use self::record::flag;
+pub(crate) use self::record::{Birth, Handle, Hot, Text, Wake};
 pub(crate) use self::shard::{Limits, Losses, Size};
-use self::shard::{SHARDS, Shard};
+use self::shard::{SHARDS, Shard, Source};
 use self::site::{SiteId, add, raise};
 use crate::clock::{Ticks, duration_ns};
 
@@ -162,8 +165,8 @@ impl Table {
     pub(crate) fn spawn(&self, birth: &Birth, text: Option<Arc<Text>>) -> Option<Handle> {
         let handle = self.shard(birth.id).insert(birth, text, self.limits());
         if let Some(handle) = handle {
-            local::with(|local| local.with_share(birth.site, site::Share::spawned));
-            self.changed(handle);
+            local::with(|local| local.share(birth.site).map(site::Share::spawned));
+            self.changed(handle.hot());
         }
         handle
     }
@@ -173,53 +176,53 @@ impl Table {
         self.shard(id).find(id)
     }
 
-    /// A task's future was dropped. Later news of it is ignored.
-    pub(crate) fn end(&self, handle: Handle, id: u64, now: Ticks) {
-        if handle.id() == id && handle.set(flag::ENDED) & flag::ENDED == 0 {
-            handle.cold().ended.store(now.0.max(1), Relaxed);
-            self.changed(handle);
+    /// A task's future was dropped.
+    pub(crate) fn end(&self, hot: &Hot, now: Ticks) {
+        if hot.end(now.0) {
+            self.changed(hot);
         }
     }
 
     /// The end is final: the record moves to the history.
-    pub(crate) fn retire(&self, handle: Handle, id: u64, now: Ticks) {
-        self.end(handle, id, now);
-        let site = handle.hot().site.load(Relaxed);
-        if self.shard(id).retire(handle, id, self.limits()) {
-            local::with(|local| local.with_share(site, site::Share::ended));
-        }
+    fn retire(&self, local: &Local, id: u64, now: Ticks, source: Source) {
+        let retired = self.shard(id).retire(id, now.0, source, self.limits());
+        let Some(hot) = retired else { return };
+        let site = hot.site.load(Relaxed);
+        local.share(site).map(site::Share::ended);
+        self.changed(hot);
     }
 
     /// Puts the task on the dirty list unless it is there, or nobody watches.
     #[inline]
-    pub(crate) fn changed(&self, handle: Handle) {
+    pub(crate) fn changed(&self, hot: &Hot) {
         // The caller's stores come before the look at the flag, in program
         // order at least. The processor may still hold them back for some
         // nanoseconds after the look; the collector makes up for that by
         // reading what it read once more, the next time.
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        if !handle.has(flag::DIRTY) && self.watched.load(Relaxed) {
-            self.push_dirty(handle);
+        if self.watched.load(Relaxed) && !hot.has(flag::DIRTY) {
+            self.push_dirty(hot);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn push_dirty(&self, handle: Handle) {
-        if handle.set(flag::DIRTY) & flag::DIRTY == 0 {
-            self.shards[usize::from(handle.shard())].push_dirty(handle);
+    fn push_dirty(&self, hot: &Hot) {
+        // A free record is nobody's, and a record stays in its shard.
+        let id = hot.id();
+        if id != 0 && hot.set(flag::DIRTY) & flag::DIRTY == 0 {
+            self.shard(id).push_dirty(hot);
         }
     }
 
     pub(crate) fn describe(&self, id: u64) -> Option<Description> {
-        let handle = self.find(id)?;
+        let inner = self.shard(id).lock();
+        let handle = inner.find(id)?;
         let hot = handle.hot();
-        let text = handle
-            .wake()
-            .and_then(|wake| site::lock(&wake.text).clone());
+        let text = inner.text(handle);
         Some(Description {
             name: text.map_or_else(String::new, |text| text.name.clone()),
-            kind: handle.kind(),
+            kind: hot.kind(),
             site: SiteId::from_raw(hot.site.load(Relaxed).into()),
             parent: handle.cold().parent.load(Relaxed),
             polls: hot.polls.load(Relaxed),
@@ -250,16 +253,18 @@ impl Hot {
     #[inline]
     pub(crate) fn poll_begins(&self, tid: u32, now: Ticks) {
         add(&self.polls, 1);
-        self.poll_started.store(now.0, Relaxed);
+        self.since.store(now.0, Relaxed);
         self.tid.store(tid, Relaxed);
     }
 
-    /// The poll that began then ends after so many ticks.
+    /// The poll that began so many ticks ago ends. If the task has ended within
+    /// it, which is reported first, this is when.
     #[inline]
-    pub(crate) fn poll_ends(&self, ticks: u64) {
+    pub(crate) fn poll_ends(&self, ticks: u64, now: Ticks) {
         add(&self.busy, ticks);
         raise(&self.longest_poll, ticks);
-        self.poll_started.store(0, Relaxed);
+        let since = if self.has(flag::ENDED) { now.0 } else { 0 };
+        self.since.store(since, Relaxed);
     }
 
     /// Takes back a poll that was none.
@@ -269,20 +274,27 @@ impl Hot {
     }
 }
 
-impl Handle {
-    /// A wait between wake and poll of so many ticks has ended.
-    #[inline]
-    pub(crate) fn waited(&self, ticks: u64) {
-        add(&self.hot().scheduled, ticks);
-        raise(&self.cold().longest_scheduled, ticks);
-    }
-}
-
 impl Wake {
+    /// The poll that begins answers all wakes until now; ticks of the first.
+    #[inline]
+    pub(crate) fn answer(&self) -> u64 {
+        self.answered.store(self.wakes() as u32, Relaxed);
+        self.unanswered_since.load(Relaxed)
+    }
+
     /// Whether somebody woke the task and no poll has answered yet.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        // Acquire: a wake that is seen comes with its `first_wake`.
-        self.wakes.load(Acquire) as u32 != self.answered.load(Relaxed)
+        self.wakes() as u32 != self.answered.load(Relaxed)
+    }
+
+    /// All wakes.
+    #[inline]
+    pub(crate) fn wakes(&self) -> u64 {
+        // Acquire: a wake that is seen comes with its `unanswered_since`. The
+        // task's own wakes come from the thread that polls, or handed the task on.
+        self.own_wakes.load(Relaxed)
+            + self.deferred_wakes.load(Acquire)
+            + self.other_wakes.load(Acquire)
     }
 }

@@ -1,4 +1,4 @@
-//! What is held of one task: 112 bytes, and 104 more where wakes are known.
+//! What is held of one task: 88 bytes, and 112 more where wakes are known.
 //!
 //! Records live in chunks that are never freed but used again, so that a
 //! [`Handle`] stays valid for ever and needs no counting; what it may *mean* is
@@ -12,7 +12,6 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex};
 
 use looptop_wire::proto::TaskKind;
 
@@ -41,21 +40,20 @@ pub(super) mod flag {
     /// Its wakes are not reported.
     pub(in crate::task) const BLIND: u32 = 1 << 6;
     pub(super) const KIND: u32 = 8;
-    /// The tracing layer that watches it.
-    pub(super) const REALM: u32 = 16;
 }
 
 /// Written at every poll. One cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(super) struct Hot {
+pub(crate) struct Hot {
     /// Tokio's id of the task, 0 while the record is free.
     pub(super) id: AtomicU64,
     pub(super) polls: AtomicU64,
     pub(super) busy: AtomicU64,
     pub(super) longest_poll: AtomicU64,
-    /// Ticks; 0 while not in a poll.
-    pub(super) poll_started: AtomicU64,
+    /// Ticks: when it ended, if it has; else when the poll began that is open;
+    /// else 0.
+    pub(super) since: AtomicU64,
     /// Ticks between wake and poll.
     pub(super) scheduled: AtomicU64,
     pub(super) tid: AtomicU32,
@@ -63,15 +61,76 @@ pub(super) struct Hot {
     /// The next record on its shard's dirty list, by index.
     pub(super) dirty_next: AtomicU32,
     pub(super) site: AtomicU16,
+    /// The record's own index within its shard; never changes.
+    pub(super) index: u16,
+}
+
+impl Hot {
+    /// The id of the task that the record holds now; 0 for none.
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        self.id.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn site(&self) -> u16 {
+        self.site.load(Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn has(&self, flags: u32) -> bool {
+        self.flags.load(Relaxed) & flags != 0
+    }
+
+    #[inline]
+    pub(super) fn set(&self, flags: u32) -> u32 {
+        // AcqRel: who finds DIRTY cleared by the collector writes after it.
+        self.flags.fetch_or(flags, AcqRel)
+    }
+
+    #[inline]
+    pub(super) fn clear(&self, flags: u32) -> u32 {
+        self.flags.fetch_and(!flags, AcqRel)
+    }
+
+    /// The future was dropped. `false` where that was known.
+    pub(super) fn end(&self, now: u64) -> bool {
+        if self.has(flag::ENDED) {
+            return false;
+        }
+        // The instant first: who sees the flag sees it.
+        self.since.store(now, Relaxed);
+        self.set(flag::ENDED) & flag::ENDED == 0
+    }
+
+    /// The end is final. `false` where that was so before.
+    pub(super) fn retire(&self, now: u64) -> bool {
+        if !self.has(flag::ENDED) {
+            self.since.store(now, Relaxed);
+        }
+        self.set(flag::ENDED | flag::RETIRED) & flag::RETIRED == 0
+    }
+
+    pub(super) fn kind(&self) -> TaskKind {
+        let kind = (self.flags.load(Relaxed) >> flag::KIND) & 0xff;
+        TaskKind::try_from(kind as i32).unwrap_or(TaskKind::Unknown)
+    }
+
+    /// The future of `block_on`: no task to tokio's scheduler.
+    #[inline]
+    pub(crate) fn is_block_on(&self) -> bool {
+        let kind = (self.flags.load(Relaxed) >> flag::KIND) & 0xff;
+        kind == TaskKind::BlockOn as u32
+    }
 }
 
 /// Written when the task is spawned and when it ends.
 #[derive(Debug)]
 pub(super) struct Cold {
     pub(super) spawned: AtomicU64,
-    /// Ticks; 0 while alive.
-    pub(super) ended: AtomicU64,
     pub(super) parent: AtomicU64,
+    /// Ticks, where the hooks measure waits; else [`Wake::longest_scheduled`].
+    #[cfg(feature = "schedule-latency")]
     pub(super) longest_scheduled: AtomicU64,
     /// The next record of the same bucket; guarded by the shard's lock.
     pub(super) chain: AtomicU32,
@@ -83,8 +142,8 @@ impl Default for Cold {
     fn default() -> Self {
         Self {
             spawned: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
             parent: AtomicU64::new(0),
+            #[cfg(feature = "schedule-latency")]
             longest_scheduled: AtomicU64::new(0),
             chain: AtomicU32::new(NONE),
             runtime: AtomicU32::new(0),
@@ -92,18 +151,36 @@ impl Default for Cold {
     }
 }
 
+impl Cold {
+    /// Ticks; 0 where the hooks do not measure waits.
+    #[allow(clippy::unused_self, reason = "only without the feature")]
+    pub(super) fn longest_scheduled(&self) -> u64 {
+        #[cfg(feature = "schedule-latency")]
+        return self.longest_scheduled.load(Relaxed);
+        #[cfg(not(feature = "schedule-latency"))]
+        0
+    }
+}
+
 /// What the tracing layer adds.
 #[derive(Debug, Default)]
-pub(super) struct Wake {
-    /// `Release` when added to, `Acquire` when a poll begins: the poll that sees
-    /// a wake also sees its `unanswered_since`.
-    pub(super) wakes: AtomicU64,
-    pub(super) self_wakes: AtomicU64,
+pub(crate) struct Wake {
+    /// Wakes by the task itself within its poll; written by the polling thread
+    /// only. The two that follow and this one add up to all wakes.
+    pub(super) own_wakes: AtomicU64,
+    /// Wakes by the scheduler after the task had yielded. These consume a waker,
+    /// which `drops` does not repeat.
+    pub(super) deferred_wakes: AtomicU64,
+    /// All other wakes. `Release` when added to, `Acquire` when a poll begins:
+    /// the poll that sees a wake also sees its `unanswered_since`.
+    pub(super) other_wakes: AtomicU64,
     /// Ticks; 0 is never.
     pub(super) woken_at: AtomicU64,
-    /// Ticks of the first wake that no poll has answered.
+    /// Ticks of the first wake that no poll has answered; at first of the spawn.
     pub(super) unanswered_since: AtomicU64,
-    pub(super) clones: AtomicU64,
+    /// Clones of its waker within its poll; written by the polling thread only.
+    pub(super) own_clones: AtomicU64,
+    pub(super) other_clones: AtomicU64,
     pub(super) drops: AtomicU64,
     /// When the last poll ended: ticks, and the polling thread's idle clock.
     pub(super) poll_ended: AtomicU64,
@@ -111,11 +188,14 @@ pub(super) struct Wake {
     /// Ticks that the last poll took; `NOT_A_POLL` where the span was entered
     /// for another reason.
     pub(super) last_poll: AtomicU64,
+    /// Ticks; takes the place of [`Cold::longest_scheduled`].
+    pub(super) longest_scheduled: AtomicU64,
     /// The value of `wakes`, cut to 32 bits, that the last poll has answered.
     pub(super) answered: AtomicU32,
+    /// The layer that sees the task.
+    pub(super) realm: AtomicU16,
     pub(super) size: AtomicU32,
     pub(super) original_size: AtomicU32,
-    pub(super) text: Mutex<Option<Arc<Text>>>,
 }
 
 /// Texts of a task that has any.
@@ -138,20 +218,18 @@ pub(super) struct Chunk {
     hot: [Hot; CHUNK],
     cold: [Cold; CHUNK],
     wake: Option<Box<[Wake; CHUNK]>>,
-    /// Index of the first record within its shard, and which shard that is.
-    pub(super) base: u32,
-    pub(super) shard: u8,
 }
 
 impl Chunk {
     /// A chunk that is never freed.
-    pub(super) fn leaked(shard: u8, base: u32, traced: bool) -> &'static Self {
+    pub(super) fn leaked(base: u32, traced: bool) -> &'static Self {
         Box::leak(Box::new(Self {
-            hot: std::array::from_fn(|_| Hot::default()),
+            hot: std::array::from_fn(|index| Hot {
+                index: (base as usize + index) as u16,
+                ..Hot::default()
+            }),
             cold: std::array::from_fn(|_| Cold::default()),
             wake: traced.then(|| Box::new(std::array::from_fn(|_| Wake::default()))),
-            base,
-            shard,
         }))
     }
 }
@@ -171,7 +249,7 @@ impl Handle {
     }
 
     #[inline]
-    pub(super) fn hot(&self) -> &'static Hot {
+    pub(crate) fn hot(&self) -> &'static Hot {
         &self.chunk.hot[self.index as usize % CHUNK]
     }
 
@@ -182,7 +260,7 @@ impl Handle {
 
     /// `None` for a task of which wakes are not known.
     #[inline]
-    pub(super) fn wake(&self) -> Option<&'static Wake> {
+    pub(crate) fn wake(&self) -> Option<&'static Wake> {
         let wake = self.chunk.wake.as_ref()?;
         Some(&wake[self.index as usize % CHUNK])
     }
@@ -190,12 +268,7 @@ impl Handle {
     /// The index within the shard.
     #[inline]
     pub(super) fn index(&self) -> u32 {
-        self.chunk.base + self.index
-    }
-
-    #[inline]
-    pub(super) fn shard(&self) -> u8 {
-        self.chunk.shard
+        self.hot().index.into()
     }
 
     /// The id of the task that the record holds now; 0 for none.
@@ -204,51 +277,19 @@ impl Handle {
         self.hot().id.load(Relaxed)
     }
 
-    #[inline]
-    pub(super) fn has(&self, flags: u32) -> bool {
-        self.hot().flags.load(Relaxed) & flags != 0
-    }
-
-    #[inline]
-    pub(super) fn set(&self, flags: u32) -> u32 {
-        // AcqRel: who finds DIRTY cleared by the collector writes after it.
-        self.hot().flags.fetch_or(flags, AcqRel)
-    }
-
-    #[inline]
-    pub(super) fn clear(&self, flags: u32) -> u32 {
-        self.hot().flags.fetch_and(!flags, AcqRel)
-    }
-
-    pub(super) fn realm(&self) -> u16 {
-        (self.hot().flags.load(Relaxed) >> flag::REALM) as u16
-    }
-
-    pub(super) fn kind(&self) -> TaskKind {
-        let kind = (self.hot().flags.load(Relaxed) >> flag::KIND) & 0xff;
-        TaskKind::try_from(kind as i32).unwrap_or(TaskKind::Unknown)
-    }
-
-    /// The future of `block_on`: no task to tokio's scheduler.
-    #[inline]
-    pub(crate) fn is_block_on(&self) -> bool {
-        let kind = (self.hot().flags.load(Relaxed) >> flag::KIND) & 0xff;
-        kind == TaskKind::BlockOn as u32
-    }
-
     /// Makes the record that of a new task. DIRTY stays: the record may still
     /// be on the list, where the new task is as welcome as the old.
     pub(super) fn reset(&self, birth: &Birth) {
         let (hot, cold) = (self.hot(), self.cold());
-        for counter in [&hot.polls, &hot.busy, &hot.longest_poll, &hot.poll_started] {
+        for counter in [&hot.polls, &hot.busy, &hot.longest_poll, &hot.since] {
             counter.store(0, Relaxed);
         }
         hot.scheduled.store(0, Relaxed);
         hot.tid.store(0, Relaxed);
         hot.site.store(birth.site, Relaxed);
         cold.spawned.store(birth.spawned, Relaxed);
-        cold.ended.store(0, Relaxed);
         cold.parent.store(birth.parent, Relaxed);
+        #[cfg(feature = "schedule-latency")]
         cold.longest_scheduled.store(0, Relaxed);
         cold.runtime.store(birth.runtime, Relaxed);
         if let Some(wake) = self.wake() {
@@ -256,10 +297,7 @@ impl Handle {
         }
         let traced = if birth.traced { flag::TRACED } else { 0 };
         let blind = if birth.blind { flag::BLIND } else { 0 };
-        let flags = traced
-            | blind
-            | (birth.kind as u32) << flag::KIND
-            | u32::from(birth.realm) << flag::REALM;
+        let flags = traced | blind | (birth.kind as u32) << flag::KIND;
         // The collector may clear DIRTY at the same time.
         let keep = |old: u32| Some(flags | (old & flag::DIRTY));
         let _ = hot.flags.fetch_update(AcqRel, Relaxed, keep);
@@ -269,21 +307,39 @@ impl Handle {
 }
 
 impl Wake {
+    pub(super) fn clones(&self) -> u64 {
+        self.own_clones.load(Relaxed) + self.other_clones.load(Relaxed)
+    }
+
+    /// Wakers that were dropped or consumed.
+    pub(super) fn drops(&self) -> u64 {
+        self.drops.load(Relaxed) + self.deferred_wakes.load(Relaxed)
+    }
+
+    /// The layer that sees the task.
+    pub(crate) fn realm(&self) -> u16 {
+        self.realm.load(Relaxed)
+    }
+
     fn reset(&self, birth: &Birth) {
         for counter in [
-            &self.wakes,
-            &self.self_wakes,
+            &self.own_wakes,
+            &self.deferred_wakes,
+            &self.other_wakes,
             &self.woken_at,
-            &self.unanswered_since,
-            &self.clones,
+            &self.own_clones,
+            &self.other_clones,
             &self.drops,
             &self.poll_ended,
             &self.idle_clock,
+            &self.longest_scheduled,
         ] {
             counter.store(0, Relaxed);
         }
+        self.unanswered_since.store(birth.spawned, Relaxed);
         self.last_poll.store(NOT_A_POLL, Relaxed);
         self.answered.store(0, Relaxed);
+        self.realm.store(birth.realm, Relaxed);
         self.size.store(birth.size, Relaxed);
         self.original_size.store(birth.original_size, Relaxed);
     }
@@ -301,10 +357,11 @@ pub(crate) struct Birth {
     pub(crate) spawned: u64,
     /// The runtime plus 1; 0 is unknown.
     pub(crate) runtime: u32,
-    /// Whether and by which layer it is traced.
+    /// Seen by the tracing layer.
     pub(crate) traced: bool,
     /// Traced, but its wakes are not reported.
     pub(crate) blind: bool,
+    /// The layer that sees it.
     pub(crate) realm: u16,
     /// Bytes; 0 is unknown.
     pub(crate) size: u32,
@@ -316,13 +373,13 @@ mod tests {
     use super::*;
 
     /// The budgets are 128 and 256 bytes; what else a task needs is 4 bytes of
-    /// free list or history, 4 to 8 of buckets, and the span's extension.
+    /// free list or history, 4 to 8 of buckets, and 32 for the span's extension.
     #[test]
     fn a_record_fits_its_budget() {
         assert_eq!(size_of::<Hot>(), 64);
-        assert!(size_of::<Cold>() <= 48);
-        assert!(size_of::<Wake>() <= 104);
+        assert!(size_of::<Cold>() <= 32);
+        assert!(size_of::<Wake>() <= 112);
         let chunk = size_of::<Chunk>();
-        assert!(chunk <= CHUNK * 112, "{chunk}");
+        assert!(chunk <= CHUNK * 97, "{chunk}");
     }
 }

@@ -6,16 +6,19 @@
 //! own part. One lock is taken when a task is spawned and one when it ends;
 //! none for a poll.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::record::{Birth, CHUNK, Chunk, Handle, Hot, Text, flag};
+use super::record::{Birth, CHUNK, Chunk, Cold, Handle, Hot, Text, flag};
 use super::site::lock;
 
 /// Parts of the table.
 pub(super) const SHARDS: usize = 64;
+/// Chunks of a shard: 65,536 records, four million tasks in all.
+const MAX_CHUNKS: usize = (1 << 16) / CHUNK;
 /// The index of no record.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -60,6 +63,13 @@ pub(crate) struct Size {
     pub(crate) records: usize,
 }
 
+/// Who tells of a task's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Layer,
+    Hooks,
+}
+
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Shard {
@@ -79,6 +89,8 @@ pub(super) struct Inner {
     history: VecDeque<u32>,
     history_bytes: usize,
     losses: Losses,
+    /// Names and further fields of the few tasks that have any, by index.
+    texts: HashMap<u32, Arc<Text>, BuildHasherDefault<DefaultHasher>>,
     /// Tasks that a viewer knows and the table no longer does.
     pub(super) forgotten: Vec<u64>,
 }
@@ -98,6 +110,7 @@ impl Shard {
                     tasks: 0,
                     history: 0,
                 },
+                texts: HashMap::with_hasher(BuildHasherDefault::new()),
                 forgotten: Vec::new(),
             }),
         }
@@ -123,11 +136,14 @@ impl Shard {
             inner.losses.tasks += 1;
             return None;
         }
-        let index = inner.free_record((birth.id % SHARDS as u64) as u8, birth.traced);
+        let Some(index) = inner.free_record(birth.traced) else {
+            inner.losses.tasks += 1;
+            return None;
+        };
         let handle = inner.handle(index);
         handle.reset(birth);
-        if let (Some(text), Some(wake)) = (text, handle.wake()) {
-            *lock(&wake.text) = Some(text);
+        if let Some(text) = text {
+            inner.texts.insert(index, text);
         }
         inner.live += 1;
         inner.link(handle);
@@ -139,34 +155,47 @@ impl Shard {
         self.lock().find(id)
     }
 
-    /// Moves a task that has ended into the history. Once per task: `false`
-    /// where that has happened before.
-    pub(super) fn retire(&self, handle: Handle, id: u64, limits: Limits) -> bool {
+    /// Moves a task into the history; its end is final. Once per task: `None`
+    /// where that has happened before. To the hooks, a task that the layer
+    /// sees only ends: the layer has the last word.
+    pub(super) fn retire(
+        &self,
+        id: u64,
+        now: u64,
+        source: Source,
+        limits: Limits,
+    ) -> Option<&'static Hot> {
         let mut inner = self.lock();
-        if handle.id() != id || handle.set(flag::RETIRED) & flag::RETIRED != 0 {
-            return false;
+        let handle = inner.find(id)?;
+        let hot = handle.hot();
+        if source == Source::Hooks && hot.has(flag::TRACED) {
+            hot.end(now);
+            return None;
+        }
+        if !hot.retire(now) {
+            return None;
         }
         inner.live -= 1;
         inner.history.push_back(handle.index());
-        inner.history_bytes += bytes(handle);
+        inner.history_bytes += inner.bytes(handle);
         // Divided upwards, so that a small bound is kept to within one each.
         let count = limits.history.div_ceil(SHARDS);
         let most_bytes = limits.history_bytes / SHARDS;
         while inner.history.len() > count || inner.history_bytes > most_bytes {
             inner.evict_oldest();
         }
-        true
+        Some(hot)
     }
 
     /// Puts a record on the dirty list; the caller has just set its DIRTY flag.
-    pub(super) fn push_dirty(&self, handle: Handle) {
+    pub(super) fn push_dirty(&self, hot: &Hot) {
         let mut head = self.dirty.load(Relaxed);
         loop {
-            handle.hot().dirty_next.store(head, Relaxed);
+            hot.dirty_next.store(head, Relaxed);
             // Release: who takes the list sees the links.
             let swap = self
                 .dirty
-                .compare_exchange_weak(head, handle.index(), Release, Relaxed);
+                .compare_exchange_weak(head, hot.index.into(), Release, Relaxed);
             match swap {
                 Ok(_) => return,
                 Err(now) => head = now,
@@ -187,7 +216,7 @@ impl Shard {
             changed.push(index);
             // The link first: once the flag is gone others may set it anew.
             index = handle.hot().dirty_next.load(Acquire);
-            handle.clear(flag::DIRTY);
+            handle.hot().clear(flag::DIRTY);
         }
     }
 }
@@ -215,16 +244,20 @@ impl Inner {
         }
     }
 
-    fn free_record(&mut self, shard: u8, traced: bool) -> u32 {
+    /// `None` where the shard has as many records as an index can tell apart.
+    fn free_record(&mut self, traced: bool) -> Option<u32> {
         if let Some(index) = self.free[usize::from(traced)].pop() {
-            return index;
+            return Some(index);
+        }
+        if self.chunks.len() >= MAX_CHUNKS {
+            return None;
         }
         let base = (self.chunks.len() * CHUNK) as u32;
-        self.chunks.push(Chunk::leaked(shard, base, traced));
+        self.chunks.push(Chunk::leaked(base, traced));
         // The lowest index comes out first.
         let rest = (base + 1..base + CHUNK as u32).rev();
         self.free[usize::from(traced)].extend(rest);
-        base
+        Some(base)
     }
 
     fn bucket(&self, id: u64) -> usize {
@@ -298,28 +331,33 @@ impl Inner {
             return;
         };
         let handle = self.handle(index);
-        self.history_bytes = self.history_bytes.saturating_sub(bytes(handle));
+        self.history_bytes = self.history_bytes.saturating_sub(self.bytes(handle));
         self.losses.history += 1;
         self.unlink(handle);
-        if handle.has(flag::TOLD) {
+        if handle.hot().has(flag::TOLD) {
             self.forgotten.push(handle.id());
         }
-        let wake = handle.wake();
-        if let Some(wake) = wake {
-            *lock(&wake.text) = None;
+        if !self.texts.is_empty() {
+            self.texts.remove(&index);
         }
         handle.hot().id.store(0, Release);
-        self.free[usize::from(wake.is_some())].push(index);
+        self.free[usize::from(handle.wake().is_some())].push(index);
     }
-}
 
-/// What a finished task weighs in the history.
-fn bytes(handle: Handle) -> usize {
-    let Some(wake) = handle.wake() else {
-        return size_of::<Hot>() + size_of::<super::record::Cold>();
-    };
-    let text = lock(&wake.text).as_ref().map_or(0, |text| text.bytes());
-    size_of::<Hot>() + size_of::<super::record::Cold>() + size_of_val(wake) + text
+    /// The texts of a task, for the few that have any.
+    pub(super) fn text(&self, handle: Handle) -> Option<&Arc<Text>> {
+        if self.texts.is_empty() {
+            return None;
+        }
+        self.texts.get(&handle.index())
+    }
+
+    /// What a finished task weighs in the history.
+    fn bytes(&self, handle: Handle) -> usize {
+        let wake = handle.wake().map_or(0, size_of_val);
+        let text = self.text(handle).map_or(0, |text| text.bytes());
+        size_of::<Hot>() + size_of::<Cold>() + wake + text
+    }
 }
 
 #[cfg(test)]
@@ -350,10 +388,12 @@ mod tests {
         assert!(insert(3).is_none(), "known already");
         assert_eq!(shard.lock().losses().tasks, 1);
 
-        handles[0].set(flag::TOLD);
-        for (n, handle) in (1..).zip(&handles) {
-            assert!(shard.retire(*handle, birth(n).id, LIMITS));
-            assert!(!shard.retire(*handle, birth(n).id, LIMITS), "only once");
+        handles[0].hot().set(flag::TOLD);
+        let retire = |n, source| shard.retire(birth(n).id, 9, source, LIMITS);
+        assert!(retire(2, Source::Hooks).is_none(), "the layer's");
+        for n in 1..=3 {
+            assert!(retire(n, Source::Layer).is_some());
+            assert!(retire(n, Source::Layer).is_none(), "only once");
         }
         let inner = shard.lock();
         assert_eq!(inner.losses().history, 1);
@@ -372,12 +412,12 @@ mod tests {
         let shard = Shard::new();
         let first = shard.insert(&birth(1), None, limits).unwrap();
         first.hot().polls.store(5, Relaxed);
-        first.set(flag::TOLD | flag::ENDED);
-        shard.retire(first, birth(1).id, limits);
+        first.hot().set(flag::TOLD | flag::ENDED);
+        shard.retire(birth(1).id, 9, Source::Hooks, limits).unwrap();
         let second = shard.insert(&birth(3), None, limits).unwrap();
         assert_eq!(second.index(), first.index());
         assert_eq!(second.hot().polls.load(Relaxed), 0);
-        assert!(!second.has(flag::TOLD | flag::ENDED | flag::RETIRED));
+        assert!(!second.hot().has(flag::TOLD | flag::ENDED | flag::RETIRED));
     }
 
     #[test]
@@ -386,8 +426,8 @@ mod tests {
         let limits = Limits::default();
         for n in 1..=300 {
             let handle = shard.insert(&birth(n), None, limits).unwrap();
-            handle.set(flag::DIRTY);
-            shard.push_dirty(handle);
+            handle.hot().set(flag::DIRTY);
+            shard.push_dirty(handle.hot());
         }
         let mut changed = Vec::new();
         shard.take_dirty(&mut changed);

@@ -2,13 +2,14 @@
 //!
 //! A site is a location and a kind of task. Its totals and histograms are kept
 //! apart for each thread: the owner adds without contention, and whoever reads
-//! sums up. When a thread ends its share is folded into the site's own.
+//! sums up. When a thread ends, its share waits for the next thread, which goes
+//! on counting in it: there are no more than threads at the same time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use looptop_wire::histogram::{BUCKETS, bucket};
 use looptop_wire::proto::TaskKind;
@@ -52,13 +53,14 @@ pub(crate) struct Site {
 
 #[derive(Debug, Default)]
 struct Shares {
-    live: Vec<Arc<Share>>,
+    all: Vec<&'static Share>,
     /// Of threads that have ended.
-    ended: Share,
+    idle: Vec<&'static Share>,
 }
 
 static SITES: [OnceLock<Site>; MAX_SITES] = [const { OnceLock::new() }; MAX_SITES];
 static INDEX: LazyLock<Mutex<HashMap<Key, u16>>> = LazyLock::new(Mutex::default);
+static FILES: LazyLock<Mutex<HashSet<&'static str>>> = LazyLock::new(Mutex::default);
 
 type Key = (&'static str, u32, u32, i32);
 
@@ -81,16 +83,28 @@ impl Spot {
     }
 }
 
-/// Finds or makes the site. Takes a lock; see `local::Local::spot` for the
-/// cache before it.
-pub(super) fn look_up(file: &str, line: u32, column: u32, kind: TaskKind) -> Spot {
+/// A file name that lives for ever. Takes a lock; `Local::file` is the cache
+/// before it. More than [`MAX_SITES`] files are not told apart.
+pub(super) fn file(file: &str) -> &'static str {
+    let mut files = lock(&FILES);
+    if let Some(known) = files.get(file) {
+        return known;
+    }
+    if files.len() >= MAX_SITES {
+        return "";
+    }
+    let file: &'static str = String::from(file).leak();
+    files.insert(file);
+    file
+}
+
+/// Finds or makes the site. Takes a lock; `Local::spot` is the cache before it.
+pub(super) fn look_up(file: &'static str, line: u32, column: u32, kind: TaskKind) -> Spot {
     let mut index = lock(&INDEX);
     let known = index.get(&(file, line, column, kind as i32)).copied();
     let id = known.or_else(|| {
         let id = index.len() + 1;
         let place = SITES.get(id)?;
-        // Leaked once per site, of which there are `MAX_SITES` at most.
-        let file: &'static str = String::from(file).leak();
         index.insert((file, line, column, kind as i32), id as u16);
         place.get_or_init(|| Site {
             file,
@@ -131,10 +145,9 @@ pub(super) fn all() -> impl Iterator<Item = (SiteId, &'static Site)> {
 /// One thread's part of a site's totals. Only the owner writes, so that plain
 /// loads and stores do; `Relaxed`, each number is by itself.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     spawned: AtomicU64,
     ended: AtomicU64,
-    polls: AtomicU64,
     /// Ticks.
     busy: AtomicU64,
     longest_poll: AtomicU64,
@@ -148,7 +161,6 @@ impl Default for Share {
         Self {
             spawned: AtomicU64::new(0),
             ended: AtomicU64::new(0),
-            polls: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             longest_poll: AtomicU64::new(0),
             poll_histogram: [const { AtomicU64::new(0) }; BUCKETS],
@@ -181,7 +193,6 @@ impl Share {
     /// Counts a finished poll of so many ticks.
     #[inline]
     pub(super) fn polled(&self, ticks: u64) {
-        add(&self.polls, 1);
         add(&self.busy, ticks);
         raise(&self.longest_poll, ticks);
         add(&self.poll_histogram[bucket(duration_ns(ticks))], 1);
@@ -190,7 +201,6 @@ impl Share {
     /// Takes back what `polled` counted, perhaps on another thread: the sum
     /// over the shares is right, a single one may wrap below 0.
     pub(super) fn not_polled(&self, ticks: u64) {
-        add(&self.polls, 1_u64.wrapping_neg());
         add(&self.busy, ticks.wrapping_neg());
         let bucket = bucket(duration_ns(ticks));
         add(&self.poll_histogram[bucket], 1_u64.wrapping_neg());
@@ -210,7 +220,6 @@ impl Share {
         let sum = |to: &mut u64, from: &AtomicU64| *to = to.wrapping_add(from.load(Relaxed));
         sum(&mut totals.spawned, &self.spawned);
         sum(&mut totals.ended, &self.ended);
-        sum(&mut totals.polls, &self.polls);
         sum(&mut totals.busy, &self.busy);
         totals.longest_poll = totals.longest_poll.max(self.longest_poll.load(Relaxed));
     }
@@ -226,29 +235,6 @@ impl Share {
             sum(scheduled, &histogram[..]);
         }
     }
-
-    fn absorb(&self, other: &Self) {
-        let mut totals = Totals::default();
-        let (mut poll, mut wait) = ([0; BUCKETS], [0; BUCKETS]);
-        other.sum(&mut totals);
-        other.sum_histograms(&mut poll, &mut wait);
-        add(&self.spawned, totals.spawned);
-        add(&self.ended, totals.ended);
-        add(&self.polls, totals.polls);
-        add(&self.busy, totals.busy);
-        raise(&self.longest_poll, totals.longest_poll);
-        for (counter, n) in self.poll_histogram.iter().zip(poll) {
-            add(counter, n);
-        }
-        if other.scheduled_histogram.get().is_some() {
-            let histogram = self
-                .scheduled_histogram
-                .get_or_init(|| Box::new([const { AtomicU64::new(0) }; BUCKETS]));
-            for (counter, n) in histogram.iter().zip(wait) {
-                add(counter, n);
-            }
-        }
-    }
 }
 
 /// Sums over all threads; times in ticks.
@@ -256,43 +242,41 @@ impl Share {
 pub(super) struct Totals {
     pub(super) spawned: u64,
     pub(super) ended: u64,
-    pub(super) polls: u64,
     pub(super) busy: u64,
     pub(super) longest_poll: u64,
 }
 
 impl Site {
     /// A share for the calling thread.
-    pub(super) fn new_share(&self) -> Arc<Share> {
-        let share = Arc::<Share>::default();
-        lock(&self.shares).live.push(Arc::clone(&share));
+    pub(super) fn take_share(&self) -> &'static Share {
+        let mut shares = lock(&self.shares);
+        if let Some(share) = shares.idle.pop() {
+            return share;
+        }
+        let share: &'static Share = Box::leak(Box::default());
+        shares.all.push(share);
         share
     }
 
-    /// Folds the share of an ending thread into the site's own.
-    pub(super) fn give_back(&self, share: &Arc<Share>) {
-        let mut shares = lock(&self.shares);
-        shares.live.retain(|live| !Arc::ptr_eq(live, share));
-        shares.ended.absorb(share);
+    /// The thread that took the share ends.
+    pub(super) fn give_back(&self, share: &'static Share) {
+        lock(&self.shares).idle.push(share);
     }
 
     /// What all tasks of the site add up to now. 5 ns a thread.
     pub(super) fn totals(&self) -> Totals {
-        let shares = lock(&self.shares);
         let mut totals = Totals::default();
-        shares.ended.sum(&mut totals);
-        for share in &shares.live {
+        for share in &lock(&self.shares).all {
             share.sum(&mut totals);
         }
         totals
     }
 
-    /// Entries that are not 0 of both histograms, polls and waits.
+    /// Entries that are not 0 of both histograms, polls and waits. The first
+    /// also tells the number of polls.
     pub(super) fn histograms(&self) -> [Vec<(u32, u64)>; 2] {
-        let shares = lock(&self.shares);
         let (mut poll, mut scheduled) = ([0; BUCKETS], [0; BUCKETS]);
-        shares.ended.sum_histograms(&mut poll, &mut scheduled);
-        for share in &shares.live {
+        for share in &lock(&self.shares).all {
             share.sum_histograms(&mut poll, &mut scheduled);
         }
         // A count that is being taken back may be below 0 for an instant.
@@ -337,7 +321,7 @@ mod tests {
             panic!("no site")
         };
         let site = id.get().unwrap();
-        let (a, b) = (site.new_share(), site.new_share());
+        let (a, b) = (site.take_share(), site.take_share());
         a.spawned();
         a.polled(1_000);
         a.polled(3_000);
@@ -347,7 +331,6 @@ mod tests {
         let expected = Totals {
             spawned: 1,
             ended: 1,
-            polls: 1,
             busy: 3_000,
             longest_poll: 3_000,
         };
@@ -356,8 +339,9 @@ mod tests {
         }];
         assert_eq!(site.totals(), expected);
         assert_eq!(site.histograms(), histograms);
-        site.give_back(&a);
-        site.give_back(&b);
+        site.give_back(a);
+        site.give_back(b);
+        assert!(std::ptr::eq(site.take_share(), b), "used again");
         assert_eq!(site.totals(), expected);
         assert_eq!(site.histograms(), histograms);
     }

@@ -21,12 +21,10 @@
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use looptop_wire::proto::TaskKind;
-
-use super::local::{Frame, Level, Local, TracedEntry};
-use super::record::{Handle, NOT_A_POLL, Wake, flag};
-use super::site::Share;
-use super::{Table, add};
+use super::local::{Level, Local, Poll, TracedEntry};
+use super::record::{Hot, NOT_A_POLL, Wake, flag};
+use super::shard::Source;
+use super::{Table, add, raise};
 use crate::clock::{self, Ticks};
 
 /// See [`is_deferred`].
@@ -78,51 +76,50 @@ impl Sight {
 
     /// Tokio polls the task, or drops it.
     #[inline]
-    pub(crate) fn enter(&self, table: &Table, local: &Local, entry: TracedEntry) {
-        let handle = entry.handle;
-        let Some(wake) = handle.wake() else { return };
-        let is_poll = self.is_poll(handle, wake);
-        let hot = handle.hot();
+    pub(crate) fn enter(&self, table: &Table, local: &Local, entry: &TracedEntry) {
+        let (hot, wake) = (entry.hot, entry.wake);
+        let due = wake.is_due();
+        let is_poll = due || self.is_poll(hot, wake);
         let now = clock::ticks();
-        let opened = local.open(Frame {
+        let opened = local.open(&Poll {
             level: Level::Traced(self.realm),
             key: entry.key,
             task: entry.id,
             site: hot.site.load(Relaxed),
-            is_poll,
+            counts: is_poll,
             started: now,
-            handle: Some(handle),
+            hot: Some(hot),
+            wake: Some(wake),
+            share: entry.share,
         });
         if !(opened && is_poll) {
             return;
         }
-        if handle.has(flag::ENDED) {
-            self.revive(handle);
+        if hot.has(flag::ENDED) {
+            self.revive(entry);
         }
-        if let Some(since) = due_since(handle, wake) {
-            let waited = now.0.saturating_sub(since);
-            handle.waited(waited);
-            local.with_share(hot.site.load(Relaxed), |share| share.waited(waited));
+        if due {
+            // Woken while it was polled, it waits from the end of that poll.
+            let since = wake.answer().max(wake.poll_ended.load(Relaxed));
+            entry.waited(now.0.saturating_sub(since));
+        } else if wake.poll_ended.load(Relaxed) == 0 {
+            entry.waited_first(now);
         }
         hot.poll_begins(local.tid(), now);
-        table.changed(handle);
+        table.changed(hot);
     }
 
     #[inline]
-    fn is_poll(&self, handle: Handle, wake: &Wake) -> bool {
-        wake.is_due()
-            || wake.poll_ended.load(Relaxed) == 0
-            || handle.kind() == TaskKind::BlockOn
-            || !self.sees_wakes.load(Relaxed)
+    fn is_poll(&self, hot: &Hot, wake: &Wake) -> bool {
+        wake.poll_ended.load(Relaxed) == 0 || hot.is_block_on() || !self.sees_wakes.load(Relaxed)
     }
 
     /// What was taken for the drop was a poll: wakes are missed.
     #[cold]
-    fn revive(&self, handle: Handle) {
-        handle.clear(flag::ENDED);
-        handle.cold().ended.store(0, Relaxed);
+    fn revive(&self, entry: &TracedEntry) {
+        entry.hot.clear(flag::ENDED);
         // The poll that was not counted.
-        add(&handle.hot().polls, 1);
+        add(&entry.hot.polls, 1);
         self.sees_wakes.store(false, Relaxed);
     }
 
@@ -130,104 +127,132 @@ impl Sight {
     #[inline]
     pub(crate) fn exit(&self, table: &Table, local: &Local, key: u64) {
         let level = Level::Traced(self.realm);
+        // The span of an application, as a rule: no need to read the clock.
+        if !local.has_open(level, key) {
+            return;
+        }
         let now = clock::ticks();
-        let Some(frame) = local.close(level, key, now) else {
+        let Some(poll) = local.close(level, key, now) else {
             return;
         };
-        let Some(handle) = frame.handle else { return };
-        let Some(wake) = handle.wake() else { return };
-        let ticks = now.0.saturating_sub(frame.started.0);
-        if frame.is_poll {
-            handle.hot().poll_ends(ticks);
-            local.with_share(frame.site, |share| share.polled(ticks));
-            wake.last_poll.store(ticks, Relaxed);
-            wake.poll_ended.store(now.0, Relaxed);
-            wake.idle_clock.store(local.idle_clock(now), Relaxed);
-            table.changed(handle);
-        } else {
+        let (Some(hot), Some(wake)) = (poll.hot.get(), poll.wake.get()) else {
+            return;
+        };
+        if !poll.counts.get() {
             wake.last_poll.store(NOT_A_POLL, Relaxed);
-            table.end(handle, frame.task, now);
+            return table.end(hot, now);
         }
+        let ticks = now.0.saturating_sub(poll.started().0);
+        if let Some(share) = poll.share.get() {
+            share.polled(ticks);
+        }
+        hot.poll_ends(ticks, now);
+        wake.last_poll.store(ticks, Relaxed);
+        wake.poll_ended.store(now.0, Relaxed);
+        wake.idle_clock.store(local.idle_clock(now), Relaxed);
+        table.changed(hot);
     }
 
     /// A waker of the task was used.
     #[inline]
-    pub(crate) fn waker(&self, table: &Table, local: &Local, handle: Handle, op: WakerOp) {
-        let Some(wake) = handle.wake() else { return };
-        match op {
-            WakerOp::Clone => drop(wake.clones.fetch_add(1, Relaxed)),
-            WakerOp::Drop => drop(wake.drops.fetch_add(1, Relaxed)),
-            WakerOp::Wake => {
-                wake.drops.fetch_add(1, Relaxed);
-                self.woken(local, handle, wake);
+    pub(crate) fn waker(&self, table: &Table, local: &Local, entry: &TracedEntry, op: WakerOp) {
+        let wake = entry.wake;
+        let innermost = local.innermost();
+        let own = innermost.filter(|poll| poll.task() == entry.id);
+        match (op, own) {
+            // Within the task's own poll no other thread writes these.
+            (WakerOp::Clone, Some(_)) => add(&wake.own_clones, 1),
+            (WakerOp::Clone, None) => drop(wake.other_clones.fetch_add(1, Relaxed)),
+            (WakerOp::Drop, _) => drop(wake.drops.fetch_add(1, Relaxed)),
+            (WakerOp::Wake | WakerOp::WakeByRef, Some(poll)) => {
+                // Waiting begins when the poll ends. That it is dated by its
+                // beginning until then saves a reading of the clock.
+                wake.note(poll.started());
+                add(&wake.own_wakes, 1);
+                if op == WakerOp::Wake {
+                    wake.drops.fetch_add(1, Relaxed);
+                }
             }
-            WakerOp::WakeByRef => self.woken(local, handle, wake),
+            (WakerOp::Wake | WakerOp::WakeByRef, None) => {
+                self.woken(local, entry, op, innermost.is_none());
+            }
         }
-        table.changed(handle);
+        table.changed(entry.hot);
     }
 
+    /// Woken by somebody else, or by the scheduler.
     #[inline]
-    fn woken(&self, local: &Local, handle: Handle, wake: &Wake) {
-        if handle.has(flag::ENDED) && self.sees_wakes.load(Relaxed) {
-            return;
-        }
+    fn woken(&self, local: &Local, entry: &TracedEntry, op: WakerOp, between_polls: bool) {
+        let (hot, wake) = (entry.hot, entry.wake);
         let now = clock::ticks();
-        if !wake.is_due() {
-            wake.unanswered_since.store(now.0, Relaxed);
-        }
-        wake.woken_at.store(now.0, Relaxed);
-        let by_itself = match local.innermost() {
-            Some(polled) => polled.task == handle.id(),
-            None => self.is_deferred(local, handle, wake, now),
-        };
-        if by_itself {
-            wake.self_wakes.fetch_add(1, Relaxed);
-        }
+        wake.note(now);
         // Release: the poll that sees this wake sees its `unanswered_since`.
-        wake.wakes.fetch_add(1, Release);
+        if op == WakerOp::WakeByRef {
+            wake.other_wakes.fetch_add(1, Release);
+        } else if between_polls && self.is_deferred(local, hot, wake, now) {
+            wake.deferred_wakes.fetch_add(1, Release);
+        } else {
+            wake.drops.fetch_add(1, Relaxed);
+            wake.other_wakes.fetch_add(1, Release);
+        }
     }
 
     /// Whether a wake outside any poll is that of `yield_now` or of an exhausted
-    /// budget. Tokio defers those: the scheduler itself wakes the task, on the
-    /// same thread, once it has looked for other work. Its event is the same as
+    /// budget. Tokio defers those: the scheduler itself wakes the task by value, on
+    /// the same thread, once it has looked for other work. Its event is the same as
     /// that of a driver that found a socket ready; what tells them apart is that
     /// hardly any time has passed on this thread but for other polls.
-    fn is_deferred(&self, local: &Local, handle: Handle, wake: &Wake, now: Ticks) -> bool {
-        let same_thread = handle.hot().tid.load(Relaxed) == local.tid() && local.tid() != 0;
+    fn is_deferred(&self, local: &Local, hot: &Hot, wake: &Wake, now: Ticks) -> bool {
+        let same_thread = hot.tid.load(Relaxed) == local.tid() && local.tid() != 0;
         let idle = local.idle_clock(now) as i64 - wake.idle_clock.load(Relaxed) as i64;
         same_thread && wake.poll_ended.load(Relaxed) != 0 && idle < self.deferred as i64
     }
 }
 
-/// When the wait began that the poll which now begins has ended. Marks it as
-/// ended. `None` where it is not known.
-#[inline]
-fn due_since(handle: Handle, wake: &Wake) -> Option<u64> {
-    let ended = wake.poll_ended.load(Relaxed);
-    if wake.is_due() {
-        let wakes = wake.wakes.load(std::sync::atomic::Ordering::Acquire);
-        wake.answered.store(wakes as u32, Relaxed);
-        // Woken while it was polled, it waits from the end of that poll.
-        return Some(wake.unanswered_since.load(Relaxed).max(ended));
+impl Wake {
+    /// Dates a wake that is about to be counted.
+    #[inline]
+    fn note(&self, now: Ticks) {
+        if !self.is_due() {
+            self.unanswered_since.store(now.0, Relaxed);
+        }
+        self.woken_at.store(now.0, Relaxed);
     }
-    let first = ended == 0 && handle.kind() != TaskKind::BlockOn;
-    first.then(|| handle.cold().spawned.load(Relaxed))
+}
+
+impl TracedEntry {
+    /// A wait between wake and poll of so many ticks has ended.
+    #[inline]
+    fn waited(&self, ticks: u64) {
+        add(&self.hot.scheduled, ticks);
+        raise(&self.wake.longest_scheduled, ticks);
+        if let Some(share) = self.share {
+            share.waited(ticks);
+        }
+    }
+
+    /// The first poll answers the spawn.
+    #[cold]
+    fn waited_first(&self, now: Ticks) {
+        if !self.hot.is_block_on() {
+            // Before the first wake this is when the task was spawned.
+            let spawned = self.wake.unanswered_since.load(Relaxed);
+            self.waited(now.0.saturating_sub(spawned));
+        }
+    }
 }
 
 /// The span closed: the future is gone, whatever was seen of it.
-pub(crate) fn closed(table: &Table, local: &Local, handle: Handle, id: u64) {
-    if handle.id() != id {
-        return;
-    }
-    if let Some(wake) = handle.wake()
-        && !handle.has(flag::ENDED)
-    {
+pub(crate) fn closed(table: &Table, local: &Local, entry: &TracedEntry) {
+    let (hot, wake) = (entry.hot, entry.wake);
+    if hot.id() == entry.id && !hot.has(flag::ENDED) {
         let ticks = wake.last_poll.swap(NOT_A_POLL, Relaxed);
         if ticks != NOT_A_POLL {
-            handle.hot().not_polled(ticks);
-            let site = handle.hot().site.load(Relaxed);
-            local.with_share(site, |share: &Share| share.not_polled(ticks));
+            hot.not_polled(ticks);
+            if let Some(share) = entry.share {
+                share.not_polled(ticks);
+            }
         }
     }
-    table.retire(handle, id, clock::ticks());
+    table.retire(local, entry.id, clock::ticks(), Source::Layer);
 }
