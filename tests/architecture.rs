@@ -26,7 +26,7 @@ const OUTSIDE: &[&str] = &[
     "std::thread",
     "Instant::now",
     "SystemTime::now",
-    "tokio::",
+    "use tokio::",
     "println!",
 ];
 

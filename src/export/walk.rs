@@ -164,7 +164,8 @@ impl Walk {
         for id in frame.names.iter().flat_map(|named| &named.stalls) {
             self.note(StallId(*id));
         }
-        if frame.more {
+        // Names come in a frame of their own, which is no moment of its own.
+        if frame.more || !frame.names.is_empty() {
             return Ok(());
         }
         self.clock = (at, self.model.now.0);

@@ -58,7 +58,7 @@ impl StallLog {
         for named in names {
             let stack = Arc::new(stack(named));
             for stall in &named.stalls {
-                self.resolve(StallId(*stall), Arc::clone(&stack));
+                self.resolve_recorded(StallId(*stall), Arc::clone(&stack));
             }
         }
     }

@@ -57,6 +57,9 @@ pub struct Stall {
     pub no_stack_reason: Option<TextId>,
     /// The newest stack with names, once they were looked up.
     pub resolved: Option<Arc<Resolved>>,
+    /// The names came with a recording: what this machine's files say does not
+    /// count.
+    pub(super) recorded_names: bool,
 }
 
 /// A stack with names.
@@ -173,6 +176,7 @@ impl Stall {
             lock_holder: stall.lock_holder_tid.map(Tid),
             lock_address: stall.lock_address,
             resolved: earlier.and_then(|e| e.resolved.clone()),
+            recorded_names: earlier.is_some_and(|e| e.recorded_names),
             stacks,
             no_stack_reason: text(stall.no_stack_reason),
         }
@@ -236,12 +240,24 @@ impl StallLog {
         self.live.values().find(|s| s.worker == Some(worker))
     }
 
-    /// Gives a stall its stack with names.
+    /// Gives a stall its stack with names, unless a recording did.
     pub fn resolve(&mut self, id: StallId, resolved: Arc<Resolved>) {
-        let ended = self.ended.iter_mut().rev().find(|s| s.id == id);
-        if let Some(stall) = self.live.get_mut(&id).or(ended) {
+        if let Some(stall) = self.get_mut(id).filter(|s| !s.recorded_names) {
             stall.resolved = Some(resolved);
         }
+    }
+
+    /// Gives a stall the names of a recording.
+    pub(super) fn resolve_recorded(&mut self, id: StallId, resolved: Arc<Resolved>) {
+        if let Some(stall) = self.get_mut(id) {
+            stall.resolved = Some(resolved);
+            stall.recorded_names = true;
+        }
+    }
+
+    fn get_mut(&mut self, id: StallId) -> Option<&mut Stall> {
+        let ended = self.ended.iter_mut().rev().find(|s| s.id == id);
+        self.live.get_mut(&id).or(ended)
     }
 
     /// Takes over the names that stalls have in `other`, a log of the same

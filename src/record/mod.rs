@@ -11,6 +11,7 @@
 //! - [`recorder`]: a source's events become chunks,
 //! - [`recording`]: opening, the index, damage,
 //! - [`frames`]: reading from any point on,
+//! - `console`: console-subscriber's own recordings, translated,
 //! - [`history`]: the same chunks in memory, for the live screen,
 //! - [`segments`]: a ring of files in a directory,
 //! - [`redact`]: leaving names out,
@@ -18,6 +19,7 @@
 
 pub mod chunk;
 pub mod command;
+mod console;
 pub mod format;
 pub mod frames;
 pub mod history;
@@ -30,7 +32,7 @@ mod store;
 pub mod writer;
 
 #[cfg(test)]
-mod synthetic;
+pub(crate) mod synthetic;
 #[cfg(test)]
 mod tests;
 

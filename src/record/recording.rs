@@ -11,6 +11,7 @@ use looptop_wire::{PROTOCOL, proto::HelloResponse};
 use prost::Message;
 
 use super::{
+    console,
     format::{
         self, BLOCK_HEADER_LEN, BlockHeader, BlockKind, ChunkInfo, FILE_HEADER_LEN, Index,
         MAX_CHUNKS, MAX_SESSIONS, Opening, StallMark, TRAILER_LEN, VERSION,
@@ -143,9 +144,17 @@ impl Recording {
     }
 
     pub(super) fn from_store(store: Store) -> Result<Self, OpenError> {
+        if store.bytes(0, 1)?.as_deref() == Some(b"{") {
+            return console::open(&store);
+        }
         let mut scan = Scan::default();
         scan.part(store)?;
         scan.finish()
+    }
+
+    /// With another word on what is missing.
+    pub(super) fn with_remark(self, remark: Option<String>) -> Self {
+        Self { remark: remark.or(self.remark), ..self }
     }
 
     /// The processes observed, in order; at least one.
@@ -236,7 +245,7 @@ fn check_header(header: &[u8]) -> Result<(), OpenError> {
 }
 
 /// The first bytes, as text where they are some.
-fn quote(bytes: &[u8]) -> String {
+pub(super) fn quote(bytes: &[u8]) -> String {
     let plain = |text: &str| text.chars().all(|c| !c.is_control() || c.is_whitespace());
     match std::str::from_utf8(bytes) {
         Ok(text) if plain(text) => format!("\"{}\"", escaped(text)),

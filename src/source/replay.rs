@@ -341,3 +341,7 @@ fn read(recording: &Recording, from: Duration) -> mpsc::Receiver<Step> {
     });
     receiver
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

@@ -27,6 +27,8 @@ pub(crate) mod local;
 pub(crate) mod record;
 mod shard;
 pub(crate) mod site;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "tracing")]
 pub(crate) mod traced;
 
@@ -175,8 +177,8 @@ impl Table {
     }
 
     /// A task's future was dropped.
-    pub(crate) fn end(&self, id: u64, now: Ticks) {
-        if let Some(hot) = self.shard(id).end(id, now.0) {
+    pub(crate) fn end(&self, hot: &Hot, now: Ticks) {
+        if hot.end(now.0) {
             self.changed(hot);
         }
     }
@@ -214,11 +216,10 @@ impl Table {
     }
 
     pub(crate) fn describe(&self, id: u64) -> Option<Description> {
-        let handle = self.find(id)?;
+        let inner = self.shard(id).lock();
+        let handle = inner.find(id)?;
         let hot = handle.hot();
-        let text = handle
-            .wake()
-            .and_then(|wake| site::lock(&wake.text).clone());
+        let text = inner.text(handle);
         Some(Description {
             name: text.map_or_else(String::new, |text| text.name.clone()),
             kind: hot.kind(),
@@ -252,16 +253,18 @@ impl Hot {
     #[inline]
     pub(crate) fn poll_begins(&self, tid: u32, now: Ticks) {
         add(&self.polls, 1);
-        self.poll_started.store(now.0, Relaxed);
+        self.since.store(now.0, Relaxed);
         self.tid.store(tid, Relaxed);
     }
 
-    /// The poll that began then ends after so many ticks.
+    /// The poll that began so many ticks ago ends. If the task has ended within
+    /// it, which is reported first, this is when.
     #[inline]
-    pub(crate) fn poll_ends(&self, ticks: u64) {
+    pub(crate) fn poll_ends(&self, ticks: u64, now: Ticks) {
         add(&self.busy, ticks);
         raise(&self.longest_poll, ticks);
-        self.poll_started.store(0, Relaxed);
+        let since = if self.has(flag::ENDED) { now.0 } else { 0 };
+        self.since.store(since, Relaxed);
     }
 
     /// Takes back a poll that was none.
@@ -275,16 +278,23 @@ impl Wake {
     /// The poll that begins answers all wakes until now; ticks of the first.
     #[inline]
     pub(crate) fn answer(&self) -> u64 {
-        // Acquire: as below.
-        self.answered
-            .store(self.wakes.load(Acquire) as u32, Relaxed);
+        self.answered.store(self.wakes() as u32, Relaxed);
         self.unanswered_since.load(Relaxed)
     }
 
     /// Whether somebody woke the task and no poll has answered yet.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        // Acquire: a wake that is seen comes with its `first_wake`.
-        self.wakes.load(Acquire) as u32 != self.answered.load(Relaxed)
+        self.wakes() as u32 != self.answered.load(Relaxed)
+    }
+
+    /// All wakes.
+    #[inline]
+    pub(crate) fn wakes(&self) -> u64 {
+        // Acquire: a wake that is seen comes with its `unanswered_since`. The
+        // task's own wakes come from the thread that polls, or handed the task on.
+        self.own_wakes.load(Relaxed)
+            + self.deferred_wakes.load(Acquire)
+            + self.other_wakes.load(Acquire)
     }
 }
