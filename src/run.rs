@@ -169,7 +169,9 @@ fn perform(
             Effect::Suspend => done |= suspend(tui, keyboard),
             // A terminal that is gone shows at the next frame.
             Effect::Copy(text) => drop(tui.copy(&text)),
-            Effect::WatchTask(_) | Effect::NameStacks => feed.serve(&effect, state),
+            Effect::WatchTask(_) | Effect::Resume | Effect::NameStacks => {
+                feed.serve(&effect, state);
+            }
         }
     }
     done

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Action, Key, Mode, Motion, State, ViewId,
+    Action, Connection, Key, Mode, Motion, State, ViewId, page,
     tables::{self, TableId},
 };
 
@@ -35,6 +35,10 @@ pub enum Scope {
     View(ViewId),
     /// In the details of a stall.
     StallDetails,
+    /// In details with lines that lead to others.
+    Links,
+    /// While another viewer keeps the server paused.
+    Paused,
     /// While the filter is edited.
     Filter,
 }
@@ -77,7 +81,7 @@ const fn binding(
 const QUIET: (u8, &str) = (9, "");
 
 use Key::{Char, Ctrl};
-use Scope::{Always, Everywhere, Filter, StallDetails, Tables, View, Views};
+use Scope::{Always, Everywhere, Filter, Links, Paused, StallDetails, Tables, View, Views};
 
 /// All of them. The first that holds and has the key wins.
 pub static BINDINGS: &[Binding] = &[
@@ -168,6 +172,20 @@ pub static BINDINGS: &[Binding] = &[
         "all frames of the stack, or only those that matter",
     ),
     binding(
+        &[Key::Enter],
+        Action::Open,
+        Links,
+        (1, "follow"),
+        "in details: to where the marked line leads; Esc comes back",
+    ),
+    binding(
+        &[Char('r')],
+        Action::Resume,
+        Paused,
+        (0, "resume"),
+        "make a console-subscriber that was paused go on, for all its viewers",
+    ),
+    binding(
         &[Char('/')],
         Action::Filter,
         Tables,
@@ -180,6 +198,34 @@ pub static BINDINGS: &[Binding] = &[
         View(ViewId::Stalls),
         (2, "by culprit"),
         "stalls one by one, or by culprit line",
+    ),
+    binding(
+        &[Char('t')],
+        Action::Group,
+        View(ViewId::Tasks),
+        (4, "group"),
+        "tasks one by one, by spawn location, by name, as a tree",
+    ),
+    binding(
+        &[Char('w')],
+        Action::Warned,
+        View(ViewId::Tasks),
+        (5, "warned"),
+        "only tasks that a finding is about, or all",
+    ),
+    binding(
+        &[Char('t')],
+        Action::Group,
+        View(ViewId::Resources),
+        (2, "who waits"),
+        "resources, or the operations on them: who waits for what",
+    ),
+    binding(
+        &[Char('f')],
+        Action::Finished,
+        View(ViewId::Resources),
+        (5, "dropped"),
+        "show or hide what was dropped",
     ),
     binding(
         &[Char('f')],
@@ -373,10 +419,20 @@ fn holds(scope: Scope, state: &State) -> bool {
         Scope::Everywhere => mode != Mode::Filter,
         Scope::Filter => mode == Mode::Filter,
         Scope::StallDetails => mode == Mode::Details && state.shows_stall_details(),
+        Scope::Links => mode == Mode::Details && has_links(state),
+        Scope::Paused => mode != Mode::Filter && is_paused(state),
         Scope::Views => mode == Mode::View,
         Scope::View(view) => mode == Mode::View && state.view == view,
         Scope::Tables => mode == Mode::View && state.table().is_some(),
     }
+}
+
+fn has_links(state: &State) -> bool {
+    page::page(state).is_some_and(|page| !page.links.is_empty())
+}
+
+fn is_paused(state: &State) -> bool {
+    matches!(state.connection, Connection::Paused { .. })
 }
 
 /// The titles of the help's sections, and what belongs there.
@@ -398,6 +454,7 @@ pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
         ),
         ("Views", BINDINGS.iter().filter(|b| is_view(b)).collect()),
         section("Tables", &[Scope::Tables, Scope::View(ViewId::Tasks)]),
+        section("Resources", &[Scope::View(ViewId::Resources)]),
         section(
             "Stalls",
             &[Scope::View(ViewId::Stalls), Scope::StallDetails],
@@ -409,7 +466,7 @@ pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
 fn anywhere(binding: &Binding) -> bool {
     matches!(
         binding.scope,
-        Scope::Everywhere | Scope::Always | Scope::Views
+        Scope::Everywhere | Scope::Always | Scope::Views | Scope::Links | Scope::Paused
     )
 }
 

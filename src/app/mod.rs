@@ -40,7 +40,9 @@ pub use key::Key;
 pub use rows::{RowKey, Rows, Sort};
 pub use screen::Screen;
 pub use snapshot::Snapshot;
-pub use state::{Cursor, Details, Frozen, Lab, Mode, Options, Overlay, State, TableState};
+pub use state::{
+    Cursor, Details, Frozen, Lab, Mode, Options, Overlay, State, TableState, TaskLayout,
+};
 pub use tone::Tone;
 pub use update::update;
 pub use view::ViewId;
