@@ -363,8 +363,10 @@ impl Gathered {
     /// As messages of one stream.
     pub(crate) fn encode(&self, interner: &mut Interner) -> Changes {
         let mut tasks = KNOWN.map(|_| Tasks::default());
+        let mut locations = Locations::default();
         for row in &self.rows {
-            row.encode(&mut tasks[row.known as usize], interner);
+            let location = locations.id(row.site, interner);
+            row.encode(&mut tasks[row.known as usize], location, interner);
         }
         Changes {
             tasks: tasks.into_iter().filter(|t| !t.id.is_empty()).collect(),
@@ -372,7 +374,7 @@ impl Gathered {
             sites: self
                 .sites
                 .iter()
-                .filter_map(|s| s.encode(interner))
+                .filter_map(|site| site.encode(locations.id(Some(site.id), interner)))
                 .collect(),
         }
     }
@@ -383,19 +385,31 @@ fn plus_1(instant: Option<u64>) -> u64 {
     instant.map_or(0, |ns| ns + 1)
 }
 
-fn location(site: Option<SiteId>, interner: &mut Interner) -> u32 {
-    site.and_then(SiteId::get).map_or(0, |site| {
-        interner.location(site.file, site.line, site.column)
-    })
+/// Ids of locations in one stream, by site: most tasks share one with others.
+#[derive(Debug, Default)]
+struct Locations(Vec<Option<u32>>);
+
+impl Locations {
+    fn id(&mut self, site: Option<SiteId>, interner: &mut Interner) -> u32 {
+        let Some(id) = site else { return 0 };
+        let at = usize::from(id.raw());
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        *self.0[at].get_or_insert_with(|| match id.get() {
+            Some(site) => interner.location(site.file, site.line, site.column),
+            None => 0,
+        })
+    }
 }
 
 impl Row {
-    fn encode(&self, tasks: &mut Tasks, interner: &mut Interner) {
+    fn encode(&self, tasks: &mut Tasks, location: u32, interner: &mut Interner) {
         tasks.id.push(self.id);
         tasks.tokio_id.push(self.id);
         tasks.state.push(self.state.into());
         tasks.kind.push(self.kind.into());
-        tasks.location.push(location(self.site, interner));
+        tasks.location.push(location);
         tasks.parent.push(self.parent);
         tasks.runtime.push(self.runtime);
         tasks.spawned_at_ns.push(self.spawned_at);
@@ -429,8 +443,7 @@ impl Row {
 }
 
 impl SiteRow {
-    fn encode(&self, interner: &mut Interner) -> Option<SpawnSite> {
-        let location = location(Some(self.id), interner);
+    fn encode(&self, location: u32) -> Option<SpawnSite> {
         let site = self.id.get()?;
         let [
             (poll_bucket, poll_count),
