@@ -60,7 +60,8 @@ pub(crate) fn source() -> &'static str {
     }
 }
 
-/// Now. About 8 ns with a CPU counter (one instruction), 30 ns without.
+/// Now. One instruction with a CPU counter: 8 ns by itself and up to 14 among
+/// others, which it holds up (`benches/overhead.rs`, "two readings").
 #[inline]
 pub(crate) fn ticks() -> Ticks {
     // A rate of exactly 1 says that ticks are nanoseconds of `Instant`.
