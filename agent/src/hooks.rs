@@ -59,7 +59,7 @@ pub struct Hooks {
     after_poll: Option<TaskHook>,
     #[cfg(tokio_unstable)]
     terminate: Option<TaskHook>,
-    #[cfg(feature = "schedule-latency")]
+    #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
     schedule_latency: bool,
 }
 
@@ -90,7 +90,7 @@ impl Hooks {
                 own();
             }
         });
-        #[cfg(feature = "schedule-latency")]
+        #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
         if self.schedule_latency {
             builder.track_task_schedule_latency();
         }
