@@ -19,6 +19,7 @@ mod hooks;
 mod ids;
 #[cfg(feature = "tracing")]
 mod layer;
+mod level;
 mod probe;
 mod procfs;
 mod publish;

@@ -72,6 +72,7 @@ impl<S> TaskLayer<S> {
     /// wakes nor scheduled times.
     #[must_use]
     pub fn without_wakers(mut self) -> Self {
+        crate::level::blind();
         self.sight.become_blind();
         self.filtered.filter_mut().wakers = false;
         self
