@@ -116,11 +116,11 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
     } else {
         Err(NEEDS_UNSTABLE)
     };
-    let levels = Levels::now(&shared.tasks);
+    let levels = Levels::now(shared.traced());
     let of_tasks = |kind| (kind, levels.tell(kind));
     let capture = shared.capture.as_ref().copied().map_err(String::as_str);
     let console = if cfg!(feature = "console") {
-        shared.tasks.as_ref().copied().map_err(String::as_str)
+        levels.traced.as_ref().copied().map_err(String::as_str)
     } else {
         Err("the application enables looptop-agent without its feature `console`")
     };

@@ -41,9 +41,9 @@ pub(crate) struct Levels {
 
 impl Levels {
     /// As they are now, given what is known of level 1.
-    pub(crate) fn now(traced: &Result<(), String>) -> Self {
+    pub(crate) fn now(traced: Result<(), String>) -> Self {
         Self {
-            traced: traced.clone(),
+            traced,
             wakers: !BLIND.load(Relaxed),
             hooked: HOOKED.load(Relaxed),
             delays: HOOKED_DELAYS.load(Relaxed),
