@@ -91,7 +91,12 @@ impl Hooks {
             }
         });
         #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
-        if self.schedule_latency {
+        let delays = self.schedule_latency;
+        #[cfg(not(all(tokio_unstable, feature = "schedule-latency")))]
+        let delays = false;
+        crate::level::hooked(delays);
+        #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
+        if delays {
             builder.track_task_schedule_latency();
         }
         #[cfg(tokio_unstable)]

@@ -43,10 +43,6 @@ struct Group {
 }
 
 impl Columns {
-    pub(super) fn is_empty(&self) -> bool {
-        self.groups.iter().all(|group| group.tasks.id.is_empty())
-    }
-
     /// Adds what the record holds now. The caller keeps it from becoming another
     /// task's meanwhile.
     pub(super) fn read(&mut self, handle: Handle, text: Option<&Arc<Text>>) {
