@@ -57,9 +57,10 @@ pub async fn check(options: &Check) -> Result<Report, CheckError> {
     let mut model = attach(&mut source, options.timeout).await?;
     let mut naming = Naming::new(&model);
 
-    let warm = match recorded {
-        true => Until::Moment(model.now.plus(options.warmup)),
-        false => Until::Clock(Instant::now() + options.warmup),
+    let warm = if recorded {
+        Until::Moment(model.now.plus(options.warmup))
+    } else {
+        Until::Clock(Instant::now() + options.warmup)
     };
     observe(&mut source, &mut model, &mut naming, None, warm).await?;
     let since = model.now;

@@ -8,7 +8,7 @@ use crate::{
     model::{Model, TaskId},
     naming::Naming,
     run::Feed,
-    source::{self, Command, DurationCounts, Source, SourceKind, TaskDetails},
+    source::{self, Command, DurationCounts, ProblemKind, Source, SourceKind, TaskDetails},
 };
 
 /// A source, and the names for the stacks that it tells.
@@ -100,6 +100,10 @@ impl Feed for LiveFeed {
                 // and looks again.
                 let _ = self.source.command(Command::WatchTask(task.map(|id| id.0)));
             }
+            Effect::Resume => {
+                // What it brought shows in the badge.
+                let _ = self.source.command(Command::Resume);
+            }
             Effect::Quit | Effect::Copy(_) | Effect::Suspend => {}
         }
     }
@@ -118,6 +122,12 @@ fn event(told: source::Event) -> Option<Event> {
             },
         },
         source::Event::Frame(frame) => Event::Frame(frame),
+        source::Event::Silent { since, problem } if problem.kind == ProblemKind::Paused => {
+            Event::Paused {
+                since,
+                problem: problem.to_string(),
+            }
+        }
         source::Event::Silent { since, problem } => Event::Silent {
             since,
             problem: problem.to_string(),

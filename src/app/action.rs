@@ -49,8 +49,13 @@ pub enum Action {
     SortBy(usize),
     /// Sorts the other way round.
     Invert,
-    /// Groups stalls by culprit, or lists them one by one.
+    /// Groups the rows of the view: stalls by culprit, resources by operation,
+    /// tasks by location, by name, as a tree.
     Group,
+    /// Shows only tasks that a finding is about, or all.
+    Warned,
+    /// Asks a paused console-subscriber to go on.
+    Resume,
     /// Shows or hides finished tasks.
     Finished,
     /// Shows all frames of a stack, or the folded stack.
@@ -112,6 +117,8 @@ pub enum Effect {
     WatchTask(Option<TaskId>),
     /// Have the lab run this twin of this scenario.
     RunTwin(String, Twin),
+    /// Ask the source to make a paused server go on.
+    Resume,
     /// Look up the names of the stacks that are new in the live model.
     NameStacks,
 }

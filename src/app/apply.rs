@@ -9,7 +9,7 @@ use crate::{
     model::Model,
 };
 
-use super::{Connection, Effect, Event, Snapshot, State};
+use super::{Connection, Details, Effect, Event, Snapshot, State};
 
 impl State {
     /// Takes in an event.
@@ -24,10 +24,20 @@ impl State {
                 };
                 self.connection = Connection::Connecting { attempt, problem };
             }
-            Event::Connected { hello, kind } => self.connected(&hello, kind),
+            Event::Connected { hello, kind } => {
+                self.connected(&hello, kind);
+                // The new stream knows nothing of what the old one was asked.
+                return match self.details {
+                    Some(Details::Task(id)) => vec![Effect::WatchTask(Some(id))],
+                    _ => Vec::new(),
+                };
+            }
             Event::Frame(frame) => return self.frame(&frame),
             Event::Silent { since, problem } => {
                 self.connection = Connection::Silent { since, problem };
+            }
+            Event::Paused { since, problem } => {
+                self.connection = Connection::Paused { since, problem };
             }
             Event::Lost { problem, retry_in } => {
                 let retry_at = retry_in.and_then(|wait| now.checked_add(wait));

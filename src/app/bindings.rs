@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Action, Key, Mode, Motion, State, Twin, ViewId,
+    Action, Connection, Key, Mode, Motion, State, Twin, ViewId, page,
     tables::{self, TableId},
 };
 
@@ -37,6 +37,10 @@ pub enum Scope {
     Lab,
     /// In the details of a stall.
     StallDetails,
+    /// In details with lines that lead to others.
+    Links,
+    /// While another viewer keeps the server paused.
+    Paused,
     /// While the filter is edited.
     Filter,
 }
@@ -79,7 +83,9 @@ const fn binding(
 const QUIET: (u8, &str) = (9, "");
 
 use Key::{Char, Ctrl};
-use Scope::{Always, Everywhere, Filter, Lab, StallDetails, Tables, View, Views};
+use Scope::{
+    Always, Everywhere, Filter, Lab, Links, Paused, StallDetails, Tables, View, Views,
+};
 
 /// All of them. The first that holds and has the key wins.
 pub static BINDINGS: &[Binding] = &[
@@ -205,6 +211,20 @@ pub static BINDINGS: &[Binding] = &[
         "all frames of the stack, or only those that matter",
     ),
     binding(
+        &[Key::Enter],
+        Action::Open,
+        Links,
+        (1, "follow"),
+        "in details: to where the marked line leads; Esc comes back",
+    ),
+    binding(
+        &[Char('r')],
+        Action::Resume,
+        Paused,
+        (0, "resume"),
+        "make a console-subscriber that was paused go on, for all its viewers",
+    ),
+    binding(
         &[Char('/')],
         Action::Filter,
         Tables,
@@ -217,6 +237,34 @@ pub static BINDINGS: &[Binding] = &[
         View(ViewId::Stalls),
         (2, "by culprit"),
         "stalls one by one, or by culprit line",
+    ),
+    binding(
+        &[Char('t')],
+        Action::Group,
+        View(ViewId::Tasks),
+        (4, "group"),
+        "tasks one by one, by spawn location, by name, as a tree",
+    ),
+    binding(
+        &[Char('w')],
+        Action::Warned,
+        View(ViewId::Tasks),
+        (5, "warned"),
+        "only tasks that a finding is about, or all",
+    ),
+    binding(
+        &[Char('t')],
+        Action::Group,
+        View(ViewId::Resources),
+        (2, "who waits"),
+        "resources, or the operations on them: who waits for what",
+    ),
+    binding(
+        &[Char('f')],
+        Action::Finished,
+        View(ViewId::Resources),
+        (5, "dropped"),
+        "show or hide what was dropped",
     ),
     binding(
         &[Char('f')],
@@ -415,11 +463,21 @@ fn holds(scope: Scope, state: &State) -> bool {
         Scope::Filter => mode == Mode::Filter,
         Scope::Lab => state.lab_has_keys(),
         Scope::StallDetails => mode == Mode::Details && state.shows_stall_details(),
+        Scope::Links => mode == Mode::Details && has_links(state),
+        Scope::Paused => mode != Mode::Filter && is_paused(state),
         // The lab has its own meaning of these.
         Scope::Views => mode == Mode::View && state.view != ViewId::Lab,
         Scope::View(view) => mode == Mode::View && state.view == view,
         Scope::Tables => mode == Mode::View && state.table().is_some(),
     }
+}
+
+fn has_links(state: &State) -> bool {
+    page::page(state).is_some_and(|page| !page.links.is_empty())
+}
+
+fn is_paused(state: &State) -> bool {
+    matches!(state.connection, Connection::Paused { .. })
 }
 
 /// The titles of the help's sections, and what belongs there.
@@ -441,6 +499,7 @@ pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
         ),
         ("Views", BINDINGS.iter().filter(|b| is_view(b)).collect()),
         section("Tables", &[Scope::Tables, Scope::View(ViewId::Tasks)]),
+        section("Resources", &[Scope::View(ViewId::Resources)]),
         section(
             "Stalls",
             &[Scope::View(ViewId::Stalls), Scope::StallDetails],
@@ -453,7 +512,7 @@ pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
 fn anywhere(binding: &Binding) -> bool {
     matches!(
         binding.scope,
-        Scope::Everywhere | Scope::Always | Scope::Views
+        Scope::Everywhere | Scope::Always | Scope::Views | Scope::Links | Scope::Paused
     )
 }
 

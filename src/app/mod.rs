@@ -44,7 +44,9 @@ pub use lab::{LabState, Twin};
 pub use rows::{RowKey, Rows, Sort};
 pub use screen::Screen;
 pub use snapshot::Snapshot;
-pub use state::{Cursor, Details, Echo, Frozen, Lab, Mode, Options, Overlay, State, TableState};
+pub use state::{
+    Cursor, Details, Echo, Frozen, Lab, Mode, Options, Overlay, State, TableState, TaskLayout,
+};
 pub use tone::Tone;
 pub use update::update;
 pub use view::ViewId;

@@ -10,13 +10,13 @@ use ratatui::layout::Size;
 
 use crate::{
     diagnose::{Engine, Finding, Scope, Subject},
-    model::{Model, Span, StallId, TaskId},
+    model::{Model, ResourceId, Span, StallId, TaskId},
 };
 
 use super::{
     Connection, Context, Distributions, LabState, Snapshot, ViewId,
     filter::{Filter, FilterError},
-    overview,
+    overview, page,
     rows::{Request, RowKey, Rows, Sort},
     screen::{GUTTER, Screen, TableArea},
     tables::{self, Row, TableId},
@@ -76,6 +76,35 @@ pub enum Details {
     Task(TaskId),
     /// Of a stall.
     Stall(StallId),
+    /// Of a resource.
+    Resource(ResourceId),
+}
+
+/// How the tasks are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TaskLayout {
+    /// One by one.
+    #[default]
+    List,
+    /// With totals for each spawn location.
+    ByLocation,
+    /// With totals for each name.
+    ByName,
+    /// Each below the task that spawned it.
+    Tree,
+}
+
+impl TaskLayout {
+    /// The one after it, round and round.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self {
+            Self::List => Self::ByLocation,
+            Self::ByLocation => Self::ByName,
+            Self::ByName => Self::Tree,
+            Self::Tree => Self::List,
+        }
+    }
 }
 
 /// What covers everything but header and verdict.
@@ -149,7 +178,11 @@ pub struct State {
     pub span: Span,
     /// Stalls by culprit line.
     pub grouped: bool,
-    /// Finished tasks are shown.
+    /// How tasks are laid out.
+    pub task_layout: TaskLayout,
+    /// Resources are shown by the operations on them.
+    pub operations: bool,
+    /// Finished tasks and dropped resources are shown.
     pub finished: bool,
     /// All frames of a stack.
     pub all_frames: bool,
@@ -161,6 +194,10 @@ pub struct State {
     pub lab: LabState,
     /// First line on screen of details or overlay.
     pub scroll: usize,
+    /// The link of the details that is selected; the first until one is.
+    pub link: Option<page::LinkId>,
+    /// Details that a link left behind, to go back to.
+    pub(super) trail: Vec<Details>,
     /// The size of the screen.
     pub size: Size,
     /// The moment that the screen shows, on the viewer's own clock.
@@ -201,12 +238,16 @@ impl State {
             editing: false,
             span: Span::default(),
             grouped: false,
+            task_layout: TaskLayout::default(),
+            operations: false,
             finished: false,
             all_frames: false,
             presenting: false,
             echo: None,
             lab: LabState::default(),
             scroll: 0,
+            link: None,
+            trail: Vec::new(),
             size: Size::new(80, 24),
             now,
             frozen: None,
@@ -237,6 +278,7 @@ impl State {
             model: &shown.model,
             alarms: &shown.alarms,
             span: self.span,
+            depths: self.rows.depths(),
         }
     }
 
@@ -253,7 +295,7 @@ impl State {
 
     /// The table of the view; `None` where it is none or has nothing to show.
     pub fn table(&self) -> Option<TableId> {
-        let table = view::table(self.view, self.grouped)?;
+        let table = view::table(self)?;
         view::unavailable(self.view, self.model())
             .is_none()
             .then_some(table)
@@ -343,6 +385,7 @@ impl State {
         match self.details {
             Some(Details::Task(id)) => return of_task(id),
             Some(Details::Stall(id)) => return of_stall(id),
+            Some(Details::Resource(_)) => return None,
             None => {}
         }
         match self.row_under_cursor()? {
@@ -352,6 +395,8 @@ impl State {
             RowKey::Group(key) => of_stall(self.rows.group(key)?.example),
             RowKey::Worker(id) => of_stall(self.model().stalls.on_worker(*id)?.id),
             RowKey::Thread(tid) => of_stall(self.model().stalls.on_thread(*tid)?.id),
+            RowKey::Op(id) => of_task(self.model().resources.op(*id)?.task?),
+            RowKey::TaskGroup(_) | RowKey::Resource(_) => None,
         }
     }
 
@@ -410,6 +455,7 @@ impl State {
             sort,
             filter,
             finished: self.finished,
+            layout: self.task_layout,
             crowded,
         }
     }

@@ -3,11 +3,11 @@
 use crate::model::Span;
 
 use super::{
-    Action, Details, Effect, Frozen, Motion, Overlay, State, Twin, ViewId, copy,
+    Action, Details, Effect, Frozen, Motion, Overlay, State, TaskLayout, Twin, ViewId, copy,
     lab::NO_LAB,
     page,
     rows::{RowKey, Sort},
-    tables::{self, TableId},
+    tables::{self, TableId, TaskGroupKey},
     view,
 };
 
@@ -30,7 +30,9 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Show(view) => show(state, view),
         Action::NextView => show_neighbour(state, true),
         Action::PreviousView => show_neighbour(state, false),
-        Action::Group => state.grouped = !state.grouped,
+        Action::Group => group(state),
+        Action::Warned => warned(state),
+        Action::Resume => effects.push(Effect::Resume),
         Action::Finished => state.finished = !state.finished,
         Action::AllFrames => state.all_frames = !state.all_frames,
         Action::LongerSpan => state.span = neighbour_span(state.span, true),
@@ -75,8 +77,12 @@ fn copy(state: &mut State) -> Option<Effect> {
 
 /// One layer at a time, and never out of the program.
 fn back(state: &mut State) {
-    if state.overlay.take().is_some() || state.details.take().is_some() {
+    if state.overlay.take().is_some() {
         state.scroll = 0;
+    } else if state.details.is_some() {
+        state.details = state.trail.pop();
+        state.scroll = 0;
+        state.link = None;
     } else if state.presenting {
         state.presenting = false;
     } else if let Some(table) = state.table() {
@@ -126,6 +132,8 @@ fn show(state: &mut State, id: ViewId) {
     state.overlay = None;
     state.details = None;
     state.presenting = false;
+    state.trail.clear();
+    state.link = None;
     state.scroll = 0;
     state.view = id;
 }
@@ -169,6 +177,9 @@ fn neighbour_span(span: Span, longer: bool) -> Span {
 /// Details of what is under the cursor: the stall where there is one, because
 /// it tells more than the thing that it holds.
 fn open(state: &mut State) {
+    if state.details.is_some() {
+        return follow_link(state);
+    }
     let model = state.model();
     let stall = |id| Some(Details::Stall(id));
     let opened = match state.row_under_cursor() {
@@ -191,17 +202,105 @@ fn open(state: &mut State) {
                 .filter(|id| model.tasks.get(*id).is_some());
             held.map(Details::Stall).or(task.map(Details::Task))
         }
+        Some(RowKey::Resource(id)) => Some(Details::Resource(*id)),
+        Some(RowKey::Op(id)) => {
+            let op = model.resources.op(*id);
+            let task = op.and_then(|op| op.task);
+            task.filter(|id| model.tasks.get(*id).is_some())
+                .map(Details::Task)
+        }
+        Some(RowKey::TaskGroup(key)) => return open_group(state, *key),
         None => return,
     };
     match (opened, state.row_under_cursor()) {
-        (Some(_), _) => state.details = opened,
+        (Some(_), _) => {
+            state.details = opened;
+            state.trail.clear();
+            state.link = None;
+        }
         (None, Some(RowKey::Finding(_))) => explain(state),
         (None, Some(RowKey::Worker(_))) => state.notify("this worker is in no poll"),
+        (None, Some(RowKey::Op(_))) => state.notify("no task is known that waits for this"),
         (None, _) => state.notify("nothing holds this thread"),
     }
 }
 
+/// Enter on a page: to where its selected line leads.
+fn follow_link(state: &mut State) {
+    let link = page::page(state).and_then(|page| {
+        let selected = page.selected(state)?;
+        page.links.get(selected).copied()
+    });
+    let (Some(link), Some(from)) = (link, state.details) else {
+        return;
+    };
+    state.trail.push(from);
+    // Two things that lead to each other make no endless way back.
+    if state.trail.len() > MAX_TRAIL {
+        state.trail.remove(0);
+    }
+    state.details = Some(link.to);
+    state.link = None;
+}
+
+const MAX_TRAIL: usize = 32;
+
+/// The tasks of a group, one by one.
+fn open_group(state: &mut State, key: TaskGroupKey) {
+    let Some(group) = state.rows.task_group(key) else {
+        return;
+    };
+    if group.label.is_empty() {
+        return state.notify("these tasks have nothing to be named by");
+    }
+    let column = match key {
+        TaskGroupKey::Location(_) => "loc",
+        TaskGroupKey::Name(_) => "name",
+    };
+    let text = format!("{column}:\"{}\"", group.label.replace('"', ""));
+    state.task_layout = TaskLayout::List;
+    set_filter(state, TableId::Tasks, text);
+}
+
+fn group(state: &mut State) {
+    match state.view {
+        ViewId::Stalls => state.grouped = !state.grouped,
+        ViewId::Resources => state.operations = !state.operations,
+        ViewId::Tasks => {
+            state.task_layout = state.task_layout.next();
+            let parents = state.model().tasks.iter().any(|t| t.parent.is_some());
+            if state.task_layout == TaskLayout::Tree && !parents {
+                state.notify("no tree: the target does not tell which task spawned which");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Only what a finding is about, or everything; the filter shows it.
+fn warned(state: &mut State) {
+    let table = TableId::Tasks;
+    if matches!(
+        state.task_layout,
+        TaskLayout::ByLocation | TaskLayout::ByName
+    ) {
+        state.task_layout = TaskLayout::List;
+    }
+    let only = state
+        .tables
+        .get(&table)
+        .is_some_and(|t| t.filter_text == "warn");
+    let text = if only { "" } else { "warn" };
+    set_filter(state, table, text.to_owned());
+}
+
 fn move_by(state: &mut State, motion: Motion) {
+    if let (Motion::Up | Motion::Down, Some(page)) = (motion, page::page(state))
+        && !page.links.is_empty()
+    {
+        (state.scroll, state.link) = page.step(state, motion == Motion::Down);
+        return;
+    }
     let page = state.page();
     let (here, last) = match page::lines(state) {
         Some(lines) => (

@@ -56,6 +56,12 @@ impl Model {
         }
         let columns = self.apply_tasks(frame, now);
         self.apply_sites(frame, now);
+        for resource in &frame.resources {
+            self.resources.update(resource);
+        }
+        for op in &frame.async_ops {
+            self.resources.update_op(op);
+        }
         for stall in &frame.stalls {
             self.stalls.update(stall);
         }

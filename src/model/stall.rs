@@ -263,8 +263,10 @@ impl StallLog {
     /// Takes over the names that stalls have in `other`, a log of the same
     /// session.
     pub fn adopt_names(&mut self, other: &StallLog) {
-        let names: BTreeMap<StallId, &Arc<Resolved>> =
-            other.iter().filter_map(|s| Some((s.id, s.resolved.as_ref()?))).collect();
+        let names: BTreeMap<StallId, &Arc<Resolved>> = other
+            .iter()
+            .filter_map(|s| Some((s.id, s.resolved.as_ref()?)))
+            .collect();
         for stall in self.live.values_mut().chain(&mut self.ended) {
             if let Some(resolved) = names.get(&stall.id) {
                 stall.resolved.get_or_insert_with(|| Arc::clone(resolved));

@@ -92,7 +92,7 @@ fn presenter_of_a_healthy_twin_and_of_no_lab() {
     type_text(&mut state, "p");
     let shown = screen(&mut state, 100, 30);
     assert!(
-        shown.contains("no data yet") && shown.contains('–'),
+        shown.contains("no data yet") && shown.contains("loop lag p99"),
         "{shown}"
     );
 }

@@ -61,7 +61,7 @@ pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
         (
             left,
             Rect {
-                width: half,
+                width: half.saturating_sub(2),
                 ..rest
             },
         ),

@@ -112,6 +112,7 @@ pub(super) fn problem(state: &State) -> Option<(&'static str, String)> {
     }
     match &state.connection {
         Connection::Silent { problem, .. } => Some(("NO DATA", problem.clone())),
+        Connection::Paused { problem, .. } => Some(("PAUSED", problem.clone())),
         Connection::Lost { problem, .. }
         | Connection::Connecting {
             problem: Some(problem),

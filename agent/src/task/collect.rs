@@ -184,12 +184,6 @@ impl Collector {
         gathered
     }
 
-    /// `gather` and `encode` for a single stream.
-    #[allow(dead_code, reason = "for a publisher with one viewer, and tests")]
-    pub(crate) fn changes(&mut self, interner: &mut Interner) -> Changes {
-        self.gather().encode(interner)
-    }
-
     fn read(&mut self, number: usize, indices: &[u32], gathered: &mut Gathered) {
         let shard: &Shard = &self.table.shards[number];
         let stamps = &mut self.stamps[number];
@@ -355,11 +349,6 @@ impl WakeRow {
 }
 
 impl Gathered {
-    /// Whether there is nothing to tell.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.forgotten.is_empty() && self.sites.is_empty()
-    }
-
     /// As messages of one stream.
     pub(crate) fn encode(&self, interner: &mut Interner) -> Changes {
         let mut tasks = KNOWN.map(|_| Tasks::default());
