@@ -82,6 +82,11 @@ pub struct Status {
 }
 
 impl Status {
+    /// What ran before, where it was the same scenario.
+    pub fn own_before(&self) -> Option<&Before> {
+        self.before.as_ref().filter(|b| b.scenario == self.scenario)
+    }
+
     /// Code of the twin that runs, or that would: the broken one where it is off.
     pub fn code(&self) -> &str {
         match self.twin {
@@ -203,9 +208,10 @@ const MEASURES: [(&str, fn(&Figures) -> Option<Value>); 7] = [
     ("errors", |f| Some(Value::Count(f.errors as f64))),
 ];
 
-/// Before and after, side by side; the scenario's own readings come last.
+/// Before and after, side by side; the scenario's own readings come last. What
+/// another scenario did before cannot be compared and is left out.
 pub fn comparison(status: &Status) -> Vec<Row> {
-    let before = status.before.as_ref().map(|b| &b.figures);
+    let before = status.own_before().map(|b| &b.figures);
     let measures = MEASURES.iter().map(|(name, read)| Row {
         name: (*name).to_owned(),
         before: before.and_then(read),

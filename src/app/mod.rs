@@ -32,6 +32,8 @@ mod update;
 pub mod view;
 
 #[cfg(test)]
+pub(crate) mod lab_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use action::{Action, Effect, Motion};

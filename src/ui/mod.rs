@@ -27,6 +27,8 @@ mod verdict;
 mod views;
 
 #[cfg(test)]
+mod lab_tests;
+#[cfg(test)]
 mod tests;
 
 use ratatui::Frame;

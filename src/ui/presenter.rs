@@ -61,7 +61,7 @@ pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
         (
             left,
             Rect {
-                width: half,
+                width: half.saturating_sub(2),
                 ..rest
             },
         ),
@@ -226,7 +226,7 @@ fn figure(state: &State, row: &Row, area: Rect, large: bool, painter: &mut Paint
 /// "before (broken): 1.4 s   ÷120"
 fn past(state: &State, row: &Row) -> String {
     let lab = state.shown_lab();
-    let before = lab.status.as_ref().and_then(|s| s.before.as_ref());
+    let before = lab.status.as_ref().and_then(|s| s.own_before());
     let (Some(before), Some(value)) = (before, row.before) else {
         return String::new();
     };

@@ -18,7 +18,7 @@ use ratatui::layout::Rect;
 
 use crate::app::{
     State, Tone,
-    lab::{self, Before, LabState, Layout, NO_LAB, Status, Twin, Value},
+    lab::{self, LabState, Layout, NO_LAB, Status, Twin, Value},
     page::Line,
     quantity,
 };
@@ -210,24 +210,13 @@ fn figures(lab: &LabState, status: &Status, area: Rect, painter: &mut Painter<'_
     }
 }
 
-/// "before: fixed 8 s", or of which scenario.
+/// "fixed 8 s", the other twin; "before" where another scenario ran.
 fn before_title(status: &Status) -> String {
-    match &status.before {
-        None => "before".to_owned(),
-        Some(Before {
-            scenario,
-            twin,
-            figures,
-        }) => {
-            let twin = twin.map_or("?", Twin::word);
-            let seconds = figures.lasted.as_secs();
-            if *scenario == status.scenario {
-                format!("{twin} {seconds} s")
-            } else {
-                "another's".to_owned()
-            }
-        }
-    }
+    let Some(before) = status.own_before() else {
+        return "before".to_owned();
+    };
+    let twin = before.twin.map_or("?", Twin::word);
+    format!("{twin} {} s", before.figures.lasted.as_secs())
 }
 
 fn row(area: Rect, cells: [(&str, Tone); 4], painter: &mut Painter<'_>) {
