@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::TaskId;
 
-use super::ViewId;
+use super::{Twin, ViewId};
 
 /// Everything that can be asked of the program: keys, the mouse and tests all
 /// speak it.
@@ -64,6 +64,12 @@ pub enum Action {
     LongerSpan,
     /// Charts show a shorter time.
     ShorterSpan,
+    /// Runs a twin of the lab's scenario under the cursor.
+    Run(Twin),
+    /// Runs the other twin of it.
+    OtherTwin,
+    /// Shows verdict and figures in large letters, or the view again.
+    Present,
     /// Begins to edit the filter.
     Filter,
     /// Types into the filter.
@@ -109,6 +115,8 @@ pub enum Effect {
     Suspend,
     /// Ask the source for the details of this task, or of none.
     WatchTask(Option<TaskId>),
+    /// Have the lab run this twin of this scenario.
+    RunTwin(String, Twin),
     /// Ask the source to make a paused server go on.
     Resume,
     /// Look up the names of the stacks that are new in the live model.

@@ -44,6 +44,11 @@ impl State {
                 self.connection = Connection::Lost { problem, retry_at };
             }
             Event::TaskDetails(told) => self.distributions = Some(*told),
+            Event::Lab(told) => {
+                if let Some(reason) = self.lab.take(told) {
+                    self.notify(reason);
+                }
+            }
             Event::Ended => self.connection = Connection::Ended,
             Event::Resolved { stall, stack } => {
                 Arc::make_mut(&mut self.live.model)

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Action, Connection, Key, Mode, Motion, State, ViewId, page,
+    Action, Connection, Key, Mode, Motion, State, Twin, ViewId, page,
     tables::{self, TableId},
 };
 
@@ -33,6 +33,8 @@ pub enum Scope {
     Views,
     /// In one view.
     View(ViewId),
+    /// Where the lab's scenarios can be switched: its view and presenter mode.
+    Lab,
     /// In the details of a stall.
     StallDetails,
     /// In details with lines that lead to others.
@@ -81,7 +83,9 @@ const fn binding(
 const QUIET: (u8, &str) = (9, "");
 
 use Key::{Char, Ctrl};
-use Scope::{Always, Everywhere, Filter, Links, Paused, StallDetails, Tables, View, Views};
+use Scope::{
+    Always, Everywhere, Filter, Lab, Links, Paused, StallDetails, Tables, View, Views,
+};
 
 /// All of them. The first that holds and has the key wins.
 pub static BINDINGS: &[Binding] = &[
@@ -138,6 +142,34 @@ pub static BINDINGS: &[Binding] = &[
     ),
     binding(
         &[Key::Enter],
+        Action::OtherTwin,
+        Lab,
+        (0, "switch"),
+        "make the mistake of the scenario under the cursor; again: cure it",
+    ),
+    binding(
+        &[Char('b')],
+        Action::Run(Twin::Broken),
+        Lab,
+        (0, "broken"),
+        "broken: the mistake of the scenario under the cursor",
+    ),
+    binding(
+        &[Char('f')],
+        Action::Run(Twin::Fixed),
+        Lab,
+        (0, "fixed"),
+        "fixed: the same work without the mistake",
+    ),
+    binding(
+        &[Char('o')],
+        Action::Run(Twin::Off),
+        Lab,
+        (1, "off"),
+        "off: no load but the canary",
+    ),
+    binding(
+        &[Key::Enter],
         Action::Open,
         Views,
         (1, "details"),
@@ -163,6 +195,13 @@ pub static BINDINGS: &[Binding] = &[
         Everywhere,
         (6, "copy"),
         "copy that finding to the clipboard (OSC 52)",
+    ),
+    binding(
+        &[Char('p')],
+        Action::Present,
+        Everywhere,
+        (7, "present"),
+        "presenter mode: verdict and figures in large letters; again to leave",
     ),
     binding(
         &[Char('a')],
@@ -386,16 +425,20 @@ pub static BINDINGS: &[Binding] = &[
         Action::Show(ViewId::Lab),
         Everywhere,
         QUIET,
-        "Lab: the demo's scenario",
+        "Lab: scenarios, their twins, before and after",
     ),
 ];
 
+/// The binding of a key now.
+pub(super) fn bound(state: &State, key: Key) -> Option<&'static Binding> {
+    BINDINGS
+        .iter()
+        .find(|b| b.keys.contains(&key) && holds(b.scope, state))
+}
+
 /// What a key does now.
 pub fn dispatch(state: &State, key: Key) -> Option<Action> {
-    let bound = BINDINGS
-        .iter()
-        .find(|b| b.keys.contains(&key) && holds(b.scope, state));
-    match (bound, key) {
+    match (bound(state, key), key) {
         (Some(binding), _) => Some(binding.action.clone()),
         (None, Key::Char(c)) if state.mode() == Mode::Filter => Some(Action::Type(c.to_string())),
         _ => None,
@@ -418,10 +461,12 @@ fn holds(scope: Scope, state: &State) -> bool {
         Scope::Always => true,
         Scope::Everywhere => mode != Mode::Filter,
         Scope::Filter => mode == Mode::Filter,
+        Scope::Lab => state.lab_has_keys(),
         Scope::StallDetails => mode == Mode::Details && state.shows_stall_details(),
         Scope::Links => mode == Mode::Details && has_links(state),
         Scope::Paused => mode != Mode::Filter && is_paused(state),
-        Scope::Views => mode == Mode::View,
+        // The lab has its own meaning of these.
+        Scope::Views => mode == Mode::View && state.view != ViewId::Lab,
         Scope::View(view) => mode == Mode::View && state.view == view,
         Scope::Tables => mode == Mode::View && state.table().is_some(),
     }
@@ -459,6 +504,7 @@ pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
             "Stalls",
             &[Scope::View(ViewId::Stalls), Scope::StallDetails],
         ),
+        section("Lab, and presenter mode", &[Scope::Lab]),
         section("While typing a filter", &[Scope::Filter]),
     ]
 }

@@ -52,6 +52,8 @@ pub enum Event {
     ///
     /// [`Effect::WatchTask`]: super::Effect::WatchTask
     TaskDetails(Box<Distributions>),
+    /// How the lab does.
+    Lab(super::lab::Told),
     /// A recording's end.
     Ended,
     /// A stack has names.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    Connection, Context, Distributions, Snapshot, ViewId,
+    Connection, Context, Distributions, LabState, Snapshot, ViewId,
     filter::{Filter, FilterError},
     overview, page,
     rows::{Request, RowKey, Rows, Sort},
@@ -123,6 +123,19 @@ pub struct Frozen {
     pub snapshot: Snapshot,
     /// When it froze.
     pub at: Instant,
+    /// What was known of the lab.
+    pub lab: LabState,
+}
+
+/// A key that was pressed, and what it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Echo {
+    /// The key.
+    pub key: super::Key,
+    /// What it does, as in the help; empty where it is bound to nothing.
+    pub help: &'static str,
+    /// When.
+    pub at: Instant,
 }
 
 /// What has the keys.
@@ -136,6 +149,8 @@ pub enum Mode {
     Overlay,
     /// The filter's line.
     Filter,
+    /// Verdict and figures in large letters.
+    Presenter,
 }
 
 /// The whole state. No I/O; the run loop tells it the time.
@@ -171,6 +186,12 @@ pub struct State {
     pub finished: bool,
     /// All frames of a stack.
     pub all_frames: bool,
+    /// Verdict and figures in large letters instead of the view.
+    pub presenting: bool,
+    /// The key that was pressed last, for an audience.
+    pub echo: Option<Echo>,
+    /// What is known of the lab.
+    pub lab: LabState,
     /// First line on screen of details or overlay.
     pub scroll: usize,
     /// The link of the details that is selected; the first until one is.
@@ -221,6 +242,9 @@ impl State {
             operations: false,
             finished: false,
             all_frames: false,
+            presenting: false,
+            echo: None,
+            lab: LabState::default(),
             scroll: 0,
             link: None,
             trail: Vec::new(),
@@ -264,6 +288,7 @@ impl State {
             (Some(_), ..) => Mode::Overlay,
             (None, true, _) => Mode::Filter,
             (None, false, Some(_)) => Mode::Details,
+            (None, false, None) if self.presenting => Mode::Presenter,
             (None, false, None) => Mode::View,
         }
     }
@@ -284,6 +309,32 @@ impl State {
     /// Details of a stall are open.
     pub fn shows_stall_details(&self) -> bool {
         matches!(self.details, Some(Details::Stall(_)))
+    }
+
+    /// The lab on screen, live or frozen.
+    pub fn shown_lab(&self) -> &LabState {
+        // The cursor moves in a frozen list too, but nothing in it changes.
+        self.frozen.as_ref().map_or(&self.lab, |f| &f.lab)
+    }
+
+    /// Keys that move and switch are for the lab's list.
+    pub fn lab_has_keys(&self) -> bool {
+        let open = match self.mode() {
+            Mode::Presenter => true,
+            Mode::View => self.view == ViewId::Lab,
+            _ => false,
+        };
+        open && self.lab.status.is_some()
+    }
+
+    /// Remembers a key for the audience.
+    pub fn note_key(&mut self, key: super::Key) {
+        let help = super::bindings::bound(self, key).map_or("", |b| b.help);
+        self.echo = Some(Echo {
+            key,
+            help,
+            at: self.now,
+        });
     }
 
     /// A sentence that passes, while it lasts.

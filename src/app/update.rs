@@ -3,7 +3,9 @@
 use crate::model::Span;
 
 use super::{
-    Action, Details, Effect, Frozen, Motion, Overlay, State, TaskLayout, ViewId, copy, page,
+    Action, Details, Effect, Frozen, Motion, Overlay, State, TaskLayout, Twin, ViewId, copy,
+    lab::NO_LAB,
+    page,
     rows::{RowKey, Sort},
     tables::{self, TableId, TaskGroupKey},
     view,
@@ -35,6 +37,12 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::AllFrames => state.all_frames = !state.all_frames,
         Action::LongerSpan => state.span = neighbour_span(state.span, true),
         Action::ShorterSpan => state.span = neighbour_span(state.span, false),
+        Action::Run(twin) => effects.extend(run(state, twin)),
+        Action::OtherTwin => {
+            let twin = state.lab.other_twin().unwrap_or(Twin::Broken);
+            effects.extend(run(state, twin));
+        }
+        Action::Present => present(state),
         Action::Filter => state.editing = state.table().is_some(),
         _ => {
             if let Some(table) = state.table() {
@@ -75,6 +83,8 @@ fn back(state: &mut State) {
         state.details = state.trail.pop();
         state.scroll = 0;
         state.link = None;
+    } else if state.presenting {
+        state.presenting = false;
     } else if let Some(table) = state.table() {
         set_filter(state, table, String::new());
     }
@@ -109,17 +119,19 @@ fn freeze(state: &mut State) {
         None => Some(Frozen {
             snapshot: state.live.clone(),
             at: state.now,
+            lab: state.lab.clone(),
         }),
     };
 }
 
 fn show(state: &mut State, id: ViewId) {
     if !view::shown(state).any(|v| v.id == id) {
-        state.notify("this target is not looptop's lab: start it with looptop demo");
+        state.notify(NO_LAB);
         return;
     }
     state.overlay = None;
     state.details = None;
+    state.presenting = false;
     state.trail.clear();
     state.link = None;
     state.scroll = 0;
@@ -131,6 +143,25 @@ fn show_neighbour(state: &mut State, forward: bool) {
     let here = ids.iter().position(|id| *id == state.view).unwrap_or(0);
     let step = if forward { 1 } else { ids.len() - 1 };
     show(state, ids[(here + step) % ids.len()]);
+}
+
+/// Has the lab run a twin of the scenario under the cursor.
+fn run(state: &mut State, twin: Twin) -> Option<Effect> {
+    match state.lab.ask(twin) {
+        Ok((scenario, twin)) => Some(Effect::RunTwin(scenario, twin)),
+        Err(why) => {
+            state.notify(why);
+            None
+        }
+    }
+}
+
+/// What covers the view would cover the large letters too.
+fn present(state: &mut State) {
+    state.presenting = state.mode() != super::Mode::Presenter;
+    state.overlay = None;
+    state.details = None;
+    state.scroll = 0;
 }
 
 fn neighbour_span(span: Span, longer: bool) -> Span {
@@ -276,6 +307,10 @@ fn move_by(state: &mut State, motion: Motion) {
             state.scroll,
             lines.len().saturating_sub(page::height(state)),
         ),
+        None if state.lab_has_keys() => {
+            let last = state.lab.scenarios().len().saturating_sub(1);
+            (state.lab.row(), last)
+        }
         None => (state.cursor().row, state.rows.len().saturating_sub(1)),
     };
     let there = match motion {
@@ -296,6 +331,9 @@ fn move_by(state: &mut State, motion: Motion) {
 }
 
 fn put_cursor(state: &mut State, row: usize) {
+    if state.lab_has_keys() {
+        return state.lab.put_cursor(row);
+    }
     let table = state.table();
     let keys = state.rows.keys();
     state.cursors.entry(table).or_default().put(row, keys);

@@ -121,7 +121,7 @@ pub fn view(id: ViewId) -> &'static View {
 
 /// The views that this target has a tab for.
 pub fn shown(state: &State) -> impl DoubleEndedIterator<Item = &'static View> + use<> {
-    let lab = state.options.lab.is_some();
+    let lab = state.options.lab.is_some() || state.lab.status.is_some();
     VIEWS.iter().filter(move |v| v.id != ViewId::Lab || lab)
 }
 

@@ -12,7 +12,10 @@
 mod call;
 mod ids;
 mod ingest;
+mod keyframe;
 mod lag;
+mod names;
+mod past;
 mod resource;
 mod running_polls;
 mod series;
@@ -38,6 +41,7 @@ pub use looptop_wire::proto::{
     CapabilityKind as Capability, Cause, Flavor, StallScope, TaskKind, TaskState, ThreadRole,
     ThreadState, WorkerState,
 };
+pub use names::named_stack;
 pub use resource::{AsyncOp, Resource, Resources};
 pub use series::{COARSE_STEP, FINE_STEP, Merge, Series, Span};
 pub use session::{Insight, Session};

@@ -1,0 +1,17 @@
+//! looptop's level 1: tokio's tracing, with the agent's layer on a registry.
+
+use std::io;
+
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::prelude::*;
+
+pub(super) type Keep = looptop_agent::Agent;
+
+pub(super) fn start(mut builder: Builder) -> io::Result<(Runtime, Keep)> {
+    tracing_subscriber::registry()
+        .with(looptop_agent::layer())
+        .init();
+    let runtime = builder.build()?;
+    let agent = runtime.block_on(async { looptop_agent::init() });
+    Ok((runtime, agent))
+}

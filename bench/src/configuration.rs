@@ -1,0 +1,90 @@
+//! The ways of observing a program that are compared.
+
+use std::fmt;
+
+use clap::ValueEnum;
+
+/// One build of the program. Its name is the program's cargo feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Configuration {
+    Bare,
+    Level0,
+    Level1,
+    Level2,
+    Console,
+    Dial9,
+}
+
+impl Configuration {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Bare,
+        Self::Level0,
+        Self::Level1,
+        Self::Level2,
+        Self::Console,
+        Self::Dial9,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bare => "bare",
+            Self::Level0 => "level0",
+            Self::Level1 => "level1",
+            Self::Level2 => "level2",
+            Self::Console => "console",
+            Self::Dial9 => "dial9",
+        }
+    }
+
+    /// For the legend under the table.
+    pub(crate) fn description(self) -> &'static str {
+        match self {
+            Self::Bare => "plain tokio: no `tokio_unstable`, no `tracing`",
+            Self::Level0 => "`looptop_agent::init()`, no compiler flag",
+            Self::Level1 => {
+                "`tokio_unstable`, tokio's `tracing`, `looptop_agent::layer()` on a registry, `init()`"
+            }
+            Self::Level2 => "`tokio_unstable`, `looptop_agent::instrument(&mut builder)`, `init()`",
+            Self::Console => "`tokio_unstable`, `console_subscriber::init()` 0.5.0, its defaults",
+            Self::Dial9 => {
+                "`tokio_unstable`, dial9-tokio-telemetry 0.5.7 attached to the runtime, task tracking on, rotating trace on disk"
+            }
+        }
+    }
+
+    /// Whether the build passes `--cfg tokio_unstable`.
+    pub(crate) fn unstable(self) -> bool {
+        !matches!(self, Self::Bare | Self::Level0)
+    }
+
+    /// Who can watch it live, if anybody can.
+    pub(crate) fn viewer(self) -> Option<Protocol> {
+        match self {
+            Self::Bare | Self::Dial9 => None,
+            Self::Level0 | Self::Level1 | Self::Level2 => Some(Protocol::Looptop),
+            Self::Console => Some(Protocol::Console),
+        }
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a viewer speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Protocol {
+    Looptop,
+    Console,
+}
+
+impl Protocol {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Looptop => "looptop",
+            Self::Console => "console",
+        }
+    }
+}

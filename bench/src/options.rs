@@ -1,0 +1,78 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{configuration::Configuration, load::LoadOptions, viewer::ViewerOptions};
+
+/// Measure what it costs to be observed, beside the program that nobody watches.
+#[derive(Parser)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) run: RunOptions,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// The load generator, started by the benchmark itself.
+    #[command(hide = true)]
+    Load(LoadOptions),
+    /// A viewer without a screen, started by the benchmark itself.
+    #[command(hide = true)]
+    Viewer(ViewerOptions),
+}
+
+#[derive(Args)]
+pub(crate) struct RunOptions {
+    /// Everything tiny, to see that it still works. The figures mean nothing.
+    #[arg(long)]
+    pub(crate) smoke: bool,
+    /// Only these configurations; `bare` is always among them.
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub(crate) configurations: Vec<Configuration>,
+    /// Only these sections.
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub(crate) sections: Vec<Section>,
+    /// Rounds of the interleaved measurements, instead of each section's own number.
+    #[arg(long, value_name = "N")]
+    pub(crate) rounds: Option<usize>,
+    /// Where to write results.json and results.md.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// A part of the suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Section {
+    /// ns per spawn, poll and wake.
+    Micro,
+    /// A loopback HTTP service under load.
+    Http,
+    /// Memory of waiting tasks.
+    Idle,
+    /// Memory under a stream of short tasks.
+    Churn,
+    /// How soon a stall is seen.
+    Stall,
+    /// Instruction counts by callgrind.
+    Instructions,
+}
+
+impl RunOptions {
+    pub(crate) fn has(&self, section: Section) -> bool {
+        self.sections.is_empty() || self.sections.contains(&section)
+    }
+
+    /// In the order of the table, with `bare` to compare with.
+    pub(crate) fn chosen(&self) -> Vec<Configuration> {
+        let wanted = |c: &Configuration| {
+            self.configurations.is_empty()
+                || *c == Configuration::Bare
+                || self.configurations.contains(c)
+        };
+        Configuration::ALL.into_iter().filter(wanted).collect()
+    }
+}
