@@ -170,6 +170,35 @@ fn a_completed_task_has_no_warnings() {
 }
 
 #[test]
+fn samples_of_the_host_do_not_age_a_poll() {
+    let mut model = Model::new(&hello());
+    let mut engine = Engine::new(Scope::Live);
+    for now in (NOW..NOW + 6_000).step_by(250) {
+        // The target speaks once a second, each time from within another poll.
+        let speaks = now % 1_000 == 0;
+        let tasks = proto::Tasks {
+            id: vec![5],
+            kind: vec![TaskKind::Task.into()],
+            state: vec![TaskState::Running.into()],
+            polls: vec![now],
+            poll_started_at_ns: vec![now * MS],
+            ..proto::Tasks::default()
+        };
+        let frame = Frame {
+            now_ns: now * MS,
+            tasks: speaks.then_some(tasks),
+            loss: speaks.then(proto::Loss::default),
+            process: (!speaks).then(proto::Process::default),
+            ..Frame::default()
+        };
+        model.apply(&frame).unwrap();
+        engine.update(&model);
+        let found: Vec<&str> = engine.findings().iter().map(|f| f.rule).collect();
+        assert_eq!(found, [""; 0], "{now} ms");
+    }
+}
+
+#[test]
 fn a_task_that_just_began_has_no_warnings() {
     // Never polled: it waits for its first turn, without a waker.
     let unpolled = |_| proto::Tasks {
