@@ -19,6 +19,7 @@ mod hooks;
 mod ids;
 #[cfg(feature = "tracing")]
 mod layer;
+mod level;
 mod probe;
 mod procfs;
 mod publish;
@@ -52,6 +53,10 @@ pub use tonic::service::RoutesBuilder;
 /// sentence on standard error, and the application goes on. Called again, it
 /// returns the agent that already runs. `LOOPTOP=off` makes it do nothing.
 ///
+/// An application with a `tracing` subscriber of its own puts [`layer`] into it
+/// and sets it before it spawns its first task, before or after this call; see
+/// [`Builder::install_subscriber`].
+///
 /// Outside a runtime the agent starts with none to watch; see
 /// [`Agent::register_runtime`].
 #[inline(never)]
@@ -77,7 +82,7 @@ pub fn init() -> Agent {
 /// tracing_subscriber::registry().with(looptop_agent::layer()).init();
 /// ```
 ///
-/// Install it before the first task is spawned. It sees tasks only where tokio
+/// Install it before the first task is spawned, before or after [`init`]. It sees tasks only where tokio
 /// is built with `--cfg tokio_unstable`.
 #[cfg(feature = "tracing")]
 pub fn layer<S>() -> impl tracing_subscriber::Layer<S> + Send + Sync

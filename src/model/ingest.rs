@@ -31,6 +31,7 @@ const MAX_THREADS: usize = 65_536;
 const MAX_SITES: usize = 65_536;
 const MAX_GAUGES: usize = 1_024;
 const MAX_MODULES: usize = 4_096;
+const MAX_BUILD_ID: usize = 64;
 
 impl Model {
     /// Takes in a frame. An error names what was malformed and left out; the
@@ -49,7 +50,7 @@ impl Model {
         self.since.get_or_insert(now);
         let stray = self.apply_texts(frame);
         for module in &frame.modules {
-            if self.modules.len() < MAX_MODULES {
+            if self.modules.len() < MAX_MODULES && module.build_id.len() <= MAX_BUILD_ID {
                 self.modules.insert(module.id, module.clone());
             }
         }

@@ -74,18 +74,26 @@ impl StallLog {
     }
 }
 
+/// Frames of a stack that are taken, and bytes of a name.
+const MAX_FRAMES: usize = 2_048;
+const MAX_NAME: usize = 4 << 10;
+
+fn text(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_NAME)].to_owned()
+}
+
 fn stack(named: &NamedStack) -> Resolved {
     let frame = |frame: &NamedFrame| StackFrame {
-        function: frame.function.clone(),
-        file: frame.file.clone(),
+        function: text(&frame.function),
+        file: text(&frame.file),
         line: frame.line,
         plumbing: frame.plumbing,
         culprit: frame.culprit,
     };
     Resolved {
-        frames: named.frames.iter().map(frame).collect(),
+        frames: named.frames.iter().take(MAX_FRAMES).map(frame).collect(),
         culprit: named.culprit.as_ref().map(culprit),
-        problem: (!named.problem.is_empty()).then(|| named.problem.clone()),
+        problem: (!named.problem.is_empty()).then(|| text(&named.problem)),
     }
 }
 
@@ -94,12 +102,12 @@ fn culprit(named: &NamedCulprit) -> Culprit {
         .into_iter()
         .find(|kind| format!("{kind:?}") == named.call_kind);
     Culprit {
-        function: named.function.clone(),
-        file: named.file.clone(),
+        function: text(&named.function),
+        file: text(&named.file),
         line: named.line,
         call: kind.map(|kind| Call {
             kind,
-            name: named.call.clone(),
+            name: text(&named.call),
         }),
     }
 }

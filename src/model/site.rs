@@ -175,6 +175,8 @@ fn pairs(buckets: &[u32], counts: &[u64]) -> Vec<(usize, u64)> {
         .filter(|(bucket, _)| *bucket < histogram::BUCKETS)
         .collect();
     pairs.sort_unstable_by_key(|(bucket, _)| *bucket);
+    pairs.dedup_by_key(|(bucket, _)| *bucket);
+    pairs.shrink_to_fit();
     pairs
 }
 

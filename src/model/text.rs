@@ -27,11 +27,15 @@ impl std::fmt::Display for Location<'_> {
 pub struct Texts {
     texts: Vec<Box<str>>,
     locations: Vec<(TextId, u32, u32)>,
+    bytes: usize,
 }
 
 /// Ids that the table holds at most: what the agent's own bound allows, with
 /// room for a console target's ever-new names.
 const MAX_IDS: usize = 1 << 20;
+/// Bytes of text that the table takes, at most: several times the agent's own
+/// bound. A text that is sent again counts again.
+const MAX_BYTES: usize = 64 << 20;
 
 impl Texts {
     /// The text of `id`; empty where it is not known.
@@ -67,8 +71,12 @@ impl Texts {
             .filter(|(_, (file, ..))| file.0 != 0)
     }
 
-    /// Records a text; `false` where the id is out of bounds.
+    /// Records a text; `false` where the id is out of bounds, or the table full.
     pub(super) fn insert(&mut self, id: u32, text: String) -> bool {
+        if self.bytes + text.len() > MAX_BYTES {
+            return false;
+        }
+        self.bytes += text.len();
         place(&mut self.texts, id, text.into())
     }
 

@@ -32,6 +32,8 @@ mod store;
 pub mod writer;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod measure;
 #[cfg(test)]
 pub(crate) mod synthetic;

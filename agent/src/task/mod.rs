@@ -12,7 +12,8 @@
 //! - [`shard`]: the map, the recycling of records, the bounds
 //! - [`site`]: spawn locations and their totals
 //! - [`local`]: what each thread keeps for itself
-//! - [`collect`]: what changed, as columns of the wire
+//! - [`collect`]: what changed since the last time
+//! - [`columns`]: records as columns of the wire
 //!
 //! **Cost.** A poll writes the task's own cache line, the thread's slot and the
 //! thread's share of the site: no line that another polling thread writes, no
@@ -21,6 +22,7 @@
 //! list, so that collecting costs what has changed.
 
 pub(crate) mod collect;
+mod columns;
 #[cfg(tokio_unstable)]
 pub(crate) mod hooked;
 pub(crate) mod local;

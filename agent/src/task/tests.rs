@@ -273,7 +273,7 @@ fn recycled_records_never_show_another_tasks_numbers() {
         }
         let mut viewer = Viewer::default();
         let mut rows = 0;
-        while rows < 20_000 {
+        while rows < 4_000 {
             rows += viewer.apply(&collector.gather());
             let wrong = viewer.tasks.iter().find(|(id, (polls, ended))| {
                 let all = *id % 5;

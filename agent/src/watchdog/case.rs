@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use looptop_wire::proto::TaskKind;
 
-use super::observation::Observation;
+use super::observation::{Call, Observation};
 use crate::evidence::{Baseline, Look, SyscallState};
 use crate::ids::{StallId, Tid};
 use crate::stall::{Scope, Stall, StallLog, Subject, TaskInfo};
@@ -121,6 +121,8 @@ struct Case {
     asked: bool,
     description: Option<TaskInfo>,
     stall: Option<StallId>,
+    /// The call whose object the stall names.
+    object_of: Option<Call>,
 }
 
 impl Cases {
@@ -260,6 +262,7 @@ impl Case {
             asked: false,
             description: None,
             stall: None,
+            object_of: None,
         }
     }
 
@@ -375,11 +378,12 @@ impl Case {
         if let Some(poll) = self.poll {
             self.ask(poll.task, witness);
         }
-        let missing_object = lock(log).live(id).is_some_and(|s| s.object.is_none());
         let observation = self.observation.as_ref();
-        let object = observation
-            .filter(|_| missing_object)
-            .and_then(Observation::object);
+        let call = observation.and_then(Observation::call);
+        // Object and call belong together: both change when another call turns
+        // out to take most of the time.
+        let object = (call != self.object_of).then(|| call.and_then(|call| call.object()));
+        self.object_of = call;
         lock(log).update(id, |stall| {
             stall.tid = self.tid;
             stall.started_ns = self.since_ns;
@@ -392,9 +396,9 @@ impl Case {
             if let Some(observation) = observation {
                 stall.observed = observation.observed();
                 stall.cause = stall.observed.cause();
-                stall.syscall = observation.call();
+                stall.syscall = call.map(|call| call.name());
             }
-            if object.is_some() {
+            if let Some(object) = object {
                 stall.object = object;
             }
             match stack {

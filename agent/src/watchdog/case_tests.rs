@@ -1,7 +1,7 @@
 //! The stall state machine, driven by scripted looks and a fake clock.
 
 use super::*;
-use crate::evidence::Cause;
+use crate::evidence::{Cause, Object};
 use crate::ids::{RuntimeId, WorkerIndex};
 use crate::procfs::{SchedStat, SchedState};
 
@@ -29,6 +29,8 @@ struct Script {
     refuse: bool,
     /// Attempts at a stack that fail for now.
     misses: u32,
+    /// The address on which it waits.
+    futex: u64,
     sp: u64,
 }
 
@@ -40,6 +42,7 @@ impl Script {
             stacks: 0,
             refuse: false,
             misses: 0,
+            futex: 0xabc,
             sp: 0,
         }
     }
@@ -69,7 +72,7 @@ impl Witness for Script {
             Doing::Waiting | Doing::WaitingInBits => (
                 SyscallState::In {
                     number: crate::evidence::number("futex").unwrap_or(202),
-                    args: [0xabc, 0, 0, 0, 0, 0],
+                    args: [self.futex, 0, 0, 0, 0, 0],
                     sp: self.sp,
                     pc: 0,
                 },
@@ -280,6 +283,20 @@ fn the_workers_own_measure_gives_the_final_length() {
             .clear(64 * MS, WORKER, Some(published_ms * MS), &bench.log);
         assert_eq!(bench.stalls()[0].duration_ns, expected_ms * MS, "{name}");
     }
+}
+
+#[test]
+fn the_lock_is_the_one_that_it_waited_for_longest() {
+    let mut bench = Bench::new(Doing::Waiting);
+    bench.script.futex = 0x1_000;
+    bench.look(0, 10, &polling(3, 0));
+    assert_eq!(bench.stalls()[0].object, Some(Object::Lock(0x1_000)));
+    bench.script.futex = 0x2_000;
+    bench.look(15, 60, &polling(3, 0));
+    assert_eq!(bench.stalls()[0].object, Some(Object::Lock(0x2_000)));
+    bench.script.futex = 0x1_000;
+    bench.look(65, 75, &polling(3, 0));
+    assert_eq!(bench.stalls()[0].object, Some(Object::Lock(0x2_000)));
 }
 
 #[test]

@@ -180,6 +180,7 @@ impl Watchdog {
 
     /// Every 100 ms: wakes the probes and lets go of what has ended.
     fn chores(&mut self, now_ns: u64) {
+        crate::subscriber::settle(now_ns);
         for watched in &mut self.watched {
             if watched.runtime.is_gone() {
                 watched.metrics = None;
