@@ -103,7 +103,12 @@ async fn attach(source: &mut Source, patience: Duration) -> Result<Model, CheckE
             None => break,
         }
     }
-    let why = last_problem.map_or("nothing answered".to_owned(), |p| p.to_string());
+    let unknown = if model.is_some() {
+        "it answered, but its state did not arrive in time; allow more with --timeout"
+    } else {
+        "nothing answered"
+    };
+    let why = last_problem.map_or(unknown.to_owned(), |p| p.to_string());
     Err(CheckError::NotAttached(why))
 }
 

@@ -172,10 +172,7 @@ fn perform(
             Effect::Suspend => done |= suspend(tui, keyboard),
             // A terminal that is gone shows at the next frame.
             Effect::Copy(text) => drop(tui.copy(&text)),
-            Effect::WatchTask(_)
-            | Effect::Resume
-            | Effect::NameStacks
-            | Effect::RunTwin(..) => {
+            Effect::WatchTask(_) | Effect::Resume | Effect::NameStacks | Effect::RunTwin(..) => {
                 feed.serve(&effect, state);
             }
         }

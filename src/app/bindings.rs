@@ -83,9 +83,7 @@ const fn binding(
 const QUIET: (u8, &str) = (9, "");
 
 use Key::{Char, Ctrl};
-use Scope::{
-    Always, Everywhere, Filter, Lab, Links, Paused, StallDetails, Tables, View, Views,
-};
+use Scope::{Always, Everywhere, Filter, Lab, Links, Paused, StallDetails, Tables, View, Views};
 
 /// All of them. The first that holds and has the key wins.
 pub static BINDINGS: &[Binding] = &[

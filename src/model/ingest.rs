@@ -8,8 +8,8 @@ use looptop_wire::{
 };
 
 use super::{
-    Flavor, Gauge, Host, LocationId, Merge, Model, Moment, RuntimeId, Series, SiteKey, TextId,
-    Thread, Tid, Worker, WorkerId, WorkerState,
+    Capability, Flavor, Gauge, Host, LocationId, Merge, Model, Moment, RuntimeId, Series, SiteKey,
+    TextId, Thread, Tid, Worker, WorkerId, WorkerState,
     worker::{Process, Runtime},
 };
 
@@ -37,7 +37,15 @@ impl Model {
     /// Takes in a frame. An error names what was malformed and left out; the
     /// model is consistent either way.
     pub fn apply(&mut self, frame: &Frame) -> Result<(), Rejected> {
-        let now = Moment(frame.now_ns).max(self.now);
+        let told = Moment(frame.now_ns);
+        // A sample of the host says nothing of tasks: one that was in a poll at
+        // the target's last word may have left it since, so nobody ages by it.
+        let now = if self.is_host_sample(frame) {
+            self.now
+        } else {
+            told.max(self.now)
+        };
+        let sampled = told.max(now);
         self.now = now;
         self.since.get_or_insert(now);
         let stray = self.apply_texts(frame);
@@ -50,8 +58,8 @@ impl Model {
         for worker in &frame.workers {
             self.apply_worker(worker, now);
         }
-        self.apply_threads(frame, now);
-        self.apply_process(frame, now);
+        self.apply_threads(frame, sampled);
+        self.apply_process(frame, sampled);
         for samples in &frame.lag {
             self.apply_lag(samples, now);
         }
@@ -86,6 +94,13 @@ impl Model {
             (_, 0) => Ok(()),
             (_, n) => Err(Rejected::Ids(n)),
         }
+    }
+
+    /// The viewer took it beside a target that watches no stalls itself.
+    fn is_host_sample(&self, frame: &Frame) -> bool {
+        let sample = frame.process.is_some() || frame.host.is_some() || !frame.threads.is_empty();
+        let word = frame.tasks.is_some() || frame.loss.is_some() || !frame.workers.is_empty();
+        sample && !word && self.since.is_some() && !self.session.has(Capability::Stalls)
     }
 
     fn apply_texts(&mut self, frame: &Frame) -> usize {

@@ -59,7 +59,7 @@ pub(in crate::app) const COLUMNS: &[Column<Resource>] = &[
         cell: |c, r, _| Cell::new(quantity::duration(r.age(c.now())), Tone::Text),
     },
     Column {
-        head: Head::text("state", "STATE", 5, 7).help("live or dropped"),
+        head: Head::text("state", "STATE", 6, 7).help("live or dropped"),
         key: |_, r| Key::text(if r.is_live() { "live" } else { "dropped" }),
         cell: |_, r, _| {
             if r.is_live() {
