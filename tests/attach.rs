@@ -230,7 +230,15 @@ fn a_misspelt_word_is_answered_with_the_nearest() {
 fn check_tells_by_its_exit_code() {
     let lab = Lab::start("sleep-in-handler", "broken", "multi-thread");
     let target = lab.agent.to_string();
-    let short = ["--for", "1500ms", "--timeout", "20s"];
+    // Other work on this machine is not what is tested here.
+    let short = [
+        "--for",
+        "1500ms",
+        "--timeout",
+        "20s",
+        "--allow",
+        "host-starved",
+    ];
     let with = |options: &[&'static str]| check(&target, &[&short[..], options].concat());
 
     let (report, code) = with(&[]);
@@ -243,7 +251,11 @@ fn check_tells_by_its_exit_code() {
     let (report, code) = with(&["--allow", "blocked-worker"]);
     assert_eq!(code, 0, "{report:#}");
     assert_eq!(report["findings"], serde_json::json!([]), "{report:#}");
-    assert_eq!(report["allowed"][0]["rule"], "blocked-worker", "{report:#}");
+    let allowed = report["allowed"].as_array().unwrap();
+    assert!(
+        allowed.iter().any(|f| f["rule"] == "blocked-worker"),
+        "{report:#}"
+    );
 
     let (report, code) = with(&["--allow", "blocked-worker=sleep_in_handler.rs"]);
     assert_eq!(code, 0, "{report:#}");
@@ -251,10 +263,7 @@ fn check_tells_by_its_exit_code() {
     assert_eq!(code, 1, "{report:#}");
 
     lab.switch("sleep-in-handler", "off");
-    let (report, code) = check(
-        &target,
-        &["--for", "1500ms", "--warmup", "3s", "--timeout", "20s"],
-    );
+    let (report, code) = with(&["--warmup", "3s"]);
     assert_eq!(code, 0, "{report:#}");
 }
 
