@@ -359,5 +359,4 @@ fn read(recording: &Recording, from: Duration) -> mpsc::Receiver<Step> {
 }
 
 #[cfg(test)]
-#[path = "replay_tests.rs"]
 mod tests;
