@@ -7,10 +7,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::{
     cli::{Check, DEFAULT_TARGET},
     diagnose::{Engine, Scope},
-    model::Model,
+    model::{Model, Moment},
     naming::Naming,
     report::Report,
-    source::{self, Event, Options, Problem, Source, Target},
+    source::{self, Event, Options, Pace, Problem, Source, Target},
 };
 
 /// Why there is no report.
@@ -29,21 +29,47 @@ pub enum CheckError {
 
 /// Time allowed, after the window, for the names of the last stacks.
 const NAMES: Duration = Duration::from_secs(5);
+/// How long a live target is observed unless told otherwise.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// When to stop observing.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    /// At a time of day, whatever the target does.
+    Clock(Instant),
+    /// At a moment of a recording.
+    Moment(Moment),
+    /// At the end of a recording.
+    End,
+}
 
 /// Observes the target as `options` say.
 pub async fn check(options: &Check) -> Result<Report, CheckError> {
     let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
     let target: Target = name.parse()?;
     let runtime = tokio::runtime::Handle::current();
-    let mut source = source::spawn(target, Options::default(), &runtime);
+    let recorded = matches!(target, Target::Recording(_));
+    let options_of_source = Options {
+        pace: Pace::Unlimited,
+        ..Options::default()
+    };
+    let mut source = source::spawn(target, options_of_source, &runtime);
     let mut model = attach(&mut source, options.timeout).await?;
     let mut naming = Naming::new(&model);
 
-    let warm = Instant::now() + options.warmup;
+    let warm = if recorded {
+        Until::Moment(model.now.plus(options.warmup))
+    } else {
+        Until::Clock(Instant::now() + options.warmup)
+    };
     observe(&mut source, &mut model, &mut naming, None, warm).await?;
     let since = model.now;
     let mut engine = Engine::new(Scope::Since(since));
-    let end = Instant::now() + options.window;
+    let end = match (recorded, options.window) {
+        (true, None) => Until::End,
+        (true, Some(window)) => Until::Moment(since.plus(window)),
+        (false, window) => Until::Clock(Instant::now() + window.unwrap_or(WINDOW)),
+    };
     observe(&mut source, &mut model, &mut naming, Some(&mut engine), end).await?;
     naming.finish(&mut model, NAMES).await;
     engine.update(&model);
@@ -87,9 +113,19 @@ async fn observe(
     model: &mut Model,
     naming: &mut Naming,
     mut engine: Option<&mut Engine>,
-    end: Instant,
+    until: Until,
 ) -> Result<(), CheckError> {
-    while let Ok(event) = timeout_at(end, source.recv()).await {
+    loop {
+        if matches!(until, Until::Moment(end) if model.now >= end) {
+            return Ok(());
+        }
+        let event = match until {
+            Until::Clock(end) => match timeout_at(end, source.recv()).await {
+                Ok(event) => event,
+                Err(_) => return Ok(()),
+            },
+            Until::Moment(_) | Until::End => source.recv().await,
+        };
         match event {
             Some(Event::Frame(frame)) => {
                 // What is malformed was left out and does not stop the check.
@@ -105,10 +141,11 @@ async fn observe(
                     "another process answers in its place".into(),
                 ));
             }
+            // After a gap in a recording all is told anew.
+            Some(Event::Connected { hello, .. }) => *model = Model::new(&hello),
             Some(Event::Lost { problem, .. }) => return Err(CheckError::Gone(problem.to_string())),
-            Some(Event::Ended) | None => break,
+            Some(Event::Ended) | None => return Ok(()),
             Some(_) => {}
         }
     }
-    Ok(())
 }

@@ -6,7 +6,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
     diagnose::Severity,
+    export::{Format as ExportFormat, Table as ExportTable},
+    record::segments::ByteSize,
     report::{Allow, Format},
+    source::Speed,
 };
 
 /// See, live, what starves a tokio event loop.
@@ -86,6 +89,12 @@ pub enum Command {
     Demo(Demo),
     /// Observe without a screen and report; exit 0 clean, 1 findings, 2 usage, 3 not attached
     Check(Check),
+    /// Record a target to a file, until its duration is over or Ctrl-C
+    Record(Record),
+    /// Show a recording as if it were live
+    Replay(Replay),
+    /// Turn a recording into a trace, a flame graph or a table
+    Export(Export),
     /// Explain a rule, or list them all
     Explain {
         /// A rule; without it, all of them
@@ -152,9 +161,9 @@ pub struct Demo {
 pub struct Check {
     /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
-    /// How long to observe, after the warm-up
-    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
-    pub window: Duration,
+    /// How long to observe, after the warm-up [default: 10s; of a recording, all of it]
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub window: Option<Duration>,
     /// How long to let the application settle first
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     pub warmup: Duration,
@@ -170,6 +179,66 @@ pub struct Check {
     /// How long to try to attach
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,
+}
+
+/// Options of `record`.
+#[derive(Debug, Clone, Args)]
+pub struct Record {
+    /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
+    pub target: Option<String>,
+    /// Where to; with --last or --max-bytes a directory, otherwise a file
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// How long [default: until Ctrl-C]
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub window: Option<Duration>,
+    /// Record for ever, and keep the last of it in a ring of files
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    pub last: Option<Duration>,
+    /// Record for ever, and keep as much as fits: 64M, 2G
+    #[arg(long, value_name = "SIZE")]
+    pub max_bytes: Option<ByteSize>,
+    /// Leave out the names and fields of tasks
+    #[arg(long)]
+    pub redact: bool,
+    /// Overwrite FILE
+    #[arg(long, conflicts_with_all = ["last", "max_bytes"])]
+    pub force: bool,
+    /// How long to try to attach
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
+/// Options of `replay`.
+#[derive(Debug, Clone, Args)]
+pub struct Replay {
+    /// A recording, or the directory of `record --last`
+    pub file: PathBuf,
+    /// How fast, from 0.1 to 100
+    #[arg(long, value_name = "TIMES", default_value_t)]
+    pub speed: Speed,
+    /// The screen's options.
+    #[command(flatten)]
+    pub screen: Screen,
+}
+
+/// Options of `export`.
+#[derive(Debug, Clone, Args)]
+pub struct Export {
+    /// A recording, or the directory of `record --last`
+    pub file: PathBuf,
+    /// What to turn it into
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+    /// Which table, of CSV
+    #[arg(long, value_enum, default_value_t)]
+    pub table: ExportTable,
+    /// Where to [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Overwrite the output
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Where a target is looked for unless told otherwise.

@@ -12,7 +12,10 @@ use crate::{
     check::{self, CheckError},
     cli::{self, Attach, Check, Cli, Command, ConfigAction},
     config::{self, Config},
-    diagnose, screen,
+    diagnose,
+    export::{self, command::ExportError},
+    record::{self, command::RecordError},
+    screen,
 };
 #[cfg(feature = "demo")]
 use crate::{lab_child, terminal};
@@ -46,6 +49,11 @@ fn code_of(error: &anyhow::Error) -> u8 {
         Some(CheckError::NotAttached(_) | CheckError::Gone(_)) => return NOT_ATTACHED,
         None => {}
     }
+    match error.downcast_ref() {
+        Some(RecordError::Target(_)) => return USAGE,
+        Some(RecordError::NotAttached(_)) => return NOT_ATTACHED,
+        Some(RecordError::Write { .. }) | None => {}
+    }
     let usage = error.is::<config::ConfigError>()
         || error.is::<crate::source::TargetError>()
         || error.is::<UnknownRule>();
@@ -63,6 +71,19 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         #[cfg(feature = "demo")]
         Some(Command::Lab(args)) => {
             looptop_demo::serve(&args.try_into()?)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Command::Record(record)) => run_record(&record),
+        Some(Command::Replay(replay)) => run_replay(replay),
+        Some(Command::Export(options)) => {
+            let remarks = export::command::export(&options).map_err(|error| match error {
+                // A reader that has seen enough is no error.
+                ExportError::Output(error) => error.into(),
+                error => anyhow::Error::new(error),
+            })?;
+            for remark in remarks {
+                eprintln!("looptop: {remark}");
+            }
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Explain { rule }) => print(explain(rule.as_deref())?.as_bytes()),
@@ -139,6 +160,23 @@ fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {
     } else {
         0
     }))
+}
+
+fn run_record(options: &cli::Record) -> anyhow::Result<ExitCode> {
+    let runtime = runtime()?;
+    let recorded = runtime.block_on(record::command::record(options, |path| {
+        eprintln!("recording to {}; Ctrl-C ends", path.display());
+    }));
+    runtime.shutdown_background();
+    eprintln!("{}", recorded?);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_replay(replay: cli::Replay) -> anyhow::Result<ExitCode> {
+    let config = config::load()?;
+    let name = replay.file.display().to_string();
+    let target = crate::source::Target::Recording(replay.file);
+    show(target, &name, &config.complete(replay.screen), None)
 }
 
 fn run_config(action: ConfigAction) -> anyhow::Result<ExitCode> {

@@ -11,12 +11,17 @@ pub mod command;
 pub mod config;
 pub mod diagnose;
 pub mod escape;
+pub mod export;
 pub mod feed;
 pub mod input;
 #[cfg(feature = "demo")]
 pub mod lab_child;
+#[cfg(feature = "demo")]
+pub mod lab_client;
+pub mod lab_link;
 pub mod model;
 pub mod naming;
+pub mod record;
 pub mod report;
 pub mod run;
 pub mod screen;

@@ -57,6 +57,10 @@ impl Naming {
         };
         self.asked.retain(|id, _| model.stalls.get(*id).is_some());
         for stall in model.stalls.iter().filter(|s| !s.stacks.is_empty()) {
+            // A recording brought its names along.
+            if stall.resolved.is_some() && !self.asked.contains_key(&stall.id) {
+                continue;
+            }
             let Some(telling) = most_telling(stall) else {
                 continue;
             };

@@ -23,7 +23,11 @@ use crossterm::{
         LeaveAlternateScreen,
     },
 };
-use ratatui::{Frame, Terminal, backend::CrosstermBackend, layout::Size};
+use ratatui::{
+    Frame, Terminal,
+    backend::CrosstermBackend,
+    layout::{Position, Rect, Size},
+};
 
 /// Why there is no screen.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +121,10 @@ impl Tui {
     /// Takes it over again, and draws everything anew at the next frame.
     pub fn resume(&mut self) -> io::Result<()> {
         take(self.mouse)?;
-        self.terminal.clear()
+        // `clear` would ask where the cursor is, and the thread that reads keys
+        // would take the answer.
+        self.terminal
+            .resize(Rect::from((Position::ORIGIN, self.size())))
     }
 }
 

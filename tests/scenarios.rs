@@ -5,6 +5,8 @@
 
 mod lab;
 
+use std::time::Instant;
+
 use lab::{Lab, check};
 use looptop_demo::{Expected, Flavor, Mode, Scenario};
 use serde_json::Value;
@@ -63,6 +65,7 @@ fn fits(scenario: &Scenario, expected: &Expected, finding: &Value) -> bool {
 
 /// Both twins of a scenario on one lab, switched live.
 fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
+    let began = Instant::now();
     let lab = Lab::start(scenario.id, Mode::Broken.as_str(), flavor.as_str());
     let target = lab.agent.to_string();
     let (report, _) = check(&target, WINDOW);
@@ -79,9 +82,15 @@ fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
             problems.push(format!("check of the fixed twin ended with {code}"));
         }
     }
+    let verdict = if problems.is_empty() { "ok" } else { "WRONG" };
+    let (id, flavor) = (scenario.id, flavor.as_str());
+    eprintln!(
+        "{id:22} {flavor:14} {:5.1} s  {verdict}",
+        began.elapsed().as_secs_f64()
+    );
     problems
         .iter()
-        .map(|p| format!("{} {}: {p}", scenario.id, flavor.as_str()))
+        .map(|p| format!("{id} {flavor}: {p}"))
         .collect()
 }
 

@@ -6,6 +6,7 @@ mod agent;
 // Registers and stacks of other threads, and the TSC, cannot be read without.
 #[allow(unsafe_code)]
 mod capture;
+#[cfg_attr(not(any(tokio_unstable, feature = "tracing")), allow(dead_code))]
 #[allow(unsafe_code)]
 mod clock;
 mod config;
@@ -25,25 +26,17 @@ mod runtimes;
 mod sample;
 mod server;
 mod shared;
+// Without a level that tells of tasks nothing fills the table and the slots.
+#[cfg_attr(not(any(tokio_unstable, feature = "tracing")), allow(dead_code))]
 mod slot;
 mod stall;
 mod subscriber;
 mod sync;
+#[cfg_attr(not(any(tokio_unstable, feature = "tracing")), allow(dead_code))]
 mod task;
 mod thread_clock;
 mod watchdog;
 mod worker_map;
-
-// What the viewer's symbolizer, with which the tests of capture name frames,
-// takes from its own crate.
-#[cfg(test)]
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../src/model/call.rs"]
-mod call;
-#[cfg(test)]
-mod model {
-    pub use crate::call::CallKind;
-}
 
 pub use agent::{Agent, Builder, StartError};
 pub use gauge::gauge;
@@ -126,4 +119,16 @@ where
 fn complain(sentence: &str) {
     use std::io::Write;
     drop(writeln!(std::io::stderr(), "looptop-agent: {sentence}"));
+}
+
+// What the viewer's symbolizer, with which the tests of capture name frames,
+// takes from its own crate.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/model/call.rs"]
+mod call;
+#[cfg(test)]
+#[allow(unreachable_pub)]
+mod model {
+    pub use crate::call::CallKind;
 }

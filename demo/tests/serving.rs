@@ -133,6 +133,11 @@ const ENDLESS: &[&str] = &[
     "/import/unbounded",
     "/import/bounded",
     "/nightly",
+    // Half a minute, to be exact.
+    "/ready/yielding",
+    "/ready/notified",
+    "/order/at-once",
+    "/order/back-off",
 ];
 
 fn endpoints_answer(flavor: &str) {

@@ -37,10 +37,15 @@ impl Scope {
 pub struct Engine {
     scope: Scope,
     memory: Memory,
+    scanned_at: Option<Moment>,
     seen: BTreeMap<(&'static str, Subject), Finding>,
     findings: Vec<Finding>,
 }
 
+/// So many tasks are passed over at every look; more only every [`SCAN_STEP`].
+const FEW_TASKS: usize = 5_000;
+/// Often enough for rules that speak of a second and more.
+const SCAN_STEP: Duration = Duration::from_millis(900);
 /// Findings remembered at most; the mildest are dropped first.
 const MAX_FINDINGS: usize = 500;
 
@@ -50,15 +55,18 @@ impl Engine {
         Self {
             scope,
             memory: Memory::default(),
+            scanned_at: None,
             seen: BTreeMap::new(),
             findings: Vec::new(),
         }
     }
 
     /// Looks at the model as it is now. To be called after every whole frame;
-    /// costs a pass over the live tasks at most every 100 ms.
+    /// costs a pass over the tasks at most every 100 ms, and every
+    /// [`SCAN_STEP`] where there are many.
     pub fn update(&mut self, model: &Model) {
-        self.memory.observe(model);
+        let scan = self.may_scan(model);
+        self.memory.observe(model, scan);
         let context = Context {
             model,
             memory: &self.memory,
@@ -73,7 +81,7 @@ impl Engine {
                 .keys()
                 .any(|(id, _)| rule.explained_by.contains(id));
             let supplied = rule.needs.iter().all(|kind| model.session.has(*kind));
-            if explained || !supplied {
+            if explained || !supplied || (rule.scans_tasks && !scan) {
                 continue;
             }
             let found = (rule.check)(&context);
@@ -86,7 +94,7 @@ impl Engine {
         self.drop_explained();
         self.findings = self.seen.values().cloned().collect();
         for finding in &mut self.findings {
-            finding.live &= finding.last_seen == model.now;
+            finding.live &= model.now.since(finding.last_seen) <= SCAN_STEP;
         }
         self.findings.sort_by(|a, b| {
             weight(b)
@@ -99,6 +107,16 @@ impl Engine {
         {
             self.seen.remove(&(dropped.rule, dropped.subject));
         }
+    }
+
+    /// Whether rules may pass over all tasks now.
+    fn may_scan(&mut self, model: &Model) -> bool {
+        let few = model.tasks.len() <= FEW_TASKS;
+        let due = self.scanned_at.is_none_or(|at| model.now.since(at) >= SCAN_STEP);
+        if due {
+            self.scanned_at = Some(model.now);
+        }
+        few || due
     }
 
     /// What was found, the gravest first.

@@ -56,6 +56,12 @@ impl Model {
         }
         let columns = self.apply_tasks(frame, now);
         self.apply_sites(frame, now);
+        for resource in &frame.resources {
+            self.resources.update(resource);
+        }
+        for op in &frame.async_ops {
+            self.resources.update_op(op);
+        }
         for stall in &frame.stalls {
             self.stalls.update(stall);
         }
@@ -64,9 +70,15 @@ impl Model {
             self.loss = loss;
         }
         self.complete |= frame.snapshot_complete;
-        if !frame.more {
-            self.derive_stalls();
-            self.mark_stalled_workers();
+        self.stalls.name(&frame.names);
+        match &frame.past {
+            // A keyframe is state: what follows from it is in it.
+            Some(past) => self.restore_past(past),
+            None if frame.more => {}
+            None => {
+                self.derive_stalls();
+                self.mark_stalled_workers();
+            }
         }
         match (columns, stray) {
             (Err(malformed), _) => Err(Rejected::Columns(malformed)),

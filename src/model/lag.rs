@@ -42,6 +42,10 @@ impl Lag {
         &self.series
     }
 
+    pub(super) fn series_mut(&mut self) -> &mut Series {
+        &mut self.series
+    }
+
     /// How late the probe is that has not run yet.
     pub fn pending(&self, now: Moment) -> Duration {
         self.pending_since

@@ -63,6 +63,7 @@ fn running(task: &Task, now: Moment) -> Stall {
         stacks: Arc::new([]),
         no_stack_reason: None,
         resolved: None,
+        recorded_names: false,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use looptop_wire::proto::PastRing;
+
 use super::{Moment, ids::nanos};
 
 /// Step of the fine ring.
@@ -132,9 +134,49 @@ impl Series {
             .find(|c| c.count > 0)
             .map(|c| f64::from(c.value))
     }
+
+    /// The fine and the coarse steps, for a recording.
+    pub(super) fn rings(&self) -> [PastRing; 2] {
+        [self.fine.to_wire(), self.coarse.to_wire()]
+    }
+
+    /// Takes over recorded steps in place of its own.
+    pub(super) fn restore(&mut self, fine: &PastRing, coarse: &PastRing) {
+        self.fine.restore(fine);
+        self.coarse.restore(coarse);
+    }
 }
 
 impl Ring {
+    fn to_wire(&self) -> PastRing {
+        PastRing {
+            head: self.head,
+            count: self.cells.iter().map(|c| c.count).collect(),
+            value: self
+                .cells
+                .iter()
+                .filter(|c| c.count > 0)
+                .map(|c| c.value)
+                .collect(),
+        }
+    }
+
+    fn restore(&mut self, past: &PastRing) {
+        let mut values = past.value.iter().copied();
+        let cell = |count: &u32| Cell {
+            count: *count,
+            value: if *count > 0 {
+                values.next().unwrap_or_default()
+            } else {
+                0.0
+            },
+        };
+        self.head = past.head.min(u64::MAX / self.step_ns);
+        self.cells = past.count.iter().map(cell).collect();
+        let excess = self.cells.len().saturating_sub(self.len);
+        self.cells.drain(..excess);
+    }
+
     fn new(step: Duration, len: usize) -> Self {
         Self {
             step_ns: nanos(step),

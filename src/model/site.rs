@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use looptop_wire::{histogram, proto::SpawnSite};
+use looptop_wire::{
+    histogram,
+    proto::{SiteWindows, SpawnSite},
+};
 
-use super::{LocationId, Moment, TaskKind};
+use super::{LocationId, Moment, TaskKind, ids::nanos};
 
 /// A spawn location and the kind of its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -108,6 +111,40 @@ impl Site {
             polls: self.polls,
             busy: self.busy,
         }
+    }
+
+    /// Adds its windows to those of a recording.
+    pub(super) fn push_windows(&self, key: SiteKey, now: Moment, windows: &mut SiteWindows) {
+        let both = self.earlier.iter().zip([false, true]);
+        for ((at, then), newer) in both.filter_map(|(then, newer)| Some((then.as_ref()?, newer))) {
+            windows.location.push(key.location.map_or(0, |id| id.0));
+            windows.kind.push(key.kind.into());
+            windows.newer.push(newer);
+            windows.age_ns.push(now.0.wrapping_sub(at.0));
+            windows
+                .spawned
+                .push(self.spawned.wrapping_sub(then.spawned));
+            windows.ended.push(self.ended.wrapping_sub(then.ended));
+            windows.polls.push(self.polls.wrapping_sub(then.polls));
+            windows
+                .busy_ns
+                .push(nanos(self.busy).wrapping_sub(nanos(then.busy)));
+        }
+    }
+
+    /// Takes over entry `i` of the windows of a recording.
+    pub(super) fn restore_window(&mut self, windows: &SiteWindows, i: usize, now: Moment) {
+        let before =
+            |now: u64, column: &[u64]| now.wrapping_sub(column.get(i).copied().unwrap_or_default());
+        let totals = Totals {
+            spawned: before(self.spawned, &windows.spawned),
+            ended: before(self.ended, &windows.ended),
+            polls: before(self.polls, &windows.polls),
+            busy: Duration::from_nanos(before(nanos(self.busy), &windows.busy_ns)),
+        };
+        let newer = windows.newer.get(i).copied().unwrap_or_default();
+        let at = Moment(before(now.0, &windows.age_ns));
+        self.earlier[usize::from(newer)] = Some((at, totals));
     }
 
     /// Moves the window on; to be called for every site at every frame.

@@ -57,10 +57,13 @@ pub struct Stall {
     pub no_stack_reason: Option<TextId>,
     /// The newest stack with names, once they were looked up.
     pub resolved: Option<Arc<Resolved>>,
+    /// The names came with a recording: what this machine's files say does not
+    /// count.
+    pub(super) recorded_names: bool,
 }
 
 /// A stack with names.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Resolved {
     /// Innermost first, inlined functions as frames of their own.
     pub frames: Vec<StackFrame>,
@@ -71,7 +74,7 @@ pub struct Resolved {
 }
 
 /// One frame of a stack.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct StackFrame {
     /// Readable name, or module and offset.
     pub function: String,
@@ -173,6 +176,7 @@ impl Stall {
             lock_holder: stall.lock_holder_tid.map(Tid),
             lock_address: stall.lock_address,
             resolved: earlier.and_then(|e| e.resolved.clone()),
+            recorded_names: earlier.is_some_and(|e| e.recorded_names),
             stacks,
             no_stack_reason: text(stall.no_stack_reason),
         }
@@ -236,11 +240,37 @@ impl StallLog {
         self.live.values().find(|s| s.worker == Some(worker))
     }
 
-    /// Gives a stall its stack with names.
+    /// Gives a stall its stack with names, unless a recording did.
     pub fn resolve(&mut self, id: StallId, resolved: Arc<Resolved>) {
-        let ended = self.ended.iter_mut().rev().find(|s| s.id == id);
-        if let Some(stall) = self.live.get_mut(&id).or(ended) {
+        if let Some(stall) = self.get_mut(id).filter(|s| !s.recorded_names) {
             stall.resolved = Some(resolved);
+        }
+    }
+
+    /// Gives a stall the names of a recording.
+    pub(super) fn resolve_recorded(&mut self, id: StallId, resolved: Arc<Resolved>) {
+        if let Some(stall) = self.get_mut(id) {
+            stall.resolved = Some(resolved);
+            stall.recorded_names = true;
+        }
+    }
+
+    fn get_mut(&mut self, id: StallId) -> Option<&mut Stall> {
+        let ended = self.ended.iter_mut().rev().find(|s| s.id == id);
+        self.live.get_mut(&id).or(ended)
+    }
+
+    /// Takes over the names that stalls have in `other`, a log of the same
+    /// session.
+    pub fn adopt_names(&mut self, other: &StallLog) {
+        let names: BTreeMap<StallId, &Arc<Resolved>> = other
+            .iter()
+            .filter_map(|s| Some((s.id, s.resolved.as_ref()?)))
+            .collect();
+        for stall in self.live.values_mut().chain(&mut self.ended) {
+            if let Some(resolved) = names.get(&stall.id) {
+                stall.resolved.get_or_insert_with(|| Arc::clone(resolved));
+            }
         }
     }
 

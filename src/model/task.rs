@@ -6,9 +6,9 @@ use std::{
     time::Duration,
 };
 
-use looptop_wire::columns::Row;
+use looptop_wire::{columns::Row, proto::TaskWindows};
 
-use super::{LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid};
+use super::{LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid, ids::nanos};
 
 /// One task. Numbers that the target cannot supply are `None`.
 #[derive(Debug, Clone)]
@@ -174,6 +174,35 @@ impl Task {
         }
     }
 
+    /// Adds its windows to those of a recording.
+    pub(super) fn push_windows(&self, now: Moment, windows: &mut TaskWindows) {
+        let current = self.plain_counters();
+        let both = self.earlier.iter().zip([false, true]);
+        for (then, newer) in both.filter_map(|(then, newer)| Some((then.as_ref()?, newer))) {
+            windows.id.push(self.id.0);
+            windows.newer.push(newer);
+            windows.age_ns.push(now.0.wrapping_sub(then.at.0));
+            windows.polls.push(current[0].wrapping_sub(then.polls));
+            windows.wakes.push(current[1].wrapping_sub(then.wakes));
+            windows
+                .self_wakes
+                .push(current[2].wrapping_sub(then.self_wakes));
+            windows
+                .busy_ns
+                .push(current[3].wrapping_sub(nanos(then.busy)));
+        }
+    }
+
+    /// Polls, wakes, self-wakes, and nanoseconds in finished polls.
+    fn plain_counters(&self) -> [u64; 4] {
+        [
+            self.polls.unwrap_or_default(),
+            self.wakes.unwrap_or_default(),
+            self.self_wakes.unwrap_or_default(),
+            nanos(self.finished_busy.unwrap_or_default()),
+        ]
+    }
+
     fn new(id: TaskId) -> Self {
         Self {
             id,
@@ -309,6 +338,28 @@ impl Tasks {
         self.states[task.state as usize] -= 1;
         task.update(row, now);
         self.states[task.state as usize] += 1;
+    }
+
+    /// Takes over the windows of a recording, each for the task it names.
+    pub(super) fn restore_windows(&mut self, windows: &TaskWindows, now: Moment) {
+        for (i, id) in windows.id.iter().enumerate() {
+            let Some(index) = self.index.get(&TaskId(*id)) else {
+                continue;
+            };
+            let task = &mut self.list[*index as usize];
+            let [polls, wakes, self_wakes, busy] = task.plain_counters();
+            let before = |now: u64, column: &[u64]| {
+                now.wrapping_sub(column.get(i).copied().unwrap_or_default())
+            };
+            let newer = windows.newer.get(i).copied().unwrap_or_default();
+            task.earlier[usize::from(newer)] = Some(Counters {
+                at: Moment(before(now.0, &windows.age_ns)),
+                polls: before(polls, &windows.polls),
+                wakes: before(wakes, &windows.wakes),
+                self_wakes: before(self_wakes, &windows.self_wakes),
+                busy: Duration::from_nanos(before(busy, &windows.busy_ns)),
+            });
+        }
     }
 
     pub(super) fn remove(&mut self, id: TaskId) {

@@ -53,6 +53,20 @@ impl Texts {
         })
     }
 
+    /// All texts with their ids, without those that are empty.
+    pub(super) fn texts(&self) -> impl Iterator<Item = (TextId, &str)> {
+        let ids = (1..).map(TextId);
+        ids.zip(self.texts.iter().map(|t| &**t))
+            .filter(|(_, text)| !text.is_empty())
+    }
+
+    /// All locations with their ids: file, line, column.
+    pub(super) fn locations(&self) -> impl Iterator<Item = (LocationId, (TextId, u32, u32))> {
+        let ids = (1..).map(LocationId);
+        ids.zip(self.locations.iter().copied())
+            .filter(|(_, (file, ..))| file.0 != 0)
+    }
+
     /// Records a text; `false` where the id is out of bounds.
     pub(super) fn insert(&mut self, id: u32, text: String) -> bool {
         place(&mut self.texts, id, text.into())

@@ -311,6 +311,32 @@ impl Rate {
         (seconds > 0.0).then(|| last.saturating_sub(*first) as f64 / seconds)
     }
 
+    /// The samples, oldest first, the first as it was and the others as what
+    /// they add: instants and counters.
+    pub(super) fn deltas(&self) -> (Vec<u64>, Vec<u64>) {
+        let mut last = (0, 0);
+        let delta = |(at, counter): &(Moment, u64)| {
+            let added = (at.0.wrapping_sub(last.0), counter.wrapping_sub(last.1));
+            last = (at.0, *counter);
+            added
+        };
+        self.samples.iter().map(delta).unzip()
+    }
+
+    /// Takes over recorded samples in place of its own.
+    pub(super) fn restore(&mut self, at_ns: &[u64], counter: &[u64]) {
+        let mut last = (0u64, 0u64);
+        self.samples = at_ns
+            .iter()
+            .zip(counter)
+            .take(RATE_SAMPLES)
+            .map(|(at, counter)| {
+                last = (last.0.wrapping_add(*at), last.1.wrapping_add(*counter));
+                (Moment(last.0), last.1)
+            })
+            .collect();
+    }
+
     /// Increase per second between the last two samples.
     pub(super) fn newest(&self) -> Option<f64> {
         let mut newest = self.samples.iter().rev();

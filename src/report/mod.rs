@@ -416,6 +416,49 @@ mod tests {
         }
     }
 
+    /// The properties that a schema requires, and those that a value has.
+    fn assert_same_keys(schema: &serde_json::Value, value: &serde_json::Value, what: &str) {
+        let mut required: Vec<_> = schema["required"].as_array().unwrap().clone();
+        let described = schema["properties"].as_object().unwrap();
+        required.sort_by_key(ToString::to_string);
+        let names = |map: &serde_json::Map<_, _>| -> Vec<serde_json::Value> {
+            let mut names: Vec<_> = map.keys().cloned().map(Into::into).collect();
+            names.sort_by_key(ToString::to_string);
+            names
+        };
+        assert_eq!(required, names(described), "{what}: required and described");
+        assert_eq!(
+            required,
+            names(value.as_object().unwrap()),
+            "{what}: promised and printed"
+        );
+    }
+
+    #[test]
+    fn the_published_schema_tells_what_is_printed() {
+        let schema = include_str!("../../docs/check.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let report = serde_json::to_value(report(&[])).unwrap();
+        assert_eq!(schema["properties"]["schema"]["const"], report["schema"]);
+        assert_same_keys(&schema, &report, "report");
+        let finding = &schema["$defs"]["finding"];
+        assert_same_keys(finding, &report["findings"][0], "finding");
+        let frame = &finding["properties"]["stack"]["items"];
+        assert_same_keys(frame, &report["findings"][0]["stack"][0], "frame");
+        let properties = &schema["properties"];
+        assert_same_keys(
+            &properties["workers"]["items"],
+            &report["workers"][0],
+            "worker",
+        );
+        assert_same_keys(&properties["lag_ms"], &report["lag_ms"], "lag");
+        assert_same_keys(&properties["tasks"], &report["tasks"], "tasks");
+        let causes = finding["properties"]["cause"]["enum"].as_array().unwrap();
+        for cause in (0..7).filter_map(|n| crate::model::Cause::try_from(n).ok()) {
+            assert!(causes.contains(&cause_word(cause).into()), "{cause:?}");
+        }
+    }
+
     #[test]
     fn severity_decides() {
         let report = report(&[]);

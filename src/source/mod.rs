@@ -12,7 +12,8 @@
 //! - `session`: what both live sources share: patience, silence, events,
 //! - `agent`: looptop's own agent,
 //! - `console`: console-subscriber, translated,
-//! - `host`: threads and CPU of a local process that has no agent.
+//! - `host`: threads and CPU of a local process that has no agent,
+//! - `replay`: a recording, played back.
 
 mod agent;
 mod connect;
@@ -20,6 +21,7 @@ pub mod console;
 mod host;
 pub mod problem;
 pub mod processes;
+pub mod replay;
 mod session;
 mod sniff;
 pub mod target;
@@ -29,9 +31,12 @@ use std::time::{Duration, Instant};
 use looptop_wire::proto::{Frame, HelloResponse};
 use tokio::sync::mpsc;
 
+use crate::record::Extent;
+
 pub use self::{
     console::details::{DurationCounts, TaskDetails},
     problem::{Problem, ProblemKind},
+    replay::{Pace, Position, Speed},
     target::{Target, TargetError},
 };
 
@@ -76,7 +81,15 @@ pub enum Event {
         /// When the next attempt begins; `None` where none would help.
         retry_in: Option<Duration>,
     },
-    /// A recording's end.
+    /// What a recording covers. Told once, before its first session.
+    Recording(Box<Extent>),
+    /// Where in the recording the player is. Told when that changes by command,
+    /// and at most every 100 ms while it plays.
+    Position(Position),
+    /// Part of the recording was left out, and why. What follows begins with
+    /// [`Event::Connected`].
+    Gap(String),
+    /// A recording's end. The source stays: [`Command::Seek`] goes back.
     Ended,
 }
 
@@ -100,6 +113,16 @@ pub enum Command {
     WatchTask(Option<u64>),
     /// Resume a console-subscriber that a viewer paused, for all its viewers.
     Resume,
+    /// Hold a recording at this moment.
+    Pause,
+    /// Go on playing a recording.
+    Play,
+    /// Play a recording faster or slower.
+    Speed(Speed),
+    /// Go to a moment of a recording, counted since its beginning. It is answered
+    /// by [`Event::Connected`], a keyframe and the frames up to there, and
+    /// then [`Event::Position`] with `arrived`.
+    Seek(Duration),
 }
 
 /// How to attach.
@@ -112,6 +135,8 @@ pub struct Options {
     /// Read threads and CPU from this machine's procfs where the target is
     /// local and has no agent.
     pub host: bool,
+    /// How fast a recording is played at first.
+    pub pace: Pace,
     /// An attempt that is still unanswered is given up then, and begun anew.
     /// Until then the user has been told, and a target that is merely slow can
     /// still answer.
@@ -124,6 +149,7 @@ impl Default for Options {
             interval: Duration::ZERO,
             finished_tasks: 10_000,
             host: true,
+            pace: Pace::default(),
             give_up: Duration::from_secs(20),
         }
     }
@@ -164,6 +190,13 @@ impl Drop for Source {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// A connection of its own to `target`, beside that of its [`Source`].
+#[cfg(feature = "demo")]
+pub(crate) async fn channel(target: &Target) -> Result<tonic::transport::Channel, Problem> {
+    let deadline = tokio::time::Instant::now() + connect::PATIENCE;
+    Ok(connect::open(target, deadline).await?.channel)
 }
 
 /// Attaches to `target` on `runtime`, for as long as the result lives.

@@ -49,6 +49,8 @@ pub enum ProblemKind {
     Rejected,
     /// Another viewer paused console-subscriber.
     Paused,
+    /// A recording cannot be opened.
+    Recording,
     /// This build cannot do it.
     Unsupported,
     /// Any other error of the operating system.

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{
     Command, Event, Options, Problem, ProblemKind, Target, agent,
     connect::{self, Link, PATIENCE, PING_TIMEOUT},
-    console, host, problem,
+    console, host, problem, replay,
 };
 
 /// First and longest pause between attempts.
@@ -110,7 +110,7 @@ impl Session {
         while self.commands.try_recv().is_ok() {}
         self.send(Event::Connecting { attempt }).await?;
         if let Target::Recording(path) = &self.target {
-            return Err(End::Problem(not_replayable(path)));
+            return replay::run(self, &path.clone()).await;
         }
         let link = connect::open(&self.target, self.last_sign + PATIENCE).await?;
         match agent::attach(self, &link).await? {
@@ -196,14 +196,5 @@ impl Session {
 }
 
 fn worth_retrying(kind: ProblemKind) -> bool {
-    kind != ProblemKind::Unsupported
-}
-
-fn not_replayable(path: &std::path::Path) -> Problem {
-    let path = problem::quote(&path.display().to_string());
-    Problem::new(
-        ProblemKind::Unsupported,
-        format!("`{path}` was taken for a recording, which cannot be attached to"),
-        "name a process by HOST:PORT or unix:PATH",
-    )
+    !matches!(kind, ProblemKind::Unsupported | ProblemKind::Recording)
 }

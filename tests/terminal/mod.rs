@@ -4,8 +4,13 @@
 
 use std::{
     io::{Read, Write},
-    sync::{Arc, Mutex},
-    thread,
+    num::NonZeroU16,
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -13,46 +18,121 @@ use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system}
 
 /// A terminal with looptop in it.
 pub struct Terminal {
-    master: Box<dyn MasterPty + Send>,
-    writer: Box<dyn Write + Send>,
-    pub child: Box<dyn Child + Send + Sync>,
+    /// Our end and what writes to it; none when hung up.
+    ends: Option<(Box<dyn MasterPty + Send>, Box<dyn Write + Send>)>,
+    reader: Option<JoinHandle<()>>,
+    closing: Arc<AtomicBool>,
+    child: Box<dyn Child + Send + Sync>,
     parser: Arc<Mutex<vt100::Parser>>,
     raw: Arc<Mutex<Vec<u8>>>,
+    /// The line discipline as the program found it, as text.
+    settings: String,
     pub started: Instant,
 }
 
 /// No state is awaited for longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Sends a process a signal, by the name that `kill` knows.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+/// Whether a process runs; one that has ended and that nobody has waited for
+/// does not.
+pub fn runs(pid: u32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    let state = stat.rsplit_once(')').map(|(_, rest)| rest.trim_start());
+    !state.is_some_and(|state| state.starts_with(['Z', 'X']))
+}
+
+/// Waits until a process has ended.
+#[track_caller]
+pub fn wait_for_end(pid: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    while runs(pid) {
+        assert!(Instant::now() < deadline, "process {pid} still runs");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn cells(n: u16) -> NonZeroU16 {
+    NonZeroU16::new(n).unwrap()
+}
+
 fn size(columns: u16, rows: u16) -> PtySize {
-    PtySize { rows, cols: columns, pixel_width: 0, pixel_height: 0 }
+    PtySize {
+        rows,
+        cols: columns,
+        pixel_width: 0,
+        pixel_height: 0,
+    }
 }
 
 impl Terminal {
     /// Runs looptop with `args` in a terminal of `columns` x `rows`.
     pub fn start(args: &[&str], columns: u16, rows: u16) -> Self {
+        Self::start_with(args, &[], columns, rows)
+    }
+
+    /// The same with environment variables.
+    pub fn start_with(
+        args: &[&str],
+        environment: &[(&str, &str)],
+        columns: u16,
+        rows: u16,
+    ) -> Self {
         let pty = native_pty_system().openpty(size(columns, rows)).unwrap();
+        let settings = format!("{:?}", pty.master.get_termios());
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_looptop"));
         command.args(args);
         command.env("TERM", "xterm-256color");
         command.env_remove("NO_COLOR");
+        command.env_remove("COLORTERM");
+        for (name, value) in environment {
+            command.env(name, value);
+        }
         command.cwd(env!("CARGO_MANIFEST_DIR"));
         let started = Instant::now();
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);
-        let parser = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
+        let parser = Arc::new(Mutex::new(vt100::Parser::new(
+            cells(rows),
+            cells(columns),
+            0,
+        )));
         let raw = Arc::new(Mutex::new(Vec::new()));
         let mut reader = pty.master.try_clone_reader().unwrap();
         let (screen, bytes) = (Arc::clone(&parser), Arc::clone(&raw));
-        thread::spawn(move || {
+        let closing = Arc::new(AtomicBool::new(false));
+        let closed = Arc::clone(&closing);
+        let thread = thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(n @ 1..) = reader.read(&mut buffer) {
+                if closed.load(Ordering::Relaxed) {
+                    break;
+                }
                 screen.lock().unwrap().process(&buffer[..n]);
                 bytes.lock().unwrap().extend_from_slice(&buffer[..n]);
             }
         });
         let writer = pty.master.take_writer().unwrap();
-        Self { master: pty.master, writer, child, parser, raw, started }
+        Self {
+            ends: Some((pty.master, writer)),
+            reader: Some(thread),
+            closing,
+            child,
+            parser,
+            raw,
+            settings,
+            started,
+        }
     }
 
     /// What is on the screen now.
@@ -75,14 +155,51 @@ impl Terminal {
         self.parser.lock().unwrap().screen().alternate_screen()
     }
 
+    /// Whether the terminal is as a shell wants it: main screen, cursor shown,
+    /// no mouse, no paste brackets, and the line discipline as before.
+    pub fn is_restored(&self) -> bool {
+        let (master, _) = self.ends.as_ref().unwrap();
+        let settings = format!("{:?}", master.get_termios());
+        let parser = self.parser.lock().unwrap();
+        let screen = parser.screen();
+        !screen.alternate_screen()
+            && !screen.hide_cursor()
+            && !screen.bracketed_paste()
+            && screen.mouse_protocol_mode() == vt100::MouseProtocolMode::None
+            && settings == self.settings
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.process_id().unwrap()
+    }
+
+    /// Sends looptop a signal, by the name that `kill` knows.
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
     pub fn send(&mut self, keys: &str) {
-        self.writer.write_all(keys.as_bytes()).unwrap();
-        self.writer.flush().unwrap();
+        let (_, writer) = self.ends.as_mut().unwrap();
+        writer.write_all(keys.as_bytes()).unwrap();
+        writer.flush().unwrap();
+    }
+
+    /// Closes the terminal, as its window does. Needs a program that still
+    /// draws, since only then the reader looks up.
+    pub fn hang_up(&mut self) {
+        self.closing.store(true, Ordering::Relaxed);
+        self.reader.take().unwrap().join().unwrap();
+        self.ends = None;
     }
 
     pub fn resize(&mut self, columns: u16, rows: u16) {
-        self.parser.lock().unwrap().screen_mut().set_size(rows, columns);
-        self.master.resize(size(columns, rows)).unwrap();
+        self.parser
+            .lock()
+            .unwrap()
+            .screen_mut()
+            .set_size(cells(rows), cells(columns));
+        let (master, _) = self.ends.as_ref().unwrap();
+        master.resize(size(columns, rows)).unwrap();
     }
 
     /// Waits until the screen satisfies `ready`, and returns it.
@@ -94,7 +211,10 @@ impl Terminal {
             if ready(&text) {
                 return text;
             }
-            assert!(Instant::now() < deadline, "never saw {what}; the screen shows:\n{text}");
+            assert!(
+                Instant::now() < deadline,
+                "never saw {what}; the screen shows:\n{text}"
+            );
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -105,6 +225,12 @@ impl Terminal {
         self.wait_for(text, |screen| screen.contains(text))
     }
 
+    /// Waits until the program has given the terminal back.
+    #[track_caller]
+    pub fn wait_until_restored(&self) {
+        self.wait_for("a restored terminal", |_| self.is_restored());
+    }
+
     /// Waits until the program has ended, and returns its exit code.
     #[track_caller]
     pub fn wait_for_exit(&mut self) -> u32 {
@@ -113,7 +239,11 @@ impl Terminal {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.exit_code();
             }
-            assert!(Instant::now() < deadline, "still runs; the screen shows:\n{}", self.text());
+            assert!(
+                Instant::now() < deadline,
+                "still runs; the screen shows:\n{}",
+                self.text()
+            );
             thread::sleep(Duration::from_millis(10));
         }
     }

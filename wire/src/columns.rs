@@ -4,6 +4,8 @@
 //! sends, reading a [`Row`] cannot fail: [`check`] names the malformed column
 //! first, and a missing value is `None`.
 
+use std::collections::HashSet;
+
 use crate::proto::{TaskKind, TaskState, Tasks};
 
 /// A column of [`Tasks`] whose length fits neither rule.
@@ -90,6 +92,41 @@ pub(crate) fn split_off(tasks: &mut Tasks, at: usize) -> Tasks {
     }
     for_each_column!(split_all);
     tail
+}
+
+/// Takes the rows of `newer` into `older`: of a task in both the newer row
+/// counts, and tasks that `gone` names are left out of the older. Both must have
+/// passed [`check`]. `false`, and nothing is changed, where they do not supply
+/// the same columns.
+pub fn merge(older: &mut Tasks, newer: &Tasks, gone: &[u64]) -> bool {
+    if newer.id.is_empty() && gone.is_empty() {
+        return true;
+    }
+    let (old_rows, new_rows) = (older.id.len(), newer.id.len());
+    let both = old_rows > 0 && new_rows > 0;
+    let mut alike = true;
+    macro_rules! compare_all {
+        ($($column:ident),*) => {$(
+            alike &= !both || older.$column.is_empty() == newer.$column.is_empty();
+        )*};
+    }
+    for_each_column!(compare_all);
+    if !alike {
+        return false;
+    }
+    let superseded: HashSet<u64> = newer.id.iter().chain(gone).copied().collect();
+    let kept: Vec<usize> =
+        (0..old_rows).filter(|i| !superseded.contains(&older.id[*i])).collect();
+    macro_rules! merge_all {
+        ($($column:ident),*) => {$(
+            let old = std::mem::take(&mut older.$column);
+            older.$column = kept.iter().filter_map(|i| old.get(*i).copied()).collect();
+            older.$column.extend(&newer.$column);
+        )*};
+    }
+    merge_all!(id);
+    for_each_column!(merge_all);
+    true
 }
 
 /// One task of a [`Tasks`] message. Instants that the protocol sends "plus 1,
@@ -270,5 +307,27 @@ mod tests {
         check(&tail).unwrap();
         assert_eq!((head.polls, tail.polls), (vec![3], vec![4]));
         assert!(tail.wakes.is_empty());
+    }
+
+    #[test]
+    fn merging_keeps_the_newer_row() {
+        let mut older = two_tasks();
+        let newer = Tasks {
+            id: vec![older.id[1], 99],
+            polls: vec![40, 50],
+            state: vec![1, 1][..usize::from(!older.state.is_empty()) * 2].to_vec(),
+            ..Tasks::default()
+        };
+        let first = older.id[0];
+        assert!(merge(&mut older, &newer, &[]));
+        check(&older).unwrap();
+        assert_eq!(older.id, [first, newer.id[0], 99]);
+        assert_eq!(older.polls, [3, 40, 50]);
+        assert!(merge(&mut older, &Tasks::default(), &[first]));
+        assert_eq!(older.polls, [40, 50]);
+        let other = Tasks { id: vec![1], ..Tasks::default() };
+        let before = older.clone();
+        assert!(!merge(&mut older, &other, &[]), "polls are unknown in one of them");
+        assert_eq!(older, before);
     }
 }

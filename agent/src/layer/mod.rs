@@ -43,7 +43,7 @@ const WAKER_TARGET: &str = "tokio::task::waker";
 /// It needs tokio's `tracing` feature and `--cfg tokio_unstable`; without them
 /// it does nothing. Tasks that were spawned before the subscriber was set are
 /// not seen. A filter in front of it must let the targets `tokio::task` pass.
-pub fn layer<S>() -> TaskLayer<S>
+pub(crate) fn layer<S>() -> TaskLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {

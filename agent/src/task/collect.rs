@@ -184,12 +184,6 @@ impl Collector {
         gathered
     }
 
-    /// `gather` and `encode` for a single stream.
-    #[allow(dead_code, reason = "for a publisher with one viewer, and tests")]
-    pub(crate) fn changes(&mut self, interner: &mut Interner) -> Changes {
-        self.gather().encode(interner)
-    }
-
     fn read(&mut self, number: usize, indices: &[u32], gathered: &mut Gathered) {
         let shard: &Shard = &self.table.shards[number];
         let stamps = &mut self.stamps[number];
@@ -203,7 +197,7 @@ impl Collector {
                     continue;
                 }
                 let print = fingerprint(handle);
-                gathered.rows.push(Row::read(handle));
+                gathered.rows.push(Row::read(handle, inner.text(handle)));
                 self.recent.push((number, *index, print));
                 let at = *index as usize;
                 if stamps.len() <= at {
@@ -261,15 +255,15 @@ impl Collector {
 
 /// Tells whether a record has changed.
 fn fingerprint(handle: Handle) -> u64 {
-    let (hot, cold) = (handle.hot(), handle.cold());
+    let hot = handle.hot();
     let mix = |print: u64, n: u64| (print.rotate_left(7) ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut print = [&hot.polls, &hot.busy, &hot.poll_started, &cold.ended]
+    let mut print = [&hot.polls, &hot.busy, &hot.since]
         .iter()
         .fold(handle.id(), |print, n| mix(print, n.load(Relaxed)));
     if let Some(wake) = handle.wake() {
-        print = [&wake.wakes, &wake.clones, &wake.drops]
-            .iter()
-            .fold(print, |print, n| mix(print, n.load(Relaxed)));
+        print = [wake.wakes(), wake.clones(), wake.drops()]
+            .into_iter()
+            .fold(print, mix);
     }
     print
 }
@@ -279,7 +273,7 @@ fn instant(ticks: u64) -> Option<u64> {
 }
 
 impl Row {
-    fn read(handle: Handle) -> Self {
+    fn read(handle: Handle, text: Option<&Arc<Text>>) -> Self {
         let (hot, cold, wake) = (handle.hot(), handle.cold(), handle.wake());
         let kind = handle.hot().kind();
         let known = match wake {
@@ -290,25 +284,30 @@ impl Row {
             None if handle.hot().has(flag::TIMED) => Known::PollsAndWaits,
             None => Known::Polls,
         };
+        let state = state(handle, known);
+        let since = instant(hot.since.load(Relaxed));
         let ns = |ticks: u64| clock::duration_ns(ticks);
-        let longest_scheduled = wake.map_or(&cold.longest_scheduled, |w| &w.longest_scheduled);
+        let longest_scheduled = match wake {
+            Some(wake) => wake.longest_scheduled.load(Relaxed),
+            None => cold.longest_scheduled(),
+        };
         Self {
             known,
             id: handle.id(),
-            state: state(handle, known),
+            state,
             kind,
-            text: wake.and_then(|wake| site::lock(&wake.text).clone()),
+            text: text.cloned(),
             site: SiteId::from_raw(hot.site.load(Relaxed).into()),
             parent: cold.parent.load(Relaxed),
             runtime: cold.runtime.load(Relaxed),
             spawned_at: clock::to_ns(Ticks(cold.spawned.load(Relaxed))),
-            ended_at: instant(cold.ended.load(Relaxed)),
+            ended_at: since.filter(|_| state == TaskState::Completed),
             polls: hot.polls.load(Relaxed),
             busy: ns(hot.busy.load(Relaxed)),
             longest_poll: ns(hot.longest_poll.load(Relaxed)),
-            poll_started_at: instant(hot.poll_started.load(Relaxed)),
+            poll_started_at: since.filter(|_| state == TaskState::Running),
             scheduled: ns(hot.scheduled.load(Relaxed)),
-            longest_scheduled: ns(longest_scheduled.load(Relaxed)),
+            longest_scheduled: ns(longest_scheduled),
             tid: hot.tid.load(Relaxed).into(),
             wakes: wake.map(WakeRow::read).unwrap_or_default(),
         }
@@ -317,10 +316,10 @@ impl Row {
 
 fn state(handle: Handle, known: Known) -> TaskState {
     let hot = handle.hot();
-    if handle.cold().ended.load(Relaxed) != 0 {
+    if hot.has(flag::ENDED) {
         return TaskState::Completed;
     }
-    if hot.poll_started.load(Relaxed) != 0 {
+    if hot.since.load(Relaxed) != 0 {
         return TaskState::Running;
     }
     if hot.polls.load(Relaxed) == 0 {
@@ -338,11 +337,11 @@ fn state(handle: Handle, known: Known) -> TaskState {
 impl WakeRow {
     fn read(wake: &Wake) -> Self {
         Self {
-            wakes: wake.wakes.load(Relaxed),
-            self_wakes: wake.self_wakes.load(Relaxed),
+            wakes: wake.wakes(),
+            self_wakes: wake.own_wakes.load(Relaxed) + wake.deferred_wakes.load(Relaxed),
             last_wake_at: instant(wake.woken_at.load(Relaxed)),
-            clones: wake.clones.load(Relaxed),
-            drops: wake.drops.load(Relaxed),
+            clones: wake.clones(),
+            drops: wake.drops(),
             size: wake.size.load(Relaxed).into(),
             original_size: wake.original_size.load(Relaxed).into(),
         }
@@ -350,11 +349,6 @@ impl WakeRow {
 }
 
 impl Gathered {
-    /// Whether there is nothing to tell.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.forgotten.is_empty() && self.sites.is_empty()
-    }
-
     /// As messages of one stream.
     pub(crate) fn encode(&self, interner: &mut Interner) -> Changes {
         let mut tasks = KNOWN.map(|_| Tasks::default());

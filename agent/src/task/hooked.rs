@@ -65,7 +65,7 @@ pub(crate) fn before_poll(meta: &TaskMeta<'_>) {
             key: id,
             task: id,
             site: hot.site.load(Relaxed),
-            is_poll: true,
+            counts: true,
             started: now,
             hot: Some(hot),
             wake: None,
@@ -95,7 +95,7 @@ pub(crate) fn after_poll(meta: &TaskMeta<'_>) {
         if let Some(hot) = poll.hot.get()
             && hot.id() == id
         {
-            hot.poll_ends(ticks);
+            hot.poll_ends(ticks, now);
             table().changed(hot);
         }
     });
@@ -105,7 +105,11 @@ pub(crate) fn after_poll(meta: &TaskMeta<'_>) {
 pub(crate) fn terminate(meta: &TaskMeta<'_>) {
     local::with(|local| {
         let id = id_number(meta.id());
-        let now = clock::ticks();
+        // Within the task's last poll, whose end sets the exact instant.
+        let now = match local.innermost() {
+            Some(poll) if poll.task() == id => poll.started(),
+            _ => clock::ticks(),
+        };
         table().retire(local, id, now, Source::Hooks);
     });
 }
@@ -137,7 +141,7 @@ fn open_unseen(local: &Local, id: u64, meta: &TaskMeta<'_>) {
         key: id,
         task: id,
         site: spot.raw(),
-        is_poll: true,
+        counts: true,
         started: clock::ticks(),
         hot: None,
         wake: None,

@@ -39,7 +39,7 @@ pub(crate) struct Poll {
     pub(crate) task: u64,
     pub(crate) site: u16,
     /// Entered as a poll, or for another reason (the future is dropped).
-    pub(crate) is_poll: bool,
+    pub(crate) counts: bool,
     pub(crate) started: Ticks,
     pub(crate) hot: Option<&'static Hot>,
     pub(crate) wake: Option<&'static Wake>,
@@ -55,7 +55,7 @@ pub(crate) struct OpenPoll {
     key: Cell<u64>,
     pub(super) task: Cell<u64>,
     site: Cell<u16>,
-    pub(super) is_poll: Cell<bool>,
+    pub(super) counts: Cell<bool>,
     pub(super) started: Cell<Ticks>,
     pub(super) hot: Cell<Option<&'static Hot>>,
     pub(super) wake: Cell<Option<&'static Wake>>,
@@ -69,7 +69,7 @@ impl OpenPoll {
             key: Cell::new(0),
             task: Cell::new(0),
             site: Cell::new(0),
-            is_poll: Cell::new(false),
+            counts: Cell::new(false),
             started: Cell::new(Ticks(0)),
             hot: Cell::new(None),
             wake: Cell::new(None),
@@ -83,7 +83,7 @@ impl OpenPoll {
         self.key.set(poll.key);
         self.task.set(poll.task);
         self.site.set(poll.site);
-        self.is_poll.set(poll.is_poll);
+        self.counts.set(poll.counts);
         self.started.set(poll.started);
         self.hot.set(poll.hot);
         self.wake.set(poll.wake);
@@ -95,7 +95,7 @@ impl OpenPoll {
         self.key.swap(&other.key);
         self.task.swap(&other.task);
         self.site.swap(&other.site);
-        self.is_poll.swap(&other.is_poll);
+        self.counts.swap(&other.counts);
         self.started.swap(&other.started);
         self.hot.swap(&other.hot);
         self.wake.swap(&other.wake);
@@ -420,7 +420,7 @@ mod tests {
             key,
             task: key * 10,
             site: 0,
-            is_poll: true,
+            counts: true,
             started: Ticks(started),
             hot: None,
             wake: None,

@@ -27,6 +27,8 @@ pub(crate) mod local;
 pub(crate) mod record;
 mod shard;
 pub(crate) mod site;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "tracing")]
 pub(crate) mod traced;
 
@@ -40,10 +42,12 @@ use looptop_wire::proto::TaskKind;
 use self::local::Local;
 use self::record::flag;
 pub(crate) use self::record::{Birth, Handle, Hot, Text, Wake};
-pub(crate) use self::shard::{Limits, Losses, Size};
+#[cfg(test)]
+use self::shard::Size;
+pub(crate) use self::shard::{Limits, Losses};
 use self::shard::{SHARDS, Shard, Source};
 use self::site::{SiteId, add, raise};
-use crate::clock::{Ticks, duration_ns};
+use crate::clock::Ticks;
 
 static TABLE: Table = Table::new();
 
@@ -54,15 +58,11 @@ pub(crate) fn table() -> &'static Table {
 
 /// What is known of a task, for a stall's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(dead_code, reason = "not every field is of use to every stall")]
 pub(crate) struct Description {
     /// Empty where it has none, or where names are not known.
     pub(crate) name: String,
     pub(crate) kind: TaskKind,
     pub(crate) site: Option<SiteId>,
-    pub(crate) parent: u64,
-    pub(crate) polls: u64,
-    pub(crate) busy_ns: u64,
 }
 
 /// The task `id`, live or in the history. A lock and a short chain: below 1 µs.
@@ -73,11 +73,6 @@ pub(crate) fn describe(id: u64) -> Option<Description> {
 /// What the table had to drop.
 pub(crate) fn losses() -> Losses {
     TABLE.losses()
-}
-
-/// How much the table holds.
-pub(crate) fn size() -> Size {
-    TABLE.size()
 }
 
 /// Sets the bounds; what is over them leaves when the next tasks end.
@@ -175,8 +170,8 @@ impl Table {
     }
 
     /// A task's future was dropped.
-    pub(crate) fn end(&self, id: u64, now: Ticks) {
-        if let Some(hot) = self.shard(id).end(id, now.0) {
+    pub(crate) fn end(&self, hot: &Hot, now: Ticks) {
+        if hot.end(now.0) {
             self.changed(hot);
         }
     }
@@ -214,18 +209,14 @@ impl Table {
     }
 
     pub(crate) fn describe(&self, id: u64) -> Option<Description> {
-        let handle = self.find(id)?;
+        let inner = self.shard(id).lock();
+        let handle = inner.find(id)?;
         let hot = handle.hot();
-        let text = handle
-            .wake()
-            .and_then(|wake| site::lock(&wake.text).clone());
+        let text = inner.text(handle);
         Some(Description {
             name: text.map_or_else(String::new, |text| text.name.clone()),
             kind: hot.kind(),
             site: SiteId::from_raw(hot.site.load(Relaxed).into()),
-            parent: handle.cold().parent.load(Relaxed),
-            polls: hot.polls.load(Relaxed),
-            busy_ns: duration_ns(hot.busy.load(Relaxed)),
         })
     }
 
@@ -237,7 +228,8 @@ impl Table {
         })
     }
 
-    pub(crate) fn size(&self) -> Size {
+    #[cfg(test)]
+    fn size(&self) -> Size {
         let all = self.shards.iter().map(|shard| shard.lock().size());
         all.fold(Size::default(), |sum, one| Size {
             live: sum.live + one.live,
@@ -252,16 +244,18 @@ impl Hot {
     #[inline]
     pub(crate) fn poll_begins(&self, tid: u32, now: Ticks) {
         add(&self.polls, 1);
-        self.poll_started.store(now.0, Relaxed);
+        self.since.store(now.0, Relaxed);
         self.tid.store(tid, Relaxed);
     }
 
-    /// The poll that began then ends after so many ticks.
+    /// The poll that began so many ticks ago ends. If the task has ended within
+    /// it, which is reported first, this is when.
     #[inline]
-    pub(crate) fn poll_ends(&self, ticks: u64) {
+    pub(crate) fn poll_ends(&self, ticks: u64, now: Ticks) {
         add(&self.busy, ticks);
         raise(&self.longest_poll, ticks);
-        self.poll_started.store(0, Relaxed);
+        let since = if self.has(flag::ENDED) { now.0 } else { 0 };
+        self.since.store(since, Relaxed);
     }
 
     /// Takes back a poll that was none.
@@ -275,16 +269,23 @@ impl Wake {
     /// The poll that begins answers all wakes until now; ticks of the first.
     #[inline]
     pub(crate) fn answer(&self) -> u64 {
-        // Acquire: as below.
-        self.answered
-            .store(self.wakes.load(Acquire) as u32, Relaxed);
+        self.answered.store(self.wakes() as u32, Relaxed);
         self.unanswered_since.load(Relaxed)
     }
 
     /// Whether somebody woke the task and no poll has answered yet.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {
-        // Acquire: a wake that is seen comes with its `first_wake`.
-        self.wakes.load(Acquire) as u32 != self.answered.load(Relaxed)
+        self.wakes() as u32 != self.answered.load(Relaxed)
+    }
+
+    /// All wakes.
+    #[inline]
+    pub(crate) fn wakes(&self) -> u64 {
+        // Acquire: a wake that is seen comes with its `unanswered_since`. The
+        // task's own wakes come from the thread that polls, or handed the task on.
+        self.own_wakes.load(Relaxed)
+            + self.deferred_wakes.load(Acquire)
+            + self.other_wakes.load(Acquire)
     }
 }

@@ -1,4 +1,4 @@
-//! What is held of one task: 112 bytes, and 112 more where wakes are known.
+//! What is held of one task: 88 bytes, and 112 more where wakes are known.
 //!
 //! Records live in chunks that are never freed but used again, so that a
 //! [`Handle`] stays valid for ever and needs no counting; what it may *mean* is
@@ -12,7 +12,6 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
-use std::sync::{Arc, Mutex};
 
 use looptop_wire::proto::TaskKind;
 
@@ -52,8 +51,9 @@ pub(crate) struct Hot {
     pub(super) polls: AtomicU64,
     pub(super) busy: AtomicU64,
     pub(super) longest_poll: AtomicU64,
-    /// Ticks; 0 while not in a poll.
-    pub(super) poll_started: AtomicU64,
+    /// Ticks: when it ended, if it has; else when the poll began that is open;
+    /// else 0.
+    pub(super) since: AtomicU64,
     /// Ticks between wake and poll.
     pub(super) scheduled: AtomicU64,
     pub(super) tid: AtomicU32,
@@ -93,6 +93,24 @@ impl Hot {
         self.flags.fetch_and(!flags, AcqRel)
     }
 
+    /// The future was dropped. `false` where that was known.
+    pub(super) fn end(&self, now: u64) -> bool {
+        if self.has(flag::ENDED) {
+            return false;
+        }
+        // The instant first: who sees the flag sees it.
+        self.since.store(now, Relaxed);
+        self.set(flag::ENDED) & flag::ENDED == 0
+    }
+
+    /// The end is final. `false` where that was so before.
+    pub(super) fn retire(&self, now: u64) -> bool {
+        if !self.has(flag::ENDED) {
+            self.since.store(now, Relaxed);
+        }
+        self.set(flag::ENDED | flag::RETIRED) & flag::RETIRED == 0
+    }
+
     pub(super) fn kind(&self) -> TaskKind {
         let kind = (self.flags.load(Relaxed) >> flag::KIND) & 0xff;
         TaskKind::try_from(kind as i32).unwrap_or(TaskKind::Unknown)
@@ -110,10 +128,9 @@ impl Hot {
 #[derive(Debug)]
 pub(super) struct Cold {
     pub(super) spawned: AtomicU64,
-    /// Ticks; 0 while alive.
-    pub(super) ended: AtomicU64,
     pub(super) parent: AtomicU64,
     /// Ticks, where the hooks measure waits; else [`Wake::longest_scheduled`].
+    #[cfg(feature = "schedule-latency")]
     pub(super) longest_scheduled: AtomicU64,
     /// The next record of the same bucket; guarded by the shard's lock.
     pub(super) chain: AtomicU32,
@@ -125,8 +142,8 @@ impl Default for Cold {
     fn default() -> Self {
         Self {
             spawned: AtomicU64::new(0),
-            ended: AtomicU64::new(0),
             parent: AtomicU64::new(0),
+            #[cfg(feature = "schedule-latency")]
             longest_scheduled: AtomicU64::new(0),
             chain: AtomicU32::new(NONE),
             runtime: AtomicU32::new(0),
@@ -134,18 +151,36 @@ impl Default for Cold {
     }
 }
 
+impl Cold {
+    /// Ticks; 0 where the hooks do not measure waits.
+    #[allow(clippy::unused_self, reason = "only without the feature")]
+    pub(super) fn longest_scheduled(&self) -> u64 {
+        #[cfg(feature = "schedule-latency")]
+        return self.longest_scheduled.load(Relaxed);
+        #[cfg(not(feature = "schedule-latency"))]
+        0
+    }
+}
+
 /// What the tracing layer adds.
 #[derive(Debug, Default)]
 pub(crate) struct Wake {
-    /// `Release` when added to, `Acquire` when a poll begins: the poll that sees
-    /// a wake also sees its `unanswered_since`.
-    pub(super) wakes: AtomicU64,
-    pub(super) self_wakes: AtomicU64,
+    /// Wakes by the task itself within its poll; written by the polling thread
+    /// only. The two that follow and this one add up to all wakes.
+    pub(super) own_wakes: AtomicU64,
+    /// Wakes by the scheduler after the task had yielded. These consume a waker,
+    /// which `drops` does not repeat.
+    pub(super) deferred_wakes: AtomicU64,
+    /// All other wakes. `Release` when added to, `Acquire` when a poll begins:
+    /// the poll that sees a wake also sees its `unanswered_since`.
+    pub(super) other_wakes: AtomicU64,
     /// Ticks; 0 is never.
     pub(super) woken_at: AtomicU64,
     /// Ticks of the first wake that no poll has answered; at first of the spawn.
     pub(super) unanswered_since: AtomicU64,
-    pub(super) clones: AtomicU64,
+    /// Clones of its waker within its poll; written by the polling thread only.
+    pub(super) own_clones: AtomicU64,
+    pub(super) other_clones: AtomicU64,
     pub(super) drops: AtomicU64,
     /// When the last poll ended: ticks, and the polling thread's idle clock.
     pub(super) poll_ended: AtomicU64,
@@ -161,7 +196,6 @@ pub(crate) struct Wake {
     pub(super) realm: AtomicU16,
     pub(super) size: AtomicU32,
     pub(super) original_size: AtomicU32,
-    pub(super) text: Mutex<Option<Arc<Text>>>,
 }
 
 /// Texts of a task that has any.
@@ -247,15 +281,15 @@ impl Handle {
     /// be on the list, where the new task is as welcome as the old.
     pub(super) fn reset(&self, birth: &Birth) {
         let (hot, cold) = (self.hot(), self.cold());
-        for counter in [&hot.polls, &hot.busy, &hot.longest_poll, &hot.poll_started] {
+        for counter in [&hot.polls, &hot.busy, &hot.longest_poll, &hot.since] {
             counter.store(0, Relaxed);
         }
         hot.scheduled.store(0, Relaxed);
         hot.tid.store(0, Relaxed);
         hot.site.store(birth.site, Relaxed);
         cold.spawned.store(birth.spawned, Relaxed);
-        cold.ended.store(0, Relaxed);
         cold.parent.store(birth.parent, Relaxed);
+        #[cfg(feature = "schedule-latency")]
         cold.longest_scheduled.store(0, Relaxed);
         cold.runtime.store(birth.runtime, Relaxed);
         if let Some(wake) = self.wake() {
@@ -273,6 +307,15 @@ impl Handle {
 }
 
 impl Wake {
+    pub(super) fn clones(&self) -> u64 {
+        self.own_clones.load(Relaxed) + self.other_clones.load(Relaxed)
+    }
+
+    /// Wakers that were dropped or consumed.
+    pub(super) fn drops(&self) -> u64 {
+        self.drops.load(Relaxed) + self.deferred_wakes.load(Relaxed)
+    }
+
     /// The layer that sees the task.
     pub(crate) fn realm(&self) -> u16 {
         self.realm.load(Relaxed)
@@ -280,10 +323,12 @@ impl Wake {
 
     fn reset(&self, birth: &Birth) {
         for counter in [
-            &self.wakes,
-            &self.self_wakes,
+            &self.own_wakes,
+            &self.deferred_wakes,
+            &self.other_wakes,
             &self.woken_at,
-            &self.clones,
+            &self.own_clones,
+            &self.other_clones,
             &self.drops,
             &self.poll_ended,
             &self.idle_clock,
@@ -328,13 +373,13 @@ mod tests {
     use super::*;
 
     /// The budgets are 128 and 256 bytes; what else a task needs is 4 bytes of
-    /// free list or history, 4 to 8 of buckets, and the span's extension.
+    /// free list or history, 4 to 8 of buckets, and 32 for the span's extension.
     #[test]
     fn a_record_fits_its_budget() {
         assert_eq!(size_of::<Hot>(), 64);
-        assert!(size_of::<Cold>() <= 48);
+        assert!(size_of::<Cold>() <= 32);
         assert!(size_of::<Wake>() <= 112);
         let chunk = size_of::<Chunk>();
-        assert!(chunk <= CHUNK * 112, "{chunk}");
+        assert!(chunk <= CHUNK * 97, "{chunk}");
     }
 }

@@ -6,12 +6,13 @@
 //! own part. One lock is taken when a task is spawned and one when it ends;
 //! none for a poll.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::record::{Birth, CHUNK, Chunk, Handle, Hot, Text, flag};
+use super::record::{Birth, CHUNK, Chunk, Cold, Handle, Hot, Text, flag};
 use super::site::lock;
 
 /// Parts of the table.
@@ -54,6 +55,7 @@ pub(crate) struct Losses {
 }
 
 /// How much the table holds now.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) live: usize,
@@ -88,6 +90,8 @@ pub(super) struct Inner {
     history: VecDeque<u32>,
     history_bytes: usize,
     losses: Losses,
+    /// Names and further fields of the few tasks that have any, by index.
+    texts: HashMap<u32, Arc<Text>, BuildHasherDefault<DefaultHasher>>,
     /// Tasks that a viewer knows and the table no longer does.
     pub(super) forgotten: Vec<u64>,
 }
@@ -107,6 +111,7 @@ impl Shard {
                     tasks: 0,
                     history: 0,
                 },
+                texts: HashMap::with_hasher(BuildHasherDefault::new()),
                 forgotten: Vec::new(),
             }),
         }
@@ -138,8 +143,8 @@ impl Shard {
         };
         let handle = inner.handle(index);
         handle.reset(birth);
-        if let (Some(text), Some(wake)) = (text, handle.wake()) {
-            *lock(&wake.text) = Some(text);
+        if let Some(text) = text {
+            inner.texts.insert(index, text);
         }
         inner.live += 1;
         inner.link(handle);
@@ -149,11 +154,6 @@ impl Shard {
     /// The record of a task, live or in the history.
     pub(super) fn find(&self, id: u64) -> Option<Handle> {
         self.lock().find(id)
-    }
-
-    /// Notes when a task's future was dropped, unless that was noted before.
-    pub(super) fn end(&self, id: u64, now: u64) -> Option<&'static Hot> {
-        self.lock().end(id, now).map(|handle| handle.hot())
     }
 
     /// Moves a task into the history; its end is final. Once per task: `None`
@@ -168,17 +168,17 @@ impl Shard {
     ) -> Option<&'static Hot> {
         let mut inner = self.lock();
         let handle = inner.find(id)?;
-        inner.end(id, now);
         let hot = handle.hot();
         if source == Source::Hooks && hot.has(flag::TRACED) {
+            hot.end(now);
             return None;
         }
-        if hot.set(flag::RETIRED) & flag::RETIRED != 0 {
+        if !hot.retire(now) {
             return None;
         }
         inner.live -= 1;
         inner.history.push_back(handle.index());
-        inner.history_bytes += bytes(handle);
+        inner.history_bytes += inner.bytes(handle);
         // Divided upwards, so that a small bound is kept to within one each.
         let count = limits.history.div_ceil(SHARDS);
         let most_bytes = limits.history_bytes / SHARDS;
@@ -237,6 +237,7 @@ impl Inner {
         self.losses
     }
 
+    #[cfg(test)]
     pub(super) fn size(&self) -> Size {
         Size {
             live: self.live,
@@ -278,15 +279,6 @@ impl Inner {
             index = handle.cold().chain.load(Relaxed);
         }
         None
-    }
-
-    fn end(&self, id: u64, now: u64) -> Option<Handle> {
-        let handle = self.find(id)?;
-        if handle.hot().set(flag::ENDED) & flag::ENDED != 0 {
-            return None;
-        }
-        handle.cold().ended.store(now.max(1), Relaxed);
-        Some(handle)
     }
 
     fn link(&mut self, handle: Handle) {
@@ -341,28 +333,33 @@ impl Inner {
             return;
         };
         let handle = self.handle(index);
-        self.history_bytes = self.history_bytes.saturating_sub(bytes(handle));
+        self.history_bytes = self.history_bytes.saturating_sub(self.bytes(handle));
         self.losses.history += 1;
         self.unlink(handle);
         if handle.hot().has(flag::TOLD) {
             self.forgotten.push(handle.id());
         }
-        let wake = handle.wake();
-        if let Some(wake) = wake {
-            *lock(&wake.text) = None;
+        if !self.texts.is_empty() {
+            self.texts.remove(&index);
         }
         handle.hot().id.store(0, Release);
-        self.free[usize::from(wake.is_some())].push(index);
+        self.free[usize::from(handle.wake().is_some())].push(index);
     }
-}
 
-/// What a finished task weighs in the history.
-fn bytes(handle: Handle) -> usize {
-    let Some(wake) = handle.wake() else {
-        return size_of::<Hot>() + size_of::<super::record::Cold>();
-    };
-    let text = lock(&wake.text).as_ref().map_or(0, |text| text.bytes());
-    size_of::<Hot>() + size_of::<super::record::Cold>() + size_of_val(wake) + text
+    /// The texts of a task, for the few that have any.
+    pub(super) fn text(&self, handle: Handle) -> Option<&Arc<Text>> {
+        if self.texts.is_empty() {
+            return None;
+        }
+        self.texts.get(&handle.index())
+    }
+
+    /// What a finished task weighs in the history.
+    fn bytes(&self, handle: Handle) -> usize {
+        let wake = handle.wake().map_or(0, size_of_val);
+        let text = self.text(handle).map_or(0, |text| text.bytes());
+        size_of::<Hot>() + size_of::<Cold>() + wake + text
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use super::local::{Level, Local, Poll, TracedEntry};
 use super::record::{Hot, NOT_A_POLL, Wake, flag};
 use super::shard::Source;
-use super::{Table, add, raise, table};
+use super::{Table, add, raise};
 use crate::clock::{self, Ticks};
 
 /// See [`is_deferred`].
@@ -86,7 +86,7 @@ impl Sight {
             key: entry.key,
             task: entry.id,
             site: hot.site.load(Relaxed),
-            is_poll,
+            counts: is_poll,
             started: now,
             hot: Some(hot),
             wake: Some(wake),
@@ -118,9 +118,6 @@ impl Sight {
     #[cold]
     fn revive(&self, entry: &TracedEntry) {
         entry.hot.clear(flag::ENDED);
-        if let Some(handle) = table().find(entry.id) {
-            handle.cold().ended.store(0, Relaxed);
-        }
         // The poll that was not counted.
         add(&entry.hot.polls, 1);
         self.sees_wakes.store(false, Relaxed);
@@ -141,15 +138,15 @@ impl Sight {
         let (Some(hot), Some(wake)) = (poll.hot.get(), poll.wake.get()) else {
             return;
         };
-        if !poll.is_poll.get() {
+        if !poll.counts.get() {
             wake.last_poll.store(NOT_A_POLL, Relaxed);
-            return table.end(poll.task(), now);
+            return table.end(hot, now);
         }
         let ticks = now.0.saturating_sub(poll.started().0);
         if let Some(share) = poll.share.get() {
             share.polled(ticks);
         }
-        hot.poll_ends(ticks);
+        hot.poll_ends(ticks, now);
         wake.last_poll.store(ticks, Relaxed);
         wake.poll_ended.store(now.0, Relaxed);
         wake.idle_clock.store(local.idle_clock(now), Relaxed);
@@ -160,49 +157,66 @@ impl Sight {
     #[inline]
     pub(crate) fn waker(&self, table: &Table, local: &Local, entry: &TracedEntry, op: WakerOp) {
         let wake = entry.wake;
-        match op {
-            WakerOp::Clone => drop(wake.clones.fetch_add(1, Relaxed)),
-            WakerOp::Drop => drop(wake.drops.fetch_add(1, Relaxed)),
-            WakerOp::Wake => {
-                wake.drops.fetch_add(1, Relaxed);
-                self.woken(local, entry);
+        let innermost = local.innermost();
+        let own = innermost.filter(|poll| poll.task() == entry.id);
+        match (op, own) {
+            // Within the task's own poll no other thread writes these.
+            (WakerOp::Clone, Some(_)) => add(&wake.own_clones, 1),
+            (WakerOp::Clone, None) => drop(wake.other_clones.fetch_add(1, Relaxed)),
+            (WakerOp::Drop, _) => drop(wake.drops.fetch_add(1, Relaxed)),
+            (WakerOp::Wake | WakerOp::WakeByRef, Some(poll)) => {
+                // Waiting begins when the poll ends. That it is dated by its
+                // beginning until then saves a reading of the clock.
+                wake.note(poll.started());
+                add(&wake.own_wakes, 1);
+                if op == WakerOp::Wake {
+                    wake.drops.fetch_add(1, Relaxed);
+                }
             }
-            WakerOp::WakeByRef => self.woken(local, entry),
+            (WakerOp::Wake | WakerOp::WakeByRef, None) => {
+                self.woken(local, entry, op, innermost.is_none());
+            }
         }
         table.changed(entry.hot);
     }
 
+    /// Woken by somebody else, or by the scheduler.
     #[inline]
-    fn woken(&self, local: &Local, entry: &TracedEntry) {
+    fn woken(&self, local: &Local, entry: &TracedEntry, op: WakerOp, between_polls: bool) {
         let (hot, wake) = (entry.hot, entry.wake);
-        if hot.has(flag::ENDED) && self.sees_wakes.load(Relaxed) {
-            return;
-        }
         let now = clock::ticks();
-        if !wake.is_due() {
-            wake.unanswered_since.store(now.0, Relaxed);
-        }
-        wake.woken_at.store(now.0, Relaxed);
-        let by_itself = match local.innermost() {
-            Some(polled) => polled.task() == entry.id,
-            None => self.is_deferred(local, hot, wake, now),
-        };
-        if by_itself {
-            wake.self_wakes.fetch_add(1, Relaxed);
-        }
+        wake.note(now);
         // Release: the poll that sees this wake sees its `unanswered_since`.
-        wake.wakes.fetch_add(1, Release);
+        if op == WakerOp::WakeByRef {
+            wake.other_wakes.fetch_add(1, Release);
+        } else if between_polls && self.is_deferred(local, hot, wake, now) {
+            wake.deferred_wakes.fetch_add(1, Release);
+        } else {
+            wake.drops.fetch_add(1, Relaxed);
+            wake.other_wakes.fetch_add(1, Release);
+        }
     }
 
     /// Whether a wake outside any poll is that of `yield_now` or of an exhausted
-    /// budget. Tokio defers those: the scheduler itself wakes the task, on the
-    /// same thread, once it has looked for other work. Its event is the same as
+    /// budget. Tokio defers those: the scheduler itself wakes the task by value, on
+    /// the same thread, once it has looked for other work. Its event is the same as
     /// that of a driver that found a socket ready; what tells them apart is that
     /// hardly any time has passed on this thread but for other polls.
     fn is_deferred(&self, local: &Local, hot: &Hot, wake: &Wake, now: Ticks) -> bool {
         let same_thread = hot.tid.load(Relaxed) == local.tid() && local.tid() != 0;
         let idle = local.idle_clock(now) as i64 - wake.idle_clock.load(Relaxed) as i64;
         same_thread && wake.poll_ended.load(Relaxed) != 0 && idle < self.deferred as i64
+    }
+}
+
+impl Wake {
+    /// Dates a wake that is about to be counted.
+    #[inline]
+    fn note(&self, now: Ticks) {
+        if !self.is_due() {
+            self.unanswered_since.store(now.0, Relaxed);
+        }
+        self.woken_at.store(now.0, Relaxed);
     }
 }
 

@@ -27,6 +27,8 @@ struct Script {
     kind: TaskKind,
     stacks: u32,
     refuse: bool,
+    /// Attempts at a stack that fail for now.
+    misses: u32,
     sp: u64,
 }
 
@@ -37,6 +39,7 @@ impl Script {
             kind: TaskKind::Task,
             stacks: 0,
             refuse: false,
+            misses: 0,
             sp: 0,
         }
     }
@@ -87,9 +90,13 @@ impl Witness for Script {
         })
     }
 
-    fn stack(&mut self, _tid: Tid, _syscall: &SyscallState) -> StackAnswer {
+    fn stack(&mut self, _tid: Tid) -> StackAnswer {
         if self.refuse {
             return StackAnswer::Later;
+        }
+        if self.misses > 0 {
+            self.misses -= 1;
+            return StackAnswer::NotYet("not yet".into());
         }
         self.stacks += 1;
         StackAnswer::Stack {
@@ -298,6 +305,34 @@ fn a_refused_stack_is_asked_for_again() {
     assert_eq!(bench.script.stacks, 3);
     bench.look(1_505, 40_000, &polling(3, 0));
     assert_eq!(bench.script.stacks, 5, "at 5 s and 35 s");
+}
+
+#[test]
+fn a_stack_that_is_not_to_be_had_yet_is_asked_for_a_few_times() {
+    // Attempts that fail, until when it is looked at, when the first stack was
+    // taken, captures that are lost.
+    let cases = [
+        (0, 40, Some(20), 0),
+        (3, 40, Some(35), 0),
+        (4, 95, None, 1),
+        (4, 100, Some(100), 1),
+        (u32::MAX, 5_300, None, 4),
+        (u32::MAX, 25, None, 1),
+    ];
+    for (misses, until_ms, taken_ms, lost) in cases {
+        let mut bench = Bench::new(Doing::Computing);
+        bench.script.misses = misses;
+        bench.look(0, until_ms, &polling(3, 0));
+        let live = &bench.stalls()[0];
+        let taken = live.stacks.first().map(|s| s.first_ns / MS);
+        assert_eq!(taken, taken_ms, "{misses} misses");
+        assert_eq!(live.no_stack.is_some(), taken.is_none());
+        bench
+            .cases
+            .clear((until_ms + 5) * MS, WORKER, None, &bench.log);
+        assert_eq!(bench.cases.take_captures_lost(), lost, "{misses} misses");
+        assert_eq!(bench.cases.take_captures_lost(), 0);
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::Tasks],
     rank: 2,
     over_window: false,
+    scans_tasks: true,
     explained_by: &["large-future"],
     check,
 };

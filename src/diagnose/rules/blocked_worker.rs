@@ -23,6 +23,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[],
     rank: 80,
     over_window: true,
+    scans_tasks: false,
     explained_by: &[],
     check,
 };

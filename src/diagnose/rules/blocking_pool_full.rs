@@ -20,6 +20,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::BlockingPool],
     rank: 60,
     over_window: false,
+    scans_tasks: false,
     explained_by: &[],
     check,
 };

@@ -20,6 +20,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[],
     rank: 40,
     over_window: false,
+    scans_tasks: false,
     explained_by: &[],
     check,
 };

@@ -23,6 +23,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::WorkerThreads],
     rank: 65,
     over_window: false,
+    scans_tasks: false,
     explained_by: &[],
     check,
 };

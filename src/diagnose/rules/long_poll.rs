@@ -23,6 +23,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::Tasks],
     rank: 20,
     over_window: false,
+    scans_tasks: false,
     explained_by: &["nested-runtime", "host-starved"],
     check,
 };

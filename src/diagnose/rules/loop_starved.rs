@@ -23,6 +23,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::Lag],
     rank: 10,
     over_window: false,
+    scans_tasks: false,
     explained_by: &[
         "nested-runtime",
         "lock-convoy",

@@ -48,14 +48,16 @@ pub(super) struct SiteStep {
 }
 
 impl Memory {
-    /// Takes note of the model as it is.
-    pub(crate) fn observe(&mut self, model: &Model) {
+    /// Takes note of the model as it is; passes over all tasks if it may `scan`.
+    pub(crate) fn observe(&mut self, model: &Model, scan: bool) {
         let now = model.now;
         if self.looked_at.is_some_and(|at| now.since(at) < STEP) {
             return;
         }
         self.looked_at = Some(now);
-        self.observe_wakers(model);
+        if scan {
+            self.observe_wakers(model);
+        }
         self.observe_host(model);
         if self
             .slowly_looked_at

@@ -81,6 +81,9 @@ pub struct Rule {
     /// Each look yields all findings of the window; otherwise those of the
     /// moment, to be added to the earlier ones.
     pub over_window: bool,
+    /// A look passes over all tasks, so that it is taken less often where there
+    /// are many.
+    pub scans_tasks: bool,
     /// Rules whose findings explain this one's, so that it stays silent.
     pub explained_by: &'static [&'static str],
     /// The look.

@@ -21,6 +21,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::Stalls, Capability::Stacks],
     rank: 90,
     over_window: true,
+    scans_tasks: false,
     explained_by: &[],
     check,
 };

@@ -21,6 +21,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::Tasks],
     rank: 60,
     over_window: false,
+    scans_tasks: true,
     explained_by: &[],
     check,
 };

@@ -18,6 +18,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::Tasks, Capability::Wakes],
     rank: 50,
     over_window: false,
+    scans_tasks: true,
     explained_by: &[],
     check,
 };

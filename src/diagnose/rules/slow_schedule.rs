@@ -21,6 +21,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::Tasks],
     rank: 30,
     over_window: false,
+    scans_tasks: false,
     explained_by: &[
         "nested-runtime",
         "lock-convoy",

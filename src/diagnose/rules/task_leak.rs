@@ -22,6 +22,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[Capability::Tasks],
     rank: 40,
     over_window: false,
+    scans_tasks: false,
     explained_by: &["task-flood"],
     check,
 };

@@ -21,6 +21,7 @@ pub(super) const RULE: Rule = Rule {
     needs: &[],
     rank: 5,
     over_window: false,
+    scans_tasks: false,
     explained_by: &["host-starved"],
     check,
 };

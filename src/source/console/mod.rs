@@ -219,6 +219,8 @@ impl Watcher {
                 // Whether it worked shows in the state.
                 let _ = timeout(STATE_ANSWER, self.client.resume(ResumeRequest {})).await;
             }
+            // Of recordings alone.
+            Command::Pause | Command::Play | Command::Speed(_) | Command::Seek(_) => {}
         }
     }
 }

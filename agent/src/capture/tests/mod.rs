@@ -136,7 +136,7 @@ impl Named {
 }
 
 fn capture_now(tid: u64) -> Result<RawStack, NoStack> {
-    capture(tid, &syscall::read(tid))
+    capture(tid)
 }
 
 /// Installs capture for the tests of this process.

@@ -1,0 +1,303 @@
+//! Through a recording once.
+
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+
+use looptop_wire::proto::{Frame, StackSample};
+
+use crate::{
+    diagnose::cause_word,
+    model::{Cause, Model, Moment, Resolved, Stall, StallId, StallScope, TextId, WorkerId},
+    naming::Naming,
+    record::{Recording, Step},
+};
+
+/// Stalls that an export holds in memory, at most; the rest are counted.
+const MAX_STALLS: usize = 1_000_000;
+/// Time allowed at the end of a session for names that are still looked up.
+const NAMES: Duration = Duration::from_secs(10);
+
+/// Sees a recording go by.
+pub trait Visitor {
+    /// A process begins; `at` is counted since the recording's beginning. `new`
+    /// is false where the same goes on after a gap.
+    fn session(&mut self, at: Duration, model: &Model, new: bool) -> io::Result<()>;
+
+    /// A whole frame was taken in. `frame` is its last part.
+    fn frame(&mut self, at: Duration, model: &Model, frame: &Frame) -> io::Result<()>;
+}
+
+/// What an export tells of a stall.
+#[derive(Debug, Clone)]
+pub struct StallRow {
+    /// The process that it is of, counted from 0.
+    pub session: usize,
+    /// Its id within the session.
+    pub id: StallId,
+    /// Since the recording's beginning.
+    pub at: Duration,
+    /// When it ended, or the recording, likewise.
+    pub end: Duration,
+    /// How long it took, or had taken when the recording ended; also before the
+    /// recording's beginning.
+    pub duration: Duration,
+    /// It had ended.
+    pub ended: bool,
+    /// One poll, or possibly several.
+    pub scope: StallScope,
+    /// The worker, where it was one.
+    pub worker: Option<WorkerId>,
+    /// The thread, where known.
+    pub tid: Option<u64>,
+    /// The task's name; empty where unknown.
+    pub task: String,
+    /// The task's id, where known.
+    pub task_id: Option<u64>,
+    /// Where the task was spawned; empty where unknown.
+    pub spawned_at: String,
+    /// Why it took so long.
+    pub cause: Cause,
+    /// CPU time within it, where known.
+    pub cpu: Option<Duration>,
+    /// Time without a CPU within it, where known.
+    pub run_queue: Option<Duration>,
+    /// System call in which it was; empty where unknown.
+    pub syscall: String,
+    /// The stack with names, innermost first.
+    pub stack: Option<Arc<Resolved>>,
+    /// Addresses where there are no names: `module+offset`, innermost first.
+    pub addresses: Vec<String>,
+    /// The application's name.
+    pub process: String,
+}
+
+impl StallRow {
+    /// The cause as a word.
+    pub fn cause_word(&self) -> &'static str {
+        cause_word(self.cause)
+    }
+
+    /// Function names, or what is known in their place, innermost first.
+    pub fn functions(&self) -> Vec<String> {
+        match &self.stack {
+            Some(stack) if !stack.frames.is_empty() => {
+                stack.frames.iter().map(|f| f.function.clone()).collect()
+            }
+            _ => self.addresses.clone(),
+        }
+    }
+}
+
+/// What a walk found beside what the visitor saw.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// All stalls, by session and start.
+    pub stalls: Vec<StallRow>,
+    /// Stalls over the bound.
+    pub stalls_left_out: u64,
+    /// What could not be read, as sentences.
+    pub gaps: Vec<String>,
+}
+
+/// Reads `recording` to its end. Stacks without names are looked up in this
+/// machine's files.
+pub fn walk(recording: &Recording, visitor: &mut impl Visitor) -> io::Result<Walked> {
+    let mut walk = Walk::new();
+    for step in recording.frames() {
+        match step {
+            Step::Session(hello) => {
+                walk.end_session();
+                let model = Model::new(&hello);
+                let new = walk.model.session.id != model.session.id || walk.model.since.is_none();
+                walk.session += usize::from(new && walk.model.since.is_some());
+                walk.naming = Some(Naming::new(&model));
+                walk.model = model;
+                walk.told_ended = None;
+                walk.begin = Some(new);
+            }
+            Step::Frame(frame, at) => walk.frame(&frame, at, visitor)?,
+            Step::Gap(why) => walk.walked.gaps.push(why),
+        }
+    }
+    walk.end_session();
+    let mut walked = walk.walked;
+    walked.stalls = walk.stalls.into_values().collect();
+    walked.stalls.sort_by_key(|s| (s.session, s.at));
+    Ok(walked)
+}
+
+struct Walk {
+    runtime: Option<tokio::runtime::Runtime>,
+    model: Model,
+    naming: Option<Naming>,
+    session: usize,
+    /// A session whose first frame is still to come: whether it is a new one.
+    begin: Option<bool>,
+    /// The moment of the session's first frame.
+    began: Moment,
+    /// Recording time and the session's clock at its newest frame.
+    clock: (Duration, u64),
+    /// Ended stalls that were taken note of.
+    told_ended: Option<u64>,
+    stalls: BTreeMap<(usize, StallId), StallRow>,
+    walked: Walked,
+}
+
+impl Walk {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        Self {
+            runtime: runtime.ok(),
+            model: Model::default(),
+            naming: None,
+            session: 0,
+            begin: None,
+            began: Moment::default(),
+            clock: (Duration::ZERO, 0),
+            told_ended: None,
+            stalls: BTreeMap::new(),
+            walked: Walked::default(),
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame, at: Duration, visitor: &mut impl Visitor) -> io::Result<()> {
+        // What is malformed is left out, as it was live.
+        let _ = self.model.apply(frame);
+        for id in frame.names.iter().flat_map(|named| &named.stalls) {
+            self.note(StallId(*id));
+        }
+        // Names come in a frame of their own, which is no moment of its own.
+        if frame.more || !frame.names.is_empty() {
+            return Ok(());
+        }
+        self.clock = (at, self.model.now.0);
+        if let Some(new) = self.begin.take() {
+            if new {
+                self.began = self.model.now;
+            }
+            visitor.session(at, &self.model, new)?;
+        }
+        self.note_new();
+        if let Some(naming) = &mut self.naming {
+            naming.request(&self.model);
+            if naming.apply(&mut self.model) {
+                self.note_all();
+            }
+        }
+        visitor.frame(at, &self.model, frame)
+    }
+
+    /// Takes note of stalls that are live or ended since the last frame.
+    fn note_new(&mut self) {
+        let ended = self.model.stalls.total_ended;
+        let told = self.told_ended.replace(ended);
+        // A keyframe brings those of before.
+        let new = told.map_or(usize::MAX, |told| ended.saturating_sub(told) as usize);
+        let live = self.model.stalls.live().map(|s| s.id);
+        let ids: Vec<_> = live
+            .chain(self.model.stalls.ended().take(new).map(|s| s.id))
+            .collect();
+        for id in ids {
+            self.note(id);
+        }
+    }
+
+    fn note_all(&mut self) {
+        let stalls = self.model.stalls.iter().filter(|s| self.is_recorded(s));
+        let rows: Vec<_> = stalls
+            .map(|s| row(s, &self.model, self.session, self.clock))
+            .collect();
+        for row in rows {
+            self.keep(row);
+        }
+    }
+
+    fn note(&mut self, id: StallId) {
+        let stall = self.model.stalls.get(id).filter(|s| self.is_recorded(s));
+        if let Some(stall) = stall {
+            self.keep(row(stall, &self.model, self.session, self.clock));
+        }
+    }
+
+    /// It was not over before the recording began; such come with the first
+    /// keyframe.
+    fn is_recorded(&self, stall: &Stall) -> bool {
+        stall.live || stall.end(self.model.now) >= self.began
+    }
+
+    fn keep(&mut self, row: StallRow) {
+        let key = (self.session, row.id);
+        if self.stalls.len() >= MAX_STALLS && !self.stalls.contains_key(&key) {
+            self.walked.stalls_left_out += 1;
+            return;
+        }
+        self.stalls.insert(key, row);
+    }
+
+    fn end_session(&mut self) {
+        let Some(mut naming) = self.naming.take() else {
+            return;
+        };
+        if let Some(runtime) = &self.runtime {
+            runtime.block_on(naming.finish(&mut self.model, NAMES));
+        }
+        self.note_all();
+    }
+}
+
+fn row(stall: &Stall, model: &Model, session: usize, clock: (Duration, u64)) -> StallRow {
+    let text = |id: Option<TextId>| model.text(id).to_owned();
+    let ago = Duration::from_nanos(clock.1.saturating_sub(stall.started.0));
+    let task = stall.task.and_then(|id| model.tasks.get(id));
+    StallRow {
+        session,
+        id: stall.id,
+        // One that began before the recording begins with it.
+        at: clock.0.saturating_sub(ago),
+        end: clock
+            .0
+            .saturating_sub(model.now.since(stall.end(model.now))),
+        duration: stall.age(model.now),
+        ended: !stall.live,
+        scope: stall.scope,
+        worker: stall.worker,
+        tid: stall.tid.map(|tid| tid.0),
+        task: text(stall.name.or_else(|| task?.name)),
+        task_id: stall.task.map(|id| id.0),
+        spawned_at: model
+            .location(stall.location)
+            .map(|l| l.to_string())
+            .unwrap_or_default(),
+        cause: stall.cause,
+        cpu: stall.cpu,
+        run_queue: stall.run_queue,
+        syscall: text(stall.syscall),
+        stack: stall.resolved.clone(),
+        addresses: most_telling(stall).map_or_else(Vec::new, |sample| addresses(sample, model)),
+        process: model.session.name.clone(),
+    }
+}
+
+/// The stack that was seen most often; of equals the newest.
+fn most_telling(stall: &Stall) -> Option<&StackSample> {
+    stall
+        .stacks
+        .iter()
+        .max_by_key(|sample| (sample.count, sample.last_at_ns))
+}
+
+fn addresses(sample: &StackSample, model: &Model) -> Vec<String> {
+    let name = |module: u32| {
+        let path = model
+            .module(module)
+            .map(|m| model.text(Some(TextId(m.path))));
+        path.and_then(|path| path.rsplit('/').next())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let frames = sample.frames.iter();
+    frames
+        .map(|f| format!("{}+{:#x}", name(f.module), f.offset))
+        .collect()
+}

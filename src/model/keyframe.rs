@@ -1,0 +1,314 @@
+//! The model becomes frames again: a keyframe, from which a reader that has seen
+//! nothing before goes on as if it had seen everything.
+//!
+//! Recordings and the screen's history begin each chunk with one.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use looptop_wire::{
+    proto::{self, Frame},
+    split::split,
+};
+
+use super::{
+    Gauge, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread, Worker, names, past,
+};
+
+impl Model {
+    /// Frames that make a fresh model of the same hello equal to this one. All
+    /// carry this model's moment, the last alone is without `more`; none is over
+    /// [`looptop_wire::MAX_MESSAGE_BYTES`] by more than one record.
+    ///
+    /// Costs about 150 bytes of memory for each task while it lasts.
+    pub fn keyframe(&self) -> Vec<Frame> {
+        let mut groups = task_groups(self.tasks.iter()).into_iter();
+        let first = Frame {
+            now_ns: self.now.0,
+            more: true,
+            tasks: groups.next(),
+            ..self.state()
+        };
+        let mut frames = split(first);
+        for tasks in groups {
+            frames.extend(split(Frame {
+                now_ns: self.now.0,
+                more: true,
+                tasks: Some(tasks),
+                ..Frame::default()
+            }));
+        }
+        frames.extend(names::parts(&self.stalls).into_iter().map(|names| Frame {
+            now_ns: self.now.0,
+            more: true,
+            names,
+            ..Frame::default()
+        }));
+        frames.extend(past::collect(self).into_iter().map(|past| Frame {
+            now_ns: self.now.0,
+            more: true,
+            past: Some(past),
+            ..Frame::default()
+        }));
+        if let Some(last) = frames.last_mut() {
+            last.more = false;
+            last.snapshot_complete = self.complete;
+        }
+        frames
+    }
+
+    /// All state but the tasks and the past.
+    fn state(&self) -> Frame {
+        let strings = self.texts.texts();
+        let locations = self.texts.locations();
+        Frame {
+            strings: strings
+                .map(|(id, text)| proto::InternedString {
+                    id: id.0,
+                    text: text.to_owned(),
+                })
+                .collect(),
+            locations: locations
+                .map(|(id, (file, line, column))| proto::Location {
+                    id: id.0,
+                    file: file.0,
+                    line,
+                    column,
+                })
+                .collect(),
+            modules: self.modules.values().cloned().collect(),
+            runtimes: self.runtimes.iter().map(runtime).collect(),
+            workers: self.workers.values().map(worker).collect(),
+            threads: self.threads.values().map(thread).collect(),
+            process: self.process.as_ref().map(process),
+            host: self.host.as_ref().map(host),
+            lag: self.lag.iter().map(lag).collect(),
+            sites: self.sites.iter().map(site).collect(),
+            stalls: self
+                .stalls
+                .live()
+                .chain(self.stalls.ended().rev())
+                .map(stall)
+                .collect(),
+            gauges: self.gauges.iter().map(gauge).collect(),
+            loss: Some(self.loss),
+            ..Frame::default()
+        }
+    }
+}
+
+fn ns(duration: Duration) -> u64 {
+    super::ids::nanos(duration)
+}
+
+fn text(id: Option<super::TextId>) -> u32 {
+    id.map_or(0, |id| id.0)
+}
+
+fn runtime(runtime: &Runtime) -> proto::Runtime {
+    proto::Runtime {
+        id: runtime.id.0,
+        name: text(runtime.name),
+        flavor: runtime.flavor.into(),
+        workers: runtime.workers,
+        live_tasks: runtime.live_tasks,
+        global_queue: runtime.global_queue,
+        spawned: runtime.spawned,
+        forced_yields: runtime.forced_yields,
+        blocking_threads: runtime.blocking_threads,
+        idle_blocking_threads: runtime.idle_blocking_threads,
+        blocking_queue: runtime.blocking_queue,
+        busy_ratio: runtime.busy_ratio,
+        gone: runtime.gone,
+        max_blocking_threads: runtime.max_blocking_threads,
+        ..proto::Runtime::default()
+    }
+}
+
+fn worker(worker: &Worker) -> proto::Worker {
+    proto::Worker {
+        runtime: worker.id.runtime.0,
+        index: worker.id.index,
+        state: worker.state.into(),
+        tid: worker.tid.map(|tid| tid.0),
+        task: worker.task.map(|id| id.0),
+        poll_started_at_ns: worker.poll_started.map(|at| at.0),
+        busy_ns: ns(worker.busy),
+        parks: worker.parks,
+        polls: worker.polls,
+        steals: worker.steals,
+        local_queue: worker.local_queue,
+        mean_poll_ns: worker.mean_poll.map(ns),
+        ..proto::Worker::default()
+    }
+}
+
+fn thread(thread: &Thread) -> proto::Thread {
+    proto::Thread {
+        tid: thread.tid.0,
+        name: text(thread.name),
+        state: thread.state.into(),
+        role: thread.role.into(),
+        user_ns: ns(thread.user),
+        system_ns: ns(thread.system),
+        run_queue_ns: thread.run_queue.map(ns),
+        voluntary_switches: thread.voluntary_switches,
+        involuntary_switches: thread.involuntary_switches,
+        gone: false,
+    }
+}
+
+fn process(process: &Process) -> proto::Process {
+    proto::Process {
+        cpu_ns: ns(process.cpu),
+        resident_bytes: process.resident,
+        virtual_bytes: process.virtual_bytes,
+        open_files: process.open_files,
+        thread_count: process.thread_count,
+        agent_cpu_ns: ns(process.agent_cpu),
+        throttled_ns: process.throttled.map(ns),
+    }
+}
+
+fn host(host: &Host) -> proto::Host {
+    proto::Host {
+        cpus: host.cpus,
+        cpu_ratio: host.cpu_ratio,
+        total_memory_bytes: host.total_memory,
+        available_memory_bytes: host.available_memory,
+        load_1m: host.load,
+    }
+}
+
+/// Its samples are in the past.
+fn lag((runtime, lag): (&super::RuntimeId, &super::Lag)) -> proto::LagSamples {
+    proto::LagSamples {
+        runtime: runtime.0,
+        pending_since_ns: lag.pending_since.map(|at| at.0),
+        ..proto::LagSamples::default()
+    }
+}
+
+fn gauge((name, gauge): (&super::TextId, &Gauge)) -> proto::Gauge {
+    proto::Gauge {
+        name: name.0,
+        value: gauge.value,
+    }
+}
+
+fn site((key, site): (&SiteKey, &Site)) -> proto::SpawnSite {
+    let columns = |pairs: &[(usize, u64)]| -> (Vec<u32>, Vec<u64>) {
+        pairs
+            .iter()
+            .map(|(bucket, count)| (*bucket as u32, *count))
+            .unzip()
+    };
+    let (poll_bucket, poll_count) = columns(site.poll_histogram());
+    let (scheduled_bucket, scheduled_count) = columns(site.scheduled_histogram());
+    proto::SpawnSite {
+        location: key.location.map_or(0, |id| id.0),
+        kind: key.kind.into(),
+        spawned: site.spawned,
+        ended: site.ended,
+        polls: site.polls,
+        busy_ns: ns(site.busy),
+        longest_poll_ns: ns(site.longest_poll),
+        poll_bucket,
+        poll_count,
+        scheduled_bucket,
+        scheduled_count,
+    }
+}
+
+fn stall(stall: &Stall) -> proto::Stall {
+    let state = if stall.live {
+        proto::StallState::Live
+    } else {
+        proto::StallState::Ended
+    };
+    proto::Stall {
+        id: stall.id.0,
+        state: state.into(),
+        scope: stall.scope.into(),
+        runtime: stall.worker.map(|id| id.runtime.0),
+        worker: stall.worker.map(|id| id.index),
+        tid: stall.tid.map(|tid| tid.0),
+        task: stall.task.map(|id| id.0),
+        location: stall.location.map_or(0, |id| id.0),
+        name: text(stall.name),
+        started_at_ns: stall.started.0,
+        duration_ns: ns(stall.duration),
+        cause: stall.cause.into(),
+        cpu_ns: stall.cpu.map(ns),
+        run_queue_ns: stall.run_queue.map(ns),
+        observed_ns: stall.observed.map(ns),
+        syscall: text(stall.syscall),
+        object: text(stall.object),
+        lock_holder_tid: stall.lock_holder.map(|tid| tid.0),
+        stacks: stall.stacks.to_vec(),
+        no_stack_reason: text(stall.no_stack_reason),
+        lock_address: stall.lock_address,
+        ..proto::Stall::default()
+    }
+}
+
+/// The numbers of a task that may be unknown. A column is known of all tasks of
+/// a message or of none, so tasks of which the same is known travel together.
+fn known(task: &Task) -> [bool; 8] {
+    [
+        task.polls.is_some(),
+        task.finished_busy.is_some(),
+        task.finished_scheduled.is_some(),
+        task.longest_poll.is_some(),
+        task.longest_scheduled.is_some(),
+        task.wakes.is_some(),
+        task.self_wakes.is_some(),
+        task.wakers.is_some(),
+    ]
+}
+
+fn task_groups<'a>(tasks: impl Iterator<Item = &'a Task>) -> Vec<proto::Tasks> {
+    let mut groups = BTreeMap::<[bool; 8], proto::Tasks>::new();
+    for task in tasks {
+        push_task(groups.entry(known(task)).or_default(), task);
+    }
+    groups.into_values().collect()
+}
+
+fn push_task(columns: &mut proto::Tasks, task: &Task) {
+    let instant = |at: Option<super::Moment>| at.map_or(0, |at| at.0.saturating_add(1));
+    columns.id.push(task.id.0);
+    columns.state.push(task.state.into());
+    columns.kind.push(task.kind.into());
+    columns.name.push(text(task.name));
+    columns.location.push(task.location.map_or(0, |id| id.0));
+    columns.parent.push(task.parent.map_or(0, |id| id.0));
+    columns.spawned_at_ns.push(task.spawned_at.0);
+    columns.ended_at_ns.push(instant(task.ended_at));
+    columns.last_wake_at_ns.push(instant(task.last_wake));
+    columns.poll_started_at_ns.push(instant(task.poll_started));
+    columns.tid.push(task.tid.map_or(0, |tid| tid.0));
+    columns.size_bytes.push(task.size.unwrap_or_default());
+    columns
+        .original_size_bytes
+        .push(task.original_size.unwrap_or_default());
+    columns.tokio_id.push(task.tokio_id.unwrap_or_default());
+    columns
+        .runtime
+        .push(task.runtime.map_or(0, |id| id.0.saturating_add(1)));
+    columns.fields.push(text(task.fields));
+    columns.polls.extend(task.polls);
+    columns.busy_ns.extend(task.finished_busy.map(ns));
+    columns.scheduled_ns.extend(task.finished_scheduled.map(ns));
+    columns.longest_poll_ns.extend(task.longest_poll.map(ns));
+    columns
+        .longest_scheduled_ns
+        .extend(task.longest_scheduled.map(ns));
+    columns.wakes.extend(task.wakes);
+    columns.self_wakes.extend(task.self_wakes);
+    columns
+        .waker_clones
+        .extend(task.wakers.map(|(clones, _)| clones));
+    columns
+        .waker_drops
+        .extend(task.wakers.map(|(_, drops)| drops));
+}

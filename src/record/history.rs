@@ -1,0 +1,358 @@
+//! The past of a live session in memory, so that the screen can go back.
+//!
+//! The same chunks as in a file, in a ring: what is older than a minute is
+//! thinned to steps of a second, what is older than half an hour or over the
+//! bound in bytes is dropped, oldest first.
+
+use std::{collections::VecDeque, io, time::Duration};
+
+use looptop_wire::proto::{Frame, HelloResponse};
+
+use super::{
+    chunk::{ChunkBuilder, ChunkError, ChunkFrames},
+    format::ChunkInfo,
+    merge::merge,
+    recorder::{is_due, push},
+};
+use crate::model::{Model, Moment};
+
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Compressed bytes; the notes' come on top.
+    pub bytes: usize,
+    /// What is older is thinned to steps of [`COARSE`].
+    pub fine: Duration,
+    /// What is older is dropped.
+    pub age: Duration,
+}
+
+/// Steps of what is not fine any more.
+pub const COARSE: Duration = Duration::from_secs(1);
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            fine: Duration::from_mins(1),
+            age: Duration::from_mins(30),
+        }
+    }
+}
+
+/// A moment of the past.
+#[derive(Debug)]
+pub struct Past<N> {
+    /// The model as it was. Names of stacks are not in it; see
+    /// [`StallLog::adopt_names`](crate::model::StallLog::adopt_names).
+    pub model: Model,
+    /// What the caller noted at that moment.
+    pub note: N,
+}
+
+/// The past of one session. `N` is what the caller notes at each moment, for
+/// example its findings, which follow from more than the model.
+#[derive(Debug)]
+pub struct History<N> {
+    bounds: Bounds,
+    hello: HelloResponse,
+    pieces: VecDeque<Piece<N>>,
+    open: Option<(ChunkBuilder, Moments<N>)>,
+    bytes: usize,
+}
+
+/// The moments of a piece that can be gone to, oldest first.
+#[derive(Debug)]
+struct Moments<N>(Vec<(Moment, N)>);
+
+/// A chunk that is complete.
+#[derive(Debug)]
+struct Piece<N> {
+    info: ChunkInfo,
+    payload: Vec<u8>,
+    moments: Moments<N>,
+    thinned: bool,
+}
+
+impl<N: Clone> History<N> {
+    /// An empty one.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            hello: HelloResponse::default(),
+            pieces: VecDeque::new(),
+            open: None,
+            bytes: 0,
+        }
+    }
+
+    /// A session begins, or its connection anew: ids of texts change, so a new
+    /// chunk begins. Of another process the past is dropped.
+    pub fn begin(&mut self, hello: &HelloResponse) {
+        if hello.session == self.hello.session {
+            self.close();
+        } else {
+            self.pieces.clear();
+            self.open = None;
+            self.bytes = 0;
+        }
+        self.hello = hello.clone();
+    }
+
+    /// Keeps a frame that `model` has just taken in, with what the caller notes
+    /// of this moment. Begins when the model is complete.
+    ///
+    /// Costs an encoding and compression of the frame; every few seconds, that
+    /// of a keyframe. A failure to compress drops the open chunk.
+    pub fn push(&mut self, frame: &Frame, model: &Model, note: N) {
+        if self.try_push(frame, model, note).is_err() {
+            self.open = None;
+        }
+    }
+
+    fn try_push(&mut self, frame: &Frame, model: &Model, note: N) -> io::Result<()> {
+        let whole = !frame.more;
+        if let Some((chunk, moments)) = &mut self.open {
+            chunk.push(frame)?;
+            if whole {
+                moments.push(model.now, note.clone());
+            }
+        }
+        let due = self.open.as_ref().is_none_or(|(chunk, _)| is_due(chunk));
+        if whole && due && model.complete {
+            self.close();
+            let chunk = ChunkBuilder::new(&model.keyframe())?;
+            self.open = Some((chunk, Moments(vec![(model.now, note)])));
+            self.tidy(model.now);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        let Some((chunk, moments)) = self.open.take() else {
+            return;
+        };
+        if let Ok((info, payload)) = chunk.finish() {
+            self.bytes += payload.len();
+            self.pieces.push_back(Piece {
+                info,
+                payload,
+                moments,
+                thinned: false,
+            });
+        }
+    }
+
+    /// Thins and drops what is old.
+    fn tidy(&mut self, now: Moment) {
+        for piece in &mut self.pieces {
+            let age = now.since(Moment(piece.info.last_ns));
+            if age > self.bounds.fine && !piece.thinned {
+                let before = piece.payload.len();
+                piece.thin();
+                self.bytes = self.bytes - before + piece.payload.len();
+            }
+        }
+        while let Some(oldest) = self.pieces.front() {
+            let age = now.since(Moment(oldest.info.last_ns));
+            if age <= self.bounds.age && self.bytes <= self.bounds.bytes {
+                break;
+            }
+            self.bytes -= oldest.payload.len();
+            self.pieces.pop_front();
+        }
+    }
+
+    /// Compressed bytes held, without those of the open chunk.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The first moment that is held.
+    pub fn oldest(&self) -> Option<Moment> {
+        let open = self.open.as_ref().map(|(_, moments)| moments);
+        let moments = self.pieces.front().map(|p| &p.moments).or(open)?;
+        moments.0.first().map(|(at, _)| *at)
+    }
+
+    /// The last moment that is held.
+    pub fn newest(&self) -> Option<Moment> {
+        let closed = self.pieces.back().map(|p| &p.moments);
+        let moments = self.open.as_ref().map(|(_, moments)| moments).or(closed)?;
+        moments.0.last().map(|(at, _)| *at)
+    }
+
+    /// The last moment held before `moment`: a step back.
+    pub fn before(&self, moment: Moment) -> Option<Moment> {
+        let before = |moments: &Moments<N>| {
+            moments
+                .upto(Moment(moment.0.checked_sub(1)?))
+                .map(|(at, _)| *at)
+        };
+        self.newest_first().find_map(before)
+    }
+
+    /// The first moment held after `moment`: a step forward.
+    pub fn after(&self, moment: Moment) -> Option<Moment> {
+        let closed = self.pieces.iter().map(|p| &p.moments);
+        let mut all = closed.chain(self.open.iter().map(|(_, moments)| moments));
+        all.find_map(|m| m.0.get(m.0.partition_point(|(at, _)| *at <= moment)))
+            .map(|(at, _)| *at)
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = &Moments<N>> {
+        let closed = self.pieces.iter().rev().map(|p| &p.moments);
+        self.open.iter().map(|(_, moments)| moments).chain(closed)
+    }
+
+    /// What the caller noted at the last moment held that is not after `moment`,
+    /// without building the model.
+    pub fn note(&self, moment: Moment) -> Option<(Moment, &N)> {
+        self.newest_first()
+            .find_map(|m| m.upto(moment))
+            .map(|(at, note)| (*at, note))
+    }
+
+    /// All notes, oldest first.
+    pub fn notes(&self) -> impl Iterator<Item = (Moment, &N)> {
+        let closed = self.pieces.iter().map(|p| &p.moments);
+        let all = closed.chain(self.open.iter().map(|(_, moments)| moments));
+        all.flat_map(|m| m.0.iter().map(|(at, note)| (*at, note)))
+    }
+
+    /// The session as it was at the last moment held that is not after `moment`.
+    /// `None` before the first.
+    ///
+    /// Costs taking in a keyframe and at most about as much again.
+    pub fn at(&mut self, moment: Moment) -> Option<Past<N>> {
+        let (moment, note) = self.note(moment)?;
+        let note = note.clone();
+        let open = self
+            .open
+            .as_mut()
+            .filter(|(_, m)| m.0.first().is_some_and(|(at, _)| *at <= moment));
+        let model = if let Some((chunk, _)) = open {
+            let info = chunk.info().clone();
+            rebuild(&self.hello, &info, chunk.peek().ok()?, moment)
+        } else {
+            let piece = self
+                .pieces
+                .iter()
+                .rev()
+                .find(|p| p.info.first_ns <= moment.0)?;
+            rebuild(&self.hello, &piece.info, &piece.payload, moment)
+        };
+        Some(Past {
+            model: model.ok()?,
+            note,
+        })
+    }
+}
+
+impl<N> Moments<N> {
+    /// Several frames of one instant are one moment.
+    fn push(&mut self, at: Moment, note: N) {
+        match self.0.last_mut() {
+            Some(last) if last.0 == at => last.1 = note,
+            _ => self.0.push((at, note)),
+        }
+    }
+
+    fn upto(&self, moment: Moment) -> Option<&(Moment, N)> {
+        self.0
+            .partition_point(|(at, _)| *at <= moment)
+            .checked_sub(1)
+            .map(|i| &self.0[i])
+    }
+}
+
+fn rebuild(
+    hello: &HelloResponse,
+    info: &ChunkInfo,
+    payload: &[u8],
+    moment: Moment,
+) -> Result<Model, ChunkError> {
+    let mut model = Model::new(hello);
+    let mut frames = ChunkFrames::new(payload, info)?;
+    while let Some(frame) = frames.next_frame()? {
+        if frame.now_ns > moment.0 {
+            break;
+        }
+        // What is malformed is left out, as it was live.
+        let _ = model.apply(&frame);
+    }
+    Ok(model)
+}
+
+impl<N> Piece<N> {
+    /// Merges its frames to steps of [`COARSE`]. What cannot be read again stays
+    /// as it is.
+    fn thin(&mut self) {
+        self.thinned = true;
+        if let Ok((info, payload)) = self.thinned_frames() {
+            let ends = step_ends(&self.moments.0);
+            let mut ends = ends.into_iter();
+            self.moments.0.retain(|_| ends.next().unwrap_or(true));
+            self.info = ChunkInfo {
+                stalls: std::mem::take(&mut self.info.stalls),
+                ..info
+            };
+            self.payload = payload;
+            self.payload.shrink_to_fit();
+        }
+    }
+
+    fn thinned_frames(&self) -> Result<(ChunkInfo, Vec<u8>), ChunkError> {
+        let mut frames = ChunkFrames::new(self.payload.as_slice(), &self.info)?;
+        let mut keyframe = Vec::new();
+        while (keyframe.len() as u32) < self.info.keyframes
+            && let Some(frame) = frames.next_frame()?
+        {
+            keyframe.push(frame);
+        }
+        let mut chunk = ChunkBuilder::new(&keyframe)?;
+        drop(keyframe);
+        let mut sum: Option<Frame> = None;
+        while let Some(frame) = frames.next_frame()? {
+            sum = Some(match sum {
+                None => frame,
+                Some(mut earlier) if same_step(earlier.now_ns, frame.now_ns) => {
+                    match merge(&mut earlier, frame) {
+                        Ok(()) => earlier,
+                        Err(later) => {
+                            push(&mut chunk, &earlier)?;
+                            *later
+                        }
+                    }
+                }
+                Some(earlier) => {
+                    push(&mut chunk, &earlier)?;
+                    frame
+                }
+            });
+        }
+        if let Some(last) = sum {
+            push(&mut chunk, &last)?;
+        }
+        Ok(chunk.finish()?)
+    }
+}
+
+fn same_step(a: u64, b: u64) -> bool {
+    let step = COARSE.as_nanos() as u64;
+    a / step == b / step
+}
+
+/// Which moments survive: the first, which is the keyframe's, and the last of
+/// each step.
+fn step_ends<N>(moments: &[(Moment, N)]) -> Vec<bool> {
+    let next = moments
+        .iter()
+        .skip(1)
+        .map(|(at, _)| Some(*at))
+        .chain([None]);
+    let pairs = moments.iter().zip(next).enumerate();
+    pairs
+        .map(|(i, ((at, _), next))| i == 0 || next.is_none_or(|next| !same_step(at.0, next.0)))
+        .collect()
+}

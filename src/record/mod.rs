@@ -1,0 +1,44 @@
+//! Recordings: what a source said, kept so that it can be looked at again.
+//!
+//! `docs/recording.md` describes the file. A recording is a hello and frames,
+//! the same normal form that every source yields, in chunks of which each can
+//! be read without the others: it begins with a keyframe, see
+//! [`Model::keyframe`](crate::model::Model::keyframe).
+//!
+//! - [`format`]: blocks, checksums, bounds and the version rule,
+//! - [`chunk`]: frames to and from one compressed chunk,
+//! - [`writer`]: blocks to a file that may be cut anywhere,
+//! - [`recorder`]: a source's events become chunks,
+//! - [`recording`]: opening, the index, damage,
+//! - [`frames`]: reading from any point on,
+//! - `console`: console-subscriber's own recordings, translated,
+//! - [`history`]: the same chunks in memory, for the live screen,
+//! - [`segments`]: a ring of files in a directory,
+//! - [`redact`]: leaving names out,
+//! - [`command`]: `looptop record`.
+
+pub mod chunk;
+pub mod command;
+mod console;
+pub mod format;
+pub mod frames;
+pub mod history;
+mod merge;
+pub mod recorder;
+pub mod recording;
+pub mod redact;
+pub mod segments;
+mod store;
+pub mod writer;
+
+#[cfg(test)]
+mod measure;
+#[cfg(test)]
+pub(crate) mod synthetic;
+#[cfg(test)]
+mod tests;
+
+pub use frames::{Frames, Step};
+pub use history::{History, Past};
+pub use recorder::Recorder;
+pub use recording::{Extent, OpenError, Recording};

@@ -1,0 +1,73 @@
+//! Leaving out the names and fields of tasks.
+//!
+//! Texts travel apart from what mentions them, so none is passed on before
+//! something mentions it that is kept: a file, a runtime, a thread, a call. A
+//! name that is never passed on is in no chunk, not even in a keyframe.
+
+use std::collections::{HashMap, HashSet};
+
+use looptop_wire::proto::{Frame, InternedString};
+
+/// Texts held back, at most; the same as the model holds.
+const MAX_HELD: usize = 1 << 20;
+
+/// Redacts the frames of one session.
+#[derive(Debug, Default)]
+pub struct Redactor {
+    held: HashMap<u32, String>,
+    passed: HashSet<u32>,
+}
+
+impl Redactor {
+    /// The frame without names and fields of tasks, and without attributes of
+    /// resources.
+    #[must_use]
+    pub fn frame(&mut self, mut frame: Frame) -> Frame {
+        for text in std::mem::take(&mut frame.strings) {
+            self.passed.remove(&text.id);
+            if self.held.len() < MAX_HELD || self.held.contains_key(&text.id) {
+                self.held.insert(text.id, text.text);
+            }
+        }
+        if let Some(tasks) = &mut frame.tasks {
+            tasks.name.clear();
+            tasks.fields.clear();
+        }
+        for stall in &mut frame.stalls {
+            stall.name = 0;
+        }
+        for resource in &mut frame.resources {
+            resource.attributes = 0;
+        }
+        for operation in &mut frame.async_ops {
+            operation.attributes = 0;
+        }
+        for id in mentioned(&frame) {
+            if !self.passed.contains(&id)
+                && let Some(text) = self.held.get(&id)
+            {
+                self.passed.insert(id);
+                frame.strings.push(InternedString {
+                    id,
+                    text: text.clone(),
+                });
+            }
+        }
+        frame
+    }
+}
+
+/// The texts that what is kept mentions.
+fn mentioned(frame: &Frame) -> Vec<u32> {
+    let mut ids: Vec<u32> = frame.locations.iter().map(|l| l.file).collect();
+    ids.extend(frame.runtimes.iter().map(|r| r.name));
+    ids.extend(frame.threads.iter().map(|t| t.name));
+    ids.extend(frame.gauges.iter().map(|g| g.name));
+    ids.extend(frame.modules.iter().map(|m| m.path));
+    let stalls = frame.stalls.iter();
+    ids.extend(stalls.flat_map(|s| [s.syscall, s.object, s.no_stack_reason]));
+    let resources = frame.resources.iter();
+    ids.extend(resources.flat_map(|r| [r.kind, r.type_name, r.target]));
+    ids.extend(frame.async_ops.iter().map(|o| o.source));
+    ids
+}

@@ -1,0 +1,327 @@
+//! A made-up session of any length and size, for tests and measurements.
+
+use looptop_wire::{
+    intern::Interner,
+    proto::{self, Frame, HelloResponse},
+};
+
+/// What the session looks like.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shape {
+    /// Live tasks.
+    pub(crate) tasks: u64,
+    /// Tasks that change in each frame.
+    pub(crate) changed: u64,
+    /// Workers, each with a thread.
+    pub(crate) workers: u32,
+    /// Time between frames.
+    pub(crate) step_ns: u64,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            tasks: 20,
+            changed: 5,
+            workers: 2,
+            step_ns: 100_000_000,
+        }
+    }
+}
+
+/// Yields the frames of the session, one after another.
+#[derive(Debug)]
+pub(crate) struct Session {
+    shape: Shape,
+    interner: Interner,
+    frame: u64,
+    next_task: u64,
+    stalls: u64,
+}
+
+const MS: u64 = 1_000_000;
+
+impl Session {
+    /// Not a random one: the same shape gives the same frames.
+    pub(crate) fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            interner: Interner::default(),
+            frame: 0,
+            next_task: 0,
+            stalls: 0,
+        }
+    }
+
+    /// Who is observed.
+    pub(crate) fn hello(&self) -> HelloResponse {
+        let kinds = (1..=16).filter_map(|n| proto::CapabilityKind::try_from(n).ok());
+        HelloResponse {
+            protocol: 1,
+            session: "synthetic".into(),
+            name: "synthetic".into(),
+            pid: 4211,
+            cpus: self.shape.workers,
+            stall_threshold_ns: 10 * MS,
+            watchdog_interval_ns: 5 * MS,
+            started_unix_ns: 1_700_000_000_000_000_000,
+            capabilities: kinds
+                .map(|kind| proto::Capability {
+                    kind: kind.into(),
+                    available: true,
+                    reason: String::new(),
+                })
+                .collect(),
+            ..HelloResponse::default()
+        }
+    }
+
+    /// The next frame; the first is the whole state.
+    pub(crate) fn next_frame(&mut self) -> Frame {
+        self.frame += 1;
+        let now_ns = 5_000 * MS + self.frame * self.shape.step_ns;
+        let first = self.frame == 1;
+        let tasks = self.tasks(
+            now_ns,
+            if first {
+                self.shape.tasks
+            } else {
+                self.shape.changed
+            },
+        );
+        let forgotten = if self.frame.is_multiple_of(7) {
+            vec![self.frame]
+        } else {
+            Vec::new()
+        };
+        let mut frame = Frame {
+            sequence: self.frame,
+            now_ns,
+            snapshot_complete: first,
+            runtimes: vec![self.runtime()],
+            workers: (0..self.shape.workers)
+                .map(|i| self.worker(i, now_ns))
+                .collect(),
+            threads: (0..=self.shape.workers).map(|i| self.thread(i)).collect(),
+            process: Some(self.process()),
+            host: Some(proto::Host {
+                cpus: self.shape.workers,
+                cpu_ratio: self.wave(50.0) / 100.0,
+                total_memory_bytes: 16 << 30,
+                available_memory_bytes: 9 << 30,
+                load_1m: 0.7,
+            }),
+            lag: vec![self.lag(now_ns)],
+            tasks: Some(tasks),
+            forgotten_tasks: forgotten,
+            sites: (0..5).map(|n| self.site(n)).collect(),
+            stalls: self.stall(now_ns),
+            gauges: vec![proto::Gauge {
+                name: self.interner.string("queue"),
+                value: self.wave(9.0),
+            }],
+            loss: Some(proto::Loss {
+                history: self.frame / 50,
+                ..proto::Loss::default()
+            }),
+            ..Frame::default()
+        };
+        if first {
+            frame.modules = vec![proto::Module {
+                id: 1,
+                path: self.interner.string("/app/synthetic"),
+                build_id: vec![1, 2, 3],
+                base: 0x5555_0000_0000,
+            }];
+        }
+        frame.strings = self.interner.take_strings();
+        frame.locations = self.interner.take_locations();
+        frame
+    }
+
+    /// Something that goes up and down, with noise.
+    fn wave(&self, height: f64) -> f64 {
+        let noise =
+            (self.frame.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 24);
+        height * (0.5 + 0.3 * (self.frame as f64 / 17.0).sin() + 0.2 * noise)
+    }
+
+    fn runtime(&mut self) -> proto::Runtime {
+        proto::Runtime {
+            name: self.interner.string("main"),
+            flavor: proto::Flavor::MultiThread.into(),
+            workers: self.shape.workers,
+            live_tasks: self.shape.tasks,
+            global_queue: self.wave(20.0) as u64,
+            spawned: Some(self.next_task),
+            blocking_threads: Some(3),
+            idle_blocking_threads: Some(2),
+            blocking_queue: Some(self.frame % 3),
+            busy_ratio: Some(self.wave(1.0)),
+            ..proto::Runtime::default()
+        }
+    }
+
+    fn worker(&self, index: u32, now_ns: u64) -> proto::Worker {
+        proto::Worker {
+            index,
+            state: proto::WorkerState::Active.into(),
+            tid: Some(100 + u64::from(index)),
+            busy_ns: now_ns / 3 + self.wave(30e6) as u64,
+            parks: self.frame * 40,
+            polls: Some(self.frame * 900),
+            steals: Some(self.frame),
+            local_queue: Some(self.frame % 5),
+            ..proto::Worker::default()
+        }
+    }
+
+    fn thread(&mut self, n: u32) -> proto::Thread {
+        proto::Thread {
+            tid: 100 + u64::from(n),
+            name: self.interner.string("tokio-rt-worker"),
+            state: proto::ThreadState::Sleeping.into(),
+            role: proto::ThreadRole::Worker.into(),
+            user_ns: self.frame * 30 * MS + self.wave(5e6) as u64,
+            system_ns: self.frame * 3 * MS,
+            run_queue_ns: Some(self.frame * 10_000),
+            voluntary_switches: Some(self.frame * 50),
+            involuntary_switches: Some(self.frame / 3),
+            gone: false,
+        }
+    }
+
+    fn process(&self) -> proto::Process {
+        proto::Process {
+            cpu_ns: self.frame * 60 * MS,
+            resident_bytes: (48 << 20) + self.frame * 4_096,
+            thread_count: u64::from(self.shape.workers) + 4,
+            agent_cpu_ns: self.frame * 40_000,
+            ..proto::Process::default()
+        }
+    }
+
+    fn lag(&self, now_ns: u64) -> proto::LagSamples {
+        proto::LagSamples {
+            runtime: 0,
+            at_ns: vec![now_ns - 50 * MS],
+            lag_ns: vec![self.wave(400_000.0) as u64],
+            pending_since_ns: self.frame.is_multiple_of(10).then_some(now_ns - 3 * MS),
+        }
+    }
+
+    /// The first `count` tasks are new in the first frame; later ones spawn one,
+    /// end one, and change the others.
+    fn tasks(&mut self, now_ns: u64, count: u64) -> proto::Tasks {
+        let mut tasks = proto::Tasks::default();
+        let names = ["http::conn", "ticker", "cache::sweep", "report"];
+        for n in 0..count {
+            let spawn = self.frame == 1 || n == 0;
+            let id = if spawn {
+                self.next_task += 1;
+                self.next_task
+            } else {
+                1 + (self.frame * 31 + n * 17) % self.next_task
+            };
+            let ended = self.frame > 1 && n == 1;
+            tasks.id.push(id);
+            let state = if ended {
+                proto::TaskState::Completed
+            } else {
+                proto::TaskState::Idle
+            };
+            tasks.state.push(state.into());
+            tasks.kind.push(proto::TaskKind::Task.into());
+            tasks
+                .name
+                .push(self.interner.string(names[id as usize % names.len()]));
+            let line = 40 + (id % 5) as u32;
+            tasks
+                .location
+                .push(self.interner.location("src/service.rs", line, 9));
+            tasks.parent.push(u64::from(id > 1));
+            tasks.spawned_at_ns.push(id * 1_000);
+            tasks.ended_at_ns.push(if ended { now_ns } else { 0 });
+            tasks.polls.push(self.frame * 10 + id);
+            tasks.busy_ns.push(self.frame * MS + id * 1_000);
+            tasks.scheduled_ns.push(self.frame * 20_000);
+            tasks.longest_poll_ns.push(MS + id);
+            tasks.wakes.push(self.frame * 9 + id);
+            tasks.self_wakes.push(self.frame);
+            tasks.last_wake_at_ns.push(now_ns - MS);
+            tasks.poll_started_at_ns.push(0);
+            tasks.tid.push(100);
+            tasks.waker_clones.push(self.frame * 9 + id);
+            tasks.waker_drops.push(self.frame * 9);
+            tasks.size_bytes.push(256);
+            tasks.original_size_bytes.push(0);
+            tasks.tokio_id.push(id + 7);
+            tasks.runtime.push(1);
+            tasks
+                .fields
+                .push(self.interner.string(&format!("url=/customer/{}", id % 50)));
+            tasks.longest_scheduled_ns.push(90_000);
+        }
+        tasks
+    }
+
+    fn site(&mut self, n: u32) -> proto::SpawnSite {
+        proto::SpawnSite {
+            location: self.interner.location("src/service.rs", 40 + n, 9),
+            kind: proto::TaskKind::Task.into(),
+            spawned: self.next_task / 5,
+            ended: self.frame / 2,
+            polls: self.frame * 1_000,
+            busy_ns: self.frame * 5 * MS,
+            longest_poll_ns: 3 * MS,
+            poll_bucket: (40..60).collect(),
+            poll_count: (0..20).map(|b| self.frame * (b + 1)).collect(),
+            scheduled_bucket: vec![30, 31],
+            scheduled_count: vec![self.frame * 4, self.frame],
+        }
+    }
+
+    /// Every 20 frames a stall that lasts for two.
+    fn stall(&mut self, now_ns: u64) -> Vec<proto::Stall> {
+        let (state, ago) = match self.frame % 20 {
+            3 => (proto::StallState::Live, 50 * MS),
+            4 => (proto::StallState::Ended, 50 * MS + self.shape.step_ns),
+            _ => return Vec::new(),
+        };
+        self.stalls += u64::from(state == proto::StallState::Live);
+        let started_at_ns = now_ns - ago;
+        vec![proto::Stall {
+            id: self.stalls,
+            state: state.into(),
+            scope: proto::StallScope::OnePoll.into(),
+            runtime: Some(0),
+            worker: Some(0),
+            tid: Some(100),
+            task: Some(1 + self.frame % 5),
+            name: self.interner.string("report"),
+            location: self.interner.location("src/service.rs", 43, 9),
+            started_at_ns,
+            duration_ns: ago,
+            cause: proto::Cause::Computing.into(),
+            cpu_ns: Some(ago - MS),
+            run_queue_ns: Some(10_000),
+            observed_ns: Some(ago),
+            syscall: self.interner.string("clock_nanosleep"),
+            object: self.interner.string("fd 7 /data/log"),
+            stacks: vec![proto::StackSample {
+                first_at_ns: started_at_ns,
+                last_at_ns: now_ns,
+                count: 3,
+                frames: (0..30)
+                    .map(|n| proto::CodeAddress {
+                        module: 1,
+                        offset: 0x1_0000 + n * 0x73,
+                    })
+                    .collect(),
+                truncated: false,
+            }],
+            samples: 9,
+            ..proto::Stall::default()
+        }]
+    }
+}
