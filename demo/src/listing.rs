@@ -149,7 +149,7 @@ pub fn document() -> String {
     for scenario in registry::scenarios() {
         let _ = write!(text, "\n## {}\n\n{}.\n\n", scenario.id, scenario.caption);
         if !scenario.notes.is_empty() {
-            let _ = write!(text, "- The notes: {}\n", scenario.notes);
+            let _ = writeln!(text, "- The notes: {}", scenario.notes);
         }
         let _ = write!(
             text,

@@ -198,7 +198,10 @@ pub struct Row {
 }
 
 /// Measures that every scenario has: name and how to read it.
-const MEASURES: [(&str, fn(&Figures) -> Option<Value>); 7] = [
+/// How a figure is read off.
+type Measure = fn(&Figures) -> Option<Value>;
+
+const MEASURES: [(&str, Measure); 7] = [
     ("requests/s", |f| f.requests_per_s.map(Value::Count)),
     ("p50", |f| f.latency.p50.map(Value::Time)),
     ("p99", |f| f.latency.p99.map(Value::Time)),

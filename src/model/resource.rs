@@ -50,7 +50,7 @@ pub struct AsyncOp {
     pub resource: Option<ResourceId>,
     /// The task that polled it last, and waits where it has not ended.
     pub task: Option<TaskId>,
-    /// "Mutex::lock", ...
+    /// `Mutex::lock`, ...
     pub source: Option<TextId>,
     /// When it began.
     pub created_at: Moment,

@@ -25,7 +25,7 @@ impl std::fmt::Display for Location<'_> {
 /// predecessors is refused, so that a hostile peer cannot make the table large.
 #[derive(Debug, Clone, Default)]
 pub struct Texts {
-    texts: Vec<Box<str>>,
+    strings: Vec<Box<str>>,
     locations: Vec<(TextId, u32, u32)>,
     bytes: usize,
 }
@@ -41,7 +41,7 @@ impl Texts {
     /// The text of `id`; empty where it is not known.
     pub fn get(&self, id: TextId) -> &str {
         let index = (id.0 as usize).wrapping_sub(1);
-        self.texts.get(index).map_or("", |text| text)
+        self.strings.get(index).map_or("", |text| text)
     }
 
     /// The location of `id`.
@@ -60,7 +60,7 @@ impl Texts {
     /// All texts with their ids, without those that are empty.
     pub(super) fn texts(&self) -> impl Iterator<Item = (TextId, &str)> {
         let ids = (1..).map(TextId);
-        ids.zip(self.texts.iter().map(|t| &**t))
+        ids.zip(self.strings.iter().map(|t| &**t))
             .filter(|(_, text)| !text.is_empty())
     }
 
@@ -77,7 +77,7 @@ impl Texts {
             return false;
         }
         self.bytes += text.len();
-        place(&mut self.texts, id, text.into())
+        place(&mut self.strings, id, text.into())
     }
 
     /// Records a location; `false` where the id is out of bounds.

@@ -5,6 +5,8 @@
 //! its checksums made right again, to the frames before compression, and to the
 //! lines of a recording of console-subscriber.
 
+use std::fmt::Write as _;
+
 use std::time::{Duration, Instant};
 
 use proptest::{
@@ -54,8 +56,9 @@ fn console() -> Vec<u8> {
         } else {
             ""
         };
-        text += &format!(
-            "{{\"{kind}\":{{\"id\":{},\"at\":{}{fields}}}}}\n",
+        let _ = writeln!(
+            text,
+            "{{\"{kind}\":{{\"id\":{},\"at\":{}{fields}}}}}",
             n / 4,
             at(n as u64 * 20)
         );

@@ -121,14 +121,12 @@ pub fn heads(table: TableId) -> Vec<&'static Head> {
 /// The column that sorts a table until the user chooses another.
 pub fn default_sort(table: TableId) -> usize {
     let id = match table {
-        TableId::Tasks => "busy%",
+        TableId::Tasks | TableId::TaskGroups => "busy%",
         TableId::Workers => "worker",
         TableId::Stalls => "ago",
-        TableId::StallGroups => "total",
+        TableId::StallGroups | TableId::Ops => "total",
         TableId::Threads => "cpu",
-        TableId::TaskGroups => "busy%",
         TableId::Resources => "ops",
-        TableId::Ops => "total",
     };
     heads(table).iter().position(|h| h.id == id).unwrap_or(0)
 }

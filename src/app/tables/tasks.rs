@@ -170,6 +170,10 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
 ];
 
 /// What stands before a task's name in the tree.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "it is handed to `map` over a reference"
+)]
 fn branch(depth: &u8) -> String {
     match usize::from(*depth) {
         0 => String::new(),
