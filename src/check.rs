@@ -57,9 +57,10 @@ pub async fn check(options: &Check) -> Result<Report, CheckError> {
     let mut model = attach(&mut source, options.timeout).await?;
     let mut naming = Naming::new(&model);
 
-    let warm = match recorded {
-        true => Until::Moment(model.now.plus(options.warmup)),
-        false => Until::Clock(Instant::now() + options.warmup),
+    let warm = if recorded {
+        Until::Moment(model.now.plus(options.warmup))
+    } else {
+        Until::Clock(Instant::now() + options.warmup)
     };
     observe(&mut source, &mut model, &mut naming, None, warm).await?;
     let since = model.now;
@@ -102,7 +103,12 @@ async fn attach(source: &mut Source, patience: Duration) -> Result<Model, CheckE
             None => break,
         }
     }
-    let why = last_problem.map_or("nothing answered".to_owned(), |p| p.to_string());
+    let unknown = if model.is_some() {
+        "it answered, but its state did not arrive in time; allow more with --timeout"
+    } else {
+        "nothing answered"
+    };
+    let why = last_problem.map_or(unknown.to_owned(), |p| p.to_string());
     Err(CheckError::NotAttached(why))
 }
 

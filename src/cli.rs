@@ -1,5 +1,7 @@
 //! The command line.
 
+#![allow(clippy::doc_markdown, reason = "help texts are no Markdown")]
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};

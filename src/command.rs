@@ -12,7 +12,8 @@ use crate::{
     check::{self, CheckError},
     cli::{self, Attach, Check, Cli, Command, ConfigAction},
     config::{self, Config},
-    diagnose, export,
+    diagnose,
+    export::{self, command::ExportError},
     record::{self, command::RecordError},
     screen,
 };
@@ -75,7 +76,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Record(record)) => run_record(&record),
         Some(Command::Replay(replay)) => run_replay(replay),
         Some(Command::Export(options)) => {
-            for remark in export::command::export(&options)? {
+            let remarks = export::command::export(&options).map_err(|error| match error {
+                // A reader that has seen enough is no error.
+                ExportError::Output(error) => error.into(),
+                error => anyhow::Error::new(error),
+            })?;
+            for remark in remarks {
                 eprintln!("looptop: {remark}");
             }
             Ok(ExitCode::SUCCESS)

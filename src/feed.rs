@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use crate::{
-    app::{Distribution, Distributions, Effect, Event, State},
+    app::{Distribution, Distributions, Effect, Event, State, Twin, lab::Told},
+    lab_link::LabLink,
     model::{Model, TaskId},
     naming::Naming,
     run::Feed,
-    source::{self, Command, DurationCounts, Source, SourceKind, TaskDetails},
+    source::{self, Command, DurationCounts, ProblemKind, Source, SourceKind, TaskDetails},
 };
 
 /// A source, and the names for the stacks that it tells.
@@ -15,6 +16,7 @@ use crate::{
 pub struct LiveFeed {
     source: Source,
     naming: Option<Naming>,
+    lab: Option<LabLink>,
 }
 
 impl LiveFeed {
@@ -23,6 +25,31 @@ impl LiveFeed {
         Self {
             source,
             naming: None,
+            lab: None,
+        }
+    }
+
+    /// With a remote control of the lab, should the target be one.
+    #[must_use]
+    pub fn with_lab(self, lab: LabLink) -> Self {
+        Self {
+            lab: Some(lab),
+            ..self
+        }
+    }
+
+    async fn lab(lab: &mut Option<LabLink>) -> Event {
+        match lab {
+            Some(lab) => Event::Lab(lab.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn run_twin(&self, scenario: &str, twin: Twin, state: &mut State) {
+        let link = self.lab.as_ref();
+        if !link.is_some_and(|lab| lab.switch(scenario.to_owned(), twin)) {
+            let why = "not switched: the lab is still busy with what was asked before";
+            state.apply(Event::Lab(Told::Refused(why.to_owned())), state.now);
         }
     }
 
@@ -49,10 +76,14 @@ impl Feed for LiveFeed {
             let told = tokio::select! {
                 told = self.source.recv() => told?,
                 named = Self::named(&mut self.naming) => return Some(named),
+                told = Self::lab(&mut self.lab) => return Some(told),
             };
-            if matches!(told, source::Event::Connected { .. }) {
+            if let source::Event::Connected { kind, .. } = &told {
                 // Ids of modules and stalls begin anew.
                 self.naming = None;
+                if let (SourceKind::Agent, Some(lab)) = (kind, &self.lab) {
+                    lab.attach();
+                }
             }
             if let Some(event) = event(told) {
                 return Some(event);
@@ -62,11 +93,16 @@ impl Feed for LiveFeed {
 
     fn serve(&mut self, effect: &Effect, state: &mut State) {
         match effect {
+            Effect::RunTwin(scenario, twin) => self.run_twin(scenario, *twin, state),
             Effect::NameStacks => self.request_names(state.live_model()),
             Effect::WatchTask(task) => {
                 // Too many commands at once: the user sees no distribution yet
                 // and looks again.
                 let _ = self.source.command(Command::WatchTask(task.map(|id| id.0)));
+            }
+            Effect::Resume => {
+                // What it brought shows in the badge.
+                let _ = self.source.command(Command::Resume);
             }
             Effect::Quit | Effect::Copy(_) | Effect::Suspend => {}
         }
@@ -86,6 +122,12 @@ fn event(told: source::Event) -> Option<Event> {
             },
         },
         source::Event::Frame(frame) => Event::Frame(frame),
+        source::Event::Silent { since, problem } if problem.kind == ProblemKind::Paused => {
+            Event::Paused {
+                since,
+                problem: problem.to_string(),
+            }
+        }
         source::Event::Silent { since, problem } => Event::Silent {
             since,
             problem: problem.to_string(),

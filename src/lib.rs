@@ -16,6 +16,9 @@ pub mod feed;
 pub mod input;
 #[cfg(feature = "demo")]
 pub mod lab_child;
+#[cfg(feature = "demo")]
+pub mod lab_client;
+pub mod lab_link;
 pub mod model;
 pub mod naming;
 pub mod record;

@@ -92,7 +92,7 @@ impl Naming {
     /// The next answer; waits for ever where none will come. Safe to cancel.
     pub async fn recv(&mut self) -> (StallId, Arc<Resolved>) {
         match self.answers.recv().await {
-            Some(answer) => self.take(answer),
+            Some(answer) => self.take(&answer),
             None => std::future::pending().await,
         }
     }
@@ -101,7 +101,7 @@ impl Naming {
     pub fn apply(&mut self, model: &mut Model) -> bool {
         let mut any = false;
         while let Ok(answer) = self.answers.try_recv() {
-            let (id, resolved) = self.take(answer);
+            let (id, resolved) = self.take(&answer);
             model.stalls.resolve(id, resolved);
             any = true;
         }
@@ -120,12 +120,12 @@ impl Naming {
         }
     }
 
-    fn take(&mut self, answer: Answer) -> (StallId, Arc<Resolved>) {
+    fn take(&mut self, answer: &Answer) -> (StallId, Arc<Resolved>) {
         let id = StallId(answer.ticket);
         if let Some(asked) = self.asked.get_mut(&id) {
             asked.answered = true;
         }
-        (id, Arc::new(resolved(&answer)))
+        (id, Arc::new(resolved(answer)))
     }
 }
 

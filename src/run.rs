@@ -26,8 +26,8 @@ pub trait Feed {
     /// The next event; `None` when there will be none. Must be safe to cancel.
     fn next(&mut self) -> impl Future<Output = Option<Event>>;
 
-    /// Takes an effect that is not the terminal's: [`Effect::WatchTask`] and
-    /// [`Effect::NameStacks`]. Must not wait.
+    /// Takes an effect that is not the terminal's: [`Effect::WatchTask`],
+    /// [`Effect::NameStacks`] and [`Effect::RunTwin`]. Must not wait.
     fn serve(&mut self, effect: &Effect, state: &mut State);
 }
 
@@ -147,7 +147,10 @@ fn take(state: &mut State, input: Input) -> Vec<Effect> {
             state.size = size;
             None
         }
-        Input::Key(key) => bindings::dispatch(state, key),
+        Input::Key(key) => {
+            state.note_key(key);
+            bindings::dispatch(state, key)
+        }
         Input::Mouse(mouse, x, y) => mouse::action(state, mouse, x, y),
         Input::Paste(text) => (state.mode() == Mode::Filter).then_some(Action::Type(text)),
     };
@@ -169,7 +172,9 @@ fn perform(
             Effect::Suspend => done |= suspend(tui, keyboard),
             // A terminal that is gone shows at the next frame.
             Effect::Copy(text) => drop(tui.copy(&text)),
-            Effect::WatchTask(_) | Effect::NameStacks => feed.serve(&effect, state),
+            Effect::WatchTask(_) | Effect::Resume | Effect::NameStacks | Effect::RunTwin(..) => {
+                feed.serve(&effect, state);
+            }
         }
     }
     done

@@ -55,9 +55,13 @@ pub fn show(
         target: name.trim_start_matches("http://").to_owned(),
         lab,
     };
+    #[cfg(feature = "demo")]
+    let link = crate::lab_client::spawn(target.clone(), runtime.handle());
     let source: Source = source::spawn(target, source::Options::default(), runtime.handle());
     let state = State::new(options, Instant::now());
     let feed = LiveFeed::new(source);
+    #[cfg(feature = "demo")]
+    let feed = feed.with_lab(link);
     Ok(runtime.block_on(run::run(state, &theme, mouse, feed))?)
 }
 

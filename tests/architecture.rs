@@ -10,7 +10,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("escape", &[]),
     ("model", &[]),
     ("diagnose", &["model"]),
-    ("source", &["escape"]),
+    ("source", &["escape", "record"]),
+    // The source only for `record::command`, which records what it yields.
+    ("record", &["model", "escape", "source"]),
+    ("export", &["record", "model", "diagnose", "escape"]),
     ("symbols", &["model"]),
     ("app", &["model", "diagnose", "escape", "source"]),
     ("ui", &["app", "model", "diagnose", "escape"]),

@@ -213,6 +213,10 @@ impl Builder {
 
     /// Whether a `tracing` subscriber with the agent's layer is installed where
     /// the application has none and tokio shows its tasks; true by default.
+    ///
+    /// It is set when the calling thread spawns its first task, or after 2 s,
+    /// unless the application has made one by then. False is for an application
+    /// that spawns tasks before it sets its own.
     pub fn install_subscriber(mut self, install: bool) -> Self {
         self.config.install_subscriber = install;
         self

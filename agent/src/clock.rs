@@ -11,7 +11,6 @@
 //! doubled, later every second. Every measurement spans the whole time since
 //! the origin, so its error is the few ten nanoseconds of one reading and
 //! does not grow.
-#![allow(unsafe_code)]
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -49,15 +48,6 @@ struct Origin {
 enum Counter {
     Cpu,
     Instant,
-}
-
-/// Where the ticks come from, for the agent's diagnostics.
-#[allow(dead_code, reason = "for the diagnostics of the agent")]
-pub(crate) fn source() -> &'static str {
-    match origin().counter {
-        Counter::Cpu => "time-stamp counter of the CPU",
-        Counter::Instant => "monotonic clock of the operating system",
-    }
 }
 
 /// Now. About 8 ns with a CPU counter (one instruction), 30 ns without.
@@ -105,12 +95,6 @@ pub(crate) fn duration_ticks(ns: u64) -> u64 {
 /// Nanoseconds since the agent's origin, read from the operating system.
 pub(crate) fn now_ns() -> u64 {
     nanoseconds(origin().instant.elapsed())
-}
-
-/// An instant of the standard library on the agent's clock; 0 for an earlier one.
-#[allow(dead_code, reason = "for samplers that are given an `Instant`")]
-pub(crate) fn instant_ns(instant: Instant) -> u64 {
-    nanoseconds(instant.saturating_duration_since(origin().instant))
 }
 
 fn origin() -> &'static Origin {

@@ -7,6 +7,7 @@ use looptop_wire::proto::{self, CapabilityKind};
 
 use crate::clock::now_ns;
 use crate::ids::Tid;
+use crate::level::Levels;
 use crate::procfs::ProcFile;
 use crate::shared::Shared;
 use crate::thread_clock::{current_tid, thread_cpu_ns};
@@ -115,39 +116,43 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
     } else {
         Err(NEEDS_UNSTABLE)
     };
-    let tasks = shared.tasks.as_ref().copied().map_err(String::as_str);
+    let levels = Levels::now(shared.traced());
+    let of_tasks = |kind| (kind, levels.tell(kind));
     let capture = shared.capture.as_ref().copied().map_err(String::as_str);
     let console = if cfg!(feature = "console") {
-        tasks
+        levels.traced.as_ref().copied().map_err(String::as_str)
     } else {
         Err("the application enables looptop-agent without its feature `console`")
     };
     let resources = Err("only console-subscriber's data holds these");
-    let latency = Err("the agent's level 2 hooks are not installed: looptop_agent::instrument()");
-    let kinds: [(CapabilityKind, Result<(), &str>); 16] = [
+    let fixed: [(CapabilityKind, Result<(), &str>); 11] = [
         (CapabilityKind::Workers, runtime),
         (CapabilityKind::WorkerThreads, linux),
         (CapabilityKind::Threads, linux),
         (CapabilityKind::Stalls, runtime),
         (CapabilityKind::Cause, linux.and_then(|()| evidence())),
         (CapabilityKind::Stacks, capture),
-        (CapabilityKind::Tasks, tasks),
-        (CapabilityKind::TaskNames, tasks),
-        (CapabilityKind::Wakes, tasks),
-        (CapabilityKind::ScheduleLatency, tasks.or(latency)),
         (CapabilityKind::WorkerPolls, unstable),
         (CapabilityKind::BlockingPool, unstable),
         (CapabilityKind::Lag, runtime),
         (CapabilityKind::Console, console),
         (CapabilityKind::Resources, resources),
-        (CapabilityKind::Wakers, tasks),
     ];
-    let capability = |(kind, available): (CapabilityKind, Result<(), &str>)| proto::Capability {
+    let tasks = [
+        CapabilityKind::Tasks,
+        CapabilityKind::TaskNames,
+        CapabilityKind::Wakes,
+        CapabilityKind::ScheduleLatency,
+        CapabilityKind::Wakers,
+    ];
+    let fixed = fixed.map(|(kind, known)| (kind, known.map_err(str::to_owned)));
+    let kinds = fixed.into_iter().chain(tasks.map(of_tasks));
+    let capability = |(kind, known): (CapabilityKind, Result<(), String>)| proto::Capability {
         kind: kind.into(),
-        available: available.is_ok(),
-        reason: available.err().unwrap_or_default().to_owned(),
+        available: known.is_ok(),
+        reason: known.err().unwrap_or_default(),
     };
-    kinds.into_iter().map(capability).collect()
+    kinds.map(capability).collect()
 }
 
 /// Whether this kernel and its policies let the agent read what a cause is

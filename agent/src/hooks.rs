@@ -59,7 +59,7 @@ pub struct Hooks {
     after_poll: Option<TaskHook>,
     #[cfg(tokio_unstable)]
     terminate: Option<TaskHook>,
-    #[cfg(feature = "schedule-latency")]
+    #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
     schedule_latency: bool,
 }
 
@@ -90,8 +90,13 @@ impl Hooks {
                 own();
             }
         });
-        #[cfg(feature = "schedule-latency")]
-        if self.schedule_latency {
+        #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
+        let delays = self.schedule_latency;
+        #[cfg(not(all(tokio_unstable, feature = "schedule-latency")))]
+        let delays = false;
+        crate::level::hooked(delays);
+        #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
+        if delays {
             builder.track_task_schedule_latency();
         }
         #[cfg(tokio_unstable)]

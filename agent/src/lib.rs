@@ -6,6 +6,7 @@ mod agent;
 // Registers and stacks of other threads, and the TSC, cannot be read without.
 #[allow(unsafe_code)]
 mod capture;
+#[cfg_attr(not(any(tokio_unstable, feature = "tracing")), allow(dead_code))]
 #[allow(unsafe_code)]
 mod clock;
 mod config;
@@ -18,6 +19,7 @@ mod hooks;
 mod ids;
 #[cfg(feature = "tracing")]
 mod layer;
+mod level;
 mod probe;
 mod procfs;
 mod publish;
@@ -25,25 +27,17 @@ mod runtimes;
 mod sample;
 mod server;
 mod shared;
+// Without a level that tells of tasks nothing fills the table and the slots.
+#[cfg_attr(not(any(tokio_unstable, feature = "tracing")), allow(dead_code))]
 mod slot;
 mod stall;
 mod subscriber;
 mod sync;
+#[cfg_attr(not(any(tokio_unstable, feature = "tracing")), allow(dead_code))]
 mod task;
 mod thread_clock;
 mod watchdog;
 mod worker_map;
-
-// What the viewer's symbolizer, with which the tests of capture name frames,
-// takes from its own crate.
-#[cfg(test)]
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../src/model/call.rs"]
-mod call;
-#[cfg(test)]
-mod model {
-    pub use crate::call::CallKind;
-}
 
 pub use agent::{Agent, Builder, StartError};
 pub use gauge::gauge;
@@ -58,6 +52,10 @@ pub use tonic::service::RoutesBuilder;
 /// Never panics and never fails: where the agent cannot start it says so in one
 /// sentence on standard error, and the application goes on. Called again, it
 /// returns the agent that already runs. `LOOPTOP=off` makes it do nothing.
+///
+/// An application with a `tracing` subscriber of its own puts [`layer`] into it
+/// and sets it before it spawns its first task, before or after this call; see
+/// [`Builder::install_subscriber`].
 ///
 /// Outside a runtime the agent starts with none to watch; see
 /// [`Agent::register_runtime`].
@@ -84,7 +82,7 @@ pub fn init() -> Agent {
 /// tracing_subscriber::registry().with(looptop_agent::layer()).init();
 /// ```
 ///
-/// Install it before the first task is spawned. It sees tasks only where tokio
+/// Install it before the first task is spawned, before or after [`init`]. It sees tasks only where tokio
 /// is built with `--cfg tokio_unstable`.
 #[cfg(feature = "tracing")]
 pub fn layer<S>() -> impl tracing_subscriber::Layer<S> + Send + Sync
@@ -126,4 +124,16 @@ where
 fn complain(sentence: &str) {
     use std::io::Write;
     drop(writeln!(std::io::stderr(), "looptop-agent: {sentence}"));
+}
+
+// What the viewer's symbolizer, with which the tests of capture name frames,
+// takes from its own crate.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub)]
+#[path = "../../src/model/call.rs"]
+mod call;
+#[cfg(test)]
+#[allow(unreachable_pub)]
+mod model {
+    pub use crate::call::CallKind;
 }

@@ -24,8 +24,8 @@ pub(crate) struct Shared {
     pub(crate) own_threads: Mutex<Vec<Tid>>,
     /// Whether stacks can be captured, or the sentence why not.
     pub(crate) capture: Result<(), String>,
-    /// Whether tasks are seen, or the sentence why not.
-    pub(crate) tasks: Result<(), String>,
+    /// Whether the tracing layer was to be seen when the agent started.
+    traced: Result<(), String>,
     pub(crate) watchdog_late_ns: AtomicU64,
     pub(crate) captures_lost: AtomicU64,
     pub(crate) frames_lost: AtomicU64,
@@ -39,7 +39,7 @@ impl Shared {
     pub(crate) fn new(
         config: Config,
         capture: Result<(), String>,
-        tasks: Result<(), String>,
+        traced: Result<(), String>,
     ) -> Self {
         Self {
             config,
@@ -47,7 +47,7 @@ impl Shared {
             stalls: Mutex::default(),
             own_threads: Mutex::default(),
             capture,
-            tasks,
+            traced,
             watchdog_late_ns: AtomicU64::new(0),
             captures_lost: AtomicU64::new(0),
             frames_lost: AtomicU64::new(0),
@@ -63,6 +63,11 @@ impl Shared {
         if let Some(tid) = current_tid() {
             lock(&self.own_threads).push(tid);
         }
+    }
+
+    /// Whether level 1 sees tasks, or the sentence why not.
+    pub(crate) fn traced(&self) -> Result<(), String> {
+        crate::subscriber::state(&self.traced)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -178,11 +178,6 @@ impl StallLog {
         self.ended.push_back(stall);
     }
 
-    /// A live stall.
-    pub(crate) fn live(&self, id: StallId) -> Option<&Stall> {
-        self.live.get(&id)
-    }
-
     /// The live stall of `subject`.
     pub(crate) fn live_of(&self, subject: Subject) -> Option<&Stall> {
         self.live.values().find(|s| s.subject == subject)

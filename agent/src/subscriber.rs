@@ -1,37 +1,46 @@
-//! Installs level 1 where nobody else has a say.
+//! Level 1 in an application that has not taken the agent's layer itself.
+
+#[cfg(all(tokio_unstable, feature = "tracing"))]
+mod offer;
 
 #[cfg(feature = "tracing")]
 use std::sync::atomic::AtomicBool;
 #[cfg(all(tokio_unstable, feature = "tracing"))]
 use std::sync::atomic::Ordering::Relaxed;
 
+#[cfg(all(tokio_unstable, feature = "tracing"))]
+pub(crate) use self::offer::{callsite, settle, task_seen};
 use crate::config::Config;
 
 /// The application took the agent's layer, as a rule into its subscriber.
 #[cfg(feature = "tracing")]
 pub(crate) static LAYER_TAKEN: AtomicBool = AtomicBool::new(false);
 
+#[cfg(all(tokio_unstable, feature = "tracing"))]
+const ADD_LAYER: &str = "the application has a tracing subscriber without the agent's layer: add .with(looptop_agent::layer()) to its registry";
+
 /// Makes tasks visible if that can be done without touching anything of the
 /// application's, else says in one sentence what to add.
 #[cfg(all(tokio_unstable, feature = "tracing"))]
 pub(crate) fn install(config: &Config) -> Result<(), String> {
-    use tracing_core::dispatcher;
-    use tracing_subscriber::layer::SubscriberExt;
-
-    const ADD_LAYER: &str = "the application has a tracing subscriber without the agent's layer: add .with(looptop_agent::layer()) to its registry";
     if LAYER_TAKEN.load(Relaxed) {
         return Ok(());
     }
     if !config.install_subscriber {
         return Err("the application asked the agent not to install a tracing subscriber: add looptop_agent::layer() to its own".into());
     }
-    let subscriber = tracing_subscriber::registry().with(crate::layer());
-    match dispatcher::set_global_default(dispatcher::Dispatch::new(subscriber)) {
-        Ok(()) => Ok(()),
-        // There is one. (`dispatcher::has_been_set` would not tell: it counts
-        // the scoped ones, which some threads set to see nothing.)
-        Err(_) => Err(ADD_LAYER.into()),
+    offer::make().map_err(str::to_owned)
+}
+
+/// Whether tasks are visible now, given what [`install`] said when the agent
+/// started: the application may have brought its own subscriber since.
+#[cfg(all(tokio_unstable, feature = "tracing"))]
+pub(crate) fn state(at_start: &Result<(), String>) -> Result<(), String> {
+    if LAYER_TAKEN.load(Relaxed) {
+        return Ok(());
     }
+    at_start.clone()?;
+    offer::state().map_err(str::to_owned)
 }
 
 /// Says why tasks cannot be seen.
@@ -43,3 +52,17 @@ pub(crate) fn install(_config: &Config) -> Result<(), String> {
         "the application enables looptop-agent without its feature `tracing`".into()
     })
 }
+
+#[cfg(not(all(tokio_unstable, feature = "tracing")))]
+pub(crate) fn state(at_start: &Result<(), String>) -> Result<(), String> {
+    at_start.clone()
+}
+
+#[cfg(not(all(tokio_unstable, feature = "tracing")))]
+pub(crate) fn settle(_now_ns: u64) {}
+
+#[cfg(all(not(tokio_unstable), feature = "tracing"))]
+pub(crate) fn task_seen() {}
+
+#[cfg(all(not(tokio_unstable), feature = "tracing"))]
+pub(crate) fn callsite(_metadata: &'static tracing_core::Metadata<'static>) {}

@@ -2,7 +2,7 @@
 //! taken within a round, and the median of the rounds is judged.
 
 use crate::{
-    configuration::Configuration::{self, Bare, Level0, Level1, Level2},
+    configuration::Configuration::{self, Bare, Level0, Level1, Level1NoWakes, Level2},
     metric::Metric,
     samples::{Samples, Spread},
 };
@@ -47,6 +47,7 @@ pub(crate) const BUDGETS: &[Budget] = &[
     Budget { what: "poll, level 2: + 15 ns", metric: Metric::Yield16, configuration: Level2, limit: Limit::More(15.0) },
     Budget { what: "poll with a wake, level 2: + 15 ns", metric: Metric::Notify, configuration: Level2, limit: Limit::More(15.0) },
     Budget { what: "poll of 4,000 tasks in turn, level 2: + 15 ns", metric: Metric::Yield4000, configuration: Level2, limit: Limit::More(15.0) },
+    Budget { what: "poll, level 1 without wakes: + 30 ns", metric: Metric::Yield16, configuration: Level1NoWakes, limit: Limit::More(30.0) },
     Budget { what: "poll with its wake, level 1: + 60 ns", metric: Metric::Yield16, configuration: Level1, limit: Limit::More(60.0) },
     Budget { what: "poll with a wake by another task, level 1: + 60 ns", metric: Metric::Notify, configuration: Level1, limit: Limit::More(60.0) },
     Budget { what: "spawn and finish, level 2: + 80 ns", metric: Metric::SpawnOne, configuration: Level2, limit: Limit::More(80.0) },

@@ -13,17 +13,30 @@ pub(crate) enum Configuration {
     Level2,
     Console,
     Dial9,
+    Unstable,
+    Nosub,
+    #[value(name = "level1-nowakes")]
+    Level1NoWakes,
 }
 
 impl Configuration {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Bare,
         Self::Level0,
         Self::Level1,
         Self::Level2,
         Self::Console,
         Self::Dial9,
+        Self::Unstable,
+        Self::Nosub,
+        Self::Level1NoWakes,
     ];
+
+    /// Nobody would choose it: it is there to tell where a cost comes from, and
+    /// only the shortest work is measured.
+    pub(crate) fn is_control(self) -> bool {
+        matches!(self, Self::Unstable | Self::Nosub | Self::Level1NoWakes)
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -33,6 +46,9 @@ impl Configuration {
             Self::Level2 => "level2",
             Self::Console => "console",
             Self::Dial9 => "dial9",
+            Self::Unstable => "unstable",
+            Self::Nosub => "nosub",
+            Self::Level1NoWakes => "level1-nowakes",
         }
     }
 
@@ -44,11 +60,16 @@ impl Configuration {
             Self::Level1 => {
                 "`tokio_unstable`, tokio's `tracing`, `looptop_agent::layer()` on a registry, `init()`"
             }
-            Self::Level2 => "`tokio_unstable`, `looptop_agent::instrument(&mut builder)`, `init()`",
+            Self::Level2 => {
+                "`tokio_unstable`, `looptop_agent::instrument(&mut builder)`, `init()`; the agent without its default feature `tracing`"
+            }
             Self::Console => "`tokio_unstable`, `console_subscriber::init()` 0.5.0, its defaults",
             Self::Dial9 => {
                 "`tokio_unstable`, dial9-tokio-telemetry 0.5.7 attached to the runtime, task tracking on, rotating trace on disk"
             }
+            Self::Unstable => "`tokio_unstable`, and nobody watches",
+            Self::Nosub => "`tokio_unstable`, tokio's `tracing`, and nobody subscribes",
+            Self::Level1NoWakes => "as level1, with `looptop_agent::task_layer().without_wakers()`",
         }
     }
 
@@ -60,8 +81,10 @@ impl Configuration {
     /// Who can watch it live, if anybody can.
     pub(crate) fn viewer(self) -> Option<Protocol> {
         match self {
-            Self::Bare | Self::Dial9 => None,
-            Self::Level0 | Self::Level1 | Self::Level2 => Some(Protocol::Looptop),
+            Self::Bare | Self::Dial9 | Self::Unstable | Self::Nosub => None,
+            Self::Level0 | Self::Level1 | Self::Level2 | Self::Level1NoWakes => {
+                Some(Protocol::Looptop)
+            }
             Self::Console => Some(Protocol::Console),
         }
     }

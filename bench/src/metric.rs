@@ -35,6 +35,7 @@ pub(crate) enum Metric {
     InstructionsPoll,
     InstructionsWake,
     InstructionsSpawn,
+    InstructionsSpawnOwn,
 }
 
 /// How a cell relates to the program that nobody watches.
@@ -58,7 +59,7 @@ pub(crate) struct Description {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::SpawnOne,
         Self::Spawn1000,
         Self::Yield1,
@@ -89,6 +90,7 @@ impl Metric {
         Self::InstructionsPoll,
         Self::InstructionsWake,
         Self::InstructionsSpawn,
+        Self::InstructionsSpawnOwn,
     ];
 
     /// What `bare` is compared by: it has no viewer.
@@ -137,6 +139,7 @@ impl Metric {
             Self::InstructionsPoll => ("instructions_poll", "instructions per poll (`yield_now`)", "", Instructions, Difference),
             Self::InstructionsWake => ("instructions_wake", "instructions per poll with a wake (`Notify`)", "", Instructions, Difference),
             Self::InstructionsSpawn => ("instructions_spawn", "instructions per spawn + join", "", Instructions, Difference),
+            Self::InstructionsSpawnOwn => ("instructions_spawn_own", "the same without those of malloc and free", "", Instructions, Difference),
         };
         Description { id, title, unit, section, beside }
     }

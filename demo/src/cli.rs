@@ -26,7 +26,7 @@ enum Command {
     List {
         /// How to print it
         #[arg(long, value_enum, default_value_t)]
-        format: Format,
+        format: ListFormat,
     },
     /// Run a scenario: service, load and canary
     Serve(ServeArgs),
@@ -49,6 +49,18 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+}
+
+/// How the scenarios are listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub enum ListFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+    /// `docs/scenarios.md`: a table, then both twins of each scenario.
+    Markdown,
 }
 
 /// Options of `bench`.
@@ -118,8 +130,9 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::List { format } => {
             let text = match format {
-                Format::Text => listing::table(),
-                Format::Json => listing::json()? + "\n",
+                ListFormat::Text => listing::table(),
+                ListFormat::Json => listing::json()? + "\n",
+                ListFormat::Markdown => listing::document(),
             };
             std::io::stdout().lock().write_all(text.as_bytes())?;
             Ok(())

@@ -171,13 +171,14 @@ impl Lab {
         let active = std::mem::replace(&mut state.active, to);
         // The time before the first switch is nothing to compare with.
         if phase > 1 {
-            readings.extend(self.readings.take());
+            readings.extend(self.readings.of(active.scenario.readings));
             state.before = Some(Ended {
                 active,
                 figures,
                 readings,
             });
         }
+        self.readings.reset(to.scenario.readings);
         state.backdrop = backdrop;
         let streams = endpoint.map_or_else(Vec::new, to.scenario.load);
         self.plans.send_replace(Plan { phase, streams });
@@ -215,7 +216,11 @@ impl Lab {
             workers: self.workers,
             phase: self.phase.number(),
             since_switch: self.recorder.now(),
-            readings: self.live().into_iter().chain(self.readings.all()).collect(),
+            readings: self
+                .live()
+                .into_iter()
+                .chain(self.readings.of(scenario.readings))
+                .collect(),
             before_switch: state.before.as_ref().map(|ended| Before {
                 scenario: ended.active.scenario.id,
                 mode: ended.active.mode,

@@ -136,3 +136,46 @@ pub fn markdown() -> String {
     }
     text
 }
+
+/// `docs/scenarios.md`: the table, then both twins of every scenario as they
+/// were compiled.
+pub fn document() -> String {
+    let mut text = String::from(
+        "# The lab's scenarios\n\n\
+         Generated from the registry by `looptop-demo list --format markdown`; a test\n\
+         keeps this file current. `looptop demo SCENARIO` shows one.\n\n",
+    );
+    text.push_str(&markdown());
+    for scenario in registry::scenarios() {
+        let _ = write!(text, "\n## {}\n\n{}.\n\n", scenario.id, scenario.caption);
+        if !scenario.notes.is_empty() {
+            let _ = writeln!(text, "- The notes: {}", scenario.notes);
+        }
+        let _ = write!(
+            text,
+            "- Watch: {}\n- Must be found: {}\n",
+            scenario.watch,
+            findings(scenario)
+        );
+        let twins = [
+            (Mode::Broken, scenario.broken, scenario.has_broken_twin()),
+            (Mode::Fixed, scenario.fixed, true),
+        ];
+        for (mode, path, exists) in twins {
+            if exists {
+                let code = scenario.code(mode);
+                let name = if mode == Mode::Broken {
+                    "Broken"
+                } else {
+                    "Fixed"
+                };
+                let _ = write!(
+                    text,
+                    "\n{name}, `{path}`:\n\n```rust\n{}\n```\n",
+                    code.trim_end()
+                );
+            }
+        }
+    }
+    text
+}

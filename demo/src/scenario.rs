@@ -168,6 +168,8 @@ pub struct Scenario {
     pub notes: &'static str,
     /// Which figure to watch when switching.
     pub watch: &'static str,
+    /// What the lab shows beside latencies and live tasks.
+    pub readings: &'static [&'static str],
     /// Endpoint of the broken twin; the same as `fixed` where there is no
     /// mistake to make.
     pub broken: &'static str,

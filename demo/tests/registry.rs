@@ -163,20 +163,43 @@ fn the_list_as_json_has_code_and_places() {
 const UPDATE: &str = "LOOPTOP_UPDATE_GENERATED";
 
 #[test]
-fn the_readme_has_the_table_of_the_registry() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(&path).unwrap();
-    let begin = "<!-- scenarios: generated from the registry -->\n";
-    let (before, rest) = readme.split_once(begin).unwrap();
-    let (_, after) = rest.split_once("<!-- /scenarios -->").unwrap();
-    let table = listing::markdown();
-    let wanted = format!("{before}{begin}{table}<!-- /scenarios -->{after}");
+fn the_document_of_the_scenarios_is_current() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/scenarios.md");
+    let wanted = listing::document();
     if std::env::var_os(UPDATE).is_some() {
         fs::write(&path, &wanted).unwrap();
         return;
     }
     assert!(
+        fs::read_to_string(&path).unwrap_or_default() == wanted,
+        "docs/scenarios.md differs from the registry; run the test with {UPDATE}=1"
+    );
+}
+
+#[test]
+fn readmes_have_the_table_of_the_registry() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    has_the_table(&root.join("README.md"), true);
+    has_the_table(&root.join("../README.md"), false);
+}
+
+fn has_the_table(path: &Path, must: bool) {
+    let readme = fs::read_to_string(path).unwrap();
+    let begin = "<!-- scenarios: generated from the registry -->\n";
+    let Some((before, rest)) = readme.split_once(begin) else {
+        assert!(!must, "{} has no table of scenarios", path.display());
+        return;
+    };
+    let (_, after) = rest.split_once("<!-- /scenarios -->").unwrap();
+    let table = listing::markdown();
+    let wanted = format!("{before}{begin}{table}<!-- /scenarios -->{after}");
+    if std::env::var_os(UPDATE).is_some() {
+        fs::write(path, &wanted).unwrap();
+        return;
+    }
+    assert!(
         readme == wanted,
-        "the table in README.md differs from the registry; run the test with {UPDATE}=1"
+        "the table in {} differs from the registry; run the test with {UPDATE}=1",
+        path.display()
     );
 }

@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use looptop_demo::{Mode, scenarios};
+use looptop_demo::{
+    Mode,
+    proto::{self, lab_client::LabClient},
+    scenarios,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -25,6 +29,7 @@ struct Lab {
     child: Child,
     stdin: Option<ChildStdin>,
     http: SocketAddr,
+    agent: SocketAddr,
     output: mpsc::Receiver<String>,
 }
 
@@ -48,18 +53,18 @@ impl Lab {
             }
         });
         let first = output.recv_timeout(DEADLINE).unwrap();
-        let http = first
-            .strip_prefix("listening http=")
-            .and_then(|rest| rest.split(' ').next())
-            .unwrap_or_else(|| panic!("unexpected first line: {first}"))
-            .parse()
-            .unwrap();
-        assert!(first.contains(" agent=127.0.0.1:"), "{first}");
+        assert!(first.starts_with("listening http="), "{first}");
+        let address = |key: &str| -> SocketAddr {
+            let word = first.split(' ').find_map(|word| word.strip_prefix(key));
+            word.and_then(|word| word.parse().ok())
+                .unwrap_or_else(|| panic!("no {key} in the first line: {first}"))
+        };
         assert!(first.ends_with(&format!(" pid={}", child.id())), "{first}");
         Lab {
             stdin: child.stdin.take(),
             child,
-            http,
+            http: address("http="),
+            agent: address("agent="),
             output,
         }
     }
@@ -133,6 +138,11 @@ const ENDLESS: &[&str] = &[
     "/import/unbounded",
     "/import/bounded",
     "/nightly",
+    // Half a minute, to be exact.
+    "/ready/yielding",
+    "/ready/notified",
+    "/order/at-once",
+    "/order/back-off",
 ];
 
 fn endpoints_answer(flavor: &str) {
@@ -201,6 +211,53 @@ fn the_control_answers_while_the_loop_starves() {
     });
     assert_eq!(status["scenario"], "three-requests");
     lab.switch("three-requests", Mode::Fixed);
+    lab.until("cured", |status| {
+        status["since_switch"]["requests"].as_u64() >= Some(3)
+    });
+}
+
+#[test]
+fn the_lab_switches_by_grpc_while_the_loop_starves() {
+    let lab = Lab::start(&["--scenario", "three-requests", "--flavor", "current-thread"]);
+    lab.until("starving", |status| {
+        status["since_switch"]["canary_waiting_ms"].as_f64() > Some(300.0)
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", lab.agent))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        let mut remote = LabClient::new(channel);
+        let status = remote.status(proto::StatusRequest {}).await.unwrap();
+        let status = status.into_inner();
+        assert_eq!(status.scenario, "three-requests");
+        assert_eq!(status.mode(), proto::Mode::Broken);
+        assert!(status.broken_code.contains("thread::sleep"));
+        assert_eq!(status.scenarios.len(), scenarios().len());
+
+        let switch = |scenario: &str, mode: proto::Mode| proto::SwitchRequest {
+            scenario: scenario.to_owned(),
+            mode: mode.into(),
+        };
+        let fixed = switch("three-requests", proto::Mode::Fixed);
+        let status = remote.switch(fixed).await.unwrap().into_inner();
+        assert_eq!(status.mode(), proto::Mode::Fixed);
+        let before = status.before_switch.unwrap();
+        assert_eq!(before.mode(), proto::Mode::Broken);
+
+        let unknown = switch("three-request", proto::Mode::Off);
+        let refusal = remote.switch(unknown).await.unwrap_err();
+        assert_eq!(refusal.code(), tonic::Code::NotFound);
+        assert!(refusal.message().contains("did you mean"), "{refusal}");
+        let modeless = switch("three-requests", proto::Mode::Unknown);
+        let refusal = remote.switch(modeless).await.unwrap_err();
+        assert_eq!(refusal.code(), tonic::Code::InvalidArgument);
+    });
     lab.until("cured", |status| {
         status["since_switch"]["requests"].as_u64() >= Some(3)
     });

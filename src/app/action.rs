@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::TaskId;
 
-use super::ViewId;
+use super::{Twin, ViewId};
 
 /// Everything that can be asked of the program: keys, the mouse and tests all
 /// speak it.
@@ -49,8 +49,13 @@ pub enum Action {
     SortBy(usize),
     /// Sorts the other way round.
     Invert,
-    /// Groups stalls by culprit, or lists them one by one.
+    /// Groups the rows of the view: stalls by culprit, resources by operation,
+    /// tasks by location, by name, as a tree.
     Group,
+    /// Shows only tasks that a finding is about, or all.
+    Warned,
+    /// Asks a paused console-subscriber to go on.
+    Resume,
     /// Shows or hides finished tasks.
     Finished,
     /// Shows all frames of a stack, or the folded stack.
@@ -59,6 +64,12 @@ pub enum Action {
     LongerSpan,
     /// Charts show a shorter time.
     ShorterSpan,
+    /// Runs a twin of the lab's scenario under the cursor.
+    Run(Twin),
+    /// Runs the other twin of it.
+    OtherTwin,
+    /// Shows verdict and figures in large letters, or the view again.
+    Present,
     /// Begins to edit the filter.
     Filter,
     /// Types into the filter.
@@ -104,6 +115,10 @@ pub enum Effect {
     Suspend,
     /// Ask the source for the details of this task, or of none.
     WatchTask(Option<TaskId>),
+    /// Have the lab run this twin of this scenario.
+    RunTwin(String, Twin),
+    /// Ask the source to make a paused server go on.
+    Resume,
     /// Look up the names of the stacks that are new in the live model.
     NameStacks,
 }

@@ -9,7 +9,7 @@ use crate::{
     model::Model,
 };
 
-use super::{Connection, Effect, Event, Snapshot, State};
+use super::{Connection, Details, Effect, Event, Snapshot, State};
 
 impl State {
     /// Takes in an event.
@@ -24,16 +24,31 @@ impl State {
                 };
                 self.connection = Connection::Connecting { attempt, problem };
             }
-            Event::Connected { hello, kind } => self.connected(&hello, kind),
+            Event::Connected { hello, kind } => {
+                self.connected(&hello, kind);
+                // The new stream knows nothing of what the old one was asked.
+                return match self.details {
+                    Some(Details::Task(id)) => vec![Effect::WatchTask(Some(id))],
+                    _ => Vec::new(),
+                };
+            }
             Event::Frame(frame) => return self.frame(&frame),
             Event::Silent { since, problem } => {
                 self.connection = Connection::Silent { since, problem };
+            }
+            Event::Paused { since, problem } => {
+                self.connection = Connection::Paused { since, problem };
             }
             Event::Lost { problem, retry_in } => {
                 let retry_at = retry_in.and_then(|wait| now.checked_add(wait));
                 self.connection = Connection::Lost { problem, retry_at };
             }
             Event::TaskDetails(told) => self.distributions = Some(*told),
+            Event::Lab(told) => {
+                if let Some(reason) = self.lab.take(told) {
+                    self.notify(reason);
+                }
+            }
             Event::Ended => self.connection = Connection::Ended,
             Event::Resolved { stall, stack } => {
                 Arc::make_mut(&mut self.live.model)

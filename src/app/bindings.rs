@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Action, Key, Mode, Motion, State, ViewId,
+    Action, Connection, Key, Mode, Motion, State, Twin, ViewId, page,
     tables::{self, TableId},
 };
 
@@ -33,8 +33,14 @@ pub enum Scope {
     Views,
     /// In one view.
     View(ViewId),
+    /// Where the lab's scenarios can be switched: its view and presenter mode.
+    Lab,
     /// In the details of a stall.
     StallDetails,
+    /// In details with lines that lead to others.
+    Links,
+    /// While another viewer keeps the server paused.
+    Paused,
     /// While the filter is edited.
     Filter,
 }
@@ -77,7 +83,7 @@ const fn binding(
 const QUIET: (u8, &str) = (9, "");
 
 use Key::{Char, Ctrl};
-use Scope::{Always, Everywhere, Filter, StallDetails, Tables, View, Views};
+use Scope::{Always, Everywhere, Filter, Lab, Links, Paused, StallDetails, Tables, View, Views};
 
 /// All of them. The first that holds and has the key wins.
 pub static BINDINGS: &[Binding] = &[
@@ -134,6 +140,34 @@ pub static BINDINGS: &[Binding] = &[
     ),
     binding(
         &[Key::Enter],
+        Action::OtherTwin,
+        Lab,
+        (0, "switch"),
+        "make the mistake of the scenario under the cursor; again: cure it",
+    ),
+    binding(
+        &[Char('b')],
+        Action::Run(Twin::Broken),
+        Lab,
+        (0, "broken"),
+        "broken: the mistake of the scenario under the cursor",
+    ),
+    binding(
+        &[Char('f')],
+        Action::Run(Twin::Fixed),
+        Lab,
+        (0, "fixed"),
+        "fixed: the same work without the mistake",
+    ),
+    binding(
+        &[Char('o')],
+        Action::Run(Twin::Off),
+        Lab,
+        (1, "off"),
+        "off: no load but the canary",
+    ),
+    binding(
+        &[Key::Enter],
         Action::Open,
         Views,
         (1, "details"),
@@ -161,11 +195,32 @@ pub static BINDINGS: &[Binding] = &[
         "copy that finding to the clipboard (OSC 52)",
     ),
     binding(
+        &[Char('p')],
+        Action::Present,
+        Everywhere,
+        (7, "present"),
+        "presenter mode: verdict and figures in large letters; again to leave",
+    ),
+    binding(
         &[Char('a')],
         Action::AllFrames,
         StallDetails,
         (1, "all frames"),
         "all frames of the stack, or only those that matter",
+    ),
+    binding(
+        &[Key::Enter],
+        Action::Open,
+        Links,
+        (1, "follow"),
+        "in details: to where the marked line leads; Esc comes back",
+    ),
+    binding(
+        &[Char('r')],
+        Action::Resume,
+        Paused,
+        (0, "resume"),
+        "make a console-subscriber that was paused go on, for all its viewers",
     ),
     binding(
         &[Char('/')],
@@ -180,6 +235,34 @@ pub static BINDINGS: &[Binding] = &[
         View(ViewId::Stalls),
         (2, "by culprit"),
         "stalls one by one, or by culprit line",
+    ),
+    binding(
+        &[Char('t')],
+        Action::Group,
+        View(ViewId::Tasks),
+        (4, "group"),
+        "tasks one by one, by spawn location, by name, as a tree",
+    ),
+    binding(
+        &[Char('w')],
+        Action::Warned,
+        View(ViewId::Tasks),
+        (5, "warned"),
+        "only tasks that a finding is about, or all",
+    ),
+    binding(
+        &[Char('t')],
+        Action::Group,
+        View(ViewId::Resources),
+        (2, "who waits"),
+        "resources, or the operations on them: who waits for what",
+    ),
+    binding(
+        &[Char('f')],
+        Action::Finished,
+        View(ViewId::Resources),
+        (5, "dropped"),
+        "show or hide what was dropped",
     ),
     binding(
         &[Char('f')],
@@ -340,16 +423,20 @@ pub static BINDINGS: &[Binding] = &[
         Action::Show(ViewId::Lab),
         Everywhere,
         QUIET,
-        "Lab: the demo's scenario",
+        "Lab: scenarios, their twins, before and after",
     ),
 ];
 
+/// The binding of a key now.
+pub(super) fn bound(state: &State, key: Key) -> Option<&'static Binding> {
+    BINDINGS
+        .iter()
+        .find(|b| b.keys.contains(&key) && holds(b.scope, state))
+}
+
 /// What a key does now.
 pub fn dispatch(state: &State, key: Key) -> Option<Action> {
-    let bound = BINDINGS
-        .iter()
-        .find(|b| b.keys.contains(&key) && holds(b.scope, state));
-    match (bound, key) {
+    match (bound(state, key), key) {
         (Some(binding), _) => Some(binding.action.clone()),
         (None, Key::Char(c)) if state.mode() == Mode::Filter => Some(Action::Type(c.to_string())),
         _ => None,
@@ -372,11 +459,23 @@ fn holds(scope: Scope, state: &State) -> bool {
         Scope::Always => true,
         Scope::Everywhere => mode != Mode::Filter,
         Scope::Filter => mode == Mode::Filter,
+        Scope::Lab => state.lab_has_keys(),
         Scope::StallDetails => mode == Mode::Details && state.shows_stall_details(),
-        Scope::Views => mode == Mode::View,
+        Scope::Links => mode == Mode::Details && has_links(state),
+        Scope::Paused => mode != Mode::Filter && is_paused(state),
+        // The lab has its own meaning of these.
+        Scope::Views => mode == Mode::View && state.view != ViewId::Lab,
         Scope::View(view) => mode == Mode::View && state.view == view,
         Scope::Tables => mode == Mode::View && state.table().is_some(),
     }
+}
+
+fn has_links(state: &State) -> bool {
+    page::page(state).is_some_and(|page| !page.links.is_empty())
+}
+
+fn is_paused(state: &State) -> bool {
+    matches!(state.connection, Connection::Paused { .. })
 }
 
 /// The titles of the help's sections, and what belongs there.
@@ -398,10 +497,12 @@ pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
         ),
         ("Views", BINDINGS.iter().filter(|b| is_view(b)).collect()),
         section("Tables", &[Scope::Tables, Scope::View(ViewId::Tasks)]),
+        section("Resources", &[Scope::View(ViewId::Resources)]),
         section(
             "Stalls",
             &[Scope::View(ViewId::Stalls), Scope::StallDetails],
         ),
+        section("Lab, and presenter mode", &[Scope::Lab]),
         section("While typing a filter", &[Scope::Filter]),
     ]
 }
@@ -409,7 +510,7 @@ pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
 fn anywhere(binding: &Binding) -> bool {
     matches!(
         binding.scope,
-        Scope::Everywhere | Scope::Always | Scope::Views
+        Scope::Everywhere | Scope::Always | Scope::Views | Scope::Links | Scope::Paused
     )
 }
 

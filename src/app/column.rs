@@ -4,7 +4,11 @@
 //! Its [`Head`] says how it is laid out; its sort key also serves the filter,
 //! under the column's id; its cell is formatted for visible rows only.
 
-use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap};
+use std::{
+    borrow::Cow,
+    cmp::Ordering,
+    collections::{BTreeMap, HashMap},
+};
 
 use crate::{
     diagnose::Severity,
@@ -22,6 +26,8 @@ pub struct Context<'a> {
     pub alarms: &'a BTreeMap<TaskId, Severity>,
     /// The part of time that charts show.
     pub span: Span,
+    /// How deep each task is in the tree; empty where tasks are a list.
+    pub depths: &'a HashMap<TaskId, u8>,
 }
 
 impl Context<'_> {

@@ -34,6 +34,13 @@ pub enum Event {
         /// Why, as a sentence.
         problem: String,
     },
+    /// Another viewer paused the server; what is shown is old.
+    Paused {
+        /// When something last came.
+        since: Instant,
+        /// Who can have done it and what to do, as a sentence.
+        problem: String,
+    },
     /// The connection broke or could not be made.
     Lost {
         /// What was tried, what happened, what to do.
@@ -45,6 +52,8 @@ pub enum Event {
     ///
     /// [`Effect::WatchTask`]: super::Effect::WatchTask
     TaskDetails(Box<Distributions>),
+    /// How the lab does.
+    Lab(super::lab::Told),
     /// A recording's end.
     Ended,
     /// A stack has names.
@@ -92,6 +101,13 @@ pub enum Connection {
     Live,
     /// It stands, but nothing comes.
     Silent {
+        /// Since when.
+        since: Instant,
+        /// Why.
+        problem: String,
+    },
+    /// It stands, but the server is paused.
+    Paused {
         /// Since when.
         since: Instant,
         /// Why.

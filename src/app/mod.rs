@@ -17,6 +17,7 @@ mod copy;
 mod event;
 pub mod filter;
 mod key;
+pub mod lab;
 pub mod mouse;
 pub mod overview;
 pub mod page;
@@ -31,16 +32,21 @@ mod update;
 pub mod view;
 
 #[cfg(test)]
+pub(crate) mod lab_tests;
+#[cfg(test)]
 pub(crate) mod tests;
 
 pub use action::{Action, Effect, Motion};
 pub use column::{Context, Head};
 pub use event::{Connection, Distribution, Distributions, Event};
 pub use key::Key;
+pub use lab::{LabState, Twin};
 pub use rows::{RowKey, Rows, Sort};
 pub use screen::Screen;
 pub use snapshot::Snapshot;
-pub use state::{Cursor, Details, Frozen, Lab, Mode, Options, Overlay, State, TableState};
+pub use state::{
+    Cursor, Details, Echo, Frozen, Lab, Mode, Options, Overlay, State, TableState, TaskLayout,
+};
 pub use tone::Tone;
 pub use update::update;
 pub use view::ViewId;

@@ -84,6 +84,9 @@ pub fn action(state: &State, mouse: Mouse, x: u16, y: u16) -> Option<Action> {
     if page::is_open(state) || state.mode() == Mode::Filter {
         return None;
     }
+    if state.lab_has_keys() {
+        return on_lab(state, screen.body, x, y);
+    }
     let Some(table) = state.table() else {
         return on_overview(state, screen.body, x, y);
     };
@@ -109,6 +112,18 @@ fn on_overview(state: &State, body: Rect, x: u16, y: u16) -> Option<Action> {
         list.first + list.offset + usize::from(y - list.rows.y),
     )
     .filter(|action| matches!(action, Action::Select(row) if *row < list.first + list.len))
+}
+
+/// A click chooses a scenario; it never switches one by accident.
+fn on_lab(state: &State, body: Rect, x: u16, y: u16) -> Option<Action> {
+    let layout = super::lab::Layout::new(body);
+    let rows = layout.rows();
+    if state.mode() == Mode::Presenter || !within(rows, x, y) {
+        return None;
+    }
+    let len = state.lab.scenarios().len();
+    let row = layout.first(state.lab.row(), len) + usize::from(y - rows.y);
+    (row < len).then_some(Action::Select(row))
 }
 
 /// A click on the row under the cursor opens it.

@@ -3,18 +3,24 @@
 //! They are made anew only when data, sorting or the filter changed, and for
 //! long tables not more often than they can be afforded.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
     diagnose::Subject,
-    model::{Model, StallId, TaskId, Tid, Worker, WorkerId, WorkerState},
+    model::{
+        AsyncOpId, Model, ResourceId, StallId, Task, TaskId, Tid, Worker, WorkerId, WorkerState,
+    },
 };
 
 use super::{
     Snapshot,
     column::{Column, Context, Key},
     filter::Filter,
-    tables::{self, Row, StallGroup, TableId},
+    state::TaskLayout,
+    tables::{self, Row, StallGroup, TableId, TaskGroup, TaskGroupKey, TaskGrouping},
 };
 
 /// Which thing a row shows; the cursor follows it, wherever the row goes.
@@ -30,6 +36,12 @@ pub enum RowKey {
     Group(Box<(String, String)>),
     /// A thread.
     Thread(Tid),
+    /// Tasks of one location or name.
+    TaskGroup(TaskGroupKey),
+    /// A resource.
+    Resource(ResourceId),
+    /// An operation on one.
+    Op(AsyncOpId),
     /// A finding: rule and subject.
     Finding(Box<(&'static str, Subject)>),
 }
@@ -50,6 +62,7 @@ pub(super) struct Request {
     pub(super) sort: Sort,
     pub(super) filter: Filter,
     pub(super) finished: bool,
+    pub(super) layout: TaskLayout,
     /// Not all workers fit on the overview: the blocked ones come first.
     pub(super) crowded: bool,
 }
@@ -59,9 +72,12 @@ pub(super) struct Request {
 pub struct Rows {
     keys: Vec<RowKey>,
     groups: Vec<StallGroup>,
+    task_groups: Vec<TaskGroup>,
+    depths: HashMap<TaskId, u8>,
+    looked_at: usize,
     /// Rows that the filter left out.
     pub filtered_out: usize,
-    /// Finished tasks that are hidden.
+    /// Finished tasks, or dropped resources and operations, that are hidden.
     pub finished_hidden: usize,
     made_for: Option<Request>,
     revision: u64,
@@ -92,6 +108,9 @@ impl Rows {
             RowKey::Stall(id) => model.stalls.get(*id).map(Row::Stall),
             RowKey::Thread(tid) => model.threads.get(tid).map(Row::Thread),
             RowKey::Group(key) => self.group(key).map(Row::Group),
+            RowKey::TaskGroup(key) => self.task_group(*key).map(Row::TaskGroup),
+            RowKey::Resource(id) => model.resources.get(*id).map(Row::Resource),
+            RowKey::Op(id) => model.resources.op(*id).map(Row::Op),
             RowKey::Finding(_) => None,
         }
     }
@@ -100,6 +119,16 @@ impl Rows {
     pub(super) fn group(&self, key: &(String, String)) -> Option<&StallGroup> {
         let matches = |g: &&StallGroup| g.location == key.0 && g.function == key.1;
         self.groups.iter().find(matches)
+    }
+
+    /// The tasks of a location or name.
+    pub(super) fn task_group(&self, key: TaskGroupKey) -> Option<&TaskGroup> {
+        self.task_groups.iter().find(|g| g.key == key)
+    }
+
+    /// How deep each task is in the tree; empty where tasks are no tree.
+    pub fn depths(&self) -> &HashMap<TaskId, u8> {
+        &self.depths
     }
 
     /// Whether they have to be made anew at `now`.
@@ -115,7 +144,7 @@ impl Rows {
 
     /// Sorting 100,000 rows takes some 20 ms: once a second is 2 % of a core.
     fn rest(&self) -> Duration {
-        match self.keys.len() + self.filtered_out {
+        match self.looked_at {
             0..=10_000 => Duration::ZERO,
             10_001..=150_000 => Duration::from_secs(1),
             _ => Duration::from_secs(3),
@@ -142,14 +171,36 @@ impl Rows {
                 filtered_out: 0,
             },
             Some(TableId::Tasks) => {
-                let finished = request.finished;
-                if !finished {
-                    self.finished_hidden = model.tasks.len() - model.tasks.live_count();
-                }
-                let tasks = model.tasks.iter().filter(|t| finished || t.is_live());
+                let tasks = self.tasks(model, request.finished);
                 select(context, tasks, tables::TASKS, &request, |t| {
                     RowKey::Task(t.id)
                 })
+            }
+            Some(TableId::TaskGroups) => {
+                let by = match request.layout {
+                    TaskLayout::ByName => TaskGrouping::Name,
+                    _ => TaskGrouping::Location,
+                };
+                let tasks = self.tasks(model, request.finished);
+                self.task_groups = tables::group_tasks(context, tasks, by);
+                let key = |g: &TaskGroup| RowKey::TaskGroup(g.key);
+                let groups = self.task_groups.iter();
+                select(context, groups, tables::TASK_GROUPS, &request, key)
+            }
+            Some(TableId::Resources) => {
+                let (all, finished) = (&model.resources, request.finished);
+                if !finished {
+                    self.finished_hidden = all.len() - all.live_count();
+                }
+                let shown = all.iter().filter(|r| finished || r.is_live());
+                select(context, shown, tables::RESOURCES, &request, |r| {
+                    RowKey::Resource(r.id)
+                })
+            }
+            Some(TableId::Ops) => {
+                let finished = request.finished;
+                let shown = model.resources.ops().filter(|o| finished || o.is_live());
+                select(context, shown, tables::OPS, &request, |o| RowKey::Op(o.id))
             }
             Some(TableId::Workers) => select(
                 context,
@@ -181,9 +232,45 @@ impl Rows {
         };
         self.keys = made.keys;
         self.filtered_out = made.filtered_out;
+        self.looked_at = match request.table {
+            Some(TableId::TaskGroups) => model.tasks.len(),
+            _ => self.keys.len() + self.filtered_out,
+        };
+        self.depths.clear();
+        if (request.table, request.layout) == (Some(TableId::Tasks), TaskLayout::Tree) {
+            self.make_tree(model);
+        }
         self.made_for = Some(request);
         self.revision = snapshot.revision;
         self.made_at = Some(now);
+    }
+}
+
+impl Rows {
+    /// The tasks to show; counts the finished ones that are not.
+    fn tasks<'a>(
+        &mut self,
+        model: &'a Model,
+        finished: bool,
+    ) -> impl Iterator<Item = &'a Task> + use<'a> {
+        if !finished {
+            self.finished_hidden = model.tasks.len() - model.tasks.live_count();
+        }
+        model.tasks.iter().filter(move |t| finished || t.is_live())
+    }
+
+    fn make_tree(&mut self, model: &Model) {
+        let sorted: Vec<TaskId> = self
+            .keys
+            .iter()
+            .filter_map(|key| match key {
+                RowKey::Task(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let (order, depths) = tables::tree(&model.tasks, &sorted);
+        self.keys = order.into_iter().map(RowKey::Task).collect();
+        self.depths = depths;
     }
 }
 

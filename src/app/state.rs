@@ -10,13 +10,13 @@ use ratatui::layout::Size;
 
 use crate::{
     diagnose::{Engine, Finding, Scope, Subject},
-    model::{Model, Span, StallId, TaskId},
+    model::{Model, ResourceId, Span, StallId, TaskId},
 };
 
 use super::{
-    Connection, Context, Distributions, Snapshot, ViewId,
+    Connection, Context, Distributions, LabState, Snapshot, ViewId,
     filter::{Filter, FilterError},
-    overview,
+    overview, page,
     rows::{Request, RowKey, Rows, Sort},
     screen::{GUTTER, Screen, TableArea},
     tables::{self, Row, TableId},
@@ -76,6 +76,35 @@ pub enum Details {
     Task(TaskId),
     /// Of a stall.
     Stall(StallId),
+    /// Of a resource.
+    Resource(ResourceId),
+}
+
+/// How the tasks are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TaskLayout {
+    /// One by one.
+    #[default]
+    List,
+    /// With totals for each spawn location.
+    ByLocation,
+    /// With totals for each name.
+    ByName,
+    /// Each below the task that spawned it.
+    Tree,
+}
+
+impl TaskLayout {
+    /// The one after it, round and round.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self {
+            Self::List => Self::ByLocation,
+            Self::ByLocation => Self::ByName,
+            Self::ByName => Self::Tree,
+            Self::Tree => Self::List,
+        }
+    }
 }
 
 /// What covers everything but header and verdict.
@@ -94,6 +123,19 @@ pub struct Frozen {
     pub snapshot: Snapshot,
     /// When it froze.
     pub at: Instant,
+    /// What was known of the lab.
+    pub lab: LabState,
+}
+
+/// A key that was pressed, and what it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Echo {
+    /// The key.
+    pub key: super::Key,
+    /// What it does, as in the help; empty where it is bound to nothing.
+    pub help: &'static str,
+    /// When.
+    pub at: Instant,
 }
 
 /// What has the keys.
@@ -107,6 +149,8 @@ pub enum Mode {
     Overlay,
     /// The filter's line.
     Filter,
+    /// Verdict and figures in large letters.
+    Presenter,
 }
 
 /// The whole state. No I/O; the run loop tells it the time.
@@ -134,12 +178,26 @@ pub struct State {
     pub span: Span,
     /// Stalls by culprit line.
     pub grouped: bool,
-    /// Finished tasks are shown.
+    /// How tasks are laid out.
+    pub task_layout: TaskLayout,
+    /// Resources are shown by the operations on them.
+    pub operations: bool,
+    /// Finished tasks and dropped resources are shown.
     pub finished: bool,
     /// All frames of a stack.
     pub all_frames: bool,
+    /// Verdict and figures in large letters instead of the view.
+    pub presenting: bool,
+    /// The key that was pressed last, for an audience.
+    pub echo: Option<Echo>,
+    /// What is known of the lab.
+    pub lab: LabState,
     /// First line on screen of details or overlay.
     pub scroll: usize,
+    /// The link of the details that is selected; the first until one is.
+    pub link: Option<page::LinkId>,
+    /// Details that a link left behind, to go back to.
+    pub(super) trail: Vec<Details>,
     /// The size of the screen.
     pub size: Size,
     /// The moment that the screen shows, on the viewer's own clock.
@@ -180,9 +238,16 @@ impl State {
             editing: false,
             span: Span::default(),
             grouped: false,
+            task_layout: TaskLayout::default(),
+            operations: false,
             finished: false,
             all_frames: false,
+            presenting: false,
+            echo: None,
+            lab: LabState::default(),
             scroll: 0,
+            link: None,
+            trail: Vec::new(),
             size: Size::new(80, 24),
             now,
             frozen: None,
@@ -213,6 +278,7 @@ impl State {
             model: &shown.model,
             alarms: &shown.alarms,
             span: self.span,
+            depths: self.rows.depths(),
         }
     }
 
@@ -222,13 +288,14 @@ impl State {
             (Some(_), ..) => Mode::Overlay,
             (None, true, _) => Mode::Filter,
             (None, false, Some(_)) => Mode::Details,
+            (None, false, None) if self.presenting => Mode::Presenter,
             (None, false, None) => Mode::View,
         }
     }
 
     /// The table of the view; `None` where it is none or has nothing to show.
     pub fn table(&self) -> Option<TableId> {
-        let table = view::table(self.view, self.grouped)?;
+        let table = view::table(self)?;
         view::unavailable(self.view, self.model())
             .is_none()
             .then_some(table)
@@ -242,6 +309,32 @@ impl State {
     /// Details of a stall are open.
     pub fn shows_stall_details(&self) -> bool {
         matches!(self.details, Some(Details::Stall(_)))
+    }
+
+    /// The lab on screen, live or frozen.
+    pub fn shown_lab(&self) -> &LabState {
+        // The cursor moves in a frozen list too, but nothing in it changes.
+        self.frozen.as_ref().map_or(&self.lab, |f| &f.lab)
+    }
+
+    /// Keys that move and switch are for the lab's list.
+    pub fn lab_has_keys(&self) -> bool {
+        let open = match self.mode() {
+            Mode::Presenter => true,
+            Mode::View => self.view == ViewId::Lab,
+            _ => false,
+        };
+        open && self.lab.status.is_some()
+    }
+
+    /// Remembers a key for the audience.
+    pub fn note_key(&mut self, key: super::Key) {
+        let help = super::bindings::bound(self, key).map_or("", |b| b.help);
+        self.echo = Some(Echo {
+            key,
+            help,
+            at: self.now,
+        });
     }
 
     /// A sentence that passes, while it lasts.
@@ -292,6 +385,7 @@ impl State {
         match self.details {
             Some(Details::Task(id)) => return of_task(id),
             Some(Details::Stall(id)) => return of_stall(id),
+            Some(Details::Resource(_)) => return None,
             None => {}
         }
         match self.row_under_cursor()? {
@@ -301,6 +395,8 @@ impl State {
             RowKey::Group(key) => of_stall(self.rows.group(key)?.example),
             RowKey::Worker(id) => of_stall(self.model().stalls.on_worker(*id)?.id),
             RowKey::Thread(tid) => of_stall(self.model().stalls.on_thread(*tid)?.id),
+            RowKey::Op(id) => of_task(self.model().resources.op(*id)?.task?),
+            RowKey::TaskGroup(_) | RowKey::Resource(_) => None,
         }
     }
 
@@ -359,6 +455,7 @@ impl State {
             sort,
             filter,
             finished: self.finished,
+            layout: self.task_layout,
             crowded,
         }
     }

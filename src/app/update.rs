@@ -3,9 +3,11 @@
 use crate::model::Span;
 
 use super::{
-    Action, Details, Effect, Frozen, Motion, Overlay, State, ViewId, copy, page,
+    Action, Details, Effect, Frozen, Motion, Overlay, State, TaskLayout, Twin, ViewId, copy,
+    lab::NO_LAB,
+    page,
     rows::{RowKey, Sort},
-    tables::{self, TableId},
+    tables::{self, TableId, TaskGroupKey},
     view,
 };
 
@@ -28,11 +30,19 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Show(view) => show(state, view),
         Action::NextView => show_neighbour(state, true),
         Action::PreviousView => show_neighbour(state, false),
-        Action::Group => state.grouped = !state.grouped,
+        Action::Group => group(state),
+        Action::Warned => warned(state),
+        Action::Resume => effects.push(Effect::Resume),
         Action::Finished => state.finished = !state.finished,
         Action::AllFrames => state.all_frames = !state.all_frames,
         Action::LongerSpan => state.span = neighbour_span(state.span, true),
         Action::ShorterSpan => state.span = neighbour_span(state.span, false),
+        Action::Run(twin) => effects.extend(run(state, twin)),
+        Action::OtherTwin => {
+            let twin = state.lab.other_twin().unwrap_or(Twin::Broken);
+            effects.extend(run(state, twin));
+        }
+        Action::Present => present(state),
         Action::Filter => state.editing = state.table().is_some(),
         _ => {
             if let Some(table) = state.table() {
@@ -67,8 +77,14 @@ fn copy(state: &mut State) -> Option<Effect> {
 
 /// One layer at a time, and never out of the program.
 fn back(state: &mut State) {
-    if state.overlay.take().is_some() || state.details.take().is_some() {
+    if state.overlay.take().is_some() {
         state.scroll = 0;
+    } else if state.details.is_some() {
+        state.details = state.trail.pop();
+        state.scroll = 0;
+        state.link = None;
+    } else if state.presenting {
+        state.presenting = false;
     } else if let Some(table) = state.table() {
         set_filter(state, table, String::new());
     }
@@ -103,17 +119,21 @@ fn freeze(state: &mut State) {
         None => Some(Frozen {
             snapshot: state.live.clone(),
             at: state.now,
+            lab: state.lab.clone(),
         }),
     };
 }
 
 fn show(state: &mut State, id: ViewId) {
     if !view::shown(state).any(|v| v.id == id) {
-        state.notify("this target is not looptop's lab: start it with looptop demo");
+        state.notify(NO_LAB);
         return;
     }
     state.overlay = None;
     state.details = None;
+    state.presenting = false;
+    state.trail.clear();
+    state.link = None;
     state.scroll = 0;
     state.view = id;
 }
@@ -123,6 +143,25 @@ fn show_neighbour(state: &mut State, forward: bool) {
     let here = ids.iter().position(|id| *id == state.view).unwrap_or(0);
     let step = if forward { 1 } else { ids.len() - 1 };
     show(state, ids[(here + step) % ids.len()]);
+}
+
+/// Has the lab run a twin of the scenario under the cursor.
+fn run(state: &mut State, twin: Twin) -> Option<Effect> {
+    match state.lab.ask(twin) {
+        Ok((scenario, twin)) => Some(Effect::RunTwin(scenario, twin)),
+        Err(why) => {
+            state.notify(why);
+            None
+        }
+    }
+}
+
+/// What covers the view would cover the large letters too.
+fn present(state: &mut State) {
+    state.presenting = state.mode() != super::Mode::Presenter;
+    state.overlay = None;
+    state.details = None;
+    state.scroll = 0;
 }
 
 fn neighbour_span(span: Span, longer: bool) -> Span {
@@ -138,6 +177,9 @@ fn neighbour_span(span: Span, longer: bool) -> Span {
 /// Details of what is under the cursor: the stall where there is one, because
 /// it tells more than the thing that it holds.
 fn open(state: &mut State) {
+    if state.details.is_some() {
+        return follow_link(state);
+    }
     let model = state.model();
     let stall = |id| Some(Details::Stall(id));
     let opened = match state.row_under_cursor() {
@@ -160,23 +202,115 @@ fn open(state: &mut State) {
                 .filter(|id| model.tasks.get(*id).is_some());
             held.map(Details::Stall).or(task.map(Details::Task))
         }
+        Some(RowKey::Resource(id)) => Some(Details::Resource(*id)),
+        Some(RowKey::Op(id)) => {
+            let op = model.resources.op(*id);
+            let task = op.and_then(|op| op.task);
+            task.filter(|id| model.tasks.get(*id).is_some())
+                .map(Details::Task)
+        }
+        Some(RowKey::TaskGroup(key)) => return open_group(state, *key),
         None => return,
     };
     match (opened, state.row_under_cursor()) {
-        (Some(_), _) => state.details = opened,
+        (Some(_), _) => {
+            state.details = opened;
+            state.trail.clear();
+            state.link = None;
+        }
         (None, Some(RowKey::Finding(_))) => explain(state),
         (None, Some(RowKey::Worker(_))) => state.notify("this worker is in no poll"),
+        (None, Some(RowKey::Op(_))) => state.notify("no task is known that waits for this"),
         (None, _) => state.notify("nothing holds this thread"),
     }
 }
 
+/// Enter on a page: to where its selected line leads.
+fn follow_link(state: &mut State) {
+    let link = page::page(state).and_then(|page| {
+        let selected = page.selected(state)?;
+        page.links.get(selected).copied()
+    });
+    let (Some(link), Some(from)) = (link, state.details) else {
+        return;
+    };
+    state.trail.push(from);
+    // Two things that lead to each other make no endless way back.
+    if state.trail.len() > MAX_TRAIL {
+        state.trail.remove(0);
+    }
+    state.details = Some(link.to);
+    state.link = None;
+}
+
+const MAX_TRAIL: usize = 32;
+
+/// The tasks of a group, one by one.
+fn open_group(state: &mut State, key: TaskGroupKey) {
+    let Some(group) = state.rows.task_group(key) else {
+        return;
+    };
+    if group.label.is_empty() {
+        return state.notify("these tasks have nothing to be named by");
+    }
+    let column = match key {
+        TaskGroupKey::Location(_) => "loc",
+        TaskGroupKey::Name(_) => "name",
+    };
+    let text = format!("{column}:\"{}\"", group.label.replace('"', ""));
+    state.task_layout = TaskLayout::List;
+    set_filter(state, TableId::Tasks, text);
+}
+
+fn group(state: &mut State) {
+    match state.view {
+        ViewId::Stalls => state.grouped = !state.grouped,
+        ViewId::Resources => state.operations = !state.operations,
+        ViewId::Tasks => {
+            state.task_layout = state.task_layout.next();
+            let parents = state.model().tasks.iter().any(|t| t.parent.is_some());
+            if state.task_layout == TaskLayout::Tree && !parents {
+                state.notify("no tree: the target does not tell which task spawned which");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Only what a finding is about, or everything; the filter shows it.
+fn warned(state: &mut State) {
+    let table = TableId::Tasks;
+    if matches!(
+        state.task_layout,
+        TaskLayout::ByLocation | TaskLayout::ByName
+    ) {
+        state.task_layout = TaskLayout::List;
+    }
+    let only = state
+        .tables
+        .get(&table)
+        .is_some_and(|t| t.filter_text == "warn");
+    let text = if only { "" } else { "warn" };
+    set_filter(state, table, text.to_owned());
+}
+
 fn move_by(state: &mut State, motion: Motion) {
+    if let (Motion::Up | Motion::Down, Some(page)) = (motion, page::page(state))
+        && !page.links.is_empty()
+    {
+        (state.scroll, state.link) = page.step(state, motion == Motion::Down);
+        return;
+    }
     let page = state.page();
     let (here, last) = match page::lines(state) {
         Some(lines) => (
             state.scroll,
             lines.len().saturating_sub(page::height(state)),
         ),
+        None if state.lab_has_keys() => {
+            let last = state.lab.scenarios().len().saturating_sub(1);
+            (state.lab.row(), last)
+        }
         None => (state.cursor().row, state.rows.len().saturating_sub(1)),
     };
     let there = match motion {
@@ -197,6 +331,9 @@ fn move_by(state: &mut State, motion: Motion) {
 }
 
 fn put_cursor(state: &mut State, row: usize) {
+    if state.lab_has_keys() {
+        return state.lab.put_cursor(row);
+    }
     let table = state.table();
     let keys = state.rows.keys();
     state.cursors.entry(table).or_default().put(row, keys);

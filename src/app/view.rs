@@ -2,7 +2,7 @@
 
 use crate::model::{Capability, Model};
 
-use super::{State, tables::TableId};
+use super::{State, state::TaskLayout, tables::TableId};
 
 /// Names a view.
 #[derive(
@@ -94,7 +94,7 @@ pub static VIEWS: &[View] = &[
         title: "Resources",
         short: "Res",
         needs: Some(Capability::Resources),
-        has_data: |_| false,
+        has_data: |m| !m.resources.is_empty(),
     },
     View {
         id: ViewId::Threads,
@@ -121,7 +121,7 @@ pub fn view(id: ViewId) -> &'static View {
 
 /// The views that this target has a tab for.
 pub fn shown(state: &State) -> impl DoubleEndedIterator<Item = &'static View> + use<> {
-    let lab = state.options.lab.is_some();
+    let lab = state.options.lab.is_some() || state.lab.status.is_some();
     VIEWS.iter().filter(move |v| v.id != ViewId::Lab || lab)
 }
 
@@ -135,13 +135,18 @@ pub fn unavailable(id: ViewId, model: &Model) -> Option<String> {
 }
 
 /// The table that a view shows, if it is one.
-pub(super) fn table(id: ViewId, grouped: bool) -> Option<TableId> {
-    match id {
-        ViewId::Tasks => Some(TableId::Tasks),
+pub(super) fn table(state: &State) -> Option<TableId> {
+    match state.view {
+        ViewId::Tasks => Some(match state.task_layout {
+            TaskLayout::List | TaskLayout::Tree => TableId::Tasks,
+            TaskLayout::ByLocation | TaskLayout::ByName => TableId::TaskGroups,
+        }),
         ViewId::Workers => Some(TableId::Workers),
-        ViewId::Stalls if grouped => Some(TableId::StallGroups),
+        ViewId::Stalls if state.grouped => Some(TableId::StallGroups),
         ViewId::Stalls => Some(TableId::Stalls),
         ViewId::Threads => Some(TableId::Threads),
-        ViewId::Overview | ViewId::Resources | ViewId::Lab => None,
+        ViewId::Resources if state.operations => Some(TableId::Ops),
+        ViewId::Resources => Some(TableId::Resources),
+        ViewId::Overview | ViewId::Lab => None,
     }
 }

@@ -112,7 +112,9 @@ impl Engine {
     /// Whether rules may pass over all tasks now.
     fn may_scan(&mut self, model: &Model) -> bool {
         let few = model.tasks.len() <= FEW_TASKS;
-        let due = self.scanned_at.is_none_or(|at| model.now.since(at) >= SCAN_STEP);
+        let due = self
+            .scanned_at
+            .is_none_or(|at| model.now.since(at) >= SCAN_STEP);
         if due {
             self.scanned_at = Some(model.now);
         }

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::model::{CallKind, Cause, Model, Stall};
+use crate::model::{CallKind, Capability, Cause, Model, Stall};
 
 /// Where the work belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -232,6 +232,11 @@ const STOPPED: Advice = advice(
     Case::Host,
     "the process was stopped from outside (signal or debugger)",
 );
+/// For targets that supply no stack.
+const NO_STACKS: Advice = advice(
+    Case::Unknown,
+    "the cause is not told by this target: add looptop_agent::init() to see line and stack",
+);
 const LOOK: Advice = advice(Case::Unknown, "the cause is not evident: look at the stack");
 
 /// The remedy for a stall, by its call where the stack names one, otherwise by
@@ -255,6 +260,7 @@ pub(super) fn for_stall(model: &Model, stall: &Stall) -> Advice {
         Cause::SystemCall => for_system_call(model.text(stall.syscall), model.text(stall.object)),
         Cause::StarvedByHost => HOST,
         Cause::Stopped => STOPPED,
+        Cause::Unknown if !model.session.has(Capability::Stacks) => NO_STACKS,
         Cause::Unknown => LOOK,
     }
 }

@@ -80,10 +80,14 @@ impl Verdict {
             (Level::Unknown, "no data yet".to_owned())
         } else {
             let live = count(model.tasks.live_count() as u64, "task");
-            let workers = count(model.workers.len() as u64, "worker");
+            // A target that tells of no worker has some all the same.
+            let workers = match model.workers.len() as u64 {
+                0 => String::new(),
+                n => format!(", {}", count(n, "worker")),
+            };
             (
                 Level::Healthy,
-                format!("nothing starves the loop: {live}, {workers}"),
+                format!("nothing starves the loop: {live}{workers}"),
             )
         };
         Self {

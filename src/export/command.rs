@@ -52,27 +52,33 @@ fn advice(error: &io::Error) -> &'static str {
 /// Exports as `options` say; what is to be told of it afterwards, a sentence
 /// each, is for standard error.
 pub fn export(options: &Export) -> Result<Vec<String>, ExportError> {
-    let recording = Recording::open(&options.file)
-        .map_err(|error| ExportError::Open { path: options.file.clone(), error })?;
-    let walked = match &options.output {
-        Some(path) => {
-            let failed = |error| ExportError::Write { path: path.clone(), error };
-            let file = if options.force { File::create(path) } else { File::create_new(path) };
-            let mut out = BufWriter::new(file.map_err(failed)?);
-            let walked = write(&recording, options, &mut out).map_err(failed)?;
-            out.flush().map_err(failed)?;
-            walked
+    let recording = Recording::open(&options.file).map_err(|error| ExportError::Open {
+        path: options.file.clone(),
+        error,
+    })?;
+    let walked = if let Some(path) = &options.output {
+        let failed = |error| ExportError::Write {
+            path: path.clone(),
+            error,
+        };
+        let file = if options.force {
+            File::create(path)
+        } else {
+            File::create_new(path)
+        };
+        let mut out = BufWriter::new(file.map_err(failed)?);
+        let walked = write(&recording, options, &mut out).map_err(failed)?;
+        out.flush().map_err(failed)?;
+        walked
+    } else {
+        let stdout = io::stdout().lock();
+        if options.format == Format::Perfetto && stdout.is_terminal() {
+            return Err(ExportError::Terminal);
         }
-        None => {
-            let stdout = io::stdout().lock();
-            if options.format == Format::Perfetto && stdout.is_terminal() {
-                return Err(ExportError::Terminal);
-            }
-            let mut out = BufWriter::new(stdout);
-            let walked = write(&recording, options, &mut out).map_err(ExportError::Output)?;
-            out.flush().map_err(ExportError::Output)?;
-            walked
-        }
+        let mut out = BufWriter::new(stdout);
+        let walked = write(&recording, options, &mut out).map_err(ExportError::Output)?;
+        out.flush().map_err(ExportError::Output)?;
+        walked
     };
     Ok(remarks(&recording, &walked))
 }

@@ -55,12 +55,7 @@ impl Visitor for Unseen {
         Ok(())
     }
 
-    fn frame(
-        &mut self,
-        _: Duration,
-        _: &Model,
-        _: &looptop_wire::proto::Frame,
-    ) -> io::Result<()> {
+    fn frame(&mut self, _: Duration, _: &Model, _: &looptop_wire::proto::Frame) -> io::Result<()> {
         Ok(())
     }
 }

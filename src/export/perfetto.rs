@@ -128,7 +128,10 @@ impl<W: Write> Visitor for Tracer<'_, W> {
         self.process = Some((session.name.clone(), session.pid));
         self.descriptor(Track::Process, &session.name)?;
         let wall = session.started_unix_ns.saturating_add(model.now.0);
-        let clock = |id, ns| Clock { clock_id: Some(id), timestamp: Some(ns) };
+        let clock = |id, ns| Clock {
+            clock_id: Some(id),
+            timestamp: Some(ns),
+        };
         self.packet(TracePacket {
             timestamp: Some(ns(at)),
             clock_snapshot: (session.started_unix_ns != 0).then(|| ClockSnapshot {
@@ -148,16 +151,27 @@ impl<W: Write> Visitor for Tracer<'_, W> {
 
 impl<W: Write> Tracer<'_, W> {
     fn packet(&mut self, packet: TracePacket) -> io::Result<()> {
-        let packet = TracePacket { trusted_packet_sequence_id: Some(SEQUENCE), ..packet };
+        let packet = TracePacket {
+            trusted_packet_sequence_id: Some(SEQUENCE),
+            ..packet
+        };
         // A trace of one packet: traces may be appended to one another.
-        self.out.write_all(&Trace { packet: vec![packet] }.encode_to_vec())
+        self.out.write_all(
+            &Trace {
+                packet: vec![packet],
+            }
+            .encode_to_vec(),
+        )
     }
 
     fn event(&mut self, at: Duration, track: Track, event: TrackEvent) -> io::Result<()> {
         let track_uuid = Some(track.uuid(self.session));
         self.packet(TracePacket {
             timestamp: Some(ns(at)),
-            track_event: Some(TrackEvent { track_uuid, ..event }),
+            track_event: Some(TrackEvent {
+                track_uuid,
+                ..event
+            }),
             ..TracePacket::default()
         })
     }
@@ -181,7 +195,9 @@ impl<W: Write> Tracer<'_, W> {
                 name: Some(shown(name)),
                 process,
                 parent_uuid: (!own).then(|| Track::Process.uuid(self.session)),
-                counter: track.unit().map(|unit| CounterDescriptor { unit: Some(unit.into()) }),
+                counter: track.unit().map(|unit| CounterDescriptor {
+                    unit: Some(unit.into()),
+                }),
             }),
             ..TracePacket::default()
         })
@@ -207,7 +223,10 @@ impl<W: Write> Tracer<'_, W> {
                 // Frames may disagree by a little; slices of a track must not.
                 begin: begin.max(if self.last > begin { begin } else { self.last }),
                 seen: at,
-                name: task.map(|t| model.text(t.name)).unwrap_or_default().to_owned(),
+                name: task
+                    .map(|t| model.text(t.name))
+                    .unwrap_or_default()
+                    .to_owned(),
                 task: worker.task.map(|id| id.0),
                 place: place.map(|l| l.to_string()).unwrap_or_default(),
             };
@@ -218,11 +237,19 @@ impl<W: Write> Tracer<'_, W> {
 
     /// Writes the polls that are over.
     fn end_polls(&mut self, over: impl Fn((&WorkerId, &Poll)) -> bool) -> io::Result<()> {
-        let ended: Vec<WorkerId> =
-            self.polls.iter().filter(|entry| over(*entry)).map(|(id, _)| *id).collect();
+        let ended: Vec<WorkerId> = self
+            .polls
+            .iter()
+            .filter(|entry| over(*entry))
+            .map(|(id, _)| *id)
+            .collect();
         for id in ended {
-            let Some(poll) = self.polls.remove(&id) else { continue };
-            let name = [&poll.name, &poll.place].into_iter().find(|n| !n.is_empty());
+            let Some(poll) = self.polls.remove(&id) else {
+                continue;
+            };
+            let name = [&poll.name, &poll.place]
+                .into_iter()
+                .find(|n| !n.is_empty());
             let begin = TrackEvent {
                 r#type: Some(EventType::SliceBegin.into()),
                 categories: vec!["poll".into()],
@@ -251,7 +278,10 @@ impl<W: Write> Tracer<'_, W> {
         for runtime in &model.runtimes {
             let id = runtime.id.0;
             let name = runtime_name(model, id);
-            let local = model.workers.values().filter(|w| w.id.runtime == runtime.id);
+            let local = model
+                .workers
+                .values()
+                .filter(|w| w.id.runtime == runtime.id);
             let local: u64 = local.filter_map(|w| w.local_queue).sum();
             let queue = (runtime.global_queue + local) as f64;
             self.counter(at, Track::Queue(id), &format!("queue of {name}"), queue)?;
@@ -261,13 +291,23 @@ impl<W: Write> Tracer<'_, W> {
             }
         }
         if !model.tasks.is_empty() {
-            self.counter(at, Track::Tasks, "live tasks", model.tasks.live_count() as f64)?;
+            self.counter(
+                at,
+                Track::Tasks,
+                "live tasks",
+                model.tasks.live_count() as f64,
+            )?;
         }
         if let Some(process) = &model.process {
             if let Some(cpus) = process.cpu_ratio() {
                 self.counter(at, Track::Cpu, "CPUs used", cpus)?;
             }
-            self.counter(at, Track::Memory, "resident memory", process.resident as f64)?;
+            self.counter(
+                at,
+                Track::Memory,
+                "resident memory",
+                process.resident as f64,
+            )?;
         }
         for (name, gauge) in &model.gauges {
             let title = model.texts.get(*name).to_owned();
@@ -323,7 +363,7 @@ impl<W: Write> Tracer<'_, W> {
             ..TrackEvent::default()
         };
         self.event(stall.at, track, begin)?;
-        self.event(stall.at + stall.duration, track, slice_end())
+        self.event(stall.end.max(stall.at), track, slice_end())
     }
 }
 
@@ -336,7 +376,10 @@ fn shown(name: &str) -> String {
 }
 
 fn slice_end() -> TrackEvent {
-    TrackEvent { r#type: Some(EventType::SliceEnd.into()), ..TrackEvent::default() }
+    TrackEvent {
+        r#type: Some(EventType::SliceEnd.into()),
+        ..TrackEvent::default()
+    }
 }
 
 fn text(text: &str) -> Option<Value> {
@@ -347,28 +390,36 @@ fn text(text: &str) -> Option<Value> {
 
 fn annotations<const N: usize>(list: [(&str, Option<Value>); N]) -> Vec<DebugAnnotation> {
     let known = list.into_iter().filter(|(_, value)| value.is_some());
-    known.map(|(name, value)| DebugAnnotation { name: Some(name.into()), value }).collect()
+    known
+        .map(|(name, value)| DebugAnnotation {
+            name: Some(name.into()),
+            value,
+        })
+        .collect()
 }
 
 fn callstack(stall: &StallRow) -> Option<Callstack> {
-    let named = stall.stack.as_ref().filter(|stack| !stack.frames.is_empty());
-    let frames: Vec<CallFrame> = match named {
-        Some(stack) => {
-            let frames = stack.frames.iter().rev();
-            frames
-                .map(|f| CallFrame {
-                    function_name: Some(shown(&f.function)),
-                    source_file: (!f.file.is_empty()).then(|| shown(&f.file)),
-                    line_number: (f.line > 0).then_some(f.line),
-                })
-                .collect()
-        }
-        None => {
-            let names = stall.addresses.iter().rev();
-            names
-                .map(|name| CallFrame { function_name: Some(shown(name)), ..CallFrame::default() })
-                .collect()
-        }
+    let named = stall
+        .stack
+        .as_ref()
+        .filter(|stack| !stack.frames.is_empty());
+    let frames: Vec<CallFrame> = if let Some(stack) = named {
+        let frames = stack.frames.iter().rev();
+        frames
+            .map(|f| CallFrame {
+                function_name: Some(shown(&f.function)),
+                source_file: (!f.file.is_empty()).then(|| shown(&f.file)),
+                line_number: (f.line > 0).then_some(f.line),
+            })
+            .collect()
+    } else {
+        let addresses = stall.addresses.iter().rev();
+        addresses
+            .map(|name| CallFrame {
+                function_name: Some(shown(name)),
+                ..CallFrame::default()
+            })
+            .collect()
     };
     (!frames.is_empty()).then_some(Callstack { frames })
 }
@@ -386,8 +437,13 @@ fn worker_name(model: &Model, id: WorkerId) -> String {
         return format!("{} worker {}", runtime_name(model, id.runtime.0), id.index);
     }
     let tid = model.workers.get(&id).and_then(|w| w.tid);
-    let name = tid.and_then(|tid| model.threads.get(&tid)).and_then(|t| t.name);
-    match name.map(|TextId(id)| model.texts.get(TextId(id))).unwrap_or_default() {
+    let name = tid
+        .and_then(|tid| model.threads.get(&tid))
+        .and_then(|t| t.name);
+    match name
+        .map(|TextId(id)| model.texts.get(TextId(id)))
+        .unwrap_or_default()
+    {
         "" => format!("worker {}", id.index),
         thread => format!("worker {} ({thread})", id.index),
     }

@@ -100,7 +100,11 @@ struct SessionEntry {
 pub fn write_json(recording: &Recording, out: &mut impl Write) -> io::Result<Walked> {
     let sessions: Vec<SessionEntry> = recording.sessions().iter().map(session).collect();
     let extent = recording.extent();
-    write!(out, "{{\n\"schema\":{SCHEMA},\n\"length_s\":{},\n", round(extent.length.as_secs_f64()))?;
+    write!(
+        out,
+        "{{\n\"schema\":{SCHEMA},\n\"length_s\":{},\n",
+        round(extent.length.as_secs_f64())
+    )?;
     writeln!(out, "\"sessions\":{},", json(&sessions)?)?;
     writeln!(out, "\"samples\":[")?;
     let mut samples = Samples::new(out, |out: &mut _, sample: &Sample, first| {
@@ -123,8 +127,9 @@ pub fn write_csv(recording: &Recording, table: Table, out: &mut impl Write) -> i
     match table {
         Table::Samples => {
             writeln!(out, "{SAMPLE_COLUMNS}\r")?;
-            let mut samples =
-                Samples::new(out, |out, sample, _| writeln!(out, "{}\r", sample_row(sample)));
+            let mut samples = Samples::new(out, |out, sample, _| {
+                writeln!(out, "{}\r", sample_row(sample))
+            });
             walk(recording, &mut samples)
         }
         Table::Stalls => {
@@ -156,7 +161,12 @@ where
     F: FnMut(&mut W, &Sample, bool) -> io::Result<()>,
 {
     fn new(out: &'a mut W, emit: F) -> Self {
-        Self { out, emit, session: None, first: true }
+        Self {
+            out,
+            emit,
+            session: None,
+            first: true,
+        }
     }
 }
 
@@ -181,8 +191,11 @@ fn sample(session: usize, at: Duration, model: &Model, frame: &Frame) -> Sample 
     let known = !model.tasks.is_empty();
     let wall = model.session.started_unix_ns;
     let lag = frame.lag.iter().flat_map(|l| &l.lag_ns).max();
-    let busy: Vec<f64> =
-        model.workers.values().filter_map(crate::model::Worker::busy_ratio).collect();
+    let busy: Vec<f64> = model
+        .workers
+        .values()
+        .filter_map(crate::model::Worker::busy_ratio)
+        .collect();
     let blocking = model.runtimes.iter().filter_map(|r| r.blocking_queue);
     Sample {
         session,
@@ -191,7 +204,12 @@ fn sample(session: usize, at: Duration, model: &Model, frame: &Frame) -> Sample 
         lag_ms: lag.map(|ns| round(*ns as f64 / 1e6)),
         queue: (!model.runtimes.is_empty()).then(|| {
             let global: u64 = model.runtimes.iter().map(|r| r.global_queue).sum();
-            global + model.workers.values().filter_map(|w| w.local_queue).sum::<u64>()
+            global
+                + model
+                    .workers
+                    .values()
+                    .filter_map(|w| w.local_queue)
+                    .sum::<u64>()
         }),
         blocking_queue: blocking.reduce(|a, b| a + b),
         tasks_live: known.then(|| model.tasks.live_count()),
@@ -199,7 +217,11 @@ fn sample(session: usize, at: Duration, model: &Model, frame: &Frame) -> Sample 
         workers_busy: (!busy.is_empty())
             .then(|| round(busy.iter().sum::<f64>() / busy.len() as f64)),
         workers_stalled: model.stalled_workers(),
-        cpus: model.process.as_ref().and_then(crate::model::Process::cpu_ratio).map(round),
+        cpus: model
+            .process
+            .as_ref()
+            .and_then(crate::model::Process::cpu_ratio)
+            .map(round),
         memory_bytes: model.process.as_ref().map(|p| p.resident),
     }
 }
@@ -260,8 +282,13 @@ fn cell<T: ToString>(value: Option<T>) -> String {
 /// an apostrophe, because task names come from the target.
 fn quoted(text: &str) -> String {
     let text = escaped(text);
-    let formula = text.starts_with(['=', '+', '@']) || (text.starts_with('-') && text.parse::<f64>().is_err());
-    let text = if formula { format!("'{text}") } else { text.into_owned() };
+    let formula = text.starts_with(['=', '+', '@'])
+        || (text.starts_with('-') && text.parse::<f64>().is_err());
+    let text = if formula {
+        format!("'{text}")
+    } else {
+        text.into_owned()
+    };
     if text.contains([',', '"']) {
         return format!("\"{}\"", text.replace('"', "\"\""));
     }

@@ -33,7 +33,10 @@ fn stack() -> Resolved {
             function: "report::render".into(),
             file: "src/report.rs".into(),
             line: 42,
-            call: Some(Call { kind: CallKind::Sleep, name: "std::thread::sleep".into() }),
+            call: Some(Call {
+                kind: CallKind::Sleep,
+                name: "std::thread::sleep".into(),
+            }),
         }),
         problem: None,
     }
@@ -64,17 +67,29 @@ fn trace() -> Vec<DynamicMessage> {
     let trace = DynamicMessage::decode(kind, bytes.as_slice()).unwrap();
     assert_known(&trace);
     let packets = trace.get_field_by_name("packet").unwrap();
-    packets.as_list().unwrap().iter().map(|p| p.as_message().unwrap().clone()).collect()
+    packets
+        .as_list()
+        .unwrap()
+        .iter()
+        .map(|p| p.as_message().unwrap().clone())
+        .collect()
 }
 
 /// Every field is one that the format has.
 fn assert_known(message: &DynamicMessage) {
     let unknown: Vec<_> = message.unknown_fields().collect();
-    assert!(unknown.is_empty(), "{unknown:?} in {}", message.descriptor().name());
+    assert!(
+        unknown.is_empty(),
+        "{unknown:?} in {}",
+        message.descriptor().name()
+    );
     for (_, value) in message.fields() {
         match value {
             Value::Message(inner) => assert_known(inner),
-            Value::List(list) => list.iter().filter_map(Value::as_message).for_each(assert_known),
+            Value::List(list) => list
+                .iter()
+                .filter_map(Value::as_message)
+                .for_each(assert_known),
             _ => {}
         }
     }
@@ -113,7 +128,10 @@ fn a_trace_has_its_tracks() {
     for packet in &packets {
         if let Some(name) = text(packet, &["track_descriptor", "name"]) {
             let uuid = number(packet, &["track_descriptor", "uuid"]).unwrap();
-            assert!(uuids.insert(uuid, name.clone()).is_none(), "{name} has another's number");
+            assert!(
+                uuids.insert(uuid, name.clone()).is_none(),
+                "{name} has another's number"
+            );
             names.push(name);
         }
     }
@@ -129,14 +147,17 @@ fn a_trace_has_its_tracks() {
         "resident memory",
         "queue",
     ] {
-        assert!(names.iter().any(|n| n == name), "{name} is missing in {names:?}");
+        assert!(
+            names.iter().any(|n| n == name),
+            "{name} is missing in {names:?}"
+        );
     }
     // Every event is on a track that was named before it.
-    let mut named = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeSet::new();
     for packet in &packets {
-        named.extend(number(packet, &["track_descriptor", "uuid"]));
+        seen.extend(number(packet, &["track_descriptor", "uuid"]));
         if let Some(track) = number(packet, &["track_event", "track_uuid"]) {
-            assert!(named.contains(&track));
+            assert!(seen.contains(&track));
             assert!(number(packet, &["timestamp"]).is_some());
         }
     }
@@ -159,7 +180,10 @@ fn slices_of_a_track_do_not_overlap() {
         let depth: &mut i32 = open.entry(track).or_default();
         *depth += if kind == 1 { 1 } else { -1 };
         slices += i32::from(kind == 1);
-        assert!((0..=1).contains(depth), "{depth} slices of {track:x} at {at}");
+        assert!(
+            (0..=1).contains(depth),
+            "{depth} slices of {track:x} at {at}"
+        );
     }
     assert!(open.values().all(|depth| *depth == 0));
     assert!(slices >= 4, "{slices}");
@@ -187,16 +211,26 @@ fn stalls_have_their_stacks() {
         .iter()
         .map(|f| text(f.as_message().unwrap(), &["function_name"]).unwrap())
         .collect();
-    assert_eq!(names[0], "tokio::runtime::task::raw::poll", "outermost first");
+    assert_eq!(
+        names[0], "tokio::runtime::task::raw::poll",
+        "outermost first"
+    );
     assert_eq!(names[2], "std::thread::sleep");
     assert_eq!(number(stalls[0], &["timestamp"]), Some(150 * MS));
     let others = get(stalls[1], &["track_event", "callstack", "frames"]).unwrap();
-    assert_eq!(others.as_list().unwrap().len(), 30, "addresses, where there are no names");
+    assert_eq!(
+        others.as_list().unwrap().len(),
+        30,
+        "addresses, where there are no names"
+    );
 }
 
 #[test]
 fn counters_have_values() {
-    let counters: Vec<_> = trace().into_iter().filter(|p| event_type(p) == Some(4)).collect();
+    let counters: Vec<_> = trace()
+        .into_iter()
+        .filter(|p| event_type(p) == Some(4))
+        .collect();
     assert!(counters.len() > 400);
     let value = |p: &DynamicMessage| get(p, &["track_event", "double_counter_value"]).is_some();
     assert!(counters.iter().all(value));
@@ -218,7 +252,10 @@ fn a_flame_graph_is_drawn_of_folded_stacks() {
     inferno::flamegraph::from_lines(&mut options, text.lines(), &mut picture).unwrap();
     let picture = String::from_utf8(picture).unwrap();
     assert!(picture.contains("report::render: draft"));
-    assert!(picture.contains("600,000 samples") || picture.contains("600000"), "all 4 stalls");
+    assert!(
+        picture.contains("600,000 samples") || picture.contains("600000"),
+        "all 4 stalls"
+    );
 }
 
 #[test]
@@ -244,7 +281,10 @@ fn csv_has_as_many_cells_as_columns() {
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), rows + 1);
         let columns = lines[0].split(',').count();
-        assert!(lines.iter().all(|line| line.split(',').count() == columns), "{text}");
+        assert!(
+            lines.iter().all(|line| line.split(',').count() == columns),
+            "{text}"
+        );
         if which == Table::Stalls {
             insta::assert_snapshot!("export_csv_stalls", lines[..2].join("\n"));
         }
@@ -257,5 +297,10 @@ fn a_walk_sees_what_happened_before_the_recording_began() {
     let at: Vec<Duration> = walked.stalls.iter().map(|s| s.at).collect();
     let expected = [150, 2_150, 4_150, 6_150].map(Duration::from_millis);
     assert_eq!(at, expected);
-    assert!(walked.stalls.iter().all(|s| s.ended && s.duration.as_millis() == 150));
+    assert!(
+        walked
+            .stalls
+            .iter()
+            .all(|s| s.ended && s.duration.as_millis() == 150)
+    );
 }

@@ -1,17 +1,12 @@
 //! Through a recording once.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use looptop_wire::proto::{Frame, StackSample};
 
 use crate::{
     diagnose::cause_word,
-    model::{Cause, Model, Resolved, Stall, StallId, StallScope, TextId, WorkerId},
+    model::{Cause, Model, Moment, Resolved, Stall, StallId, StallScope, TextId, WorkerId},
     naming::Naming,
     record::{Recording, Step},
 };
@@ -40,7 +35,10 @@ pub struct StallRow {
     pub id: StallId,
     /// Since the recording's beginning.
     pub at: Duration,
-    /// How long it took, or had taken when the recording ended.
+    /// When it ended, or the recording, likewise.
+    pub end: Duration,
+    /// How long it took, or had taken when the recording ended; also before the
+    /// recording's beginning.
     pub duration: Duration,
     /// It had ended.
     pub ended: bool,
@@ -134,6 +132,8 @@ struct Walk {
     session: usize,
     /// A session whose first frame is still to come: whether it is a new one.
     begin: Option<bool>,
+    /// The moment of the session's first frame.
+    began: Moment,
     /// Recording time and the session's clock at its newest frame.
     clock: (Duration, u64),
     /// Ended stalls that were taken note of.
@@ -144,13 +144,16 @@ struct Walk {
 
 impl Walk {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
         Self {
             runtime: runtime.ok(),
             model: Model::default(),
             naming: None,
             session: 0,
             begin: None,
+            began: Moment::default(),
             clock: (Duration::ZERO, 0),
             told_ended: None,
             stalls: BTreeMap::new(),
@@ -170,6 +173,9 @@ impl Walk {
         }
         self.clock = (at, self.model.now.0);
         if let Some(new) = self.begin.take() {
+            if new {
+                self.began = self.model.now;
+            }
             visitor.session(at, &self.model, new)?;
         }
         self.note_new();
@@ -189,20 +195,35 @@ impl Walk {
         // A keyframe brings those of before.
         let new = told.map_or(usize::MAX, |told| ended.saturating_sub(told) as usize);
         let live = self.model.stalls.live().map(|s| s.id);
-        let ids: Vec<_> = live.chain(self.model.stalls.ended().take(new).map(|s| s.id)).collect();
-        ids.into_iter().for_each(|id| self.note(id));
+        let ids: Vec<_> = live
+            .chain(self.model.stalls.ended().take(new).map(|s| s.id))
+            .collect();
+        for id in ids {
+            self.note(id);
+        }
     }
 
     fn note_all(&mut self) {
-        let stalls = self.model.stalls.iter();
-        let rows: Vec<_> = stalls.map(|s| row(s, &self.model, self.session, self.clock)).collect();
-        rows.into_iter().for_each(|row| self.keep(row));
+        let stalls = self.model.stalls.iter().filter(|s| self.is_recorded(s));
+        let rows: Vec<_> = stalls
+            .map(|s| row(s, &self.model, self.session, self.clock))
+            .collect();
+        for row in rows {
+            self.keep(row);
+        }
     }
 
     fn note(&mut self, id: StallId) {
-        if let Some(stall) = self.model.stalls.get(id) {
+        let stall = self.model.stalls.get(id).filter(|s| self.is_recorded(s));
+        if let Some(stall) = stall {
             self.keep(row(stall, &self.model, self.session, self.clock));
         }
+    }
+
+    /// It was not over before the recording began; such come with the first
+    /// keyframe.
+    fn is_recorded(&self, stall: &Stall) -> bool {
+        stall.live || stall.end(self.model.now) >= self.began
     }
 
     fn keep(&mut self, row: StallRow) {
@@ -234,6 +255,9 @@ fn row(stall: &Stall, model: &Model, session: usize, clock: (Duration, u64)) -> 
         id: stall.id,
         // One that began before the recording begins with it.
         at: clock.0.saturating_sub(ago),
+        end: clock
+            .0
+            .saturating_sub(model.now.since(stall.end(model.now))),
         duration: stall.age(model.now),
         ended: !stall.live,
         scope: stall.scope,
@@ -241,7 +265,10 @@ fn row(stall: &Stall, model: &Model, session: usize, clock: (Duration, u64)) -> 
         tid: stall.tid.map(|tid| tid.0),
         task: text(stall.name.or_else(|| task?.name)),
         task_id: stall.task.map(|id| id.0),
-        spawned_at: model.location(stall.location).map(|l| l.to_string()).unwrap_or_default(),
+        spawned_at: model
+            .location(stall.location)
+            .map(|l| l.to_string())
+            .unwrap_or_default(),
         cause: stall.cause,
         cpu: stall.cpu,
         run_queue: stall.run_queue,
@@ -254,14 +281,23 @@ fn row(stall: &Stall, model: &Model, session: usize, clock: (Duration, u64)) -> 
 
 /// The stack that was seen most often; of equals the newest.
 fn most_telling(stall: &Stall) -> Option<&StackSample> {
-    stall.stacks.iter().max_by_key(|sample| (sample.count, sample.last_at_ns))
+    stall
+        .stacks
+        .iter()
+        .max_by_key(|sample| (sample.count, sample.last_at_ns))
 }
 
 fn addresses(sample: &StackSample, model: &Model) -> Vec<String> {
     let name = |module: u32| {
-        let path = model.module(module).map(|m| model.text(Some(TextId(m.path))));
-        path.and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned()
+        let path = model
+            .module(module)
+            .map(|m| model.text(Some(TextId(m.path))));
+        path.and_then(|path| path.rsplit('/').next())
+            .unwrap_or_default()
+            .to_owned()
     };
     let frames = sample.frames.iter();
-    frames.map(|f| format!("{}+{:#x}", name(f.module), f.offset)).collect()
+    frames
+        .map(|f| format!("{}+{:#x}", name(f.module), f.offset))
+        .collect()
 }

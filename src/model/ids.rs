@@ -21,6 +21,10 @@ ids! {
     TaskId(u64);
     /// A stall, within one session.
     StallId(u64);
+    /// A resource, within one session.
+    ResourceId(u64);
+    /// An operation on a resource, within one session.
+    AsyncOpId(u64);
     /// A thread of the operating system.
     Tid(u64);
     /// A runtime, in the order of registration.

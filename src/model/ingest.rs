@@ -8,8 +8,8 @@ use looptop_wire::{
 };
 
 use super::{
-    Flavor, Gauge, Host, LocationId, Merge, Model, Moment, RuntimeId, Series, SiteKey, TextId,
-    Thread, Tid, Worker, WorkerId, WorkerState,
+    Capability, Flavor, Gauge, Host, LocationId, Merge, Model, Moment, RuntimeId, Series, SiteKey,
+    TextId, Thread, Tid, Worker, WorkerId, WorkerState,
     worker::{Process, Runtime},
 };
 
@@ -31,17 +31,26 @@ const MAX_THREADS: usize = 65_536;
 const MAX_SITES: usize = 65_536;
 const MAX_GAUGES: usize = 1_024;
 const MAX_MODULES: usize = 4_096;
+const MAX_BUILD_ID: usize = 64;
 
 impl Model {
     /// Takes in a frame. An error names what was malformed and left out; the
     /// model is consistent either way.
     pub fn apply(&mut self, frame: &Frame) -> Result<(), Rejected> {
-        let now = Moment(frame.now_ns).max(self.now);
+        let told = Moment(frame.now_ns);
+        // A sample of the host says nothing of tasks: one that was in a poll at
+        // the target's last word may have left it since, so nobody ages by it.
+        let now = if self.is_host_sample(frame) {
+            self.now
+        } else {
+            told.max(self.now)
+        };
+        let sampled = told.max(now);
         self.now = now;
         self.since.get_or_insert(now);
         let stray = self.apply_texts(frame);
         for module in &frame.modules {
-            if self.modules.len() < MAX_MODULES {
+            if self.modules.len() < MAX_MODULES && module.build_id.len() <= MAX_BUILD_ID {
                 self.modules.insert(module.id, module.clone());
             }
         }
@@ -49,13 +58,19 @@ impl Model {
         for worker in &frame.workers {
             self.apply_worker(worker, now);
         }
-        self.apply_threads(frame, now);
-        self.apply_process(frame, now);
+        self.apply_threads(frame, sampled);
+        self.apply_process(frame, sampled);
         for samples in &frame.lag {
             self.apply_lag(samples, now);
         }
         let columns = self.apply_tasks(frame, now);
         self.apply_sites(frame, now);
+        for resource in &frame.resources {
+            self.resources.update(resource);
+        }
+        for op in &frame.async_ops {
+            self.resources.update_op(op);
+        }
         for stall in &frame.stalls {
             self.stalls.update(stall);
         }
@@ -79,6 +94,13 @@ impl Model {
             (_, 0) => Ok(()),
             (_, n) => Err(Rejected::Ids(n)),
         }
+    }
+
+    /// The viewer took it beside a target that watches no stalls itself.
+    fn is_host_sample(&self, frame: &Frame) -> bool {
+        let sample = frame.process.is_some() || frame.host.is_some() || !frame.threads.is_empty();
+        let word = frame.tasks.is_some() || frame.loss.is_some() || !frame.workers.is_empty();
+        sample && !word && self.since.is_some() && !self.session.has(Capability::Stalls)
     }
 
     fn apply_texts(&mut self, frame: &Frame) -> usize {

@@ -10,7 +10,8 @@ use looptop_wire::{
     split::split,
 };
 
-use super::{Gauge, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread, Worker, names, past,
+use super::{
+    Gauge, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread, Worker, names, past,
 };
 
 impl Model {
@@ -61,7 +62,10 @@ impl Model {
         let locations = self.texts.locations();
         Frame {
             strings: strings
-                .map(|(id, text)| proto::InternedString { id: id.0, text: text.to_owned() })
+                .map(|(id, text)| proto::InternedString {
+                    id: id.0,
+                    text: text.to_owned(),
+                })
                 .collect(),
             locations: locations
                 .map(|(id, (file, line, column))| proto::Location {
@@ -79,7 +83,12 @@ impl Model {
             host: self.host.as_ref().map(host),
             lag: self.lag.iter().map(lag).collect(),
             sites: self.sites.iter().map(site).collect(),
-            stalls: self.stalls.live().chain(self.stalls.ended().rev()).map(stall).collect(),
+            stalls: self
+                .stalls
+                .live()
+                .chain(self.stalls.ended().rev())
+                .map(stall)
+                .collect(),
             gauges: self.gauges.iter().map(gauge).collect(),
             loss: Some(self.loss),
             ..Frame::default()
@@ -180,12 +189,18 @@ fn lag((runtime, lag): (&super::RuntimeId, &super::Lag)) -> proto::LagSamples {
 }
 
 fn gauge((name, gauge): (&super::TextId, &Gauge)) -> proto::Gauge {
-    proto::Gauge { name: name.0, value: gauge.value }
+    proto::Gauge {
+        name: name.0,
+        value: gauge.value,
+    }
 }
 
 fn site((key, site): (&SiteKey, &Site)) -> proto::SpawnSite {
     let columns = |pairs: &[(usize, u64)]| -> (Vec<u32>, Vec<u64>) {
-        pairs.iter().map(|(bucket, count)| (*bucket as u32, *count)).unzip()
+        pairs
+            .iter()
+            .map(|(bucket, count)| (*bucket as u32, *count))
+            .unzip()
     };
     let (poll_bucket, poll_count) = columns(site.poll_histogram());
     let (scheduled_bucket, scheduled_count) = columns(site.scheduled_histogram());
@@ -205,7 +220,11 @@ fn site((key, site): (&SiteKey, &Site)) -> proto::SpawnSite {
 }
 
 fn stall(stall: &Stall) -> proto::Stall {
-    let state = if stall.live { proto::StallState::Live } else { proto::StallState::Ended };
+    let state = if stall.live {
+        proto::StallState::Live
+    } else {
+        proto::StallState::Ended
+    };
     proto::Stall {
         id: stall.id.0,
         state: state.into(),
@@ -269,17 +288,27 @@ fn push_task(columns: &mut proto::Tasks, task: &Task) {
     columns.poll_started_at_ns.push(instant(task.poll_started));
     columns.tid.push(task.tid.map_or(0, |tid| tid.0));
     columns.size_bytes.push(task.size.unwrap_or_default());
-    columns.original_size_bytes.push(task.original_size.unwrap_or_default());
+    columns
+        .original_size_bytes
+        .push(task.original_size.unwrap_or_default());
     columns.tokio_id.push(task.tokio_id.unwrap_or_default());
-    columns.runtime.push(task.runtime.map_or(0, |id| id.0.saturating_add(1)));
+    columns
+        .runtime
+        .push(task.runtime.map_or(0, |id| id.0.saturating_add(1)));
     columns.fields.push(text(task.fields));
     columns.polls.extend(task.polls);
     columns.busy_ns.extend(task.finished_busy.map(ns));
     columns.scheduled_ns.extend(task.finished_scheduled.map(ns));
     columns.longest_poll_ns.extend(task.longest_poll.map(ns));
-    columns.longest_scheduled_ns.extend(task.longest_scheduled.map(ns));
+    columns
+        .longest_scheduled_ns
+        .extend(task.longest_scheduled.map(ns));
     columns.wakes.extend(task.wakes);
     columns.self_wakes.extend(task.self_wakes);
-    columns.waker_clones.extend(task.wakers.map(|(clones, _)| clones));
-    columns.waker_drops.extend(task.wakers.map(|(_, drops)| drops));
+    columns
+        .waker_clones
+        .extend(task.wakers.map(|(clones, _)| clones));
+    columns
+        .waker_drops
+        .extend(task.wakers.map(|(_, drops)| drops));
 }

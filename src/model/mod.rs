@@ -16,6 +16,7 @@ mod keyframe;
 mod lag;
 mod names;
 mod past;
+mod resource;
 mod running_polls;
 mod series;
 mod session;
@@ -31,14 +32,17 @@ pub mod fixtures;
 use std::collections::BTreeMap;
 
 pub use call::{Call, CallKind};
-pub use ids::{LocationId, Moment, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId};
+pub use ids::{
+    AsyncOpId, LocationId, Moment, ResourceId, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId,
+};
 pub use ingest::Rejected;
 pub use lag::Lag;
-pub use names::named_stack;
 pub use looptop_wire::proto::{
     CapabilityKind as Capability, Cause, Flavor, StallScope, TaskKind, TaskState, ThreadRole,
     ThreadState, WorkerState,
 };
+pub use names::named_stack;
+pub use resource::{AsyncOp, Resource, Resources};
 pub use series::{COARSE_STEP, FINE_STEP, Merge, Series, Span};
 pub use session::{Insight, Session};
 pub use site::{Site, SiteKey};
@@ -74,6 +78,8 @@ pub struct Model {
     pub tasks: Tasks,
     /// Totals for each spawn location.
     pub sites: BTreeMap<SiteKey, Site>,
+    /// Locks, timers, channels, and what waits for them.
+    pub resources: Resources,
     /// Stalls in progress and those that ended.
     pub stalls: StallLog,
     /// Loop lag of each runtime.

@@ -25,7 +25,9 @@ pub fn named_stack(stalls: Vec<StallId>, stack: &Resolved) -> NamedStack {
             file: culprit.file.clone(),
             line: culprit.line,
             call: call.map(|call| call.name.clone()).unwrap_or_default(),
-            call_kind: call.map(|call| format!("{:?}", call.kind)).unwrap_or_default(),
+            call_kind: call
+                .map(|call| format!("{:?}", call.kind))
+                .unwrap_or_default(),
         }
     };
     NamedStack {
@@ -40,16 +42,24 @@ pub fn named_stack(stalls: Vec<StallId>, stack: &Resolved) -> NamedStack {
 pub(super) fn parts(log: &StallLog) -> Vec<Vec<NamedStack>> {
     let mut places = HashMap::<&Resolved, usize>::new();
     let mut stacks: Vec<(&Resolved, Vec<StallId>)> = Vec::new();
-    for (stall, resolved) in log.iter().filter_map(|s| Some((s.id, s.resolved.as_deref()?))) {
+    for (stall, resolved) in log
+        .iter()
+        .filter_map(|s| Some((s.id, s.resolved.as_deref()?)))
+    {
         let place = *places.entry(resolved).or_insert_with(|| {
             stacks.push((resolved, Vec::new()));
             stacks.len() - 1
         });
         stacks[place].1.push(stall);
     }
-    let named: Vec<NamedStack> =
-        stacks.into_iter().map(|(stack, stalls)| named_stack(stalls, stack)).collect();
-    named.chunks(STACKS_PER_PART).map(<[NamedStack]>::to_vec).collect()
+    let named: Vec<NamedStack> = stacks
+        .into_iter()
+        .map(|(stack, stalls)| named_stack(stalls, stack))
+        .collect();
+    named
+        .chunks(STACKS_PER_PART)
+        .map(<[NamedStack]>::to_vec)
+        .collect()
 }
 
 impl StallLog {
@@ -64,28 +74,41 @@ impl StallLog {
     }
 }
 
+/// Frames of a stack that are taken, and bytes of a name.
+const MAX_FRAMES: usize = 2_048;
+const MAX_NAME: usize = 4 << 10;
+
+fn text(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_NAME)].to_owned()
+}
+
 fn stack(named: &NamedStack) -> Resolved {
     let frame = |frame: &NamedFrame| StackFrame {
-        function: frame.function.clone(),
-        file: frame.file.clone(),
+        function: text(&frame.function),
+        file: text(&frame.file),
         line: frame.line,
         plumbing: frame.plumbing,
         culprit: frame.culprit,
     };
     Resolved {
-        frames: named.frames.iter().map(frame).collect(),
+        frames: named.frames.iter().take(MAX_FRAMES).map(frame).collect(),
         culprit: named.culprit.as_ref().map(culprit),
-        problem: (!named.problem.is_empty()).then(|| named.problem.clone()),
+        problem: (!named.problem.is_empty()).then(|| text(&named.problem)),
     }
 }
 
 fn culprit(named: &NamedCulprit) -> Culprit {
-    let kind = CallKind::ALL.into_iter().find(|kind| format!("{kind:?}") == named.call_kind);
+    let kind = CallKind::ALL
+        .into_iter()
+        .find(|kind| format!("{kind:?}") == named.call_kind);
     Culprit {
-        function: named.function.clone(),
-        file: named.file.clone(),
+        function: text(&named.function),
+        file: text(&named.file),
         line: named.line,
-        call: kind.map(|kind| Call { kind, name: named.call.clone() }),
+        call: kind.map(|kind| Call {
+            kind,
+            name: text(&named.call),
+        }),
     }
 }
 
@@ -115,7 +138,10 @@ mod tests {
                     function: "app::work".into(),
                     file: "src/main.rs".into(),
                     line: 7,
-                    call: Some(Call { kind, name: "std::thread::sleep".into() }),
+                    call: Some(Call {
+                        kind,
+                        name: "std::thread::sleep".into(),
+                    }),
                 }),
                 problem: Some("libc is stripped".into()),
             };

@@ -27,11 +27,19 @@ struct Owner {
 
 impl Owner {
     fn new(kind: impl Into<i32>, key: u64) -> Self {
-        Self { kind: kind.into(), key, runtime: 0 }
+        Self {
+            kind: kind.into(),
+            key,
+            runtime: 0,
+        }
     }
 
     fn worker(kind: impl Into<i32>, id: WorkerId) -> Self {
-        Self { kind: kind.into(), key: u64::from(id.index), runtime: id.runtime.0 }
+        Self {
+            kind: kind.into(),
+            key: u64::from(id.index),
+            runtime: id.runtime.0,
+        }
     }
 }
 
@@ -44,17 +52,27 @@ pub(super) fn collect(model: &Model) -> Vec<Past> {
         for task in tasks.by_ref().take(TASKS_PER_PART) {
             task.push_windows(model.now, &mut windows);
         }
-        parts.push(Past { tasks: Some(windows), ..Past::default() });
+        parts.push(Past {
+            tasks: Some(windows),
+            ..Past::default()
+        });
     }
     let series = collect_series(model);
     for some in series.chunks(SERIES_PER_PART) {
-        parts.push(Past { series: some.to_vec(), ..Past::default() });
+        parts.push(Past {
+            series: some.to_vec(),
+            ..Past::default()
+        });
     }
     let mut sites = SiteWindows::default();
     for (key, site) in &model.sites {
         site.push_windows(*key, model.now, &mut sites);
     }
-    parts.push(Past { rates: collect_rates(model), sites: Some(sites), ..Past::default() });
+    parts.push(Past {
+        rates: collect_rates(model),
+        sites: Some(sites),
+        ..Past::default()
+    });
     for part in &mut parts {
         part.since_ns = model.since.map(|at| at.0);
         part.stalls_ended = model.stalls.total_ended;
@@ -81,21 +99,36 @@ fn collect_series(model: &Model) -> Vec<PastSeries> {
     for runtime in &model.runtimes {
         let id = runtime.id.0.into();
         push(Owner::new(SeriesKind::Queue, id), &runtime.queue_series);
-        push(Owner::new(SeriesKind::BlockingQueue, id), &runtime.blocking_queue_series);
+        push(
+            Owner::new(SeriesKind::BlockingQueue, id),
+            &runtime.blocking_queue_series,
+        );
     }
     for (runtime, lag) in &model.lag {
         push(Owner::new(SeriesKind::Lag, runtime.0.into()), lag.series());
     }
     for worker in model.workers.values() {
-        push(Owner::worker(SeriesKind::WorkerBusy, worker.id), &worker.busy_series);
-        push(Owner::worker(SeriesKind::WorkerStall, worker.id), &worker.stall_series);
+        push(
+            Owner::worker(SeriesKind::WorkerBusy, worker.id),
+            &worker.busy_series,
+        );
+        push(
+            Owner::worker(SeriesKind::WorkerStall, worker.id),
+            &worker.stall_series,
+        );
     }
     for thread in model.threads.values() {
-        push(Owner::new(SeriesKind::ThreadCpu, thread.tid.0), &thread.cpu_series);
+        push(
+            Owner::new(SeriesKind::ThreadCpu, thread.tid.0),
+            &thread.cpu_series,
+        );
     }
     if let Some(process) = &model.process {
         push(Owner::new(SeriesKind::ProcessCpu, 0), &process.cpu_series);
-        push(Owner::new(SeriesKind::ProcessMemory, 0), &process.memory_series);
+        push(
+            Owner::new(SeriesKind::ProcessMemory, 0),
+            &process.memory_series,
+        );
     }
     if let Some(host) = &model.host {
         push(Owner::new(SeriesKind::HostCpu, 0), &host.cpu_series);
@@ -112,23 +145,41 @@ fn collect_rates(model: &Model) -> Vec<PastRate> {
         let (at_ns, counter) = rate.deltas();
         if !at_ns.is_empty() {
             let Owner { kind, key, runtime } = owner;
-            list.push(PastRate { kind, key, runtime, at_ns, counter });
+            list.push(PastRate {
+                kind,
+                key,
+                runtime,
+                at_ns,
+                counter,
+            });
         }
     };
     for worker in model.workers.values() {
-        push(Owner::worker(RateKind::WorkerPolls, worker.id), &worker.poll_rate);
-        push(Owner::worker(RateKind::WorkerBusy, worker.id), &worker.busy_rate);
+        push(
+            Owner::worker(RateKind::WorkerPolls, worker.id),
+            &worker.poll_rate,
+        );
+        push(
+            Owner::worker(RateKind::WorkerBusy, worker.id),
+            &worker.busy_rate,
+        );
     }
     for thread in model.threads.values() {
         let tid = thread.tid.0;
         push(Owner::new(RateKind::ThreadCpu, tid), &thread.cpu_rate);
         push(Owner::new(RateKind::ThreadSystem, tid), &thread.system_rate);
-        push(Owner::new(RateKind::ThreadRunQueue, tid), &thread.run_queue_rate);
+        push(
+            Owner::new(RateKind::ThreadRunQueue, tid),
+            &thread.run_queue_rate,
+        );
     }
     if let Some(process) = &model.process {
         push(Owner::new(RateKind::ProcessCpu, 0), &process.cpu_rate);
         push(Owner::new(RateKind::ProcessAgent, 0), &process.agent_rate);
-        push(Owner::new(RateKind::ProcessThrottled, 0), &process.throttled_rate);
+        push(
+            Owner::new(RateKind::ProcessThrottled, 0),
+            &process.throttled_rate,
+        );
     }
     list
 }
@@ -157,7 +208,14 @@ impl Model {
         }
         let mut rates = BTreeMap::new();
         for rate in &past.rates {
-            rates.insert(Owner { kind: rate.kind, key: rate.key, runtime: rate.runtime }, rate);
+            rates.insert(
+                Owner {
+                    kind: rate.kind,
+                    key: rate.key,
+                    runtime: rate.runtime,
+                },
+                rate,
+            );
         }
         self.restore_rates(&rates);
     }
@@ -178,7 +236,10 @@ impl Model {
     fn series_mut(&mut self, past: &PastSeries) -> Option<&mut Series> {
         let small = u32::try_from(past.key).ok();
         let runtime = |list: &'_ [super::Runtime]| list.iter().position(|r| Some(r.id.0) == small);
-        let worker = WorkerId { runtime: RuntimeId(past.runtime), index: small.unwrap_or(u32::MAX) };
+        let worker = WorkerId {
+            runtime: RuntimeId(past.runtime),
+            index: small.unwrap_or(u32::MAX),
+        };
         Some(match past.kind() {
             SeriesKind::Unknown => return None,
             SeriesKind::Queue => {
@@ -207,19 +268,37 @@ impl Model {
             None => *ours = Rate::default(),
         };
         for worker in self.workers.values_mut() {
-            restore(Owner::worker(RateKind::WorkerPolls, worker.id), &mut worker.poll_rate);
-            restore(Owner::worker(RateKind::WorkerBusy, worker.id), &mut worker.busy_rate);
+            restore(
+                Owner::worker(RateKind::WorkerPolls, worker.id),
+                &mut worker.poll_rate,
+            );
+            restore(
+                Owner::worker(RateKind::WorkerBusy, worker.id),
+                &mut worker.busy_rate,
+            );
         }
         for thread in self.threads.values_mut() {
             let tid = thread.tid.0;
             restore(Owner::new(RateKind::ThreadCpu, tid), &mut thread.cpu_rate);
-            restore(Owner::new(RateKind::ThreadSystem, tid), &mut thread.system_rate);
-            restore(Owner::new(RateKind::ThreadRunQueue, tid), &mut thread.run_queue_rate);
+            restore(
+                Owner::new(RateKind::ThreadSystem, tid),
+                &mut thread.system_rate,
+            );
+            restore(
+                Owner::new(RateKind::ThreadRunQueue, tid),
+                &mut thread.run_queue_rate,
+            );
         }
         if let Some(process) = &mut self.process {
             restore(Owner::new(RateKind::ProcessCpu, 0), &mut process.cpu_rate);
-            restore(Owner::new(RateKind::ProcessAgent, 0), &mut process.agent_rate);
-            restore(Owner::new(RateKind::ProcessThrottled, 0), &mut process.throttled_rate);
+            restore(
+                Owner::new(RateKind::ProcessAgent, 0),
+                &mut process.agent_rate,
+            );
+            restore(
+                Owner::new(RateKind::ProcessThrottled, 0),
+                &mut process.throttled_rate,
+            );
         }
     }
 }

@@ -152,7 +152,12 @@ impl Ring {
         PastRing {
             head: self.head,
             count: self.cells.iter().map(|c| c.count).collect(),
-            value: self.cells.iter().filter(|c| c.count > 0).map(|c| c.value).collect(),
+            value: self
+                .cells
+                .iter()
+                .filter(|c| c.count > 0)
+                .map(|c| c.value)
+                .collect(),
         }
     }
 
@@ -160,7 +165,11 @@ impl Ring {
         let mut values = past.value.iter().copied();
         let cell = |count: &u32| Cell {
             count: *count,
-            value: if *count > 0 { values.next().unwrap_or_default() } else { 0.0 },
+            value: if *count > 0 {
+                values.next().unwrap_or_default()
+            } else {
+                0.0
+            },
         };
         self.head = past.head.min(u64::MAX / self.step_ns);
         self.cells = past.count.iter().map(cell).collect();

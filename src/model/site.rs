@@ -121,10 +121,14 @@ impl Site {
             windows.kind.push(key.kind.into());
             windows.newer.push(newer);
             windows.age_ns.push(now.0.wrapping_sub(at.0));
-            windows.spawned.push(self.spawned.wrapping_sub(then.spawned));
+            windows
+                .spawned
+                .push(self.spawned.wrapping_sub(then.spawned));
             windows.ended.push(self.ended.wrapping_sub(then.ended));
             windows.polls.push(self.polls.wrapping_sub(then.polls));
-            windows.busy_ns.push(nanos(self.busy).wrapping_sub(nanos(then.busy)));
+            windows
+                .busy_ns
+                .push(nanos(self.busy).wrapping_sub(nanos(then.busy)));
         }
     }
 
@@ -171,6 +175,8 @@ fn pairs(buckets: &[u32], counts: &[u64]) -> Vec<(usize, u64)> {
         .filter(|(bucket, _)| *bucket < histogram::BUCKETS)
         .collect();
     pairs.sort_unstable_by_key(|(bucket, _)| *bucket);
+    pairs.dedup_by_key(|(bucket, _)| *bucket);
+    pairs.shrink_to_fit();
     pairs
 }
 

@@ -148,7 +148,7 @@ impl Stall {
         let ns = |n: Option<u64>| n.map(Duration::from_nanos);
         let stacks: Arc<[StackSample]> = match earlier {
             Some(earlier) if *earlier.stacks == *stall.stacks => Arc::clone(&earlier.stacks),
-            _ => stall.stacks.clone().into(),
+            _ => stall.stacks.iter().take(MAX_SAMPLES).map(bounded).collect(),
         };
         Self {
             id: StallId(stall.id),
@@ -181,6 +181,19 @@ impl Stall {
             no_stack_reason: text(stall.no_stack_reason),
         }
     }
+}
+
+/// Stacks of one stall, and frames of one stack, that are held whatever a peer
+/// sends; an agent sends fewer.
+const MAX_SAMPLES: usize = 16;
+const MAX_FRAMES: usize = 512;
+
+fn bounded(sample: &StackSample) -> StackSample {
+    let mut sample = sample.clone();
+    sample.truncated |= sample.frames.len() > MAX_FRAMES;
+    sample.frames.truncate(MAX_FRAMES);
+    sample.frames.shrink_to_fit();
+    sample
 }
 
 /// Stalls in progress, and the newest of those that ended.
@@ -263,8 +276,10 @@ impl StallLog {
     /// Takes over the names that stalls have in `other`, a log of the same
     /// session.
     pub fn adopt_names(&mut self, other: &StallLog) {
-        let names: BTreeMap<StallId, &Arc<Resolved>> =
-            other.iter().filter_map(|s| Some((s.id, s.resolved.as_ref()?))).collect();
+        let names: BTreeMap<StallId, &Arc<Resolved>> = other
+            .iter()
+            .filter_map(|s| Some((s.id, s.resolved.as_ref()?)))
+            .collect();
         for stall in self.live.values_mut().chain(&mut self.ended) {
             if let Some(resolved) = names.get(&stall.id) {
                 stall.resolved.get_or_insert_with(|| Arc::clone(resolved));

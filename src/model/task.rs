@@ -8,9 +8,7 @@ use std::{
 
 use looptop_wire::{columns::Row, proto::TaskWindows};
 
-use super::{
-    LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid, ids::nanos,
-};
+use super::{LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid, ids::nanos};
 
 /// One task. Numbers that the target cannot supply are `None`.
 #[derive(Debug, Clone)]
@@ -186,8 +184,12 @@ impl Task {
             windows.age_ns.push(now.0.wrapping_sub(then.at.0));
             windows.polls.push(current[0].wrapping_sub(then.polls));
             windows.wakes.push(current[1].wrapping_sub(then.wakes));
-            windows.self_wakes.push(current[2].wrapping_sub(then.self_wakes));
-            windows.busy_ns.push(current[3].wrapping_sub(nanos(then.busy)));
+            windows
+                .self_wakes
+                .push(current[2].wrapping_sub(then.self_wakes));
+            windows
+                .busy_ns
+                .push(current[3].wrapping_sub(nanos(then.busy)));
         }
     }
 

@@ -25,19 +25,23 @@ impl std::fmt::Display for Location<'_> {
 /// predecessors is refused, so that a hostile peer cannot make the table large.
 #[derive(Debug, Clone, Default)]
 pub struct Texts {
-    texts: Vec<Box<str>>,
+    strings: Vec<Box<str>>,
     locations: Vec<(TextId, u32, u32)>,
+    bytes: usize,
 }
 
 /// Ids that the table holds at most: what the agent's own bound allows, with
 /// room for a console target's ever-new names.
 const MAX_IDS: usize = 1 << 20;
+/// Bytes of text that the table takes, at most: several times the agent's own
+/// bound. A text that is sent again counts again.
+const MAX_BYTES: usize = 64 << 20;
 
 impl Texts {
     /// The text of `id`; empty where it is not known.
     pub fn get(&self, id: TextId) -> &str {
         let index = (id.0 as usize).wrapping_sub(1);
-        self.texts.get(index).map_or("", |text| text)
+        self.strings.get(index).map_or("", |text| text)
     }
 
     /// The location of `id`.
@@ -56,18 +60,24 @@ impl Texts {
     /// All texts with their ids, without those that are empty.
     pub(super) fn texts(&self) -> impl Iterator<Item = (TextId, &str)> {
         let ids = (1..).map(TextId);
-        ids.zip(self.texts.iter().map(|t| &**t)).filter(|(_, text)| !text.is_empty())
+        ids.zip(self.strings.iter().map(|t| &**t))
+            .filter(|(_, text)| !text.is_empty())
     }
 
     /// All locations with their ids: file, line, column.
     pub(super) fn locations(&self) -> impl Iterator<Item = (LocationId, (TextId, u32, u32))> {
         let ids = (1..).map(LocationId);
-        ids.zip(self.locations.iter().copied()).filter(|(_, (file, ..))| file.0 != 0)
+        ids.zip(self.locations.iter().copied())
+            .filter(|(_, (file, ..))| file.0 != 0)
     }
 
-    /// Records a text; `false` where the id is out of bounds.
+    /// Records a text; `false` where the id is out of bounds, or the table full.
     pub(super) fn insert(&mut self, id: u32, text: String) -> bool {
-        place(&mut self.texts, id, text.into())
+        if self.bytes + text.len() > MAX_BYTES {
+            return false;
+        }
+        self.bytes += text.len();
+        place(&mut self.strings, id, text.into())
     }
 
     /// Records a location; `false` where the id is out of bounds.

@@ -6,7 +6,9 @@ use looptop_wire::proto::{Frame, Stall, StallState};
 use prost::Message;
 use zstd::stream::raw::DParameter;
 
-use super::format::{ChunkInfo, MAX_CHUNK_FRAMES, MAX_CHUNK_RAW, MAX_FRAME, MAX_MARKS, MAX_WINDOW_LOG, StallMark};
+use super::format::{
+    ChunkInfo, MAX_CHUNK_FRAMES, MAX_CHUNK_RAW, MAX_FRAME, MAX_MARKS, MAX_WINDOW_LOG, StallMark,
+};
 
 /// Level of compression: frames are written all the time, so speed comes first.
 const LEVEL: i32 = 1;
@@ -21,7 +23,9 @@ pub struct ChunkBuilder {
 
 impl std::fmt::Debug for ChunkBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChunkBuilder").field("info", &self.info).finish_non_exhaustive()
+        f.debug_struct("ChunkBuilder")
+            .field("info", &self.info)
+            .finish_non_exhaustive()
     }
 }
 
@@ -54,7 +58,9 @@ impl ChunkBuilder {
 
     fn append(&mut self, frame: &Frame) -> io::Result<()> {
         self.scratch.clear();
-        frame.encode_length_delimited(&mut self.scratch).map_err(io::Error::other)?;
+        frame
+            .encode_length_delimited(&mut self.scratch)
+            .map_err(io::Error::other)?;
         self.encoder.write_all(&self.scratch)?;
         self.info.frames += 1;
         self.info.raw_bytes += self.scratch.len() as u64;
@@ -150,7 +156,9 @@ pub struct ChunkFrames<R: BufRead> {
 
 impl<R: BufRead> std::fmt::Debug for ChunkFrames<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChunkFrames").field("left", &self.left).finish_non_exhaustive()
+        f.debug_struct("ChunkFrames")
+            .field("left", &self.left)
+            .finish_non_exhaustive()
     }
 }
 
@@ -179,7 +187,9 @@ impl<R: BufRead> ChunkFrames<R> {
             return Err(ChunkError::FrameTooLong(len));
         }
         self.scratch.clear();
-        let read = (&mut self.decoder).take(len).read_to_end(&mut self.scratch)?;
+        let read = (&mut self.decoder)
+            .take(len)
+            .read_to_end(&mut self.scratch)?;
         if (read as u64) < len {
             return Err(ChunkError::TooShort(self.left));
         }

@@ -98,10 +98,16 @@ pub async fn record_until(
     let target: Target = name.parse()?;
     let source = source::spawn(
         target,
-        Options { pace: Pace::Unlimited, ..Options::default() },
+        Options {
+            pace: Pace::Unlimited,
+            ..Options::default()
+        },
         &tokio::runtime::Handle::current(),
     );
-    let failed = |error| RecordError::Write { path: options.output.clone(), error };
+    let failed = |error| RecordError::Write {
+        path: options.output.clone(),
+        error,
+    };
     let mut run = Run::new(options, name, source).map_err(failed)?;
     tokio::pin!(stop);
     let attached = tokio::select! {
@@ -136,7 +142,10 @@ struct Run {
 
 impl Run {
     fn new(options: &Record, name: &str, source: Source) -> io::Result<Self> {
-        let bounds = RingBounds { age: options.last, bytes: options.max_bytes.map(|n| n.0) };
+        let bounds = RingBounds {
+            age: options.last,
+            bytes: options.max_bytes.map(|n| n.0),
+        };
         let (ring, file) = if bounds.age.is_some() || bounds.bytes.is_some() {
             let (ring, file) = Ring::new(&options.output, bounds)?;
             (Some(ring), file)
@@ -168,8 +177,16 @@ impl Run {
                 break;
             }
         }
-        let mut why = || self.problem.take().unwrap_or_else(|| "nothing answered".into());
-        Ok(if self.recorder.has_begun() { Ok(()) } else { Err(why()) })
+        let mut why = || {
+            self.problem
+                .take()
+                .unwrap_or_else(|| "nothing answered".into())
+        };
+        Ok(if self.recorder.has_begun() {
+            Ok(())
+        } else {
+            Err(why())
+        })
     }
 
     /// Records until `end`, or until nothing more can come.
@@ -233,7 +250,9 @@ impl Run {
             self.length += Duration::from_nanos(now_ns.saturating_sub(last));
         }
         let model = self.recorder.model();
-        self.naming.get_or_insert_with(|| Naming::new(model)).request(model);
+        self.naming
+            .get_or_insert_with(|| Naming::new(model))
+            .request(model);
         match &mut self.ring {
             Some(ring) if ring.is_due(self.recorder.bytes()) => {
                 let bytes = self.recorder.bytes();
@@ -258,7 +277,11 @@ impl Run {
             for stall in model.stalls.iter() {
                 let known = self.recorder.model().stalls.get(stall.id);
                 let known = known.and_then(|s| s.resolved.as_ref());
-                if let Some(stack) = stall.resolved.as_ref().filter(|stack| Some(*stack) != known) {
+                if let Some(stack) = stall
+                    .resolved
+                    .as_ref()
+                    .filter(|stack| Some(*stack) != known)
+                {
                     self.recorder.name(stall.id, stack)?;
                 }
             }
@@ -294,8 +317,15 @@ async fn stop_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
-        let mut signals: Vec<_> = kinds.into_iter().filter_map(|kind| signal(kind).ok()).collect();
+        let kinds = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ];
+        let mut signals: Vec<_> = kinds
+            .into_iter()
+            .filter_map(|kind| signal(kind).ok())
+            .collect();
         if !signals.is_empty() {
             let next = signals.iter_mut().map(|signal| Box::pin(signal.recv()));
             futures::future::select_all(next).await;

@@ -55,7 +55,11 @@ fn temporary() -> io::Result<File> {
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("looptop-{}-{n}", std::process::id());
     let path = std::env::temp_dir().join(name);
-    let file = File::options().read(true).write(true).create_new(true).open(&path)?;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }
@@ -145,7 +149,11 @@ pub(super) fn convert<W: Sink>(
                  looptop reads version {VERSION}"
             )));
         }
-        Err(_) => return Err(OpenError::Foreign(super::recording::quote(&line[..line.len().min(40)]))),
+        Err(_) => {
+            return Err(OpenError::Foreign(super::recording::quote(
+                &line[..line.len().min(40)],
+            )));
+        }
     }
     let mut translation = Translation::new(sink)?;
     let mut number = 1;
@@ -296,7 +304,11 @@ impl<W: Sink> Translation<W> {
             self.now = self.now.max(self.frame_at);
             self.emit()?;
             let quiet = at.saturating_sub(self.frame_at) > MAX_QUIET_NS;
-            self.frame_at = if quiet { at } else { self.frame_at.saturating_add(STEP_NS) };
+            self.frame_at = if quiet {
+                at
+            } else {
+                self.frame_at.saturating_add(STEP_NS)
+            };
             if at == u64::MAX {
                 break;
             }
@@ -316,7 +328,14 @@ impl<W: Sink> Translation<W> {
         self.next_task += 1;
         let find = |name: &str| fields.iter().find(|f| f.name == name);
         let number = |name: &str| find(name).and_then(|f| f.text().parse::<u64>().ok());
-        let known = ["task.name", "task.id", "kind", "loc.file", "loc.line", "loc.col"];
+        let known = [
+            "task.name",
+            "task.id",
+            "kind",
+            "loc.file",
+            "loc.line",
+            "loc.col",
+        ];
         let others = fields.iter().filter(|f| !known.contains(&f.name.as_str()));
         let others: Vec<_> = others.map(|f| format!("{}={}", f.name, f.text())).collect();
         let line = |name| number(name).unwrap_or_default() as u32;
@@ -328,7 +347,8 @@ impl<W: Sink> Translation<W> {
             _ => TaskKind::Unknown,
         };
         let location = find("loc.file").map_or(0, |file| {
-            self.interner.location(&file.text(), line("loc.line"), line("loc.col"))
+            self.interner
+                .location(&file.text(), line("loc.line"), line("loc.col"))
         });
         let name = find("task.name").map(Field::text).unwrap_or_default();
         let task = Task {
@@ -398,7 +418,8 @@ impl<W: Sink> Translation<W> {
                 self.next_stall += 1;
                 self.next_stall
             });
-            self.stalls.push(stall(id, task, started, took, proto::StallState::Ended));
+            self.stalls
+                .push(stall(id, task, started, took, proto::StallState::Ended));
         }
         self.changed.insert(span);
     }
@@ -490,7 +511,8 @@ impl<W: Sink> Translation<W> {
                 self.next_stall += 1;
                 self.next_stall
             });
-            self.stalls.push(stall(id, task, started, age, proto::StallState::Live));
+            self.stalls
+                .push(stall(id, task, started, age, proto::StallState::Live));
         }
     }
 
@@ -530,8 +552,14 @@ fn stall(
 
 impl Site {
     fn record(&self, location: u32, kind: TaskKind) -> proto::SpawnSite {
-        let counts = self.polls.iter().enumerate().filter(|(_, count)| **count > 0);
-        let (poll_bucket, poll_count) = counts.map(|(bucket, count)| (bucket as u32, *count)).unzip();
+        let counts = self
+            .polls
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0);
+        let (poll_bucket, poll_count) = counts
+            .map(|(bucket, count)| (bucket as u32, *count))
+            .unzip();
         proto::SpawnSite {
             location,
             kind: kind.into(),
@@ -547,7 +575,9 @@ fn push(columns: &mut proto::Tasks, task: &Task) {
     let state = match task {
         Task { ended: Some(_), .. } => TaskState::Completed,
         Task { poll: Some(_), .. } => TaskState::Running,
-        Task { waiting: Some(_), .. } => TaskState::Scheduled,
+        Task {
+            waiting: Some(_), ..
+        } => TaskState::Scheduled,
         _ => TaskState::Idle,
     };
     columns.id.push(task.id);
@@ -573,7 +603,13 @@ fn push(columns: &mut proto::Tasks, task: &Task) {
 }
 
 fn hello(origin: u64) -> HelloResponse {
-    let supplied = [Kind::Tasks, Kind::TaskNames, Kind::Wakes, Kind::Wakers, Kind::Stalls];
+    let supplied = [
+        Kind::Tasks,
+        Kind::TaskNames,
+        Kind::Wakes,
+        Kind::Wakers,
+        Kind::Stalls,
+    ];
     let kinds = (1..=16).filter_map(|n| Kind::try_from(n).ok());
     HelloResponse {
         protocol: looptop_wire::PROTOCOL,
@@ -619,7 +655,12 @@ mod tests {
             event("Enter", 4, 2, ""),
             event("Waker", 4, 3, r#","op":"Clone""#),
             event("Exit", 4, 5, ""),
-            event("Waker", 4, 400, r#","op":{"WakeByRef":{"self_wake":false}}"#),
+            event(
+                "Waker",
+                4,
+                400,
+                r#","op":{"WakeByRef":{"self_wake":false}}"#,
+            ),
             event("Enter", 99, 401, ""),
             event("Enter", 4, 410, ""),
             event("Exit", 4, 910, ""),
@@ -648,7 +689,10 @@ mod tests {
         let tasks: Vec<_> = end.tasks.iter().collect();
         assert_eq!(tasks.len(), 2, "a span id is used again: another task");
         let first = tasks.iter().find(|t| !t.is_live()).unwrap();
-        assert_eq!((first.polls, first.wakes, first.tokio_id), (Some(2), Some(1), Some(17)));
+        assert_eq!(
+            (first.polls, first.wakes, first.tokio_id),
+            (Some(2), Some(1), Some(17))
+        );
         assert_eq!(first.finished_busy, Some(Duration::from_millis(503)));
         assert_eq!(first.finished_scheduled, Some(Duration::from_millis(12)));
         assert_eq!(end.text(first.fields), "url=/x");
@@ -665,10 +709,19 @@ mod tests {
         let remark = open(&unknown).unwrap().remark().unwrap().to_owned();
         assert_eq!(remark, "1 events of unknown kinds were left out");
         for (text, expected) in [
-            (whole.replace(r#"{"v":1}"#, r#"{"v":2}"#), "version 2 of its format"),
-            (whole.replace(r#"{"Enter":{"id":99"#, "oops"), "line 7 of this recording"),
+            (
+                whole.replace(r#"{"v":1}"#, r#"{"v":2}"#),
+                "version 2 of its format",
+            ),
+            (
+                whole.replace(r#"{"Enter":{"id":99"#, "oops"),
+                "line 7 of this recording",
+            ),
             (r#"{"v":1}"#.to_owned(), "cut before its first whole chunk"),
-            (r#"{"name":"something else"}"#.to_owned(), "it is not a recording"),
+            (
+                r#"{"name":"something else"}"#.to_owned(),
+                "it is not a recording",
+            ),
         ] {
             let error = open(&text).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");

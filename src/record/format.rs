@@ -26,6 +26,8 @@ pub const TRAILER_MAGIC: [u8; 8] = *b"LTindex\n";
 /// Offset of the index block, and the magic.
 pub const TRAILER_LEN: usize = 16;
 
+/// Bytes of a block's info, at most.
+pub const MAX_INFO: u16 = 4 << 10;
 /// Compressed bytes of one chunk, at most.
 pub const MAX_PAYLOAD: u32 = 256 << 20;
 /// Bytes of one frame, at most: an agent's message is at most 1 MiB, and one
@@ -167,14 +169,17 @@ pub struct BlockHeader {
 impl BlockHeader {
     /// Reads a header; `None` where there is none.
     pub fn parse(bytes: &[u8; BLOCK_HEADER_LEN]) -> Option<Self> {
-        let number = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        (bytes[..4] == BLOCK_MAGIC).then(|| Self {
+        let number = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let header = (bytes[..4] == BLOCK_MAGIC).then(|| Self {
             kind: bytes[4].into(),
             info_len: u16::from_le_bytes([bytes[6], bytes[7]]),
             payload_len: number(8),
             payload_crc: number(12),
             header_crc: number(16),
-        })
+        })?;
+        (header.info_len <= MAX_INFO && header.payload_len <= MAX_PAYLOAD).then_some(header)
     }
 
     /// Whether header and `info` are as they were written.
@@ -204,10 +209,12 @@ impl BlockHeader {
 /// Header and info of a block with this payload, ready to be written before it.
 /// `None` where they exceed the bounds.
 pub fn block_head(kind: BlockKind, info: &[u8], payload: &[u8]) -> Option<Vec<u8>> {
-    let payload_len = u32::try_from(payload.len()).ok().filter(|n| *n <= MAX_PAYLOAD)?;
+    let payload_len = u32::try_from(payload.len())
+        .ok()
+        .filter(|n| *n <= MAX_PAYLOAD)?;
     let mut header = BlockHeader {
         kind,
-        info_len: u16::try_from(info.len()).ok()?,
+        info_len: u16::try_from(info.len()).ok().filter(|n| *n <= MAX_INFO)?,
         payload_len,
         payload_crc: crc32fast::hash(payload),
         header_crc: 0,
@@ -263,6 +270,6 @@ mod tests {
 
     #[test]
     fn what_exceeds_the_bounds_is_no_block() {
-        assert!(block_head(BlockKind::Opening, &[0; 70_000], &[]).is_none());
+        assert!(block_head(BlockKind::Opening, &[0; 5_000], &[]).is_none());
     }
 }

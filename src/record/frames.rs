@@ -81,13 +81,17 @@ impl Frames {
         if checksum(section())? != chunk.payload_crc {
             return Err(io::Error::other("its checksum is wrong").into());
         }
-        Ok(ChunkFrames::new(BufReader::with_capacity(64 << 10, section()), &chunk.info)?)
+        Ok(ChunkFrames::new(
+            BufReader::with_capacity(64 << 10, section()),
+            &chunk.info,
+        )?)
     }
 
     /// Leaves the rest of the chunk out.
     fn give_up(&mut self, error: &ChunkError) -> Step {
         let chunk = self.recording.chunks.get(self.next);
-        let (start, end) = chunk.map_or((0.0, 0.0), |c| (c.start.as_secs_f64(), c.end.as_secs_f64()));
+        let (start, end) =
+            chunk.map_or((0.0, 0.0), |c| (c.start.as_secs_f64(), c.end.as_secs_f64()));
         self.open = None;
         self.current = None;
         self.next += 1;

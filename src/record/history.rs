@@ -134,7 +134,12 @@ impl<N: Clone> History<N> {
         };
         if let Ok((info, payload)) = chunk.finish() {
             self.bytes += payload.len();
-            self.pieces.push_back(Piece { info, payload, moments, thinned: false });
+            self.pieces.push_back(Piece {
+                info,
+                payload,
+                moments,
+                thinned: false,
+            });
         }
     }
 
@@ -179,7 +184,11 @@ impl<N: Clone> History<N> {
 
     /// The last moment held before `moment`: a step back.
     pub fn before(&self, moment: Moment) -> Option<Moment> {
-        let before = |moments: &Moments<N>| moments.upto(Moment(moment.0.checked_sub(1)?)).map(|(at, _)| *at);
+        let before = |moments: &Moments<N>| {
+            moments
+                .upto(Moment(moment.0.checked_sub(1)?))
+                .map(|(at, _)| *at)
+        };
         self.newest_first().find_map(before)
     }
 
@@ -187,7 +196,8 @@ impl<N: Clone> History<N> {
     pub fn after(&self, moment: Moment) -> Option<Moment> {
         let closed = self.pieces.iter().map(|p| &p.moments);
         let mut all = closed.chain(self.open.iter().map(|(_, moments)| moments));
-        all.find_map(|m| m.0.get(m.0.partition_point(|(at, _)| *at <= moment))).map(|(at, _)| *at)
+        all.find_map(|m| m.0.get(m.0.partition_point(|(at, _)| *at <= moment)))
+            .map(|(at, _)| *at)
     }
 
     fn newest_first(&self) -> impl Iterator<Item = &Moments<N>> {
@@ -198,7 +208,9 @@ impl<N: Clone> History<N> {
     /// What the caller noted at the last moment held that is not after `moment`,
     /// without building the model.
     pub fn note(&self, moment: Moment) -> Option<(Moment, &N)> {
-        self.newest_first().find_map(|m| m.upto(moment)).map(|(at, note)| (*at, note))
+        self.newest_first()
+            .find_map(|m| m.upto(moment))
+            .map(|(at, note)| (*at, note))
     }
 
     /// All notes, oldest first.
@@ -215,15 +227,25 @@ impl<N: Clone> History<N> {
     pub fn at(&mut self, moment: Moment) -> Option<Past<N>> {
         let (moment, note) = self.note(moment)?;
         let note = note.clone();
-        let open = self.open.as_mut().filter(|(_, m)| m.0.first().is_some_and(|(at, _)| *at <= moment));
+        let open = self
+            .open
+            .as_mut()
+            .filter(|(_, m)| m.0.first().is_some_and(|(at, _)| *at <= moment));
         let model = if let Some((chunk, _)) = open {
             let info = chunk.info().clone();
             rebuild(&self.hello, &info, chunk.peek().ok()?, moment)
         } else {
-            let piece = self.pieces.iter().rev().find(|p| p.info.first_ns <= moment.0)?;
+            let piece = self
+                .pieces
+                .iter()
+                .rev()
+                .find(|p| p.info.first_ns <= moment.0)?;
             rebuild(&self.hello, &piece.info, &piece.payload, moment)
         };
-        Some(Past { model: model.ok()?, note })
+        Some(Past {
+            model: model.ok()?,
+            note,
+        })
     }
 }
 
@@ -237,7 +259,10 @@ impl<N> Moments<N> {
     }
 
     fn upto(&self, moment: Moment) -> Option<&(Moment, N)> {
-        self.0.partition_point(|(at, _)| *at <= moment).checked_sub(1).map(|i| &self.0[i])
+        self.0
+            .partition_point(|(at, _)| *at <= moment)
+            .checked_sub(1)
+            .map(|i| &self.0[i])
     }
 }
 
@@ -268,7 +293,10 @@ impl<N> Piece<N> {
             let ends = step_ends(&self.moments.0);
             let mut ends = ends.into_iter();
             self.moments.0.retain(|_| ends.next().unwrap_or(true));
-            self.info = ChunkInfo { stalls: std::mem::take(&mut self.info.stalls), ..info };
+            self.info = ChunkInfo {
+                stalls: std::mem::take(&mut self.info.stalls),
+                ..info
+            };
             self.payload = payload;
             self.payload.shrink_to_fit();
         }
@@ -318,7 +346,11 @@ fn same_step(a: u64, b: u64) -> bool {
 /// Which moments survive: the first, which is the keyframe's, and the last of
 /// each step.
 fn step_ends<N>(moments: &[(Moment, N)]) -> Vec<bool> {
-    let next = moments.iter().skip(1).map(|(at, _)| Some(*at)).chain([None]);
+    let next = moments
+        .iter()
+        .skip(1)
+        .map(|(at, _)| Some(*at))
+        .chain([None]);
     let pairs = moments.iter().zip(next).enumerate();
     pairs
         .map(|(i, ((at, _), next))| i == 0 || next.is_none_or(|next| !same_step(at.0, next.0)))

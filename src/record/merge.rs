@@ -27,7 +27,9 @@ pub(super) fn merge(earlier: &mut Frame, later: Frame) -> Result<(), Box<Frame>>
     earlier.modules.extend(later.modules);
     earlier.forgotten_tasks.extend(later.forgotten_tasks);
     supersede(&mut earlier.runtimes, later.runtimes, |r| r.id);
-    supersede(&mut earlier.workers, later.workers, |w| (w.runtime, w.index));
+    supersede(&mut earlier.workers, later.workers, |w| {
+        (w.runtime, w.index)
+    });
     supersede(&mut earlier.threads, later.threads, |t| t.tid);
     supersede(&mut earlier.sites, later.sites, |s| (s.location, s.kind));
     supersede(&mut earlier.stalls, later.stalls, |s| s.id);

@@ -32,6 +32,10 @@ mod store;
 pub mod writer;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod measure;
+#[cfg(test)]
 pub(crate) mod synthetic;
 #[cfg(test)]
 mod tests;

@@ -204,5 +204,7 @@ pub(super) fn push(chunk: &mut ChunkBuilder, frame: &Frame) -> io::Result<()> {
     if !plain || frame.encoded_len() <= looptop_wire::MAX_MESSAGE_BYTES {
         return chunk.push(frame);
     }
-    split(frame.clone()).iter().try_for_each(|part| chunk.push(part))
+    split(frame.clone())
+        .iter()
+        .try_for_each(|part| chunk.push(part))
 }

@@ -154,7 +154,10 @@ impl Recording {
 
     /// With another word on what is missing.
     pub(super) fn with_remark(self, remark: Option<String>) -> Self {
-        Self { remark: remark.or(self.remark), ..self }
+        Self {
+            remark: remark.or(self.remark),
+            ..self
+        }
     }
 
     /// The processes observed, in order; at least one.
@@ -168,7 +171,13 @@ impl Recording {
         let mut last = None;
         for chunk in self.chunks.iter() {
             for mark in &chunk.info.stalls {
-                push_mark(&mut marks, &mut last, &self.sessions[chunk.session], chunk, mark);
+                push_mark(
+                    &mut marks,
+                    &mut last,
+                    &self.sessions[chunk.session],
+                    chunk,
+                    mark,
+                );
             }
         }
         marks.sort_unstable_by_key(|m| m.at);
@@ -233,13 +242,18 @@ fn check_header(header: &[u8]) -> Result<(), OpenError> {
     let Ok(header) = <&[u8; FILE_HEADER_LEN]>::try_from(header) else {
         return Err(OpenError::NothingWhole(header.len() as u64));
     };
-    let number = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let number = |at: usize| {
+        u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+    };
     if crc32fast::hash(&header[..12]) != number(12) {
         return Err(OpenError::Header);
     }
     match number(8) {
         0 => Err(OpenError::Header),
-        found if found > VERSION => Err(OpenError::TooNew { found, known: VERSION }),
+        found if found > VERSION => Err(OpenError::TooNew {
+            found,
+            known: VERSION,
+        }),
         _ => Ok(()),
     }
 }
@@ -283,7 +297,9 @@ enum Found {
 impl Scan {
     /// Takes in a file.
     pub(super) fn part(&mut self, store: Store) -> Result<(), OpenError> {
-        let header = store.bytes(0, FILE_HEADER_LEN.min(store.len() as usize))?.unwrap_or_default();
+        let header = store
+            .bytes(0, FILE_HEADER_LEN.min(store.len() as usize))?
+            .unwrap_or_default();
         check_header(&header)?;
         self.stores.push(store);
         self.in_session = false;
@@ -297,10 +313,15 @@ impl Scan {
 
     fn run(&mut self) -> Result<(), OpenError> {
         if let Some(index) = self.index()? {
+            let mut end = 0;
             for entry in index.blocks.iter().take(MAX_CHUNKS) {
                 match self.look(entry.offset)? {
-                    Found::Block(header, info) => self.take(entry.offset, &header, &info)?,
-                    Found::Damaged | Found::Cut => self.lose(),
+                    // Blocks follow one another: none is read twice.
+                    Found::Block(header, info) if entry.offset >= end => {
+                        end = entry.offset + header.block_len();
+                        self.take(entry.offset, &header, &info)?;
+                    }
+                    Found::Block(..) | Found::Damaged | Found::Cut => self.lose(),
                 }
             }
             return Ok(());
@@ -315,17 +336,12 @@ impl Scan {
                     at += header.block_len();
                 }
                 Found::Damaged => {
-                    let next = self.next_block(at + 1)?;
-                    match next {
-                        Some(next) => {
-                            self.lose();
-                            at = next;
-                        }
-                        None => {
-                            self.cut = Some(self.store().len() - at);
-                            break;
-                        }
-                    }
+                    let Some(next) = self.next_block(at + 1)? else {
+                        self.cut = Some(self.store().len() - at);
+                        break;
+                    };
+                    self.lose();
+                    at = next;
                 }
                 Found::Cut => {
                     self.cut = Some(self.store().len() - at);
@@ -349,7 +365,9 @@ impl Scan {
         let Some(header) = BlockHeader::parse(&head) else {
             return Ok(Found::Damaged);
         };
-        let info = self.store().bytes(at + BLOCK_HEADER_LEN as u64, header.info_len.into())?;
+        let info = self
+            .store()
+            .bytes(at + BLOCK_HEADER_LEN as u64, header.info_len.into())?;
         match info {
             Some(info) if !header.is_intact(&info) => Ok(Found::Damaged),
             Some(info) if at + header.block_len() <= self.store().len() => {
@@ -366,7 +384,9 @@ impl Scan {
         while at < self.store().len() {
             let mut window = Vec::new();
             let overlap = format::BLOCK_MAGIC.len() - 1;
-            self.store().section(at, (STEP + overlap) as u64).read_to_end(&mut window)?;
+            self.store()
+                .section(at, (STEP + overlap) as u64)
+                .read_to_end(&mut window)?;
             for (i, bytes) in window.windows(format::BLOCK_MAGIC.len()).enumerate() {
                 if bytes == format::BLOCK_MAGIC
                     && matches!(self.look(at + i as u64)?, Found::Block(..))
@@ -435,8 +455,9 @@ impl Scan {
             self.lose();
             return Ok(());
         }
-        let opening =
-            self.payload(at, header)?.and_then(|bytes| Opening::decode(bytes.as_slice()).ok());
+        let opening = self
+            .payload(at, header)?
+            .and_then(|bytes| Opening::decode(bytes.as_slice()).ok());
         let Some((hello, opening)) =
             opening.and_then(|mut opening| Some((opening.hello.take()?, opening)))
         else {
@@ -444,10 +465,17 @@ impl Scan {
             return Ok(());
         };
         if hello.protocol > PROTOCOL {
-            return Err(OpenError::TooNew { found: hello.protocol, known: PROTOCOL });
+            return Err(OpenError::TooNew {
+                found: hello.protocol,
+                known: PROTOCOL,
+            });
         }
         self.in_session = true;
-        if self.sessions.last().is_some_and(|last| *last.hello == hello) {
+        if self
+            .sessions
+            .last()
+            .is_some_and(|last| *last.hello == hello)
+        {
             // The next file of the same connection.
             return Ok(());
         }
@@ -484,7 +512,9 @@ impl Scan {
 
     pub(super) fn finish(self) -> Result<Recording, OpenError> {
         if self.chunks.is_empty() {
-            return Err(OpenError::NothingWhole(self.stores.iter().map(Store::len).sum()));
+            return Err(OpenError::NothingWhole(
+                self.stores.iter().map(Store::len).sum(),
+            ));
         }
         let remark = self.remark();
         Ok(Recording {

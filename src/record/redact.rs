@@ -47,7 +47,10 @@ impl Redactor {
                 && let Some(text) = self.held.get(&id)
             {
                 self.passed.insert(id);
-                frame.strings.push(InternedString { id, text: text.clone() });
+                frame.strings.push(InternedString {
+                    id,
+                    text: text.clone(),
+                });
             }
         }
         frame

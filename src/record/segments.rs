@@ -38,9 +38,14 @@ impl FromStr for ByteSize {
             Some((at, 'g' | 'G')) => (&plain[..at], 30),
             _ => (plain, 0),
         };
-        let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift));
+        let bytes = digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|n| n.checked_mul(1 << shift));
         match bytes {
-            None => Err(format!("'{text}' is not a size; a size is for example 64M or 2G")),
+            None => Err(format!(
+                "'{text}' is not a size; a size is for example 64M or 2G"
+            )),
             Some(bytes) if bytes < MIN_BYTES => Err(format!("'{text}' is less than 1M")),
             Some(bytes) => Ok(Self(bytes)),
         }
@@ -72,7 +77,10 @@ impl Ring {
     /// stay, and are not counted: they may be what somebody is looking for.
     pub fn new(directory: &Path, bounds: RingBounds) -> io::Result<(Self, File)> {
         fs::create_dir_all(directory)?;
-        let last = files(directory)?.into_iter().filter_map(|path| number(&path)).max();
+        let last = files(directory)?
+            .into_iter()
+            .filter_map(|path| number(&path))
+            .max();
         let mut ring = Self {
             directory: directory.to_owned(),
             bounds,
@@ -98,8 +106,14 @@ impl Ring {
 
     /// The open file, with `bytes` in it, has had its share.
     pub fn is_due(&self, bytes: u64) -> bool {
-        let old = self.bounds.age.is_some_and(|age| self.opened.elapsed() >= age / SEGMENTS);
-        let large = self.bounds.bytes.is_some_and(|max| bytes >= max / u64::from(SEGMENTS));
+        let old = self
+            .bounds
+            .age
+            .is_some_and(|age| self.opened.elapsed() >= age / SEGMENTS);
+        let large = self
+            .bounds
+            .bytes
+            .is_some_and(|max| bytes >= max / u64::from(SEGMENTS));
         old || large
     }
 
@@ -154,9 +168,8 @@ pub(super) fn open(directory: &Path) -> Result<Recording, OpenError> {
     for path in &files[newest..] {
         match scan.part(Store::open(path)?) {
             // The newest was just begun when it was cut.
-            Err(OpenError::Empty | OpenError::NothingWhole(_)) => {}
+            Ok(()) | Err(OpenError::Empty | OpenError::NothingWhole(_)) => {}
             Err(error) => return Err(error),
-            Ok(()) => {}
         }
     }
     scan.finish()

@@ -19,10 +19,15 @@ impl Store {
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if metadata.is_dir() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+            return Err(io::Error::new(
+                io::ErrorKind::IsADirectory,
+                "it is a directory",
+            ));
         }
         if !metadata.is_file() {
-            return Err(io::Error::other("it is no regular file, and cannot be read out of order"));
+            return Err(io::Error::other(
+                "it is no regular file, and cannot be read out of order",
+            ));
         }
         Ok(Self::file(file, metadata.len()))
     }

@@ -1,29 +1,37 @@
 //! A made-up session of any length and size, for tests and measurements.
 
-use looptop_wire::{intern::Interner, proto::{self, Frame, HelloResponse}};
+use looptop_wire::{
+    intern::Interner,
+    proto::{self, Frame, HelloResponse},
+};
 
 /// What the session looks like.
 #[derive(Debug, Clone, Copy)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Live tasks.
-    pub tasks: u64,
+    pub(crate) tasks: u64,
     /// Tasks that change in each frame.
-    pub changed: u64,
+    pub(crate) changed: u64,
     /// Workers, each with a thread.
-    pub workers: u32,
+    pub(crate) workers: u32,
     /// Time between frames.
-    pub step_ns: u64,
+    pub(crate) step_ns: u64,
 }
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { tasks: 20, changed: 5, workers: 2, step_ns: 100_000_000 }
+        Self {
+            tasks: 20,
+            changed: 5,
+            workers: 2,
+            step_ns: 100_000_000,
+        }
     }
 }
 
 /// Yields the frames of the session, one after another.
 #[derive(Debug)]
-pub struct Session {
+pub(crate) struct Session {
     shape: Shape,
     interner: Interner,
     frame: u64,
@@ -35,12 +43,18 @@ const MS: u64 = 1_000_000;
 
 impl Session {
     /// Not a random one: the same shape gives the same frames.
-    pub fn new(shape: Shape) -> Self {
-        Self { shape, interner: Interner::default(), frame: 0, next_task: 0, stalls: 0 }
+    pub(crate) fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            interner: Interner::default(),
+            frame: 0,
+            next_task: 0,
+            stalls: 0,
+        }
     }
 
     /// Who is observed.
-    pub fn hello(&self) -> HelloResponse {
+    pub(crate) fn hello(&self) -> HelloResponse {
         let kinds = (1..=16).filter_map(|n| proto::CapabilityKind::try_from(n).ok());
         HelloResponse {
             protocol: 1,
@@ -63,18 +77,31 @@ impl Session {
     }
 
     /// The next frame; the first is the whole state.
-    pub fn next_frame(&mut self) -> Frame {
+    pub(crate) fn next_frame(&mut self) -> Frame {
         self.frame += 1;
         let now_ns = 5_000 * MS + self.frame * self.shape.step_ns;
         let first = self.frame == 1;
-        let tasks = self.tasks(now_ns, if first { self.shape.tasks } else { self.shape.changed });
-        let forgotten = if self.frame.is_multiple_of(7) { vec![self.frame] } else { Vec::new() };
+        let tasks = self.tasks(
+            now_ns,
+            if first {
+                self.shape.tasks
+            } else {
+                self.shape.changed
+            },
+        );
+        let forgotten = if self.frame.is_multiple_of(7) {
+            vec![self.frame]
+        } else {
+            Vec::new()
+        };
         let mut frame = Frame {
             sequence: self.frame,
             now_ns,
             snapshot_complete: first,
             runtimes: vec![self.runtime()],
-            workers: (0..self.shape.workers).map(|i| self.worker(i, now_ns)).collect(),
+            workers: (0..self.shape.workers)
+                .map(|i| self.worker(i, now_ns))
+                .collect(),
             threads: (0..=self.shape.workers).map(|i| self.thread(i)).collect(),
             process: Some(self.process()),
             host: Some(proto::Host {
@@ -89,8 +116,14 @@ impl Session {
             forgotten_tasks: forgotten,
             sites: (0..5).map(|n| self.site(n)).collect(),
             stalls: self.stall(now_ns),
-            gauges: vec![proto::Gauge { name: self.interner.string("queue"), value: self.wave(9.0) }],
-            loss: Some(proto::Loss { history: self.frame / 50, ..proto::Loss::default() }),
+            gauges: vec![proto::Gauge {
+                name: self.interner.string("queue"),
+                value: self.wave(9.0),
+            }],
+            loss: Some(proto::Loss {
+                history: self.frame / 50,
+                ..proto::Loss::default()
+            }),
             ..Frame::default()
         };
         if first {
@@ -108,7 +141,8 @@ impl Session {
 
     /// Something that goes up and down, with noise.
     fn wave(&self, height: f64) -> f64 {
-        let noise = (self.frame.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 24);
+        let noise =
+            (self.frame.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 24);
         height * (0.5 + 0.3 * (self.frame as f64 / 17.0).sin() + 0.2 * noise)
     }
 
@@ -191,12 +225,20 @@ impl Session {
             };
             let ended = self.frame > 1 && n == 1;
             tasks.id.push(id);
-            let state = if ended { proto::TaskState::Completed } else { proto::TaskState::Idle };
+            let state = if ended {
+                proto::TaskState::Completed
+            } else {
+                proto::TaskState::Idle
+            };
             tasks.state.push(state.into());
             tasks.kind.push(proto::TaskKind::Task.into());
-            tasks.name.push(self.interner.string(names[id as usize % names.len()]));
+            tasks
+                .name
+                .push(self.interner.string(names[id as usize % names.len()]));
             let line = 40 + (id % 5) as u32;
-            tasks.location.push(self.interner.location("src/service.rs", line, 9));
+            tasks
+                .location
+                .push(self.interner.location("src/service.rs", line, 9));
             tasks.parent.push(u64::from(id > 1));
             tasks.spawned_at_ns.push(id * 1_000);
             tasks.ended_at_ns.push(if ended { now_ns } else { 0 });
@@ -215,7 +257,9 @@ impl Session {
             tasks.original_size_bytes.push(0);
             tasks.tokio_id.push(id + 7);
             tasks.runtime.push(1);
-            tasks.fields.push(self.interner.string(&format!("url=/customer/{}", id % 50)));
+            tasks
+                .fields
+                .push(self.interner.string(&format!("url=/customer/{}", id % 50)));
             tasks.longest_scheduled_ns.push(90_000);
         }
         tasks
@@ -269,7 +313,10 @@ impl Session {
                 last_at_ns: now_ns,
                 count: 3,
                 frames: (0..30)
-                    .map(|n| proto::CodeAddress { module: 1, offset: 0x1_0000 + n * 0x73 })
+                    .map(|n| proto::CodeAddress {
+                        module: 1,
+                        offset: 0x1_0000 + n * 0x73,
+                    })
                     .collect(),
                 truncated: false,
             }],

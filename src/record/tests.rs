@@ -11,9 +11,13 @@ use super::{
     history::{Bounds, History},
     recorder::Recorder,
     recording::OpenError,
+    segments::{Ring, RingBounds},
     synthetic::{Session, Shape},
 };
-use crate::model::{Model, Moment};
+use crate::{
+    diagnose::{Engine, Scope},
+    model::{Model, Moment},
+};
 
 const MS: u64 = 1_000_000;
 
@@ -39,9 +43,29 @@ fn shown(model: &Model) -> String {
     format!(
         "{:#?}",
         (
-            (&model.session, model.now, model.since, model.complete, &model.texts),
-            (&model.runtimes, &model.workers, &model.threads, &model.process, &model.host),
-            (tasks, states, &model.sites, &model.stalls, &model.lag, &model.gauges, &model.loss),
+            (
+                &model.session,
+                model.now,
+                model.since,
+                model.complete,
+                &model.texts
+            ),
+            (
+                &model.runtimes,
+                &model.workers,
+                &model.threads,
+                &model.process,
+                &model.host
+            ),
+            (
+                tasks,
+                states,
+                &model.sites,
+                &model.stalls,
+                &model.lag,
+                &model.gauges,
+                &model.loss
+            ),
         )
     )
 }
@@ -58,7 +82,11 @@ fn assert_same_in_full(a: &Model, b: &Model, what: &str) {
     if a == b {
         return;
     }
-    let differs = a.lines().zip(b.lines()).enumerate().find(|(_, (a, b))| a != b);
+    let differs = a
+        .lines()
+        .zip(b.lines())
+        .enumerate()
+        .find(|(_, (a, b))| a != b);
     let context: Vec<_> = match differs {
         Some((n, _)) => a.lines().skip(n.saturating_sub(12)).take(14).collect(),
         None => vec!["one is longer"],
@@ -77,7 +105,11 @@ fn live(hello: &HelloResponse, frames: &[Frame]) -> Model {
 #[test]
 fn a_keyframe_makes_an_equal_model() {
     for (tasks, frames) in [(20, 1), (20, 45), (12_000, 3)] {
-        let shape = Shape { tasks, changed: tasks / 4, ..Shape::default() };
+        let shape = Shape {
+            tasks,
+            changed: tasks / 4,
+            ..Shape::default()
+        };
         let mut session = Session::new(shape);
         let hello = session.hello();
         let frames: Vec<_> = (0..frames).map(|_| session.next_frame()).collect();
@@ -101,13 +133,17 @@ fn what_was_recorded_is_read() {
     assert!(recording.chunks.len() > 3);
     assert_eq!(recording.length(), Duration::from_millis(39_900));
     let mut steps = recording.frames();
-    let Some(Step::Session(read)) = steps.next() else { panic!("no session") };
+    let Some(Step::Session(read)) = steps.next() else {
+        panic!("no session")
+    };
     assert_eq!(*read, hello);
     let mut model = Model::new(&read);
     let keyframes = recording.chunks[0].info.keyframes as usize;
     let mut read = Vec::new();
     for step in steps {
-        let Step::Frame(frame, at) = step else { panic!("{step:?}") };
+        let Step::Frame(frame, at) = step else {
+            panic!("{step:?}")
+        };
         assert_eq!(at.as_nanos() as u64, frame.now_ns - frames[0].now_ns);
         model.apply(&frame).unwrap();
         read.push(*frame);
@@ -127,9 +163,17 @@ fn seeking_is_the_same_as_reading_up_to_there() {
         model.apply(frame).unwrap();
         if n % 41 == 0 || n > 695 {
             let elapsed = Duration::from_nanos(frame.now_ns - frames[0].now_ns);
-            assert_same(&model, &recording.model_at(elapsed).unwrap(), &format!("frame {n}"));
+            assert_same(
+                &model,
+                &recording.model_at(elapsed).unwrap(),
+                &format!("frame {n}"),
+            );
             let between = elapsed + Duration::from_millis(40);
-            assert_same(&model, &recording.model_at(between).unwrap(), "between two frames");
+            assert_same(
+                &model,
+                &recording.model_at(between).unwrap(),
+                "between two frames",
+            );
         }
     }
     let beyond = recording.model_at(Duration::from_hours(1)).unwrap();
@@ -147,11 +191,19 @@ fn stalls_are_marked_once() {
 
 #[test]
 fn a_file_cut_at_any_byte_is_whole_up_to_its_last_chunk() {
-    let shape = Shape { tasks: 3, changed: 2, workers: 1, step_ns: 1_000 * MS };
+    let shape = Shape {
+        tasks: 3,
+        changed: 2,
+        workers: 1,
+        step_ns: 1_000 * MS,
+    };
     let (hello, frames, bytes) = recorded(shape, 40);
     let whole = Recording::from_bytes(bytes.clone()).unwrap();
-    let chunk_ends: Vec<u64> =
-        whole.chunks.iter().map(|c| c.payload_at + u64::from(c.payload_len)).collect();
+    let chunk_ends: Vec<u64> = whole
+        .chunks
+        .iter()
+        .map(|c| c.payload_at + u64::from(c.payload_len))
+        .collect();
     assert!(chunk_ends.len() >= 3);
     for cut in 0..bytes.len() {
         let chunks = chunk_ends.iter().filter(|end| **end <= cut as u64).count();
@@ -169,11 +221,18 @@ fn a_file_cut_at_any_byte_is_whole_up_to_its_last_chunk() {
     for (n, end) in chunk_ends.iter().enumerate() {
         let recording = Recording::from_bytes(&bytes[..*end as usize + 5]).unwrap();
         let remark = recording.remark().unwrap();
-        assert!(remark.starts_with("the file was cut: its last 5 bytes"), "{remark}");
+        assert!(
+            remark.starts_with("the file was cut: its last 5 bytes"),
+            "{remark}"
+        );
         let last = recording.chunks[n].info.last_ns;
         let upto = frames.partition_point(|f| f.now_ns <= last);
         let model = recording.model_at(recording.length()).unwrap();
-        assert_same(&live(&hello, &frames[..upto]), &model, "the last whole chunk");
+        assert_same(
+            &live(&hello, &frames[..upto]),
+            &model,
+            "the last whole chunk",
+        );
     }
 }
 
@@ -196,7 +255,12 @@ fn read_all(recording: &Recording) -> (usize, usize) {
 
 #[test]
 fn a_changed_bit_costs_one_chunk() {
-    let shape = Shape { tasks: 3, changed: 2, workers: 1, step_ns: 1_000 * MS };
+    let shape = Shape {
+        tasks: 3,
+        changed: 2,
+        workers: 1,
+        step_ns: 1_000 * MS,
+    };
     let (_, _, bytes) = recorded(shape, 40);
     let whole = Recording::from_bytes(bytes.clone()).unwrap();
     let (all, _) = read_all(&whole);
@@ -213,7 +277,10 @@ fn a_changed_bit_costs_one_chunk() {
         };
         let (frames, gaps) = read_all(&recording);
         let harmless = frames == all && gaps == 0;
-        assert!(harmless || gaps == 1 || recording.remark().is_some(), "byte {at}");
+        assert!(
+            harmless || gaps == 1 || recording.remark().is_some(),
+            "byte {at}"
+        );
         assert!(frames * 2 > all, "byte {at}: {frames} of {all} frames");
     }
 }
@@ -231,11 +298,23 @@ fn what_is_no_recording_is_refused_with_a_sentence() {
     bad_crc[12] ^= 1;
     let cases: [(Vec<u8>, &str); 7] = [
         (Vec::new(), "it is empty"),
-        (b"#!/bin/sh\necho hello\n".to_vec(), "it begins with \"#!/bin/sh\\necho h\""),
-        (vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0], "it begins with the bytes 7f 45 4c 46"),
-        (header(2), "version 2 of the format, and this looptop reads up to 1; use a newer"),
+        (
+            b"#!/bin/sh\necho hello\n".to_vec(),
+            "it begins with \"#!/bin/sh\\necho h\"",
+        ),
+        (
+            vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0],
+            "it begins with the bytes 7f 45 4c 46",
+        ),
+        (
+            header(2),
+            "version 2 of the format, and this looptop reads up to 1; use a newer",
+        ),
         (header(1), "cut before its first whole chunk (16 bytes)"),
-        (header(1)[..9].to_vec(), "cut before its first whole chunk (9 bytes)"),
+        (
+            header(1)[..9].to_vec(),
+            "cut before its first whole chunk (9 bytes)",
+        ),
         (bad_crc, "its header is damaged"),
     ];
     for (bytes, expected) in cases {
@@ -248,12 +327,18 @@ fn what_is_no_recording_is_refused_with_a_sentence() {
 fn a_newer_protocol_is_refused() {
     let mut recorder = Recorder::new(Vec::new(), "t", false).unwrap();
     let mut session = Session::new(Shape::default());
-    let hello = HelloResponse { protocol: 99, ..session.hello() };
+    let hello = HelloResponse {
+        protocol: 99,
+        ..session.hello()
+    };
     recorder.connected(&hello).unwrap();
     recorder.frame(&session.next_frame()).unwrap();
     let bytes = recorder.finish().unwrap();
     let error = Recording::from_bytes(bytes).unwrap_err();
-    assert!(matches!(error, OpenError::TooNew { found: 99, .. }), "{error}");
+    assert!(
+        matches!(error, OpenError::TooNew { found: 99, .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -265,7 +350,10 @@ fn unknown_blocks_are_skipped() {
     // Without the index, which now points to the wrong places.
     extended.extend(&bytes[FILE_HEADER_LEN..bytes.len() - 3]);
     let recording = Recording::from_bytes(extended).unwrap();
-    assert_eq!(read_all(&recording), read_all(&Recording::from_bytes(bytes).unwrap()));
+    assert_eq!(
+        read_all(&recording),
+        read_all(&Recording::from_bytes(bytes).unwrap())
+    );
 }
 
 #[test]
@@ -273,7 +361,12 @@ fn a_second_process_is_a_session_of_its_own() {
     let mut recorder = Recorder::new(Vec::new(), "t", false).unwrap();
     for name in ["first", "second"] {
         let mut session = Session::new(Shape::default());
-        recorder.connected(&HelloResponse { session: name.into(), ..session.hello() }).unwrap();
+        recorder
+            .connected(&HelloResponse {
+                session: name.into(),
+                ..session.hello()
+            })
+            .unwrap();
         for _ in 0..130 {
             recorder.frame(&session.next_frame()).unwrap();
         }
@@ -281,9 +374,21 @@ fn a_second_process_is_a_session_of_its_own() {
     let recording = Recording::from_bytes(recorder.finish().unwrap()).unwrap();
     assert_eq!(recording.sessions().len(), 2);
     assert_eq!(recording.length(), Duration::from_millis(2 * 12_900));
-    let seen = |ms| recording.model_at(Duration::from_millis(ms)).unwrap().session.id;
-    assert_eq!((seen(12_800), seen(13_000)), ("first".into(), "second".into()));
-    let sessions = recording.frames().filter(|s| matches!(s, Step::Session(_))).count();
+    let seen = |ms| {
+        recording
+            .model_at(Duration::from_millis(ms))
+            .unwrap()
+            .session
+            .id
+    };
+    assert_eq!(
+        (seen(12_800), seen(13_000)),
+        ("first".into(), "second".into())
+    );
+    let sessions = recording
+        .frames()
+        .filter(|s| matches!(s, Step::Session(_)))
+        .count();
     assert_eq!(sessions, 2);
 }
 
@@ -296,13 +401,19 @@ fn hostile_claims_cost_nothing() {
     let mut info = chunk.info.clone();
     (info.frames, info.raw_bytes) = (u32::MAX, u64::MAX);
     let payload = &bytes[chunk.payload_at as usize..][..chunk.payload_len as usize];
-    let head_at = bytes.windows(4).position(|w| w == format::BLOCK_MAGIC).unwrap();
+    let head_at = bytes
+        .windows(4)
+        .position(|w| w == format::BLOCK_MAGIC)
+        .unwrap();
     let opening = &bytes[head_at..];
-    let next = opening[4..].windows(4).position(|w| w == format::BLOCK_MAGIC).unwrap() + 4;
+    let next = opening[4..]
+        .windows(4)
+        .position(|w| w == format::BLOCK_MAGIC)
+        .unwrap()
+        + 4;
     let block = |info: &format::ChunkInfo, payload: &[u8]| {
         let info = prost::Message::encode_to_vec(info);
-        let mut block =
-            format::block_head(format::BlockKind::Chunk, &info, payload).unwrap();
+        let mut block = format::block_head(format::BlockKind::Chunk, &info, payload).unwrap();
         block.extend(payload);
         block
     };
@@ -317,7 +428,13 @@ fn hostile_claims_cost_nothing() {
     let recording = Recording::from_bytes(file).unwrap();
     let gaps: Vec<String> = recording
         .frames()
-        .filter_map(|s| if let Step::Gap(why) = s { Some(why) } else { None })
+        .filter_map(|s| {
+            if let Step::Gap(why) = s {
+                Some(why)
+            } else {
+                None
+            }
+        })
         .collect();
     assert_eq!(gaps.len(), 2, "{gaps:?}");
     assert!(gaps[0].contains("frames fewer than it says"), "{gaps:?}");
@@ -337,19 +454,118 @@ fn redacting_leaves_no_name_and_no_field() {
     let mut all = String::new();
     for step in recording.frames_at(Duration::from_secs(15)) {
         if let Step::Frame(frame, _) = step {
-            all += &format!("{frame:?}");
+            let _ = std::fmt::Write::write_fmt(&mut all, format_args!("{frame:?}"));
         }
     }
     for gone in ["http::conn", "ticker", "report", "url=", "customer"] {
         assert!(!all.contains(gone), "{gone} is still there");
     }
-    for kept in ["src/service.rs", "tokio-rt-worker", "clock_nanosleep", "/app/synthetic"] {
+    for kept in [
+        "src/service.rs",
+        "tokio-rt-worker",
+        "clock_nanosleep",
+        "/app/synthetic",
+    ] {
         assert!(all.contains(kept), "{kept} is gone");
     }
     let model = recording.model_at(Duration::from_secs(20)).unwrap();
     let task = model.tasks.live().next().unwrap();
     assert_eq!((task.name, task.fields), (None, None));
     assert!(model.location(task.location).is_some());
+}
+
+#[test]
+fn the_findings_of_a_recording_are_those_of_the_live_target() {
+    let (hello, frames, bytes) = recorded(Shape::default(), 600);
+    let mut model = live(&hello, &frames[..1]);
+    let mut engine = Engine::new(Scope::Since(model.now));
+    for frame in &frames[1..] {
+        model.apply(frame).unwrap();
+        engine.update(&model);
+    }
+    assert!(!engine.findings().is_empty());
+    let mut replayed = Model::new(&hello);
+    let mut again: Option<Engine> = None;
+    for step in Recording::from_bytes(bytes).unwrap().frames() {
+        let Step::Frame(frame, _) = step else {
+            continue;
+        };
+        replayed.apply(&frame).unwrap();
+        match &mut again {
+            Some(engine) if !frame.more => engine.update(&replayed),
+            None if replayed.complete => again = Some(Engine::new(Scope::Since(replayed.now))),
+            _ => {}
+        }
+    }
+    let again = again.unwrap();
+    assert_eq!(again.findings(), engine.findings());
+    assert_eq!(
+        again.verdict(&replayed).sentence,
+        engine.verdict(&model).sentence
+    );
+}
+
+#[test]
+fn a_ring_of_files_is_one_recording_and_keeps_the_newest() {
+    let directory = tempfile::tempdir().unwrap();
+    let bounds = RingBounds {
+        age: None,
+        bytes: Some(1 << 20),
+    };
+    let shape = Shape {
+        tasks: 400,
+        changed: 100,
+        ..Shape::default()
+    };
+    let mut session = Session::new(shape);
+    let hello = session.hello();
+    let (mut ring, file) = Ring::new(directory.path(), bounds).unwrap();
+    let mut recorder = Recorder::new(file, "t", false).unwrap();
+    recorder.connected(&hello).unwrap();
+    let mut model = Model::new(&hello);
+    let mut dropped = 0;
+    let mut files = 1;
+    while files < 20 {
+        let frame = session.next_frame();
+        model.apply(&frame).unwrap();
+        recorder.frame(&frame).unwrap();
+        if ring.is_due(recorder.bytes()) {
+            let next = ring.open().unwrap();
+            let done = recorder.rotate(next).unwrap();
+            ring.closed(done.metadata().unwrap().len()).unwrap();
+            files += 1;
+            dropped += 1;
+        }
+    }
+    drop(recorder.finish().unwrap());
+    let kept: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+    let bytes: u64 = kept
+        .iter()
+        .map(|e| e.as_ref().unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(
+        kept.len() > 3 && kept.len() < dropped,
+        "{} files",
+        kept.len()
+    );
+    assert!(bytes <= 1 << 20, "{bytes} bytes");
+    let recording = Recording::open(directory.path()).unwrap();
+    assert_eq!((recording.sessions().len(), recording.remark()), (1, None));
+    let sessions = recording
+        .frames()
+        .filter(|s| matches!(s, Step::Session(_)))
+        .count();
+    assert_eq!(sessions, 1, "without a gap");
+    let last = recording.model_at(recording.length()).unwrap();
+    assert_same(&last, &model, "in the end");
+    // Each of them is whole by itself, and later ones go on counting.
+    let first = kept[0].as_ref().unwrap().path();
+    assert_eq!(Recording::open(&first).unwrap().remark(), None);
+    assert!(Ring::new(directory.path(), bounds).is_ok());
+    assert!(
+        Recording::open(directory.path()).is_ok(),
+        "one was just begun"
+    );
 }
 
 /// A history of a whole session, with keyframes of the live models.
@@ -373,7 +589,10 @@ fn history(frames: usize, bounds: Bounds) -> (History<u64>, Vec<(Moment, Vec<Fra
 
 #[test]
 fn history_goes_back_to_any_frame() {
-    let bounds = Bounds { fine: Duration::from_hours(1), ..Bounds::default() };
+    let bounds = Bounds {
+        fine: Duration::from_hours(1),
+        ..Bounds::default()
+    };
     let (mut history, seen) = history(900, bounds);
     for (at, expected) in &seen {
         let past = history.at(*at).unwrap();
@@ -398,16 +617,19 @@ fn history_goes_back_to_any_frame() {
 fn old_history_is_thinned_to_seconds_and_then_dropped() {
     let bounds = Bounds {
         fine: Duration::from_secs(20),
-        age: Duration::from_secs(120),
+        age: Duration::from_mins(2),
         ..Bounds::default()
     };
     let (mut history, seen) = history(2_000, bounds);
     let newest = history.newest().unwrap();
     let kept = newest.since(history.oldest().unwrap());
     assert!((110..=140).contains(&kept.as_secs()), "{kept:?}");
-    let old = newest.minus(Duration::from_secs(60));
+    let old = newest.minus(Duration::from_mins(1));
     let (mut at, mut steps) = (old, 0);
-    while let Some(before) = history.before(at).filter(|at| newest.since(*at).as_secs() < 80) {
+    while let Some(before) = history
+        .before(at)
+        .filter(|at| newest.since(*at).as_secs() < 80)
+    {
         assert!(at.since(before) <= Duration::from_secs(1));
         (at, steps) = (before, steps + 1);
     }
@@ -424,7 +646,10 @@ fn old_history_is_thinned_to_seconds_and_then_dropped() {
 
 #[test]
 fn history_is_bounded_in_bytes() {
-    let bounds = Bounds { bytes: 100_000, ..Bounds::default() };
+    let bounds = Bounds {
+        bytes: 100_000,
+        ..Bounds::default()
+    };
     let (history, _) = history(3_000, bounds);
     assert!(history.bytes() <= 100_000, "{}", history.bytes());
     assert!(history.oldest() > Some(Moment(10_000 * MS)));

@@ -73,7 +73,9 @@ impl<W: Sink> Writer<W> {
     }
 
     fn block(&mut self, kind: BlockKind, info: &[u8], payload: &[u8]) -> io::Result<()> {
-        self.index.blocks.push(IndexEntry { offset: self.offset });
+        self.index.blocks.push(IndexEntry {
+            offset: self.offset,
+        });
         self.write(kind, info, payload)
     }
 

@@ -192,6 +192,13 @@ impl Drop for Source {
     }
 }
 
+/// A connection of its own to `target`, beside that of its [`Source`].
+#[cfg(feature = "demo")]
+pub(crate) async fn channel(target: &Target) -> Result<tonic::transport::Channel, Problem> {
+    let deadline = tokio::time::Instant::now() + connect::PATIENCE;
+    Ok(connect::open(target, deadline).await?.channel)
+}
+
 /// Attaches to `target` on `runtime`, for as long as the result lives.
 pub fn spawn(target: Target, options: Options, runtime: &tokio::runtime::Handle) -> Source {
     let (events_in, events) = mpsc::channel(EVENTS);

@@ -139,6 +139,10 @@ fn badge(state: &State) -> Vec<Piece> {
             format!("◌ SILENT {}", seconds(*since)).into(),
             Tone::BadgeLost,
         ),
+        Connection::Paused { since, .. } => (
+            format!("‖ PAUSED {}", seconds(*since)).into(),
+            Tone::BadgeFrozen,
+        ),
         Connection::Lost { retry_at: None, .. } => ("✖ LOST".into(), Tone::BadgeLost),
         Connection::Lost {
             retry_at: Some(at), ..

@@ -13,11 +13,13 @@
 //! only rows that are visible are formatted.
 
 mod ascii;
+mod block_letters;
 mod chart;
 mod footer;
 mod header;
 mod page;
 mod painter;
+mod presenter;
 mod table;
 mod tabs;
 mod theme;
@@ -25,11 +27,13 @@ mod verdict;
 mod views;
 
 #[cfg(test)]
+mod lab_tests;
+#[cfg(test)]
 mod tests;
 
 use ratatui::Frame;
 
-use crate::app::{Screen, State, Tone, screen::LEAST};
+use crate::app::{Mode, Screen, State, Tone, screen::LEAST};
 
 use painter::Painter;
 pub use theme::{ColorChoice, Depth, Theme, ThemeError};
@@ -52,6 +56,9 @@ pub fn render(state: &State, theme: &Theme, frame: &mut Frame<'_>) {
 
 fn whole(state: &State, screen: &Screen, painter: &mut Painter<'_>) {
     header::render(state, screen.header, painter);
+    if state.mode() == Mode::Presenter {
+        return presenter::render(state, painter);
+    }
     verdict::render(state, screen.verdict, painter);
     tabs::render(state, screen.tabs, painter);
     if crate::app::page::is_open(state) {

@@ -13,7 +13,9 @@ use crate::app::{State, Tone, page};
 use super::Painter;
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
-    let lines = page::lines(state).unwrap_or_default();
+    let page = page::page(state).unwrap_or_default();
+    let lines = &page.lines;
+    let selected = page.selected(state).and_then(|n| page.links.get(n));
     painter.rule(
         area,
         [
@@ -23,7 +25,12 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     );
     let height = usize::from(area.height).saturating_sub(1);
     let first = state.scroll.min(lines.len().saturating_sub(height));
-    for (line, y) in lines.iter().skip(first).zip(area.y + 1..area.bottom()) {
+    for ((n, line), y) in lines
+        .iter()
+        .enumerate()
+        .skip(first)
+        .zip(area.y + 1..area.bottom())
+    {
         let row = Rect {
             x: area.x + 1,
             y,
@@ -31,6 +38,13 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
             height: 1,
         };
         painter.line(row, line);
+        if selected.is_some_and(|link| link.line == n) {
+            painter.select(Rect {
+                x: area.x,
+                width: area.width,
+                ..row
+            });
+        }
     }
     let below = lines.len().saturating_sub(first + height);
     if below > 0 {

@@ -13,7 +13,7 @@ use crate::app::{
 
 use super::{Depth, Theme, render};
 
-fn draw(state: &mut State, width: u16, height: u16, theme: &Theme) -> Buffer {
+pub(super) fn draw(state: &mut State, width: u16, height: u16, theme: &Theme) -> Buffer {
     state.size = Size::new(width, height);
     state.prepare();
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
@@ -21,7 +21,7 @@ fn draw(state: &mut State, width: u16, height: u16, theme: &Theme) -> Buffer {
     terminal.backend().buffer().clone()
 }
 
-fn text(buffer: &Buffer) -> String {
+pub(super) fn text(buffer: &Buffer) -> String {
     let width = usize::from(buffer.area.width);
     let mut text = String::new();
     for row in buffer.content.chunks(width.max(1)) {
@@ -43,7 +43,7 @@ fn plain() -> Theme {
     Theme::new(Depth::None, false)
 }
 
-fn screen(state: &mut State, width: u16, height: u16) -> String {
+pub(super) fn screen(state: &mut State, width: u16, height: u16) -> String {
     text(&draw(state, width, height, &plain()))
 }
 

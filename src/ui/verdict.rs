@@ -76,7 +76,7 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
 /// Where the remedy begins.
 const REMEDY: u16 = 5;
 
-fn verdict_location(state: &State) -> &str {
+pub(super) fn verdict_location(state: &State) -> &str {
     let named = state.shown().verdict.finding.as_ref();
     let finding = named.and_then(|(rule, subject)| state.find_finding(rule, subject));
     finding.map_or("", |f| f.location.as_str())
@@ -84,7 +84,13 @@ fn verdict_location(state: &State) -> &str {
 
 /// Text over the rows of `area`; what is left over is cut at the end of the
 /// last. Tells how many rows it took.
-fn flow(text: &str, place: &str, area: Rect, tone: Tone, painter: &mut Painter<'_>) -> u16 {
+pub(super) fn flow(
+    text: &str,
+    place: &str,
+    area: Rect,
+    tone: Tone,
+    painter: &mut Painter<'_>,
+) -> u16 {
     let room = usize::from(area.width) * usize::from(area.height);
     let text = shortened(text, place, room);
     let mut lines = page::wrap(&text, usize::from(area.width).max(1));
@@ -100,12 +106,13 @@ fn flow(text: &str, place: &str, area: Rect, tone: Tone, painter: &mut Painter<'
 }
 
 /// Why there is no data, where that is so and the screen is not frozen.
-fn problem(state: &State) -> Option<(&'static str, String)> {
+pub(super) fn problem(state: &State) -> Option<(&'static str, String)> {
     if state.frozen.is_some() {
         return None;
     }
     match &state.connection {
         Connection::Silent { problem, .. } => Some(("NO DATA", problem.clone())),
+        Connection::Paused { problem, .. } => Some(("PAUSED", problem.clone())),
         Connection::Lost { problem, .. }
         | Connection::Connecting {
             problem: Some(problem),
@@ -115,7 +122,7 @@ fn problem(state: &State) -> Option<(&'static str, String)> {
     }
 }
 
-fn level(level: Level) -> (&'static str, Tone) {
+pub(super) fn level(level: Level) -> (&'static str, Tone) {
     match level {
         Level::Unknown => ("◌", Tone::Dim),
         Level::Healthy => ("✓", Tone::Good),

@@ -1,6 +1,6 @@
 //! The lab and `looptop check` as real processes.
 
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 use std::{
     io::{BufRead, BufReader, Read, Write},

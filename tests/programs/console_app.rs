@@ -1,9 +1,10 @@
 //! A tokio application that has console-subscriber and knows nothing of
 //! looptop: healthy tasks beside several that misbehave.
 //!
-//! `console_app [HOST:PORT]` prints the address at which console-subscriber
+//! `console_app [HOST:PORT] [spin | lost-waker]...` prints the address at which console-subscriber
 //! listens (port 0: a free one) and runs until its standard input ends, so that
-//! it never outlives the test that started it.
+//! it never outlives the test that started it. The words after the address add
+//! tasks that would disturb other tests: one that spins, one that is forgotten.
 
 use std::{
     error::Error,
@@ -52,6 +53,13 @@ async fn run() -> std::io::Result<()> {
     Builder::new()
         .name("on the pool")
         .spawn_blocking(|| std::thread::sleep(Duration::from_hours(1)))?;
+    for extra in std::env::args().skip(2) {
+        match extra.as_str() {
+            "spin" => drop(Builder::new().name("spin").spawn(spins())?),
+            "lost-waker" => drop(Builder::new().name("lost").spawn(loses_its_waker())?),
+            other => return Err(std::io::Error::other(format!("no task called {other}"))),
+        }
+    }
     std::future::pending().await
 }
 
@@ -73,6 +81,24 @@ async fn wakes_itself() {
         // Slow enough that the test machine has something left.
         std::thread::sleep(Duration::from_micros(200));
         cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Asks instead of waiting, as fast as it can.
+async fn spins() {
+    poll_fn::<(), _>(|cx| {
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Keeps no waker and waits.
+async fn loses_its_waker() {
+    poll_fn::<(), _>(|cx| {
+        drop(cx.waker().clone());
         Poll::Pending
     })
     .await;

@@ -25,8 +25,14 @@ struct App {
 
 impl App {
     fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With more tasks than the usual ones.
+    fn with(extra: &[&str]) -> Self {
         let mut child = Process::new(program())
             .arg("127.0.0.1:0")
+            .args(extra)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -286,4 +292,54 @@ async fn details_of_one_task() {
     // One that does not exist has none, and does no harm.
     assert!(source.command(Command::WatchTask(Some(u64::MAX))));
     until_frame(&mut source).await;
+}
+
+/// `looptop check` against the program: rule and task of each finding.
+fn findings(app: &App) -> Vec<(String, String)> {
+    let output = Process::new(env!("CARGO_BIN_EXE_looptop"))
+        .args(["check", &app.address, "--for", "3s", "--warmup", "1s"])
+        .args(["--timeout", "60s", "--format", "json"])
+        .output()
+        .unwrap();
+    let problem = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{problem}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = |finding: &serde_json::Value, name: &str| {
+        finding[name].as_str().unwrap_or_default().to_owned()
+    };
+    let findings = report["findings"].as_array().unwrap().iter();
+    findings
+        .map(|f| (text(f, "rule"), text(f, "title")))
+        .collect()
+}
+
+#[test]
+fn a_check_names_the_culprits_and_no_one_else() {
+    let app = App::with(&["lost-waker"]);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(2);
+    let found = loop {
+        let found = findings(&app);
+        let has = |rule: &str, task: &str| {
+            let matches = |(r, title): &(String, String)| r == rule && title.contains(task);
+            found.iter().any(matches)
+        };
+        if has("lost-waker", "lost")
+            && has("never-yielded", "greedy")
+            && has("blocked-worker", "greedy")
+        {
+            break found;
+        }
+        assert!(std::time::Instant::now() < deadline, "{found:#?}");
+    };
+    // How long healthy tasks run is the loaded machine's doing; what they are
+    // is not.
+    for (rule, title) in found {
+        let culprit = match rule.as_str() {
+            "lost-waker" => "lost",
+            "never-yielded" => "greedy",
+            "self-wake-spin" => "burn",
+            _ => continue,
+        };
+        assert!(title.contains(culprit), "{rule}: {title}");
+    }
 }

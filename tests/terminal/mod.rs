@@ -1,6 +1,6 @@
 //! looptop in a real pseudo-terminal.
 
-#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
 use std::{
     io::{Read, Write},

@@ -115,8 +115,9 @@ pub fn merge(older: &mut Tasks, newer: &Tasks, gone: &[u64]) -> bool {
         return false;
     }
     let superseded: HashSet<u64> = newer.id.iter().chain(gone).copied().collect();
-    let kept: Vec<usize> =
-        (0..old_rows).filter(|i| !superseded.contains(&older.id[*i])).collect();
+    let kept: Vec<usize> = (0..old_rows)
+        .filter(|i| !superseded.contains(&older.id[*i]))
+        .collect();
     macro_rules! merge_all {
         ($($column:ident),*) => {$(
             let old = std::mem::take(&mut older.$column);
@@ -325,9 +326,15 @@ mod tests {
         assert_eq!(older.polls, [3, 40, 50]);
         assert!(merge(&mut older, &Tasks::default(), &[first]));
         assert_eq!(older.polls, [40, 50]);
-        let other = Tasks { id: vec![1], ..Tasks::default() };
+        let other = Tasks {
+            id: vec![1],
+            ..Tasks::default()
+        };
         let before = older.clone();
-        assert!(!merge(&mut older, &other, &[]), "polls are unknown in one of them");
+        assert!(
+            !merge(&mut older, &other, &[]),
+            "polls are unknown in one of them"
+        );
         assert_eq!(older, before);
     }
 }

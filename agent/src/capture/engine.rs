@@ -4,10 +4,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::signal::{self, STACK_BYTES};
-use super::syscall::{self, SyscallState};
-use super::thread;
 use super::unwind::StackUnwinder;
-use super::{ModuleInfo, NoStack, RawStack, Unavailable, memory};
+use super::{ModuleInfo, NoStack, RawStack, Unavailable, memory, syscall, thread};
+use crate::ids::Tid;
+use crate::procfs::SyscallState;
 
 /// How often a blocked thread may wake during the look before it is given up.
 const ATTEMPTS: usize = 3;
@@ -50,14 +50,13 @@ pub(crate) fn install(signal_offset: i32) -> Result<(), Unavailable> {
 /// The stack of thread `tid` of this process, now. For the watchdog's thread
 /// only, never for the captured one.
 ///
-/// `evidence` is what the watchdog read last; it stands in where the kernel no
-/// longer tells. Takes about 0.1 ms, at most 20 ms and the unwinding.
-pub(crate) fn capture(tid: u64, evidence: &SyscallState) -> Result<RawStack, NoStack> {
+/// Takes about 0.1 ms, at most 20 ms and the unwinding.
+pub(crate) fn capture(tid: u64) -> Result<RawStack, NoStack> {
     let mut engine = engine();
     let engine = engine.as_mut().ok_or(NoStack::NotInstalled)?;
     // The unwinder interprets tables that others wrote. Should it stumble, the
     // stack is lost, not the watchdog.
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| engine.capture(tid, evidence)));
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| engine.capture(tid)));
     result.unwrap_or_else(|_| {
         engine.unwinder = StackUnwinder::new();
         Err(NoStack::Internal)
@@ -75,7 +74,7 @@ pub(crate) fn modules() -> Vec<ModuleInfo> {
 /// A look at a thread that did not run during it.
 enum Look {
     Blocked {
-        nr: u64,
+        number: u64,
         args: [u64; 6],
         stack: RawStack,
     },
@@ -84,15 +83,19 @@ enum Look {
 }
 
 impl Engine {
-    fn capture(&mut self, tid: u64, evidence: &SyscallState) -> Result<RawStack, NoStack> {
+    fn capture(&mut self, tid: u64) -> Result<RawStack, NoStack> {
         self.unwinder.refresh();
         match self.look(tid) {
             Look::Blocked { stack, .. } if !stack.truncated => Ok(stack),
-            Look::Blocked { nr, args, stack } => {
-                let better = if syscall::restarts(nr, &args) {
+            Look::Blocked {
+                number,
+                args,
+                stack,
+            } => {
+                let better = if syscall::restarts(number, &args) {
                     self.signal(tid)
                 } else {
-                    Err(NoStack::WouldInterrupt(nr))
+                    Err(NoStack::WouldInterrupt(number))
                 };
                 match better {
                     Ok(signalled) if signalled.frames.len() >= stack.frames.len() => Ok(signalled),
@@ -102,7 +105,6 @@ impl Engine {
                 }
             }
             Look::Running => self.signal(tid),
-            Look::Unknown if *evidence == SyscallState::Running && runs(tid) => self.signal(tid),
             Look::Unknown if runs(tid) => self.signal(tid),
             Look::Unknown => Err(NoStack::StateUnknown),
         }
@@ -121,16 +123,26 @@ impl Engine {
     fn look(&mut self, tid: u64) -> Look {
         for _ in 0..ATTEMPTS {
             let turns_before = turns(tid);
-            let before = syscall::read(tid);
-            let SyscallState::InSyscall { nr, args, sp, pc } = before else {
+            let before = SyscallState::of_thread(Tid(tid));
+            let SyscallState::In {
+                number,
+                args,
+                sp,
+                pc,
+            } = before
+            else {
                 return match before {
                     SyscallState::Running => Look::Running,
                     _ => Look::Unknown,
                 };
             };
             let stack = self.unwind_blocked(tid, pc, sp);
-            if syscall::read(tid) == before && turns(tid) == turns_before {
-                return Look::Blocked { nr, args, stack };
+            if SyscallState::of_thread(Tid(tid)) == before && turns(tid) == turns_before {
+                return Look::Blocked {
+                    number,
+                    args,
+                    stack,
+                };
             }
         }
         // It wakes all the time: as good as running, but in such calls, so a

@@ -47,8 +47,6 @@
 //! for registers; there is no prologue analysis (the C library keeps frame
 //! records there) and no restart of a call by the handler.
 
-pub(crate) mod syscall;
-
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -76,6 +74,11 @@ mod restart;
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod signal;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod syscall;
 #[cfg(all(
     test,
     target_os = "linux",
@@ -205,4 +208,12 @@ pub(crate) enum NoStack {
     Unreadable,
     #[error("unwinding failed unexpectedly")]
     Internal,
+}
+
+impl NoStack {
+    /// Whether the next look may find what this one did not: the thread had no
+    /// CPU to take the signal on, or is about to take it.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::StillPending | Self::Busy)
+    }
 }

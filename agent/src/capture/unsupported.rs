@@ -1,6 +1,5 @@
 //! Systems without stack capture: every call says so, at no cost.
 
-use super::syscall::SyscallState;
 use super::{ModuleInfo, NoStack, RawStack, Unavailable};
 
 /// Always fails, with the sentence for the screen.
@@ -15,7 +14,7 @@ pub(crate) fn install(_signal_offset: i32) -> Result<(), Unavailable> {
 pub(crate) fn register_current_thread() {}
 
 /// Always fails.
-pub(crate) fn capture(_tid: u64, _evidence: &SyscallState) -> Result<RawStack, NoStack> {
+pub(crate) fn capture(_tid: u64) -> Result<RawStack, NoStack> {
     Err(NoStack::Platform)
 }
 

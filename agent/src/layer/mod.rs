@@ -5,12 +5,13 @@
 //! neither enables nor slows what other layers want.
 
 mod fields;
-#[cfg(test)]
+#[cfg(all(test, tokio_unstable))]
 mod tests;
 
 use std::any::TypeId;
 use std::sync::Arc;
 
+use looptop_wire::proto::TaskKind;
 use tracing_core::subscriber::Interest;
 use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, span};
 use tracing_subscriber::Layer;
@@ -43,7 +44,7 @@ const WAKER_TARGET: &str = "tokio::task::waker";
 /// It needs tokio's `tracing` feature and `--cfg tokio_unstable`; without them
 /// it does nothing. Tasks that were spawned before the subscriber was set are
 /// not seen. A filter in front of it must let the targets `tokio::task` pass.
-pub fn layer<S>() -> TaskLayer<S>
+pub(crate) fn layer<S>() -> TaskLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -72,6 +73,7 @@ impl<S> TaskLayer<S> {
     /// wakes nor scheduled times.
     #[must_use]
     pub fn without_wakers(mut self) -> Self {
+        crate::level::blind();
         self.sight.become_blind();
         self.filtered.filter_mut().wakers = false;
         self
@@ -91,6 +93,7 @@ where
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        crate::subscriber::callsite(metadata);
         self.filtered.register_callsite(metadata)
     }
 
@@ -232,6 +235,12 @@ fn is_task_span(metadata: &Metadata<'_>) -> bool {
         && matches!(metadata.target(), TASK_TARGET | BLOCKING_TARGET)
 }
 
+/// Whether the layer wants to see this callsite.
+#[cfg(tokio_unstable)]
+pub(crate) fn wants(metadata: &Metadata<'_>) -> bool {
+    TaskCallsites { wakers: true }.want(metadata)
+}
+
 impl TaskCallsites {
     fn want(&self, metadata: &Metadata<'_>) -> bool {
         let is_waker = || metadata.is_event() && metadata.target() == WAKER_TARGET;
@@ -314,6 +323,11 @@ impl Recorder {
             size: fields.size,
             original_size: fields.original_size,
         };
+        // What `tokio::fs` or a look-up of a name sends to the pool comes before
+        // many an application's own subscriber.
+        if fields.kind == TaskKind::Task {
+            crate::subscriber::task_seen();
+        }
         let text = fields.into_text().map(Arc::new);
         let handle = task::table().spawn(&birth, text)?;
         Some(SpanTask {

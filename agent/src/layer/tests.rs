@@ -1,7 +1,9 @@
 //! Real runtimes under the layer, as the process's subscriber.
 
 use std::future::poll_fn;
-use std::sync::Once;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Once};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,7 @@ use looptop_wire::proto::{TaskKind, TaskState, Tasks};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, LocalSet, yield_now};
 use tracing_core::Dispatch;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use super::{current_task, layer};
 use crate::clock::Ticks;
@@ -423,4 +425,101 @@ fn counts_are_exact_under_contention() {
         assert_eq!(polls, TURNS + 1);
         assert_eq!(completed(id).counts(), (polls, TURNS, TURNS));
     }
+}
+
+#[test]
+#[allow(clippy::async_yields_async, reason = "its handle outlives the task")]
+fn a_task_ends_even_if_its_span_lives_on_and_is_entered_elsewhere() {
+    use tracing::Instrument;
+
+    let runtime = current_thread();
+    let (to, from) = tokio::sync::oneshot::channel::<()>();
+    let outer = runtime.spawn(async move {
+        let waiting = async move {
+            yield_now().await;
+            let _ = from.await;
+        };
+        tokio::spawn(waiting.in_current_span())
+    });
+    let id = outer.id();
+    let inner = runtime.block_on(outer).unwrap();
+    let inner_id = inner.id();
+    runtime.block_on(yield_now());
+    assert_eq!(
+        completed(id).counts(),
+        (1, 0, 0),
+        "while the inner task lives"
+    );
+    assert_eq!(in_state(inner_id, TaskState::Idle).counts().0, 2);
+    drop(to);
+    runtime.block_on(inner).unwrap();
+    assert_eq!(completed(id).counts(), (1, 0, 0));
+    assert_eq!(completed(inner_id).counts().0, 3);
+}
+
+/// A subscriber that is set on one thread only sees the spans of the tasks that
+/// this thread spawns, and not what wakes them on other threads.
+#[test]
+fn polls_are_exact_where_wakes_are_not_seen() {
+    let runtime = multi_thread(2);
+    let subscriber = tracing_subscriber::registry().with(layer());
+    let tasks: Vec<_> = tracing_core::dispatcher::with_default(&Dispatch::new(subscriber), || {
+        let script = |turns| async move {
+            for _ in 0..turns {
+                yield_now().await;
+            }
+        };
+        (0..8).map(|turns| runtime.spawn(script(turns))).collect()
+    });
+    for (turns, task) in (0..8).zip(tasks) {
+        let id = task.id();
+        runtime.block_on(task).unwrap();
+        let polls = completed(id).row().polls();
+        assert_eq!(polls, Some(turns + 1), "{turns} yields");
+    }
+}
+
+#[test]
+fn a_layer_without_wakers_leaves_wakes_unknown() {
+    let subscriber = tracing_subscriber::registry().with(layer().without_wakers());
+    tracing_core::dispatcher::with_default(&Dispatch::new(subscriber), || {
+        let runtime = current_thread();
+        let task = runtime.spawn(async {
+            yield_now().await;
+        });
+        let id = task.id();
+        runtime.block_on(task).unwrap();
+        let seen = completed(id);
+        assert_eq!(seen.row().polls(), Some(2));
+        assert_eq!(seen.row().wakes(), None);
+        assert_eq!(seen.row().scheduled_ns(), None);
+        assert_eq!(seen.row().kind(), TaskKind::Task);
+    });
+}
+
+/// The layer does not enable what the application logs, nor keep it from a
+/// layer that wants it.
+#[test]
+fn other_callsites_are_left_alone() {
+    struct Count(Arc<AtomicU64>);
+
+    impl<S: tracing_core::Subscriber> tracing_subscriber::Layer<S> for Count {
+        fn on_event(&self, _: &tracing_core::Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    let alone = tracing_subscriber::registry().with(layer());
+    tracing_core::dispatcher::with_default(&Dispatch::new(alone), || {
+        assert!(!tracing::event_enabled!(target: "app", tracing::Level::ERROR));
+        let waker = tracing::event_enabled!(target: "tokio::task::waker", tracing::Level::TRACE);
+        assert!(waker);
+    });
+    let events = Arc::new(AtomicU64::new(0));
+    let count = Count(Arc::clone(&events));
+    let both = tracing_subscriber::registry().with(layer()).with(count);
+    tracing_core::dispatcher::with_default(&Dispatch::new(both), || {
+        tracing::event!(target: "app", tracing::Level::ERROR, "seen by the other layer");
+    });
+    assert_eq!(events.load(Relaxed), 1);
 }

@@ -46,6 +46,10 @@ pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
             .as_ref()
             .map_or(0, |name| interner.string(name)),
         object,
+        // Nothing says who holds a lock: the word of a futex belongs to whoever
+        // waits on it, and only one with priority inheritance holds a thread's
+        // id. Where the id is in the memory of a C mutex can be told only by
+        // knowing that it is one.
         lock_holder_tid: None,
         stacks: stall.stacks.iter().map(stack).collect(),
         no_stack_reason: stall

@@ -12,7 +12,8 @@
 //! - [`shard`]: the map, the recycling of records, the bounds
 //! - [`site`]: spawn locations and their totals
 //! - [`local`]: what each thread keeps for itself
-//! - [`collect`]: what changed, as columns of the wire
+//! - [`collect`]: what changed since the last time
+//! - [`columns`]: records as columns of the wire
 //!
 //! **Cost.** A poll writes the task's own cache line, the thread's slot and the
 //! thread's share of the site: no line that another polling thread writes, no
@@ -21,6 +22,7 @@
 //! list, so that collecting costs what has changed.
 
 pub(crate) mod collect;
+mod columns;
 #[cfg(tokio_unstable)]
 pub(crate) mod hooked;
 pub(crate) mod local;
@@ -42,10 +44,12 @@ use looptop_wire::proto::TaskKind;
 use self::local::Local;
 use self::record::flag;
 pub(crate) use self::record::{Birth, Handle, Hot, Text, Wake};
-pub(crate) use self::shard::{Limits, Losses, Size};
+#[cfg(test)]
+use self::shard::Size;
+pub(crate) use self::shard::{Limits, Losses};
 use self::shard::{SHARDS, Shard, Source};
 use self::site::{SiteId, add, raise};
-use crate::clock::{Ticks, duration_ns};
+use crate::clock::Ticks;
 
 static TABLE: Table = Table::new();
 
@@ -56,15 +60,11 @@ pub(crate) fn table() -> &'static Table {
 
 /// What is known of a task, for a stall's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(dead_code, reason = "not every field is of use to every stall")]
 pub(crate) struct Description {
     /// Empty where it has none, or where names are not known.
     pub(crate) name: String,
     pub(crate) kind: TaskKind,
     pub(crate) site: Option<SiteId>,
-    pub(crate) parent: u64,
-    pub(crate) polls: u64,
-    pub(crate) busy_ns: u64,
 }
 
 /// The task `id`, live or in the history. A lock and a short chain: below 1 µs.
@@ -75,11 +75,6 @@ pub(crate) fn describe(id: u64) -> Option<Description> {
 /// What the table had to drop.
 pub(crate) fn losses() -> Losses {
     TABLE.losses()
-}
-
-/// How much the table holds.
-pub(crate) fn size() -> Size {
-    TABLE.size()
 }
 
 /// Sets the bounds; what is over them leaves when the next tasks end.
@@ -224,9 +219,6 @@ impl Table {
             name: text.map_or_else(String::new, |text| text.name.clone()),
             kind: hot.kind(),
             site: SiteId::from_raw(hot.site.load(Relaxed).into()),
-            parent: handle.cold().parent.load(Relaxed),
-            polls: hot.polls.load(Relaxed),
-            busy_ns: duration_ns(hot.busy.load(Relaxed)),
         })
     }
 
@@ -238,7 +230,8 @@ impl Table {
         })
     }
 
-    pub(crate) fn size(&self) -> Size {
+    #[cfg(test)]
+    fn size(&self) -> Size {
         let all = self.shards.iter().map(|shard| shard.lock().size());
         all.fold(Size::default(), |sum, one| Size {
             live: sum.live + one.live,

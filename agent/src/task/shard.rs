@@ -55,6 +55,7 @@ pub(crate) struct Losses {
 }
 
 /// How much the table holds now.
+#[cfg(test)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Size {
     pub(crate) live: usize,
@@ -236,6 +237,7 @@ impl Inner {
         self.losses
     }
 
+    #[cfg(test)]
     pub(super) fn size(&self) -> Size {
         Size {
             live: self.live,

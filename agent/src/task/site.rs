@@ -263,7 +263,7 @@ impl Site {
         lock(&self.shares).idle.push(share);
     }
 
-    /// What all tasks of the site add up to now. 5 ns a thread.
+    /// What all tasks of the site add up to now.
     pub(super) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for share in &lock(&self.shares).all {

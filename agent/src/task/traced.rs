@@ -45,8 +45,6 @@ pub(crate) enum WakerOp {
 pub(crate) struct Sight {
     /// Tells the layers of one process apart.
     pub(crate) realm: u16,
-    /// Waker events are not asked for.
-    blind: AtomicBool,
     /// No wake was seen to be missing.
     sees_wakes: AtomicBool,
     /// `DEFERRED_NS` in ticks.
@@ -58,7 +56,6 @@ impl Sight {
         static REALMS: AtomicU64 = AtomicU64::new(0);
         Self {
             realm: REALMS.fetch_add(1, Relaxed) as u16,
-            blind: AtomicBool::new(false),
             sees_wakes: AtomicBool::new(true),
             deferred: clock::duration_ticks(DEFERRED_NS),
         }
@@ -66,12 +63,12 @@ impl Sight {
 
     /// Wakes are not reported at all: every entry counts as a poll.
     pub(crate) fn become_blind(&self) {
-        self.blind.store(true, Relaxed);
         self.sees_wakes.store(false, Relaxed);
     }
 
+    /// Whether wakes are unknown, by choice or because some were missed.
     pub(crate) fn is_blind(&self) -> bool {
-        self.blind.load(Relaxed)
+        !self.sees_wakes.load(Relaxed)
     }
 
     /// Tokio polls the task, or drops it.
@@ -111,13 +108,17 @@ impl Sight {
 
     #[inline]
     fn is_poll(&self, hot: &Hot, wake: &Wake) -> bool {
-        wake.poll_ended.load(Relaxed) == 0 || hot.is_block_on() || !self.sees_wakes.load(Relaxed)
+        wake.poll_ended.load(Relaxed) == 0
+            || hot.is_block_on()
+            || hot.has(flag::ENDED)
+            || self.is_blind()
     }
 
     /// What was taken for the drop was a poll: wakes are missed.
     #[cold]
     fn revive(&self, entry: &TracedEntry) {
         entry.hot.clear(flag::ENDED);
+        entry.hot.set(flag::BLIND);
         // The poll that was not counted.
         add(&entry.hot.polls, 1);
         self.sees_wakes.store(false, Relaxed);

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use looptop_wire::proto::TaskKind;
 
-use super::observation::Observation;
+use super::observation::{Call, Observation};
 use crate::evidence::{Baseline, Look, SyscallState};
 use crate::ids::{StallId, Tid};
 use crate::stall::{Scope, Stall, StallLog, Subject, TaskInfo};
@@ -26,12 +26,16 @@ const ANY_TIME_FACTOR: u64 = 20;
 /// Ages at which the stack is taken, ms; afterwards every 30 s.
 const CAPTURE_AGES_MS: [u64; 4] = [20, 100, 1_000, 5_000];
 const CAPTURE_EVERY_NS: u64 = 30_000_000_000;
+/// How often one stack is asked for, from look to look, until it is lost.
+const CAPTURE_ATTEMPTS: u32 = 4;
 
 /// A thread whose stack is this much shallower than any of the agent's tasks on
 /// it is not inside `block_on`.
 const STACK_SLACK: u64 = 1_024;
 
 const MS: u64 = 1_000_000;
+
+const RATE_LIMIT: &str = "more stacks were due than the agent takes in a second";
 
 /// The poll that a slot shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +66,13 @@ pub(crate) enum StackAnswer {
         frames: Vec<(Option<u32>, u64)>,
         truncated: bool,
     },
-    None(String),
+    /// Stacks are not to be had in this process.
+    Never(String),
+    /// This one is lost.
+    Failed(String),
+    /// The thread had no occasion; ask again, but not for long: each attempt may
+    /// hold the watchdog up for 20 ms.
+    NotYet(String),
     /// The rate limit refused it; ask again.
     Later,
 }
@@ -72,7 +82,7 @@ pub(crate) trait Witness {
     fn clocks(&mut self, tid: Tid, now_ns: u64) -> Baseline;
     fn look(&mut self, tid: Tid) -> Look;
     fn describe(&mut self, task: u64) -> Option<TaskInfo>;
-    fn stack(&mut self, tid: Tid, syscall: &SyscallState) -> StackAnswer;
+    fn stack(&mut self, tid: Tid) -> StackAnswer;
 }
 
 /// What a look led to.
@@ -91,6 +101,7 @@ pub(crate) struct Cases {
     threshold_ns: u64,
     interval_ns: u64,
     open: HashMap<Subject, Case>,
+    captures_lost: u64,
 }
 
 #[derive(Debug)]
@@ -103,10 +114,15 @@ struct Case {
     next_look_ns: u64,
     captures: usize,
     next_capture_ns: u64,
+    /// Attempts at the stack that is due.
+    attempts: u32,
+    captures_lost: u64,
     /// Asked once, when it is about to be reported.
     asked: bool,
     description: Option<TaskInfo>,
     stall: Option<StallId>,
+    /// The call whose object the stall names.
+    object_of: Option<Call>,
 }
 
 impl Cases {
@@ -115,6 +131,7 @@ impl Cases {
             threshold_ns,
             interval_ns,
             open: HashMap::new(),
+            captures_lost: 0,
         }
     }
 
@@ -180,6 +197,8 @@ impl Cases {
             return;
         };
         let Some(id) = case.stall else { return };
+        // It ended before the stack that was due could be had.
+        self.captures_lost += case.captures_lost + u64::from(case.attempts > 0);
         let least = case.last_seen_ns.saturating_sub(case.since_ns);
         let most = ended_ns.saturating_sub(case.since_ns).max(least);
         // The worker measured it itself, from up to one look earlier.
@@ -201,6 +220,13 @@ impl Cases {
             }
             self.open.insert(to, case);
         }
+    }
+
+    /// Stacks that were wanted and could not be had, since this was last asked.
+    pub(crate) fn take_captures_lost(&mut self) -> u64 {
+        let live = self.open.values_mut().map(|c| &mut c.captures_lost);
+        let live: u64 = live.map(std::mem::take).sum();
+        live + std::mem::take(&mut self.captures_lost)
     }
 
     /// All subjects that are observed.
@@ -230,10 +256,13 @@ impl Case {
             observation: None,
             next_look_ns: 0,
             captures: 0,
+            attempts: 0,
+            captures_lost: 0,
             next_capture_ns: since_ns + CAPTURE_AGES_MS[0] * MS,
             asked: false,
             description: None,
             stall: None,
+            object_of: None,
         }
     }
 
@@ -349,11 +378,12 @@ impl Case {
         if let Some(poll) = self.poll {
             self.ask(poll.task, witness);
         }
-        let missing_object = lock(log).live(id).is_some_and(|s| s.object.is_none());
         let observation = self.observation.as_ref();
-        let object = observation
-            .filter(|_| missing_object)
-            .and_then(Observation::object);
+        let call = observation.and_then(Observation::call);
+        // Object and call belong together: both change when another call turns
+        // out to take most of the time.
+        let object = (call != self.object_of).then(|| call.and_then(|call| call.object()));
+        self.object_of = call;
         lock(log).update(id, |stall| {
             stall.tid = self.tid;
             stall.started_ns = self.since_ns;
@@ -366,17 +396,22 @@ impl Case {
             if let Some(observation) = observation {
                 stall.observed = observation.observed();
                 stall.cause = stall.observed.cause();
-                stall.syscall = observation.call();
+                stall.syscall = call.map(|call| call.name());
             }
-            if object.is_some() {
+            if let Some(object) = object {
                 stall.object = object;
             }
             match stack {
                 Some(StackAnswer::Stack { frames, truncated }) => {
                     stall.add_stack(now_ns, frames, truncated);
                 }
-                Some(StackAnswer::None(reason)) => stall.add_no_stack(reason),
-                Some(StackAnswer::Later) | None => {}
+                Some(
+                    StackAnswer::Never(reason)
+                    | StackAnswer::Failed(reason)
+                    | StackAnswer::NotYet(reason),
+                ) => stall.add_no_stack(reason),
+                Some(StackAnswer::Later) => stall.add_no_stack(RATE_LIMIT.into()),
+                None => {}
             }
         });
     }
@@ -398,9 +433,17 @@ impl Case {
         if now_ns < self.next_capture_ns {
             return None;
         }
-        let last = self.observation.as_ref().map(Observation::last_syscall);
-        let answer = witness.stack(tid, &last.unwrap_or(SyscallState::Unknown));
-        if !matches!(answer, StackAnswer::Later) {
+        let answer = witness.stack(tid);
+        self.attempts += 1;
+        let again = match &answer {
+            StackAnswer::Later => true,
+            StackAnswer::NotYet(_) => self.attempts < CAPTURE_ATTEMPTS,
+            StackAnswer::Stack { .. } | StackAnswer::Never(_) | StackAnswer::Failed(_) => false,
+        };
+        if !again {
+            let lost = matches!(answer, StackAnswer::NotYet(_) | StackAnswer::Failed(_));
+            self.captures_lost += u64::from(lost);
+            self.attempts = 0;
             self.captures += 1;
             // An age that has passed while nobody asked is not made up for.
             let later = CAPTURE_AGES_MS.iter().map(|ms| self.since_ns + ms * MS);

@@ -1,7 +1,7 @@
 //! The stall state machine, driven by scripted looks and a fake clock.
 
 use super::*;
-use crate::evidence::Cause;
+use crate::evidence::{Cause, Object};
 use crate::ids::{RuntimeId, WorkerIndex};
 use crate::procfs::{SchedStat, SchedState};
 
@@ -27,6 +27,10 @@ struct Script {
     kind: TaskKind,
     stacks: u32,
     refuse: bool,
+    /// Attempts at a stack that fail for now.
+    misses: u32,
+    /// The address on which it waits.
+    futex: u64,
     sp: u64,
 }
 
@@ -37,6 +41,8 @@ impl Script {
             kind: TaskKind::Task,
             stacks: 0,
             refuse: false,
+            misses: 0,
+            futex: 0xabc,
             sp: 0,
         }
     }
@@ -66,7 +72,7 @@ impl Witness for Script {
             Doing::Waiting | Doing::WaitingInBits => (
                 SyscallState::In {
                     number: crate::evidence::number("futex").unwrap_or(202),
-                    args: [0xabc, 0, 0, 0, 0, 0],
+                    args: [self.futex, 0, 0, 0, 0, 0],
                     sp: self.sp,
                     pc: 0,
                 },
@@ -87,9 +93,13 @@ impl Witness for Script {
         })
     }
 
-    fn stack(&mut self, _tid: Tid, _syscall: &SyscallState) -> StackAnswer {
+    fn stack(&mut self, _tid: Tid) -> StackAnswer {
         if self.refuse {
             return StackAnswer::Later;
+        }
+        if self.misses > 0 {
+            self.misses -= 1;
+            return StackAnswer::NotYet("not yet".into());
         }
         self.stacks += 1;
         StackAnswer::Stack {
@@ -276,6 +286,20 @@ fn the_workers_own_measure_gives_the_final_length() {
 }
 
 #[test]
+fn the_lock_is_the_one_that_it_waited_for_longest() {
+    let mut bench = Bench::new(Doing::Waiting);
+    bench.script.futex = 0x1_000;
+    bench.look(0, 10, &polling(3, 0));
+    assert_eq!(bench.stalls()[0].object, Some(Object::Lock(0x1_000)));
+    bench.script.futex = 0x2_000;
+    bench.look(15, 60, &polling(3, 0));
+    assert_eq!(bench.stalls()[0].object, Some(Object::Lock(0x2_000)));
+    bench.script.futex = 0x1_000;
+    bench.look(65, 75, &polling(3, 0));
+    assert_eq!(bench.stalls()[0].object, Some(Object::Lock(0x2_000)));
+}
+
+#[test]
 fn the_blocking_pool_may_block() {
     let mut bench = Bench::new(Doing::Waiting);
     bench.script.kind = TaskKind::Blocking;
@@ -298,6 +322,34 @@ fn a_refused_stack_is_asked_for_again() {
     assert_eq!(bench.script.stacks, 3);
     bench.look(1_505, 40_000, &polling(3, 0));
     assert_eq!(bench.script.stacks, 5, "at 5 s and 35 s");
+}
+
+#[test]
+fn a_stack_that_is_not_to_be_had_yet_is_asked_for_a_few_times() {
+    // Attempts that fail, until when it is looked at, when the first stack was
+    // taken, captures that are lost.
+    let cases = [
+        (0, 40, Some(20), 0),
+        (3, 40, Some(35), 0),
+        (4, 95, None, 1),
+        (4, 100, Some(100), 1),
+        (u32::MAX, 5_300, None, 4),
+        (u32::MAX, 25, None, 1),
+    ];
+    for (misses, until_ms, taken_ms, lost) in cases {
+        let mut bench = Bench::new(Doing::Computing);
+        bench.script.misses = misses;
+        bench.look(0, until_ms, &polling(3, 0));
+        let live = &bench.stalls()[0];
+        let taken = live.stacks.first().map(|s| s.first_ns / MS);
+        assert_eq!(taken, taken_ms, "{misses} misses");
+        assert_eq!(live.no_stack.is_some(), taken.is_none());
+        bench
+            .cases
+            .clear((until_ms + 5) * MS, WORKER, None, &bench.log);
+        assert_eq!(bench.cases.take_captures_lost(), lost, "{misses} misses");
+        assert_eq!(bench.cases.take_captures_lost(), 0);
+    }
 }
 
 #[test]

@@ -142,6 +142,8 @@ impl Watchdog {
         self.look_at_workers(now_ns);
         self.look_at_threads(now_ns);
         self.end_what_was_not_seen(now_ns);
+        let lost = self.cases.take_captures_lost();
+        self.shared.captures_lost.fetch_add(lost, Relaxed);
     }
 
     /// The process stood still: nothing that was seen before is evidence.
@@ -178,6 +180,7 @@ impl Watchdog {
 
     /// Every 100 ms: wakes the probes and lets go of what has ended.
     fn chores(&mut self, now_ns: u64) {
+        crate::subscriber::settle(now_ns);
         for watched in &mut self.watched {
             if watched.runtime.is_gone() {
                 watched.metrics = None;

@@ -4,8 +4,39 @@ use std::borrow::Cow;
 
 use crate::evidence::{self, Baseline, Look, Object, Observed, SyscallState, Tally};
 
-/// Different system calls that are counted in one stall.
+/// Different calls that are counted in one stall.
 const MAX_CALLS: usize = 8;
+
+/// A system call on one thing, and how many looks found the thread in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call {
+    number: u64,
+    args: [u64; 6],
+    looks: u32,
+}
+
+impl Call {
+    /// Whether both are the same call on the same thing, which the first
+    /// argument names: a file's descriptor, a lock's address.
+    fn is(&self, number: u64, args: &[u64; 6]) -> bool {
+        self.number == number && self.args[0] == args[0]
+    }
+
+    pub(crate) fn name(&self) -> Cow<'static, str> {
+        evidence::name(self.number)
+    }
+
+    /// What the call works on; some microseconds.
+    pub(crate) fn object(&self) -> Option<Object> {
+        Object::of(self.number, &self.args)
+    }
+}
+
+impl PartialEq for Call {
+    fn eq(&self, other: &Self) -> bool {
+        self.is(other.number, &other.args)
+    }
+}
 
 /// The evidence so far.
 #[derive(Clone, Debug)]
@@ -13,9 +44,7 @@ pub(crate) struct Observation {
     baseline: Baseline,
     last: Baseline,
     tally: Tally,
-    /// System calls by number, with the looks that found them and the
-    /// arguments of the first.
-    calls: Vec<(u64, u32, [u64; 6])>,
+    calls: Vec<Call>,
     suspended_ns: u64,
     last_syscall: SyscallState,
 }
@@ -47,10 +76,14 @@ impl Observation {
         let SyscallState::In { number, args, .. } = look.syscall else {
             return;
         };
-        if let Some((_, looks, _)) = self.calls.iter_mut().find(|(n, ..)| *n == number) {
-            *looks += 1;
+        if let Some(call) = self.calls.iter_mut().find(|c| c.is(number, &args)) {
+            call.looks += 1;
         } else if self.calls.len() < MAX_CALLS {
-            self.calls.push((number, 1, args));
+            self.calls.push(Call {
+                number,
+                args,
+                looks: 1,
+            });
         }
     }
 
@@ -91,14 +124,7 @@ impl Observation {
     }
 
     /// The call in which most looks found it.
-    pub(crate) fn call(&self) -> Option<Cow<'static, str>> {
-        let (number, ..) = self.calls.iter().max_by_key(|(_, looks, _)| *looks)?;
-        Some(evidence::name(*number))
-    }
-
-    /// What that call works on; some microseconds.
-    pub(crate) fn object(&self) -> Option<Object> {
-        let (number, _, args) = self.calls.iter().max_by_key(|(_, looks, _)| *looks)?;
-        Object::of(*number, args)
+    pub(crate) fn call(&self) -> Option<Call> {
+        self.calls.iter().max_by_key(|call| call.looks).copied()
     }
 }

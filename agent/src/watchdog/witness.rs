@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use super::case::{StackAnswer, Witness};
 use crate::capture;
 use crate::clock::now_ns;
-use crate::evidence::{Baseline, Look, SyscallState, ThreadEvidence};
+use crate::evidence::{Baseline, Look, ThreadEvidence};
 use crate::ids::Tid;
 use crate::shared::Shared;
 use crate::stall::TaskInfo;
@@ -82,15 +81,14 @@ impl Witness for LiveWitness {
         })
     }
 
-    fn stack(&mut self, tid: Tid, syscall: &SyscallState) -> StackAnswer {
+    fn stack(&mut self, tid: Tid) -> StackAnswer {
         if let Err(reason) = &self.shared.capture {
-            return StackAnswer::None(reason.clone());
+            return StackAnswer::Never(reason.clone());
         }
         if !self.may_capture() {
-            self.shared.captures_lost.fetch_add(1, Relaxed);
             return StackAnswer::Later;
         }
-        match capture::capture(tid.0, &for_capture(*syscall)) {
+        match capture::capture(tid.0) {
             Ok(stack) => StackAnswer::Stack {
                 frames: stack
                     .frames
@@ -99,30 +97,8 @@ impl Witness for LiveWitness {
                     .collect(),
                 truncated: stack.truncated,
             },
-            Err(reason) => {
-                self.shared.captures_lost.fetch_add(1, Relaxed);
-                StackAnswer::None(reason.to_string())
-            }
+            Err(reason) if reason.is_passing() => StackAnswer::NotYet(reason.to_string()),
+            Err(reason) => StackAnswer::Failed(reason.to_string()),
         }
-    }
-}
-
-/// The evidence in the terms of [`capture`].
-fn for_capture(state: SyscallState) -> capture::syscall::SyscallState {
-    use capture::syscall::SyscallState as ForCapture;
-    match state {
-        SyscallState::Running => ForCapture::Running,
-        SyscallState::In {
-            number,
-            args,
-            sp,
-            pc,
-        } => ForCapture::InSyscall {
-            nr: number,
-            args,
-            sp,
-            pc,
-        },
-        SyscallState::Outside { .. } | SyscallState::Unknown => ForCapture::Unknown,
     }
 }

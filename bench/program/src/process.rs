@@ -47,3 +47,24 @@ pub(crate) fn cpu_time() -> io::Result<Duration> {
 pub(crate) fn monotonic() -> io::Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_MONOTONIC)?.into())
 }
+
+/// A clock for work that never waits.
+#[derive(Clone, Copy)]
+pub(crate) enum Clock {
+    /// What a user waits for.
+    Wall,
+    /// CPU time of the calling thread. Right where one thread does it all, and
+    /// blind to whatever else the machine does in between.
+    Thread,
+}
+
+impl Clock {
+    pub(crate) fn now(self) -> Duration {
+        let id = match self {
+            Self::Wall => ClockId::CLOCK_MONOTONIC,
+            Self::Thread => ClockId::CLOCK_THREAD_CPUTIME_ID,
+        };
+        // Both clocks exist wherever this program builds.
+        clock_gettime(id).map_or(Duration::ZERO, Duration::from)
+    }
+}

@@ -18,8 +18,26 @@ pub(super) fn of(report: &Report) -> Result<String, fmt::Error> {
     if report.smoke {
         writeln!(text, "**Smoke run: it works; the figures mean nothing.**\n")?;
     }
-    table(&mut text, report)?;
+    let (controls, peers): (Vec<_>, Vec<_>) = report
+        .configurations
+        .iter()
+        .copied()
+        .partition(|configuration| configuration.is_control());
+    table(&mut text, report, &peers, |_| true)?;
     legend(&mut text, report)?;
+    if !controls.is_empty() {
+        // Between what they explain.
+        let mut columns = vec![Configuration::Bare];
+        columns.extend(&controls);
+        columns.extend([Configuration::Level1, Configuration::Level2]);
+        columns.retain(|column| report.configurations.contains(column));
+        writeln!(text, "\nWhere the cost comes from:\n")?;
+        let measured = |metric| {
+            let has = |&control: &Configuration| report.samples.cell(metric, control).is_some();
+            controls.iter().any(has)
+        };
+        table(&mut text, report, &columns, measured)?;
+    }
     budgets(&mut text, report)?;
     if !report.failures.is_empty() {
         writeln!(text, "\n**Failed:**\n")?;
@@ -30,18 +48,19 @@ pub(super) fn of(report: &Report) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-fn table(text: &mut String, report: &Report) -> fmt::Result {
+fn table(
+    text: &mut String,
+    report: &Report,
+    columns: &[Configuration],
+    shown: impl Fn(Metric) -> bool,
+) -> fmt::Result {
     write!(text, "| |")?;
-    for configuration in &report.configurations {
+    for configuration in columns {
         write!(text, " {configuration} |")?;
     }
-    write!(text, "\n|---|")?;
-    for _ in &report.configurations {
-        write!(text, "---|")?;
-    }
-    writeln!(text)?;
+    writeln!(text, "\n|---|{}", "---|".repeat(columns.len()))?;
     for metric in Metric::ALL {
-        if !report.samples.has(metric) {
+        if !report.samples.has(metric) || !shown(metric) {
             continue;
         }
         let described = metric.describe();
@@ -50,7 +69,7 @@ fn table(text: &mut String, report: &Report) -> fmt::Result {
             unit => format!(", {unit}"),
         };
         write!(text, "| {}{unit} |", described.title)?;
-        for &configuration in &report.configurations {
+        for &configuration in columns {
             write!(text, " {} |", cell(report, metric, configuration))?;
         }
         writeln!(text)?;

@@ -29,7 +29,7 @@ pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     for rate in &RATES {
         eprint!(".");
         let heavy = |c: &Configuration| *c == Configuration::Console && rate.per_second > 1_000;
-        let all = bench.configurations.clone();
+        let all = bench.peers(0);
         let (alone, together): (Vec<_>, Vec<_>) = all.into_iter().partition(heavy);
         for configuration in alone {
             side_by_side(bench, &[configuration], rate);

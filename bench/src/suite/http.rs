@@ -42,7 +42,7 @@ const VIEWED: Rows = Rows(&[
 pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     for round in 0..bench.plan.http_rounds {
         eprint!(".");
-        for configuration in bench.order(round) {
+        for configuration in bench.peers(round) {
             let outcome = unwatched(bench, configuration, round);
             bench.settle("http", configuration, outcome);
             if let Some(protocol) = configuration.viewer() {

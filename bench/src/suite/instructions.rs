@@ -14,14 +14,14 @@ pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     if !callgrind::is_installed() {
         eprint!(" skipped: there is no valgrind");
         for (_, metric) in OPERATIONS {
-            for configuration in bench.configurations.clone() {
+            for configuration in bench.all(0) {
                 let note = "no valgrind on this machine".to_owned();
                 bench.samples.note(metric, configuration, note);
             }
         }
         return Ok(());
     }
-    for configuration in bench.configurations.clone() {
+    for configuration in bench.all(0) {
         for (operation, metric) in OPERATIONS {
             eprint!(".");
             let outcome = run(bench, configuration, operation, metric);
@@ -45,7 +45,12 @@ fn run(
         let (valgrind, _) = bench.environment(callgrind::program(), configuration)?;
         callgrind::count(valgrind, &binary, &bench.scratch, operation, times)
     };
-    let per_operation = (count(3 * few)? - count(few)?) / (2 * few) as f64;
-    bench.push(metric, configuration, 0, per_operation);
+    let (more, less) = (count(3 * few)?, count(few)?);
+    let each = |more: f64, less: f64| (more - less) / (2 * few) as f64;
+    bench.push(metric, configuration, 0, each(more.all, less.all));
+    if operation == "spawn" {
+        let own = each(more.own, less.own);
+        bench.push(Metric::InstructionsSpawnOwn, configuration, 0, own);
+    }
     Ok(())
 }

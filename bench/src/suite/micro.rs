@@ -32,7 +32,7 @@ pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     for round in 0..bench.plan.micro_rounds {
         eprint!(".");
         for (workers, kernels) in RUNS {
-            for configuration in bench.order(round) {
+            for configuration in bench.all(round) {
                 let outcome = run(bench, configuration, round, *workers, kernels);
                 bench.settle("micro", configuration, outcome);
             }

@@ -116,12 +116,19 @@ fn output(options: &RunOptions) -> anyhow::Result<PathBuf> {
 }
 
 impl Bench {
-    /// The configurations in an order that differs from round to round, so that
+    /// All configurations, in an order that differs from round to round, so that
     /// none always follows the same other.
-    fn order(&self, round: usize) -> Vec<Configuration> {
+    fn all(&self, round: usize) -> Vec<Configuration> {
         let mut order = self.configurations.clone();
         let shift = round % order.len();
         order.rotate_left(shift);
+        order
+    }
+
+    /// As [`all`](Self::all), without the controls.
+    fn peers(&self, round: usize) -> Vec<Configuration> {
+        let mut order = self.all(round);
+        order.retain(|configuration| !configuration.is_control());
         order
     }
 

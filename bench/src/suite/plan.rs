@@ -73,7 +73,7 @@ impl Plan {
             stalls: 2,
             stall_gap_millis: 600,
             stall_lead_millis: 200,
-            instructions: 200,
+            instructions: 800,
         }
     }
 

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const SAME: i128 = 100_000_000;
 
 pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
-    for configuration in bench.configurations.clone() {
+    for configuration in bench.peers(0) {
         for (metric, churn) in [(Metric::Stall, 0), (Metric::StallChurn, 1_000)] {
             eprint!(".");
             let Some(protocol) = configuration.viewer() else {

@@ -18,6 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "parsing megabytes of JSON inline: serde is fast, and still it is CPU",
     notes: "",
     watch: "canary p99",
+    readings: &[],
     broken: "/upload/inline",
     fixed: "/upload/offloaded",
     expected: &[Expected {

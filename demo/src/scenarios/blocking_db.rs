@@ -24,6 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "an embedded database computes on your worker: a report of 60 ms is a stall of 60 ms",
     notes: "",
     watch: "canary p99",
+    readings: &[],
     broken: "/sales/inline",
     fixed: "/sales/offloaded",
     expected: &[Expected {

@@ -16,6 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "std::fs on a slow device: the worker waits in read, and its tasks with it",
     notes: "",
     watch: "canary p99",
+    readings: &[],
     broken: "/stock/std-fs",
     fixed: "/stock/tokio-fs",
     expected: &[Expected {

@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "a blocking HTTP client holds its worker for as long as the upstream thinks",
     notes: "100 requests of 250 ms: 25.0 -> 0.50 s; 5 URLs: 12.61 -> 4.31 s",
     watch: "requests/s",
+    readings: &[],
     broken: "/upstream/blocking",
     fixed: "/upstream/async",
     expected: &[Expected {

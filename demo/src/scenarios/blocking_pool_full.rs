@@ -17,6 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "1,000 jobs for a blocking pool of 32: every file and every look-up queues behind them",
     notes: "",
     watch: "depth of the blocking queue",
+    readings: &[],
     broken: "/thumbnails/all",
     fixed: "/thumbnails/bounded",
     expected: &[Expected {

@@ -17,6 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "formatting a long conversation inline: 50 ms of CPU that nobody else gets",
     notes: "10 requests at once, the last one's latency: 500 -> 50 ms (formatting offloaded)",
     watch: "canary p99",
+    readings: &[],
     broken: "/conversation/inline",
     fixed: "/conversation/offloaded",
     expected: &[Expected {

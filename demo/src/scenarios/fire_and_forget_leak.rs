@@ -18,6 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "spawned and forgotten: a listener a request that nothing ever ends",
     notes: "",
     watch: "live tasks",
+    readings: &[],
     broken: "/page/forgotten-listener",
     fixed: "/page/own-listener",
     expected: &[Expected {
@@ -47,9 +48,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
     load: |path| {
         vec![Stream {
             path,
-            shape: Shape::Open {
-                clients: 8,
-                per_second: 20.0,
+            shape: Shape::Burst {
+                size: 1,
+                every: Duration::from_millis(40),
             },
         }]
     },

@@ -6,7 +6,7 @@ use axum::{Router, extract::State, routing::get};
 
 use crate::{
     load::{Shape, Stream},
-    readings::Readings,
+    readings::Counter,
     scenario::{Flavor, Scenario},
     service::task,
 };
@@ -16,6 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "without .await nothing happens: no run-time signal, so heed the compiler's unused_must_use",
     notes: "\"coroutine was never awaited\"",
     watch: "audits written",
+    readings: &["audits written"],
     broken: "/payment/forgotten",
     fixed: "/payment/awaited",
     expected: &[],
@@ -32,7 +33,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 "/payment/awaited",
                 get(|State(audits)| task("GET /payment/awaited", awaited(audits))),
             )
-            .with_state(fixtures.readings.clone()))
+            .with_state(fixtures.readings.counter("audits written")))
     },
     load: |path| {
         vec![Stream {
@@ -46,20 +47,20 @@ pub(super) const SCENARIO: Scenario = Scenario {
     backdrop: None,
 };
 
-async fn audit(audits: Readings) {
+async fn audit(audits: Counter) {
     tokio::time::sleep(Duration::from_millis(2)).await;
-    audits.add("audits written", 1.0);
+    audits.add(1);
 }
 
 // [broken]
-async fn forgotten(audits: Readings) -> &'static str {
+async fn forgotten(audits: Counter) -> &'static str {
     drop(audit(audits)); // <- culprit
     "paid\n"
 }
 // [/broken]
 
 // [fixed]
-async fn awaited(audits: Readings) -> &'static str {
+async fn awaited(audits: Counter) -> &'static str {
     audit(audits).await;
     "paid\n"
 }

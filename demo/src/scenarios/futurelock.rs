@@ -20,6 +20,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "select! by reference leaves a future half done, and the lock it holds with it",
     notes: "",
     watch: "requests/s",
+    readings: &[],
     broken: "/ledger/select",
     fixed: "/ledger/timeout",
     expected: &[Expected {

@@ -21,6 +21,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "Ctrl-C: stop accepting, let open requests finish, cancel the rest, report",
     notes: "",
     watch: "the last line after Ctrl-C",
+    readings: &[],
     broken: "/checkout",
     fixed: "/checkout",
     expected: &[],

@@ -20,6 +20,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "busy is not starved: a loaded service that keeps its polls short has no finding",
     notes: "",
     watch: "canary p99",
+    readings: &[],
     broken: "/catalogue",
     fixed: "/catalogue",
     expected: &[],

@@ -24,6 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "compressing an archive inline: 200 ms a request belong into a bounded CPU pool",
     notes: "case C: CPU work of 100 ms and more goes to a process or thread pool of its own",
     watch: "canary p99",
+    readings: &[],
     broken: "/archive/inline",
     fixed: "/archive/pooled",
     expected: &[Expected {

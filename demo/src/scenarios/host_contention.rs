@@ -22,6 +22,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "other processes take the CPUs: the loop is late, and it is not your code",
     notes: "",
     watch: "canary p99",
+    readings: &[],
     broken: "/quote/contended",
     fixed: "/quote/alone",
     expected: &[Expected {

@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "64 KiB on the stack across an await: the future carries it, and every move copies it",
     notes: "",
     watch: "size of the task",
+    readings: &[],
     broken: "/upload/array",
     fixed: "/upload/heap",
     expected: &[Expected {

@@ -27,6 +27,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "a future that returns Pending and forgets the waker: its task never runs again",
     notes: "",
     watch: "requests/s",
+    readings: &[],
     broken: "/door/forgetful",
     fixed: "/door/attentive",
     expected: &[Expected {

@@ -17,6 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "block_on inside an async fn: a second executor parks the first one's worker",
     notes: "asyncio.run() inside a running loop: Python refuses, tokio refuses its own block_on",
     watch: "canary p99",
+    readings: &[],
     broken: "/stock/block-on",
     fixed: "/stock/await",
     expected: &[Expected {

@@ -24,6 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "a loop without an await keeps its worker, and abort() cannot reach it",
     notes: "a swallowed CancelledError: the task goes on and shutdown waits for it",
     watch: "canary max",
+    readings: &[],
     broken: "/export/at-once",
     fixed: "/export/by-page",
     expected: &[
@@ -85,7 +86,7 @@ const EXPORT: Duration = Duration::from_secs(2);
 
 #[derive(Clone)]
 struct Export {
-    page: Arc<Vec<String>>,
+    page: Page,
     phase: Phase,
 }
 
@@ -93,9 +94,24 @@ type Page = Arc<Vec<String>>;
 
 impl Export {
     /// Pages for two seconds, however fast they are taken.
-    fn pages(self) -> impl Iterator<Item = Page> + Send {
-        let begun = Instant::now();
-        std::iter::repeat_n(self.page, usize::MAX).take_while(move |_| begun.elapsed() < EXPORT)
+    fn pages(self) -> Pages {
+        Pages {
+            page: self.page,
+            end: Instant::now() + EXPORT,
+        }
+    }
+}
+
+struct Pages {
+    page: Page,
+    end: Instant,
+}
+
+impl Iterator for Pages {
+    type Item = Page;
+
+    fn next(&mut self) -> Option<Page> {
+        (Instant::now() < self.end).then(|| Arc::clone(&self.page))
     }
 }
 
@@ -110,7 +126,7 @@ fn hash(page: &Vec<String>) -> u64 {
 }
 
 // [broken]
-async fn export_at_once(pages: impl Iterator<Item = Page>) -> String {
+async fn export_at_once(pages: Pages) -> String {
     let mut sum = DefaultHasher::new();
     for page in pages {
         page.hash(&mut sum); // <- culprit
@@ -120,7 +136,7 @@ async fn export_at_once(pages: impl Iterator<Item = Page>) -> String {
 // [/broken]
 
 // [fixed]
-async fn export_by_page(pages: impl Iterator<Item = Page>, stop: CancellationToken) -> String {
+async fn export_by_page(pages: Pages, stop: CancellationToken) -> String {
     let mut sum = DefaultHasher::new();
     for page in pages {
         page.hash(&mut sum);

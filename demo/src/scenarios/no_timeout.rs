@@ -18,6 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "the upstream has stopped answering: without a time-out every call waits for ever",
     notes: "",
     watch: "live tasks",
+    readings: &[],
     broken: "/hook/patient",
     fixed: "/hook/timeout",
     expected: &[Expected {
@@ -48,9 +49,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
     load: |path| {
         vec![Stream {
             path,
-            shape: Shape::Open {
-                clients: 4,
-                per_second: 5.0,
+            shape: Shape::Burst {
+                size: 1,
+                every: Duration::from_millis(60),
             },
         }]
     },

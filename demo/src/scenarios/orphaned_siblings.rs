@@ -18,6 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "one of a group fails and the answer is gone: its siblings work on for nobody",
     notes: "gather() leaves the others running when one raises; TaskGroup cancels them",
     watch: "live tasks",
+    readings: &[],
     broken: "/offer/gathered",
     fixed: "/offer/grouped",
     expected: &[Expected {
@@ -44,16 +45,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
     load: |path| {
         vec![Stream {
             path,
-            shape: Shape::Open {
-                clients: 8,
-                per_second: 10.0,
+            shape: Shape::Burst {
+                size: 1,
+                every: Duration::from_millis(50),
             },
         }]
     },
     backdrop: None,
 };
-
-const PARTS: [&str; 3] = ["price", "stock", "reviews"];
 
 /// The price is not to be had; the other parts are being watched for changes
 /// until somebody cancels it. The lab ends them with the phase.
@@ -68,10 +67,11 @@ async fn part(phase: Phase, name: &'static str) -> Result<&'static str, String> 
 
 // [broken]
 async fn gathered(phase: Phase) -> String {
-    let parts = PARTS.map(|name| {
+    let price = spawn("price", part(phase.clone(), "price"));
+    let others = ["stock", "reviews"].map(|name| {
         spawn(name, part(phase.clone(), name)) // <- spawned here
     });
-    for part in parts {
+    for part in [price].into_iter().chain(others) {
         if let Ok(Err(error)) = part.await {
             return error; // the handles are dropped, the tasks are not
         }
@@ -82,7 +82,7 @@ async fn gathered(phase: Phase) -> String {
 
 // [fixed]
 async fn grouped(phase: Phase) -> String {
-    let mut parts: JoinSet<_> = PARTS
+    let mut parts: JoinSet<_> = ["price", "stock", "reviews"]
         .into_iter()
         .map(|name| part(phase.clone(), name))
         .collect();

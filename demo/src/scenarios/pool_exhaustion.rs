@@ -16,6 +16,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "5 connections held across a slow call by 100 requests: 95 wait for a connection",
     notes: "",
     watch: "p99",
+    readings: &[],
     broken: "/invoice/holding",
     fixed: "/invoice/releasing",
     expected: &[Expected {

@@ -6,14 +6,14 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, extract::State, routing::get};
 use tokio::{
     sync::Semaphore,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{interval, sleep},
 };
 
 use crate::{
     load::{Shape, Stream},
     observed::spawn,
     phase::Phase,
-    readings::Readings,
+    readings::Counter,
     scenario::{Flavor, Scenario},
     service::task,
 };
@@ -23,6 +23,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "10,000 users wait for a semaphore of 1, one call every 2 s: slow by design, and healthy",
     notes: "nightly job: a semaphore of 1 and one call a minute",
     watch: "live tasks",
+    readings: &["users served"],
     broken: "/nightly",
     fixed: "/nightly",
     expected: &[],
@@ -38,7 +39,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             .with_state(Job {
                 turn: Arc::new(Semaphore::new(1)),
                 phase: fixtures.phase.clone(),
-                readings: fixtures.readings.clone(),
+                served: fixtures.readings.counter("users served"),
             }))
     },
     load: |path| {
@@ -59,17 +60,16 @@ const USERS: u32 = 10_000;
 struct Job {
     turn: Arc<Semaphore>,
     phase: Phase,
-    readings: Readings,
+    served: Counter,
 }
 
 // [fixed]
 async fn nightly(job: Job) -> &'static str {
     let end = job.phase.end();
-    let mut tick = interval(Duration::from_millis(20));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tick = interval(Duration::from_millis(2));
     for user in 0..USERS {
-        if user % 15 == 0 {
-            tick.tick().await; // 750 users a second are enough
+        if user % 20 == 0 {
+            tick.tick().await; // all of them within a second, not at once
         }
         let (user, end) = (one_user(job.clone()), end.clone());
         spawn("user", async move { end.run_until_cancelled(user).await });
@@ -81,6 +81,6 @@ async fn nightly(job: Job) -> &'static str {
 async fn one_user(job: Job) {
     let _turn = job.turn.acquire().await;
     sleep(Duration::from_secs(2)).await;
-    job.readings.add("users served", 1.0);
+    job.served.add(1);
 }
 // [/fixed]

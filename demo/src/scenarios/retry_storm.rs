@@ -8,7 +8,7 @@ use tokio::{task::yield_now, time::Instant};
 use crate::{
     load::{Shape, Stream},
     random::Random,
-    readings::Readings,
+    readings::Counter,
     scenario::{At, Expected, Flavor, Scenario},
     service::task,
 };
@@ -18,6 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "the partner says 429 and we ask again at once: the retries are the outage",
     notes: "",
     watch: "calls to the partner",
+    readings: &["calls to the partner"],
     broken: "/order/at-once",
     fixed: "/order/back-off",
     expected: &[Expected {
@@ -39,7 +40,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 "/order/back-off",
                 get(|State(calls)| task("GET /order/back-off", backing_off(Partner::new(calls)))),
             )
-            .with_state(fixtures.readings.clone()))
+            .with_state(fixtures.readings.counter("calls to the partner")))
     },
     load: |path| {
         vec![Stream {
@@ -54,16 +55,16 @@ pub(super) const SCENARIO: Scenario = Scenario {
 };
 
 /// How long the partner refuses.
-const OUTAGE: Duration = Duration::from_secs(2);
+const OUTAGE: Duration = Duration::from_secs(30);
 
 /// Refuses everything at first.
 struct Partner {
     well_again: Instant,
-    calls: Readings,
+    calls: Counter,
 }
 
 impl Partner {
-    fn new(calls: Readings) -> Self {
+    fn new(calls: Counter) -> Self {
         Partner {
             well_again: Instant::now() + OUTAGE,
             calls,
@@ -71,7 +72,7 @@ impl Partner {
     }
 
     async fn order(&self) -> Result<&'static str, &'static str> {
-        self.calls.add("calls to the partner", 1.0);
+        self.calls.add(1);
         yield_now().await;
         if Instant::now() < self.well_again {
             return Err("429 Too Many Requests\n");

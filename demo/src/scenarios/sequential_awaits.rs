@@ -17,6 +17,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "ten awaits in a row: slow for this client, harmless for all others",
     notes: "10 calls of 500 ms: 5 -> 0.5 s; three upstreams of 15 s: 45 -> 15 s",
     watch: "p50",
+    readings: &[],
     broken: "/calls/sequential",
     fixed: "/calls/joined",
     expected: &[],

@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "thread::sleep in a handler puts the whole worker to sleep, and everybody on it",
     notes: "4 workers, /sync against /async: 31.76 -> 3,843.17 requests/s",
     watch: "requests/s",
+    readings: &[],
     broken: "/sync",
     fixed: "/async",
     expected: &[Expected {

@@ -21,6 +21,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "a std mutex held for 200 ms by a job that writes: every worker waits in lock()",
     notes: "",
     watch: "canary p99",
+    readings: &[],
     broken: "/visits/held",
     fixed: "/visits/short",
     expected: &[

@@ -23,6 +23,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "to_socket_addrs() asks a name server and waits: DNS is blocking I/O",
     notes: "",
     watch: "canary p99",
+    readings: &[],
     broken: "/resolve/blocking",
     fixed: "/resolve/offloaded",
     expected: &[Expected {

@@ -15,6 +15,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "three requests on one worker: blocking they queue, awaiting they overlap",
     notes: "3 requests that block 2 s each: 6,000 ms; that await 50 ms each: 54 ms",
     watch: "p99",
+    readings: &[],
     broken: "/report/blocking",
     fixed: "/report/awaiting",
     expected: &[Expected {

@@ -8,7 +8,7 @@ use tokio::{sync::mpsc, task::JoinSet, time::sleep};
 use crate::{
     load::{Shape, Stream},
     observed::gauge,
-    readings::Readings,
+    readings::Counter,
     scenario::{At, Expected, Flavor, Scenario},
     service::task,
 };
@@ -18,6 +18,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
     caption: "an unbounded channel: the producer never feels that the consumer cannot keep up",
     notes: "a queue without maxsize; the cure is maxsize, back-pressure and a poison pill",
     watch: "queue",
+    readings: &["queue"],
     broken: "/import/unbounded",
     fixed: "/import/bounded",
     expected: &[Expected {
@@ -40,7 +41,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 get(|State(import)| task("GET /import/bounded", bounded(import))),
             )
             .with_state(Import {
-                readings: fixtures.readings.clone(),
+                length: fixtures.readings.counter("queue"),
             }))
     },
     load: |path| {
@@ -60,7 +61,7 @@ type Row = Vec<u8>;
 
 #[derive(Clone)]
 struct Import {
-    readings: Readings,
+    length: Counter,
 }
 
 impl Import {
@@ -73,7 +74,7 @@ impl Import {
     /// 50 rows a second.
     async fn store(&self, row: Row, behind: usize) {
         gauge("queue", behind as f64);
-        self.readings.set("queue", behind as f64);
+        self.length.set(behind as i64);
         sleep(Duration::from_millis(20)).await;
         drop(row);
     }

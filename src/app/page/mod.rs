@@ -6,14 +6,17 @@
 mod explain;
 mod help;
 mod line;
+mod link;
+mod resource;
 mod stack;
 mod stall;
 mod task;
 
 pub use line::{Line, wrap};
+pub use link::{Link, LinkId, Page};
 pub use stall::worker_lines;
 
-use super::{Details, Overlay, Screen, State};
+use super::{Details, Overlay, Screen, State, tables};
 
 /// What a page is called, in its top rule.
 pub fn title(state: &State) -> String {
@@ -25,6 +28,14 @@ pub fn title(state: &State) -> String {
             None => format!("Task {id}"),
         },
         (None, Some(Details::Stall(_))) => "Stall".to_owned(),
+        (None, Some(Details::Resource(id))) => match state.model().resources.get(id) {
+            Some(r) => format!(
+                "Resource {} {}",
+                r.number,
+                tables::resource_name(state.model(), id)
+            ),
+            None => "Resource".to_owned(),
+        },
         (None, None) => String::new(),
     }
 }
@@ -41,14 +52,20 @@ pub fn height(state: &State) -> usize {
 
 /// The lines of the page that is open.
 pub fn lines(state: &State) -> Option<Vec<Line>> {
+    Some(page(state)?.lines)
+}
+
+/// The page that is open.
+pub fn page(state: &State) -> Option<Page> {
     let width = usize::from(state.size.width).saturating_sub(2);
     match (&state.overlay, state.details) {
-        (Some(Overlay::Help), _) => Some(help::lines(state, width)),
+        (Some(Overlay::Help), _) => Some(help::lines(state, width).into()),
         (Some(Overlay::Explain(rule, subject)), _) => {
-            Some(explain::lines(state, rule, subject, width))
+            Some(explain::lines(state, rule, subject, width).into())
         }
-        (None, Some(Details::Task(id))) => Some(task::lines(state, id, width)),
-        (None, Some(Details::Stall(id))) => Some(stall::lines(state, id, width)),
+        (None, Some(Details::Task(id))) => Some(task::page(state, id, width)),
+        (None, Some(Details::Stall(id))) => Some(stall::lines(state, id, width).into()),
+        (None, Some(Details::Resource(id))) => Some(resource::page(state, id, width)),
         (None, None) => None,
     }
 }

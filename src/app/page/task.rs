@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use crate::{
-    app::{State, Tone, quantity, tables},
-    model::{Capability, Model, SiteKey, Task, TaskId},
+    app::{Details, State, Tone, quantity, tables},
+    model::{Capability, Model, SiteKey, Stall, Task, TaskId},
 };
 
-use super::{Line, stall};
+use super::{Line, LinkId, Page, stack, stall};
 
-pub(super) fn lines(state: &State, id: TaskId, width: usize) -> Vec<Line> {
+pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
     let model = state.model();
     let Some(task) = model.tasks.get(id) else {
-        return vec![Line::new(
+        return Page::from(vec![Line::new(
             "this task ended and is no longer held",
             Tone::Dim,
-        )];
+        )]);
     };
     let mut lines = Vec::new();
     for finding in state.shown().findings.iter().filter(|f| f.task == Some(id)) {
@@ -29,14 +29,50 @@ pub(super) fn lines(state: &State, id: TaskId, width: usize) -> Vec<Line> {
         ));
     }
     lines.extend(identity(model, task, width));
+    let mut page = Page::from(lines);
+    waits(state, id, &mut page);
+    let mut lines = std::mem::take(&mut page.lines);
     lines.extend(Line::heading("Time"));
     lines.extend(times(model, task, width));
     lines.extend(Line::heading("Polls and wakes"));
     lines.extend(counts(model, task, width));
     lines.extend(own_histograms(state, id, width));
     lines.extend(site(model, task, width));
-    lines.extend(stalls(model, task, width));
-    lines
+    page.lines = lines;
+    stalls(state, task, width, &mut page);
+    page
+}
+
+/// The live operations of the task: what it waits for.
+fn waits(state: &State, id: TaskId, page: &mut Page) {
+    let model = state.model();
+    let mut ops: Vec<_> = model.resources.ops_of(id).collect();
+    if ops.is_empty() {
+        return;
+    }
+    ops.sort_by_key(|op| op.created_at);
+    page.lines
+        .extend(Line::heading("Waits for  (Enter: the resource)"));
+    for op in ops.iter().take(50) {
+        let resource = op.resource.and_then(|id| model.resources.get(id));
+        if let Some(resource) = resource {
+            page.link(LinkId::Op(op.id), Details::Resource(resource.id));
+        }
+        let name = resource.map_or("", |r| model.text(r.type_name));
+        let at = resource.and_then(|r| model.location(r.location));
+        let text = format!(
+            "  {:>7}  {} {name} {} {}",
+            quantity::duration(op.age(model.now)),
+            model.text(op.source),
+            quantity::or_unknown(at, |at| format!("({at})")),
+            model.text(resource.and_then(|r| r.attributes)),
+        );
+        page.lines.push(Line::new(text.trim_end(), Tone::Text));
+    }
+    if ops.len() > 50 {
+        let text = format!("  and {} more", ops.len() - 50);
+        page.lines.push(Line::new(&text, Tone::Dim));
+    }
 }
 
 fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
@@ -205,9 +241,13 @@ fn own_histograms(state: &State, id: TaskId, width: usize) -> Vec<Line> {
             quantity::or_unknown(ns.map(Duration::from_nanos), quantity::duration)
         };
         let text = format!(
-            "p50 {}  p90 {}  p99 {}",
+            "p10 {}  p25 {}  p50 {}  p75 {}  p90 {}  p95 {}  p99 {}",
+            quantile(0.1),
+            quantile(0.25),
             quantile(0.5),
+            quantile(0.75),
             quantile(0.9),
+            quantile(0.95),
             quantile(0.99)
         );
         lines.extend(Line::paragraph(&text, Tone::Text, 2, width));
@@ -264,14 +304,28 @@ fn histogram(counts: &[(usize, u64)], width: usize) -> Vec<Line> {
     decades.iter().enumerate().map(line).collect()
 }
 
-fn stalls(model: &Model, task: &Task, width: usize) -> Vec<Line> {
-    let own = model.stalls.iter().filter(|s| s.task == Some(task.id));
-    let lines: Vec<Line> = own
-        .take(20)
-        .flat_map(|s| stall::brief(model, s, "", width))
-        .collect();
-    if lines.is_empty() {
-        return Vec::new();
+/// Its own stalls, or those of its siblings, and the stack of the newest.
+fn stalls(state: &State, task: &Task, width: usize, page: &mut Page) {
+    let model = state.model();
+    let own = |s: &&Stall| s.task == Some(task.id);
+    let site = |s: &&Stall| task.location.is_some() && s.location == task.location;
+    let (title, stalls) = match model.stalls.iter().filter(own).take(20).collect::<Vec<_>>() {
+        none if none.is_empty() => (
+            "Stalls of tasks spawned at this location  (Enter: details)",
+            model.stalls.iter().filter(site).take(20).collect(),
+        ),
+        own => ("Its stalls  (Enter: details)", own),
+    };
+    if stalls.is_empty() {
+        return;
     }
-    [Vec::from(Line::heading("Its stalls")), lines].concat()
+    page.lines.extend(Line::heading(title));
+    for stall in &stalls {
+        page.link(LinkId::Stall(stall.id), Details::Stall(stall.id));
+        page.lines.extend(stall::brief(model, stall, "", width));
+    }
+    if let Some(resolved) = stalls.iter().find_map(|s| s.resolved.as_ref()) {
+        page.lines
+            .extend(stack::lines(resolved, state.all_frames, width));
+    }
 }

@@ -5,21 +5,29 @@
 //! line to [`TableId`] and a line to [`with_columns!`].
 
 mod groups;
+mod ops;
+mod resources;
 mod stalls;
 mod strip;
+mod task_groups;
 mod tasks;
 mod threads;
+mod tree;
 mod workers;
 
 pub use groups::{StallGroup, group};
+pub use resources::resource_name;
 pub use stalls::cause_text;
 pub use strip::{bars, level_glyph};
+pub use task_groups::{TaskGroup, TaskGroupKey, TaskGrouping, group_tasks};
 pub use tasks::{kind_word, state_cell};
 pub use threads::role_word;
+pub use tree::tree;
 pub use workers::worker_name;
 pub(super) use {
-    groups::COLUMNS as GROUPS, stalls::COLUMNS as STALLS, tasks::COLUMNS as TASKS,
-    threads::COLUMNS as THREADS, workers::COLUMNS as WORKERS,
+    groups::COLUMNS as GROUPS, ops::COLUMNS as OPS, resources::COLUMNS as RESOURCES,
+    stalls::COLUMNS as STALLS, task_groups::COLUMNS as TASK_GROUPS, tasks::COLUMNS as TASKS,
+    tasks::name_of, threads::COLUMNS as THREADS, workers::COLUMNS as WORKERS,
 };
 
 use super::{
@@ -43,16 +51,25 @@ pub enum TableId {
     StallGroups,
     /// Threads of the process.
     Threads,
+    /// Tasks by spawn location or name.
+    TaskGroups,
+    /// Locks, timers, channels.
+    Resources,
+    /// Operations on resources: who waits for what.
+    Ops,
 }
 
 impl TableId {
     /// All of them.
-    pub const ALL: [TableId; 5] = [
+    pub const ALL: [TableId; 8] = [
         TableId::Tasks,
         TableId::Workers,
         TableId::Stalls,
         TableId::StallGroups,
         TableId::Threads,
+        TableId::TaskGroups,
+        TableId::Resources,
+        TableId::Ops,
     ];
 }
 
@@ -80,6 +97,18 @@ macro_rules! with_columns {
                 let $columns = threads::COLUMNS;
                 $body
             }
+            TableId::TaskGroups => {
+                let $columns = task_groups::COLUMNS;
+                $body
+            }
+            TableId::Resources => {
+                let $columns = resources::COLUMNS;
+                $body
+            }
+            TableId::Ops => {
+                let $columns = ops::COLUMNS;
+                $body
+            }
         }
     };
 }
@@ -92,11 +121,12 @@ pub fn heads(table: TableId) -> Vec<&'static Head> {
 /// The column that sorts a table until the user chooses another.
 pub fn default_sort(table: TableId) -> usize {
     let id = match table {
-        TableId::Tasks => "busy%",
+        TableId::Tasks | TableId::TaskGroups => "busy%",
         TableId::Workers => "worker",
         TableId::Stalls => "ago",
-        TableId::StallGroups => "total",
+        TableId::StallGroups | TableId::Ops => "total",
         TableId::Threads => "cpu",
+        TableId::Resources => "ops",
     };
     heads(table).iter().position(|h| h.id == id).unwrap_or(0)
 }
@@ -114,6 +144,12 @@ pub enum Row<'a> {
     Group(&'a StallGroup),
     /// A thread.
     Thread(&'a crate::model::Thread),
+    /// Tasks of one location or name.
+    TaskGroup(&'a TaskGroup),
+    /// A resource.
+    Resource(&'a crate::model::Resource),
+    /// An operation on one.
+    Op(&'a crate::model::AsyncOp),
 }
 
 impl<'a> Row<'a> {
@@ -131,6 +167,9 @@ impl<'a> Row<'a> {
             Row::Stall(r) => (stalls::COLUMNS[column].cell)(context, r, width),
             Row::Group(r) => (groups::COLUMNS[column].cell)(context, r, width),
             Row::Thread(r) => (threads::COLUMNS[column].cell)(context, r, width),
+            Row::TaskGroup(r) => (task_groups::COLUMNS[column].cell)(context, r, width),
+            Row::Resource(r) => (resources::COLUMNS[column].cell)(context, r, width),
+            Row::Op(r) => (ops::COLUMNS[column].cell)(context, r, width),
         }
     }
 
@@ -142,6 +181,9 @@ impl<'a> Row<'a> {
             Row::Stall(r) => (stalls::COLUMNS[column].key)(context, r),
             Row::Group(r) => (groups::COLUMNS[column].key)(context, r),
             Row::Thread(r) => (threads::COLUMNS[column].key)(context, r),
+            Row::TaskGroup(r) => (task_groups::COLUMNS[column].key)(context, r),
+            Row::Resource(r) => (resources::COLUMNS[column].key)(context, r),
+            Row::Op(r) => (ops::COLUMNS[column].key)(context, r),
         }
     }
 }

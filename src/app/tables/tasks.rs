@@ -16,18 +16,8 @@ use crate::{
 pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
     Column {
         head: Head::text("warn", "!", 1, 0).help("a finding is about this task"),
-        key: |c, t| match c.alarms.get(&t.id) {
-            None => Key::Unknown,
-            Some(Severity::Notice) => Key::Rank(2, "notice"),
-            Some(Severity::Warning) => Key::Rank(1, "warning"),
-            Some(Severity::Critical) => Key::Rank(0, "critical"),
-        },
-        cell: |c, t, _| match c.alarms.get(&t.id) {
-            None => Cell::default(),
-            Some(Severity::Notice) => Cell::new("◆", Tone::Notice),
-            Some(Severity::Warning) => Cell::new("▲", Tone::Warning),
-            Some(Severity::Critical) => Cell::new("■", Tone::Critical),
-        },
+        key: |c, t| alarm_key(c.alarms.get(&t.id).copied()),
+        cell: |c, t, _| alarm_cell(c.alarms.get(&t.id).copied()),
     },
     Column {
         head: Head::number("id", "ID", 6, 5, Unit::Count)
@@ -47,10 +37,17 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
             .searched()
             .help("the name given to it, otherwise where it was spawned"),
         key: |c, t| Key::text(c.model.text(t.name)),
-        cell: |c, t, _| match c.model.text(t.name) {
-            "" => Cell::unknown(),
-            name if t.is_live() => Cell::new(name.to_owned(), Tone::Strong),
-            name => Cell::new(name.to_owned(), Tone::Dim),
+        cell: |c, t, _| {
+            let branch = c.depths.get(&t.id).map_or_else(String::new, branch);
+            let mut cell = match c.model.text(t.name) {
+                "" => Cell::unknown(),
+                name if t.is_live() => Cell::new(name.to_owned(), Tone::Strong),
+                name => Cell::new(name.to_owned(), Tone::Dim),
+            };
+            if !branch.is_empty() {
+                cell.0.insert(0, (branch.into(), Tone::Dim));
+            }
+            cell
         },
     },
     Column {
@@ -172,6 +169,38 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
     },
 ];
 
+/// What stands before a task's name in the tree.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "it is handed to `map` over a reference"
+)]
+fn branch(depth: &u8) -> String {
+    match usize::from(*depth) {
+        0 => String::new(),
+        depth => format!("{}└ ", " ".repeat((depth - 1).min(8))),
+    }
+}
+
+/// Sorts and filters by severity, the worst first.
+pub(super) fn alarm_key(alarm: Option<Severity>) -> Key<'static> {
+    match alarm {
+        None => Key::Unknown,
+        Some(Severity::Notice) => Key::Rank(2, "notice"),
+        Some(Severity::Warning) => Key::Rank(1, "warning"),
+        Some(Severity::Critical) => Key::Rank(0, "critical"),
+    }
+}
+
+/// A severity's glyph.
+pub(super) fn alarm_cell(alarm: Option<Severity>) -> Cell {
+    match alarm {
+        None => Cell::default(),
+        Some(Severity::Notice) => Cell::new("◆", Tone::Notice),
+        Some(Severity::Warning) => Cell::new("▲", Tone::Warning),
+        Some(Severity::Critical) => Cell::new("■", Tone::Critical),
+    }
+}
+
 fn state_key(state: TaskState) -> Key<'static> {
     match state {
         TaskState::Running => Key::Rank(4, "running"),
@@ -216,7 +245,7 @@ pub(super) fn age_tone(age: Duration) -> Tone {
 }
 
 /// A task's name, or what else it is known by.
-pub(super) fn name_of(c: &Context<'_>, task: &Task) -> String {
+pub(in crate::app) fn name_of(c: &Context<'_>, task: &Task) -> String {
     match (c.model.text(task.name), c.model.location(task.location)) {
         ("", Some(location)) => location.to_string(),
         ("", None) => format!("task {}", task.tokio_id.unwrap_or(task.id.0)),

@@ -21,6 +21,8 @@ mod telemetry_loss;
 
 #[cfg(test)]
 mod cases;
+#[cfg(test)]
+mod console_cases;
 
 use crate::model::{Capability, Lag, Model, Moment};
 

@@ -25,7 +25,7 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
         ViewId::Tasks => tasks::render(state, painter),
         ViewId::Workers => workers::render(state, painter),
         ViewId::Stalls => stalls::render(state, painter),
-        ViewId::Resources => resources::render(area, painter),
+        ViewId::Resources => resources::render(state, painter),
         ViewId::Threads => threads::render(state, painter),
         ViewId::Lab => lab::render(state, area, painter),
     }

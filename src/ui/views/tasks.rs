@@ -10,8 +10,8 @@
 use std::fmt::Write as _;
 
 use crate::{
-    app::{State, quantity, tables::TableId},
-    model::TaskState,
+    app::{State, TaskLayout, quantity, tables::TableId},
+    model::{Model, TaskState},
 };
 
 use super::super::{Painter, table};
@@ -36,8 +36,30 @@ pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
         let hidden = quantity::count(hidden as u64);
         let _ = write!(what, " · {hidden} finished hidden (f)");
     }
-    if tasks.refused > 0 {
-        let _ = write!(what, " · {} more not held", quantity::count(tasks.refused));
+    if let Some(text) = not_held(state.model(), tasks.refused) {
+        let _ = write!(what, " · {text}");
     }
-    table::render(state, TableId::Tasks, &area, &what, "no task yet", painter);
+    let (table, by) = match state.task_layout {
+        TaskLayout::List => (TableId::Tasks, ""),
+        TaskLayout::Tree => (TableId::Tasks, " · as a tree"),
+        TaskLayout::ByLocation => (TableId::TaskGroups, " · by location"),
+        TaskLayout::ByName => (TableId::TaskGroups, " · by name"),
+    };
+    what.push_str(by);
+    table::render(state, table, &area, &what, "no task yet", painter);
+}
+
+/// What of the target is missing in the tables because it was dropped on the
+/// way; `refused` by the viewer itself.
+pub(super) fn not_held(model: &Model, refused: u64) -> Option<String> {
+    let mut parts = Vec::new();
+    if model.loss.console_events > 0 {
+        let n = quantity::count(model.loss.console_events);
+        parts.push(format!("! {n} events dropped by console-subscriber"));
+    }
+    let unseen = model.loss.tasks.saturating_add(refused);
+    if unseen > 0 {
+        parts.push(format!("! {} not held", quantity::count(unseen)));
+    }
+    (!parts.is_empty()).then(|| parts.join(" · "))
 }

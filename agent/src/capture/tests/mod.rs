@@ -135,8 +135,20 @@ impl Named {
     }
 }
 
+impl Named {
+    /// The culprit is this function, at an instruction of which the compiler
+    /// says no line.
+    fn is_at_no_line(&self, function: &str) -> bool {
+        self.culprit.as_ref().is_some_and(|culprit| {
+            let full = self.frames[culprit.frame].function.as_deref();
+            let here = full.is_some_and(|full| symbols::name::clean(full).contains(function));
+            here && culprit.line.is_none()
+        })
+    }
+}
+
 fn capture_now(tid: u64) -> Result<RawStack, NoStack> {
-    capture(tid, &syscall::read(tid))
+    capture(tid)
 }
 
 /// Installs capture for the tests of this process.

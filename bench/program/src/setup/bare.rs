@@ -1,4 +1,5 @@
-//! Nobody watches.
+//! Nobody watches. Also for the controls, in which tokio is built to be watched
+//! and nobody does.
 
 use std::io;
 

@@ -5,13 +5,15 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::JoinHandle,
 };
+
+use crate::process::Clock;
 
 /// Spawns a task that ends at once and awaits it, `times` times.
 pub(crate) async fn spawn_one_by_one(times: usize) {
@@ -48,7 +50,7 @@ pub(crate) async fn yields(tasks: usize, times: usize) {
 
 /// As [`yields`], with so many tasks that none is still in a cache of the
 /// observer when its turn comes again; the spawns are over before the time runs.
-pub(crate) async fn yields_of_many(tasks: usize, times: usize) -> Duration {
+pub(crate) async fn yields_of_many(tasks: usize, times: usize, clock: Clock) -> Duration {
     let gate = Arc::new(Semaphore::new(0));
     let mut handles = Vec::with_capacity(tasks);
     for _ in 0..tasks {
@@ -62,12 +64,12 @@ pub(crate) async fn yields_of_many(tasks: usize, times: usize) -> Duration {
     }
     // Behind all of them in the queue.
     tokio::task::yield_now().await;
-    let start = Instant::now();
+    let start = clock.now();
     gate.add_permits(tasks);
     for handle in handles {
         finished(handle).await;
     }
-    start.elapsed()
+    clock.now().saturating_sub(start)
 }
 
 /// Two tasks that wake each other by `Notify`: two polls and wakes a round.

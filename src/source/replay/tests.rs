@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Waits for whatever is expected for at most this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A recording of `seconds`, in a file.
 fn file(seconds: usize) -> tempfile::NamedTempFile {
@@ -32,14 +32,20 @@ fn file(seconds: usize) -> tempfile::NamedTempFile {
 
 fn open(path: &Path, pace: Pace) -> Source {
     let target = Target::Recording(path.to_owned());
-    let options = Options { pace, ..Options::default() };
+    let options = Options {
+        pace,
+        ..Options::default()
+    };
     spawn(target, options, &tokio::runtime::Handle::current())
 }
 
 /// Takes events until `done` accepts one, with the model that they make.
 async fn until(source: &mut Source, model: &mut Model, done: impl Fn(&Event) -> bool) -> Event {
     loop {
-        let event = timeout(PATIENCE, source.recv()).await.expect("in time").expect("an event");
+        let event = timeout(PATIENCE, source.recv())
+            .await
+            .expect("in time")
+            .expect("an event");
         match &event {
             Event::Connected { hello, .. } => *model = Model::new(hello),
             Event::Frame(frame) => model.apply(frame).unwrap(),
@@ -60,14 +66,22 @@ async fn all_of_it_comes_as_fast_as_it_is_taken() {
     let file = file(60);
     let mut source = open(file.path(), Pace::Unlimited);
     let mut model = Model::default();
-    let extent = until(&mut source, &mut model, |e| matches!(e, Event::Recording(_))).await;
-    let Event::Recording(extent) = extent else { unreachable!() };
-    assert_eq!(extent.length, Duration::from_secs(60));
+    let extent = until(&mut source, &mut model, |e| {
+        matches!(e, Event::Recording(_))
+    })
+    .await;
+    let Event::Recording(extent) = extent else {
+        unreachable!()
+    };
+    assert_eq!(extent.length, Duration::from_mins(1));
     until(&mut source, &mut model, |e| matches!(e, Event::Ended)).await;
     let recording = Recording::open(file.path()).unwrap();
     let expected = recording.model_at(recording.length()).unwrap();
     assert!(model.keyframe() == expected.keyframe());
-    assert!(source.recv().await.is_none(), "the source ends with the recording");
+    assert!(
+        source.recv().await.is_none(),
+        "the source ends with the recording"
+    );
 }
 
 #[tokio::test]
@@ -78,12 +92,19 @@ async fn it_is_held_and_goes_where_it_is_told() {
     let mut model = Model::default();
     until(&mut source, &mut model, arrived).await;
     assert!(source.command(Command::Pause));
-    until(&mut source, &mut model, |e| matches!(e, Event::Position(p) if !p.playing)).await;
+    until(
+        &mut source,
+        &mut model,
+        |e| matches!(e, Event::Position(p) if !p.playing),
+    )
+    .await;
     for seconds in [45, 3, 59, 0, 30] {
         let to = Duration::from_secs(seconds);
         assert!(source.command(Command::Seek(to)));
         let event = until(&mut source, &mut model, arrived).await;
-        let Event::Position(position) = event else { unreachable!() };
+        let Event::Position(position) = event else {
+            unreachable!()
+        };
         assert_eq!((position.elapsed, position.playing), (to, false));
         let expected = recording.model_at(to).unwrap();
         assert!(model.keyframe() == expected.keyframe(), "at {seconds} s");
@@ -98,7 +119,11 @@ async fn time_passes_at_the_speed_asked_for() {
     let mut model = Model::default();
     until(&mut source, &mut model, |e| matches!(e, Event::Ended)).await;
     // It may take longer on a busy machine, but never less than it must.
-    assert!(began.elapsed() >= Duration::from_millis(550), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(550),
+        "{:?}",
+        began.elapsed()
+    );
     // From the end it begins anew.
     assert!(source.command(Command::Play));
     let event = until(&mut source, &mut model, arrived).await;
@@ -110,14 +135,25 @@ async fn what_cannot_be_opened_is_told_once() {
     let text = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(text.path(), "hello").unwrap();
     let cases = [
-        (Path::new("/no/such/recording"), "there is no recording `/no/such/recording`"),
-        (text.path(), "it is not a recording: it begins with \"hello\""),
+        (
+            Path::new("/no/such/recording"),
+            "there is no recording `/no/such/recording`",
+        ),
+        (
+            text.path(),
+            "it is not a recording: it begins with \"hello\"",
+        ),
         (Path::new("/"), "it is a directory without recordings"),
     ];
     for (path, expected) in cases {
         let mut source = open(path, Pace::default());
-        let event = until(&mut source, &mut Model::default(), |e| matches!(e, Event::Lost { .. })).await;
-        let Event::Lost { problem, retry_in } = event else { unreachable!() };
+        let event = until(&mut source, &mut Model::default(), |e| {
+            matches!(e, Event::Lost { .. })
+        })
+        .await;
+        let Event::Lost { problem, retry_in } = event else {
+            unreachable!()
+        };
         assert!(problem.to_string().contains(expected), "{problem}");
         assert_eq!(retry_in, None);
         assert!(source.recv().await.is_none());

@@ -57,7 +57,9 @@ impl Speed {
     /// The nearest speed there is.
     pub fn nearest(times: f64) -> Self {
         let tenths = (times * 10.0).round().clamp(1.0, 1_000.0);
-        Self { tenths: tenths as u32 }
+        Self {
+            tenths: tenths as u32,
+        }
     }
 
     /// Recorded seconds in a second.
@@ -69,14 +71,18 @@ impl Speed {
     #[must_use]
     pub fn faster(self) -> Self {
         let step = Self::STEPS.into_iter().find(|s| *s > self.tenths);
-        Self { tenths: step.unwrap_or(self.tenths) }
+        Self {
+            tenths: step.unwrap_or(self.tenths),
+        }
     }
 
     /// The next step down.
     #[must_use]
     pub fn slower(self) -> Self {
         let step = Self::STEPS.into_iter().rev().find(|s| *s < self.tenths);
-        Self { tenths: step.unwrap_or(self.tenths) }
+        Self {
+            tenths: step.unwrap_or(self.tenths),
+        }
     }
 }
 
@@ -123,14 +129,17 @@ pub(super) async fn run(session: &mut Session, path: &Path) -> Result<Infallible
             return Err(problem(path, &OpenError::Io(error)).into());
         }
     };
-    session.send(Event::Recording(Box::new(recording.extent()))).await?;
-    Player::new(session.options.pace, recording).run(session).await
+    session
+        .send(Event::Recording(Box::new(recording.extent())))
+        .await?;
+    Player::new(session.options.pace, recording)
+        .run(session)
+        .await
 }
 
 fn problem(path: &Path, error: &OpenError) -> Problem {
     let name = quote(&path.display().to_string());
-    let missing =
-        matches!(error, OpenError::Io(e) if e.kind() == std::io::ErrorKind::NotFound);
+    let missing = matches!(error, OpenError::Io(e) if e.kind() == std::io::ErrorKind::NotFound);
     if missing {
         return Problem::new(
             ProblemKind::Recording,
@@ -138,7 +147,11 @@ fn problem(path: &Path, error: &OpenError) -> Problem {
             "check the path; a target is named by HOST:PORT or unix:PATH",
         );
     }
-    Problem::new(ProblemKind::Recording, format!("`{name}` cannot be opened: {error}"), "")
+    Problem::new(
+        ProblemKind::Recording,
+        format!("`{name}` cannot be opened: {error}"),
+        "",
+    )
 }
 
 struct Player {
@@ -253,7 +266,10 @@ impl Player {
         if !self.timed || self.target.is_some() {
             return Ok(());
         }
-        if self.told.is_none_or(|told| told.elapsed() >= POSITION_EVERY) {
+        if self
+            .told
+            .is_none_or(|told| told.elapsed() >= POSITION_EVERY)
+        {
             self.tell(session, at).await?;
         }
         Ok(())
@@ -343,5 +359,4 @@ fn read(recording: &Recording, from: Duration) -> mpsc::Receiver<Step> {
 }
 
 #[cfg(test)]
-#[path = "replay_tests.rs"]
 mod tests;

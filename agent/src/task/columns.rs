@@ -1,0 +1,198 @@
+//! Records as columns of the wire, in two steps: what is the same for every
+//! viewer is read once; the ids of strings and locations, which belong to one
+//! stream, are filled in for each.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use looptop_wire::intern::Interner;
+use looptop_wire::proto::{TaskKind, TaskState, Tasks};
+
+use super::record::{Handle, Text, Wake, flag};
+use super::site::SiteId;
+use crate::clock::{self, Ticks};
+
+/// Which columns a task has. A column that is unknown for a task must be absent,
+/// so tasks that know different ones go into different messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    /// From the tracing layer.
+    All,
+    /// The future of `block_on`, whose wakes tokio does not report; or a task
+    /// under a layer that does not see wakes.
+    AllButWakes,
+    /// From the hooks, with or without waits.
+    Polls,
+    PollsAndWaits,
+}
+
+const GROUPS: usize = Known::PollsAndWaits as usize + 1;
+
+/// Tasks as they were read, free of any stream's ids.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    groups: [Group; GROUPS],
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// `location` holds the site; `name` and `fields` are 0 throughout.
+    tasks: Tasks,
+    /// Of the few tasks that have any: by row, in ascending order.
+    texts: Vec<(usize, Arc<Text>)>,
+}
+
+impl Columns {
+    /// Adds what the record holds now. The caller keeps it from becoming another
+    /// task's meanwhile.
+    pub(super) fn read(&mut self, handle: Handle, text: Option<&Arc<Text>>) {
+        let known = known(handle);
+        let group = &mut self.groups[known as usize];
+        if let Some(text) = text {
+            group.texts.push((group.tasks.id.len(), Arc::clone(text)));
+        }
+        read_polls(&mut group.tasks, handle, known);
+        if matches!(known, Known::All | Known::PollsAndWaits) {
+            read_waits(&mut group.tasks, handle);
+        }
+        if let Some(wake) = handle.wake() {
+            read_span(&mut group.tasks, wake);
+            if known == Known::All {
+                read_wakes(&mut group.tasks, wake);
+            }
+        }
+    }
+
+    /// One message for each set of columns, with the ids of one stream.
+    pub(super) fn encode(&self, locations: &mut Locations, interner: &mut Interner) -> Vec<Tasks> {
+        let groups = self.groups.iter().filter(|g| !g.tasks.id.is_empty());
+        groups.map(|g| g.encode(locations, interner)).collect()
+    }
+}
+
+impl Group {
+    fn encode(&self, locations: &mut Locations, interner: &mut Interner) -> Tasks {
+        let mut tasks = self.tasks.clone();
+        for location in &mut tasks.location {
+            *location = locations.id(SiteId::from_raw(*location), interner);
+        }
+        for (row, text) in &self.texts {
+            tasks.name[*row] = interner.string(&text.name);
+            tasks.fields[*row] = interner.string(&text.fields);
+        }
+        tasks
+    }
+}
+
+fn known(handle: Handle) -> Known {
+    let hot = handle.hot();
+    match handle.wake() {
+        Some(_) if hot.is_block_on() || hot.has(flag::BLIND) => Known::AllButWakes,
+        Some(_) => Known::All,
+        None if hot.has(flag::TIMED) => Known::PollsAndWaits,
+        None => Known::Polls,
+    }
+}
+
+fn read_polls(tasks: &mut Tasks, handle: Handle, known: Known) {
+    let (hot, cold) = (handle.hot(), handle.cold());
+    let ns = |ticks: u64| clock::duration_ns(ticks);
+    // Read once: state and instant belong together.
+    let since = hot.since.load(Relaxed);
+    let state = state(handle, known, since);
+    let if_state = |wanted| if state == wanted { plus_1(since) } else { 0 };
+    tasks.id.push(hot.id());
+    tasks.tokio_id.push(hot.id());
+    tasks.state.push(state.into());
+    tasks.kind.push(hot.kind().into());
+    tasks.location.push(hot.site().into());
+    tasks.parent.push(cold.parent.load(Relaxed));
+    tasks.runtime.push(cold.runtime.load(Relaxed));
+    let spawned = Ticks(cold.spawned.load(Relaxed));
+    tasks.spawned_at_ns.push(clock::to_ns(spawned));
+    tasks.ended_at_ns.push(if_state(TaskState::Completed));
+    tasks.poll_started_at_ns.push(if_state(TaskState::Running));
+    tasks.polls.push(hot.polls.load(Relaxed));
+    tasks.busy_ns.push(ns(hot.busy.load(Relaxed)));
+    tasks
+        .longest_poll_ns
+        .push(ns(hot.longest_poll.load(Relaxed)));
+    tasks.tid.push(hot.tid.load(Relaxed).into());
+}
+
+fn read_waits(tasks: &mut Tasks, handle: Handle) {
+    let longest = match handle.wake() {
+        Some(wake) => wake.longest_scheduled.load(Relaxed),
+        None => handle.cold().longest_scheduled(),
+    };
+    let scheduled = handle.hot().scheduled.load(Relaxed);
+    tasks.scheduled_ns.push(clock::duration_ns(scheduled));
+    tasks.longest_scheduled_ns.push(clock::duration_ns(longest));
+}
+
+fn read_span(tasks: &mut Tasks, wake: &Wake) {
+    tasks.name.push(0);
+    tasks.fields.push(0);
+    tasks.size_bytes.push(wake.size.load(Relaxed).into());
+    let original = wake.original_size.load(Relaxed);
+    tasks.original_size_bytes.push(original.into());
+}
+
+fn read_wakes(tasks: &mut Tasks, wake: &Wake) {
+    // The part first: it must not exceed the whole.
+    let own = wake.own_wakes.load(Relaxed) + wake.deferred_wakes.load(Relaxed);
+    tasks.self_wakes.push(own);
+    tasks.wakes.push(wake.wakes());
+    let woken_at = wake.woken_at.load(Relaxed);
+    tasks.last_wake_at_ns.push(plus_1(woken_at));
+    let drops = wake.drops();
+    tasks.waker_drops.push(drops);
+    tasks.waker_clones.push(wake.clones());
+}
+
+fn state(handle: Handle, known: Known, since: u64) -> TaskState {
+    let hot = handle.hot();
+    if hot.has(flag::ENDED) {
+        return TaskState::Completed;
+    }
+    if since != 0 {
+        return TaskState::Running;
+    }
+    if hot.polls.load(Relaxed) == 0 {
+        return TaskState::Scheduled;
+    }
+    match (known, handle.wake()) {
+        (Known::All, Some(wake)) if wake.is_due() => TaskState::Scheduled,
+        (Known::All, _) => TaskState::Idle,
+        (Known::AllButWakes, _) if hot.kind() == TaskKind::BlockOn => TaskState::Idle,
+        // Idle or scheduled: without wakes nobody can tell.
+        _ => TaskState::Unknown,
+    }
+}
+
+/// "0 for none, otherwise the instant plus 1."
+fn plus_1(ticks: u64) -> u64 {
+    if ticks == 0 {
+        return 0;
+    }
+    clock::to_ns(Ticks(ticks)) + 1
+}
+
+/// Ids of locations in one stream, by site: most tasks share one with others.
+#[derive(Debug, Default)]
+pub(super) struct Locations(Vec<Option<u32>>);
+
+impl Locations {
+    /// 0 for no site.
+    pub(super) fn id(&mut self, site: Option<SiteId>, interner: &mut Interner) -> u32 {
+        let Some(id) = site else { return 0 };
+        let at = usize::from(id.raw());
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        *self.0[at].get_or_insert_with(|| match id.get() {
+            Some(site) => interner.location(site.file, site.line, site.column),
+            None => 0,
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Figures for `docs/recording.md`, printed by
+//! `cargo test --release -p looptop --lib record::measure -- --ignored --nocapture`.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Recorder, Recording,
+    history::{Bounds, History},
+    synthetic::{Session, Shape},
+};
+use crate::model::Model;
+
+fn shapes() -> [Shape; 3] {
+    // A tenth of the tasks change ten times a second.
+    [1_000, 10_000, 100_000].map(|tasks| Shape {
+        tasks,
+        changed: tasks / 10,
+        workers: 4,
+        ..Shape::default()
+    })
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn a_minute_of_recording() {
+    println!("tasks | MB a minute | ms of CPU a second, without the model's own | model's own");
+    for shape in shapes() {
+        let mut session = Session::new(shape);
+        let hello = session.hello();
+        let mut recorder = Recorder::new(Vec::new(), "t", false).unwrap();
+        recorder.connected(&hello).unwrap();
+        let mut model = Model::new(&hello);
+        let (mut all, mut own) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..600 {
+            let frame = session.next_frame();
+            let began = Instant::now();
+            recorder.frame(&frame).unwrap();
+            all += began.elapsed();
+            let began = Instant::now();
+            model.apply(&frame).unwrap();
+            own += began.elapsed();
+        }
+        let began = Instant::now();
+        let bytes = recorder.finish().unwrap();
+        all += began.elapsed();
+        println!(
+            "{} | {:.2} | {:.2} | {:.2}",
+            shape.tasks,
+            bytes.len() as f64 / 1e6,
+            ms(all.saturating_sub(own)) / 60.0,
+            ms(own) / 60.0
+        );
+    }
+}
+
+#[test]
+#[ignore = "prints figures"]
+fn going_back_in_history() {
+    println!("tasks | MB | span | push: mean, worst ms | at: mean, worst ms");
+    for (shape, seconds) in shapes().into_iter().zip([1_900, 400, 120]) {
+        let mut session = Session::new(shape);
+        let hello = session.hello();
+        let mut history = History::new(Bounds::default());
+        history.begin(&hello);
+        let mut model = Model::new(&hello);
+        let mut pushes = Vec::new();
+        for n in 0..seconds * 10 {
+            let frame = session.next_frame();
+            model.apply(&frame).unwrap();
+            let began = Instant::now();
+            history.push(&frame, &model, n);
+            pushes.push(ms(began.elapsed()));
+        }
+        let (oldest, newest) = (history.oldest().unwrap(), history.newest().unwrap());
+        let span = newest.since(oldest);
+        let looks: Vec<f64> = (0..40)
+            .map(|n| {
+                let at = oldest.plus(span.mul_f64(f64::from(n) / 39.0));
+                let began = Instant::now();
+                let past = history.at(at).unwrap();
+                assert!(past.model.now <= at);
+                ms(began.elapsed())
+            })
+            .collect();
+        let worst = |list: &[f64]| list.iter().copied().fold(0.0, f64::max);
+        let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len() as f64;
+        println!(
+            "{} | {:.1} | {} s | {:.2} {:.1} | {:.1} {:.1}",
+            shape.tasks,
+            history.bytes() as f64 / 1e6,
+            span.as_secs(),
+            mean(&pushes),
+            worst(&pushes),
+            mean(&looks),
+            worst(&looks)
+        );
+    }
+}
+
+/// `LOOPTOP_MEASURE_MB` sets the size of the file.
+#[test]
+#[ignore = "prints figures"]
+fn seeking_in_a_large_file() {
+    let megabytes = std::env::var("LOOPTOP_MEASURE_MB")
+        .ok()
+        .and_then(|n| n.parse().ok());
+    let target = megabytes.unwrap_or(100u64) << 20;
+    let path = std::env::temp_dir().join(format!("looptop-measure-{}", std::process::id()));
+    let file = std::fs::File::create_new(&path).unwrap();
+    let mut session = Session::new(shapes()[1]);
+    let mut recorder = Recorder::new(file, "t", false).unwrap();
+    recorder.connected(&session.hello()).unwrap();
+    while recorder.bytes() < target {
+        recorder.frame(&session.next_frame()).unwrap();
+    }
+    recorder.finish().unwrap();
+    let began = Instant::now();
+    let recording = Recording::open(&path).unwrap();
+    let opened = ms(began.elapsed());
+    let seeks: Vec<f64> = (0..20)
+        .map(|n| {
+            let at = recording.length().mul_f64(f64::from(n * 7 % 20) / 19.0);
+            let began = Instant::now();
+            recording.model_at(at).unwrap();
+            ms(began.elapsed())
+        })
+        .collect();
+    println!(
+        "{} MB, {:.0} s in {} chunks: opened in {opened:.1} ms, sought in {:.1} ms on average, {:.1} at worst",
+        target >> 20,
+        recording.length().as_secs_f64(),
+        recording.chunks.len(),
+        seeks.iter().sum::<f64>() / 20.0,
+        seeks.iter().copied().fold(0.0, f64::max)
+    );
+    std::fs::remove_file(&path).unwrap();
+}
