@@ -336,6 +336,12 @@ enum Match {
 }
 
 fn check(path: &Path, build_id: &[u8]) -> Match {
+    // The target chose the path: opening a pipe would wait for ever.
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Match::Unreadable("it is not a file".into()),
+        Ok(_) => {}
+        Err(error) => return Match::Unreadable(error.to_string()),
+    }
     let cache = match fs::File::open(path) {
         Ok(file) => object::ReadCache::new(file),
         Err(error) => return Match::Unreadable(error.to_string()),

@@ -145,6 +145,17 @@ impl Terminal {
         self.text().lines().map(str::to_owned).collect()
     }
 
+    /// What is in a row from a column on, by cells: a wide character takes two.
+    pub fn cells(&self, row: u16, columns: std::ops::Range<u16>) -> String {
+        let parser = self.parser.lock().unwrap();
+        let cell = |column| parser.screen().cell(row, column);
+        let text = |column| match cell(column) {
+            Some(cell) if cell.has_contents() => cell.contents().to_owned(),
+            _ => " ".to_owned(),
+        };
+        columns.map(text).collect()
+    }
+
     /// Everything that was ever written to the terminal.
     pub fn output(&self) -> Vec<u8> {
         self.raw.lock().unwrap().clone()
@@ -213,10 +224,19 @@ impl Terminal {
             }
             assert!(
                 Instant::now() < deadline,
-                "never saw {what}; the screen shows:\n{text}"
+                "never saw {what}; the screen shows:\n{text}\nand was left with:\n{}",
+                self.last_words()
             );
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// What was written after the program left the alternate screen.
+    fn last_words(&self) -> String {
+        let output = self.output();
+        let output = String::from_utf8_lossy(&output);
+        let last = output.rsplit_once("\x1b[?1049l");
+        last.map(|(_, words)| words.to_owned()).unwrap_or_default()
     }
 
     /// Waits until `text` is on the screen.
