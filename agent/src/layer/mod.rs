@@ -5,7 +5,7 @@
 //! neither enables nor slows what other layers want.
 
 mod fields;
-#[cfg(test)]
+#[cfg(all(test, tokio_unstable))]
 mod tests;
 
 use std::any::TypeId;
