@@ -5,7 +5,10 @@
 
 mod lab;
 
-use std::time::Instant;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
 
 use lab::{Lab, check};
 use looptop_demo::{Expected, Flavor, Mode, Scenario};
@@ -19,6 +22,15 @@ const AFTER_CURE: &[&str] = &["--for", "3s", "--warmup", "3s", "--timeout", "20s
 fn findings(report: &Value) -> Vec<&Value> {
     report["findings"].as_array().unwrap().iter().collect()
 }
+
+/// A notice fails nothing: on a machine that the load, the lab and the check
+/// share, a poll is held up for some milliseconds now and then.
+fn counts(finding: &Value) -> bool {
+    text(finding, "severity") != "notice"
+}
+
+/// One lab at a time, or they starve each other.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn text<'a>(finding: &'a Value, key: &str) -> &'a str {
     finding[key].as_str().unwrap_or_default()
@@ -104,6 +116,7 @@ fn wrong(scenario: &Scenario, report: &Value) -> Vec<String> {
     });
     let strange = found
         .iter()
+        .filter(|f| counts(f))
         .filter(|f| scenario.expected.iter().all(|e| e.rule != text(f, "rule")))
         .map(|f| format!("unexpected {f:#}"));
     missing.chain(strange).collect()
@@ -137,6 +150,7 @@ fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
         problems.extend(
             findings(&report)
                 .iter()
+                .filter(|f| counts(f))
                 .map(|f| format!("in the fixed twin: {f:#}")),
         );
     }
@@ -167,6 +181,7 @@ const ALWAYS: &[&str] = &[
 ];
 
 fn run_all(flavor: Flavor) {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = std::env::var("LOOPTOP_SCENARIO").ok();
     let scenarios = looptop_demo::scenarios()
         .iter()

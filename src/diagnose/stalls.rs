@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Call, CallKind, Cause, Culprit, Model, Stall, StallScope};
+use crate::model::{Call, CallKind, Capability, Cause, Culprit, Model, Stall, StallScope};
 
 use super::{Finding, Severity, Subject, finding::cause_word, remedy};
 
@@ -20,11 +20,10 @@ pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
     let threshold = match (stall.scope, stall.cause) {
         (_, Cause::StarvedByHost | Cause::Stopped) => return false,
         (StallScope::UpTo61Polls, Cause::Computing | Cause::Unknown) => WARNING,
-        // There was evidence, and it did not decide: neither on a CPU nor in a
-        // call for most of the time. A busy host looks like that.
-        (_, Cause::Unknown) if stall.observed.is_some() => {
-            let waited = stall.run_queue.unwrap_or_default();
-            if waited * 4 > age {
+        // The agent looked for evidence, and it did not decide: neither on a CPU
+        // nor in a call for most of the time. A busy host looks like that.
+        (_, Cause::Unknown) if model.session.has(Capability::Cause) => {
+            if stall.run_queue.unwrap_or_default() * 4 > age {
                 return false;
             }
             WARNING
