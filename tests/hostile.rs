@@ -219,6 +219,7 @@ fn columns_are_aligned(terminal: &Terminal, rows: usize) -> bool {
 }
 
 /// Numbers and shapes that make no sense.
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn nonsense() -> Vec<Frame> {
     const MAX: u64 = u64::MAX;
     let tasks = Tasks {
@@ -667,7 +668,7 @@ fn cost_of_a_hundred_thousand_tasks() {
         latencies.push(pressed.elapsed());
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
     }
-    let share = (cpu_time(pid) - cpu).as_secs_f64() / began.elapsed().as_secs_f64();
+    let share = cpu_time(pid).saturating_sub(cpu).as_secs_f64() / began.elapsed().as_secs_f64();
     latencies.sort();
     println!(
         "key to screen p50 {:.1?} p99 {:.1?} max {:.1?}; {:.1} % of a core; {} MiB",

@@ -24,6 +24,15 @@ pub(crate) struct Observed {
     agent: Option<SocketAddr>,
 }
 
+/// Makes the tasks of this process visible to the agent. To be called before any
+/// thread hides its own.
+pub(crate) fn show_tasks() {
+    use tracing_subscriber::layer::SubscriberExt;
+    let subscriber = tracing_subscriber::registry().with(looptop_agent::layer());
+    // A program that runs the lab may have its own subscriber: then it decides.
+    drop(dispatcher::set_global_default(Dispatch::new(subscriber)));
+}
+
 /// Starts the runtime and runs `main` on it, as an application's `main` would.
 ///
 /// `lab` is served beside the agent, on its thread.

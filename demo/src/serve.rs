@@ -98,6 +98,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
             .context("could not ask to be told of the parent's end")?;
     }
     allow_many_files();
+    observed::show_tasks();
     let fixtures = Fixtures::start()?;
     let recorder = Arc::new(Recorder::new());
     let (connections, queue) = mpsc::channel(BACKLOG);
