@@ -206,10 +206,14 @@ where
 {
     #[cfg(all(tokio_unstable, feature = "tracing"))]
     {
-        let spawned = tokio::task::Builder::new()
-            .name(name)
-            .spawn_on(future, handle);
-        drop(spawned);
+        // A task without a span makes no events. While the agent's subscriber is
+        // one thread's only, a worker that makes one would remember for good
+        // that it has no subscriber.
+        let silent = tracing_core::Dispatch::none();
+        tracing_core::dispatcher::with_default(&silent, || {
+            let task = tokio::task::Builder::new().name(name);
+            drop(task.spawn_on(future, handle));
+        });
     }
     #[cfg(not(all(tokio_unstable, feature = "tracing")))]
     {

@@ -1,6 +1,7 @@
 //! Level 1 in an application that has not taken the agent's layer itself.
 
 #[cfg(all(tokio_unstable, feature = "tracing"))]
+#[cfg_attr(feature = "console", allow(dead_code))]
 mod offer;
 
 #[cfg(feature = "tracing")]
@@ -9,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 #[cfg(all(tokio_unstable, feature = "tracing"))]
-pub(crate) use self::offer::{callsite, settle, task_seen};
+pub(crate) use self::offer::{callsite, leave, settle, task_seen};
 use crate::config::Config;
 
 /// The application took the agent's layer, as a rule into its subscriber.
@@ -29,7 +30,24 @@ pub(crate) fn install(config: &Config) -> Result<(), String> {
     if !config.install_subscriber {
         return Err("the application asked the agent not to install a tracing subscriber: add looptop_agent::layer() to its own".into());
     }
-    offer::make().map_err(str::to_owned)
+    #[cfg(feature = "console")]
+    let made = install_now();
+    #[cfg(not(feature = "console"))]
+    let made = offer::make();
+    made.map_err(str::to_owned)
+}
+
+/// With console-subscriber's layer, of which a process has one, there is nothing
+/// to withdraw to; and its many callsites would have each thread remember that
+/// it has no subscriber before there is one.
+#[cfg(all(tokio_unstable, feature = "console"))]
+fn install_now() -> Result<(), &'static str> {
+    use tracing_core::dispatcher::{Dispatch, set_global_default};
+    use tracing_subscriber::{Layer, layer::SubscriberExt};
+
+    let layer = crate::layer::layer().and_then(crate::console_layer());
+    let subscriber = tracing_subscriber::registry().with(layer);
+    set_global_default(Dispatch::new(subscriber)).map_err(|_| ADD_LAYER)
 }
 
 /// Whether tasks are visible now, given what [`install`] said when the agent
@@ -40,6 +58,9 @@ pub(crate) fn state(at_start: &Result<(), String>) -> Result<(), String> {
         return Ok(());
     }
     at_start.clone()?;
+    if cfg!(feature = "console") {
+        return Ok(());
+    }
     offer::state().map_err(str::to_owned)
 }
 
@@ -63,6 +84,9 @@ pub(crate) fn settle(_now_ns: u64) {}
 
 #[cfg(all(not(tokio_unstable), feature = "tracing"))]
 pub(crate) fn task_seen() {}
+
+#[cfg(all(not(tokio_unstable), feature = "tracing"))]
+pub(crate) fn leave() {}
 
 #[cfg(all(not(tokio_unstable), feature = "tracing"))]
 pub(crate) fn callsite(_metadata: &'static tracing_core::Metadata<'static>) {}

@@ -6,8 +6,6 @@
 
 mod viewer;
 
-use std::time::Duration;
-
 use looptop_wire::columns::Row;
 use looptop_wire::proto::{CapabilityKind, Cause, Location, Stall, StallScope, StallState};
 use viewer::{Seen, Viewer, level0};
@@ -56,31 +54,44 @@ fn hooks_alone_show_tasks_and_exact_stalls() {
     }
 
     let viewer = Viewer::attach(address);
+    viewer.until("every worker's thread", |seen| {
+        let mapped = seen.workers.values().filter(|w| w.tid.is_some());
+        (!cfg!(target_os = "linux") || mapped.count() == 2).then_some(())
+    });
+    let (release, released) = std::sync::mpsc::channel::<()>();
     let line = line!() + 1;
-    let task = runtime.spawn(async {
+    let task = runtime.spawn(async move {
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
-        std::thread::sleep(Duration::from_millis(400));
+        let _ = released.recv();
     });
     let id = task.id().to_string();
+    let ours = |s: &&Stall| s.task.map(|t| t.to_string()).as_ref() == Some(&id);
+    viewer.until(
+        "the stall, while it lasts, with a stack or why not",
+        |seen| {
+            let stall = seen.live_stall().filter(ours)?;
+            let told = !stall.stacks.is_empty() || stall.no_stack_reason != 0;
+            (told && stall.duration_ns > 300_000_000).then_some(())
+        },
+    );
+    drop(release);
     runtime.block_on(task).expect("it does not panic");
-
-    let stall = viewer.until("the stall of the task", |seen| {
-        let mut stalls = seen.stalls.values();
-        let ours = |s: &&Stall| s.task.map(|t| t.to_string()).as_ref() == Some(&id);
+    let stall = viewer.until("the end of the stall", |seen| {
         let ended = |s: &&Stall| s.state() == StallState::Ended;
-        stalls.find(|s| ours(s) && ended(s)).cloned()
+        seen.stalls.values().filter(ours).find(ended).cloned()
     });
     assert_eq!(stall.scope(), StallScope::OnePoll);
     assert!(stall.worker.is_some());
     assert!(stall.duration_ns >= 300_000_000, "{stall:?}");
+    assert!(!cfg!(target_os = "linux") || stall.lock_address.is_some());
     viewer.look(|seen| {
         let (file, at) = file_and_line(seen, stall.location).expect("where it was spawned");
         assert!(file.ends_with("level2.rs") && at == line, "{file}:{at}");
         if cfg!(target_os = "linux") {
-            assert_eq!(stall.cause(), Cause::Sleeping);
-            assert_eq!(seen.text(stall.syscall), "clock_nanosleep");
+            assert_eq!(stall.cause(), Cause::Lock);
+            assert_eq!(seen.text(stall.syscall), "futex");
         }
         let stacks = told(address, CapabilityKind::Stacks);
         let reason = seen.text(stall.no_stack_reason);
@@ -93,6 +104,6 @@ fn hooks_alone_show_tasks_and_exact_stalls() {
         task_at(seen, line).filter(|(polls, _)| *polls >= 11)
     });
     assert_eq!(polls, 11);
-    assert!(busy_ns >= 400_000_000, "{busy_ns}");
+    assert!(busy_ns >= 300_000_000, "{busy_ns}");
     agent.shutdown();
 }

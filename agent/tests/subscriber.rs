@@ -2,7 +2,8 @@
 //!
 //! One subscriber is the whole process's, so each case is a child process of
 //! this test binary.
-#![cfg(all(tokio_unstable, feature = "tracing"))]
+// With console-subscriber's layer the order is fixed; see the README.
+#![cfg(all(tokio_unstable, feature = "tracing", not(feature = "console")))]
 
 mod viewer;
 
@@ -22,7 +23,10 @@ use viewer::{Viewer, hello, until};
 const CASE: &str = "LOOPTOP_TEST_CASE";
 
 /// What a case does, by its name.
-const CASES: [(&str, fn()); 5] = [
+const CASES: [(&str, fn()); 8] = [
+    ("init long before the first task", init_long_before),
+    ("init long before a subscriber", plain_much_later),
+    ("a subscriber with the layer first", layer_first),
     ("init alone", init_alone),
     (
         "init first, then a subscriber without the layer",
@@ -100,6 +104,50 @@ impl<S: Subscriber> Layer<S> for Log {
 
 fn say_something() {
     tracing::info!(target: "application", "something");
+}
+
+fn layer_first() {
+    let layers = tracing_subscriber::registry().with(looptop_agent::layer());
+    layers.init();
+    init_alone();
+}
+
+/// The agent's own tasks run on the workers meanwhile.
+async fn a_while() {
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+}
+
+fn init_long_before() {
+    runtime().block_on(async {
+        let agent = start();
+        a_while().await;
+        // As many as it takes to come by every worker.
+        let names: Vec<String> = (0..20).map(|n| format!("child {n}")).collect();
+        for name in names.clone() {
+            tokio::spawn(async move { drop(spawn(&name)) });
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        until_seen(&agent, &names);
+    });
+}
+
+fn plain_much_later() {
+    runtime().block_on(async {
+        let agent = start();
+        a_while().await;
+        let log = Log::default();
+        tracing_subscriber::registry().with(log.clone()).init();
+        logs(&log);
+        let before = log.0.load(Relaxed);
+        let tasks: Vec<_> = (0..20)
+            .map(|_| tokio::spawn(async { say_something() }))
+            .collect();
+        for task in tasks {
+            task.await.expect("it does not panic");
+        }
+        assert_eq!(log.0.load(Relaxed), before + 20, "on the workers");
+        assert!(!tasks_told(&agent));
+    });
 }
 
 fn init_alone() {

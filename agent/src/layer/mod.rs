@@ -175,6 +175,7 @@ fn look_up<S>(
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
+    crate::subscriber::leave();
     let span = context.span(&span::Id::from_non_zero_u64(key.try_into().ok()?))?;
     if !is_task_span(span.metadata()) {
         return None;

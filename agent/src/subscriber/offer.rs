@@ -84,8 +84,6 @@ pub(super) fn make() -> Result<(), &'static str> {
     BEACON.register();
     let second = Dispatch::new(Second);
     let layer = layer::layer();
-    #[cfg(feature = "console")]
-    let layer = tracing_subscriber::Layer::and_then(layer, crate::console_layer());
     let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
     let scope = dispatcher::set_default(&dispatch);
     SCOPE.with(|here| *here.borrow_mut() = Some(scope));
@@ -122,9 +120,7 @@ pub(crate) fn callsite(metadata: &'static Metadata<'static>) {
         // An agent that is just installing has been faster.
         let _ = PHASE.compare_exchange(OFFERED, ASIDE, AcqRel, Relaxed);
     }
-    if matches!(PHASE.load(Acquire), ASIDE | REFUSED) {
-        leave_scope();
-    }
+    leave();
 }
 
 /// Called every 100 ms.
@@ -155,6 +151,14 @@ fn install(from: u8) {
     let first = PHASE.compare_exchange(from, INSTALLED, AcqRel, Relaxed);
     if first.is_ok() && dispatcher::set_global_default(dispatch).is_err() {
         PHASE.store(REFUSED, Release);
+    }
+}
+
+/// An occasion to take the subscriber from this thread where it is no longer
+/// needed there; cheap, but not for hot paths.
+pub(crate) fn leave() {
+    if matches!(PHASE.load(Acquire), ASIDE | REFUSED | INSTALLED) {
+        leave_scope();
     }
 }
 
