@@ -24,6 +24,24 @@ fn text<'a>(finding: &'a Value, key: &str) -> &'a str {
     finding[key].as_str().unwrap_or_default()
 }
 
+/// A finding in a line.
+fn brief(finding: &Value) -> String {
+    let stack = finding["stack"].as_array().into_iter().flatten();
+    let stack: Vec<_> = stack.take(8).map(|frame| text(frame, "function")).collect();
+    format!(
+        "{} {} ({}) in {} at {}, {} times, longest {} ms: {} < {}",
+        text(finding, "severity"),
+        text(finding, "rule"),
+        text(finding, "cause_text"),
+        text(finding, "function"),
+        text(finding, "location"),
+        finding["count"],
+        finding["max_ms"],
+        text(finding, "title"),
+        stack.join(" < "),
+    )
+}
+
 /// Time that CPUs worked for somebody, and time in all, in clock ticks since
 /// the start of the system.
 #[derive(Clone, Copy)]
@@ -97,15 +115,20 @@ fn wrong(scenario: &Scenario, report: &Value) -> Vec<String> {
         match of_rule.iter().find(|f| fits(scenario, expected, f)) {
             Some(_) => None,
             None => Some(format!(
-                "no {} as expected among {of_rule:#?}",
-                expected.rule
+                "no {} as expected among [{}]",
+                expected.rule,
+                of_rule
+                    .iter()
+                    .map(|f| brief(f))
+                    .collect::<Vec<_>>()
+                    .join("; ")
             )),
         }
     });
     let strange = found
         .iter()
         .filter(|f| scenario.expected.iter().all(|e| e.rule != text(f, "rule")))
-        .map(|f| format!("unexpected {f:#}"));
+        .map(|f| format!("unexpected {}", brief(f)));
     missing.chain(strange).collect()
 }
 
@@ -137,18 +160,19 @@ fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
         problems.extend(
             findings(&report)
                 .iter()
-                .map(|f| format!("in the fixed twin: {f:#}")),
+                .map(|f| format!("in the fixed twin: {}", brief(f))),
         );
     }
-    let verdict = if problems.is_empty() { "ok" } else { "WRONG" };
     let (id, flavor) = (scenario.id, flavor.as_str());
-    eprintln!(
-        "{id:22} {flavor:14} {:5.1} s  {verdict}",
-        began.elapsed().as_secs_f64()
-    );
+    let verdict = if problems.is_empty() { "ok" } else { "WRONG" };
+    let took = began.elapsed().as_secs_f64();
+    eprintln!("{id:22} {flavor:14} {took:5.1} s  {verdict}");
+    for problem in &problems {
+        eprintln!("    {problem}");
+    }
     problems
         .iter()
-        .map(|p| format!("{id} {flavor}: {p}"))
+        .map(|problem| format!("{id} {flavor}: {problem}"))
         .collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Call, CallKind, Cause, Culprit, Model, Stall, StallScope};
+use crate::model::{Call, CallKind, Capability, Cause, Culprit, Model, Stall, StallScope};
 
 use super::{Finding, Severity, Subject, finding::cause_word, remedy};
 
@@ -29,6 +29,9 @@ pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
             }
             WARNING
         }
+        // An agent that looks every few milliseconds, and saw nothing in all
+        // that time, had no CPU itself: the host held up both.
+        (_, Cause::Unknown) if model.session.has(Capability::Cause) => return false,
         _ => NOTICE,
     };
     stall.own_age(model.now) >= threshold
