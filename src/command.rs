@@ -16,6 +16,7 @@ use crate::{
     export::{self, command::ExportError},
     record::{self, command::RecordError},
     screen,
+    source::Pace,
 };
 #[cfg(feature = "demo")]
 use crate::{lab_child, terminal};
@@ -111,7 +112,13 @@ fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let name = attach.target.unwrap_or_else(|| config.target.clone());
     let target = name.parse()?;
-    show(target, &name, &config.complete(attach.screen), None)
+    show(
+        target,
+        &name,
+        &config.complete(attach.screen),
+        None,
+        Pace::default(),
+    )
 }
 
 fn show(
@@ -119,9 +126,10 @@ fn show(
     name: &str,
     screen: &cli::Screen,
     lab: Option<Lab>,
+    pace: Pace,
 ) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let shown = screen::show(target, name, screen, lab, &runtime);
+    let shown = screen::show(target, name, screen, lab, pace, &runtime);
     // Threads that still look for symbols end with the process.
     runtime.shutdown_background();
     shown?;
@@ -144,7 +152,8 @@ fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
     };
     let name = child.agent.to_string();
     let target = name.parse()?;
-    show(target, &name, &config.complete(demo.screen), Some(lab))
+    let screen = config.complete(demo.screen);
+    show(target, &name, &screen, Some(lab), Pace::default())
 }
 
 fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {
@@ -176,7 +185,8 @@ fn run_replay(replay: cli::Replay) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let name = replay.file.display().to_string();
     let target = crate::source::Target::Recording(replay.file);
-    show(target, &name, &config.complete(replay.screen), None)
+    let pace = Pace::Timed(replay.speed);
+    show(target, &name, &config.complete(replay.screen), None, pace)
 }
 
 fn run_config(action: ConfigAction) -> anyhow::Result<ExitCode> {

@@ -7,7 +7,7 @@ use crate::{
     cli,
     feed::LiveFeed,
     run::{self, RunError},
-    source::{self, Source, Target},
+    source::{self, Pace, Source, Target},
     terminal::MouseUse,
     ui::{ColorChoice, Depth, Theme, ThemeError},
 };
@@ -36,13 +36,15 @@ pub enum ScreenError {
     Run(#[from] RunError),
 }
 
-/// Shows `target`, which the user called `name`, until the user quits. Must run
+/// Shows `target`, which the user called `name`, until the user quits; a
+/// recording is played at `pace`. Must run
 /// on the thread that is to draw, which the panic hook knows by.
 pub fn show(
     target: Target,
     name: &str,
     screen: &cli::Screen,
     lab: Option<Lab>,
+    pace: Pace,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<(), ScreenError> {
     let theme = theme(screen)?;
@@ -57,7 +59,11 @@ pub fn show(
     };
     #[cfg(feature = "demo")]
     let link = crate::lab_client::spawn(target.clone(), runtime.handle());
-    let source: Source = source::spawn(target, source::Options::default(), runtime.handle());
+    let how = source::Options {
+        pace,
+        ..source::Options::default()
+    };
+    let source: Source = source::spawn(target, how, runtime.handle());
     let state = State::new(options, Instant::now());
     let feed = LiveFeed::new(source);
     #[cfg(feature = "demo")]

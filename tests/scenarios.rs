@@ -5,7 +5,10 @@
 
 mod lab;
 
-use std::time::Instant;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Instant,
+};
 
 use lab::{Lab, check};
 use looptop_demo::{Expected, Flavor, Mode, Scenario};
@@ -19,6 +22,15 @@ const AFTER_CURE: &[&str] = &["--for", "3s", "--warmup", "3s", "--timeout", "20s
 fn findings(report: &Value) -> Vec<&Value> {
     report["findings"].as_array().unwrap().iter().collect()
 }
+
+/// A notice fails nothing: on a machine that the load, the lab and the check
+/// share, a poll is held up for some milliseconds now and then.
+fn counts(finding: &Value) -> bool {
+    text(finding, "severity") != "notice"
+}
+
+/// One lab at a time, or they starve each other.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn text<'a>(finding: &'a Value, key: &str) -> &'a str {
     finding[key].as_str().unwrap_or_default()
@@ -42,66 +54,76 @@ fn brief(finding: &Value) -> String {
     )
 }
 
-/// Time that CPUs worked for somebody, and time in all, in clock ticks since
-/// the start of the system.
+/// CPU time in clock ticks: of everybody, of the lab and its check, and the time
+/// of all CPUs, busy or not.
 #[derive(Clone, Copy)]
 struct Cpu {
     busy: u64,
+    own: u64,
     all: u64,
-    lab: u64,
 }
 
 impl Cpu {
     fn now(lab: &Lab) -> Self {
         let stat = std::fs::read_to_string("/proc/stat").unwrap();
-        let ticks: Vec<u64> = stat
-            .lines()
-            .next()
-            .unwrap()
+        let line = stat.lines().next().unwrap();
+        let ticks: Vec<u64> = line
             .split_whitespace()
             .skip(1)
             .take(8)
             .map(|n| n.parse().unwrap())
             .collect();
         let all = ticks.iter().sum();
-        // Idle and waiting for a disk.
-        let busy = all - ticks[3] - ticks[4];
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", lab.pid())).unwrap();
-        let fields: Vec<&str> = stat
-            .rsplit_once(')')
-            .unwrap()
-            .1
-            .split_whitespace()
-            .collect();
-        let lab = fields[11..13]
-            .iter()
-            .map(|n| n.parse::<u64>().unwrap())
-            .sum();
-        Self { busy, all, lab }
+        let [idle, waiting_for_disk] = [ticks[3], ticks[4]];
+        Self {
+            busy: all - idle - waiting_for_disk,
+            own: used(&lab.pid().to_string()) + used("self"),
+            all,
+        }
     }
 
-    /// The share of all CPUs that others than the lab had since `before`.
+    /// The share of all CPUs that went to others since `before`.
     fn others_since(self, before: Self) -> f64 {
-        let others = (self.busy - before.busy).saturating_sub(self.lab - before.lab);
+        let others = (self.busy - before.busy).saturating_sub(self.own - before.own);
         others as f64 / (self.all - before.all).max(1) as f64
     }
 }
 
-/// Above this share of the CPUs for others, `host-starved` is no mistake: this
-/// machine does other work while it runs the tests.
-const BUSY_HOST: f64 = 0.3;
+/// CPU time of a process and of its children that have ended.
+fn used(process: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    fields[11..15]
+        .iter()
+        .map(|n| n.parse::<u64>().unwrap())
+        .sum()
+}
 
-/// Checks a lab. What is true of the machine that runs the tests, and not of
-/// the lab, is left out.
-fn check_lab(scenario: &Scenario, lab: &Lab, options: &[&str]) -> Value {
-    let before = Cpu::now(lab);
-    let (mut report, _) = check(&lab.agent.to_string(), options);
-    let others = Cpu::now(lab).others_since(before);
-    if others > BUSY_HOST && scenario.expected.iter().all(|e| e.rule != "host-starved") {
-        let findings = report["findings"].as_array_mut().unwrap();
-        findings.retain(|f| text(f, "rule") != "host-starved");
+/// Above this share of the CPUs for others, this machine does other work while
+/// it runs the tests, and what is found may be the machine's.
+const BUSY_HOST: f64 = 0.3;
+/// On such a machine a twin is observed so many times at most.
+const ATTEMPTS: usize = 4;
+
+/// Checks a lab until nothing is wrong with the findings. On a machine that has
+/// nothing else to do, once.
+fn problems(lab: &Lab, options: &[&str], wrong: impl Fn(&Value) -> Vec<String>) -> Vec<String> {
+    for attempt in 1.. {
+        let before = Cpu::now(lab);
+        let (report, _) = check(&lab.agent.to_string(), options);
+        let others = Cpu::now(lab).others_since(before);
+        let problems = wrong(&report);
+        if problems.is_empty() || others < BUSY_HOST || attempt == ATTEMPTS {
+            return problems;
+        }
+        let percent = others * 100.0;
+        eprintln!(
+            "    while others took {percent:.0} % of the CPUs: {}",
+            problems.join("\n    ")
+        );
     }
-    report
+    unreachable!("the last attempt returns")
 }
 
 /// What is wrong with the findings of the broken twin; empty if they are right.
@@ -127,6 +149,7 @@ fn wrong(scenario: &Scenario, report: &Value) -> Vec<String> {
     });
     let strange = found
         .iter()
+        .filter(|f| counts(f))
         .filter(|f| scenario.expected.iter().all(|e| e.rule != text(f, "rule")))
         .map(|f| format!("unexpected {}", brief(f)));
     missing.chain(strange).collect()
@@ -152,16 +175,15 @@ fn fits(scenario: &Scenario, expected: &Expected, finding: &Value) -> bool {
 fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
     let began = Instant::now();
     let lab = Lab::start(scenario.id, Mode::Broken.as_str(), flavor.as_str());
-    let report = check_lab(scenario, &lab, WINDOW);
-    let mut problems = wrong(scenario, &report);
+    let mut problems = self::problems(&lab, WINDOW, |report| wrong(scenario, report));
     if scenario.has_broken_twin() {
         lab.switch(scenario.id, Mode::Fixed.as_str());
-        let report = check_lab(scenario, &lab, AFTER_CURE);
-        problems.extend(
-            findings(&report)
-                .iter()
-                .map(|f| format!("in the fixed twin: {}", brief(f))),
-        );
+        problems.extend(self::problems(&lab, AFTER_CURE, |report| {
+            let found = findings(report).into_iter().filter(|f| counts(f));
+            found
+                .map(|f| format!("in the fixed twin: {}", brief(f)))
+                .collect()
+        }));
     }
     let (id, flavor) = (scenario.id, flavor.as_str());
     let verdict = if problems.is_empty() { "ok" } else { "WRONG" };
@@ -176,12 +198,31 @@ fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
         .collect()
 }
 
+/// The scenarios of every run; `LOOPTOP_SCENARIO` names another one, or `all`,
+/// which takes a quarter of an hour.
+const ALWAYS: &[&str] = &[
+    "sleep-in-handler",
+    "cpu-in-handler",
+    "blocking-file",
+    "std-mutex-held",
+    "busy-yield",
+    "never-yields",
+    "three-requests",
+    "sequential-awaits",
+    "healthy-busy",
+];
+
 fn run_all(flavor: Flavor) {
-    let only = std::env::var("LOOPTOP_SCENARIO").ok();
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let wanted = std::env::var("LOOPTOP_SCENARIO").ok();
     let scenarios = looptop_demo::scenarios()
         .iter()
         .filter(|s| s.flavors.contains(&flavor))
-        .filter(|s| only.as_deref().is_none_or(|id| s.id == id));
+        .filter(|s| match wanted.as_deref() {
+            Some("all") => true,
+            Some(id) => s.id == id,
+            None => ALWAYS.contains(&s.id),
+        });
     let problems: Vec<String> = scenarios.flat_map(|s| run(s, flavor)).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

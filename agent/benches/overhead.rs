@@ -13,6 +13,7 @@
 //! round is what the budgets are about. One variant and workload in this very
 //! process, for callgrind: `overhead once VARIANT WORKLOAD COUNT`.
 
+#[cfg(tokio_unstable)]
 use std::cell::Cell;
 use std::hint::black_box;
 use std::process::Command;
@@ -102,6 +103,7 @@ fn runtime(variant: &str) -> Runtime {
 
 /// What no exact measure of a poll's time can do without: the counter, read
 /// before and after. The budgets' floor on the machine at hand.
+#[cfg(tokio_unstable)]
 fn only_clock(builder: &mut Builder) -> &mut Builder {
     thread_local! {
         static STARTED: Cell<u64> = const { Cell::new(0) };
@@ -112,13 +114,19 @@ fn only_clock(builder: &mut Builder) -> &mut Builder {
         .on_after_task_poll(|_| BUSY.set(BUSY.get() + counter() - STARTED.get()))
 }
 
-#[cfg(target_arch = "x86_64")]
+/// Without tokio's hooks there is nothing to measure.
+#[cfg(not(tokio_unstable))]
+fn only_clock(_: &mut Builder) -> &mut Builder {
+    panic!("the bench needs RUSTFLAGS=\"--cfg tokio_unstable\"");
+}
+
+#[cfg(all(tokio_unstable, target_arch = "x86_64"))]
 fn counter() -> u64 {
     // SAFETY: part of the baseline, and granted to user space.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(all(tokio_unstable, not(target_arch = "x86_64")))]
 fn counter() -> u64 {
     static ORIGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
     ORIGIN.elapsed().as_nanos() as u64

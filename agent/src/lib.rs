@@ -6,7 +6,7 @@ mod agent;
 // Registers and stacks of other threads, and the TSC, cannot be read without.
 #[allow(unsafe_code)]
 mod capture;
-#[cfg_attr(not(any(tokio_unstable, feature = "tracing")), allow(dead_code))]
+#[cfg_attr(not(tokio_unstable), allow(dead_code))]
 #[allow(unsafe_code)]
 mod clock;
 mod config;
@@ -27,13 +27,13 @@ mod runtimes;
 mod sample;
 mod server;
 mod shared;
-// Without a level that tells of tasks nothing fills the table and the slots.
-#[cfg_attr(not(any(tokio_unstable, feature = "tracing")), allow(dead_code))]
+// Without tokio_unstable nothing fills the table and the slots.
+#[cfg_attr(not(tokio_unstable), allow(dead_code))]
 mod slot;
 mod stall;
 mod subscriber;
 mod sync;
-#[cfg_attr(not(any(tokio_unstable, feature = "tracing")), allow(dead_code))]
+#[cfg_attr(not(tokio_unstable), allow(dead_code))]
 mod task;
 mod thread_clock;
 mod watchdog;

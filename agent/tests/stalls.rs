@@ -244,6 +244,10 @@ fn a_healthy_busy_program_has_no_stall() {
     viewer.until("2 s of it", |seen| {
         (seen.now_ns > begin + 2_000_000_000).then_some(())
     });
+    viewer.until("a busy runtime", |seen| {
+        let busy = seen.runtimes.get(&0)?.busy_ratio?;
+        (busy > 0.5).then_some(())
+    });
     stop.store(true, Relaxed);
     runtime.block_on(async {
         for task in tasks {
@@ -255,8 +259,6 @@ fn a_healthy_busy_program_has_no_stall() {
         let blamed: Vec<_> = seen.stalls.values().filter(blamed).collect();
         // On a machine without a free CPU the host may starve it, which is true.
         assert!(blamed.is_empty(), "{blamed:?}");
-        let busy = seen.runtimes.get(&0).and_then(|r| r.busy_ratio);
-        assert!(busy.is_some_and(|b| b > 0.5), "{busy:?}");
     });
     agent.shutdown();
 }

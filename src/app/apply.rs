@@ -11,6 +11,9 @@ use crate::{
 
 use super::{Connection, Details, Effect, Event, Snapshot, State};
 
+/// The name of the source that plays recordings.
+const REPLAY: &str = "replay";
+
 impl State {
     /// Takes in an event.
     pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
@@ -71,7 +74,10 @@ impl State {
         let mut model = Model::new(hello);
         let before = &self.live.model;
         let same = before.since.is_some() && before.session.id == model.session.id;
-        if same {
+        if same && kind == REPLAY {
+            // It may have gone back, and its keyframe brings the past along.
+            self.engine = Engine::new(Scope::Live);
+        } else if same {
             model.now = before.now;
             model.since = before.since;
             model.lag.clone_from(&before.lag);

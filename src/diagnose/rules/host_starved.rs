@@ -33,8 +33,16 @@ const WAIT_SHARE: f64 = 0.6;
 /// A worker that wants less of a CPU than this tells nothing.
 const MIN_DEMAND: f64 = 0.25;
 const THROTTLED: f64 = 0.2;
+/// Share from which the host has a hand in every delay.
+const DISTORTING: f64 = 0.3;
 const LAG: Duration = Duration::from_millis(50);
 const FOR: Duration = Duration::from_millis(1_500);
+
+/// The host takes so much from the workers that times measured on them tell of
+/// the host rather than of the code.
+pub(super) fn distorts(model: &Model) -> bool {
+    throttled(model) > THROTTLED || wait_share(model).is_some_and(|share| share > DISTORTING)
+}
 
 /// The workers want CPU and mostly do not get it, at this moment.
 pub(super) fn is_starved(model: &Model) -> bool {

@@ -7,7 +7,7 @@ use crate::{
     model::{Capability, Site, SiteKey, TaskKind},
 };
 
-use super::{Context, Rule};
+use super::{Context, Rule, host_starved};
 
 pub(super) const RULE: Rule = Rule {
     id: "long-poll",
@@ -51,7 +51,7 @@ fn finding(context: &Context<'_>, key: SiteKey, site: &Site) -> Option<Finding> 
         .stalls
         .iter()
         .any(|s| s.location == Some(location) && s.overlaps(context.since, model.now));
-    if mean < stalls::NOTICE || told {
+    if mean < stalls::NOTICE || told || host_starved::distorts(model) {
         return None;
     }
     let severity = if mean >= stalls::WARNING {

@@ -7,7 +7,7 @@ use crate::{
     model::{Capability, Worker},
 };
 
-use super::{Context, Rule};
+use super::{Context, Rule, host_starved};
 
 pub(super) const RULE: Rule = Rule {
     id: "loop-starved",
@@ -48,7 +48,8 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         .fold(0.0, f64::max);
     let waiting = model.waiting_tasks();
     // An idle loop that lags was not run at all: suspended, or stopped.
-    if lag < stalls::WARNING || (waiting == 0 && busy < 0.5) {
+    let idle = waiting == 0 && busy < 0.5;
+    if lag < stalls::WARNING || idle || host_starved::distorts(model) {
         return Vec::new();
     }
     let severity = if lag >= Duration::from_secs(1) {

@@ -43,7 +43,13 @@ fn finding(context: &Context<'_>, task: &Task) -> Option<Finding> {
     let model = context.model;
     let stall = model.stalls.live().find(|s| s.task == Some(task.id));
     // One that sleeps or waits will return; what it does is another rule's.
-    if stall.is_some_and(|s| !matches!(s.cause, Cause::Computing | Cause::Unknown)) {
+    let waits = |cause| {
+        matches!(
+            cause,
+            Cause::Sleeping | Cause::SystemCall | Cause::Lock | Cause::Stopped
+        )
+    };
+    if stall.is_some_and(|s| waits(s.cause)) {
         return None;
     }
     let age = task.poll_age(model.now)?;

@@ -29,6 +29,8 @@ pub(super) const RULE: Rule = Rule {
 /// The watchdog of a busy machine is late all the time; one that slept through
 /// this share of the time saw no more than a part.
 const LATE_SHARE: f64 = 0.5;
+/// Less is a hiccup.
+const LATE_NS: u64 = 2_000_000_000;
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let losses = &context.memory.losses;
@@ -62,7 +64,7 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
 
 fn lost_since(then: &Loss, now: &Loss, window: Duration) -> Vec<(&'static str, u64)> {
     let late = now.watchdog_late_ns.saturating_sub(then.watchdog_late_ns);
-    let held_up = late as f64 > window.as_nanos() as f64 * LATE_SHARE;
+    let held_up = late >= LATE_NS && late as f64 > window.as_nanos() as f64 * LATE_SHARE;
     [
         ("tasks untracked", now.tasks.saturating_sub(then.tasks)),
         (
