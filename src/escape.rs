@@ -56,6 +56,7 @@ fn is_harmful(c: char) -> bool {
             | '\u{61c}' | '\u{200b}'..='\u{200f}' // marks of direction, joiners
             | '\u{2028}'..='\u{202e}' // separators, embeddings, overrides
             | '\u{2060}'..='\u{206f}' // invisible operators, isolates
+            | '\u{1f1e6}'..='\u{1f1ff}' // letters of flags: terminals disagree on their width
             | '\u{1f3fb}'..='\u{1f3ff}' // skin tones join with what is before
             | '\u{fdd0}'..='\u{fdef}' | '\u{fff0}'..='\u{fffb}' | '\u{fffe}'..='\u{ffff}'
             | '\u{e0000}'..='\u{10ffff}') // tags, private planes

@@ -15,7 +15,7 @@ use std::{
 };
 
 use lab::{LOOPTOP, Lab, check};
-use terminal::{Terminal, signal};
+use terminal::{ESC, Terminal, signal};
 
 /// A line of the help.
 const HELP: &str = "this help";
@@ -28,7 +28,7 @@ fn attach(target: SocketAddr) -> Terminal {
 fn assert_keys_alive(mut terminal: Terminal) {
     terminal.send("?");
     terminal.wait_for_text(HELP);
-    terminal.send("\x1b");
+    terminal.send(ESC);
     terminal.wait_for("no help", |screen| !screen.contains(HELP));
     terminal.send("q");
     assert_eq!(terminal.wait_for_exit(), 0);
@@ -61,7 +61,7 @@ fn a_killed_target_is_said_and_its_successor_is_a_new_session() {
     });
     terminal.send("?");
     terminal.wait_for_text(HELP);
-    terminal.send("\x1b");
+    terminal.send(ESC);
 
     let restarted = Instant::now();
     let second = Lab::start_at(

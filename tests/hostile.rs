@@ -18,7 +18,7 @@ use looptop_wire::proto::{
     WorkerState,
 };
 use script::{Outbox, ScriptedAgent, serve};
-use terminal::Terminal;
+use terminal::{ESC, Terminal};
 use tokio::{runtime, sync::mpsc};
 
 /// An agent on a runtime of its own.
@@ -165,10 +165,10 @@ fn names_cannot_break_the_screen() {
     // A frame arrives in pieces: the whole of it counts.
     terminal.wait_for("aligned columns", |_| columns_are_aligned(&terminal, count));
     for (keys, text) in [
-        ("\r", "spawned"),
-        ("\x1b", "plain"),
+        ("\r", "─ Task 1 "),
+        (ESC, "plain"),
         ("4", "[4 Stalls]"),
-        ("\r", "file"),
+        ("\r", "─ Stall "),
     ] {
         terminal.send(keys);
         terminal.wait_for_text(text);
@@ -209,7 +209,7 @@ fn columns_are_aligned(terminal: &Terminal, rows: usize) -> bool {
         let at = |x: &u16| title[usize::from(*x)..].concat().starts_with(column);
         (0..200).find(at)
     };
-    let columns = [("STATE", "○ idle"), ("KIND", "task"), ("POLLS", "1")];
+    let columns = [("STATE", "○ idle"), ("KIND", "task")];
     columns.iter().all(|(column, text)| {
         under(column).is_some_and(|x| {
             let mut below = (head + 1)..=(head + rows as u16);
@@ -419,15 +419,12 @@ fn nonsense_cannot_end_the_screen() {
         terminal.wait_for_text(text);
         terminal.send("G>i\r");
         terminal.send("e");
-        // Escape alone, not the beginning of a sequence.
-        for _ in 0..3 {
-            terminal.send("\x1b");
-            std::thread::sleep(Duration::from_millis(60));
-        }
+        terminal.send(ESC);
+        terminal.send(ESC);
         terminal.send("?");
         terminal.wait_for_text("this help");
-        terminal.send("\x1b");
-        terminal.wait_for_text(text);
+        terminal.send(ESC);
+        terminal.wait_for("no help", |screen| !screen.contains("this help"));
     }
     // An agent that goes on sensibly is seen.
     watcher.send(Frame {
@@ -527,7 +524,7 @@ fn a_binary_that_is_a_pipe_is_not_opened() {
     terminal.wait_for("an answer", |screen| {
         screen.contains("it is not a file") || screen.contains("is not the binary")
     });
-    terminal.send("\x1b");
+    terminal.send(ESC);
     terminal.wait_for("the list", |screen| screen.contains("LENGTH"));
     terminal.send("j\r");
     terminal.wait_for("an answer", |screen| {

@@ -36,66 +36,94 @@ fn text<'a>(finding: &'a Value, key: &str) -> &'a str {
     finding[key].as_str().unwrap_or_default()
 }
 
-/// Time that CPUs worked for somebody, and time in all, in clock ticks since
-/// the start of the system.
+/// A finding in a line.
+fn brief(finding: &Value) -> String {
+    let stack = finding["stack"].as_array().into_iter().flatten();
+    let stack: Vec<_> = stack.take(8).map(|frame| text(frame, "function")).collect();
+    format!(
+        "{} {} ({}) in {} at {}, {} times, longest {} ms: {} < {}",
+        text(finding, "severity"),
+        text(finding, "rule"),
+        text(finding, "cause_text"),
+        text(finding, "function"),
+        text(finding, "location"),
+        finding["count"],
+        finding["max_ms"],
+        text(finding, "title"),
+        stack.join(" < "),
+    )
+}
+
+/// CPU time in clock ticks: of everybody, of the lab and its check, and the time
+/// of all CPUs, busy or not.
 #[derive(Clone, Copy)]
 struct Cpu {
     busy: u64,
+    own: u64,
     all: u64,
-    lab: u64,
 }
 
 impl Cpu {
     fn now(lab: &Lab) -> Self {
         let stat = std::fs::read_to_string("/proc/stat").unwrap();
-        let ticks: Vec<u64> = stat
-            .lines()
-            .next()
-            .unwrap()
+        let line = stat.lines().next().unwrap();
+        let ticks: Vec<u64> = line
             .split_whitespace()
             .skip(1)
             .take(8)
             .map(|n| n.parse().unwrap())
             .collect();
         let all = ticks.iter().sum();
-        // Idle and waiting for a disk.
-        let busy = all - ticks[3] - ticks[4];
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", lab.pid())).unwrap();
-        let fields: Vec<&str> = stat
-            .rsplit_once(')')
-            .unwrap()
-            .1
-            .split_whitespace()
-            .collect();
-        let lab = fields[11..13]
-            .iter()
-            .map(|n| n.parse::<u64>().unwrap())
-            .sum();
-        Self { busy, all, lab }
+        let [idle, waiting_for_disk] = [ticks[3], ticks[4]];
+        Self {
+            busy: all - idle - waiting_for_disk,
+            own: used(&lab.pid().to_string()) + used("self"),
+            all,
+        }
     }
 
-    /// The share of all CPUs that others than the lab had since `before`.
+    /// The share of all CPUs that went to others since `before`.
     fn others_since(self, before: Self) -> f64 {
-        let others = (self.busy - before.busy).saturating_sub(self.lab - before.lab);
+        let others = (self.busy - before.busy).saturating_sub(self.own - before.own);
         others as f64 / (self.all - before.all).max(1) as f64
     }
 }
 
-/// Above this share of the CPUs for others, `host-starved` is no mistake: this
-/// machine does other work while it runs the tests.
-const BUSY_HOST: f64 = 0.3;
+/// CPU time of a process and of its children that have ended.
+fn used(process: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = fields.split_whitespace().collect();
+    fields[11..15]
+        .iter()
+        .map(|n| n.parse::<u64>().unwrap())
+        .sum()
+}
 
-/// Checks a lab. What is true of the machine that runs the tests, and not of
-/// the lab, is left out.
-fn check_lab(scenario: &Scenario, lab: &Lab, options: &[&str]) -> Value {
-    let before = Cpu::now(lab);
-    let (mut report, _) = check(&lab.agent.to_string(), options);
-    let others = Cpu::now(lab).others_since(before);
-    if others > BUSY_HOST && scenario.expected.iter().all(|e| e.rule != "host-starved") {
-        let findings = report["findings"].as_array_mut().unwrap();
-        findings.retain(|f| text(f, "rule") != "host-starved");
+/// Above this share of the CPUs for others, this machine does other work while
+/// it runs the tests, and what is found may be the machine's.
+const BUSY_HOST: f64 = 0.3;
+/// On such a machine a twin is observed so many times at most.
+const ATTEMPTS: usize = 4;
+
+/// Checks a lab until nothing is wrong with the findings. On a machine that has
+/// nothing else to do, once.
+fn problems(lab: &Lab, options: &[&str], wrong: impl Fn(&Value) -> Vec<String>) -> Vec<String> {
+    for attempt in 1.. {
+        let before = Cpu::now(lab);
+        let (report, _) = check(&lab.agent.to_string(), options);
+        let others = Cpu::now(lab).others_since(before);
+        let problems = wrong(&report);
+        if problems.is_empty() || others < BUSY_HOST || attempt == ATTEMPTS {
+            return problems;
+        }
+        let percent = others * 100.0;
+        eprintln!(
+            "    while others took {percent:.0} % of the CPUs: {}",
+            problems.join("\n    ")
+        );
     }
-    report
+    unreachable!("the last attempt returns")
 }
 
 /// What is wrong with the findings of the broken twin; empty if they are right.
@@ -109,8 +137,13 @@ fn wrong(scenario: &Scenario, report: &Value) -> Vec<String> {
         match of_rule.iter().find(|f| fits(scenario, expected, f)) {
             Some(_) => None,
             None => Some(format!(
-                "no {} as expected among {of_rule:#?}",
-                expected.rule
+                "no {} as expected among [{}]",
+                expected.rule,
+                of_rule
+                    .iter()
+                    .map(|f| brief(f))
+                    .collect::<Vec<_>>()
+                    .join("; ")
             )),
         }
     });
@@ -118,7 +151,7 @@ fn wrong(scenario: &Scenario, report: &Value) -> Vec<String> {
         .iter()
         .filter(|f| counts(f))
         .filter(|f| scenario.expected.iter().all(|e| e.rule != text(f, "rule")))
-        .map(|f| format!("unexpected {f:#}"));
+        .map(|f| format!("unexpected {}", brief(f)));
     missing.chain(strange).collect()
 }
 
@@ -142,27 +175,26 @@ fn fits(scenario: &Scenario, expected: &Expected, finding: &Value) -> bool {
 fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
     let began = Instant::now();
     let lab = Lab::start(scenario.id, Mode::Broken.as_str(), flavor.as_str());
-    let report = check_lab(scenario, &lab, WINDOW);
-    let mut problems = wrong(scenario, &report);
+    let mut problems = self::problems(&lab, WINDOW, |report| wrong(scenario, report));
     if scenario.has_broken_twin() {
         lab.switch(scenario.id, Mode::Fixed.as_str());
-        let report = check_lab(scenario, &lab, AFTER_CURE);
-        problems.extend(
-            findings(&report)
-                .iter()
-                .filter(|f| counts(f))
-                .map(|f| format!("in the fixed twin: {f:#}")),
-        );
+        problems.extend(self::problems(&lab, AFTER_CURE, |report| {
+            let found = findings(report).into_iter().filter(|f| counts(f));
+            found
+                .map(|f| format!("in the fixed twin: {}", brief(f)))
+                .collect()
+        }));
     }
-    let verdict = if problems.is_empty() { "ok" } else { "WRONG" };
     let (id, flavor) = (scenario.id, flavor.as_str());
-    eprintln!(
-        "{id:22} {flavor:14} {:5.1} s  {verdict}",
-        began.elapsed().as_secs_f64()
-    );
+    let verdict = if problems.is_empty() { "ok" } else { "WRONG" };
+    let took = began.elapsed().as_secs_f64();
+    eprintln!("{id:22} {flavor:14} {took:5.1} s  {verdict}");
+    for problem in &problems {
+        eprintln!("    {problem}");
+    }
     problems
         .iter()
-        .map(|p| format!("{id} {flavor}: {p}"))
+        .map(|problem| format!("{id} {flavor}: {problem}"))
         .collect()
 }
 

@@ -7,7 +7,7 @@ mod terminal;
 use std::time::Instant;
 
 use looptop_demo::{At, Place};
-use terminal::{Terminal, runs, wait_for_end};
+use terminal::{ESC, Terminal, runs, wait_for_end};
 
 /// Wide enough for every column and for the verdict in one line.
 const WIDE: (u16, u16) = (160, 40);
@@ -121,7 +121,7 @@ fn tasks_are_filtered_sorted_and_opened() {
         applied.contains("filter !GET ("),
         "an active filter is visible:\n{applied}"
     );
-    terminal.send("\x1b");
+    terminal.send(ESC);
     terminal.wait_for("all tasks", |screen| screen.contains("GET /sync"));
 
     let sorted_by = |screen: &str| {
@@ -144,14 +144,15 @@ fn tasks_are_filtered_sorted_and_opened() {
 
     terminal.send("\r");
     terminal.wait_for("details", |screen| screen.contains("spawned at"));
-    terminal.send("\x1b");
+    terminal.send(ESC);
     terminal.wait_for("the table", |screen| sorted_by(screen).is_some());
     terminal.send("?");
     terminal.wait_for_text(HELP);
-    terminal.send("\x1b");
+    terminal.send(ESC);
     terminal.wait_for("no help", |screen| !screen.contains(HELP));
     // Esc goes back and never quits.
-    terminal.send("\x1b\x1b");
+    terminal.send(ESC);
+    terminal.send(ESC);
     terminal.send("3");
     terminal.wait_for_text("[3 Workers]");
 }
@@ -177,7 +178,7 @@ fn stalls_show_their_stack() {
     });
     terminal.send("a");
     terminal.wait_for("every frame", |screen| screen.contains("poll"));
-    terminal.send("\x1b");
+    terminal.send(ESC);
     terminal.send("e");
     terminal.wait_for_text("blocked-worker");
 }
@@ -334,7 +335,7 @@ fn ascii_means_ascii() {
         screen.contains("LIVE") && screen.contains("STARVED")
     });
     for key in [
-        "2", "\r", "\x1b", "3", "4", "\r", "\x1b", "5", "6", "7", "?", "\x1b", "e",
+        "2", "\r", ESC, "3", "4", "\r", ESC, "5", "6", "7", "?", ESC, "e",
     ] {
         terminal.send(key);
         terminal.wait_for("an answer", |screen| screen.contains("LIVE"));

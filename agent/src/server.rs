@@ -128,8 +128,8 @@ pub(crate) fn run(shared: &Arc<Shared>, listener: Listener, services: RoutesBuil
 fn without_tracing(run: impl FnOnce()) {
     #[cfg(feature = "console")]
     {
-        let none = tracing_core::Dispatch::new(tracing_core::subscriber::NoSubscriber::default());
-        tracing_core::dispatcher::with_default(&none, run);
+        // Not a new one: the application's making one is what the agent waits for.
+        tracing_core::dispatcher::with_default(&tracing_core::Dispatch::none(), run);
     }
     #[cfg(not(feature = "console"))]
     run();

@@ -20,8 +20,15 @@ pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
     let threshold = match (stall.scope, stall.cause) {
         (_, Cause::StarvedByHost | Cause::Stopped) => return false,
         (StallScope::UpTo61Polls, Cause::Computing | Cause::Unknown) => WARNING,
-        // The agent looked for evidence, and it did not decide: neither on a CPU
-        // nor in a call for most of the time. A busy host looks like that.
+        // The agent looks every few milliseconds. Where it saw nothing in all that
+        // time, it had no CPU itself: the host held up both.
+        (_, Cause::Unknown)
+            if model.session.has(Capability::Cause) && stall.observed.is_none() =>
+        {
+            return false;
+        }
+        // It looked for evidence, and it did not decide: neither on a CPU nor in a
+        // call for most of the time. A busy host looks like that.
         (_, Cause::Unknown) if model.session.has(Capability::Cause) => {
             if stall.run_queue.unwrap_or_default() * 4 > age {
                 return false;

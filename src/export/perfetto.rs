@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     escape::escaped,
-    model::{Model, TextId, WorkerId},
+    model::{Model, TextId, WorkerId, total},
     record::Recording,
 };
 
@@ -282,8 +282,8 @@ impl<W: Write> Tracer<'_, W> {
                 .workers
                 .values()
                 .filter(|w| w.id.runtime == runtime.id);
-            let local: u64 = local.filter_map(|w| w.local_queue).sum();
-            let queue = (runtime.global_queue + local) as f64;
+            let local = total(local.filter_map(|w| w.local_queue));
+            let queue = runtime.global_queue.saturating_add(local) as f64;
             self.counter(at, Track::Queue(id), &format!("queue of {name}"), queue)?;
             if let Some(queue) = runtime.blocking_queue {
                 let name = format!("blocking queue of {name}");

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     escape::escaped,
-    model::{Model, TaskState},
+    model::{Model, TaskState, total},
     record::Recording,
 };
 
@@ -203,15 +203,11 @@ fn sample(session: usize, at: Duration, model: &Model, frame: &Frame) -> Sample 
         unix_ms: (wall != 0).then(|| wall.saturating_add(model.now.0) / 1_000_000),
         lag_ms: lag.map(|ns| round(*ns as f64 / 1e6)),
         queue: (!model.runtimes.is_empty()).then(|| {
-            let global: u64 = model.runtimes.iter().map(|r| r.global_queue).sum();
-            global
-                + model
-                    .workers
-                    .values()
-                    .filter_map(|w| w.local_queue)
-                    .sum::<u64>()
+            let global = model.runtimes.iter().map(|r| r.global_queue);
+            let local = model.workers.values().filter_map(|w| w.local_queue);
+            total(global.chain(local))
         }),
-        blocking_queue: blocking.reduce(|a, b| a + b),
+        blocking_queue: blocking.reduce(u64::saturating_add),
         tasks_live: known.then(|| model.tasks.live_count()),
         tasks_scheduled: known.then(|| model.tasks.count(TaskState::Scheduled)),
         workers_busy: (!busy.is_empty())

@@ -126,8 +126,13 @@ impl Model {
     /// Tasks that could run if a worker were free: the runtimes' queues where
     /// they are known, and otherwise the tasks seen as scheduled.
     pub fn waiting_tasks(&self) -> u64 {
-        let queued: u64 = self.runtimes.iter().map(|r| r.global_queue).sum();
-        let local: u64 = self.workers.values().filter_map(|w| w.local_queue).sum();
-        (queued + local).max(self.tasks.count(TaskState::Scheduled) as u64)
+        let queued = self.runtimes.iter().map(|r| r.global_queue);
+        let local = self.workers.values().filter_map(|w| w.local_queue);
+        total(queued.chain(local)).max(self.tasks.count(TaskState::Scheduled) as u64)
     }
+}
+
+/// The sum of counts that the target sent, which may be anything.
+pub fn total(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::{
     diagnose::{Engine, Finding, Severity, cause_word},
-    model::{Loss, Model, Moment, StackFrame},
+    model::{Loss, Model, Moment, StackFrame, total},
 };
 
 /// Version of the JSON; it grows when a reader of the older one would misread.
@@ -306,7 +306,7 @@ fn lag(model: &Model) -> Option<LagEntry> {
 
 fn tasks(model: &Model) -> TaskEntry {
     let sum = |count: fn(&crate::model::Site) -> u64| {
-        (!model.sites.is_empty()).then(|| model.sites.values().map(count).sum())
+        (!model.sites.is_empty()).then(|| total(model.sites.values().map(count)))
     };
     TaskEntry {
         live: model.tasks.live_count(),

@@ -30,6 +30,9 @@ pub struct Terminal {
     pub started: Instant,
 }
 
+/// The Esc key. A single byte would make one key of itself and the next.
+pub const ESC: &str = "\x1b\x1b";
+
 /// No state is awaited for longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -8,7 +8,7 @@ use std::{
 
 use looptop_wire::histogram;
 
-use crate::model::{Loss, Model, Moment, SiteKey, Task, TaskId, TaskState, TextId};
+use crate::model::{Loss, Model, Moment, SiteKey, Task, TaskId, TaskState, TextId, total};
 
 /// Looks are at least this far apart.
 const STEP: Duration = Duration::from_millis(100);
@@ -137,7 +137,7 @@ impl Memory {
             .iter()
             .map(|(bucket, count)| (*bucket, count.saturating_sub(earlier(*bucket))))
             .collect();
-        let total = counts.iter().map(|(_, n)| n).sum();
+        let total = total(counts.iter().map(|(_, n)| *n));
         let delay = histogram::quantile(counts.iter().copied(), quantile)?;
         Some((Duration::from_nanos(delay), total))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     diagnose::{Finding, Severity, Subject},
-    model::Loss,
+    model::{Loss, total},
 };
 
 use super::{Context, Rule};
@@ -54,7 +54,7 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         Subject::Process,
         context.model.now,
     );
-    finding.count = lost.iter().map(|(_, n)| n).sum();
+    finding.count = total(lost.iter().map(|(_, n)| *n));
     let parts: Vec<_> = lost.iter().map(|(what, n)| format!("{n} {what}")).collect();
     finding.title = format!("the picture has holes: {}", parts.join(", "));
     finding.remedy =

@@ -25,7 +25,7 @@ use crate::{
         tables::{self, Row, TableId},
     },
     diagnose::{Finding, Severity},
-    model::{Capability, Lag, Model},
+    model::{Capability, Lag, Model, total},
 };
 
 use super::super::{Painter, chart, painter::shortened};
@@ -193,8 +193,8 @@ fn process(state: &State, area: Rect, painter: &mut Painter<'_>) {
         pieces.push((format!("  {name} ").into(), Tone::Dim));
         pieces.push((value.into(), Tone::Text));
     };
-    let queued: u64 = model.runtimes.iter().map(|r| r.global_queue).sum();
-    let blocking: u64 = model.runtimes.iter().filter_map(|r| r.blocking_queue).sum();
+    let queued = total(model.runtimes.iter().map(|r| r.global_queue));
+    let blocking = total(model.runtimes.iter().filter_map(|r| r.blocking_queue));
     let cpus = model.host.as_ref().map(|h| h.cpus).or(model.session.cpus);
     if let Some(p) = &model.process {
         let used = quantity::or_unknown(p.cpu_ratio(), |n| format!("{n:.2}"));
