@@ -22,9 +22,7 @@ pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
         (StallScope::UpTo61Polls, Cause::Computing | Cause::Unknown) => WARNING,
         // The agent looks every few milliseconds. Where it saw nothing in all that
         // time, it had no CPU itself: the host held up both.
-        (_, Cause::Unknown)
-            if model.session.has(Capability::Cause) && stall.observed.is_none() =>
-        {
+        (_, Cause::Unknown) if model.session.has(Capability::Cause) && stall.observed.is_none() => {
             return false;
         }
         // It looked for evidence, and it did not decide: neither on a CPU nor in a
