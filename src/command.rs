@@ -57,7 +57,8 @@ fn code_of(error: &anyhow::Error) -> u8 {
     }
     let usage = error.is::<config::ConfigError>()
         || error.is::<crate::source::TargetError>()
-        || error.is::<UnknownRule>();
+        || error.is::<UnknownRule>()
+        || error.is::<UnknownCommand>();
     #[cfg(feature = "demo")]
     let usage = usage || error.is::<looptop_demo::Unknown>();
     if usage { USAGE } else { FINDINGS }
@@ -110,6 +111,9 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
+    if let Some(target) = &attach.target {
+        is_no_command(target)?;
+    }
     let name = attach.target.unwrap_or_else(|| config.target.clone());
     let target = name.parse()?;
     show(
@@ -119,6 +123,39 @@ fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
         None,
         Pace::default(),
     )
+}
+
+/// A misspelt command, which would be taken for the name of a host.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no command '{word}'; did you mean '{nearest}'? For a host of that name write '{word}:6669'"
+)]
+struct UnknownCommand {
+    word: String,
+    nearest: String,
+}
+
+/// How many letters may be wrong in a command.
+const MISSPELT: usize = 2;
+
+fn is_no_command(target: &str) -> Result<(), UnknownCommand> {
+    if target == "localhost" || !target.chars().all(char::is_alphabetic) {
+        return Ok(());
+    }
+    let cli = <Cli as clap::CommandFactory>::command();
+    let commands = cli.get_subcommands().filter(|c| !c.is_hide_set());
+    let distance = |name: &str| strsim::damerau_levenshtein(name, target);
+    let nearest = commands
+        .map(clap::Command::get_name)
+        .min_by_key(|name| distance(name))
+        .filter(|name| distance(name) <= MISSPELT && name.len() > MISSPELT);
+    match nearest {
+        None => Ok(()),
+        Some(nearest) => Err(UnknownCommand {
+            word: target.to_owned(),
+            nearest: nearest.to_owned(),
+        }),
+    }
 }
 
 fn show(

@@ -218,6 +218,7 @@ fn a_misspelt_word_is_answered_with_the_nearest() {
         (&["check", "--format", "jsn"], "'json'"),
         (&["check", "--fail-on", "critcal"], "critical"),
         (&["--acsii"], "'--ascii'"),
+        (&["chekc"], "'check'"),
         (&["127.0.0.1:70000"], "a number from 1 to 65535"),
     ] {
         let (code, stdout, stderr) = run(args);

@@ -518,7 +518,7 @@ fn a_binary_that_is_a_pipe_is_not_opened() {
         ..Frame::default()
     });
     terminal.send("4");
-    terminal.wait_for_text("[4 Stalls]");
+    terminal.wait_for("both stalls", |screen| screen.contains("0 live · 2 ended"));
     terminal.send("\r");
     // Both have their answer, so the thread that looks names up is alive.
     terminal.wait_for("an answer", |screen| {

@@ -108,11 +108,21 @@ const ATTEMPTS: usize = 4;
 
 /// Checks a lab until nothing is wrong with the findings. On a machine that has
 /// nothing else to do, once.
-fn problems(lab: &Lab, options: &[&str], wrong: impl Fn(&Value) -> Vec<String>) -> Vec<String> {
+fn problems(
+    scenario: &Scenario,
+    lab: &Lab,
+    options: &[&str],
+    wrong: impl Fn(&Value) -> Vec<String>,
+) -> Vec<String> {
     for attempt in 1.. {
         let before = Cpu::now(lab);
-        let (report, _) = check(&lab.agent.to_string(), options);
+        let (mut report, _) = check(&lab.agent.to_string(), options);
         let others = Cpu::now(lab).others_since(before);
+        if others > BUSY_HOST && scenario.expected.iter().all(|e| e.rule != "host-starved") {
+            // True, and not the lab's fault.
+            let findings = report["findings"].as_array_mut().unwrap();
+            findings.retain(|f| text(f, "rule") != "host-starved");
+        }
         let problems = wrong(&report);
         if problems.is_empty() || others < BUSY_HOST || attempt == ATTEMPTS {
             return problems;
@@ -175,10 +185,10 @@ fn fits(scenario: &Scenario, expected: &Expected, finding: &Value) -> bool {
 fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
     let began = Instant::now();
     let lab = Lab::start(scenario.id, Mode::Broken.as_str(), flavor.as_str());
-    let mut problems = self::problems(&lab, WINDOW, |report| wrong(scenario, report));
+    let mut problems = self::problems(scenario, &lab, WINDOW, |report| wrong(scenario, report));
     if scenario.has_broken_twin() {
         lab.switch(scenario.id, Mode::Fixed.as_str());
-        problems.extend(self::problems(&lab, AFTER_CURE, |report| {
+        problems.extend(self::problems(scenario, &lab, AFTER_CURE, |report| {
             let found = findings(report).into_iter().filter(|f| counts(f));
             found
                 .map(|f| format!("in the fixed twin: {}", brief(f)))

@@ -89,8 +89,9 @@ fn space_freezes_and_goes_live_again() {
     let mut terminal = demo(&[]);
     terminal.wait_for("a live screen", is_live);
     terminal.send(" ");
-    let frozen = terminal.wait_for_text("FROZEN");
-    // The badge ages, and nothing else moves.
+    // By then the last live frame has been drawn to its end. The badge ages, and
+    // nothing else moves.
+    let frozen = terminal.wait_for_text("FROZEN 1 s");
     let later = terminal.wait_for_text("FROZEN 2 s");
     assert_eq!(below_header(&frozen), below_header(&later));
     terminal.send(" ");

@@ -462,6 +462,9 @@ fn slow_schedule_counts_recent_delays_only() {
     let mut session = Session::new();
     session.run(3_000, |ms| delays(5, ms));
     assert_eq!(session.rules(), [""; 0], "a slow past does not count");
+    let mut session = Session::new();
+    session.run(500, |ms| delays(500, ms));
+    assert_eq!(session.rules(), [""; 0], "nor one before the first look");
 }
 
 #[test]

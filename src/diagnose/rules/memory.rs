@@ -104,7 +104,9 @@ impl Memory {
     fn observe_sites(&mut self, model: &Model) {
         let mut busiest: Vec<_> = model.sites.iter().collect();
         if busiest.len() > MAX_SITES {
-            busiest.sort_unstable_by_key(|(_, site)| std::cmp::Reverse(site.spawned + site.polls));
+            busiest.sort_unstable_by_key(|(_, site)| {
+                std::cmp::Reverse(site.spawned.saturating_add(site.polls))
+            });
             busiest.truncate(MAX_SITES);
         }
         for (key, site) in busiest {
@@ -124,13 +126,15 @@ impl Memory {
     pub(super) fn recent_delay(&self, key: SiteKey, quantile: f64) -> Option<(Duration, u64)> {
         let steps = self.sites.get(&key)?;
         let newest = steps.back()?;
+        // What was counted before the first look may be old.
         let base = steps
             .iter()
             .rev()
-            .find(|s| newest.at.since(s.at) >= Duration::from_millis(1_400));
+            .find(|s| newest.at.since(s.at) >= Duration::from_millis(1_400))
+            .or(steps.front())?;
         let earlier = |bucket: usize| {
-            base.and_then(|b| b.scheduled.iter().find(|(n, _)| *n == bucket))
-                .map_or(0, |(_, c)| *c)
+            let then = base.scheduled.iter().find(|(n, _)| *n == bucket);
+            then.map_or(0, |(_, count)| *count)
         };
         let counts: Vec<_> = newest
             .scheduled
