@@ -2,7 +2,7 @@
 //! asynchronous programming on demand, under load, and cures it on demand.
 //!
 //! One file and one line of [`scenarios`] for each mistake. The service runs on
-//! an observed runtime; the [front](front), the load, the canary and the outside
+//! an observed runtime; the front, the load, the canary and the outside
 //! world run on threads of their own, so that they measure starvation and are
 //! not starved. Only `observed` touches the agent.
 #![forbid(unsafe_code)]

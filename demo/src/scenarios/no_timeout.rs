@@ -6,7 +6,8 @@ use axum::{Router, extract::State, routing::get};
 use tokio::time::timeout;
 
 use crate::{
-    load::{Shape, Stream},
+    fixtures::Upstream,
+    load::{Client, Shape, Stream},
     observed::spawn,
     phase::Phase,
     scenario::{At, Expected, Flavor, Scenario},
@@ -41,8 +42,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
                 get(|State(hook)| task("GET /hook/timeout", limited(hook))),
             )
             .with_state(Hook {
-                client: reqwest::Client::new(),
-                url: fixtures.upstream.silent(),
+                upstream: fixtures.upstream,
                 phase: fixtures.phase.clone(),
             }))
     },
@@ -60,17 +60,19 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 #[derive(Clone)]
 struct Hook {
-    client: reqwest::Client,
-    url: String,
+    upstream: Upstream,
     phase: Phase,
 }
 
 impl Hook {
-    /// Calls an upstream that never answers; the lab ends it with the phase.
+    /// Calls an upstream that never answers; the lab ends it with the phase. One
+    /// task for a call: a client with a pool spawns another for its connection,
+    /// which then leaks as well.
     async fn call(self) -> bool {
+        let mut client = Client::new(self.upstream.address(), Upstream::SILENT, 0);
         let end = self.phase.end();
         tokio::select! {
-            answer = self.client.get(self.url).send() => answer.is_ok(),
+            answer = client.get() => answer.is_ok(),
             () = end.cancelled() => false,
         }
     }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, extract::State, routing::get};
 use tokio::{
     sync::Semaphore,
-    time::{interval, sleep},
+    time::{MissedTickBehavior, interval, sleep},
 };
 
 use crate::{
@@ -66,19 +66,23 @@ struct Job {
 // [fixed]
 async fn nightly(job: Job) -> &'static str {
     let end = job.phase.end();
-    let mut tick = interval(Duration::from_millis(2));
+    let mut tick = interval(Duration::from_millis(10));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for user in 0..USERS {
-        if user % 20 == 0 {
-            tick.tick().await; // all of them within a second, not at once
+        if user.is_multiple_of(8) {
+            tick.tick().await; // 800 users a second are enough
         }
-        let (user, end) = (one_user(job.clone()), end.clone());
+        let (user, end) = (one_user(job.clone(), user), end.clone());
         spawn("user", async move { end.run_until_cancelled(user).await });
     }
     end.cancelled().await;
     "until tomorrow\n"
 }
 
-async fn one_user(job: Job) {
+async fn one_user(job: Job, user: u32) {
+    if user.is_multiple_of(5) {
+        return; // nothing to do for this one tonight
+    }
     let _turn = job.turn.acquire().await;
     sleep(Duration::from_secs(2)).await;
     job.served.add(1);
