@@ -35,13 +35,12 @@ fn main() {
         Instant::now(),
     );
     let mut interner = Interner::default();
-    let first = timed("the first frame, all tasks", 1, || {
+    timed("the first frame, all tasks", 1, || {
         state.apply(
             Event::Frame(Box::new(frame(0, tasks, &mut interner))),
             Instant::now(),
         );
     });
-    let _ = first;
     let theme = Theme::new(Depth::True, false);
     let mut terminal =
         Terminal::new(TestBackend::new(SIZE.width, SIZE.height)).expect("a test backend is ready");
@@ -53,6 +52,19 @@ fn main() {
             Event::Frame(Box::new(frame(n, tasks / 10, &mut interner))),
             Instant::now(),
         );
+    });
+    // Where a frame's time goes.
+    let mut model = state.live_model().as_ref().clone();
+    timed("  of it: the model", 30, || {
+        n += 1;
+        let _ = model.apply(&frame(n, tasks / 10, &mut interner));
+    });
+    let mut engine = looptop::diagnose::Engine::new(looptop::diagnose::Scope::Live);
+    let mut at = model.now;
+    timed("  of it: the diagnosis", 30, || {
+        at = at.plus(Duration::from_millis(100));
+        model.now = at;
+        engine.update(&model);
     });
     update(&mut state, Action::Show(ViewId::Tasks));
     let sort = timed("filtering and sorting all rows", 10, || {
