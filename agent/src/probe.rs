@@ -206,14 +206,19 @@ where
 {
     #[cfg(all(tokio_unstable, feature = "tracing"))]
     {
-        // A task without a span makes no events. While the agent's subscriber is
-        // one thread's only, a worker that makes one would remember for good
-        // that it has no subscriber.
-        let silent = tracing_core::Dispatch::none();
-        tracing_core::dispatcher::with_default(&silent, || {
+        let spawn = || {
             let task = tokio::task::Builder::new().name(name);
             drop(task.spawn_on(future, handle));
-        });
+        };
+        if crate::subscriber::is_one_threads() {
+            // A task without a span makes no events. A worker that makes one now
+            // would remember for good that it has no subscriber.
+            tracing_core::dispatcher::with_default(&tracing_core::Dispatch::none(), spawn);
+        } else {
+            // Never so with the application's subscriber: `tracing` would ask
+            // none about tokio's callsites, and take that for its answer.
+            spawn();
+        }
     }
     #[cfg(not(all(tokio_unstable, feature = "tracing")))]
     {

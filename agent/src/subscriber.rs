@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 #[cfg(all(tokio_unstable, feature = "tracing"))]
-pub(crate) use self::offer::{callsite, leave, settle, task_seen};
+pub(crate) use self::offer::{callsite, is_one_threads, leave, settle, task_seen};
 use crate::config::Config;
 
 /// The application took the agent's layer, as a rule into its subscriber.
@@ -43,10 +43,11 @@ pub(crate) fn install(config: &Config) -> Result<(), String> {
 #[cfg(all(tokio_unstable, feature = "console"))]
 fn install_now() -> Result<(), &'static str> {
     use tracing_core::dispatcher::{Dispatch, set_global_default};
-    use tracing_subscriber::{Layer, layer::SubscriberExt};
+    use tracing_subscriber::layer::SubscriberExt;
 
-    let layer = crate::layer::layer().and_then(crate::console_layer());
-    let subscriber = tracing_subscriber::registry().with(layer);
+    let subscriber = tracing_subscriber::registry()
+        .with(crate::layer::layer())
+        .with(crate::console_layer());
     set_global_default(Dispatch::new(subscriber)).map_err(|_| ADD_LAYER)
 }
 

@@ -23,10 +23,14 @@ use viewer::{Viewer, hello, until};
 const CASE: &str = "LOOPTOP_TEST_CASE";
 
 /// What a case does, by its name.
-const CASES: [(&str, fn()); 8] = [
+const CASES: [(&str, fn()); 9] = [
     ("init long before the first task", init_long_before),
     ("init long before a subscriber", plain_much_later),
     ("a subscriber with the layer first", layer_first),
+    (
+        "a subscriber with the layer first, the agent's tasks before any other",
+        agents_tasks_first,
+    ),
     ("init alone", init_alone),
     (
         "init first, then a subscriber without the layer",
@@ -110,6 +114,22 @@ fn layer_first() {
     let layers = tracing_subscriber::registry().with(looptop_agent::layer());
     layers.init();
     init_alone();
+}
+
+fn agents_tasks_first() {
+    let layers = tracing_subscriber::registry().with(looptop_agent::layer());
+    layers.init();
+    let runtime = runtime();
+    let builder = Agent::builder().bind("127.0.0.1:0");
+    let agent = builder.runtime("main", runtime.handle()).start();
+    // Seen once the agent's probe has run there, as a task of the agent's own.
+    let viewer = Viewer::attach(agent.local_addr().expect("a TCP port"));
+    viewer.until("lag", |seen| {
+        seen.frames.iter().any(|f| !f.lag.is_empty()).then_some(())
+    });
+    let _entered = runtime.enter();
+    drop(spawn("the application's first"));
+    until_seen(&agent, &["the application's first"]);
 }
 
 /// The agent's own tasks run on the workers meanwhile.

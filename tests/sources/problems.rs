@@ -136,7 +136,7 @@ async fn agents_of_other_protocols() {
 async fn a_recording_is_not_attached_to() {
     let mut source = attach("./some.looptop");
     let (problem, retry_in) = until_lost(&mut source).await;
-    assert_eq!((problem.kind, retry_in), (ProblemKind::Unsupported, None));
+    assert_eq!((problem.kind, retry_in), (ProblemKind::Recording, None));
     assert!(source.recv().await.is_none());
 }
 

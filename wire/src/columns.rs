@@ -316,7 +316,9 @@ mod tests {
         let newer = Tasks {
             id: vec![older.id[1], 99],
             polls: vec![40, 50],
-            state: vec![1, 1][..usize::from(!older.state.is_empty()) * 2].to_vec(),
+            state: vec![1, 1],
+            name: vec![0, 0],
+            ended_at_ns: vec![0, 0],
             ..Tasks::default()
         };
         let first = older.id[0];

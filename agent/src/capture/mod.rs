@@ -212,8 +212,12 @@ pub(crate) enum NoStack {
 
 impl NoStack {
     /// Whether the next look may find what this one did not: the thread had no
-    /// CPU to take the signal on, or is about to take it.
+    /// CPU to take the signal on, is about to take it, or was between two states
+    /// when the kernel was asked.
     pub(crate) fn is_passing(&self) -> bool {
-        matches!(self, Self::TimedOut | Self::StillPending | Self::Busy)
+        matches!(
+            self,
+            Self::TimedOut | Self::StillPending | Self::Busy | Self::StateUnknown
+        )
     }
 }

@@ -104,6 +104,11 @@ pub(super) fn state() -> Result<(), &'static str> {
     }
 }
 
+/// Whether the agent's subscriber is that of one thread only.
+pub(crate) fn is_one_threads() -> bool {
+    matches!(PHASE.load(Acquire), OFFERED | ASIDE)
+}
+
 /// A task is being spawned.
 #[inline]
 pub(crate) fn task_seen() {

@@ -316,9 +316,10 @@ impl Local {
         let cache = self.traced.get()?;
         let entry = cache.get(key as usize % CACHE)?.get()?;
         let same = entry.key == key && entry.realm == realm;
-        // A record that still holds the task belongs to a span that is still
-        // open, so that its id means no other.
-        (same && entry.hot.id() == entry.id).then_some(entry)
+        // A record that holds the task and is not retired belongs to a span that
+        // is open, so that its id means no other. Ids of closed spans come again
+        // after some thousand.
+        (same && entry.hot.is_open(entry.id)).then_some(entry)
     }
 
     pub(crate) fn remember_traced(&self, entry: TracedEntry) {

@@ -72,6 +72,12 @@ impl Hot {
         self.id.load(Relaxed)
     }
 
+    /// Whether the record holds the task, and its end is not final.
+    #[inline]
+    pub(crate) fn is_open(&self, id: u64) -> bool {
+        self.id() == id && !self.has(flag::RETIRED)
+    }
+
     #[inline]
     pub(super) fn site(&self) -> u16 {
         self.site.load(Relaxed)
