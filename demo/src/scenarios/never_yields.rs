@@ -36,9 +36,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
         },
         Expected {
             rule: "never-yielded",
-            causes: &[],
-            function: "",
-            at: At::Spawn,
+            causes: &[Cause::Computing],
+            function: "never_yields::export_at_once",
+            at: At::Code,
         },
     ],
     flavors: &Flavor::ALL,
@@ -54,7 +54,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             .route(
                 "/export/at-once",
                 get(|State(export): State<Export>| {
-                    task("GET /export/at-once", export_at_once(export.pages())) // <- spawned here
+                    task("GET /export/at-once", export_at_once(export.pages()))
                 }),
             )
             .route(
