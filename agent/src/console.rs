@@ -9,7 +9,8 @@ use std::sync::Mutex;
 
 use console_subscriber::{ConsoleLayer, Server, ServerParts};
 use tonic::service::RoutesBuilder;
-use tracing_core::{Metadata, Subscriber};
+use tracing_core::subscriber::Interest;
+use tracing_core::{Dispatch, Event, Metadata, Subscriber, dispatcher, span};
 use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
 
 use crate::sync::lock;
@@ -59,6 +60,38 @@ fn is_of_runtime(metadata: &Metadata<'_>) -> bool {
         metadata.name().starts_with("runtime.")
     };
     of_runtime || metadata.target().starts_with("tokio")
+}
+
+/// A subscriber for threads that are nobody's business.
+///
+/// `tracing` remembers for the whole process what the thread that first comes by
+/// a callsite was told there. So this one says what the process's subscriber
+/// says, and then takes no notice; without a subscriber at all on such a thread
+/// the callsites of tokio's wakers would be off for everybody.
+pub(crate) fn deaf() -> Dispatch {
+    Dispatch::new(Deaf(dispatcher::get_default(Clone::clone)))
+}
+
+struct Deaf(Dispatch);
+
+impl Subscriber for Deaf {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        self.0.register_callsite(metadata)
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn event(&self, _: &Event<'_>) {}
+    fn enter(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {}
 }
 
 /// Adds the service and runs its aggregator on this runtime.

@@ -119,6 +119,25 @@ where
     console::layer()
 }
 
+/// Runs `work`; tasks that it spawns from the calling thread are not shown.
+///
+/// For what an application runs beside its work: a load generator, a tool of its
+/// own. A current-thread runtime that is driven inside stays out altogether.
+///
+/// ```
+/// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+/// looptop_agent::unobserved(|| runtime.block_on(async { /* ... */ }));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn unobserved<R>(work: impl FnOnce() -> R) -> R {
+    task::with_sight(false, work)
+}
+
+/// The opposite, within [`unobserved`].
+pub fn observed<R>(work: impl FnOnce() -> R) -> R {
+    task::with_sight(true, work)
+}
+
 /// One sentence for whoever runs the application. A closed standard error is no
 /// reason to panic.
 fn complain(sentence: &str) {

@@ -128,8 +128,7 @@ pub(crate) fn run(shared: &Arc<Shared>, listener: Listener, services: RoutesBuil
 fn without_tracing(run: impl FnOnce()) {
     #[cfg(feature = "console")]
     {
-        // Not a new one: the application's making one is what the agent waits for.
-        tracing_core::dispatcher::with_default(&tracing_core::Dispatch::none(), run);
+        tracing_core::dispatcher::with_default(&crate::console::deaf(), run);
     }
     #[cfg(not(feature = "console"))]
     run();

@@ -19,13 +19,11 @@ const BLOCKING_THREADS: usize = 32;
 /// The observed runtime, driven by a thread of its own.
 pub(crate) struct Observed {
     handle: Handle,
-    dispatch: Dispatch,
     driver: thread::JoinHandle<()>,
     agent: Option<SocketAddr>,
 }
 
-/// Makes the tasks of this process visible to the agent. To be called before any
-/// thread hides its own.
+/// Makes the tasks of this process visible to the agent.
 pub(crate) fn show_tasks() {
     use tracing_subscriber::layer::SubscriberExt;
     let subscriber = tracing_subscriber::registry().with(looptop_agent::layer());
@@ -67,7 +65,6 @@ where
         })
         .time_scale(TIME_SCALE)
         .try_start()?;
-    let dispatch = dispatcher::get_default(Clone::clone);
     let driver = thread::Builder::new()
         .name("lab-service".into())
         .spawn(move || {
@@ -77,7 +74,6 @@ where
         })?;
     Ok(Observed {
         handle,
-        dispatch,
         driver,
         agent: agent.local_addr(),
     })
@@ -92,7 +88,7 @@ impl Observed {
     /// Runs `work` as part of the observed application: what it spawns and wakes
     /// is seen.
     pub(crate) fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
-        dispatcher::with_default(&self.dispatch, || {
+        looptop_agent::observed(|| {
             let _runtime = self.handle.enter();
             work()
         })
@@ -112,7 +108,7 @@ impl Observed {
 /// Runs `work` so that its runtime's tasks are not the application's: the agent's
 /// layer hears nothing from this thread.
 pub(crate) fn unseen<R>(work: impl FnOnce() -> R) -> R {
-    dispatcher::with_default(&Dispatch::none(), work)
+    looptop_agent::unobserved(work)
 }
 
 /// Tells the agent a number of the application's own, for its rules and screens.

@@ -55,6 +55,8 @@ pub struct Task {
     pub poll_started: Option<Moment>,
     /// Thread of the current or last poll.
     pub tid: Option<Tid>,
+    /// Since when it waits for a lock or permit of tokio's, where that is known.
+    pub lock_wait: Option<Moment>,
     /// Wakers cloned, and dropped.
     pub wakers: Option<(u64, u64)>,
     /// Size of the future in bytes.
@@ -226,6 +228,7 @@ impl Task {
             last_wake: None,
             poll_started: None,
             tid: None,
+            lock_wait: None,
             wakers: None,
             size: None,
             original_size: None,
@@ -255,6 +258,7 @@ impl Task {
         self.last_wake = row.last_wake_at_ns().flatten().map(Moment);
         self.poll_started = row.poll_started_at_ns().flatten().map(Moment);
         self.tid = row.tid().map(Tid);
+        self.lock_wait = row.lock_wait_since_ns().flatten().map(Moment);
         self.wakers = row.waker_clones().zip(row.waker_drops());
         self.size = row.size_bytes();
         self.original_size = row.original_size_bytes();

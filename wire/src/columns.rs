@@ -57,7 +57,8 @@ macro_rules! for_each_column {
             tokio_id,
             runtime,
             fields,
-            longest_scheduled_ns
+            longest_scheduled_ns,
+            lock_wait_since_ns
         )
     };
 }
@@ -248,6 +249,8 @@ impl<'a> Row<'a> {
         last_wake_at_ns;
         /// When the poll began that still runs.
         poll_started_at_ns;
+        /// Since when it waits for a lock or permit of tokio's.
+        lock_wait_since_ns;
     }
 }
 

@@ -6,7 +6,7 @@ use looptop_wire::proto::TaskKind;
 use tracing_core::field::{Field, Visit};
 
 use crate::task::Text;
-use crate::task::local::Local;
+use crate::task::local::{Local, PendingOp};
 use crate::task::traced::WakerOp;
 
 /// A longer name or field is cut at a character boundary.
@@ -132,6 +132,35 @@ impl fmt::Write for Bounded<'_> {
         self.0.push_str(&text[..text.floor_char_boundary(room)]);
         Ok(())
     }
+}
+
+/// An operation that was polled: which, and whether it is pending.
+#[derive(Debug, Default)]
+pub(super) struct PollFields {
+    is_ready: bool,
+    op: Option<PendingOp>,
+}
+
+impl PollFields {
+    pub(super) fn pending(&self) -> Option<PendingOp> {
+        self.op.filter(|_| !self.is_ready)
+    }
+}
+
+impl Visit for PollFields {
+    fn record_bool(&mut self, _: &Field, value: bool) {
+        self.is_ready = value;
+    }
+
+    fn record_str(&mut self, _: &Field, value: &str) {
+        self.op = match value {
+            "poll_acquire" => Some(PendingOp::Permit),
+            "poll" => Some(PendingOp::Lock),
+            _ => None,
+        };
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn Debug) {}
 }
 
 /// A waker event: whose waker, and what happened to it.

@@ -1,7 +1,7 @@
 //! Level 1: every task, by tokio's own tracing instrumentation.
 //!
-//! The layer wants tokio's task spans and waker events, nothing else. For every
-//! other callsite it says "never" in the way of a per-layer filter, so that it
+//! The layer wants tokio's task spans, waker events, and the events of its locks
+//! (which task waits for one, not for which), nothing else. For every other callsite it says "never" in the way of a per-layer filter, so that it
 //! neither enables nor slows what other layers want.
 
 mod fields;
@@ -9,7 +9,6 @@ mod fields;
 mod tests;
 
 use std::any::TypeId;
-use std::sync::Arc;
 
 use looptop_wire::proto::TaskKind;
 use tracing_core::subscriber::Interest;
@@ -19,7 +18,7 @@ use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-use self::fields::{TaskFields, WakerFields};
+use self::fields::{PollFields, TaskFields, WakerFields};
 use crate::clock;
 use crate::task::local::{self, Local, OpenPoll, TracedEntry};
 use crate::task::site::Spot;
@@ -29,6 +28,8 @@ use crate::task::{self, Birth, Hot, Wake, id_number};
 const TASK_SPAN: &str = "runtime.spawn";
 const TASK_TARGET: &str = "tokio::task";
 const BLOCKING_TARGET: &str = "tokio::task::blocking";
+/// What tokio says when one of its locks, timers and channels was polled.
+const OPERATION_TARGET: &str = "runtime::resource::poll_op";
 const WAKER_TARGET: &str = "tokio::task::waker";
 
 /// A layer that shows every task of this process to looptop.
@@ -48,24 +49,22 @@ pub(crate) fn layer<S>() -> TaskLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let sight = Arc::new(Sight::new());
-    let recorder = Recorder {
-        sight: Arc::clone(&sight),
-    };
     TaskLayer {
-        sight,
-        filtered: recorder.with_filter(TaskCallsites { wakers: true }),
+        sight: Sight::new(),
+        filtered: Nothing.with_filter(TaskCallsites { wakers: true }),
     }
 }
 
 /// The layer that [`layer`] makes.
 #[derive(Debug)]
 pub struct TaskLayer<S> {
-    sight: Arc<Sight>,
-    // Entering and leaving a span is handled by the outer type: `Filtered` looks
-    // the span up in the registry first, and our cache knows its own spans
-    // sooner. Everything else is `Filtered`'s.
-    filtered: Filtered<Recorder, TaskCallsites, S>,
+    sight: Sight,
+    // Tells the subscriber which callsites concern the layer. What happens there
+    // is handled by the outer type, for two reasons. `Filtered` looks a span up
+    // in the registry before it passes on that it was entered; our cache knows
+    // its own spans sooner. And it may drop an event that follows a callsite
+    // which every layer disabled: nobody clears the mark its filter left behind.
+    filtered: Filtered<Nothing, TaskCallsites, S>,
 }
 
 impl<S> TaskLayer<S> {
@@ -110,10 +109,21 @@ where
     }
 
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        if is_task_span(attrs.metadata()) {
+            self.record_spawn(attrs, id, &context);
+        }
         self.filtered.on_new_span(attrs, id, context);
     }
 
+    #[inline]
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        if self.filtered.filter().wakers {
+            match event.metadata().target() {
+                WAKER_TARGET => self.record_waker(event, &context),
+                OPERATION_TARGET if is_of_lock(event.metadata()) => record_operation(event),
+                _ => {}
+            }
+        }
         self.filtered.on_event(event, context);
     }
 
@@ -236,6 +246,17 @@ fn is_task_span(metadata: &Metadata<'_>) -> bool {
         && matches!(metadata.target(), TASK_TARGET | BLOCKING_TARGET)
 }
 
+/// Locks are told by where in tokio the event is made: the callsites of timers
+/// and channels, which are used more often, stay off.
+fn is_of_lock(metadata: &Metadata<'_>) -> bool {
+    let file = metadata.file().unwrap_or_default();
+    let mut path = file.rsplit(['/', '\\']);
+    matches!(
+        (path.next(), path.next()),
+        (Some("batch_semaphore.rs"), Some("sync")) | (Some("trace.rs"), Some("util"))
+    )
+}
+
 /// Whether the layer wants to see this callsite.
 #[cfg(tokio_unstable)]
 pub(crate) fn wants(metadata: &Metadata<'_>) -> bool {
@@ -244,8 +265,12 @@ pub(crate) fn wants(metadata: &Metadata<'_>) -> bool {
 
 impl TaskCallsites {
     fn want(&self, metadata: &Metadata<'_>) -> bool {
-        let is_waker = || metadata.is_event() && metadata.target() == WAKER_TARGET;
-        is_task_span(metadata) || (self.wakers && is_waker())
+        let concerns_waits = || match metadata.target() {
+            WAKER_TARGET => true,
+            OPERATION_TARGET => is_of_lock(metadata),
+            _ => false,
+        };
+        is_task_span(metadata) || (self.wakers && metadata.is_event() && concerns_waits())
     }
 }
 
@@ -267,17 +292,30 @@ impl<S> Filter<S> for TaskCallsites {
     }
 }
 
-/// Records spans and events; entering and leaving is [`TaskLayer`]'s.
+/// Sees nothing; [`TaskLayer`] does.
 #[derive(Debug)]
-struct Recorder {
-    sight: Arc<Sight>,
+struct Nothing;
+
+impl<S: Subscriber> Layer<S> for Nothing {}
+
+/// The task that is polled here waits for a lock, if it does.
+fn record_operation(event: &Event<'_>) {
+    let mut fields = PollFields::default();
+    event.record(&mut fields);
+    if let Some(op) = fields.pending() {
+        local::with(|local| {
+            if let Some(poll) = local.innermost() {
+                poll.pending(op);
+            }
+        });
+    }
 }
 
-impl<S> Layer<S> for Recorder
+impl<S> TaskLayer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+    fn record_spawn(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: &Context<'_, S>) {
         local::with(|local| {
             if let Some(task) = self.spawn(local, attrs)
                 && let Some(span) = context.span(id)
@@ -288,19 +326,18 @@ where
         });
     }
 
-    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+    #[inline]
+    fn record_waker(&self, event: &Event<'_>, context: &Context<'_, S>) {
         let mut fields = WakerFields::default();
         event.record(&mut fields);
         let Some(op) = fields.op else { return };
         local::with(|local| {
-            if let Some(entry) = find(&self.sight, local, fields.span, &context) {
+            if let Some(entry) = find(&self.sight, local, fields.span, context) {
                 self.sight.waker(task::table(), local, &entry, op);
             }
         });
     }
-}
 
-impl Recorder {
     fn spawn(&self, local: &Local, attrs: &span::Attributes<'_>) -> Option<SpanTask> {
         if local.is_excluded() {
             return None;
@@ -329,7 +366,7 @@ impl Recorder {
         if fields.kind == TaskKind::Task {
             crate::subscriber::task_seen();
         }
-        let text = fields.into_text().map(Arc::new);
+        let text = fields.into_text().map(std::sync::Arc::new);
         let handle = task::table().spawn(&birth, text)?;
         Some(SpanTask {
             id: birth.id,

@@ -523,3 +523,34 @@ fn other_callsites_are_left_alone() {
     });
     assert_eq!(events.load(Relaxed), 1);
 }
+
+#[test]
+fn a_task_that_waits_for_a_lock_says_since_when() {
+    let runtime = current_thread();
+    let waits = |id| seen(id).and_then(|seen| seen.row().lock_wait_since_ns().flatten());
+    runtime.block_on(async {
+        let semaphore = Arc::new(tokio::sync::Semaphore::new(1));
+        let held = semaphore.acquire().await.unwrap();
+        let contender = Arc::clone(&semaphore);
+        let asking = tokio::spawn(async move {
+            let permit = contender.acquire().await.unwrap();
+            std::future::pending::<()>().await;
+            drop(permit);
+        });
+        let (full, mut empty) = tokio::sync::mpsc::channel(1);
+        let sending = tokio::spawn(async move {
+            full.send(1).await.unwrap();
+            full.send(2).await.unwrap();
+        });
+        yield_now().await;
+        assert!(waits(asking.id()).is_some(), "it waits for the permit");
+        assert_eq!(waits(sending.id()), None, "a full channel is no lock");
+        drop(held);
+        yield_now().await;
+        yield_now().await;
+        assert_eq!(waits(asking.id()), None, "it has the permit");
+        asking.abort();
+        assert_eq!((empty.recv().await, empty.recv().await), (Some(1), Some(2)));
+        sending.await.unwrap();
+    });
+}

@@ -148,6 +148,8 @@ fn read_wakes(tasks: &mut Tasks, wake: &Wake) {
     let drops = wake.drops();
     tasks.waker_drops.push(drops);
     tasks.waker_clones.push(wake.clones());
+    let lock_wait = wake.lock_wait.load(Relaxed);
+    tasks.lock_wait_since_ns.push(plus_1(lock_wait));
 }
 
 fn state(handle: Handle, known: Known, since: u64) -> TaskState {

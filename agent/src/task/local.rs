@@ -60,6 +60,27 @@ pub(crate) struct OpenPoll {
     pub(super) hot: Cell<Option<&'static Hot>>,
     pub(super) wake: Cell<Option<&'static Wake>>,
     pub(super) share: Cell<Option<&'static Share>>,
+    pub(super) lock: Cell<LockWait>,
+}
+
+/// What the poll has asked tokio's locks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockWait {
+    No,
+    /// A permit of a semaphore is pending; locks are made of those, and bounded
+    /// channels too.
+    Permit,
+    /// It is that of a `Mutex`, `RwLock` or `Semaphore`.
+    Lock,
+}
+
+/// An operation of tokio's that may be pending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PendingOp {
+    /// To get a permit from the semaphore inside.
+    Permit,
+    /// The whole, of which that is a part: to lock, to wait at a barrier.
+    Lock,
 }
 
 impl OpenPoll {
@@ -74,6 +95,7 @@ impl OpenPoll {
             hot: Cell::new(None),
             wake: Cell::new(None),
             share: Cell::new(None),
+            lock: Cell::new(LockWait::No),
         }
     }
 
@@ -88,6 +110,7 @@ impl OpenPoll {
         self.hot.set(poll.hot);
         self.wake.set(poll.wake);
         self.share.set(poll.share);
+        self.lock.set(LockWait::No);
     }
 
     fn swap(&self, other: &Self) {
@@ -100,6 +123,7 @@ impl OpenPoll {
         self.hot.swap(&other.hot);
         self.wake.swap(&other.wake);
         self.share.swap(&other.share);
+        self.lock.swap(&other.lock);
     }
 
     #[inline]
@@ -111,6 +135,16 @@ impl OpenPoll {
     #[inline]
     pub(crate) fn task(&self) -> u64 {
         self.task.get()
+    }
+
+    /// An operation of tokio's synchronisation answered "pending".
+    #[inline]
+    pub(crate) fn pending(&self, op: PendingOp) {
+        match (op, self.lock.get()) {
+            (PendingOp::Permit, LockWait::No) => self.lock.set(LockWait::Permit),
+            (PendingOp::Lock, LockWait::Permit) => self.lock.set(LockWait::Lock),
+            _ => {}
+        }
     }
 
     /// When the poll began.

@@ -88,6 +88,19 @@ pub(crate) fn exclude_current_thread() {
     local::with(|local| local.excluded.set(true));
 }
 
+/// Runs `work`; tasks that it spawns from the calling thread are seen, or not.
+pub(crate) fn with_sight<R>(sight: bool, work: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            local::with(|local| local.excluded.set(self.0));
+        }
+    }
+    let before = local::with(|local| local.excluded.replace(!sight));
+    let _restore = Restore(before.unwrap_or(!sight));
+    work()
+}
+
 /// The number that a [`tokio::task::Id`] prints. It has no other accessor; its
 /// derived hash feeds exactly that number.
 #[inline]

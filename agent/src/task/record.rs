@@ -1,4 +1,4 @@
-//! What is held of one task: 88 bytes, and 112 more where wakes are known.
+//! What is held of one task: 88 bytes, and 120 more where wakes are known.
 //!
 //! Records live in chunks that are never freed but used again, so that a
 //! [`Handle`] stays valid for ever and needs no counting; what it may *mean* is
@@ -196,6 +196,9 @@ pub(crate) struct Wake {
     pub(super) last_poll: AtomicU64,
     /// Ticks; takes the place of [`Cold::longest_scheduled`].
     pub(super) longest_scheduled: AtomicU64,
+    /// Ticks: the end of the first of the polls, up to the last, that each left a
+    /// lock or permit of tokio's pending; 0 where the last one left none.
+    pub(super) lock_wait: AtomicU64,
     /// The value of `wakes`, cut to 32 bits, that the last poll has answered.
     pub(super) answered: AtomicU32,
     /// The layer that sees the task.
@@ -339,6 +342,7 @@ impl Wake {
             &self.poll_ended,
             &self.idle_clock,
             &self.longest_scheduled,
+            &self.lock_wait,
         ] {
             counter.store(0, Relaxed);
         }
@@ -384,7 +388,7 @@ mod tests {
     fn a_record_fits_its_budget() {
         assert_eq!(size_of::<Hot>(), 64);
         assert!(size_of::<Cold>() <= 32);
-        assert!(size_of::<Wake>() <= 112);
+        assert!(size_of::<Wake>() <= 120);
         let chunk = size_of::<Chunk>();
         assert!(chunk <= CHUNK * 97, "{chunk}");
     }

@@ -111,7 +111,7 @@ pub(super) fn look_up(file: &'static str, line: u32, column: u32, kind: TaskKind
             line,
             column,
             kind,
-            hidden: is_own(file),
+            hidden: is_own(file) || is_worker(file, kind),
             shares: Mutex::default(),
         });
         Some(id as u16)
@@ -126,6 +126,16 @@ pub(super) fn look_up(file: &'static str, line: u32, column: u32, kind: TaskKind
 fn known_site(id: Option<u16>) -> Option<(SiteId, &'static Site)> {
     let id = SiteId::from_raw(id?.into())?;
     Some((id, id.get()?))
+}
+
+/// Whether a blocking task is one of tokio's workers: those of a runtime that is
+/// built under the layer run on its blocking pool, in one "poll" for life.
+fn is_worker(file: &str, kind: TaskKind) -> bool {
+    let mut parts = file.rsplit(['/', '\\']);
+    kind == TaskKind::Blocking
+        && parts.next() == Some("worker.rs")
+        && parts.next().is_some_and(|p| p.starts_with("multi_thread"))
+        && parts.next() == Some("scheduler")
 }
 
 /// Whether a source file belongs to the agent, its tests apart.
@@ -313,6 +323,20 @@ mod tests {
         assert!(!is_own(&file!().replace("site.rs", "tests.rs")));
         assert!(!is_own("src/main.rs"));
         assert_eq!(look_up(file!(), 1, 1, TaskKind::Task), Spot::Hidden);
+    }
+
+    #[test]
+    fn tokios_workers_are_no_tasks() {
+        let worker = "/x/tokio-1.54.1/src/runtime/scheduler/multi_thread/worker.rs";
+        for (file, kind, hidden) in [
+            (worker, TaskKind::Blocking, true),
+            (&worker.replace('/', "\\"), TaskKind::Blocking, true),
+            (worker, TaskKind::Task, false),
+            ("src/worker.rs", TaskKind::Blocking, false),
+            ("worker.rs", TaskKind::Blocking, false),
+        ] {
+            assert_eq!(is_worker(file, kind), hidden, "{file} {kind:?}");
+        }
     }
 
     #[test]

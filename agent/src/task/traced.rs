@@ -21,14 +21,18 @@
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use super::local::{Level, Local, Poll, TracedEntry};
+use super::local::{Level, Local, LockWait, Poll, TracedEntry};
 use super::record::{Hot, NOT_A_POLL, Wake, flag};
 use super::shard::Source;
 use super::{Table, add, raise};
 use crate::clock::{self, Ticks};
 
-/// See [`is_deferred`].
-const DEFERRED_NS: u64 = 3_000;
+/// See [`is_deferred`]. Without optimisation the scheduler itself takes so long.
+const DEFERRED_NS: u64 = if cfg!(debug_assertions) {
+    10_000
+} else {
+    3_000
+};
 
 /// What happened to a waker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +155,7 @@ impl Sight {
         wake.last_poll.store(ticks, Relaxed);
         wake.poll_ended.store(now.0, Relaxed);
         wake.idle_clock.store(local.idle_clock(now), Relaxed);
+        wake.note_lock(poll.lock.get() == LockWait::Lock, now);
         table.changed(hot);
     }
 
@@ -211,6 +216,15 @@ impl Sight {
 }
 
 impl Wake {
+    /// A poll has ended that left a lock pending, or none.
+    #[inline]
+    fn note_lock(&self, pending: bool, now: Ticks) {
+        if pending != (self.lock_wait.load(Relaxed) != 0) {
+            self.lock_wait
+                .store(if pending { now.0 } else { 0 }, Relaxed);
+        }
+    }
+
     /// Dates a wake that is about to be counted.
     #[inline]
     fn note(&self, now: Ticks) {

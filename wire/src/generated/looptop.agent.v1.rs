@@ -379,6 +379,11 @@ pub struct Tasks {
     /// Longest wait between wake and poll.
     #[prost(uint64, repeated, tag = "25")]
     pub longest_scheduled_ns: ::prost::alloc::vec::Vec<u64>,
+    /// Since when it waits for a lock or permit of tokio's (Mutex, RwLock,
+    /// Semaphore), over as many polls as it has asked for it without success. 0: it
+    /// does not. Otherwise the instant plus 1.
+    #[prost(uint64, repeated, tag = "26")]
+    pub lock_wait_since_ns: ::prost::alloc::vec::Vec<u64>,
 }
 /// Totals of all tasks spawned at one location.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
