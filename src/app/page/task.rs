@@ -176,7 +176,17 @@ fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     });
     let ago = |at| format!("{} ago", quantity::duration(now.since(at)));
     let wakes = missing(Capability::Wakes);
+    let lock = task.lock_wait.map(|since| {
+        let age = quantity::duration(now.since(since));
+        Line::known(
+            "waits for",
+            Some(format!("a lock or permit, {age}")),
+            None,
+            width,
+        )
+    });
     [
+        lock.unwrap_or_default(),
         Line::known("polls", polls, None, width),
         Line::known(
             "longest poll",

@@ -268,6 +268,36 @@ fn lock_convoy_needs_two_who_wait() {
 }
 
 #[test]
+fn lock_convoy_of_tasks_is_no_bounded_batch() {
+    let one_parent: fn(u64) -> u64 = |_| 900;
+    let own_parents: fn(u64) -> u64 = |id| 900 + id;
+    // How many tasks wait, for how many ms, the parent of each, and its polls.
+    for (what, count, waited, parent, polls, expected) in [
+        ("connections", 20, 800, one_parent, 7, true),
+        ("requests of connections", 20, 800, own_parents, 1, true),
+        ("a batch behind its limit", 20, 800, one_parent, 1, false),
+        ("a short queue", 3, 800, one_parent, 7, false),
+        ("a quick queue", 20, 100, one_parent, 7, false),
+    ] {
+        let mut session = Session::new();
+        session.run(3_000, |ms| Frame {
+            tasks: Some(proto::Tasks {
+                id: (1..=count).collect(),
+                state: vec![TaskState::Idle.into(); count as usize],
+                kind: vec![TaskKind::Task.into(); count as usize],
+                location: vec![1; count as usize],
+                parent: (1..=count).map(parent).collect(),
+                polls: vec![polls; count as usize],
+                lock_wait_since_ns: vec![(ms - waited) * MS + 1; count as usize],
+                ..proto::Tasks::default()
+            }),
+            ..Frame::default()
+        });
+        assert_eq!(session.rules() == ["lock-convoy"], expected, "{what}");
+    }
+}
+
+#[test]
 fn never_yielded_only_while_the_first_poll_computes() {
     let first_poll = |polls| {
         move |_| {
@@ -432,7 +462,10 @@ fn a_start_up_is_no_leak() {
 fn growing_queue_only_while_it_grows() {
     for (value, expected) in [
         ((|ms| ms as f64) as fn(u64) -> f64, true),
+        (|ms| 1e6 + ms as f64, true),
+        (|ms| ms.min(20_000) as f64, false),
         (|ms| (ms % 2_000) as f64, false),
+        (|ms| (ms / 5_000) as f64, false),
         (|_| 900.0, false),
     ] {
         let mut session = Session::new();

@@ -14,7 +14,7 @@ pub(super) const RULE: Rule = Rule {
     summary: "a gauge of the application only rises",
     meaning: "The application reports the length of a queue, and it grows without pause: the \
               producer is faster than the consumer, and nothing holds it back.",
-    threshold: "a gauge has risen for 30 s, in nine of ten steps, by half and by 10 at least",
+    threshold: "a gauge has risen for 30 s, in nine of ten steps, and by 10 at least",
     evidence: "gauges reported with looptop_agent::gauge(name, value)",
     remedy: "bound the channel, so that the producer waits for the consumer",
     needs: &[],
@@ -27,6 +27,8 @@ pub(super) const RULE: Rule = Rule {
 
 const FOR: Duration = Duration::from_secs(30);
 const GROWTH: f64 = 10.0;
+/// In less time there are too few steps, however time is scaled.
+const LEAST: Duration = Duration::from_secs(2);
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let gauges = context.memory.gauges.iter();
@@ -41,7 +43,7 @@ fn finding(
     values: &VecDeque<(Moment, f64)>,
 ) -> Option<Finding> {
     let model = context.model;
-    let window = model.session.scaled(FOR);
+    let window = model.session.scaled(FOR).max(LEAST);
     let growth = growth(values, model.now, window)?;
     let text = model.text(Some(name)).to_owned();
     let value = model.gauges.get(&name)?.value;
@@ -70,5 +72,5 @@ fn growth(values: &VecDeque<(Moment, f64)>, now: Moment, window: Duration) -> Op
     let rose = values.windows(2).filter(|pair| pair[1] > pair[0]).count();
     let steady = rose * 10 >= (values.len() - 1) * 9;
     let growth = last - first;
-    (steady && values.len() > 3 && growth >= GROWTH && growth >= first * 0.5).then_some(growth)
+    (steady && values.len() > 3 && growth >= GROWTH).then_some(growth)
 }

@@ -28,6 +28,9 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
+/// What the rates of a site are of, with some margin.
+const RATES: Duration = Duration::from_secs(3);
+
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let sites = context
         .model
@@ -47,10 +50,12 @@ fn finding(context: &Context<'_>, key: SiteKey, site: &Site) -> Option<Finding> 
         return None;
     }
     let mean = Duration::try_from_secs_f64(rates.busy / rates.polls).ok()?;
+    // Rates are those of the last second or so, also where the window is shorter.
+    let since = context.since.min(model.now.minus(RATES));
     let told = model
         .stalls
         .iter()
-        .any(|s| s.location == Some(location) && s.overlaps(context.since, model.now));
+        .any(|s| s.location == Some(location) && s.overlaps(since, model.now));
     if mean < stalls::NOTICE || told || host_starved::distorts(model) {
         return None;
     }

@@ -44,8 +44,11 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         let mut finding = Finding::about_task(RULE.id, Severity::Warning, model, task);
         let name = finding.task_label();
         finding.max = now.since(since);
+        let wakers = task.wakers.map_or_else(String::new, |(clones, drops)| {
+            format!("{clones} cloned, {drops} dropped")
+        });
         finding.title = format!(
-            "{name} lost its waker {} ago and will never run again (spawned at {})",
+            "{name} lost its last waker {} ago and will never run again ({wakers}; spawned at {})",
             stalls::human(finding.max),
             finding.location
         );
