@@ -5,6 +5,7 @@
 //! cargo run --release --example render_cost [TASKS]
 //! ```
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use looptop::{
@@ -37,7 +38,7 @@ fn main() {
     let mut interner = Interner::default();
     timed("the first frame, all tasks", 1, || {
         state.apply(
-            Event::Frame(Box::new(frame(0, tasks, &mut interner))),
+            Event::Frame(Arc::new(frame(0, tasks, &mut interner))),
             Instant::now(),
         );
     });
@@ -49,7 +50,7 @@ fn main() {
     let apply = timed("a frame with a tenth of the tasks", 30, || {
         n += 1;
         state.apply(
-            Event::Frame(Box::new(frame(n, tasks / 10, &mut interner))),
+            Event::Frame(Arc::new(frame(n, tasks / 10, &mut interner))),
             Instant::now(),
         );
     });

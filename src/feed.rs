@@ -1,14 +1,17 @@
 //! Events for the screen, from a source and from the symbolizer.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use looptop_wire::proto::{Frame, HelloResponse};
 
 use crate::{
-    app::{Distribution, Distributions, Effect, Event, State, Twin, lab::Told},
+    app::{Distribution, Distributions, Effect, Event, Playback, State, Twin, lab::Told},
+    keeper::Keeper,
     lab_link::LabLink,
-    model::{Model, TaskId},
+    model::{Model, Resolved, StallId, TaskId},
     naming::Naming,
     run::Feed,
-    source::{self, Command, DurationCounts, ProblemKind, Source, SourceKind, TaskDetails},
+    source::{self, Command, DurationCounts, ProblemKind, Source, SourceKind, Speed, TaskDetails},
 };
 
 /// A source, and the names for the stacks that it tells.
@@ -17,6 +20,22 @@ pub struct LiveFeed {
     source: Source,
     naming: Option<Naming>,
     lab: Option<LabLink>,
+    /// Of a live session; a recording has its own past.
+    keeper: Keeper,
+    replay: bool,
+    /// What the state has just taken in.
+    last: Last,
+    speed: Speed,
+}
+
+/// What is to be kept of an event once the state has taken it in.
+#[derive(Debug, Default)]
+enum Last {
+    #[default]
+    Nothing,
+    Hello(Box<HelloResponse>),
+    Frame(Arc<Frame>),
+    Named(StallId, Arc<Resolved>),
 }
 
 impl LiveFeed {
@@ -26,6 +45,10 @@ impl LiveFeed {
             source,
             naming: None,
             lab: None,
+            keeper: Keeper::default(),
+            replay: false,
+            last: Last::Nothing,
+            speed: Speed::default(),
         }
     }
 
@@ -72,27 +95,64 @@ impl LiveFeed {
 
 impl Feed for LiveFeed {
     async fn next(&mut self) -> Option<Event> {
-        loop {
-            let told = tokio::select! {
-                told = self.source.recv() => told?,
-                named = Self::named(&mut self.naming) => return Some(named),
-                told = Self::lab(&mut self.lab) => return Some(told),
-            };
-            if let source::Event::Connected { kind, .. } = &told {
-                // Ids of modules and stalls begin anew.
-                self.naming = None;
-                if let (SourceKind::Agent, Some(lab)) = (kind, &self.lab) {
-                    lab.attach();
+        let told = tokio::select! {
+            told = self.source.recv() => told?,
+            named = Self::named(&mut self.naming) => {
+                if let Event::Resolved { stall, stack } = &named {
+                    self.last = Last::Named(*stall, Arc::clone(stack));
                 }
+                return Some(named);
             }
-            if let Some(event) = event(told) {
-                return Some(event);
+            told = Self::lab(&mut self.lab) => return Some(told),
+        };
+        if let source::Event::Position(position) = &told {
+            self.speed = position.speed;
+        }
+        if let source::Event::Connected { kind, hello } = &told {
+            self.replay = *kind == SourceKind::Replay;
+            self.last = Last::Hello(hello.clone());
+            // Ids of modules and stalls begin anew.
+            self.naming = None;
+            if let (SourceKind::Agent, Some(lab)) = (kind, &self.lab) {
+                lab.attach();
             }
+        }
+        let event = event(told);
+        if let Event::Frame(frame) = &event {
+            self.last = Last::Frame(Arc::clone(frame));
+        }
+        Some(event)
+    }
+
+    fn applied(&mut self, state: &mut State) {
+        let last = std::mem::take(&mut self.last);
+        if self.replay {
+            return;
+        }
+        match last {
+            Last::Nothing => {}
+            Last::Hello(hello) => self.keeper.connected(&hello, state),
+            Last::Frame(frame) => self.keeper.frame(&frame, state),
+            Last::Named(stall, stack) => self.keeper.named(stall, &stack, state),
         }
     }
 
     fn serve(&mut self, effect: &Effect, state: &mut State) {
         match effect {
+            Effect::Travel(to) => self.keeper.travel(*to, state),
+            Effect::Record => self.keeper.record(state),
+            Effect::Playback(playback) => {
+                let command = match playback {
+                    Playback::Pause => Command::Pause,
+                    Playback::Play => Command::Play,
+                    Playback::Faster => Command::Speed(self.speed.faster()),
+                    Playback::Slower => Command::Speed(self.speed.slower()),
+                    Playback::Seek(to) => Command::Seek(*to),
+                };
+                if !self.source.command(command) {
+                    state.say("the recording is still busy with the keys before");
+                }
+            }
             Effect::RunTwin(scenario, twin) => self.run_twin(scenario, *twin, state),
             Effect::NameStacks => self.request_names(state.live_model()),
             Effect::WatchTask(task) => {
@@ -110,8 +170,8 @@ impl Feed for LiveFeed {
 }
 
 /// What a source tells, in the words of the app.
-fn event(told: source::Event) -> Option<Event> {
-    Some(match told {
+fn event(told: source::Event) -> Event {
+    match told {
         source::Event::Connecting { attempt } => Event::Connecting { attempt },
         source::Event::Connected { hello, kind } => Event::Connected {
             hello,
@@ -121,7 +181,7 @@ fn event(told: source::Event) -> Option<Event> {
                 SourceKind::Replay => "replay",
             },
         },
-        source::Event::Frame(frame) => Event::Frame(frame),
+        source::Event::Frame(frame) => Event::Frame(Arc::from(frame)),
         source::Event::Silent { since, problem } if problem.kind == ProblemKind::Paused => {
             Event::Paused {
                 since,
@@ -137,12 +197,19 @@ fn event(told: source::Event) -> Option<Event> {
             retry_in,
         },
         source::Event::Ended => Event::Ended,
-        // The screen's player is not told of these yet.
-        source::Event::Recording(_) | source::Event::Position(_) | source::Event::Gap(_) => {
-            return None;
-        }
+        source::Event::Recording(extent) => Event::Opened {
+            length: extent.length,
+            marks: extent.marks.iter().map(|m| (m.at, m.duration)).collect(),
+            remark: extent.remark,
+        },
+        source::Event::Position(position) => Event::Position {
+            at: position.elapsed,
+            playing: position.playing,
+            speed: position.speed.times(),
+        },
+        source::Event::Gap(why) => Event::Gap(why),
         source::Event::TaskDetails(details) => Event::TaskDetails(Box::new(counts(&details))),
-    })
+    }
 }
 
 fn counts(told: &TaskDetails) -> Distributions {

@@ -14,6 +14,7 @@ pub mod escape;
 pub mod export;
 pub mod feed;
 pub mod input;
+pub mod keeper;
 #[cfg(feature = "demo")]
 pub mod lab_child;
 #[cfg(feature = "demo")]

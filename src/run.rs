@@ -26,8 +26,10 @@ pub trait Feed {
     /// The next event; `None` when there will be none. Must be safe to cancel.
     fn next(&mut self) -> impl Future<Output = Option<Event>>;
 
-    /// Takes an effect that is not the terminal's: [`Effect::WatchTask`],
-    /// [`Effect::NameStacks`] and [`Effect::RunTwin`]. Must not wait.
+    /// The state has taken in the last event. Must not wait.
+    fn applied(&mut self, _state: &mut State) {}
+
+    /// Takes an effect that is not the terminal's. Must not wait.
     fn serve(&mut self, effect: &Effect, state: &mut State);
 }
 
@@ -88,6 +90,7 @@ pub async fn run(
             },
             event = feed.next(), if more => if let Some(event) = event {
                 let effects = state.apply(event, Instant::now());
+                feed.applied(&mut state);
                 pace.soon();
                 perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
             } else {
@@ -172,9 +175,7 @@ fn perform(
             Effect::Suspend => done |= suspend(tui, keyboard),
             // A terminal that is gone shows at the next frame.
             Effect::Copy(text) => drop(tui.copy(&text)),
-            Effect::WatchTask(_) | Effect::Resume | Effect::NameStacks | Effect::RunTwin(..) => {
-                feed.serve(&effect, state);
-            }
+            _ => feed.serve(&effect, state),
         }
     }
     done

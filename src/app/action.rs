@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::TaskId;
 
-use super::{Twin, ViewId};
+use super::{Playback, Travel, Twin, ViewId};
 
 /// Everything that can be asked of the program: keys, the mouse and tests all
 /// speak it.
@@ -72,6 +72,14 @@ pub enum Action {
     Present,
     /// Begins to edit the filter.
     Filter,
+    /// Goes somewhere in time.
+    Travel(Travel),
+    /// Plays a recording faster.
+    Faster,
+    /// Plays a recording slower.
+    Slower,
+    /// Records what comes in, or ends that.
+    Record,
     /// Types into the filter.
     Type(String),
     /// Erases the last character of the filter.
@@ -121,4 +129,10 @@ pub enum Effect {
     Resume,
     /// Look up the names of the stacks that are new in the live model.
     NameStacks,
+    /// Show a moment of the past of the live session.
+    Travel(Travel),
+    /// Do this with the recording.
+    Playback(Playback),
+    /// Begin to record, or end it.
+    Record,
 }

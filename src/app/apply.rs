@@ -46,13 +46,25 @@ impl State {
                 let retry_at = retry_in.and_then(|wait| now.checked_add(wait));
                 self.connection = Connection::Lost { problem, retry_at };
             }
+            Event::Opened {
+                length,
+                marks,
+                remark,
+            } => self.opened(length, marks, remark),
+            Event::Position { at, playing, speed } => self.positioned(at, playing, speed),
+            Event::Gap(why) => self.notify(why),
             Event::TaskDetails(told) => self.distributions = Some(*told),
             Event::Lab(told) => {
                 if let Some(reason) = self.lab.take(told) {
                     self.notify(reason);
                 }
             }
-            Event::Ended => self.connection = Connection::Ended,
+            Event::Ended => {
+                self.connection = Connection::Ended;
+                if let Some(player) = &mut self.player {
+                    player.playing = false;
+                }
+            }
             Event::Resolved { stall, stack } => {
                 Arc::make_mut(&mut self.live.model)
                     .stalls
@@ -133,6 +145,11 @@ impl State {
         } else {
             Vec::new()
         }
+    }
+
+    /// The live program, whatever is frozen.
+    pub fn live_snapshot(&self) -> &Snapshot {
+        &self.live
     }
 
     /// The live model, to look up what an effect names, whatever is frozen.

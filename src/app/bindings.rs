@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    Action, Connection, Key, Mode, Motion, State, Twin, ViewId, page,
+    Action, Connection, Key, Mode, Motion, State, Travel, Twin, ViewId, page,
     tables::{self, TableId},
 };
 
@@ -41,6 +41,10 @@ pub enum Scope {
     Links,
     /// While another viewer keeps the server paused.
     Paused,
+    /// While a recording is played.
+    Playing,
+    /// While there is something to record.
+    Recordable,
     /// While the filter is edited.
     Filter,
 }
@@ -83,7 +87,10 @@ const fn binding(
 const QUIET: (u8, &str) = (9, "");
 
 use Key::{Char, Ctrl};
-use Scope::{Always, Everywhere, Filter, Lab, Links, Paused, StallDetails, Tables, View, Views};
+use Scope::{
+    Always, Everywhere, Filter, Lab, Links, Paused, Playing, Recordable, StallDetails, Tables,
+    View, Views,
+};
 
 /// All of them. The first that holds and has the key wins.
 pub static BINDINGS: &[Binding] = &[
@@ -185,7 +192,58 @@ pub static BINDINGS: &[Binding] = &[
         Action::Freeze,
         Everywhere,
         (3, "freeze"),
-        "freeze the screen; the target runs on; again to go live",
+        "freeze the screen, or hold a recording; the target runs on; again to go live",
+    ),
+    binding(
+        &[Char('[')],
+        Action::Travel(Travel::Back),
+        Everywhere,
+        (7, "past"),
+        "back in time: steps of 100 ms in the last minute, of 1 s before and in a recording",
+    ),
+    binding(
+        &[Char(']')],
+        Action::Travel(Travel::Forward),
+        Everywhere,
+        QUIET,
+        "forward in time, in the same steps",
+    ),
+    binding(
+        &[Char('{')],
+        Action::Travel(Travel::FarBack),
+        Everywhere,
+        QUIET,
+        "10 s back in time",
+    ),
+    binding(
+        &[Char('}')],
+        Action::Travel(Travel::FarForward),
+        Everywhere,
+        QUIET,
+        "10 s forward in time",
+    ),
+    binding(
+        &[Char('(')],
+        Action::Travel(Travel::PreviousFinding),
+        Everywhere,
+        QUIET,
+        "back to where the finding before began; in a recording, the stall",
+    ),
+    binding(
+        &[Char(')')],
+        Action::Travel(Travel::NextFinding),
+        Everywhere,
+        QUIET,
+        "forward to where the next finding begins; in a recording, the stall",
+    ),
+    binding(&[Char('x')], Action::Faster, Playing, QUIET, "play faster"),
+    binding(&[Char('X')], Action::Slower, Playing, QUIET, "play slower"),
+    binding(
+        &[Char('R')],
+        Action::Record,
+        Recordable,
+        (8, "record"),
+        "record what comes in to a file; again to end it",
     ),
     binding(
         &[Char('y')],
@@ -463,6 +521,8 @@ fn holds(scope: Scope, state: &State) -> bool {
         Scope::StallDetails => mode == Mode::Details && state.shows_stall_details(),
         Scope::Links => mode == Mode::Details && has_links(state),
         Scope::Paused => mode != Mode::Filter && is_paused(state),
+        Scope::Playing => mode != Mode::Filter && state.player.is_some(),
+        Scope::Recordable => mode != Mode::Filter && state.player.is_none(),
         // The lab has its own meaning of these.
         Scope::Views => mode == Mode::View && state.view != ViewId::Lab,
         Scope::View(view) => mode == Mode::View && state.view == view,
@@ -502,6 +562,7 @@ pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
             "Stalls",
             &[Scope::View(ViewId::Stalls), Scope::StallDetails],
         ),
+        section("Recordings", &[Scope::Playing, Scope::Recordable]),
         section("Lab, and presenter mode", &[Scope::Lab]),
         section("While typing a filter", &[Scope::Filter]),
     ]

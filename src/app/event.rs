@@ -26,7 +26,27 @@ pub enum Event {
         kind: &'static str,
     },
     /// State or changes.
-    Frame(Box<Frame>),
+    Frame(Arc<Frame>),
+    /// A recording has been opened.
+    Opened {
+        /// How long it is.
+        length: Duration,
+        /// Its stalls: when each began, and how long it took.
+        marks: Vec<(Duration, Duration)>,
+        /// What is missing of it.
+        remark: Option<String>,
+    },
+    /// The player of a recording has moved.
+    Position {
+        /// Since the beginning.
+        at: Duration,
+        /// It plays, rather than being held.
+        playing: bool,
+        /// Recorded seconds in a second.
+        speed: f64,
+    },
+    /// Part of a recording was left out, and why.
+    Gap(String),
     /// Nothing has come for longer than expected.
     Silent {
         /// When something last came.

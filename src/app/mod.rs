@@ -28,6 +28,7 @@ mod snapshot;
 mod state;
 pub mod tables;
 mod tone;
+pub mod travel;
 mod update;
 pub mod view;
 
@@ -48,5 +49,6 @@ pub use state::{
     Cursor, Details, Echo, Frozen, Lab, Mode, Options, Overlay, State, TableState, TaskLayout,
 };
 pub use tone::Tone;
+pub use travel::{Past, Playback, Player, Timeline, Travel};
 pub use update::update;
 pub use view::ViewId;

@@ -25,8 +25,16 @@ pub struct Snapshot {
 impl Snapshot {
     /// A model with its diagnosis.
     pub fn new(model: Arc<Model>, findings: &[Finding], verdict: Verdict, revision: u64) -> Self {
+        Self {
+            revision,
+            ..Self::of(model, findings.into(), Arc::new(verdict))
+        }
+    }
+
+    /// The same of what is shared already; the state gives it its revision.
+    pub fn of(model: Arc<Model>, findings: Arc<[Finding]>, verdict: Arc<Verdict>) -> Self {
         let mut alarms = BTreeMap::new();
-        for finding in findings {
+        for finding in findings.iter() {
             if let Some(task) = finding.task {
                 let worst = alarms.entry(task).or_insert(finding.severity);
                 *worst = finding.severity.max(*worst);
@@ -34,10 +42,10 @@ impl Snapshot {
         }
         Self {
             model,
-            findings: findings.into(),
-            verdict: Arc::new(verdict),
+            findings,
+            verdict,
             alarms: Arc::new(alarms),
-            revision,
+            revision: 0,
         }
     }
 }

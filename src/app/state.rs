@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    Connection, Context, Distributions, LabState, Snapshot, ViewId,
+    Connection, Context, Distributions, LabState, Past, Player, Snapshot, ViewId,
     filter::{Filter, FilterError},
     overview, page,
     rows::{Request, RowKey, Rows, Sort},
@@ -125,6 +125,8 @@ pub struct Frozen {
     pub at: Instant,
     /// What was known of the lab.
     pub lab: LabState,
+    /// It is a moment of the past, gone to; otherwise the one when it froze.
+    pub past: Option<Past>,
 }
 
 /// A key that was pressed, and what it did.
@@ -204,12 +206,18 @@ pub struct State {
     pub now: Instant,
     /// Frozen, and since when.
     pub frozen: Option<Frozen>,
+    /// The player, where the target is a recording.
+    pub player: Option<Player>,
+    /// What comes in is recorded, since then.
+    pub recording: Option<Instant>,
     /// Distributions of the task whose details are open, where the target
     /// tells them.
     pub distributions: Option<Distributions>,
     /// The rows of the table on screen.
     pub rows: Rows,
     pub(super) live: Snapshot,
+    /// Moments of the past shown so far.
+    pub(super) past_shown: u64,
     pub(super) engine: Engine,
     pub(super) notice: Option<(String, Instant)>,
     pub(super) tables: BTreeMap<TableId, TableState>,
@@ -251,6 +259,9 @@ impl State {
             size: Size::new(80, 24),
             now,
             frozen: None,
+            player: None,
+            recording: None,
+            past_shown: 0,
             distributions: None,
             rows: Rows::default(),
             live,
@@ -342,6 +353,11 @@ impl State {
         let (text, since) = self.notice.as_ref()?;
         let age = self.now.saturating_duration_since(*since);
         (age < NOTICE).then_some(text.as_str())
+    }
+
+    /// Shows a sentence that passes.
+    pub fn say(&mut self, text: impl Into<String>) {
+        self.notify(text);
     }
 
     pub(super) fn notify(&mut self, text: impl Into<String>) {

@@ -62,7 +62,7 @@ pub(crate) fn starving_state() -> State {
     before.lag.clear();
     let after = fixtures::starving_frame(crate::model::Moment(20_000_000_000));
     for frame in [before, after] {
-        state.apply(Event::Frame(Box::new(frame)), now);
+        state.apply(Event::Frame(Arc::new(frame)), now);
     }
     state.prepare();
     state
@@ -153,7 +153,7 @@ pub(crate) fn poor_state() -> State {
         now,
     );
     let frame = fixtures::frame(crate::model::Moment(1_000_000_000));
-    state.apply(Event::Frame(Box::new(frame)), now);
+    state.apply(Event::Frame(Arc::new(frame)), now);
     state
 }
 
@@ -185,7 +185,7 @@ pub(crate) fn crowd(n: u64) -> State {
         snapshot_complete: true,
         ..fixtures::frame(crate::model::Moment(5_000_000_000))
     };
-    state.apply(Event::Frame(Box::new(frame)), now);
+    state.apply(Event::Frame(Arc::new(frame)), now);
     state.prepare();
     state
 }
@@ -221,7 +221,7 @@ pub(crate) fn hostile_state() -> State {
         ..fixtures::frame(state.model().now)
     };
     let now = state.now;
-    state.apply(Event::Frame(Box::new(frame)), now);
+    state.apply(Event::Frame(Arc::new(frame)), now);
     state.prepare();
     state
 }
@@ -375,7 +375,7 @@ fn freezing_keeps_the_moment_while_the_target_runs_on() {
     act(&mut state, [Action::Freeze]);
     let later = fixtures::frame(frozen_at.plus(Duration::from_secs(5)));
     let now = state.now + Duration::from_secs(5);
-    state.apply(Event::Frame(Box::new(later)), now);
+    state.apply(Event::Frame(Arc::new(later)), now);
     assert_eq!(state.model().now, frozen_at);
     act(&mut state, [Action::Freeze]);
     assert_eq!(state.model().now, frozen_at.plus(Duration::from_secs(5)));
@@ -420,11 +420,11 @@ fn names_are_asked_for_after_a_whole_frame_with_stacks() {
     let mut frame = fixtures::starving_frame(state.model().now);
     frame.stalls[0].stacks = vec![proto::StackSample::default()];
     let now = state.now;
-    let effects = state.apply(Event::Frame(Box::new(frame.clone())), now);
+    let effects = state.apply(Event::Frame(Arc::new(frame.clone())), now);
     assert_eq!(effects, [Effect::NameStacks]);
     frame.more = true;
     assert_eq!(
-        state.apply(Event::Frame(Box::new(frame)), now),
+        state.apply(Event::Frame(Arc::new(frame)), now),
         [],
         "not a whole frame"
     );

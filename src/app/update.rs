@@ -3,7 +3,8 @@
 use crate::model::Span;
 
 use super::{
-    Action, Details, Effect, Frozen, Motion, Overlay, State, TaskLayout, Twin, ViewId, copy,
+    Action, Details, Effect, Frozen, Motion, Overlay, Playback, State, TaskLayout, Twin, ViewId,
+    copy,
     lab::NO_LAB,
     page,
     rows::{RowKey, Sort},
@@ -23,7 +24,12 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Back => back(state),
         Action::Help => help(state),
         Action::Explain => explain(state),
+        Action::Freeze if state.player.is_some() => effects.extend(state.play_or_pause()),
         Action::Freeze => freeze(state),
+        Action::Travel(to) => effects.push(state.travel(to)),
+        Action::Faster => effects.push(Effect::Playback(Playback::Faster)),
+        Action::Slower => effects.push(Effect::Playback(Playback::Slower)),
+        Action::Record => effects.push(Effect::Record),
         Action::Open => open(state),
         Action::Move(motion) => move_by(state, motion),
         Action::Select(row) => put_cursor(state, row),
@@ -120,6 +126,7 @@ fn freeze(state: &mut State) {
             snapshot: state.live.clone(),
             at: state.now,
             lab: state.lab.clone(),
+            past: None,
         }),
     };
 }

@@ -19,6 +19,9 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     if state.mode() == Mode::Filter {
         return filter(state, area, painter);
     }
+    if let Some(timeline) = state.timeline() {
+        return super::timeline::render(state, &timeline, area, painter);
+    }
     let mut x = area.x + 1;
     for binding in bindings::footer(state) {
         let key = binding

@@ -118,11 +118,28 @@ fn badge(state: &State) -> Vec<Piece> {
         format!("{} s", age.as_secs())
     };
     let mut pieces: Vec<Piece> = Vec::new();
+    if let Some(since) = state.recording {
+        pieces.push((format!("● REC {}", seconds(since)).into(), Tone::BadgeLost));
+        pieces.push(("  ".into(), Tone::Text));
+    }
+    if let Some(player) = &state.player {
+        let text = match state.connection {
+            Connection::Ended => "■ REPLAY, at its end",
+            _ if player.playing => "▶ REPLAY",
+            _ => "‖ REPLAY, held",
+        };
+        pieces.push((text.into(), Tone::BadgeFrozen));
+        if matches!(state.connection, Connection::Live | Connection::Ended) {
+            return pieces;
+        }
+        pieces.push(("  ".into(), Tone::Text));
+    }
     if let Some(frozen) = &state.frozen {
-        pieces.push((
-            format!("‖ FROZEN {}", seconds(frozen.at)).into(),
-            Tone::BadgeFrozen,
-        ));
+        let text = match state.behind() {
+            Some(behind) => format!("‖ PAST {:.1} s ago", behind.as_secs_f64()),
+            None => format!("‖ FROZEN {}", seconds(frozen.at)),
+        };
+        pieces.push((text.into(), Tone::BadgeFrozen));
         if state.connection == Connection::Live {
             return pieces;
         }

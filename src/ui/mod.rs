@@ -23,6 +23,7 @@ mod presenter;
 mod table;
 mod tabs;
 mod theme;
+mod timeline;
 mod verdict;
 mod views;
 

@@ -5,6 +5,7 @@
 use std::{
     io::{Read, Write},
     num::NonZeroU16,
+    path::Path,
     process::Command,
     sync::{
         Arc, Mutex,
@@ -84,8 +85,24 @@ impl Terminal {
         Self::start_with(args, &[], columns, rows)
     }
 
+    /// The same in a directory of its own.
+    pub fn start_in(directory: &Path, args: &[&str], columns: u16, rows: u16) -> Self {
+        Self::launch(directory, args, &[], columns, rows)
+    }
+
     /// The same with environment variables.
     pub fn start_with(
+        args: &[&str],
+        environment: &[(&str, &str)],
+        columns: u16,
+        rows: u16,
+    ) -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self::launch(here, args, environment, columns, rows)
+    }
+
+    fn launch(
+        directory: &Path,
         args: &[&str],
         environment: &[(&str, &str)],
         columns: u16,
@@ -101,7 +118,7 @@ impl Terminal {
         for (name, value) in environment {
             command.env(name, value);
         }
-        command.cwd(env!("CARGO_MANIFEST_DIR"));
+        command.cwd(directory);
         let started = Instant::now();
         let child = pty.slave.spawn_command(command).unwrap();
         drop(pty.slave);

@@ -1,0 +1,239 @@
+//! Keeps what a live session brings: its past in memory, to go back to, and a
+//! file where the user records.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use looptop_wire::proto::{Frame, HelloResponse};
+
+use crate::{
+    app::{Snapshot, State, Travel},
+    diagnose::{Finding, Severity, Subject, Verdict},
+    model::{Moment, Resolved, StallId},
+    record::{History, Recorder, history::Bounds, writer::Sink},
+};
+
+/// What was found at a moment; the model alone does not tell.
+#[derive(Debug, Clone)]
+struct Note {
+    findings: Arc<[Finding]>,
+    verdict: Arc<Verdict>,
+}
+
+/// The past of a live session, and its recording.
+#[derive(Debug)]
+pub struct Keeper {
+    history: History<Note>,
+    hello: HelloResponse,
+    recording: Option<(PathBuf, Recorder<Unhurried>)>,
+}
+
+/// A file that the system brings to safety in its own time: the thread that
+/// draws must not wait for a disk.
+#[derive(Debug)]
+struct Unhurried(File);
+
+impl Write for Unhurried {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Sink for Unhurried {
+    fn secure(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+const FAR: Duration = Duration::from_secs(10);
+
+impl Default for Keeper {
+    fn default() -> Self {
+        Self {
+            history: History::new(Bounds::default()),
+            hello: HelloResponse::default(),
+            recording: None,
+        }
+    }
+}
+
+impl Keeper {
+    /// A session begins, or a connection to the same one anew.
+    pub fn connected(&mut self, hello: &HelloResponse, state: &mut State) {
+        self.history.begin(hello);
+        self.hello = hello.clone();
+        if let Some((_, recorder)) = &mut self.recording
+            && let Err(error) = recorder.connected(hello)
+        {
+            self.failed(&error, state);
+        }
+    }
+
+    /// The state has taken in this frame.
+    pub fn frame(&mut self, frame: &Frame, state: &mut State) {
+        let now = state.live_snapshot();
+        let note = Note {
+            findings: Arc::clone(&now.findings),
+            verdict: Arc::clone(&now.verdict),
+        };
+        self.history.push(frame, &now.model, note);
+        if let Some((_, recorder)) = &mut self.recording
+            && let Err(error) = recorder.frame(frame)
+        {
+            self.failed(&error, state);
+        }
+    }
+
+    /// A stack has names.
+    pub fn named(&mut self, stall: StallId, stack: &Resolved, state: &mut State) {
+        if let Some((_, recorder)) = &mut self.recording
+            && let Err(error) = recorder.name(stall, stack)
+        {
+            self.failed(&error, state);
+        }
+    }
+
+    /// Shows another moment of the past.
+    pub fn travel(&mut self, to: Travel, state: &mut State) {
+        let here = state.model().now;
+        match self.target(here, to) {
+            Some(target) => self.show(target, state),
+            None if matches!(
+                to,
+                Travel::Forward | Travel::FarForward | Travel::NextFinding
+            ) =>
+            {
+                state.go_live();
+            }
+            None if to == Travel::PreviousFinding => {
+                state.say("no finding before this moment");
+            }
+            None => state.say("the past begins here"),
+        }
+    }
+
+    /// Where a step leads; `None` beyond either end.
+    fn target(&self, here: Moment, to: Travel) -> Option<Moment> {
+        let oldest = self.history.oldest()?;
+        let newest = self.history.newest()?;
+        match to {
+            Travel::Back => self.history.before(here),
+            Travel::Forward => self.history.after(here).filter(|at| *at < newest),
+            Travel::FarBack => {
+                let target = here.minus(FAR).max(oldest);
+                (target < here && here > oldest).then_some(target)
+            }
+            Travel::FarForward => {
+                let target = here.plus(FAR);
+                (target < newest).then_some(target)
+            }
+            Travel::PreviousFinding => self.beginnings().filter(|at| *at < here).last(),
+            Travel::NextFinding => self.beginnings().find(|at| *at > here),
+        }
+    }
+
+    /// Moments at which something was found that had not been before.
+    fn beginnings(&self) -> impl Iterator<Item = Moment> {
+        let mut known: Vec<(&str, &Subject)> = Vec::new();
+        self.history.notes().filter_map(move |(at, note)| {
+            let grave = note.findings.iter();
+            let grave = grave.filter(|f| f.live && f.severity >= Severity::Warning);
+            let now: Vec<(&str, &Subject)> = grave.map(|f| (f.rule, &f.subject)).collect();
+            let new = now.iter().any(|f| !known.contains(f));
+            known = now;
+            new.then_some(at)
+        })
+    }
+
+    fn show(&mut self, target: Moment, state: &mut State) {
+        let Some(mut past) = self.history.at(target) else {
+            return state.say("this moment of the past is no longer held");
+        };
+        let live = Arc::clone(&state.live_snapshot().model);
+        past.model.stalls.adopt_names(&live.stalls);
+        let Note { findings, verdict } = past.note;
+        let oldest = self.history.oldest().unwrap_or(past.model.now);
+        let snapshot = Snapshot::of(Arc::new(past.model), findings, verdict);
+        state.show_past(snapshot, oldest);
+    }
+
+    /// Begins to record, or ends it.
+    pub fn record(&mut self, state: &mut State) {
+        if self.recording.is_some() {
+            let sentence = self.finish().unwrap_or_default();
+            return state.note_recording(None, sentence);
+        }
+        match self.begin(state) {
+            Ok(sentence) => state.note_recording(Some(state.now), sentence),
+            Err(error) => state.note_recording(None, format!("not recorded: {error}")),
+        }
+    }
+
+    fn begin(&mut self, state: &State) -> io::Result<String> {
+        let path = free_name(&self.hello.name);
+        let file = File::create_new(&path)?;
+        let mut recorder = Recorder::new(Unhurried(file), &state.options.target, false)?;
+        recorder.connected(&self.hello)?;
+        // What came before is told by a keyframe.
+        for frame in state.live_snapshot().model.keyframe() {
+            recorder.frame(&frame)?;
+        }
+        let sentence = format!("recording to {}; R ends it", path.display());
+        self.recording = Some((path, recorder));
+        Ok(sentence)
+    }
+
+    /// Ends the recording, if there is one, and says what became of it.
+    pub fn finish(&mut self) -> Option<String> {
+        let (path, recorder) = self.recording.take()?;
+        let frames = recorder.frames();
+        let path = path.display();
+        Some(match recorder.finish() {
+            Ok(_) => format!("recorded {frames} frames to {path}; looptop replay {path}"),
+            Err(error) => format!("{path} is cut short: {error}"),
+        })
+    }
+
+    fn failed(&mut self, error: &io::Error, state: &mut State) {
+        if let Some((path, _)) = self.recording.take() {
+            let sentence = format!("recording to {} has ended: {error}", path.display());
+            state.note_recording(None, sentence);
+        }
+    }
+}
+
+/// A name for a recording, in the directory where the program runs.
+fn free_name(target: &str) -> PathBuf {
+    let name: String = target
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
+    let name = name.trim_matches('-');
+    let name = if name.is_empty() { "target" } else { name };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let seconds = now.map_or(0, |since| since.as_secs());
+    let plain = format!("{name}-{seconds}.looptop");
+    let numbered = (2..).map(|n| format!("{name}-{seconds}-{n}.looptop"));
+    std::iter::once(plain)
+        .chain(numbered)
+        .map(PathBuf::from)
+        .find(|path| !Path::exists(path))
+        .unwrap_or_default()
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // Whoever listened has gone; the file is whole nevertheless.
+        let _ = self.finish();
+    }
+}

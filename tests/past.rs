@@ -1,0 +1,115 @@
+//! Going back in time on the screen, recording from it, and playing that again.
+#![cfg(feature = "demo")]
+
+mod lab;
+mod terminal;
+
+use std::path::{Path, PathBuf};
+
+use lab::check;
+use terminal::{ESC, Terminal};
+
+/// The screen beside a lab whose handlers sleep, with a stall behind it.
+fn beside_a_lab(directory: &Path) -> Terminal {
+    let terminal = Terminal::start_in(directory, &["demo", "sleep-in-handler"], 120, 40);
+    terminal.wait_for("a culprit", |screen| {
+        screen.contains("● LIVE") && screen.contains("sleep_in_handler::wait_for_the_printer")
+    });
+    terminal
+}
+
+/// How far behind the screen is, from the badge, in seconds.
+fn behind(screen: &str) -> Option<f64> {
+    let (_, rest) = screen.lines().next()?.split_once("‖ PAST ")?;
+    rest.split_once(" s ago")?.0.parse().ok()
+}
+
+#[test]
+fn one_steps_into_the_past_and_back_to_the_present() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut terminal = beside_a_lab(directory.path());
+    // Some past to go to.
+    terminal.wait_for("three seconds", |screen| screen.contains("up 00:04"));
+    terminal.send("[");
+    let screen = terminal.wait_for("the past", |screen| behind(screen).is_some());
+    assert!(screen.contains("Space live"), "{screen}");
+    let first = behind(&screen).unwrap();
+    terminal.send("[[[[[[[[[[");
+    // A second further back, whatever has passed meanwhile.
+    let screen = terminal.wait_for("a second before", |screen| {
+        behind(screen).is_some_and(|s| s > first + 0.9)
+    });
+    // All of the screen follows: the uptime is that of the moment.
+    assert!(!screen.lines().next().unwrap().contains("● LIVE"));
+    terminal.send("4");
+    terminal.wait_for_text("[4 Stalls]");
+    terminal.send("1(");
+    terminal.wait_for("a finding's beginning", |screen| behind(screen).is_some());
+    terminal.send(" ");
+    terminal.wait_for_text("● LIVE");
+    // Beyond the newest moment it is live again, too.
+    terminal.send("[");
+    terminal.wait_for("the past", |screen| behind(screen).is_some());
+    terminal.send("}");
+    terminal.wait_for_text("● LIVE");
+    terminal.send("q");
+    assert_eq!(terminal.wait_for_exit(), 0);
+    terminal.wait_until_restored();
+}
+
+/// The only recording in the directory.
+fn recording(directory: &Path) -> PathBuf {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    files.pop().unwrap()
+}
+
+#[test]
+fn what_the_screen_records_is_played_and_checked() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut terminal = beside_a_lab(directory.path());
+    terminal.send("R");
+    terminal.wait_for_text("● REC 3 s");
+    terminal.send("R");
+    terminal.wait_for_text("looptop replay lab-");
+    terminal.send("q");
+    assert_eq!(terminal.wait_for_exit(), 0);
+    let file = recording(directory.path());
+    let name = file.to_str().unwrap();
+
+    // The lab is gone; its stalls are not.
+    let (report, code) = check(name, &[]);
+    assert_eq!(code, 1);
+    let findings = report["findings"].as_array().unwrap();
+    let culprit = findings.iter().find(|f| f["rule"] == "blocked-worker");
+    let function = culprit.unwrap()["function"].as_str().unwrap();
+    assert!(
+        function.ends_with("sleep_in_handler::wait_for_the_printer"),
+        "{report}"
+    );
+
+    let mut terminal = Terminal::start(&["replay", name], 120, 40);
+    terminal.wait_for_text("REPLAY");
+    terminal.wait_for_text("sleep_in_handler::wait_for_the_printer");
+    terminal.wait_for_text("REPLAY, at its end");
+    terminal.send("(");
+    terminal.wait_for_text("REPLAY, held");
+    terminal.send("(");
+    terminal.send(" ");
+    terminal.wait_for_text("▶ REPLAY");
+    terminal.send(" ");
+    terminal.wait_for_text("REPLAY, held");
+    terminal.send("[");
+    terminal.send("4");
+    terminal.wait_for_text("[4 Stalls]");
+    terminal.wait_for_text("sync");
+    terminal.send("\r");
+    terminal.wait_for_text("sleep_in_handler.rs");
+    terminal.send(ESC);
+    terminal.send("q");
+    assert_eq!(terminal.wait_for_exit(), 0);
+    terminal.wait_until_restored();
+}
