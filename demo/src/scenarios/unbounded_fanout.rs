@@ -8,7 +8,10 @@ use std::{
 
 use axum::{Router, extract::State, routing::get};
 use futures::{StreamExt, stream};
-use tokio::task::{JoinSet, consume_budget};
+use tokio::{
+    task::{JoinSet, consume_budget},
+    time::Instant,
+};
 
 use crate::{
     calibrate,
@@ -48,6 +51,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         let mail = Mail {
             template: Arc::new(template(words)),
             in_flight: fixtures.readings.counter("calls in flight"),
+            opened: Instant::now(),
         };
         Ok(Router::new()
             .route(
@@ -63,9 +67,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
     load: |path| {
         vec![Stream {
             path,
-            shape: Shape::Burst {
-                size: 1,
-                every: Duration::from_secs(1),
+            shape: Shape::Closed {
+                clients: 1,
+                pause: Duration::from_millis(400),
             },
         }]
     },
@@ -75,12 +79,24 @@ pub(super) const SCENARIO: Scenario = Scenario {
 const USERS: u32 = 10_000;
 
 /// CPU time before and after a call.
-const COST: Duration = Duration::from_micros(20);
+const COST: Duration = Duration::from_micros(30);
+
+/// The mail relay answers in batches: all that it was sent since the last one.
+const BATCH: Duration = Duration::from_millis(250);
 
 #[derive(Clone)]
 struct Mail {
     template: Arc<Vec<String>>,
     in_flight: Counter,
+    opened: Instant,
+}
+
+impl Mail {
+    /// When the relay answers what is sent now.
+    fn next_batch(&self) -> Instant {
+        let batches = self.opened.elapsed().as_millis() / BATCH.as_millis();
+        self.opened + BATCH * (batches as u32 + 1)
+    }
 }
 
 fn template(words: usize) -> Vec<String> {
@@ -96,7 +112,7 @@ fn digest(template: &Vec<String>) -> u64 {
 async fn call(mail: Mail, user: u32) -> u64 {
     let _counted = mail.in_flight.hold();
     let before = digest(&mail.template);
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    tokio::time::sleep_until(mail.next_batch()).await;
     digest(&mail.template) ^ before ^ u64::from(user)
 }
 
