@@ -8,7 +8,7 @@ use crate::{
     cli::{Check, DEFAULT_TARGET},
     diagnose::{Engine, Scope},
     model::{Model, Moment},
-    naming::Naming,
+    naming::{AgentSymbols, Naming},
     report::Report,
     source::{self, Event, Options, Pace, Problem, Source, Target},
 };
@@ -53,9 +53,13 @@ pub async fn check(options: &Check) -> Result<Report, CheckError> {
         pace: Pace::Unlimited,
         ..Options::default()
     };
+    let symbols = (!recorded).then(|| AgentSymbols {
+        target: target.clone(),
+        runtime: runtime.clone(),
+    });
     let mut source = source::spawn(target, options_of_source, &runtime);
     let mut model = attach(&mut source, options.timeout).await?;
-    let mut naming = Naming::new(&model);
+    let mut naming = Naming::new(&model, symbols);
 
     let warm = if recorded {
         Until::Moment(model.now.plus(options.warmup))

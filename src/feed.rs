@@ -9,7 +9,7 @@ use crate::{
     keeper::Keeper,
     lab_link::LabLink,
     model::{Model, Resolved, StallId, TaskId},
-    naming::Naming,
+    naming::{AgentSymbols, Naming},
     run::Feed,
     source::{self, Command, DurationCounts, ProblemKind, Source, SourceKind, Speed, TaskDetails},
 };
@@ -19,6 +19,7 @@ use crate::{
 pub struct LiveFeed {
     source: Source,
     naming: Option<Naming>,
+    agent: Option<AgentSymbols>,
     lab: Option<LabLink>,
     /// Of a live session; a recording has its own past.
     keeper: Keeper,
@@ -44,11 +45,21 @@ impl LiveFeed {
         Self {
             source,
             naming: None,
+            agent: None,
             lab: None,
             keeper: Keeper::default(),
             replay: false,
             last: Last::Nothing,
             speed: Speed::default(),
+        }
+    }
+
+    /// With a way to ask the agent for names that no file here tells.
+    #[must_use]
+    pub fn with_symbols(self, agent: AgentSymbols) -> Self {
+        Self {
+            agent: Some(agent),
+            ..self
         }
     }
 
@@ -88,7 +99,10 @@ impl LiveFeed {
 
     fn request_names(&mut self, model: &Model) {
         self.naming
-            .get_or_insert_with(|| Naming::new(model))
+            .get_or_insert_with(|| {
+                let agent = self.agent.clone().filter(|_| !self.replay);
+                Naming::new(model, agent)
+            })
             .request(model);
     }
 }

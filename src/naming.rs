@@ -1,15 +1,72 @@
 //! Stacks of stalls get their names: the model's addresses go to the symbolizer,
 //! its answers come back as [`Resolved`].
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use looptop_wire::proto::StackSample;
+use looptop_wire::proto::{self, StackSample};
 use tokio::sync::mpsc;
 
 use crate::{
     model::{Call, Culprit, Model, Resolved, StackFrame, Stall, StallId},
-    symbols::{self, Answer, Binary, CodeAddress, Row, Symbolizer},
+    source::{self, Target},
+    symbols::{self, Answer, Binary, CodeAddress, Function, Remote, Row, Symbolizer},
 };
+
+/// The way to the agent of a target, for names that no file here tells.
+#[derive(Debug, Clone)]
+pub struct AgentSymbols {
+    /// The target.
+    pub target: Target,
+    /// Runs the questions.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// An agent that has read its symbols answers within this; reading those of a
+/// large program takes seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+impl AgentSymbols {
+    /// To be called outside of any runtime.
+    fn remote(self, numbers: Numbers) -> Remote {
+        Box::new(move |addresses| {
+            let frames = {
+                let numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+                let number = |a: &CodeAddress| numbers.get(a.binary.as_ref()?).copied();
+                let frame = |a: &CodeAddress| proto::CodeAddress {
+                    module: number(a).unwrap_or_default(),
+                    offset: a.offset,
+                };
+                addresses.iter().map(frame).collect()
+            };
+            let answer = self.runtime.block_on(async {
+                tokio::time::timeout(PATIENCE, source::resolve(&self.target, frames)).await
+            });
+            match answer {
+                Ok(Ok(response)) if response.frames.iter().any(|f| !f.symbols.is_empty()) => {
+                    Ok(response.frames.into_iter().map(functions).collect())
+                }
+                Ok(Ok(response)) => Err(format!("the agent: {}", response.reason)),
+                Ok(Err(problem)) => Err(format!("the agent tells no names: {problem}")),
+                Err(_late) => Err("the agent has told no names in 20 s".to_owned()),
+            }
+        })
+    }
+}
+
+fn functions(frame: proto::ResolvedFrame) -> Vec<Function> {
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let function = |symbol: proto::Symbol| Function {
+        name: some(symbol.function),
+        file: some(symbol.file),
+        line: (symbol.line > 0).then_some(symbol.line),
+    };
+    frame.symbols.into_iter().map(function).collect()
+}
 
 /// Looks up the stacks of one session.
 #[derive(Debug)]
@@ -19,7 +76,11 @@ pub struct Naming {
     /// What was asked for each stall, so that a stack is looked up once.
     asked: HashMap<StallId, Asked>,
     binaries: HashMap<u32, Arc<Binary>>,
+    numbers: Numbers,
 }
+
+/// The numbers of binaries on the wire.
+type Numbers = Arc<Mutex<HashMap<Arc<Binary>, u32>>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Asked {
@@ -35,18 +96,23 @@ struct Sample {
 }
 
 impl Naming {
-    /// For the session of `model`; names come from files on this machine.
-    pub fn new(model: &Model) -> Self {
+    /// For the session of `model`; names come from files on this machine, and
+    /// where those are out of reach from the agent, if `agent` is one.
+    pub fn new(model: &Model, agent: Option<AgentSymbols>) -> Self {
         // The symbolizer takes 256 requests at most at once, so the answers that
         // wait are bounded as well.
         let (sender, answers) = mpsc::unbounded_channel();
         let local = is_local(model).then_some(model.session.pid).flatten();
-        let symbolizer = Symbolizer::start(local, move |answer| drop(sender.send(answer)));
+        let numbers = Numbers::default();
+        let remote = agent.map(|agent| agent.remote(Arc::clone(&numbers)));
+        let deliver = move |answer| drop(sender.send(answer));
+        let symbolizer = Symbolizer::start(local, remote, deliver);
         Self {
             symbolizer: symbolizer.ok(),
             answers,
             asked: HashMap::new(),
             binaries: HashMap::new(),
+            numbers,
         }
     }
 
@@ -75,7 +141,7 @@ impl Naming {
             {
                 continue;
             }
-            let stack = addresses(model, telling, &mut self.binaries);
+            let stack = addresses(model, telling, &mut self.binaries, &self.numbers);
             if !symbolizer.request(stall.id.0, stack) {
                 break;
             }
@@ -147,6 +213,7 @@ fn addresses(
     model: &Model,
     sample: &StackSample,
     binaries: &mut HashMap<u32, Arc<Binary>>,
+    numbers: &Numbers,
 ) -> Vec<CodeAddress> {
     let mut binary = |id: u32| {
         if let Some(known) = binaries.get(&id) {
@@ -159,6 +226,8 @@ fn addresses(
             build_id: module.build_id.clone(),
         });
         binaries.insert(id, Arc::clone(&binary));
+        let mut numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
+        numbers.insert(Arc::clone(&binary), id);
         Some(binary)
     };
     sample

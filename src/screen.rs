@@ -6,6 +6,7 @@ use crate::{
     app::{Lab, Options, State},
     cli,
     feed::LiveFeed,
+    naming::AgentSymbols,
     run::{self, RunError},
     source::{self, Pace, Source, Target},
     terminal::MouseUse,
@@ -63,9 +64,13 @@ pub fn show(
         pace,
         ..source::Options::default()
     };
+    let symbols = AgentSymbols {
+        target: target.clone(),
+        runtime: runtime.handle().clone(),
+    };
     let source: Source = source::spawn(target, how, runtime.handle());
     let state = State::new(options, Instant::now());
-    let feed = LiveFeed::new(source);
+    let feed = LiveFeed::new(source).with_symbols(symbols);
     #[cfg(feature = "demo")]
     let feed = feed.with_lab(link);
     Ok(runtime.block_on(run::run(state, &theme, mouse, feed))?)

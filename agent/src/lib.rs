@@ -32,6 +32,12 @@ mod shared;
 mod slot;
 mod stall;
 mod subscriber;
+#[cfg(all(
+    feature = "symbols",
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod symbols_of;
 mod sync;
 #[cfg_attr(not(tokio_unstable), allow(dead_code))]
 mod task;

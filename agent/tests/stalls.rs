@@ -215,6 +215,58 @@ fn it_answers_and_reports_while_all_workers_are_blocked() {
     agent.shutdown();
 }
 
+/// What a viewer that cannot read the binary gets to know.
+#[cfg(all(feature = "symbols", target_os = "linux"))]
+#[test]
+fn the_agent_names_the_frames_of_a_stack() {
+    use looptop_wire::proto::agent_client::AgentClient;
+    use looptop_wire::proto::{CodeAddress, ResolveFramesRequest};
+
+    let _alone = alone();
+    let runtime = runtime(1);
+    let agent = level0().runtime("test", runtime.handle()).start();
+    let address = agent.local_addr().expect("a TCP port");
+    let viewer = Viewer::attach(address);
+    let lock = Arc::default();
+    let blocker = Blocker::spawn(&runtime, Kind::Compute, &lock);
+    let frames = viewer.until("a stack", |seen| {
+        let stack = |s: &looptop_wire::proto::Stall| Some(s.stacks.first()?.frames.clone());
+        seen.stalls.values().find_map(stack)
+    });
+    blocker.end();
+    let ask = |frames: Vec<CodeAddress>| {
+        viewer::client_runtime().block_on(async {
+            let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}"));
+            let channel = endpoint.expect("an address").connect().await;
+            let mut client = AgentClient::new(channel.expect("it listens"));
+            let request = ResolveFramesRequest { frames };
+            client
+                .resolve_frames(request)
+                .await
+                .map(tonic::Response::into_inner)
+        })
+    };
+    let answer = ask(frames.clone()).expect("an answer");
+    assert_eq!(answer.frames.len(), frames.len(), "{answer:?}");
+    let symbols = answer.frames.iter().flat_map(|f| &f.symbols);
+    let culprit = symbols.clone().find(|s| s.function.ends_with("block"));
+    let culprit = culprit.unwrap_or_else(|| panic!("{answer:?}"));
+    assert!(culprit.file.ends_with("tests/stalls.rs") && culprit.line > 0);
+
+    // What it does not know has no names, and a reason.
+    let nowhere = CodeAddress {
+        module: 9_999,
+        offset: 1,
+    };
+    let answer = ask(vec![nowhere]).expect("an answer");
+    assert!(answer.frames[0].symbols.is_empty());
+    assert_eq!(answer.reason, "the agent knows no such module");
+    let answer = ask(vec![nowhere; 20_000]).expect("an answer");
+    assert_eq!(answer.frames.len(), 20_000);
+    assert!(answer.reason.contains("at once"), "{}", answer.reason);
+    agent.shutdown();
+}
+
 #[test]
 fn a_healthy_busy_program_has_no_stall() {
     let _alone = alone();

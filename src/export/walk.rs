@@ -109,7 +109,7 @@ pub fn walk(recording: &Recording, visitor: &mut impl Visitor) -> io::Result<Wal
                 let model = Model::new(&hello);
                 let new = walk.model.session.id != model.session.id || walk.model.since.is_none();
                 walk.session += usize::from(new && walk.model.since.is_some());
-                walk.naming = Some(Naming::new(&model));
+                walk.naming = Some(Naming::new(&model, None));
                 walk.model = model;
                 walk.told_ended = None;
                 walk.begin = Some(new);

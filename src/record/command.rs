@@ -17,7 +17,7 @@ use super::{
 use crate::{
     cli::{DEFAULT_TARGET, Record},
     model::{Model, Resolved, StallId},
-    naming::Naming,
+    naming::{AgentSymbols, Naming},
     source::{self, Event, Options, Pace, Source, Target},
 };
 
@@ -96,6 +96,10 @@ pub async fn record_until(
 ) -> Result<Summary, RecordError> {
     let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
     let target: Target = name.parse()?;
+    let symbols = AgentSymbols {
+        target: target.clone(),
+        runtime: tokio::runtime::Handle::current(),
+    };
     let source = source::spawn(
         target,
         Options {
@@ -108,7 +112,7 @@ pub async fn record_until(
         path: options.output.clone(),
         error,
     };
-    let mut run = Run::new(options, name, source).map_err(failed)?;
+    let mut run = Run::new(options, name, source, symbols).map_err(failed)?;
     tokio::pin!(stop);
     let attached = tokio::select! {
         attached = run.attach(Instant::now() + options.timeout) => attached.map_err(failed)?,
@@ -134,6 +138,7 @@ struct Run {
     recorder: Recorder<File>,
     ring: Option<Ring>,
     naming: Option<Naming>,
+    symbols: AgentSymbols,
     first_ns: Option<u64>,
     length: Duration,
     past_bytes: u64,
@@ -141,7 +146,12 @@ struct Run {
 }
 
 impl Run {
-    fn new(options: &Record, name: &str, source: Source) -> io::Result<Self> {
+    fn new(
+        options: &Record,
+        name: &str,
+        source: Source,
+        symbols: AgentSymbols,
+    ) -> io::Result<Self> {
         let bounds = RingBounds {
             age: options.last,
             bytes: options.max_bytes.map(|n| n.0),
@@ -160,6 +170,7 @@ impl Run {
             recorder: Recorder::new(file, name, options.redact)?,
             ring,
             naming: None,
+            symbols,
             first_ns: None,
             length: Duration::ZERO,
             past_bytes: 0,
@@ -251,7 +262,7 @@ impl Run {
         }
         let model = self.recorder.model();
         self.naming
-            .get_or_insert_with(|| Naming::new(model))
+            .get_or_insert_with(|| Naming::new(model, Some(self.symbols.clone())))
             .request(model);
         match &mut self.ring {
             Some(ring) if ring.is_due(self.recorder.bytes()) => {

@@ -4,13 +4,16 @@ use std::{convert::Infallible, time::Duration};
 
 use looptop_wire::{
     PROTOCOL, columns,
-    proto::{Frame, HelloRequest, HelloResponse, WatchRequest, agent_client::AgentClient},
+    proto::{
+        CodeAddress, Frame, HelloRequest, HelloResponse, ResolveFramesRequest,
+        ResolveFramesResponse, WatchRequest, agent_client::AgentClient,
+    },
 };
 use tokio::time::sleep_until;
 use tonic::{Code, Streaming, transport::Channel};
 
 use super::{
-    Event, Problem, SourceKind,
+    Event, Problem, ProblemKind, SourceKind,
     connect::Link,
     session::{End, Session},
 };
@@ -119,4 +122,17 @@ async fn next(
             }
         }
     }
+}
+
+/// Asks for the functions at these addresses.
+pub(super) async fn resolve(
+    link: &Link,
+    frames: Vec<CodeAddress>,
+) -> Result<ResolveFramesResponse, Problem> {
+    let mut client =
+        AgentClient::new(link.channel.clone()).max_decoding_message_size(MAX_FRAME_BYTES);
+    let answer = client.resolve_frames(ResolveFramesRequest { frames }).await;
+    answer
+        .map(tonic::Response::into_inner)
+        .map_err(|status| Problem::new(ProblemKind::Rejected, status.message().to_owned(), ""))
 }

@@ -199,6 +199,17 @@ pub(crate) async fn channel(target: &Target) -> Result<tonic::transport::Channel
     Ok(connect::open(target, deadline).await?.channel)
 }
 
+/// Asks the agent of `target` for the functions at these addresses, by a
+/// connection of its own.
+pub(crate) async fn resolve(
+    target: &Target,
+    frames: Vec<looptop_wire::proto::CodeAddress>,
+) -> Result<looptop_wire::proto::ResolveFramesResponse, Problem> {
+    let deadline = tokio::time::Instant::now() + connect::PATIENCE;
+    let link = connect::open(target, deadline).await?;
+    agent::resolve(&link, frames).await
+}
+
 /// Attaches to `target` on `runtime`, for as long as the result lives.
 pub fn spawn(target: Target, options: Options, runtime: &tokio::runtime::Handle) -> Source {
     let (events_in, events) = mpsc::channel(EVENTS);

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 pub use calls::{BlockingCall, CallKind};
 pub use origin::Origin;
-pub use resolver::Resolver;
+pub use resolver::{Function, Remote, Resolver};
 pub use stack::{Culprit, Row, culprit, fold};
 pub use worker::{Answer, Symbolizer};
 

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use addr2line::Loader;
 use object::{Object, ObjectSection};
@@ -31,7 +32,18 @@ pub struct Resolver {
     addresses: HashMap<CodeAddress, Arc<[Frame]>>,
     /// The workspace of a source directory, where it was found on this disk.
     workspaces: HashMap<PathBuf, Option<PathBuf>>,
+    /// Who knows what no file here tells.
+    remote: Option<Remote>,
+    /// When that did not answer, and why.
+    refused: Option<(Instant, String)>,
 }
+
+/// A process that did not answer is asked again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Asks the observed process itself for the functions at addresses, innermost
+/// first; as many answers as questions, or a sentence why not.
+pub type Remote = Box<dyn FnMut(&[CodeAddress]) -> Result<Vec<Vec<Function>>, String> + Send>;
 
 /// What was found of one binary.
 enum Symbols {
@@ -49,6 +61,16 @@ impl Resolver {
             binaries: HashMap::new(),
             addresses: HashMap::new(),
             workspaces: HashMap::new(),
+            remote: None,
+            refused: None,
+        }
+    }
+
+    /// One that asks `remote` where a binary is out of reach.
+    pub fn with_remote(pid: Option<u32>, remote: Option<Remote>) -> Self {
+        Resolver {
+            remote,
+            ..Self::new(pid)
         }
     }
 
@@ -56,18 +78,58 @@ impl Resolver {
     /// for each binary without names a sentence that says how to get them.
     pub fn resolve(&mut self, stack: &[CodeAddress]) -> (Vec<Frame>, Vec<String>) {
         let mut frames = Vec::new();
-        let mut problems = Vec::new();
+        let mut problems = self.ask_remote(stack);
         for address in stack {
+            let found = self.frames(address);
             if let Some(binary) = &address.binary
+                && found.iter().all(|frame| frame.function.is_none())
                 && let Symbols::Missing(Some(problem)) = &*self.symbols(binary)
                 && !problems.contains(problem)
             {
                 problems.push(problem.clone());
             }
-            frames.extend_from_slice(&self.frames(address));
+            frames.extend_from_slice(&found);
         }
         name_inlined_closures(&mut frames);
         (frames, problems)
+    }
+
+    /// Gets the frames of binaries that are out of reach from the process, in one
+    /// question; what went wrong otherwise.
+    fn ask_remote(&mut self, stack: &[CodeAddress]) -> Vec<String> {
+        match &self.refused {
+            _ if self.remote.is_none() => return Vec::new(),
+            Some((at, problem)) if at.elapsed() < ASK_AGAIN => return vec![problem.clone()],
+            _ => self.refused = None,
+        }
+        let mut unknown = Vec::new();
+        for address in stack {
+            if !self.addresses.contains_key(address)
+                && let Some(binary) = &address.binary
+                && matches!(&*self.symbols(binary), Symbols::Missing(Some(_)))
+            {
+                unknown.push(address.clone());
+            }
+        }
+        let Some(remote) = self.remote.as_mut().filter(|_| !unknown.is_empty()) else {
+            return Vec::new();
+        };
+        match remote(&unknown) {
+            Ok(answers) => {
+                for (address, mut functions) in unknown.iter().zip(answers) {
+                    if functions.is_empty() {
+                        functions.push(Function::default());
+                    }
+                    let frames = self.frames_of(functions, address);
+                    self.addresses.insert(address.clone(), frames.into());
+                }
+                Vec::new()
+            }
+            Err(problem) => {
+                self.refused = Some((Instant::now(), problem.clone()));
+                vec![problem]
+            }
+        }
     }
 
     fn frames(&mut self, address: &CodeAddress) -> Arc<[Frame]> {
@@ -92,6 +154,10 @@ impl Resolver {
         if found.is_empty() {
             found.push(Function::default());
         }
+        self.frames_of(found, address)
+    }
+
+    fn frames_of(&mut self, found: Vec<Function>, address: &CodeAddress) -> Vec<Frame> {
         let last = found.len() - 1;
         found
             .into_iter()
@@ -212,11 +278,15 @@ fn guess_relative(file: &str) -> &str {
     file
 }
 
-#[derive(Default)]
-struct Function {
-    name: Option<String>,
-    file: Option<String>,
-    line: Option<u32>,
+/// A function as the binary tells of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Function {
+    /// Demangled.
+    pub name: Option<String>,
+    /// Its source, as it was built.
+    pub file: Option<String>,
+    /// Line, from 1.
+    pub line: Option<u32>,
 }
 
 /// The functions at an address, innermost first.

@@ -354,7 +354,7 @@ fn own_function_by_the_thread() {
     let binary = Arc::new(own_binary());
     let offset = own_address(&binary, "a_function_to_find");
     let (answers, receiver) = std::sync::mpsc::channel();
-    let symbolizer = Symbolizer::start(Some(std::process::id()), move |answer| {
+    let symbolizer = Symbolizer::start(Some(std::process::id()), None, move |answer| {
         let _ = answers.send(answer);
     })
     .expect("a thread");
@@ -423,4 +423,47 @@ fn binaries_without_names_say_how_to_get_them() {
             "{problems:?}"
         );
     }
+}
+
+#[test]
+fn what_no_file_tells_the_process_is_asked_for_once() {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let remote: Remote = Box::new(|addresses| {
+        ASKED.fetch_add(addresses.len(), Relaxed);
+        let function = |name: &str, line| Function {
+            name: Some(name.to_owned()),
+            file: Some("/build/app/src/main.rs".to_owned()),
+            line: Some(line),
+        };
+        let tell = |address: &CodeAddress| match address.offset {
+            0x10 => vec![function("app::inner", 7), function("app::outer", 9)],
+            _ => Vec::new(),
+        };
+        Ok(addresses.iter().map(tell).collect())
+    });
+    let binary = Arc::new(Binary {
+        path: PathBuf::from("/nowhere/app"),
+        build_id: vec![1],
+    });
+    let at = |offset| CodeAddress {
+        binary: Some(Arc::clone(&binary)),
+        offset,
+    };
+    let mut resolver = Resolver::with_remote(None, Some(remote));
+    for _ in 0..2 {
+        let (frames, problems) = resolver.resolve(&[at(0x10), at(0x20)]);
+        let labels: Vec<String> = frames.iter().map(Frame::label).collect();
+        assert_eq!(labels, ["app::inner", "app::outer", "app+0x20"]);
+        assert_eq!(frames[0].location().unwrap(), "app/src/main.rs:7");
+        assert!(frames[0].inlined && !frames[1].inlined);
+        assert!(problems[0].contains("could not read /nowhere/app"));
+    }
+    assert_eq!(ASKED.load(Relaxed), 2, "an answer is not asked for again");
+
+    let silent: Remote = Box::new(|_| Err("the agent tells no names".to_owned()));
+    let mut resolver = Resolver::with_remote(None, Some(silent));
+    let (_, problems) = resolver.resolve(&[at(0x10)]);
+    assert_eq!(problems[0], "the agent tells no names");
+    assert_eq!(problems.len(), 2);
 }

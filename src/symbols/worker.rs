@@ -2,7 +2,7 @@
 
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
-use super::{CodeAddress, Frame, Resolver};
+use super::{CodeAddress, Frame, Remote, Resolver};
 
 /// Stacks that may wait; more are refused, and asked for again by the caller.
 const QUEUE: usize = 256;
@@ -31,20 +31,21 @@ pub struct Symbolizer {
 
 impl Symbolizer {
     /// Starts the thread. `pid` is the observed process if it runs on this
-    /// machine; `deliver` is called on the thread for each stack, in order.
+    /// machine, `remote` answers where files do not; `deliver` is called on the thread for each stack, in order.
     ///
     /// # Errors
     ///
     /// The system refuses another thread.
     pub fn start(
         pid: Option<u32>,
+        remote: Option<Remote>,
         mut deliver: impl FnMut(Answer) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (queue, requests) = sync_channel::<Request>(QUEUE);
         std::thread::Builder::new()
             .name("symbolizer".to_owned())
             .spawn(move || {
-                let mut resolver = Resolver::new(pid);
+                let mut resolver = Resolver::with_remote(pid, remote);
                 while let Ok(Request { ticket, stack }) = requests.recv() {
                     let (frames, problems) = resolver.resolve(&stack);
                     deliver(Answer {
