@@ -229,6 +229,18 @@ impl Builder {
         self
     }
 
+    /// Keeps the last minutes in memory, `bytes` compressed at most (256 KiB at
+    /// least), and writes them to a recording in `directory` when a poll has been
+    /// blocked for 1 s, or when a thread panics: `looptop replay FILE`.
+    ///
+    /// A recording is written at most once a minute, and the ten newest are kept.
+    /// While it runs the agent samples once a second, as for a viewer.
+    #[cfg(feature = "flight-recorder")]
+    pub fn flight_recorder(mut self, directory: impl Into<std::path::PathBuf>, bytes: u64) -> Self {
+        self.config.flight = Some((directory.into(), bytes));
+        self
+    }
+
     /// Serves more gRPC services on the agent's port:
     ///
     /// ```ignore

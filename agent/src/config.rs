@@ -60,6 +60,9 @@ pub(crate) struct Config {
     pub(crate) install_subscriber: bool,
     /// As on the wire: 0 and 1 are in earnest.
     pub(crate) time_scale: f64,
+    /// Where the flight recorder writes to, and how many bytes it holds.
+    #[cfg(feature = "flight-recorder")]
+    pub(crate) flight: Option<(std::path::PathBuf, u64)>,
 }
 
 /// How much of finished tasks is kept.
@@ -85,6 +88,8 @@ impl Default for Config {
             signal_offset: DEFAULT_SIGNAL_OFFSET,
             install_subscriber: true,
             time_scale: 0.0,
+            #[cfg(feature = "flight-recorder")]
+            flight: None,
         }
     }
 }

@@ -13,6 +13,8 @@ mod config;
 #[cfg(feature = "console")]
 mod console;
 mod evidence;
+#[cfg(feature = "flight-recorder")]
+mod flight;
 mod gauge;
 mod hello;
 mod hooks;

@@ -113,6 +113,8 @@ pub(crate) fn run(shared: &Arc<Shared>, listener: Listener, services: RoutesBuil
         runtime.block_on(async {
             let (feed, publish) = feed::new(shared);
             tokio::spawn(publish);
+            #[cfg(feature = "flight-recorder")]
+            crate::flight::start(shared, &feed);
             tokio::spawn(serve(Arc::clone(shared), listener, feed, services));
             shared.stopped().await;
         });

@@ -17,10 +17,8 @@
 //! - [`redact`]: leaving names out,
 //! - [`command`]: `looptop record`.
 
-pub mod chunk;
 pub mod command;
 mod console;
-pub mod format;
 pub mod frames;
 pub mod history;
 mod merge;
@@ -29,7 +27,6 @@ pub mod recording;
 pub mod redact;
 pub mod segments;
 mod store;
-pub mod writer;
 
 #[cfg(test)]
 mod fuzz;
@@ -39,6 +36,8 @@ mod measure;
 pub(crate) mod synthetic;
 #[cfg(test)]
 mod tests;
+
+pub use looptop_wire::recording::{chunk, format, writer};
 
 pub use frames::{Frames, Step};
 pub use history::{History, Past};

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Read, Write};
 
-use looptop_wire::proto::{Frame, Stall, StallState};
+use crate::proto::{Frame, Stall, StallState};
 use prost::Message;
 use zstd::stream::raw::DParameter;
 

@@ -4,7 +4,7 @@
 //! [`VERSION`] and refuses newer ones; blocks of an unknown kind and fields that
 //! it does not know it skips, so additions do not change the version.
 
-use looptop_wire::proto::HelloResponse;
+use crate::proto::HelloResponse;
 use prost::Message;
 
 /// The first bytes of a file.

@@ -1,0 +1,10 @@
+//! The recording format: the same messages in a file, in chunks that can be read
+//! alone. `docs/recording.md` describes it.
+//!
+//! - [`format`]: bytes and bounds,
+//! - [`chunk`]: frames to and from one compressed chunk,
+//! - [`writer`]: blocks to a file.
+
+pub mod chunk;
+pub mod format;
+pub mod writer;
