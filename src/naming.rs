@@ -189,7 +189,7 @@ impl Naming {
     fn take(&mut self, answer: &Answer) -> (StallId, Arc<Resolved>) {
         let id = StallId(answer.ticket);
         if let Some(asked) = self.asked.get_mut(&id) {
-            asked.answered = true;
+            asked.answered = !answer.preliminary;
         }
         (id, Arc::new(resolved(answer)))
     }

@@ -78,7 +78,8 @@ impl Resolver {
     /// for each binary without names a sentence that says how to get them.
     pub fn resolve(&mut self, stack: &[CodeAddress]) -> (Vec<Frame>, Vec<String>) {
         let mut frames = Vec::new();
-        let mut problems = self.ask_remote(stack);
+        let refused = self.ask_remote(stack);
+        let mut problems = Vec::new();
         for address in stack {
             let found = self.frames(address);
             if let Some(binary) = &address.binary
@@ -90,6 +91,7 @@ impl Resolver {
             }
             frames.extend_from_slice(&found);
         }
+        problems.extend(refused);
         name_inlined_closures(&mut frames);
         (frames, problems)
     }

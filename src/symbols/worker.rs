@@ -1,6 +1,8 @@
-//! The symbolizer's thread.
+//! The symbolizer's threads: one reads files, the other asks the observed process
+//! for what no file tells, which may take it long or for ever.
 
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{CodeAddress, Frame, Remote, Resolver};
 
@@ -16,6 +18,8 @@ pub struct Answer {
     pub frames: Vec<Frame>,
     /// What is missing and how to get it, a sentence per binary.
     pub problems: Vec<String>,
+    /// The observed process is being asked for more; another answer follows.
+    pub preliminary: bool,
 }
 
 struct Request {
@@ -30,8 +34,9 @@ pub struct Symbolizer {
 }
 
 impl Symbolizer {
-    /// Starts the thread. `pid` is the observed process if it runs on this
-    /// machine, `remote` answers where files do not; `deliver` is called on the thread for each stack, in order.
+    /// Starts the threads. `pid` is the observed process if it runs on this
+    /// machine, `remote` answers where files do not; `deliver` is called for each
+    /// stack, in order, and once more where `remote` was asked.
     ///
     /// # Errors
     ///
@@ -39,22 +44,22 @@ impl Symbolizer {
     pub fn start(
         pid: Option<u32>,
         remote: Option<Remote>,
-        mut deliver: impl FnMut(Answer) + Send + 'static,
+        deliver: impl FnMut(Answer) + Send + 'static,
     ) -> std::io::Result<Self> {
-        let (queue, requests) = sync_channel::<Request>(QUEUE);
-        std::thread::Builder::new()
-            .name("symbolizer".to_owned())
-            .spawn(move || {
-                let mut resolver = Resolver::with_remote(pid, remote);
-                while let Ok(Request { ticket, stack }) = requests.recv() {
-                    let (frames, problems) = resolver.resolve(&stack);
-                    deliver(Answer {
-                        ticket,
-                        frames,
-                        problems,
-                    });
-                }
-            })?;
+        let deliver: Deliver = Arc::new(Mutex::new(deliver));
+        let second = match remote {
+            Some(remote) => {
+                let make = move || Resolver::with_remote(pid, Some(remote));
+                Some(start(
+                    "symbolizer-remote",
+                    make,
+                    Arc::clone(&deliver),
+                    None,
+                )?)
+            }
+            None => None,
+        };
+        let queue = start("symbolizer", move || Resolver::new(pid), deliver, second)?;
         Ok(Symbolizer { queue })
     }
 
@@ -66,5 +71,42 @@ impl Symbolizer {
             self.queue.try_send(Request { ticket, stack }),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_))
         )
+    }
+}
+
+type Deliver = Arc<Mutex<dyn FnMut(Answer) + Send>>;
+
+/// Starts a thread that answers; what lacks names goes on to `next`.
+fn start(
+    name: &str,
+    make: impl FnOnce() -> Resolver + Send + 'static,
+    deliver: Deliver,
+    next: Option<SyncSender<Request>>,
+) -> std::io::Result<SyncSender<Request>> {
+    let (queue, requests) = sync_channel(QUEUE);
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || serve(&mut make(), &requests, &deliver, next.as_ref()))?;
+    Ok(queue)
+}
+
+fn serve(
+    resolver: &mut Resolver,
+    requests: &Receiver<Request>,
+    deliver: &Deliver,
+    next: Option<&SyncSender<Request>>,
+) {
+    while let Ok(Request { ticket, stack }) = requests.recv() {
+        let (frames, problems) = resolver.resolve(&stack);
+        let passed_on = !problems.is_empty()
+            && next.is_some_and(|next| next.try_send(Request { ticket, stack }).is_ok());
+        let answer = Answer {
+            ticket,
+            frames,
+            problems,
+            preliminary: passed_on,
+        };
+        let mut deliver = deliver.lock().unwrap_or_else(PoisonError::into_inner);
+        deliver(answer);
     }
 }
