@@ -9,10 +9,10 @@ use std::sync::Mutex;
 
 use console_subscriber::{ConsoleLayer, Server, ServerParts};
 use tonic::service::RoutesBuilder;
-use tracing_core::subscriber::Interest;
-use tracing_core::{Dispatch, Event, Metadata, Subscriber, dispatcher, span};
+use tracing_core::{Dispatch, Metadata, Subscriber, dispatcher};
 use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
 
+use crate::mute::Mute;
 use crate::sync::lock;
 
 #[derive(Default)]
@@ -69,29 +69,8 @@ fn is_of_runtime(metadata: &Metadata<'_>) -> bool {
 /// says, and then takes no notice; without a subscriber at all on such a thread
 /// the callsites of tokio's wakers would be off for everybody.
 pub(crate) fn deaf() -> Dispatch {
-    Dispatch::new(Deaf(dispatcher::get_default(Clone::clone)))
-}
-
-struct Deaf(Dispatch);
-
-impl Subscriber for Deaf {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        self.0.register_callsite(metadata)
-    }
-
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        false
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, _: &Event<'_>) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
+    let known = dispatcher::get_default(Clone::clone);
+    Dispatch::new(Mute(move |metadata| known.register_callsite(metadata)))
 }
 
 /// Adds the service and runs its aggregator on this runtime.

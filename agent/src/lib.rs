@@ -22,6 +22,8 @@ mod ids;
 #[cfg(feature = "tracing")]
 mod layer;
 mod level;
+#[cfg(any(feature = "console", all(tokio_unstable, feature = "tracing")))]
+mod mute;
 mod probe;
 mod procfs;
 mod publish;

@@ -22,12 +22,13 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use tracing_core::callsite::{DefaultCallsite, rebuild_interest_cache};
 use tracing_core::dispatcher::{self, DefaultGuard, Dispatch};
 use tracing_core::subscriber::{Interest, NoSubscriber};
-use tracing_core::{Event, Kind, Level, Metadata, Subscriber, metadata, span};
+use tracing_core::{Kind, Level, Metadata, metadata};
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::ADD_LAYER;
 use crate::clock::now_ns;
 use crate::layer;
+use crate::mute::Mute;
 use crate::sync::lock;
 
 /// How long an application that spawns nothing may take to bring its own.
@@ -82,7 +83,14 @@ pub(super) fn make() -> Result<(), &'static str> {
         return Err(ADD_LAYER);
     }
     BEACON.register();
-    let second = Dispatch::new(Second);
+    // Interested in what the layer is, and never a default.
+    let second = Dispatch::new(Mute(|metadata| {
+        if layer::wants(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }));
     let layer = layer::layer();
     let dispatch = Dispatch::new(tracing_subscriber::registry().with(layer));
     let scope = dispatcher::set_default(&dispatch);
@@ -184,31 +192,4 @@ fn leave_scope() {
 
 fn has_no_default() -> bool {
     dispatcher::get_default(Dispatch::is::<NoSubscriber>)
-}
-
-/// Is interested in what the layer is, and is never a default.
-struct Second;
-
-impl Subscriber for Second {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if layer::wants(metadata) {
-            Interest::always()
-        } else {
-            Interest::never()
-        }
-    }
-
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        false
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-    fn event(&self, _: &Event<'_>) {}
-    fn enter(&self, _: &span::Id) {}
-    fn exit(&self, _: &span::Id) {}
 }
