@@ -226,13 +226,14 @@ impl Watchdog {
 
     fn look_at_workers(&mut self, now_ns: u64) {
         self.seen.clear();
-        let unmapped_polls = {
+        let unmapped_ns = {
             let own = lock(&self.shared.own_threads);
             let mapped: HashSet<Tid> = self.watched.iter().flat_map(Watched::threads).collect();
-            let polls = self.slots.iter().filter(|(_, s)| s.poll().is_some());
-            polls
+            let slots = self.slots.iter();
+            slots
                 .filter(|(tid, _)| !mapped.contains(tid) && !own.contains(tid))
-                .count()
+                .map(|(_, slot)| slot.poll().map_or(slot.changed_ns, |_| now_ns))
+                .max()
         };
         for watched in &mut self.watched {
             for worker in watched.runtime.worker_indices() {
@@ -240,7 +241,7 @@ impl Watchdog {
                     now_ns,
                     cases: &mut self.cases,
                     slots: &self.slots,
-                    slots_unmapped: unmapped_polls > 0,
+                    unmapped_ns,
                 };
                 let Some(sight) = look.sight(watched, worker, &self.shared) else {
                     continue;
@@ -324,8 +325,8 @@ struct WorkerLook<'a> {
     now_ns: u64,
     cases: &'a mut Cases,
     slots: &'a HashMap<Tid, SlotSight>,
-    /// Some thread polls of which nobody knows which worker it drives.
-    slots_unmapped: bool,
+    /// When a thread last polled of which nobody knows which worker it drives.
+    unmapped_ns: Option<u64>,
 }
 
 impl WorkerLook<'_> {
@@ -359,7 +360,8 @@ impl WorkerLook<'_> {
         if poll.is_none() {
             let since_ns = since_ns?;
             let polls_seen = slot.is_some_and(|s| s.changed_ns > since_ns);
-            let slot_must_tell = tid.is_none() && self.slots_unmapped;
+            let slot_must_tell =
+                tid.is_none() && self.unmapped_ns.is_some_and(|at| at > since_ns);
             if polls_seen || slot_must_tell || watched.undriven_since_ns.is_some() {
                 return None;
             }
