@@ -29,6 +29,8 @@ fn one_key_cures_the_loop_and_one_makes_it_ill_again() {
     let mut screen = open_lab(&["demo", "sleep-in-handler"], 120, 40);
     screen.wait_for("a verdict on the mistake", suffers);
     screen.wait_for_text("■ broken");
+    // Some requests to compare with.
+    screen.wait_for_text("broken for 3 s");
 
     screen.send("f");
     screen.wait_for_text("✓ fixed");
