@@ -7,7 +7,7 @@ mod terminal;
 use std::time::Instant;
 
 use looptop_demo::{At, Place};
-use terminal::{ESC, Terminal, runs, wait_for_end};
+use terminal::{ESC, Terminal, number_after, runs, wait_for_end};
 
 /// Wide enough for every column and for the verdict in one line.
 const WIDE: (u16, u16) = (160, 40);
@@ -91,8 +91,9 @@ fn space_freezes_and_goes_live_again() {
     terminal.send(" ");
     // By then the last live frame has been drawn to its end. The badge ages, and
     // nothing else moves.
-    let frozen = terminal.wait_for_text("FROZEN 1 s");
-    let later = terminal.wait_for_text("FROZEN 2 s");
+    let since = |screen: &str| number_after(screen, "FROZEN").unwrap_or_default();
+    let frozen = terminal.wait_for("a second of it", |s| since(s) >= 1);
+    let later = terminal.wait_for("another", |s| since(s) > since(&frozen));
     assert_eq!(below_header(&frozen), below_header(&later));
     terminal.send(" ");
     let live = terminal.wait_for("a live screen", is_live);

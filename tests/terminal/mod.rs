@@ -66,6 +66,14 @@ pub fn wait_for_end(pid: u32) {
     }
 }
 
+/// The number that follows `marker` on the screen: `REC 3 s`. A busy machine
+/// may skip a second, so wait for at least so many.
+pub fn number_after(screen: &str, marker: &str) -> Option<u64> {
+    let (_, rest) = screen.split_once(marker)?;
+    let digits = rest.trim_start().split(|c: char| !c.is_ascii_digit());
+    digits.into_iter().next()?.parse().ok()
+}
+
 fn cells(n: u16) -> NonZeroU16 {
     NonZeroU16::new(n).unwrap()
 }

@@ -360,8 +360,7 @@ impl WorkerLook<'_> {
         if poll.is_none() {
             let since_ns = since_ns?;
             let polls_seen = slot.is_some_and(|s| s.changed_ns > since_ns);
-            let slot_must_tell =
-                tid.is_none() && self.unmapped_ns.is_some_and(|at| at > since_ns);
+            let slot_must_tell = tid.is_none() && self.unmapped_ns.is_some_and(|at| at > since_ns);
             if polls_seen || slot_must_tell || watched.undriven_since_ns.is_some() {
                 return None;
             }
