@@ -73,6 +73,20 @@ pub struct Resolved {
     pub problem: Option<String>,
 }
 
+impl Resolved {
+    /// The thread ran Rust code, rather than waiting in a system call: those are
+    /// made by the C library, or by a call that is known to block.
+    fn runs(&self) -> bool {
+        let innermost = self.frames.first();
+        let in_rust = innermost.is_some_and(|frame| {
+            std::path::Path::new(&frame.file)
+                .extension()
+                .is_some_and(|extension| extension == "rs")
+        });
+        in_rust && self.culprit.as_ref().is_none_or(|c| c.call.is_none())
+    }
+}
+
 /// One frame of a stack.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Hash)]
 pub struct StackFrame {
@@ -133,9 +147,15 @@ impl Stall {
             .saturating_sub(self.run_queue.unwrap_or_default())
     }
 
-    /// The culprit, once the stack has names.
+    /// The culprit, once the stack has names. None where the stack contradicts
+    /// the cause: the thread had just woken when it was taken, and was elsewhere.
     pub fn culprit(&self) -> Option<&Culprit> {
-        self.resolved.as_ref()?.culprit.as_ref()
+        let stack = self.resolved.as_ref()?;
+        let waits = matches!(self.cause, Cause::Sleeping | Cause::Lock);
+        if waits && stack.runs() {
+            return None;
+        }
+        stack.culprit.as_ref()
     }
 
     /// It overlaps the time from `from` to `now`.
@@ -321,6 +341,7 @@ impl StallLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CallKind;
 
     fn stall(id: u64, state: proto::StallState, ms: u64) -> proto::Stall {
         proto::Stall {
@@ -367,5 +388,39 @@ mod tests {
         wire.run_queue_ns = Some(80_000_000);
         let stall = Stall::new(&wire, None);
         assert_eq!(stall.own_age(Moment(0)), Duration::from_millis(20));
+    }
+
+    #[test]
+    fn a_stack_that_contradicts_the_cause_names_nobody() {
+        let stack = |innermost: &str, call: Option<CallKind>| Resolved {
+            frames: vec![StackFrame {
+                file: innermost.to_owned(),
+                ..StackFrame::default()
+            }],
+            culprit: Some(Culprit {
+                function: "app::work".to_owned(),
+                file: "src/app.rs".to_owned(),
+                line: 7,
+                call: call.map(|kind| Call {
+                    kind,
+                    name: String::new(),
+                }),
+            }),
+            problem: None,
+        };
+        for (cause, innermost, call, named) in [
+            (Cause::Sleeping, "std/src/thread/local.rs", None, false),
+            (Cause::Lock, "src/app.rs", None, false),
+            (Cause::Sleeping, "sysdeps/clock_nanosleep.c", None, true),
+            (Cause::Sleeping, "", None, true),
+            (Cause::Sleeping, "src/asm.rs", Some(CallKind::Sleep), true),
+            (Cause::Computing, "src/app.rs", None, true),
+            (Cause::SystemCall, "src/asm.rs", None, true),
+        ] {
+            let mut stall = Stall::new(&proto::Stall::default(), None);
+            stall.cause = cause;
+            stall.resolved = Some(Arc::new(stack(innermost, call)));
+            assert_eq!(stall.culprit().is_some(), named, "{cause:?} {innermost}");
+        }
     }
 }
