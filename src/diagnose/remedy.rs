@@ -239,9 +239,10 @@ const NO_STACKS: Advice = advice(
 );
 const LOOK: Advice = advice(Case::Unknown, "the cause is not evident: look at the stack");
 
-/// The remedy for a stall, by its call where the stack names one, otherwise by
-/// its cause.
-pub(super) fn for_stall(model: &Model, stall: &Stall) -> Advice {
+/// The remedy for a group of stalls of which `stall` tells most: by its call
+/// where the stack names one, otherwise by its cause. How heavy the work is, the
+/// heaviest of them tells: that one may only have begun.
+pub(super) fn for_stalls(model: &Model, stall: &Stall, group: &[&Stall]) -> Advice {
     let call = stall.culprit().and_then(|c| c.call.as_ref());
     let named = call.and_then(|call| CALLS.iter().find(|(name, _)| *name == call.name));
     if let Some((_, advice)) = named {
@@ -252,8 +253,13 @@ pub(super) fn for_stall(model: &Model, stall: &Stall) -> Advice {
     }
     match stall.cause {
         Cause::Computing => {
-            let cpu = stall.cpu.unwrap_or_else(|| stall.own_age(model.now));
-            if cpu >= HEAVY_CPU { HEAVY } else { MODERATE }
+            let computes = group.iter().filter(|s| s.cause == Cause::Computing);
+            let cpu = computes.map(|s| s.cpu.unwrap_or_else(|| s.own_age(model.now)));
+            if cpu.max() >= Some(HEAVY_CPU) {
+                HEAVY
+            } else {
+                MODERATE
+            }
         }
         Cause::Sleeping => SLEEPING,
         Cause::Lock => LOCK,

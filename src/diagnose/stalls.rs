@@ -217,7 +217,7 @@ pub(super) fn finding(
         count: group.len() as u64,
         max: group.iter().map(|s| s.age(now)).max().unwrap_or_default(),
         total: group.iter().map(|s| s.age(now)).sum(),
-        remedy: remedy::for_stall(model, shown).text.to_owned(),
+        remedy: remedy::for_stalls(model, shown, group).text.to_owned(),
         first_seen: started.unwrap_or(now),
         last_seen: ended.unwrap_or(now).min(now),
         live: group.iter().any(|s| s.live),
