@@ -61,6 +61,8 @@ fn stalls_name_the_task_and_tasks_are_seen() {
         .find(|c| c.kind() == CapabilityKind::Tasks);
     assert!(tasks.is_some_and(|c| c.available), "{tasks:?}");
 
+    // Which thread is which worker is known soon after the start, not at once.
+    viewer.until_mapped(2);
     let line = line!() + 2;
     runtime.block_on(async {
         let task = tokio::task::Builder::new().name("sleeper").spawn(async {

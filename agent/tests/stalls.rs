@@ -114,21 +114,13 @@ fn drive(runtime: &Arc<Runtime>, workers: usize) -> impl Drop + use<> {
     Driver(Some(thread), Some(stop))
 }
 
-/// Waits until the agent knows which thread drives which worker.
-fn until_mapped(viewer: &Viewer, workers: usize) {
-    viewer.until("every worker's thread", |seen| {
-        let mapped = seen.workers.values().filter(|w| w.tid.is_some());
-        (!cfg!(target_os = "linux") || mapped.count() == workers).then_some(())
-    });
-}
-
 fn stalls_of_every_kind(workers: usize) {
     let _alone = alone();
     let runtime = Arc::new(runtime(workers));
     let driver = drive(&runtime, workers);
     let agent = level0().runtime("test", runtime.handle()).start();
     let viewer = Viewer::attach(agent.local_addr().expect("a TCP port"));
-    until_mapped(&viewer, workers.max(1));
+    viewer.until_mapped(workers.max(1));
     for kind in KINDS {
         let (cause, syscall) = kind.expected();
         let known: Vec<u64> = viewer.look(|seen| seen.stalls.keys().copied().collect());
@@ -273,7 +265,7 @@ fn a_healthy_busy_program_has_no_stall() {
     let runtime = runtime(2);
     let agent = level0().runtime("test", runtime.handle()).start();
     let viewer = Viewer::attach(agent.local_addr().expect("a TCP port"));
-    until_mapped(&viewer, 2);
+    viewer.until_mapped(2);
     let stop = Arc::new(AtomicBool::new(false));
     let tasks: Vec<_> = (0..20)
         .map(|_| {

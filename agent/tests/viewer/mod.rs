@@ -135,6 +135,14 @@ impl Viewer {
         }
     }
 
+    /// Waits until the agent knows which thread drives which worker.
+    pub fn until_mapped(&self, workers: usize) {
+        self.until("every worker's thread", |seen| {
+            let mapped = seen.workers.values().filter(|w| w.tid.is_some());
+            (!cfg!(target_os = "linux") || mapped.count() == workers).then_some(())
+        });
+    }
+
     /// Looks once.
     pub fn look<T>(&self, pick: impl FnOnce(&Seen) -> T) -> T {
         pick(&self.seen.lock().expect("no panic"))
