@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use looptop_wire::proto::{Frame, StallState};
+use looptop_wire::proto::{Frame, HelloResponse};
 use looptop_wire::recording::chunk::ChunkBuilder;
 use looptop_wire::recording::format::{ChunkInfo, Opening};
 use looptop_wire::recording::writer::Writer;
@@ -83,11 +83,14 @@ fn count_panics() {
     });
 }
 
+/// A chunk that is complete.
+type Piece = (ChunkInfo, Vec<u8>);
+
 struct Recorder {
     shared: Weak<Shared>,
     directory: PathBuf,
     bytes: u64,
-    pieces: VecDeque<(ChunkInfo, Vec<u8>)>,
+    pieces: VecDeque<Piece>,
     /// The newest stall that a recording was written for.
     told: u64,
     panics: u64,
@@ -161,10 +164,8 @@ impl Recorder {
 
     /// Whether something grave has happened.
     fn judge(&mut self, frame: &Frame) {
-        let grave = |s: &&looptop_wire::proto::Stall| {
-            s.state() != StallState::Unknown && s.duration_ns >= CRITICAL_NS
-        };
-        let newest = frame.stalls.iter().filter(grave).map(|s| s.id).max();
+        let grave = frame.stalls.iter().filter(|s| s.duration_ns >= CRITICAL_NS);
+        let newest = grave.map(|s| s.id).max();
         let panics = PANICS.load(Relaxed);
         let now = Instant::now();
         let why = if newest.is_some_and(|id| id > self.told) {
@@ -183,38 +184,42 @@ impl Recorder {
         }
     }
 
-    fn write(&self, why: &str) {
+    /// Writes what is held, on a thread of its own: viewers must not wait for a
+    /// disk.
+    fn write(&self, why: &'static str) {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let seconds = now.map_or(0, |since| since.as_secs());
-        let pid = std::process::id();
-        let path = self
-            .directory
-            .join(format!("{PREFIX}{seconds}-{pid}-{why}.looptop"));
-        let sentence = match self.write_to(&shared, &path) {
-            Ok(()) => format!("a {why}: recorded to {}", path.display()),
-            Err(error) => format!("could not record a {why} to {}: {error}", path.display()),
-        };
-        crate::complain(&sentence);
-        tidy(&self.directory);
+        let hello = hello::response(&shared);
+        let pieces = self.pieces.clone();
+        let directory = self.directory.clone();
+        tokio::task::spawn_blocking(move || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let seconds = now.map_or(0, |since| since.as_secs());
+            let pid = std::process::id();
+            let path = directory.join(format!("{PREFIX}{seconds}-{pid}-{why}.looptop"));
+            let shown = path.display();
+            crate::complain(&match write_to(&path, hello, &pieces) {
+                Ok(()) => format!("a {why}: recorded to {shown}"),
+                Err(error) => format!("could not record a {why} to {shown}: {error}"),
+            });
+            tidy(&directory);
+        });
     }
+}
 
-    fn write_to(&self, shared: &Arc<Shared>, path: &Path) -> io::Result<()> {
-        let mut writer = Writer::new(File::create_new(path)?)?;
-        let hello = hello::response(shared);
-        writer.opening(&Opening {
-            target: hello.name.clone(),
-            hello: Some(hello),
-            recorder: concat!("looptop-agent ", env!("CARGO_PKG_VERSION")).into(),
-            redacted: false,
-        })?;
-        for (info, payload) in &self.pieces {
-            writer.chunk(info, payload)?;
-        }
-        writer.finish().map(drop)
+fn write_to(path: &Path, hello: HelloResponse, pieces: &VecDeque<Piece>) -> io::Result<()> {
+    let mut writer = Writer::new(File::create_new(path)?)?;
+    writer.opening(&Opening {
+        target: hello.name.clone(),
+        hello: Some(hello),
+        recorder: concat!("looptop-agent ", env!("CARGO_PKG_VERSION")).into(),
+        redacted: false,
+    })?;
+    for (info, payload) in pieces {
+        writer.chunk(info, payload)?;
     }
+    writer.finish().map(drop)
 }
 
 /// Removes the oldest recordings of a flight recorder.
