@@ -1,8 +1,9 @@
 //! Level 1: every task, by tokio's own tracing instrumentation.
 //!
 //! The layer wants tokio's task spans, waker events, and the events of its locks
-//! (which task waits for one, not for which), nothing else. For every other callsite it says "never" in the way of a per-layer filter, so that it
-//! neither enables nor slows what other layers want.
+//! (which task waits for one, not for which), nothing else. For every other
+//! callsite it says "never" in the way of a per-layer filter, so that it neither
+//! enables nor slows what other layers want.
 
 mod fields;
 #[cfg(all(test, tokio_unstable))]
@@ -60,10 +61,9 @@ where
 pub struct TaskLayer<S> {
     sight: Sight,
     // Tells the subscriber which callsites concern the layer. What happens there
-    // is handled by the outer type, for two reasons. `Filtered` looks a span up
-    // in the registry before it passes on that it was entered; our cache knows
-    // its own spans sooner. And it may drop an event that follows a callsite
-    // which every layer disabled: nobody clears the mark its filter left behind.
+    // is handled by the outer type: `Filtered` looks a span up in the registry
+    // before it passes on that it was entered; our cache knows its own spans
+    // sooner.
     filtered: Filtered<Nothing, TaskCallsites, S>,
 }
 
@@ -120,7 +120,7 @@ where
         if self.filtered.filter().wakers {
             match event.metadata().target() {
                 WAKER_TARGET => self.record_waker(event, &context),
-                OPERATION_TARGET if is_of_lock(event.metadata()) => record_operation(event),
+                OPERATION_TARGET => record_operation(event),
                 _ => {}
             }
         }
