@@ -164,7 +164,7 @@ impl Feed for LiveFeed {
                     Playback::Seek(to) => Command::Seek(*to),
                 };
                 if !self.source.command(command) {
-                    state.say("the recording is still busy with the keys before");
+                    state.notify("the recording is still busy with the keys before");
                 }
             }
             Effect::RunTwin(scenario, twin) => self.run_twin(scenario, *twin, state),

@@ -115,9 +115,9 @@ impl Keeper {
                 state.go_live();
             }
             None if to == Travel::PreviousFinding => {
-                state.say("no finding before this moment");
+                state.notify("no finding before this moment");
             }
-            None => state.say("the past begins here"),
+            None => state.notify("the past begins here"),
         }
     }
 
@@ -156,7 +156,7 @@ impl Keeper {
 
     fn show(&mut self, target: Moment, state: &mut State) {
         let Some(mut past) = self.history.at(target) else {
-            return state.say("this moment of the past is no longer held");
+            return state.notify("this moment of the past is no longer held");
         };
         let live = Arc::clone(&state.live_snapshot().model);
         past.model.stalls.adopt_names(&live.stalls);

@@ -356,11 +356,7 @@ impl State {
     }
 
     /// Shows a sentence that passes.
-    pub fn say(&mut self, text: impl Into<String>) {
-        self.notify(text);
-    }
-
-    pub(super) fn notify(&mut self, text: impl Into<String>) {
+    pub fn notify(&mut self, text: impl Into<String>) {
         self.notice = Some((text.into(), self.now));
     }
 
