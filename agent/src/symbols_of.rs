@@ -172,7 +172,7 @@ fn symbols(loader: &Loader, offset: u64) -> ResolvedFrame {
     // The symbol table has the whole path of what is not inlined.
     let whole = symbols.last().is_some_and(|s| s.function.contains("::"));
     if !whole && let Some(symbol) = loader.find_symbol(offset) {
-        let function = format!("{:#}", addr2line::demangle_auto(symbol.into(), None));
+        let function = addr2line::demangle_auto(symbol.into(), None).into_owned();
         match symbols.last_mut() {
             Some(last) => last.function = function,
             None => symbols.push(Symbol {

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     diagnose::{Finding, Severity, Subject, stalls, verdict::count},
-    model::{Capability, LocationId, Model, Moment, Stall, Task, TaskKind, TaskState},
+    model::{Capability, LocationId, Model, Moment, Stall, Task, TaskId, TaskKind, TaskState},
 };
 
 use super::{Context, Rule};
@@ -103,7 +103,7 @@ struct Queue<'a> {
     waiting: Vec<(&'a Task, Moment)>,
     /// Of these, tasks that have done nothing else yet, by their parents: those
     /// of one parent are a batch that it bounds.
-    batches: HashSet<Option<crate::model::TaskId>>,
+    batches: HashSet<Option<TaskId>>,
     others: usize,
 }
 
