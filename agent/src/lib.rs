@@ -44,6 +44,10 @@ mod subscriber;
 mod symbols_of;
 mod sync;
 #[cfg_attr(not(tokio_unstable), allow(dead_code))]
+#[cfg_attr(
+    not(feature = "tracing"),
+    allow(dead_code, reason = "half of it is what the layer sees")
+)]
 mod task;
 mod thread_clock;
 mod watchdog;

@@ -23,8 +23,8 @@ use self::fields::{PollFields, TaskFields, WakerFields};
 use crate::clock;
 use crate::task::local::{self, Local, OpenPoll, TracedEntry};
 use crate::task::site::Spot;
-use crate::task::traced::{self, Sight};
-use crate::task::{self, Birth, Hot, Wake, id_number};
+use crate::task::traced::Sight;
+use crate::task::{self, Birth, Handle, id_number};
 
 const TASK_SPAN: &str = "runtime.spawn";
 const TASK_TARGET: &str = "tokio::task";
@@ -110,7 +110,7 @@ where
 
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         if is_task_span(attrs.metadata()) {
-            self.record_spawn(attrs, id, &context);
+            self.record_spawn(attrs, id);
         }
         self.filtered.on_new_span(attrs, id, context);
     }
@@ -119,7 +119,7 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if self.filtered.filter().wakers {
             match event.metadata().target() {
-                WAKER_TARGET => self.record_waker(event, &context),
+                WAKER_TARGET => self.record_waker(event),
                 OPERATION_TARGET => record_operation(event),
                 _ => {}
             }
@@ -128,9 +128,9 @@ where
     }
 
     #[inline]
-    fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
+    fn on_enter(&self, id: &span::Id, _: Context<'_, S>) {
         local::with(|local| {
-            if let Some(entry) = find(&self.sight, local, id.into_u64(), &context)
+            if let Some(entry) = find(&self.sight, local, id.into_u64())
                 && is_polled_here(&entry)
             {
                 self.sight.enter(task::table(), local, &entry);
@@ -143,10 +143,10 @@ where
         local::with(|local| self.sight.exit(task::table(), local, id.into_u64()));
     }
 
-    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
+    fn on_close(&self, id: span::Id, _: Context<'_, S>) {
         local::with(|local| {
-            if let Some(entry) = find(&self.sight, local, id.into_u64(), &context) {
-                traced::closed(task::table(), local, &entry);
+            if let Some(entry) = find(&self.sight, local, id.into_u64()) {
+                self.sight.closed(task::table(), local, &entry);
             }
         });
     }
@@ -165,36 +165,17 @@ where
     }
 }
 
-/// The span's task, from the thread's cache or from the span itself.
+/// The span's task, if it has one.
 #[inline]
-fn find<S>(sight: &Sight, local: &Local, key: u64, context: &Context<'_, S>) -> Option<TracedEntry>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+fn find(sight: &Sight, local: &Local, key: u64) -> Option<TracedEntry> {
     let cached = local.traced(sight.realm, key);
-    cached.or_else(|| look_up(sight, local, key, context))
+    cached.or_else(|| look_up(sight, local, key))
 }
 
 #[inline(never)]
-fn look_up<S>(
-    sight: &Sight,
-    local: &Local,
-    key: u64,
-    context: &Context<'_, S>,
-) -> Option<TracedEntry>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+fn look_up(sight: &Sight, local: &Local, key: u64) -> Option<TracedEntry> {
     crate::subscriber::leave();
-    let span = context.span(&span::Id::from_non_zero_u64(key.try_into().ok()?))?;
-    if !is_task_span(span.metadata()) {
-        return None;
-    }
-    let task = *span.extensions().get::<SpanTask>()?;
-    if task.wake.realm() != sight.realm {
-        return None;
-    }
-    let entry = task.entry(key, sight, local);
+    let entry = sight.find(local, key)?;
     local.remember_traced(entry);
     Some(entry)
 }
@@ -211,27 +192,6 @@ fn is_polled_here(entry: &TracedEntry) -> bool {
 #[inline]
 fn current_task() -> Option<u64> {
     tokio::task::try_id().map(id_number)
-}
-
-/// Kept in a task's span.
-#[derive(Debug, Clone, Copy)]
-struct SpanTask {
-    id: u64,
-    hot: &'static Hot,
-    wake: &'static Wake,
-}
-
-impl SpanTask {
-    fn entry(&self, key: u64, sight: &Sight, local: &Local) -> TracedEntry {
-        TracedEntry {
-            key,
-            id: self.id,
-            realm: sight.realm,
-            hot: self.hot,
-            wake: self.wake,
-            share: local.share_of(self.hot),
-        }
-    }
 }
 
 /// Which callsites concern the layer.
@@ -311,34 +271,30 @@ fn record_operation(event: &Event<'_>) {
     }
 }
 
-impl<S> TaskLayer<S>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    fn record_spawn(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: &Context<'_, S>) {
+impl<S> TaskLayer<S> {
+    fn record_spawn(&self, attrs: &span::Attributes<'_>, id: &span::Id) {
         local::with(|local| {
             if let Some(task) = self.spawn(local, attrs)
-                && let Some(span) = context.span(id)
+                && let Some(entry) = self.sight.opened(local, id.into_u64(), task)
             {
-                span.extensions_mut().replace(task);
-                local.remember_traced(task.entry(id.into_u64(), &self.sight, local));
+                local.remember_traced(entry);
             }
         });
     }
 
     #[inline]
-    fn record_waker(&self, event: &Event<'_>, context: &Context<'_, S>) {
+    fn record_waker(&self, event: &Event<'_>) {
         let mut fields = WakerFields::default();
         event.record(&mut fields);
         let Some(op) = fields.op else { return };
         local::with(|local| {
-            if let Some(entry) = find(&self.sight, local, fields.span, context) {
+            if let Some(entry) = find(&self.sight, local, fields.span) {
                 self.sight.waker(task::table(), local, &entry, op);
             }
         });
     }
 
-    fn spawn(&self, local: &Local, attrs: &span::Attributes<'_>) -> Option<SpanTask> {
+    fn spawn(&self, local: &Local, attrs: &span::Attributes<'_>) -> Option<Handle> {
         if local.is_excluded() {
             return None;
         }
@@ -357,7 +313,6 @@ where
             runtime: 0,
             traced: true,
             blind: self.sight.is_blind(),
-            realm: self.sight.realm,
             size: fields.size,
             original_size: fields.original_size,
         };
@@ -367,11 +322,6 @@ where
             crate::subscriber::task_seen();
         }
         let text = fields.into_text().map(std::sync::Arc::new);
-        let handle = task::table().spawn(&birth, text)?;
-        Some(SpanTask {
-            id: birth.id,
-            hot: handle.hot(),
-            wake: handle.wake()?,
-        })
+        task::table().spawn(&birth, text)
     }
 }

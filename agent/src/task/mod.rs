@@ -11,6 +11,7 @@
 //! - [`record`]: what is held of one task
 //! - [`shard`]: the map, the recycling of records, the bounds
 //! - [`site`]: spawn locations and their totals
+//! - [`spans`]: which span is which task's
 //! - [`local`]: what each thread keeps for itself
 //! - [`collect`]: what changed since the last time
 //! - [`columns`]: records as columns of the wire
@@ -26,9 +27,12 @@ mod columns;
 #[cfg(tokio_unstable)]
 pub(crate) mod hooked;
 pub(crate) mod local;
+mod prefetch;
 pub(crate) mod record;
 mod shard;
 pub(crate) mod site;
+#[cfg(feature = "tracing")]
+mod spans;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tracing")]
@@ -36,7 +40,7 @@ pub(crate) mod traced;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicUsize, compiler_fence};
 
 use looptop_wire::proto::TaskKind;
@@ -208,7 +212,7 @@ impl Table {
         // nanoseconds after the look; the collector makes up for that by
         // reading what it read once more, the next time.
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
-        if self.watched.load(Relaxed) && !hot.has(flag::DIRTY) {
+        if self.watched.load(Relaxed) && !hot.dirty.load(Relaxed) {
             self.push_dirty(hot);
         }
     }
@@ -218,7 +222,8 @@ impl Table {
     fn push_dirty(&self, hot: &Hot) {
         // A free record is nobody's, and a record stays in its shard.
         let id = hot.id();
-        if id != 0 && hot.set(flag::DIRTY) & flag::DIRTY == 0 {
+        // AcqRel: who finds the mark cleared by the collector writes after it.
+        if id != 0 && !hot.dirty.swap(true, AcqRel) {
             self.shard(id).push_dirty(hot);
         }
     }

@@ -5,13 +5,13 @@
 //! guarded by the task's id, which no two tasks share.
 //!
 //! Who writes what: the `hot` line belongs to the thread that polls the task
-//! (the scheduler hands a task to one thread at a time), except `flags` and
-//! `dirty_next`. The `wake` line belongs to whoever wakes. All counters are
+//! (the scheduler hands a task to one thread at a time), except `flags`, `dirty`
+//! and `dirty_next`. The `wake` line belongs to whoever wakes. All counters are
 //! absolute and read by the collector at any time, each by itself: `Relaxed`
 //! unless a comment says otherwise.
 
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64};
 
 use looptop_wire::proto::TaskKind;
 
@@ -25,21 +25,19 @@ pub(super) const NOT_A_POLL: u64 = u64::MAX;
 
 /// Bits of [`Hot::flags`].
 pub(super) mod flag {
-    /// On the dirty list: changed since the last collection.
-    pub(in crate::task) const DIRTY: u32 = 1;
     /// Its future was dropped.
-    pub(in crate::task) const ENDED: u32 = 1 << 1;
+    pub(in crate::task) const ENDED: u16 = 1 << 1;
     /// A viewer has been told of it.
-    pub(in crate::task) const TOLD: u32 = 1 << 2;
+    pub(in crate::task) const TOLD: u16 = 1 << 2;
     /// Watched by the tracing layer; the hooks leave it alone.
-    pub(in crate::task) const TRACED: u32 = 1 << 3;
+    pub(in crate::task) const TRACED: u16 = 1 << 3;
     /// Its end is final; it waits in the history.
-    pub(in crate::task) const RETIRED: u32 = 1 << 4;
+    pub(in crate::task) const RETIRED: u16 = 1 << 4;
     /// Waits between wake and poll are measured.
-    pub(in crate::task) const TIMED: u32 = 1 << 5;
+    pub(in crate::task) const TIMED: u16 = 1 << 5;
     /// Its wakes are not reported.
-    pub(in crate::task) const BLIND: u32 = 1 << 6;
-    pub(super) const KIND: u32 = 8;
+    pub(in crate::task) const BLIND: u16 = 1 << 6;
+    pub(super) const KIND: u16 = 8;
 }
 
 /// Written at every poll. One cache line.
@@ -57,7 +55,9 @@ pub(crate) struct Hot {
     /// Ticks between wake and poll.
     pub(super) scheduled: AtomicU64,
     pub(super) tid: AtomicU32,
-    pub(super) flags: AtomicU32,
+    pub(super) flags: AtomicU16,
+    /// On the dirty list: changed since the last collection.
+    pub(super) dirty: AtomicBool,
     /// The next record on its shard's dirty list, by index.
     pub(super) dirty_next: AtomicU32,
     pub(super) site: AtomicU16,
@@ -84,18 +84,17 @@ impl Hot {
     }
 
     #[inline]
-    pub(super) fn has(&self, flags: u32) -> bool {
+    pub(super) fn has(&self, flags: u16) -> bool {
         self.flags.load(Relaxed) & flags != 0
     }
 
     #[inline]
-    pub(super) fn set(&self, flags: u32) -> u32 {
-        // AcqRel: who finds DIRTY cleared by the collector writes after it.
+    pub(super) fn set(&self, flags: u16) -> u16 {
         self.flags.fetch_or(flags, AcqRel)
     }
 
     #[inline]
-    pub(super) fn clear(&self, flags: u32) -> u32 {
+    pub(super) fn clear(&self, flags: u16) -> u16 {
         self.flags.fetch_and(!flags, AcqRel)
     }
 
@@ -119,14 +118,14 @@ impl Hot {
 
     pub(super) fn kind(&self) -> TaskKind {
         let kind = (self.flags.load(Relaxed) >> flag::KIND) & 0xff;
-        TaskKind::try_from(kind as i32).unwrap_or(TaskKind::Unknown)
+        TaskKind::try_from(i32::from(kind)).unwrap_or(TaskKind::Unknown)
     }
 
     /// The future of `block_on`: no task to tokio's scheduler.
     #[inline]
     pub(crate) fn is_block_on(&self) -> bool {
         let kind = (self.flags.load(Relaxed) >> flag::KIND) & 0xff;
-        kind == TaskKind::BlockOn as u32
+        kind == TaskKind::BlockOn as u16
     }
 }
 
@@ -201,8 +200,6 @@ pub(crate) struct Wake {
     pub(super) lock_wait: AtomicU64,
     /// The value of `wakes`, cut to 32 bits, that the last poll has answered.
     pub(super) answered: AtomicU32,
-    /// The layer that sees the task.
-    pub(super) realm: AtomicU16,
     pub(super) size: AtomicU32,
     pub(super) original_size: AtomicU32,
 }
@@ -286,8 +283,9 @@ impl Handle {
         self.hot().id.load(Relaxed)
     }
 
-    /// Makes the record that of a new task. DIRTY stays: the record may still
-    /// be on the list, where the new task is as welcome as the old.
+    /// Makes the record that of a new task, which it is to nobody else until its
+    /// id is stored. `dirty` stays: the record may still be on the list, where the
+    /// new task is as welcome as the old.
     pub(super) fn reset(&self, birth: &Birth) {
         let (hot, cold) = (self.hot(), self.cold());
         for counter in [&hot.polls, &hot.busy, &hot.longest_poll, &hot.since] {
@@ -306,10 +304,8 @@ impl Handle {
         }
         let traced = if birth.traced { flag::TRACED } else { 0 };
         let blind = if birth.blind { flag::BLIND } else { 0 };
-        let flags = traced | blind | (birth.kind as u32) << flag::KIND;
-        // The collector may clear DIRTY at the same time.
-        let keep = |old: u32| Some(flags | (old & flag::DIRTY));
-        let _ = hot.flags.fetch_update(AcqRel, Relaxed, keep);
+        let kind = (birth.kind as u16) << flag::KIND;
+        hot.flags.store(traced | blind | kind, Relaxed);
         // Last: a stale handle that finds its old id finds its old task.
         hot.id.store(birth.id, Release);
     }
@@ -323,11 +319,6 @@ impl Wake {
     /// Wakers that were dropped or consumed.
     pub(super) fn drops(&self) -> u64 {
         self.drops.load(Relaxed) + self.deferred_wakes.load(Relaxed)
-    }
-
-    /// The layer that sees the task.
-    pub(crate) fn realm(&self) -> u16 {
-        self.realm.load(Relaxed)
     }
 
     fn reset(&self, birth: &Birth) {
@@ -349,7 +340,6 @@ impl Wake {
         self.unanswered_since.store(birth.spawned, Relaxed);
         self.last_poll.store(NOT_A_POLL, Relaxed);
         self.answered.store(0, Relaxed);
-        self.realm.store(birth.realm, Relaxed);
         self.size.store(birth.size, Relaxed);
         self.original_size.store(birth.original_size, Relaxed);
     }
@@ -371,8 +361,6 @@ pub(crate) struct Birth {
     pub(crate) traced: bool,
     /// Traced, but its wakes are not reported.
     pub(crate) blind: bool,
-    /// The layer that sees it.
-    pub(crate) realm: u16,
     /// Bytes; 0 is unknown.
     pub(crate) size: u32,
     pub(crate) original_size: u32,
@@ -383,7 +371,7 @@ mod tests {
     use super::*;
 
     /// The budgets are 128 and 256 bytes; what else a task needs is 4 bytes of
-    /// free list or history, 4 to 8 of buckets, and 32 for the span's extension.
+    /// free list or history, 4 to 8 of buckets, and 28 to 56 in the map of spans.
     #[test]
     fn a_record_fits_its_budget() {
         assert_eq!(size_of::<Hot>(), 64);

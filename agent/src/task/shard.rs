@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::prefetch::prefetch;
 use super::record::{Birth, CHUNK, Chunk, Cold, Handle, Hot, Text, flag};
 use super::site::lock;
 
@@ -188,7 +189,7 @@ impl Shard {
         Some(hot)
     }
 
-    /// Puts a record on the dirty list; the caller has just set its DIRTY flag.
+    /// Puts a record on the dirty list; the caller has just marked it `dirty`.
     pub(super) fn push_dirty(&self, hot: &Hot) {
         let mut head = self.dirty.load(Relaxed);
         loop {
@@ -215,9 +216,10 @@ impl Shard {
         while index != NONE {
             let handle = Handle::new(chunks[index as usize / CHUNK], index as usize % CHUNK);
             changed.push(index);
-            // The link first: once the flag is gone others may set it anew.
+            // The link first: once the mark is gone others may set it anew.
             index = handle.hot().dirty_next.load(Acquire);
-            handle.hot().clear(flag::DIRTY);
+            // AcqRel: what was changed before the mark was set is read after this.
+            handle.hot().dirty.swap(false, AcqRel);
         }
     }
 }
@@ -344,6 +346,21 @@ impl Inner {
         }
         handle.hot().id.store(0, Release);
         self.free[usize::from(handle.wake().is_some())].push(index);
+        self.prefetch_oldest();
+    }
+
+    /// Asks for the memory of the task that is next to leave, which nobody has
+    /// touched for long: what leaves is read, and then made another task's, under
+    /// the lock.
+    fn prefetch_oldest(&self) {
+        if let Some(index) = self.history.front() {
+            let handle = self.handle(*index);
+            prefetch(handle.hot());
+            prefetch(handle.cold());
+            if let Some(wake) = handle.wake() {
+                prefetch(wake);
+            }
+        }
     }
 
     /// The texts of a task, for the few that have any.
@@ -428,7 +445,7 @@ mod tests {
         let limits = Limits::default();
         for n in 1..=300 {
             let handle = shard.insert(&birth(n), None, limits).unwrap();
-            handle.hot().set(flag::DIRTY);
+            handle.hot().dirty.store(true, Relaxed);
             shard.push_dirty(handle.hot());
         }
         let mut changed = Vec::new();

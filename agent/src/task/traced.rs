@@ -22,8 +22,9 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use super::local::{Level, Local, LockWait, Poll, TracedEntry};
-use super::record::{Hot, NOT_A_POLL, Wake, flag};
+use super::record::{Handle, Hot, NOT_A_POLL, Wake, flag};
 use super::shard::Source;
+use super::spans::Spans;
 use super::{Table, add, raise};
 use crate::clock::{self, Ticks};
 
@@ -53,6 +54,7 @@ pub(crate) struct Sight {
     sees_wakes: AtomicBool,
     /// `DEFERRED_NS` in ticks.
     deferred: u64,
+    spans: Box<Spans>,
 }
 
 impl Sight {
@@ -62,6 +64,7 @@ impl Sight {
             realm: REALMS.fetch_add(1, Relaxed) as u16,
             sees_wakes: AtomicBool::new(true),
             deferred: clock::duration_ticks(DEFERRED_NS),
+            spans: Spans::new(),
         }
     }
 
@@ -73,6 +76,46 @@ impl Sight {
     /// Whether wakes are unknown, by choice or because some were missed.
     pub(crate) fn is_blind(&self) -> bool {
         !self.sees_wakes.load(Relaxed)
+    }
+
+    /// The task's span is open from now on; `None` where it is no task of a layer.
+    pub(crate) fn opened(&self, local: &Local, span: u64, task: Handle) -> Option<TracedEntry> {
+        self.spans.insert(span, task);
+        self.entry(local, span, task)
+    }
+
+    /// The task of an open span.
+    pub(crate) fn find(&self, local: &Local, span: u64) -> Option<TracedEntry> {
+        self.entry(local, span, self.spans.get(span)?)
+    }
+
+    fn entry(&self, local: &Local, span: u64, task: Handle) -> Option<TracedEntry> {
+        let hot = task.hot();
+        Some(TracedEntry {
+            key: span,
+            id: hot.id(),
+            realm: self.realm,
+            hot,
+            wake: task.wake()?,
+            share: local.share_of(hot),
+        })
+    }
+
+    /// Its span has closed: the future is gone, whatever was seen of it.
+    pub(crate) fn closed(&self, table: &Table, local: &Local, entry: &TracedEntry) {
+        // First: what is retired may soon be another task's.
+        self.spans.remove(entry.key);
+        let (hot, wake) = (entry.hot, entry.wake);
+        if hot.id() == entry.id && !hot.has(flag::ENDED) {
+            let ticks = wake.last_poll.swap(NOT_A_POLL, Relaxed);
+            if ticks != NOT_A_POLL {
+                hot.not_polled(ticks);
+                if let Some(share) = entry.share {
+                    share.not_polled(ticks);
+                }
+            }
+        }
+        table.retire(local, entry.id, clock::ticks(), Source::Layer);
     }
 
     /// Tokio polls the task, or drops it.
@@ -255,19 +298,4 @@ impl TracedEntry {
             self.waited(now.0.saturating_sub(spawned));
         }
     }
-}
-
-/// The span closed: the future is gone, whatever was seen of it.
-pub(crate) fn closed(table: &Table, local: &Local, entry: &TracedEntry) {
-    let (hot, wake) = (entry.hot, entry.wake);
-    if hot.id() == entry.id && !hot.has(flag::ENDED) {
-        let ticks = wake.last_poll.swap(NOT_A_POLL, Relaxed);
-        if ticks != NOT_A_POLL {
-            hot.not_polled(ticks);
-            if let Some(share) = entry.share {
-                share.not_polled(ticks);
-            }
-        }
-    }
-    table.retire(local, entry.id, clock::ticks(), Source::Layer);
 }
