@@ -17,10 +17,12 @@ pub(crate) enum Configuration {
     Nosub,
     #[value(name = "level1-nowakes")]
     Level1NoWakes,
+    Registry,
+    Hooks,
 }
 
 impl Configuration {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Bare,
         Self::Level0,
         Self::Level1,
@@ -30,12 +32,17 @@ impl Configuration {
         Self::Unstable,
         Self::Nosub,
         Self::Level1NoWakes,
+        Self::Registry,
+        Self::Hooks,
     ];
 
     /// Nobody would choose it: it is there to tell where a cost comes from, and
     /// only the shortest work is measured.
     pub(crate) fn is_control(self) -> bool {
-        matches!(self, Self::Unstable | Self::Nosub | Self::Level1NoWakes)
+        matches!(
+            self,
+            Self::Unstable | Self::Nosub | Self::Level1NoWakes | Self::Registry | Self::Hooks
+        )
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -49,6 +56,8 @@ impl Configuration {
             Self::Unstable => "unstable",
             Self::Nosub => "nosub",
             Self::Level1NoWakes => "level1-nowakes",
+            Self::Registry => "registry",
+            Self::Hooks => "hooks",
         }
     }
 
@@ -70,6 +79,12 @@ impl Configuration {
             Self::Unstable => "`tokio_unstable`, and nobody watches",
             Self::Nosub => "`tokio_unstable`, tokio's `tracing`, and nobody subscribes",
             Self::Level1NoWakes => "as level1, with `looptop_agent::task_layer().without_wakers()`",
+            Self::Registry => {
+                "the floor of level 1: tracing-subscriber's registry, and a layer that is told what level 1 is told, and does nothing"
+            }
+            Self::Hooks => {
+                "the floor of level 2: the same hooks, which read the CPU's clock as often, and do nothing"
+            }
         }
     }
 
@@ -81,7 +96,12 @@ impl Configuration {
     /// Who can watch it live, if anybody can.
     pub(crate) fn viewer(self) -> Option<Protocol> {
         match self {
-            Self::Bare | Self::Dial9 | Self::Unstable | Self::Nosub => None,
+            Self::Bare
+            | Self::Dial9
+            | Self::Unstable
+            | Self::Nosub
+            | Self::Registry
+            | Self::Hooks => None,
             Self::Level0 | Self::Level1 | Self::Level2 | Self::Level1NoWakes => {
                 Some(Protocol::Looptop)
             }

@@ -23,6 +23,12 @@ mod chosen;
 #[cfg(feature = "level2")]
 #[path = "level2.rs"]
 mod chosen;
+#[cfg(feature = "registry")]
+#[path = "registry.rs"]
+mod chosen;
+#[cfg(feature = "hooks")]
+#[path = "hooks.rs"]
+mod chosen;
 
 use std::{io, time::Duration};
 
