@@ -3,32 +3,19 @@
 //! The owner only stores; whoever looks (watchdog, publisher) only loads, and
 //! reads again if the slot changed under its eyes. A slot fills two cache
 //! lines of its own, so that neither threads nor the prefetcher make it shared.
-//!
-//! **Protocol.** `sequence` is odd while a poll is open. The owner changes the
-//! other fields only while `sequence` is even, and makes it odd with a new
-//! value afterwards. A reader that finds the same odd value before and after
-//! has read the fields of one poll.
-//!
-//! Orderings, once for all: the fields are stored with `Release` and loaded
-//! with `Acquire`. A reader that sees a field of the next poll therefore also
-//! sees the even `sequence` stored before it, hence a changed `sequence`. The
-//! store that makes `sequence` odd is a `Release` and the reader's first load
-//! an `Acquire`, so that an odd value comes with its fields. On x86-64 all of
-//! these are plain moves.
+
+mod publication;
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
+use self::publication::Publication;
 use crate::clock::Ticks;
 use crate::task::site::SiteId;
 
 /// Threads that can be watched at the same time. Tokio's blocking pool has 512
 /// threads at most by default.
 pub(crate) const SLOTS: usize = 1024;
-
-/// Attempts to read a slot before its thread counts as "between polls": it
-/// began and ended polls faster than they could be read.
-const ATTEMPTS: usize = 16;
 
 static TABLE: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
 /// Slots from here on were never used.
@@ -51,6 +38,16 @@ pub(crate) struct SlotView {
 }
 
 impl SlotView {
+    fn idle(tid: u64) -> Self {
+        Self {
+            tid,
+            sequence: 0,
+            task: 0,
+            site: None,
+            started: Ticks(0),
+        }
+    }
+
     /// Whether a poll was open.
     pub(crate) fn polling(&self) -> bool {
         self.sequence % 2 == 1
@@ -60,22 +57,21 @@ impl SlotView {
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Slot {
-    sequence: AtomicU64,
-    task: AtomicU64,
-    started: AtomicU64,
+    poll: Publication,
     tid: AtomicU64,
-    site: AtomicU32,
     claimed: AtomicBool,
 }
 
 impl Slot {
     const fn new() -> Self {
         Self {
-            sequence: AtomicU64::new(0),
-            task: AtomicU64::new(0),
-            started: AtomicU64::new(0),
+            poll: Publication {
+                sequence: AtomicU64::new(0),
+                task: AtomicU64::new(0),
+                started: AtomicU64::new(0),
+                site: AtomicU32::new(0),
+            },
             tid: AtomicU64::new(0),
-            site: AtomicU32::new(0),
             claimed: AtomicBool::new(false),
         }
     }
@@ -111,59 +107,32 @@ impl Slot {
     }
 
     /// A poll begins, or an outer one goes on after a nested one ended. Called
-    /// by the owner only, hence loads and stores instead of read-modify-write.
+    /// by the owner only.
     #[inline]
     pub(crate) fn open(&self, task: u64, site: u32, started: Ticks) {
-        let mut sequence = self.sequence.load(Relaxed);
-        if sequence % 2 == 1 {
-            sequence += 1;
-            self.sequence.store(sequence, Relaxed);
-        }
-        self.task.store(task, Release);
-        self.site.store(site, Release);
-        self.started.store(started.0, Release);
-        self.sequence.store(sequence + 1, Release);
+        self.poll.open(task, site, started.0);
     }
 
     /// The outermost poll ended. Called by the owner only.
     #[inline]
     pub(crate) fn close(&self) {
-        let sequence = self.sequence.load(Relaxed);
-        self.sequence.store((sequence + 1) & !1, Release);
+        self.poll.close();
     }
 
     fn view(&self) -> SlotView {
-        for _ in 0..ATTEMPTS {
-            let sequence = self.sequence.load(Acquire);
-            let view = SlotView {
-                tid: self.tid.load(Acquire),
-                sequence,
-                task: self.task.load(Acquire),
-                site: SiteId::from_raw(self.site.load(Acquire)),
-                started: Ticks(self.started.load(Acquire)),
-            };
-            if self.sequence.load(Relaxed) == sequence {
-                return if view.polling() { view } else { view.idle() };
-            }
-            std::hint::spin_loop();
+        let tid = self.tid.load(Acquire);
+        let reading = self.poll.read();
+        let now = self.tid.load(Acquire);
+        if now != tid {
+            // The thread that was read is not the one that has the slot now.
+            return SlotView::idle(now);
         }
         SlotView {
-            tid: self.tid.load(Acquire),
-            sequence: self.sequence.load(Relaxed) & !1,
-            task: 0,
-            site: None,
-            started: Ticks(0),
-        }
-    }
-}
-
-impl SlotView {
-    fn idle(self) -> Self {
-        Self {
-            task: 0,
-            site: None,
-            started: Ticks(0),
-            ..self
+            tid,
+            sequence: reading.sequence,
+            task: reading.task,
+            site: SiteId::from_raw(reading.site),
+            started: Ticks(reading.started),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Locks that outlive a panic: what they protect is telemetry, and half of it
-//! is better than none.
+//! is better than none. And what `agent/models` replaces to check the protocols
+//! that need no lock.
 
+pub(crate) use std::hint;
+pub(crate) use std::sync::atomic;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks `mutex`, whether or not a thread panicked while it held it.

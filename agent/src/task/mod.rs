@@ -24,6 +24,7 @@
 
 pub(crate) mod collect;
 mod columns;
+mod dirty;
 #[cfg(tokio_unstable)]
 pub(crate) mod hooked;
 pub(crate) mod local;
@@ -40,7 +41,7 @@ pub(crate) mod traced;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicUsize, compiler_fence};
 
 use looptop_wire::proto::TaskKind;
@@ -213,18 +214,17 @@ impl Table {
         // reading what it read once more, the next time.
         compiler_fence(std::sync::atomic::Ordering::SeqCst);
         if self.watched.load(Relaxed) && !hot.dirty.load(Relaxed) {
-            self.push_dirty(hot);
+            self.put_dirty(hot);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn push_dirty(&self, hot: &Hot) {
+    fn put_dirty(&self, hot: &Hot) {
         // A free record is nobody's, and a record stays in its shard.
         let id = hot.id();
-        // AcqRel: who finds the mark cleared by the collector writes after it.
-        if id != 0 && !hot.dirty.swap(true, AcqRel) {
-            self.shard(id).push_dirty(hot);
+        if id != 0 {
+            self.shard(id).put_dirty(hot);
         }
     }
 

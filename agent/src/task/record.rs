@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64};
 
 use looptop_wire::proto::TaskKind;
 
-use super::shard::NONE;
+use super::dirty::{Link, NONE};
 
 /// Records that are allocated together.
 pub(super) const CHUNK: usize = 128;
@@ -76,6 +76,14 @@ impl Hot {
     #[inline]
     pub(crate) fn is_open(&self, id: u64) -> bool {
         self.id() == id && !self.has(flag::RETIRED)
+    }
+
+    pub(super) fn link(&self) -> Link<'_> {
+        Link {
+            index: self.index.into(),
+            mark: &self.dirty,
+            next: &self.dirty_next,
+        }
     }
 
     #[inline]

@@ -9,20 +9,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::dirty::{self, DirtyList, NONE};
 use super::prefetch::prefetch;
 use super::record::{Birth, CHUNK, Chunk, Cold, Handle, Hot, Text, flag};
-use super::site::lock;
+use crate::sync::lock;
 
 /// Parts of the table.
 pub(super) const SHARDS: usize = 64;
 /// Chunks of a shard: 65,536 records, four million tasks in all.
 const MAX_CHUNKS: usize = (1 << 16) / CHUNK;
-/// The index of no record.
-pub(super) const NONE: u32 = u32::MAX;
-
 /// What the table holds at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
@@ -75,8 +73,7 @@ pub(super) enum Source {
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Shard {
-    /// Head of the list of records that changed since they were last taken.
-    dirty: AtomicU32,
+    dirty: DirtyList,
     inner: Mutex<Inner>,
 }
 
@@ -100,7 +97,9 @@ pub(super) struct Inner {
 impl Shard {
     pub(super) const fn new() -> Self {
         Self {
-            dirty: AtomicU32::new(NONE),
+            dirty: DirtyList {
+                head: AtomicU32::new(NONE),
+            },
             inner: Mutex::new(Inner {
                 chunks: Vec::new(),
                 free: [const { Vec::new() }; 2],
@@ -189,37 +188,23 @@ impl Shard {
         Some(hot)
     }
 
-    /// Puts a record on the dirty list; the caller has just marked it `dirty`.
-    pub(super) fn push_dirty(&self, hot: &Hot) {
-        let mut head = self.dirty.load(Relaxed);
-        loop {
-            hot.dirty_next.store(head, Relaxed);
-            // Release: who takes the list sees the links.
-            let swap = self
-                .dirty
-                .compare_exchange_weak(head, hot.index.into(), Release, Relaxed);
-            match swap {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
+    /// Puts a record on the dirty list, unless it is there.
+    pub(super) fn put_dirty(&self, hot: &Hot) {
+        self.dirty.put(hot.link());
     }
 
     /// Takes the dirty list: indices of records, each of which may be put on
     /// the new list from now on.
     pub(super) fn take_dirty(&self, changed: &mut Vec<u32>) {
-        let mut index = self.dirty.swap(NONE, AcqRel);
-        if index == NONE {
+        let mut next = self.dirty.take();
+        if next.is_none() {
             return;
         }
         let chunks = self.lock().chunks.clone();
-        while index != NONE {
+        while let Some(index) = next {
             let handle = Handle::new(chunks[index as usize / CHUNK], index as usize % CHUNK);
             changed.push(index);
-            // The link first: once the mark is gone others may set it anew.
-            index = handle.hot().dirty_next.load(Acquire);
-            // AcqRel: what was changed before the mark was set is read after this.
-            handle.hot().dirty.swap(false, AcqRel);
+            next = dirty::taken(handle.hot().link());
         }
     }
 }
@@ -445,8 +430,7 @@ mod tests {
         let limits = Limits::default();
         for n in 1..=300 {
             let handle = shard.insert(&birth(n), None, limits).unwrap();
-            handle.hot().dirty.store(true, Relaxed);
-            shard.push_dirty(handle.hot());
+            shard.put_dirty(handle.hot());
         }
         let mut changed = Vec::new();
         shard.take_dirty(&mut changed);

@@ -9,12 +9,13 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU16;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, OnceLock};
 
 use looptop_wire::histogram::{BUCKETS, bucket};
 use looptop_wire::proto::TaskKind;
 
 use crate::clock::duration_ns;
+use crate::sync::lock;
 
 /// Sites that are told apart; tasks of further ones have no location.
 pub(crate) const MAX_SITES: usize = 4096;
@@ -293,12 +294,6 @@ impl Site {
         let used = |(_, n): &(u32, u64)| *n != 0 && (*n as i64) > 0;
         [poll, scheduled].map(|counts| (0..).zip(counts).filter(used).collect())
     }
-}
-
-/// A lock that a panic elsewhere does not poison for the application: the data
-/// are numbers, right or at worst one behind.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Mutex;
 
 use super::record::Handle;
-use super::site::lock;
+use crate::sync::lock;
 
 /// Parts with a lock of their own.
 const PARTS: usize = 64;

@@ -1,0 +1,17 @@
+//! The agent's own sources, with loom's atomics in place of the standard ones,
+//! run through every order of events that the memory model allows with up to
+//! three preemptions.
+#![cfg(test)]
+
+mod sync {
+    pub(crate) use loom::hint;
+    pub(crate) use loom::sync::atomic;
+}
+
+#[path = "../../src/task/dirty.rs"]
+mod dirty;
+#[path = "../../src/slot/publication.rs"]
+mod publication;
+
+mod dirty_tests;
+mod publication_tests;
