@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     /// To be woken when the agent stops.
     watchdog: Mutex<Option<Thread>>,
     server: tokio::sync::Notify,
+    /// A stall has begun that no frame has told of.
+    pub(crate) news: tokio::sync::Notify,
 }
 
 impl Shared {
@@ -54,6 +56,7 @@ impl Shared {
             stopping: AtomicBool::new(false),
             watchdog: Mutex::new(None),
             server: tokio::sync::Notify::new(),
+            news: tokio::sync::Notify::new(),
         }
     }
 

@@ -140,6 +140,11 @@ pub(crate) struct StallLog {
 }
 
 impl StallLog {
+    /// The newest stall's; 0 before the first.
+    pub(crate) fn last_id(&self) -> StallId {
+        StallId(self.last_id)
+    }
+
     /// Adds a live stall and gives it an id.
     pub(crate) fn begin(&mut self, mut stall: Stall) -> StallId {
         self.last_id += 1;

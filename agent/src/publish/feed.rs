@@ -1,18 +1,22 @@
 //! Hands frames to viewers.
 //!
 //! All viewers share one delta at a time; the shortest interval that any of
-//! them asked for sets the pace. A viewer that does not keep up falls out of a
+//! them asked for sets the pace. A stall that begins is told of sooner, but never
+//! sooner than half an interval after the last delta. A viewer that does not keep up falls out of a
 //! bounded queue, which delays nobody: it starts again from a snapshot, and the
 //! frames that it missed are counted.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use looptop_wire::proto;
-use tokio::sync::{broadcast, mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Publisher;
 use crate::shared::Shared;
@@ -63,18 +67,20 @@ async fn publish(
 ) {
     let (deltas, _) = broadcast::channel::<Parts>(DELTAS);
     let mut next = Instant::now();
+    let mut last = next;
     loop {
         let pace = lock(&intervals).values().min().copied();
-        let request = if pace.is_some() {
-            timeout_at(next, requests.recv()).await
+        let request = if let Some(pace) = pace {
+            let shared = Arc::clone(&publisher.shared);
+            unless(due(next, last + pace / 2, &shared.news), &mut requests).await
         } else {
             publisher.rest();
             let request = requests.recv().await;
             next = Instant::now();
-            Ok(request)
+            Some(request)
         };
         match request {
-            Ok(Some(first)) => {
+            Some(Some(first)) => {
                 // Those who ask at the same time share a snapshot.
                 let snapshot = Arc::new(publisher.snapshot());
                 let mut asking = Some(first);
@@ -88,15 +94,37 @@ async fn publish(
                     asking = requests.try_recv().ok();
                 }
             }
-            Ok(None) => return,
-            Err(_elapsed) => {
+            Some(None) => return,
+            None => {
+                last = Instant::now();
                 drop(deltas.send(Arc::new(publisher.delta())));
                 let pace = pace.unwrap_or(Duration::from_millis(100));
-                // A frame that was late does not make the next one early.
-                next = (next + pace).max(Instant::now() + pace / 2);
+                // After one that was early comes a whole interval; one that was
+                // late does not make the next one early.
+                next = (last.min(next) + pace).max(Instant::now() + pace / 2);
             }
         }
     }
+}
+
+/// Until a delta is due: at `next`, or from `earliest` on when there is news.
+async fn due(next: Instant, earliest: Instant, news: &Notify) {
+    if timeout_at(next, news.notified()).await.is_ok() {
+        sleep_until(earliest.min(next)).await;
+    }
+}
+
+/// What was asked for before `end` came; `None` where nothing was.
+async fn unless<T>(
+    end: impl Future<Output = ()>,
+    requests: &mut mpsc::Receiver<T>,
+) -> Option<Option<T>> {
+    let mut end = pin!(end);
+    poll_fn(|context| match requests.poll_recv(context) {
+        Poll::Ready(request) => Poll::Ready(Some(request)),
+        Poll::Pending => end.as_mut().poll(context).map(|()| None),
+    })
+    .await
 }
 
 impl Feed {
@@ -197,6 +225,8 @@ impl Drop for Attached {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::ids::Tid;
+    use crate::stall::{Scope, Stall, Subject};
 
     fn runtime() -> tokio::runtime::Runtime {
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -234,6 +264,24 @@ mod tests {
                 let frame = next(&mut viewer).await;
                 assert_eq!((frame.sequence, frame.snapshot_complete), (sequence, false));
             }
+        });
+    }
+
+    #[test]
+    fn a_stall_that_begins_does_not_wait_for_the_next_frame() {
+        runtime().block_on(async {
+            let shared = Arc::new(Shared::new(Config::default(), Ok(()), Ok(())));
+            let (feed, serve) = new(&shared);
+            tokio::spawn(serve);
+            let pace = Duration::from_secs(10);
+            let mut viewer = feed.watch(10_000_000_000);
+            state(&mut viewer).await;
+            let begin = Instant::now();
+            let subject = Subject::Thread(Tid(1));
+            lock(&shared.stalls).begin(Stall::new(subject, Scope::OnePoll, 1));
+            shared.news.notify_one();
+            while next(&mut viewer).await.stalls.is_empty() {}
+            assert!(begin.elapsed() < pace * 3 / 4, "{:?}", begin.elapsed());
         });
     }
 

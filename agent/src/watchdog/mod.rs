@@ -139,8 +139,12 @@ impl Watchdog {
         self.mapping
             .refresh(self.watched.iter().map(|w| &w.runtime), now_ns, chores);
         self.read_slots(now_ns);
+        let newest = lock(&self.shared.stalls).last_id();
         self.look_at_workers(now_ns);
         self.look_at_threads(now_ns);
+        if lock(&self.shared.stalls).last_id() != newest {
+            self.shared.news.notify_one();
+        }
         self.end_what_was_not_seen(now_ns);
         let lost = self.cases.take_captures_lost();
         self.shared.captures_lost.fetch_add(lost, Relaxed);
