@@ -71,7 +71,7 @@ impl Memory<'_> {
 enum Step {
     Caller(u64),
     /// Right if the rest of the stack can be unwound to its root.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg_attr(target_arch = "aarch64", allow(dead_code))]
     AssumedCaller(u64),
     /// A signal handler ends here; the registers of what it interrupted.
     Interrupted(Registers),
@@ -185,7 +185,6 @@ impl StackUnwinder {
                 break false;
             }
             let mut step = self.step(address, &mut registers, &mut memory);
-            #[cfg(target_arch = "x86_64")]
             if let Step::AssumedCaller(caller) = step {
                 assumed_from.get_or_insert(frames.len());
                 step = Step::Caller(caller);
