@@ -27,6 +27,8 @@ mod mute;
 mod probe;
 mod procfs;
 mod publish;
+#[cfg(feature = "rt-multi-thread")]
+mod run;
 mod runtimes;
 mod sample;
 mod server;
@@ -58,6 +60,8 @@ pub use gauge::gauge;
 pub use hooks::{Hooks, instrument};
 #[cfg(feature = "tracing")]
 pub use layer::TaskLayer;
+#[cfg(feature = "rt-multi-thread")]
+pub use run::run;
 /// Collects the services of [`Builder::services`].
 pub use tonic::service::RoutesBuilder;
 
