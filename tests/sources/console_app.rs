@@ -1,157 +1,19 @@
 //! The console source against an unchanged application with the real
 //! console-subscriber.
 
-use std::{
-    collections::HashMap,
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, Command as Process, Stdio},
-};
+use std::process::Command as Process;
 
 use console_api::instrument::{PauseRequest, instrument_client::InstrumentClient};
-use looptop::source::{Command, Event, ProblemKind, Source};
-use looptop_wire::{
-    columns::Row,
-    proto::{CapabilityKind, Frame, HelloResponse, TaskKind, TaskState},
+use looptop::source::{Command, Event, ProblemKind};
+use looptop_wire::proto::{CapabilityKind, HelloResponse, TaskKind, TaskState};
+
+use crate::{
+    observed::{App, until_memory},
+    script::{attach, until, until_connected, until_frame, until_lost, until_silent},
 };
 
-use crate::script::{attach, until, until_connected, until_frame, until_lost, until_silent};
-
-/// The running program; killed when dropped.
-struct App {
-    child: Child,
-    address: String,
-}
-
-impl App {
-    fn start() -> Self {
-        Self::with(&[])
-    }
-
-    /// With more tasks than the usual ones.
-    fn with(extra: &[&str]) -> Self {
-        let mut child = Process::new(program())
-            .arg("127.0.0.1:0")
-            .args(extra)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut address = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut address).unwrap();
-        let address = address.trim().into();
-        Self { child, address }
-    }
-
-    fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, signal).unwrap();
-    }
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The example's path. `cargo test --test sources` alone does not build it.
-fn program() -> PathBuf {
-    let mut build = Process::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--example", "console_app"]);
-    build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success());
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
-    profile.join("examples/console_app")
-}
-
-/// One task as a viewer would remember it.
-#[derive(Debug, Clone)]
-struct Seen {
-    name: String,
-    file: String,
-    state: TaskState,
-    kind: TaskKind,
-    polls: u64,
-    busy_ns: u64,
-    self_wakes: u64,
-    original_size: u64,
-    running_since: Option<u64>,
-}
-
-/// What a viewer would remember of the frames.
-#[derive(Debug, Default)]
-struct Memory {
-    strings: HashMap<u32, String>,
-    files: HashMap<u32, u32>,
-    tasks: HashMap<u64, Seen>,
-    threads: HashMap<String, u64>,
-    resources: usize,
-    now_ns: u64,
-}
-
-impl Memory {
-    fn take(&mut self, frame: Frame) {
-        assert!(frame.now_ns >= self.now_ns);
-        self.now_ns = frame.now_ns;
-        let strings = frame.strings.into_iter();
-        self.strings.extend(strings.map(|s| (s.id, s.text)));
-        self.files
-            .extend(frame.locations.iter().map(|l| (l.id, l.file)));
-        let text = |id: Option<u32>| {
-            let text = id.and_then(|id| self.strings.get(&id));
-            text.cloned().unwrap_or_default()
-        };
-        for row in Row::all(&frame.tasks.unwrap_or_default()) {
-            let file = row.location().and_then(|l| self.files.get(&l)).copied();
-            let seen = Seen {
-                name: text(row.name()),
-                file: text(file),
-                state: row.state(),
-                kind: row.kind(),
-                polls: row.polls().unwrap(),
-                busy_ns: row.busy_ns().unwrap(),
-                self_wakes: row.self_wakes().unwrap(),
-                original_size: row.original_size_bytes().unwrap_or(0),
-                running_since: row.poll_started_at_ns().unwrap(),
-            };
-            self.tasks.insert(row.id(), seen);
-        }
-        for thread in &frame.threads {
-            let cpu = thread.user_ns + thread.system_ns;
-            self.threads.insert(text(Some(thread.name)), cpu);
-        }
-        self.resources += frame.resources.len();
-    }
-
-    fn named(&self, name: &str) -> Option<&Seen> {
-        self.tasks.values().find(|task| task.name == name)
-    }
-
-    /// How long the task's present poll has run, in ns.
-    fn age(&self, name: &str) -> u64 {
-        let since = self.named(name).and_then(|task| task.running_since);
-        since.map_or(0, |since| self.now_ns - since)
-    }
-}
-
-async fn until_memory(source: &mut Source, what: impl Fn(&Memory) -> bool) -> Memory {
-    let mut memory = Memory::default();
-    until(source, |event| {
-        if let Event::Frame(frame) = event {
-            memory.take(*frame);
-        }
-        what(&memory).then_some(())
-    })
-    .await;
-    memory
-}
+const PROGRAM: &str = "console_app";
+const ADDRESS: &str = "127.0.0.1:0";
 
 fn is_available(hello: &HelloResponse, kind: CapabilityKind) -> bool {
     let found = hello.capabilities.iter().find(|c| c.kind() == kind);
@@ -160,7 +22,7 @@ fn is_available(hello: &HelloResponse, kind: CapabilityKind) -> bool {
 
 #[tokio::test]
 async fn tasks_states_and_polls_that_still_run() {
-    let app = App::start();
+    let app = App::start(PROGRAM, &[ADDRESS]);
     let mut source = attach(&app.address);
     let hello = until_connected(&mut source).await;
     assert_eq!(hello.pid, app.child.id());
@@ -207,7 +69,7 @@ async fn tasks_states_and_polls_that_still_run() {
         assert!(memory.named("big").unwrap().original_size > 4_096);
     }
     assert!(memory.tasks.values().any(|t| t.kind == TaskKind::BlockOn));
-    assert!(memory.resources > 0, "timers");
+    assert!(!memory.resources.is_empty(), "timers");
     let workers = memory.named("tokio worker thread");
     assert_eq!(workers.unwrap().kind, TaskKind::Blocking);
     assert!(memory.threads["console_subscri"] > 0);
@@ -215,7 +77,7 @@ async fn tasks_states_and_polls_that_still_run() {
 
 #[tokio::test]
 async fn a_frozen_process_is_told_apart_and_goes_on() {
-    let app = App::start();
+    let app = App::start(PROGRAM, &[ADDRESS]);
     let mut source = attach(&app.address);
     until_frame(&mut source).await;
     app.signal(nix::sys::signal::Signal::SIGSTOP);
@@ -237,7 +99,7 @@ async fn a_frozen_process_is_told_apart_and_goes_on() {
 
 #[tokio::test]
 async fn a_process_that_ends_is_lost() {
-    let app = App::start();
+    let app = App::start(PROGRAM, &[ADDRESS]);
     let mut source = attach(&app.address);
     until_frame(&mut source).await;
     drop(app);
@@ -247,7 +109,7 @@ async fn a_process_that_ends_is_lost() {
 
 #[tokio::test]
 async fn another_viewer_pauses_it() {
-    let app = App::start();
+    let app = App::start(PROGRAM, &[ADDRESS]);
     let mut source = attach(&app.address);
     until_frame(&mut source).await;
     let url = format!("http://{}", app.address);
@@ -264,7 +126,7 @@ async fn another_viewer_pauses_it() {
 
 #[tokio::test]
 async fn details_of_one_task() {
-    let app = App::start();
+    let app = App::start(PROGRAM, &[ADDRESS]);
     let mut source = attach(&app.address);
     let memory = until_memory(&mut source, |memory| {
         memory.named("sleeper").is_some_and(|task| task.polls > 5)
@@ -315,7 +177,7 @@ fn findings(app: &App) -> Vec<(String, String)> {
 
 #[test]
 fn a_check_names_the_culprits_and_no_one_else() {
-    let app = App::with(&["lost-waker"]);
+    let app = App::start(PROGRAM, &[ADDRESS, "lost-waker"]);
     let deadline = std::time::Instant::now() + std::time::Duration::from_mins(2);
     let found = loop {
         let found = findings(&app);

@@ -1,8 +1,10 @@
-//! Sources against real peers: scripted servers on loopback, and an unchanged
-//! application with console-subscriber.
+//! Sources against real peers: scripted servers on loopback, and unchanged
+//! applications with console-subscriber.
 
 mod agent;
 mod console_app;
+mod console_oldest;
 mod console_scripts;
+mod observed;
 mod problems;
 mod script;

@@ -126,7 +126,8 @@ fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
 fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     let now = model.now;
     let total = task.total(now);
-    let wakes = model.session.missing(Capability::Wakes);
+    let missing = |kind| model.session.missing(kind);
+    let waits = missing(Capability::Wakes).or(missing(Capability::ScheduleLatency));
     let share = |part: Duration| {
         let share = part.as_secs_f64() / total.as_secs_f64().max(1e-9);
         let bar = "█".repeat((share.clamp(0.0, 1.0) * 20.0).round() as usize);
@@ -139,8 +140,8 @@ fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     let mut lines = [
         Line::known("age", Some(quantity::duration(total)), None, width),
         Line::known("busy", task.busy(now).map(share), None, width),
-        Line::known("scheduled", task.scheduled(now).map(share), wakes, width),
-        Line::known("idle", task.idle(now).map(share), wakes, width),
+        Line::known("scheduled", task.scheduled(now).map(share), waits, width),
+        Line::known("idle", task.idle(now).map(share), waits, width),
     ]
     .concat();
     if let Some(age) = task.poll_age(now) {

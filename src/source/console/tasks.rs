@@ -176,6 +176,8 @@ pub(super) struct Tasks {
     refused: u64,
     nameless: u64,
     history: u64,
+    /// The server tells how long tasks wait; those before 0.1.9 do not.
+    tells_waits: bool,
 }
 
 impl Tasks {
@@ -188,6 +190,7 @@ impl Tasks {
             refused: 0,
             nameless: 0,
             history: 0,
+            tells_waits: false,
         }
     }
 
@@ -209,6 +212,8 @@ impl Tasks {
         clock: &ServerClock,
     ) -> Changes {
         let update = update.unwrap_or_default();
+        let mut stats = update.stats_update.values();
+        self.tells_waits |= stats.any(|stats| stats.scheduled_time.is_some());
         let mut changes = Changes::default();
         let mut touched = Vec::new();
         for record in &update.new_tasks {
@@ -308,6 +313,10 @@ impl Tasks {
             }
             sites.extend(count(&mut self.sites, task));
             task.push(*id, &mut columns);
+        }
+        if !self.tells_waits {
+            columns.scheduled_ns.clear();
+            columns.longest_scheduled_ns.clear();
         }
         if !columns.id.is_empty() {
             changes.columns = Some(columns);

@@ -230,7 +230,10 @@ fn capabilities(host: Result<(), &str>) -> Vec<Capability> {
         (Kind::Stalls, "stalls, only polls that still run"),
         (Kind::Cause, "why a poll takes long"),
         (Kind::Stacks, "stacks"),
-        (Kind::ScheduleLatency, "single waits, only their sum"),
+        (
+            Kind::ScheduleLatency,
+            "single waits, only their sum, and that since 0.1.9",
+        ),
         (Kind::BlockingPool, "the blocking pool"),
         (Kind::Lag, "loop lag"),
     ];
