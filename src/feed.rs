@@ -173,6 +173,9 @@ impl Feed for LiveFeed {
                 // Too many commands at once: the user sees no distribution yet
                 // and looks again.
                 let _ = self.source.command(Command::WatchTask(task.map(|id| id.0)));
+                if !self.replay {
+                    self.keeper.recall(state);
+                }
             }
             Effect::Resume => {
                 // What it brought shows in the badge.

@@ -14,7 +14,7 @@ use looptop_wire::proto::{Frame, HelloResponse};
 use crate::{
     app::{Snapshot, State, Travel},
     diagnose::{Finding, Severity, Subject, Verdict},
-    model::{Moment, Resolved, StallId},
+    model::{ACTIVITY_WINDOW, Activity, Moment, Resolved, StallId},
     record::{History, Recorder, history::Bounds, writer::Sink},
 };
 
@@ -55,6 +55,9 @@ impl Sink for Unhurried {
 }
 
 const FAR: Duration = Duration::from_secs(10);
+/// As much of the past is read at once for the details of a task: the thread
+/// that draws waits for it.
+const RECALLED_BYTES: usize = 1 << 20;
 
 impl Default for Keeper {
     fn default() -> Self {
@@ -164,6 +167,21 @@ impl Keeper {
         let oldest = self.history.oldest().unwrap_or(past.model.now);
         let snapshot = Snapshot::of(Arc::new(past.model), findings, verdict);
         state.show_past(snapshot, oldest);
+        self.recall(state);
+    }
+
+    /// Tells what the watched task did before, as far as it is held.
+    pub fn recall(&mut self, state: &mut State) {
+        let Some(task) = state.watched() else { return };
+        for until in state.to_recall() {
+            let mut past = Activity::new(task);
+            let window = (until.minus(ACTIVITY_WINDOW), until);
+            self.history
+                .walk(window, RECALLED_BYTES, |model| past.observe(model));
+            if past.reach(until).is_some() {
+                state.recall(until, past);
+            }
+        }
     }
 
     /// Begins to record, or ends it.
@@ -235,5 +253,79 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         // Whoever listened has gone; the file is whole nevertheless.
         let _ = self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{
+        app::{
+            Event,
+            tests::{busy_minute, type_text},
+        },
+        model::TaskId,
+    };
+
+    use super::*;
+
+    /// The state has taken in a busy minute, and the keeper has kept it.
+    fn kept() -> (State, Keeper) {
+        let mut state = crate::app::tests::empty_state();
+        let mut keeper = Keeper::default();
+        let (hello, frames) = busy_minute();
+        let now = state.now;
+        let connected = Event::Connected {
+            hello: Box::new(hello.clone()),
+            kind: "agent",
+        };
+        state.apply(connected, now);
+        keeper.connected(&hello, &mut state);
+        for frame in frames {
+            let frame = Arc::new(frame);
+            state.apply(Event::Frame(Arc::clone(&frame)), now);
+            keeper.frame(&frame, &mut state);
+        }
+        (state, keeper)
+    }
+
+    fn reach(state: &State) -> Option<u64> {
+        let reach = state.activity()?.reach(state.model().now)?;
+        Some(reach.as_secs())
+    }
+
+    #[test]
+    fn details_of_a_task_begin_with_its_last_minute() {
+        let (mut state, mut keeper) = kept();
+        keeper.recall(&mut state);
+        assert!(state.activity().is_none(), "nobody looks at a task");
+        type_text(&mut state, "2/report\n\n");
+        assert_eq!(state.watched(), Some(TaskId(4)));
+        assert_eq!(reach(&state), None);
+        keeper.recall(&mut state);
+        assert_eq!(reach(&state), Some(60));
+        type_text(&mut state, "\u{1b}");
+        assert!(state.activity().is_none());
+    }
+
+    #[test]
+    fn a_moment_of_the_past_has_its_own_minute() {
+        let (mut state, mut keeper) = kept();
+        type_text(&mut state, "2/report\n\n");
+        keeper.recall(&mut state);
+        keeper.travel(Travel::FarBack, &mut state);
+        let window = Duration::from_secs(2);
+        let now = state.model().now;
+        // 61 s after the start; it stalled from 55 s to 57 s.
+        let share = |at: Moment| {
+            let activity = state.activity().unwrap();
+            activity.columns(at, window, 1, None)[0].unwrap().busy
+        };
+        assert!(now < state.live_snapshot().model.now);
+        assert!(share(now.minus(Duration::from_secs(4))).unwrap() > 0.95);
+        assert!(share(now).unwrap() < 0.5);
+        state.go_live();
+        assert_eq!(reach(&state), Some(60));
     }
 }

@@ -6,10 +6,10 @@ use looptop_wire::proto::{Frame, HelloResponse};
 
 use crate::{
     diagnose::{Engine, Scope},
-    model::Model,
+    model::{Activity, Model},
 };
 
-use super::{Connection, Details, Effect, Event, Snapshot, State};
+use super::{Connection, Effect, Event, Snapshot, State};
 
 /// The name of the source that plays recordings.
 const REPLAY: &str = "replay";
@@ -30,10 +30,12 @@ impl State {
             Event::Connected { hello, kind } => {
                 self.connected(&hello, kind);
                 // The new stream knows nothing of what the old one was asked.
-                return match self.details {
-                    Some(Details::Task(id)) => vec![Effect::WatchTask(Some(id))],
-                    _ => Vec::new(),
-                };
+                let task = self.watched();
+                self.activity = task.map(Activity::new);
+                return task
+                    .map(|id| Effect::WatchTask(Some(id)))
+                    .into_iter()
+                    .collect();
             }
             Event::Frame(frame) => return self.frame(&frame),
             Event::Silent { since, problem } => {
@@ -120,6 +122,9 @@ impl State {
         }
         if frame.more {
             return Vec::new();
+        }
+        if let Some(activity) = &mut self.activity {
+            activity.observe(&self.live.model);
         }
         self.diagnose();
         self.stacks_to_name()

@@ -31,6 +31,7 @@ mod tone;
 pub mod travel;
 mod update;
 pub mod view;
+mod watch;
 
 #[cfg(test)]
 pub(crate) mod lab_tests;

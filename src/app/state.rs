@@ -10,7 +10,7 @@ use ratatui::layout::Size;
 
 use crate::{
     diagnose::{Engine, Finding, Scope, Subject},
-    model::{Model, ResourceId, Span, StallId, TaskId},
+    model::{Activity, Model, ResourceId, Span, StallId, TaskId},
 };
 
 use super::{
@@ -127,6 +127,8 @@ pub struct Frozen {
     pub lab: LabState,
     /// It is a moment of the past, gone to; otherwise the one when it froze.
     pub past: Option<Past>,
+    /// What the task whose details are open did before.
+    pub activity: Option<Activity>,
 }
 
 /// A key that was pressed, and what it did.
@@ -213,6 +215,8 @@ pub struct State {
     /// Distributions of the task whose details are open, where the target
     /// tells them.
     pub distributions: Option<Distributions>,
+    /// What the task whose details are open did of late.
+    pub(super) activity: Option<Activity>,
     /// The rows of the table on screen.
     pub rows: Rows,
     pub(super) live: Snapshot,
@@ -263,6 +267,7 @@ impl State {
             recording: None,
             past_shown: 0,
             distributions: None,
+            activity: None,
             rows: Rows::default(),
             live,
             engine,

@@ -68,6 +68,67 @@ pub(crate) fn starving_state() -> State {
     state
 }
 
+/// 70 s of task 4, "report", from 1 s on: a fifth busy; from 30 s to 40 s it also
+/// waits half of the time; from 55 s to 57 s it is in one poll; and in the end
+/// again.
+pub(crate) fn busy_minute() -> (proto::HelloResponse, Vec<proto::Frame>) {
+    const MS: u64 = 1_000_000;
+    let (mut busy, mut scheduled) = (0, 0);
+    let frame = |step: u64| {
+        let (at, last) = (step * 100 + 1_000, step == 700);
+        let stalls = (55_001..=57_000).contains(&at);
+        busy += if stalls { 100 * MS } else { 20 * MS };
+        scheduled += if (30_001..=40_000).contains(&at) {
+            50 * MS
+        } else {
+            0
+        };
+        let mut frame = fixtures::starving_frame(crate::model::Moment(at * MS));
+        let live = frame.stalls.remove(0);
+        if last {
+            frame.stalls.push(live.clone());
+        }
+        if at == 57_000 {
+            frame.stalls.push(proto::Stall {
+                id: 2,
+                state: proto::StallState::Ended.into(),
+                started_at_ns: 55_000 * MS,
+                duration_ns: 2_000 * MS,
+                ..live
+            });
+        }
+        let tasks = frame.tasks.as_mut().unwrap();
+        tasks.busy_ns[3] = busy;
+        tasks.scheduled_ns[3] = scheduled;
+        if !last {
+            tasks.poll_started_at_ns[3] = 0;
+        }
+        frame
+    };
+    (fixtures::hello(), (0..=700).map(frame).collect())
+}
+
+/// The target has told a [`busy_minute`], and task 4 was watched from the
+/// `first` second on.
+pub(crate) fn watched_state(first: usize) -> State {
+    let mut state = empty_state();
+    let now = state.now;
+    let (hello, frames) = busy_minute();
+    let connected = Event::Connected {
+        hello: Box::new(hello),
+        kind: "agent",
+    };
+    state.apply(connected, now);
+    for (n, frame) in frames.into_iter().enumerate() {
+        state.apply(Event::Frame(Arc::new(frame)), now);
+        if n == first * 10 {
+            type_text(&mut state, "2/report\n\n");
+        }
+    }
+    state.prepare();
+    state
+}
+
 /// Gives the stall of [`starving_state`] a stack with names.
 pub(crate) fn name_stall(state: &mut State) {
     let frame = |function: &str, file: &str, line, plumbing| StackFrame {

@@ -105,6 +105,7 @@ impl State {
             at: self.now,
             lab: self.lab.clone(),
             past: Some(past),
+            activity: None,
         });
     }
 

@@ -59,17 +59,17 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     if state.details != details {
         state.scroll = 0;
         state.distributions = None;
-        effects.push(watch(state.details));
+        effects.push(watch(state));
     }
     state.prepare();
     effects
 }
 
-fn watch(details: Option<Details>) -> Effect {
-    Effect::WatchTask(match details {
-        Some(Details::Task(id)) => Some(id),
-        _ => None,
-    })
+/// Begins to watch the task whose details are open, and no other.
+fn watch(state: &mut State) -> Effect {
+    let task = state.watched();
+    state.observe_anew(task);
+    Effect::WatchTask(task)
 }
 
 fn copy(state: &mut State) -> Option<Effect> {
@@ -127,6 +127,7 @@ fn freeze(state: &mut State) {
             at: state.now,
             lab: state.lab.clone(),
             past: None,
+            activity: state.activity.clone(),
         }),
     };
 }

@@ -9,6 +9,7 @@
 //!   ([`ingest`]).
 //! - Unknown is `None`, never 0.
 
+mod activity;
 mod call;
 mod ids;
 mod ingest;
@@ -31,6 +32,7 @@ pub mod fixtures;
 
 use std::collections::BTreeMap;
 
+pub use activity::{ACTIVITY_WINDOW, Activity, Share};
 pub use call::{Call, CallKind};
 pub use ids::{
     AsyncOpId, LocationId, Moment, ResourceId, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId,

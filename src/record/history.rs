@@ -249,6 +249,44 @@ impl<N: Clone> History<N> {
     }
 }
 
+impl<N> History<N> {
+    /// Shows the model at each moment held between `from` and `until`, oldest
+    /// first: as many of the last of them as `bytes` of compressed chunks hold,
+    /// at least one chunk.
+    ///
+    /// Costs taking in all of their frames.
+    pub fn walk(
+        &mut self,
+        (from, until): (Moment, Moment),
+        bytes: usize,
+        mut visit: impl FnMut(&Model),
+    ) {
+        let overlaps = |info: &ChunkInfo| info.last_ns >= from.0 && info.first_ns <= until.0;
+        let mut room = bytes;
+        let mut chosen = Vec::new();
+        if let Some((chunk, _)) = &mut self.open
+            && overlaps(chunk.info())
+        {
+            let info = chunk.info().clone();
+            if let Ok(payload) = chunk.peek() {
+                room = room.saturating_sub(payload.len());
+                chosen.push((info, payload));
+            }
+        }
+        for piece in self.pieces.iter().rev().filter(|p| overlaps(&p.info)) {
+            if piece.payload.len() > room && !chosen.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(piece.payload.len());
+            chosen.push((piece.info.clone(), &piece.payload));
+        }
+        for (info, payload) in chosen.into_iter().rev() {
+            // A chunk that cannot be read is a gap.
+            let _ = follow(&self.hello, &info, payload, until, &mut visit);
+        }
+    }
+}
+
 impl<N> Moments<N> {
     /// Several frames of one instant are one moment.
     fn push(&mut self, at: Moment, note: N) {
@@ -272,7 +310,19 @@ fn rebuild(
     payload: &[u8],
     moment: Moment,
 ) -> Result<Model, ChunkError> {
+    follow(hello, info, payload, moment, |_| {})
+}
+
+/// Takes in a chunk as far as `moment`; `visit` sees each state on the way.
+fn follow(
+    hello: &HelloResponse,
+    info: &ChunkInfo,
+    payload: &[u8],
+    moment: Moment,
+    mut visit: impl FnMut(&Model),
+) -> Result<Model, ChunkError> {
     let mut model = Model::new(hello);
+    let mut parts_of_keyframe = info.keyframes;
     let mut frames = ChunkFrames::new(payload, info)?;
     while let Some(frame) = frames.next_frame()? {
         if frame.now_ns > moment.0 {
@@ -280,6 +330,10 @@ fn rebuild(
         }
         // What is malformed is left out, as it was live.
         let _ = model.apply(&frame);
+        parts_of_keyframe = parts_of_keyframe.saturating_sub(1);
+        if parts_of_keyframe == 0 && !frame.more {
+            visit(&model);
+        }
     }
     Ok(model)
 }

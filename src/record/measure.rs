@@ -8,7 +8,7 @@ use super::{
     history::{Bounds, History},
     synthetic::{Session, Shape},
 };
-use crate::model::Model;
+use crate::model::{ACTIVITY_WINDOW, Activity, Model};
 
 fn shapes() -> [Shape; 3] {
     // A tenth of the tasks change ten times a second.
@@ -98,6 +98,33 @@ fn going_back_in_history() {
             mean(&looks),
             worst(&looks)
         );
+    }
+}
+
+/// What opening the details of a task waits for.
+#[test]
+#[ignore = "prints figures"]
+fn the_last_minute_of_one_task() {
+    println!("tasks | s of the past within 1 MiB | ms");
+    for shape in shapes() {
+        let mut session = Session::new(shape);
+        let hello = session.hello();
+        let mut history = History::new(Bounds::default());
+        history.begin(&hello);
+        let mut model = Model::new(&hello);
+        for n in 0..700 {
+            let frame = session.next_frame();
+            model.apply(&frame).unwrap();
+            history.push(&frame, &model, n);
+        }
+        let task = model.tasks.live().next().unwrap().id;
+        let mut activity = Activity::new(task);
+        let began = Instant::now();
+        let minute = (model.now.minus(ACTIVITY_WINDOW), model.now);
+        history.walk(minute, 1 << 20, |model| activity.observe(model));
+        let took = ms(began.elapsed());
+        let reach = activity.reach(model.now).unwrap();
+        println!("{} | {:.0} | {took:.1}", shape.tasks, reach.as_secs_f64());
     }
 }
 

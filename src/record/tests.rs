@@ -614,6 +614,30 @@ fn history_goes_back_to_any_frame() {
 }
 
 #[test]
+fn history_walks_through_every_moment_of_a_time() {
+    let (mut history, _) = history(300, Bounds::default());
+    let mut moments: Vec<Moment> = history.notes().map(|(at, _)| at).collect();
+    moments.dedup();
+    let (from, until) = (moments[57], moments[211]);
+    let mut seen = Vec::new();
+    history.walk((from, until), usize::MAX, |model| seen.push(model.now));
+    seen.dedup();
+    // It begins with the chunk in which the time begins.
+    assert!(
+        seen[0] <= from && *seen.last().unwrap() == until,
+        "{seen:?}"
+    );
+    let place = moments.iter().position(|at| *at == seen[0]).unwrap();
+    assert_eq!(seen, moments[place..=211]);
+
+    // With little room it is the end that counts.
+    let mut seen = Vec::new();
+    history.walk((from, until), 1, |model| seen.push(model.now));
+    assert_eq!(seen.last(), Some(&until));
+    assert!(seen[0] > from, "one chunk alone: {seen:?}");
+}
+
+#[test]
 fn old_history_is_thinned_to_seconds_and_then_dropped() {
     let bounds = Bounds {
         fine: Duration::from_secs(20),

@@ -28,6 +28,8 @@ mod verdict;
 mod views;
 
 #[cfg(test)]
+mod activity_tests;
+#[cfg(test)]
 mod lab_tests;
 #[cfg(test)]
 mod tests;

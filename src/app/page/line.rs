@@ -10,7 +10,7 @@ use crate::{
 pub struct Line(pub Vec<(String, Tone)>);
 
 /// Columns that the names of values take.
-const NAMES: usize = 13;
+pub(super) const NAMES: usize = 13;
 
 impl Line {
     /// An empty line.

@@ -3,6 +3,7 @@
 //! A page is made of lines that are already escaped and fit the width, so that
 //! scrolling knows where the end is.
 
+mod activity;
 mod explain;
 mod help;
 mod line;

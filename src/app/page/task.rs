@@ -7,7 +7,7 @@ use crate::{
     model::{Capability, Model, SiteKey, Stall, Task, TaskId},
 };
 
-use super::{Line, LinkId, Page, stack, stall};
+use super::{Line, LinkId, Page, activity, stack, stall};
 
 pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
     let model = state.model();
@@ -32,6 +32,7 @@ pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
     let mut page = Page::from(lines);
     waits(state, id, &mut page);
     let mut lines = std::mem::take(&mut page.lines);
+    lines.extend(activity::lines(state, task, width));
     lines.extend(Line::heading("Time"));
     lines.extend(times(model, task, width));
     lines.extend(Line::heading("Polls and wakes"));

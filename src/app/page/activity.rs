@@ -1,0 +1,138 @@
+//! What a task did over the last minute, as bars over time.
+//!
+//! ```text
+//! Last minute
+//!   busy         ▁▁▁▁▁▁▃▇▇███▇▁▁▁▁▁▁▂▁▁▁
+//!   scheduled    ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▂▁▁▁▁▁▁▁▁
+//!   idle         ▇▇▇▇▇▇▅▁▁   ▁▇▇▇▇▇▇▆▇▇▇
+//!                60 s ago            now
+//! ```
+
+use std::time::Duration;
+
+use crate::{
+    app::{State, Tone, quantity, tables},
+    model::{ACTIVITY_WINDOW, Capability, FINE_STEP, Model, Moment, Share, Span, Task},
+};
+
+use super::{Line, line::NAMES};
+
+/// Time at the edges that is not worth a remark.
+const SLACK: Duration = Duration::from_secs(2);
+
+pub(super) fn lines(state: &State, task: &Task, width: usize) -> Vec<Line> {
+    let model = state.model();
+    let now = model.now;
+    // No more than a minute is held.
+    let window = state.span.duration().min(ACTIVITY_WINDOW);
+    let title = match state.span {
+        Span::TenSeconds => "Last 10 s",
+        _ => "Last minute",
+    };
+    let mut lines = Vec::from(Line::heading(title));
+    let activity = state.activity();
+    let Some((activity, reach)) = activity.and_then(|a| Some((a, a.reach(now)?))) else {
+        let why = format!("{} not observed for long enough yet", quantity::UNKNOWN);
+        lines.push(Line::new(&format!("  {why}"), Tone::Dim));
+        return lines;
+    };
+    let steps = window.as_millis() / FINE_STEP.as_millis();
+    let columns = width.saturating_sub(NAMES + 2).clamp(1, steps as usize);
+    let shares = activity.columns(now, window, columns, task.ended_at);
+    let stalls = stalls(model, task, window, columns);
+
+    let missing = |kind| model.session.missing(kind);
+    let waits = missing(Capability::Wakes).or(missing(Capability::ScheduleLatency));
+    lines.extend(row("busy", &shares, |s| s.busy, &stalls, None, width));
+    lines.extend(row(
+        "scheduled",
+        &shares,
+        |s| s.scheduled,
+        &[],
+        waits,
+        width,
+    ));
+    lines.extend(row("idle", &shares, Share::idle, &[], waits, width));
+    lines.push(axis(window, columns));
+
+    let mut remarks = Vec::new();
+    if stalls.iter().any(Option::is_some) {
+        remarks.push("a full bar marks a stall".to_owned());
+    }
+    if let Some(blank) = blank(task, model, window, reach) {
+        remarks.push(blank);
+    }
+    if !remarks.is_empty() {
+        lines.extend(Line::value("", &remarks.join("; "), Tone::Dim, width));
+    }
+    lines
+}
+
+/// One line of bars, or why there is none.
+fn row(
+    name: &str,
+    shares: &[Option<Share>],
+    part: fn(&Share) -> Option<f64>,
+    stalls: &[Option<f64>],
+    missing: Option<&str>,
+    width: usize,
+) -> Vec<Line> {
+    let parts: Vec<_> = shares.iter().map(|s| part(s.as_ref()?)).collect();
+    if parts.iter().all(Option::is_none) && shares.iter().any(Option::is_some) {
+        return Line::known(name, None, missing, width);
+    }
+    let bars = tables::bars(&parts, stalls);
+    let label = Line::new(&format!("  {name:<NAMES$}"), Tone::Dim);
+    let line = bars
+        .0
+        .iter()
+        .fold(label, |line, (text, tone)| line.and(text, *tone));
+    vec![line]
+}
+
+/// The columns during which a stall of the task lasted.
+fn stalls(model: &Model, task: &Task, window: Duration, columns: usize) -> Vec<Option<f64>> {
+    let now = model.now;
+    let begin = now.minus(window);
+    let mut marks = vec![None; columns];
+    let column = |at: Duration| {
+        let part = at.as_secs_f64() / window.as_secs_f64();
+        ((part * columns as f64) as usize).min(columns - 1)
+    };
+    // Before the clock's start nothing was; what it covers ends at the right.
+    let before = window.saturating_sub(now.since(begin));
+    let own = model.stalls.iter().filter(|s| s.task == Some(task.id));
+    for stall in own.filter(|s| s.overlaps(begin, now)) {
+        let place = |at: Moment| column(before + at.min(now).since(begin));
+        marks[place(stall.started)..=place(stall.end(now))].fill(Some(1.0));
+    }
+    marks
+}
+
+fn axis(window: Duration, columns: usize) -> Line {
+    let ago = format!("{} s ago", window.as_secs());
+    let room = columns.saturating_sub(ago.len());
+    let indent = " ".repeat(NAMES + 2);
+    Line::new(&format!("{indent}{ago}{:>room$}", "now"), Tone::Dim)
+}
+
+/// What the blank columns mean, where there are any that need a word.
+fn blank(task: &Task, model: &Model, window: Duration, reach: Duration) -> Option<String> {
+    let now = model.now;
+    if let Some(end) = task
+        .ended_at
+        .map(|at| now.since(at))
+        .filter(|end| *end > SLACK)
+    {
+        return Some(format!("it ended {} ago", quantity::duration(end)));
+    }
+    let lived = task.total(now);
+    if reach + SLACK < window && lived > reach + SLACK {
+        let reach = quantity::duration(reach);
+        return Some(format!("blank before it was observed, {reach} ago"));
+    }
+    (lived + SLACK < window).then(|| {
+        let lived = quantity::duration(lived);
+        format!("blank before it was spawned, {lived} ago")
+    })
+}
