@@ -66,6 +66,29 @@ fn one_steps_into_the_past_and_back_to_the_present() {
     terminal.wait_until_restored();
 }
 
+#[test]
+fn details_of_a_task_tell_what_it_did_before_one_looked() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut terminal = beside_a_lab(directory.path());
+    terminal.wait_for("some seconds", |screen| {
+        uptime(screen).is_some_and(|s| s >= 4)
+    });
+    // Nothing is added while the screen stands still: what shows is the past.
+    terminal.send(" ");
+    terminal.wait_for_text("FROZEN");
+    terminal.send("2");
+    terminal.wait_for_text("[2 Tasks]");
+    terminal.send("/connection\r");
+    terminal.send("\r");
+    terminal.wait_for("its past", |screen| {
+        let mut lines = screen.lines().map(str::trim_start);
+        screen.contains("Last minute")
+            && lines.any(|line| line.starts_with("busy") && line.contains('▁'))
+    });
+    terminal.send("q");
+    assert_eq!(terminal.wait_for_exit(), 0);
+}
+
 /// The only recording in the directory.
 fn recording(directory: &Path) -> PathBuf {
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
