@@ -7,6 +7,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
+    app::ColumnChoice,
     diagnose::Severity,
     export::{Format as ExportFormat, Table as ExportTable},
     record::segments::ByteSize,
@@ -58,6 +59,9 @@ pub struct Screen {
     /// Theme file (TOML)
     #[arg(long, value_name = "FILE", help_heading = "Screen")]
     pub theme: Option<PathBuf>,
+    /// Columns of the tables; in the configuration alone.
+    #[arg(skip)]
+    pub columns: ColumnChoice,
 }
 
 /// When to use colours.

@@ -10,6 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::app::ColumnChoice;
 use crate::cli::{ColorChoice, DEFAULT_TARGET, Screen};
 
 /// The file, with its defaults.
@@ -27,6 +28,9 @@ pub struct Config {
     /// Theme file; the built-in theme without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theme: Option<PathBuf>,
+    /// Columns that tables show, in their order, by the ids that the help lists.
+    #[serde(skip_serializing_if = "ColumnChoice::is_empty")]
+    pub columns: ColumnChoice,
 }
 
 impl Default for Config {
@@ -37,6 +41,7 @@ impl Default for Config {
             ascii: false,
             mouse: true,
             theme: None,
+            columns: ColumnChoice::default(),
         }
     }
 }
@@ -102,6 +107,7 @@ impl Config {
             ascii: screen.ascii || self.ascii,
             no_mouse: screen.no_mouse || !self.mouse,
             theme: screen.theme.or_else(|| self.theme.clone()),
+            columns: self.columns.clone(),
         }
     }
 }
@@ -115,6 +121,7 @@ mod tests {
         let config = Config {
             theme: Some("dark.toml".into()),
             ascii: true,
+            columns: toml::from_str("tasks = ['name', 'id']").unwrap(),
             ..Config::default()
         };
         assert_eq!(toml::from_str::<Config>(&config.print()).unwrap(), config);
@@ -127,6 +134,13 @@ mod tests {
             ("colour = 'never'", "unknown field `colour`"),
             ("color = 'blue'", "unknown variant `blue`"),
             ("ascii = 3", "invalid type"),
+            (
+                "columns.tasks = ['id', 'bussy']",
+                "no column \"bussy\"; it has warn",
+            ),
+            ("columns.tasks = ['id', 'id']", "\"id\" is named twice"),
+            ("columns.workers = []", "at least one column"),
+            ("columns.task = ['id']", "unknown variant `task`"),
         ] {
             let error = toml::from_str::<Config>(text).unwrap_err().to_string();
             assert!(

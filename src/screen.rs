@@ -57,6 +57,7 @@ pub fn show(
     let options = Options {
         target: name.trim_start_matches("http://").to_owned(),
         lab,
+        columns: screen.columns.clone(),
     };
     #[cfg(feature = "demo")]
     let link = crate::lab_client::spawn(target.clone(), runtime.handle());

@@ -250,7 +250,7 @@ pub static BINDINGS: &[Binding] = &[
         Action::Copy,
         Everywhere,
         (6, "copy"),
-        "copy that finding to the clipboard (OSC 52)",
+        "copy that finding, or a task's details, to the clipboard (OSC 52)",
     ),
     binding(
         &[Char('p')],

@@ -13,6 +13,7 @@ mod action;
 mod apply;
 pub mod bindings;
 pub mod column;
+mod column_choice;
 mod copy;
 mod event;
 pub mod filter;
@@ -40,6 +41,7 @@ pub(crate) mod tests;
 
 pub use action::{Action, Effect, Motion};
 pub use column::{Context, Head};
+pub use column_choice::{ColumnChoice, WrongColumns};
 pub use event::{Connection, Distribution, Distributions, Event};
 pub use key::Key;
 pub use lab::{LabState, Twin};

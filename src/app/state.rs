@@ -14,7 +14,8 @@ use crate::{
 };
 
 use super::{
-    Connection, Context, Distributions, LabState, Past, Player, Snapshot, ViewId,
+    ColumnChoice, Connection, Context, Distributions, Head, LabState, Past, Player, Snapshot,
+    ViewId,
     filter::{Filter, FilterError},
     overview, page,
     rows::{Request, RowKey, Rows, Sort},
@@ -30,6 +31,8 @@ pub struct Options {
     pub target: String,
     /// The demo that was started together with the screen.
     pub lab: Option<Lab>,
+    /// Columns that the configuration chose.
+    pub columns: ColumnChoice,
 }
 
 /// The demo's scenario, as it was started.
@@ -389,7 +392,7 @@ impl State {
         })
     }
 
-    fn own_finding(&self) -> Option<&Finding> {
+    pub(super) fn own_finding(&self) -> Option<&Finding> {
         let findings = &self.shown().findings;
         let of_task = |id: TaskId| findings.iter().find(|f| f.task == Some(id));
         let of_stall = |id: StallId| {
@@ -486,12 +489,15 @@ impl State {
 
     /// Columns of the table on screen that are visible, with their places.
     pub fn placed_columns(&self, table: TableId) -> Vec<super::column::Placed> {
-        let pan = self.tables[&table].pan;
-        super::column::place(
-            &tables::heads(table),
-            self.size.width.saturating_sub(GUTTER),
-            pan,
-        )
+        let heads = tables::heads(table);
+        let chosen = self.options.columns.of(table);
+        let chosen_heads: Vec<&Head> = chosen.iter().map(|i| heads[*i]).collect();
+        let width = self.size.width.saturating_sub(GUTTER);
+        let mut placed = super::column::place(&chosen_heads, width, self.tables[&table].pan);
+        for column in &mut placed {
+            column.index = chosen[column.index];
+        }
+        placed
     }
 
     /// The row under the cursor, where the list is a table.

@@ -15,7 +15,7 @@ use super::*;
 pub(crate) fn empty_state() -> State {
     let options = Options {
         target: "127.0.0.1:6669".into(),
-        lab: None,
+        ..Options::default()
     };
     let mut state = State::new(options, Instant::now());
     state.prepare();
@@ -320,6 +320,50 @@ fn names(state: &State) -> Vec<String> {
 fn heads_index(state: &State, id: &str) -> usize {
     let heads = tables::heads(state.table().unwrap());
     heads.iter().position(|h| h.id == id).unwrap()
+}
+
+#[test]
+fn details_of_a_task_without_a_finding_are_copied() {
+    let mut state = starving_state();
+    type_text(&mut state, "2/ticker\n\n");
+    assert!(state.watched().is_some());
+    let effects = act(&mut state, [Action::Copy]);
+    let copied = |text: &str| text.contains("demo/src/service.rs:42") && text.contains("ticker");
+    assert!(
+        matches!(&effects[..], [Effect::Copy(text)] if copied(text)),
+        "{effects:?}"
+    );
+}
+
+#[test]
+fn the_configuration_hides_and_orders_columns() {
+    let mut state = starving_state();
+    let columns = "tasks = ['polls', 'name', 'busy', 'kind']";
+    state.options.columns = toml::from_str(columns).unwrap();
+    state.size = ratatui::layout::Size::new(120, 40);
+    type_text(&mut state, "2");
+    let ids = |state: &State| -> Vec<&str> {
+        let heads = tables::heads(tables::TableId::Tasks);
+        let placed = state.placed_columns(tables::TableId::Tasks);
+        placed.iter().map(|p| heads[p.index].id).collect()
+    };
+    assert_eq!(ids(&state), ["polls", "name", "busy", "kind"]);
+    // It sorts by what is shown, in the order shown.
+    type_text(&mut state, ">");
+    let sort = |state: &State| state.table_state(tables::TableId::Tasks).sort.column;
+    assert_eq!(sort(&state), heads_index(&state, "polls"));
+    type_text(&mut state, ">");
+    assert_eq!(sort(&state), heads_index(&state, "name"));
+    // A narrow screen drops those of the least priority.
+    state.size.width = 26;
+    assert_eq!(ids(&state), ["polls", "name"]);
+    // Other tables have all of theirs.
+    let workers = tables::TableId::Workers;
+    let all = tables::heads(workers).len();
+    assert_eq!(
+        state.options.columns.of(workers),
+        (0..all).collect::<Vec<_>>()
+    );
 }
 
 #[test]

@@ -72,7 +72,16 @@ fn watch(state: &mut State) -> Effect {
     Effect::WatchTask(task)
 }
 
+/// The finding of what is looked at; details without one as they are; otherwise
+/// the verdict's finding.
 fn copy(state: &mut State) -> Option<Effect> {
+    if state.watched().is_some() && state.own_finding().is_none() {
+        let lines = page::lines(state).unwrap_or_default();
+        let lines = lines.iter().map(|line| format!("{}\n", line.plain()));
+        let text = page::title(state) + "\n" + &lines.collect::<String>();
+        state.notify("details copied to the terminal's clipboard");
+        return Some(Effect::Copy(text));
+    }
     let Some(text) = state.finding().map(copy::finding) else {
         state.notify("no finding to copy");
         return None;
@@ -359,7 +368,7 @@ fn on_table(state: &mut State, table: TableId, action: Action) {
         .iter()
         .map(|p| p.index)
         .collect();
-    let last_pan = tables::heads(table).len();
+    let last = state.options.columns.of(table).last().copied();
     let Some(t) = state.tables.get_mut(&table) else {
         return;
     };
@@ -370,7 +379,7 @@ fn on_table(state: &mut State, table: TableId, action: Action) {
         Action::SortPrevious => sort_neighbour(&mut t.sort, table, &visible, false),
         Action::SortBy(column) if column == t.sort.column => t.sort.descending = !t.sort.descending,
         Action::SortBy(column) => sort_by(&mut t.sort, table, column),
-        Action::PanRight if visible.last() != Some(&(last_pan - 1)) => t.pan += 1,
+        Action::PanRight if visible.last().copied() != last => t.pan += 1,
         Action::PanLeft => t.pan = t.pan.saturating_sub(1),
         Action::Type(text) => {
             let text: String = text.chars().filter(|c| !c.is_control()).collect();
