@@ -83,7 +83,8 @@ impl Model {
         match &frame.past {
             // A keyframe is state: what follows from it is in it.
             Some(past) => self.restore_past(past),
-            None if frame.more => {}
+            // Names come between two samples of the target, and are none.
+            None if frame.more || !frame.names.is_empty() => {}
             None => {
                 self.derive_stalls();
                 self.mark_stalled_workers();
