@@ -118,6 +118,7 @@ impl Feed for LiveFeed {
                 return Some(named);
             }
             told = Self::lab(&mut self.lab) => return Some(told),
+            sentence = self.keeper.saved() => return Some(Event::Saved(sentence)),
         };
         if let source::Event::Position(position) = &told {
             self.speed = position.speed;
@@ -155,6 +156,7 @@ impl Feed for LiveFeed {
         match effect {
             Effect::Travel(to) => self.keeper.travel(*to, state),
             Effect::Record => self.keeper.record(state),
+            Effect::SavePast => self.keeper.save(state),
             Effect::Playback(playback) => {
                 let command = match playback {
                     Playback::Pause => Command::Pause,

@@ -1,13 +1,10 @@
 //! Keeps what a live session brings: its past in memory, to go back to, and a
 //! file where the user records.
 
-use std::{
-    fs::File,
-    io::{self, Write},
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+mod file;
+mod save;
+
+use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
 
 use looptop_wire::proto::{Frame, HelloResponse};
 
@@ -15,8 +12,10 @@ use crate::{
     app::{Snapshot, State, Travel},
     diagnose::{Finding, Severity, Subject, Verdict},
     model::{ACTIVITY_WINDOW, Activity, Moment, Resolved, StallId},
-    record::{History, Recorder, history::Bounds, writer::Sink},
+    record::{History, Recorder, history::Bounds},
 };
+use file::{Unhurried, Unwritten};
+use save::{Save, Saver};
 
 /// What was found at a moment; the model alone does not tell.
 #[derive(Debug, Clone)]
@@ -31,27 +30,7 @@ pub struct Keeper {
     history: History<Note>,
     hello: HelloResponse,
     recording: Option<(PathBuf, Recorder<Unhurried>)>,
-}
-
-/// A file that the system brings to safety in its own time: the thread that
-/// draws must not wait for a disk.
-#[derive(Debug)]
-struct Unhurried(File);
-
-impl Write for Unhurried {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl Sink for Unhurried {
-    fn secure(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    saver: Saver,
 }
 
 const FAR: Duration = Duration::from_secs(10);
@@ -65,6 +44,7 @@ impl Default for Keeper {
             history: History::new(Bounds::default()),
             hello: HelloResponse::default(),
             recording: None,
+            saver: Saver::default(),
         }
     }
 }
@@ -98,6 +78,7 @@ impl Keeper {
 
     /// A stack has names.
     pub fn named(&mut self, stall: StallId, stack: &Resolved, state: &mut State) {
+        self.history.name(stall, stack);
         if let Some((_, recorder)) = &mut self.recording
             && let Err(error) = recorder.name(stall, stack)
         {
@@ -192,22 +173,64 @@ impl Keeper {
         }
         match self.begin(state) {
             Ok(sentence) => state.note_recording(Some(state.now), sentence),
-            Err(error) => state.note_recording(None, format!("not recorded: {error}")),
+            Err(unwritten) => {
+                let sentence = format!("not recorded to {unwritten}; mend that, then R again");
+                state.note_recording(None, sentence);
+            }
         }
     }
 
-    fn begin(&mut self, state: &State) -> io::Result<String> {
-        let path = free_name(&self.hello.name);
-        let file = File::create_new(&path)?;
+    /// Saves all that is held of the past, on another thread; [`saved`] tells
+    /// what became of it.
+    ///
+    /// [`saved`]: Self::saved
+    pub fn save(&mut self, state: &mut State) {
+        if state.model().session.id != self.hello.session {
+            let sentence = "not saved: that process has ended, and its past is no longer held";
+            return state.notify(sentence);
+        }
+        let held = self.history.held();
+        if held.is_empty() {
+            return state.notify("not saved: nothing of the past is held yet");
+        }
+        let sentence = self.saver.begin(Save {
+            held,
+            name: self.hello.name.clone(),
+            target: state.options.target.clone(),
+            directories: file::directories().into(),
+        });
+        state.notify(sentence);
+    }
+
+    /// What became of a past that was saved, as a sentence. Waits for ever where
+    /// there is none; safe to cancel.
+    pub async fn saved(&mut self) -> String {
+        self.saver.told().await
+    }
+
+    fn begin(&mut self, state: &State) -> Result<String, Unwritten> {
+        let (path, file) = file::create(&self.hello.name, &file::directories())?;
+        match self.begin_in(file, state) {
+            Ok(recorder) => {
+                let sentence = format!("recording to {}; R ends it", path.display());
+                self.recording = Some((path, recorder));
+                Ok(sentence)
+            }
+            Err(error) => {
+                file::discard(&path);
+                Err(Unwritten { path, error })
+            }
+        }
+    }
+
+    fn begin_in(&self, file: File, state: &State) -> io::Result<Recorder<Unhurried>> {
         let mut recorder = Recorder::new(Unhurried(file), &state.options.target, false)?;
         recorder.connected(&self.hello)?;
         // What came before is told by a keyframe.
         for frame in state.live_snapshot().model.keyframe() {
             recorder.frame(&frame)?;
         }
-        let sentence = format!("recording to {}; R ends it", path.display());
-        self.recording = Some((path, recorder));
-        Ok(sentence)
+        Ok(recorder)
     }
 
     /// Ends the recording, if there is one, and says what became of it.
@@ -227,26 +250,6 @@ impl Keeper {
             state.note_recording(None, sentence);
         }
     }
-}
-
-/// A name for a recording, in the directory where the program runs.
-fn free_name(target: &str) -> PathBuf {
-    let name: String = target
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .take(40)
-        .collect();
-    let name = name.trim_matches('-');
-    let name = if name.is_empty() { "target" } else { name };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let seconds = now.map_or(0, |since| since.as_secs());
-    let plain = format!("{name}-{seconds}.looptop");
-    let numbered = (2..).map(|n| format!("{name}-{seconds}-{n}.looptop"));
-    std::iter::once(plain)
-        .chain(numbered)
-        .map(PathBuf::from)
-        .find(|path| !Path::exists(path))
-        .unwrap_or_default()
 }
 
 impl Drop for Keeper {

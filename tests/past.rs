@@ -4,9 +4,12 @@
 mod lab;
 mod terminal;
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use lab::check;
+use lab::{LOOPTOP, check};
 use terminal::{ESC, Terminal, number_after};
 
 /// The screen beside a lab whose handlers sleep, with a stall behind it.
@@ -89,14 +92,66 @@ fn details_of_a_task_tell_what_it_did_before_one_looked() {
     assert_eq!(terminal.wait_for_exit(), 0);
 }
 
-/// The only recording in the directory.
-fn recording(directory: &Path) -> PathBuf {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    assert_eq!(files.len(), 1, "{files:?}");
-    files.pop().unwrap()
+/// The recordings in the directory, oldest first.
+fn recordings(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    files
+}
+
+/// That the stalls of the lab are in a recording, found and with names.
+#[track_caller]
+fn tells_the_culprit(file: &Path) {
+    const CULPRIT: &str = "sleep_in_handler::wait_for_the_printer";
+    let file = file.to_str().unwrap();
+    let (report, code) = check(file, &[]);
+    assert_eq!(code, 1, "{report}");
+    let findings = report["findings"].as_array().unwrap();
+    let blocked = findings.iter().find(|f| f["rule"] == "blocked-worker");
+    let function = blocked.unwrap()["function"].as_str().unwrap();
+    assert!(function.ends_with(CULPRIT), "{report}");
+    // Exports look nothing up, so these names are the file's own.
+    let output = Command::new(LOOPTOP)
+        .args(["export", file, "--format", "folded"])
+        .output()
+        .unwrap();
+    let stacks = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && stacks.contains(CULPRIT),
+        "{stacks}"
+    );
+}
+
+#[test]
+fn what_is_over_is_saved_from_the_past() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut terminal = beside_a_lab(directory.path());
+    terminal.wait_for("some seconds", |screen| {
+        uptime(screen).is_some_and(|s| s >= 4)
+    });
+    terminal.send("[[[");
+    terminal.wait_for("the past", |screen| behind(screen).is_some());
+    terminal.send("R");
+    terminal.wait_for("the file", |screen| {
+        screen.contains("saved the last 00:0") && screen.contains(": looptop replay lab-")
+    });
+    // It is still the past; and who saves and leaves at once has a whole file.
+    terminal.wait_for("the past", |screen| behind(screen).is_some());
+    terminal.send("Rq");
+    assert_eq!(terminal.wait_for_exit(), 0);
+    terminal.wait_until_restored();
+
+    let files = recordings(directory.path());
+    assert_eq!(files.len(), 2, "{files:?}");
+    for file in &files {
+        tells_the_culprit(file);
+    }
+
+    let terminal = Terminal::start(&["replay", files[0].to_str().unwrap()], 120, 40);
+    terminal.wait_for_text("sleep_in_handler::wait_for_the_printer");
+    let screen = terminal.wait_for_text("REPLAY, at its end");
+    assert!(uptime(&screen).is_some_and(|s| s >= 4), "{screen}");
 }
 
 #[test]
@@ -111,19 +166,11 @@ fn what_the_screen_records_is_played_and_checked() {
     terminal.wait_for_text("looptop replay lab-");
     terminal.send("q");
     assert_eq!(terminal.wait_for_exit(), 0);
-    let file = recording(directory.path());
-    let name = file.to_str().unwrap();
-
+    let files = recordings(directory.path());
+    assert_eq!(files.len(), 1, "{files:?}");
+    let name = files[0].to_str().unwrap();
     // The lab is gone; its stalls are not.
-    let (report, code) = check(name, &[]);
-    assert_eq!(code, 1);
-    let findings = report["findings"].as_array().unwrap();
-    let culprit = findings.iter().find(|f| f["rule"] == "blocked-worker");
-    let function = culprit.unwrap()["function"].as_str().unwrap();
-    assert!(
-        function.ends_with("sleep_in_handler::wait_for_the_printer"),
-        "{report}"
-    );
+    tells_the_culprit(&files[0]);
 
     let mut terminal = Terminal::start(&["replay", name], 120, 40);
     terminal.wait_for_text("REPLAY");

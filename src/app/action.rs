@@ -80,6 +80,8 @@ pub enum Action {
     Slower,
     /// Records what comes in, or ends that.
     Record,
+    /// Saves the past that the screen can go back to.
+    SavePast,
     /// Types into the filter.
     Type(String),
     /// Erases the last character of the filter.
@@ -135,4 +137,6 @@ pub enum Effect {
     Playback(Playback),
     /// Begin to record, or end it.
     Record,
+    /// Save the past of the live session to a file.
+    SavePast,
 }

@@ -54,7 +54,7 @@ impl State {
                 remark,
             } => self.opened(length, marks, remark),
             Event::Position { at, playing, speed } => self.positioned(at, playing, speed),
-            Event::Gap(why) => self.notify(why),
+            Event::Gap(sentence) | Event::Saved(sentence) => self.notify(sentence),
             Event::TaskDetails(told) => self.distributions = Some(*told),
             Event::Lab(told) => {
                 if let Some(reason) = self.lab.take(told) {

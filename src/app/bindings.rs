@@ -43,8 +43,10 @@ pub enum Scope {
     Paused,
     /// While a recording is played.
     Playing,
-    /// While there is something to record.
+    /// While there is something to record: what is live.
     Recordable,
+    /// While the screen shows the past of a live session.
+    Past,
     /// While the filter is edited.
     Filter,
 }
@@ -88,8 +90,8 @@ const QUIET: (u8, &str) = (9, "");
 
 use Key::{Char, Ctrl};
 use Scope::{
-    Always, Everywhere, Filter, Lab, Links, Paused, Playing, Recordable, StallDetails, Tables,
-    View, Views,
+    Always, Everywhere, Filter, Lab, Links, Past, Paused, Playing, Recordable, StallDetails,
+    Tables, View, Views,
 };
 
 /// All of them. The first that holds and has the key wins.
@@ -244,6 +246,13 @@ pub static BINDINGS: &[Binding] = &[
         Recordable,
         (8, "record"),
         "record what comes in to a file; again to end it",
+    ),
+    binding(
+        &[Char('R')],
+        Action::SavePast,
+        Past,
+        (1, "save"),
+        "in the past: save all that can be gone back to, up to 30 min, to a file",
     ),
     binding(
         &[Char('y')],
@@ -522,7 +531,10 @@ fn holds(scope: Scope, state: &State) -> bool {
         Scope::Links => mode == Mode::Details && has_links(state),
         Scope::Paused => mode != Mode::Filter && is_paused(state),
         Scope::Playing => mode != Mode::Filter && state.player.is_some(),
-        Scope::Recordable => mode != Mode::Filter && state.player.is_none(),
+        Scope::Recordable => {
+            mode != Mode::Filter && state.player.is_none() && state.behind().is_none()
+        }
+        Scope::Past => mode != Mode::Filter && state.behind().is_some(),
         // The lab has its own meaning of these.
         Scope::Views => mode == Mode::View && state.view != ViewId::Lab,
         Scope::View(view) => mode == Mode::View && state.view == view,
@@ -562,7 +574,10 @@ pub fn sections() -> Vec<(&'static str, Vec<&'static Binding>)> {
             "Stalls",
             &[Scope::View(ViewId::Stalls), Scope::StallDetails],
         ),
-        section("Recordings", &[Scope::Playing, Scope::Recordable]),
+        section(
+            "Recordings",
+            &[Scope::Playing, Scope::Recordable, Scope::Past],
+        ),
         section("Lab, and presenter mode", &[Scope::Lab]),
         section("While typing a filter", &[Scope::Filter]),
     ]

@@ -47,6 +47,8 @@ pub enum Event {
     },
     /// Part of a recording was left out, and why.
     Gap(String),
+    /// What became of the past that was to be saved, as a sentence.
+    Saved(String),
     /// Nothing has come for longer than expected.
     Silent {
         /// When something last came.

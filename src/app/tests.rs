@@ -487,6 +487,28 @@ fn freezing_keeps_the_moment_while_the_target_runs_on() {
 }
 
 #[test]
+fn one_records_what_is_live_and_saves_what_is_past() {
+    let labels = |state: &State| -> Vec<&str> {
+        let footer = bindings::footer(state);
+        footer.iter().map(|binding| binding.label).collect()
+    };
+    let mut state = starving_state();
+    assert_eq!(key(&mut state, Key::Char('R')), [Effect::Record]);
+    assert!(labels(&state).contains(&"record") && !labels(&state).contains(&"save"));
+    // Frozen is not past: what comes in meanwhile can be recorded.
+    key(&mut state, Key::Char(' '));
+    assert_eq!(key(&mut state, Key::Char('R')), [Effect::Record]);
+    let moment = state.live_snapshot().clone();
+    state.show_past(moment, crate::model::Moment(0));
+    assert_eq!(key(&mut state, Key::Char('R')), [Effect::SavePast]);
+    assert!(labels(&state).contains(&"save") && !labels(&state).contains(&"record"));
+    state.apply(Event::Saved("saved".into()), state.now);
+    assert_eq!(state.notice(), Some("saved"));
+    state.go_live();
+    assert_eq!(key(&mut state, Key::Char('R')), [Effect::Record]);
+}
+
+#[test]
 fn another_process_leaves_no_ghosts_and_the_same_one_keeps_its_past() {
     let mut state = starving_state();
     let now = state.now;

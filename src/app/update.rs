@@ -30,6 +30,7 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Faster => effects.push(Effect::Playback(Playback::Faster)),
         Action::Slower => effects.push(Effect::Playback(Playback::Slower)),
         Action::Record => effects.push(Effect::Record),
+        Action::SavePast => effects.push(Effect::SavePast),
         Action::Open => open(state),
         Action::Move(motion) => move_by(state, motion),
         Action::Select(row) => put_cursor(state, row),

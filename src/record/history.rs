@@ -4,17 +4,18 @@
 //! thinned to steps of a second, what is older than half an hour or over the
 //! bound in bytes is dropped, oldest first.
 
-use std::{collections::VecDeque, io, time::Duration};
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use looptop_wire::proto::{Frame, HelloResponse};
 
 use super::{
     chunk::{ChunkBuilder, ChunkError, ChunkFrames},
     format::ChunkInfo,
+    held::{Held, HeldChunk},
     merge::merge,
     recorder::{is_due, push},
 };
-use crate::model::{Model, Moment};
+use crate::model::{Model, Moment, Resolved, StallId, named_stack};
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,7 @@ pub struct Past<N> {
 #[derive(Debug)]
 pub struct History<N> {
     bounds: Bounds,
-    hello: HelloResponse,
+    hello: Arc<HelloResponse>,
     pieces: VecDeque<Piece<N>>,
     open: Option<(ChunkBuilder, Moments<N>)>,
     bytes: usize,
@@ -68,8 +69,10 @@ struct Moments<N>(Vec<(Moment, N)>);
 /// A chunk that is complete.
 #[derive(Debug)]
 struct Piece<N> {
+    hello: Arc<HelloResponse>,
     info: ChunkInfo,
-    payload: Vec<u8>,
+    /// Shared with whoever writes it to a file.
+    payload: Arc<[u8]>,
     moments: Moments<N>,
     thinned: bool,
 }
@@ -79,7 +82,7 @@ impl<N: Clone> History<N> {
     pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
-            hello: HelloResponse::default(),
+            hello: Arc::default(),
             pieces: VecDeque::new(),
             open: None,
             bytes: 0,
@@ -96,7 +99,7 @@ impl<N: Clone> History<N> {
             self.open = None;
             self.bytes = 0;
         }
-        self.hello = hello.clone();
+        self.hello = Arc::new(hello.clone());
     }
 
     /// Keeps a frame that `model` has just taken in, with what the caller notes
@@ -108,6 +111,50 @@ impl<N: Clone> History<N> {
         if self.try_push(frame, model, note).is_err() {
             self.open = None;
         }
+    }
+
+    /// Keeps the names of a stall's stack with the frames.
+    pub fn name(&mut self, stall: StallId, stack: &Resolved) {
+        // Before a chunk is open the model alone holds them: its keyframe brings
+        // them along.
+        let Some((chunk, _)) = &mut self.open else {
+            return;
+        };
+        let names = Frame {
+            now_ns: chunk.info().last_ns,
+            names: vec![named_stack(vec![stall], stack)],
+            ..Frame::default()
+        };
+        if chunk.push(&names).is_err() {
+            self.open = None;
+        }
+    }
+
+    /// All that is held, to be written to a file. Copies the bytes of the open
+    /// chunk and shares the others.
+    pub fn held(&mut self) -> Held {
+        let mut chunks: Vec<HeldChunk> = self
+            .pieces
+            .iter()
+            .map(|piece| HeldChunk {
+                hello: Arc::clone(&piece.hello),
+                info: piece.info.clone(),
+                payload: Arc::clone(&piece.payload),
+                open: false,
+            })
+            .collect();
+        if let Some((chunk, _)) = &mut self.open {
+            let info = chunk.info().clone();
+            if let Ok(payload) = chunk.peek() {
+                chunks.push(HeldChunk {
+                    hello: Arc::clone(&self.hello),
+                    info,
+                    payload: payload.into(),
+                    open: true,
+                });
+            }
+        }
+        Held::new(chunks)
     }
 
     fn try_push(&mut self, frame: &Frame, model: &Model, note: N) -> io::Result<()> {
@@ -135,8 +182,9 @@ impl<N: Clone> History<N> {
         if let Ok((info, payload)) = chunk.finish() {
             self.bytes += payload.len();
             self.pieces.push_back(Piece {
+                hello: Arc::clone(&self.hello),
                 info,
-                payload,
+                payload: payload.into(),
                 moments,
                 thinned: false,
             });
@@ -240,7 +288,7 @@ impl<N: Clone> History<N> {
                 .iter()
                 .rev()
                 .find(|p| p.info.first_ns <= moment.0)?;
-            rebuild(&self.hello, &piece.info, &piece.payload, moment)
+            rebuild(&piece.hello, &piece.info, &piece.payload, moment)
         };
         Some(Past {
             model: model.ok()?,
@@ -351,44 +399,73 @@ impl<N> Piece<N> {
                 stalls: std::mem::take(&mut self.info.stalls),
                 ..info
             };
-            self.payload = payload;
-            self.payload.shrink_to_fit();
+            self.payload = payload.into();
         }
     }
 
     fn thinned_frames(&self) -> Result<(ChunkInfo, Vec<u8>), ChunkError> {
-        let mut frames = ChunkFrames::new(self.payload.as_slice(), &self.info)?;
-        let mut keyframe = Vec::new();
-        while (keyframe.len() as u32) < self.info.keyframes
-            && let Some(frame) = frames.next_frame()?
-        {
-            keyframe.push(frame);
-        }
-        let mut chunk = ChunkBuilder::new(&keyframe)?;
-        drop(keyframe);
-        let mut sum: Option<Frame> = None;
+        let mut frames = ChunkFrames::new(&*self.payload, &self.info)?;
+        let mut chunk = begun(&mut frames, self.info.keyframes)?;
+        let mut step = CoarseStep::default();
         while let Some(frame) = frames.next_frame()? {
-            sum = Some(match sum {
-                None => frame,
-                Some(mut earlier) if same_step(earlier.now_ns, frame.now_ns) => {
-                    match merge(&mut earlier, frame) {
-                        Ok(()) => earlier,
-                        Err(later) => {
-                            push(&mut chunk, &earlier)?;
-                            *later
-                        }
-                    }
-                }
-                Some(earlier) => {
-                    push(&mut chunk, &earlier)?;
-                    frame
-                }
-            });
+            step.take(frame, &mut chunk)?;
         }
-        if let Some(last) = sum {
-            push(&mut chunk, &last)?;
-        }
+        step.end(&mut chunk)?;
         Ok(chunk.finish()?)
+    }
+}
+
+/// A chunk that begins as the one that `frames` reads from its beginning.
+pub(super) fn begun<R: io::BufRead>(
+    frames: &mut ChunkFrames<R>,
+    keyframes: u32,
+) -> Result<ChunkBuilder, ChunkError> {
+    let mut keyframe = Vec::new();
+    while (keyframe.len() as u32) < keyframes
+        && let Some(frame) = frames.next_frame()?
+    {
+        keyframe.push(frame);
+    }
+    Ok(ChunkBuilder::new(&keyframe)?)
+}
+
+/// Frames of one step of [`COARSE`], as few as they can be merged to.
+#[derive(Default)]
+struct CoarseStep {
+    sum: Option<Frame>,
+    /// Names come in frames of their own, and after the stalls that they name.
+    names: Vec<Frame>,
+}
+
+impl CoarseStep {
+    fn take(&mut self, frame: Frame, chunk: &mut ChunkBuilder) -> Result<(), ChunkError> {
+        if !frame.names.is_empty() {
+            self.names.push(frame);
+            return Ok(());
+        }
+        let mut later = Some(frame);
+        if let Some(sum) = &mut self.sum
+            && let Some(frame) = later.take_if(|later| same_step(sum.now_ns, later.now_ns))
+        {
+            later = merge(sum, frame).err().map(|frame| *frame);
+        }
+        if let Some(later) = later {
+            self.end(chunk)?;
+            self.sum = Some(later);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, chunk: &mut ChunkBuilder) -> Result<(), ChunkError> {
+        let now_ns = self.sum.as_ref().map_or(0, |sum| sum.now_ns);
+        if let Some(sum) = self.sum.take() {
+            push(chunk, &sum)?;
+        }
+        for mut names in self.names.drain(..) {
+            names.now_ns = names.now_ns.max(now_ns);
+            push(chunk, &names)?;
+        }
+        Ok(())
     }
 }
 

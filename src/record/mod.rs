@@ -13,6 +13,7 @@
 //! - [`frames`]: reading from any point on,
 //! - `console`: console-subscriber's own recordings, translated,
 //! - [`history`]: the same chunks in memory, for the live screen,
+//! - [`held`]: such a history as a file,
 //! - [`segments`]: a ring of files in a directory,
 //! - [`redact`]: leaving names out,
 //! - [`command`]: `looptop record`.
@@ -20,6 +21,7 @@
 pub mod command;
 mod console;
 pub mod frames;
+pub mod held;
 pub mod history;
 mod merge;
 pub mod recorder;
@@ -40,6 +42,7 @@ mod tests;
 pub use looptop_wire::recording::{chunk, format, writer};
 
 pub use frames::{Frames, Step};
+pub use held::Held;
 pub use history::{History, Past};
 pub use recorder::Recorder;
 pub use recording::{Extent, OpenError, Recording};

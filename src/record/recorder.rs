@@ -29,6 +29,9 @@ const MIN_CHANGES: u64 = 256 << 10;
 /// A source that has not told all it knew by then is recorded as it is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Who writes, as an opening tells it.
+pub(super) const RECORDER: &str = concat!("looptop ", env!("CARGO_PKG_VERSION"));
+
 /// Whether a chunk is due to be closed, so that reading any moment of it costs
 /// no more than about two keyframes.
 pub(super) fn is_due(chunk: &ChunkBuilder) -> bool {
@@ -83,7 +86,7 @@ impl<W: Sink> Recorder<W> {
     fn opening(&self) -> Opening {
         Opening {
             hello: self.hello.clone(),
-            recorder: concat!("looptop ", env!("CARGO_PKG_VERSION")).into(),
+            recorder: RECORDER.into(),
             target: self.target.clone(),
             redacted: self.redact,
         }

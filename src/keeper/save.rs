@@ -1,0 +1,174 @@
+//! Saving the past on a thread of its own: the one that draws must not wait for
+//! a disk.
+
+use std::{path::PathBuf, thread::JoinHandle};
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::file::{Unhurried, Unwritten, create, discard};
+use crate::{app::quantity, record::Held};
+
+/// Saves one past after another, and tells what became of each.
+#[derive(Debug)]
+pub(super) struct Saver {
+    running: Option<JoinHandle<()>>,
+    done: UnboundedSender<String>,
+    told: UnboundedReceiver<String>,
+}
+
+impl Default for Saver {
+    fn default() -> Self {
+        let (done, told) = unbounded_channel();
+        Self {
+            running: None,
+            done,
+            told,
+        }
+    }
+}
+
+/// What is saved, and where.
+#[derive(Debug)]
+pub(super) struct Save {
+    pub(super) held: Held,
+    /// As the target calls itself, for the file's name.
+    pub(super) name: String,
+    /// As the user named it.
+    pub(super) target: String,
+    /// The first that can be written is taken.
+    pub(super) directories: Vec<PathBuf>,
+}
+
+impl Saver {
+    /// Begins to save. Gives a sentence for now.
+    pub(super) fn begin(&mut self, save: Save) -> String {
+        if self.running.as_ref().is_some_and(|t| !t.is_finished()) {
+            return "still saving; press R again in a moment".to_owned();
+        }
+        let length = quantity::clock(save.held.length());
+        let done = self.done.clone();
+        let work = move || {
+            // Whoever listened may have gone; the file is whole nevertheless.
+            let _ = done.send(save.sentence());
+        };
+        let thread = std::thread::Builder::new().name("save".to_owned());
+        match thread.spawn(work) {
+            Ok(thread) => {
+                self.running = Some(thread);
+                format!("saving the last {length}")
+            }
+            Err(error) => format!("not saved: no thread to write it on: {error}"),
+        }
+    }
+
+    /// What became of a save, as a sentence; waits for ever where there is none.
+    /// Safe to cancel.
+    pub(super) async fn told(&mut self) -> String {
+        match self.told.recv().await {
+            Some(sentence) => sentence,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Saver {
+    fn drop(&mut self) {
+        // The user has asked for a whole file.
+        if let Some(running) = self.running.take() {
+            let _ = running.join();
+        }
+    }
+}
+
+impl Save {
+    fn sentence(&self) -> String {
+        let length = quantity::clock(self.held.length());
+        match self.write() {
+            Ok(path) => format!("saved the last {length}: looptop replay {}", path.display()),
+            Err(unwritten) => format!("not saved to {unwritten}; mend that, then R again"),
+        }
+    }
+
+    fn write(&self) -> Result<PathBuf, Unwritten> {
+        let (path, file) = create(&self.name, &self.directories)?;
+        let written = self
+            .held
+            .write(Unhurried(file), &self.target)
+            // Once for the whole file: until then the history has it.
+            .and_then(|Unhurried(file)| file.sync_data());
+        match written {
+            Ok(()) => Ok(path),
+            Err(error) => {
+                // Nobody is told of half a file, so it does not stay.
+                discard(&path);
+                Err(Unwritten { path, error })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        model::Model,
+        record::{
+            History, Recording,
+            history::Bounds,
+            synthetic::{Session, Shape},
+        },
+    };
+
+    fn save(directories: Vec<PathBuf>) -> Save {
+        let mut session = Session::new(Shape::default());
+        let hello = session.hello();
+        let mut history = History::new(Bounds::default());
+        history.begin(&hello);
+        let mut model = Model::new(&hello);
+        for _ in 0..51 {
+            let frame = session.next_frame();
+            model.apply(&frame).unwrap();
+            history.push(&frame, &model, ());
+        }
+        Save {
+            held: history.held(),
+            name: "lab".into(),
+            target: "127.0.0.1:6669".into(),
+            directories,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_became_of_a_save_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut saver = Saver::default();
+        let now = saver.begin(save(vec![directory.path().to_owned()]));
+        assert_eq!(now, "saving the last 00:05");
+        let sentence = saver.told().await;
+        let path = sentence.strip_prefix("saved the last 00:05: looptop replay ");
+        let recording = Recording::open(path.unwrap().as_ref()).unwrap();
+        assert_eq!(recording.length().as_secs(), 5);
+        assert_eq!(recording.remark(), None);
+
+        let gone = directory.path().join("gone");
+        saver.begin(save(vec![gone.clone()]));
+        let sentence = saver.told().await;
+        let tried = format!("not saved to {}/lab-", gone.display());
+        assert!(sentence.starts_with(&tried), "{sentence}");
+        assert!(
+            sentence.ends_with(": entity not found; mend that, then R again"),
+            "{sentence}"
+        );
+    }
+
+    #[test]
+    fn one_who_leaves_at_once_finds_a_whole_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut saver = Saver::default();
+        saver.begin(save(vec![directory.path().to_owned()]));
+        drop(saver);
+        let mut files = std::fs::read_dir(directory.path()).unwrap();
+        let recording = Recording::open(&files.next().unwrap().unwrap().path()).unwrap();
+        assert_eq!(recording.remark(), None);
+    }
+}
