@@ -101,12 +101,15 @@ pub(super) fn discard(path: &Path) {
     let _ = std::fs::remove_file(path);
 }
 
+/// So that 80 columns show a path and what to do with it.
+const MAX_STEM: usize = 22;
+
 /// What a peer calls itself, as part of a file's name.
 fn stem(target: &str) -> String {
     let name: String = target
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
-        .take(40)
+        .take(MAX_STEM)
         .collect();
     match name.trim_matches('-') {
         "" => "target".to_owned(),
@@ -128,7 +131,7 @@ mod tests {
         ] {
             assert_eq!(stem(target), expected);
         }
-        assert_eq!(stem(&"x".repeat(400)).len(), 40);
+        assert_eq!(stem(&"x".repeat(400)).len(), MAX_STEM);
     }
 
     #[test]

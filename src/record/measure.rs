@@ -1,7 +1,11 @@
 //! Figures for `docs/recording.md`, printed by
 //! `cargo test --release -p looptop --lib record::measure -- --ignored --nocapture`.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use super::{
     Recorder, Recording,
@@ -22,6 +26,24 @@ fn shapes() -> [Shape; 3] {
 
 fn ms(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
+}
+
+fn mean(list: &[f64]) -> f64 {
+    list.iter().sum::<f64>() / list.len() as f64
+}
+
+fn worst(list: &[f64]) -> f64 {
+    list.iter().copied().fold(0.0, f64::max)
+}
+
+/// Has the system drop its copy of a file, so that the disk is read again.
+fn drop_cached(path: &Path) {
+    std::fs::File::open(path).unwrap().sync_all().unwrap();
+    let input = format!("if={}", path.display());
+    let dd = Command::new("dd")
+        .args([&input, "iflag=nocache", "count=0"])
+        .output();
+    assert!(dd.unwrap().status.success());
 }
 
 #[test]
@@ -60,7 +82,7 @@ fn a_minute_of_recording() {
 #[test]
 #[ignore = "prints figures"]
 fn going_back_in_history() {
-    println!("tasks | MB | span | push: mean, worst ms | at: mean, worst ms");
+    println!("tasks | MB | span | push: mean, worst ms | at: mean, worst ms | held, write ms");
     for (shape, seconds) in shapes().into_iter().zip([1_900, 400, 120]) {
         let mut session = Session::new(shape);
         let hello = session.hello();
@@ -86,10 +108,14 @@ fn going_back_in_history() {
                 ms(began.elapsed())
             })
             .collect();
-        let worst = |list: &[f64]| list.iter().copied().fold(0.0, f64::max);
-        let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len() as f64;
+        let began = Instant::now();
+        let held = history.held();
+        let took = ms(began.elapsed());
+        let began = Instant::now();
+        held.write(Vec::new(), "t").unwrap();
+        let wrote = ms(began.elapsed());
         println!(
-            "{} | {:.1} | {} s | {:.2} {:.1} | {:.1} {:.1}",
+            "{} | {:.1} | {} s | {:.2} {:.1} | {:.1} {:.1} | {took:.1} {wrote:.1}",
             shape.tasks,
             history.bytes() as f64 / 1e6,
             span.as_secs(),
@@ -145,24 +171,31 @@ fn seeking_in_a_large_file() {
         recorder.frame(&session.next_frame()).unwrap();
     }
     recorder.finish().unwrap();
-    let began = Instant::now();
-    let recording = Recording::open(&path).unwrap();
-    let opened = ms(began.elapsed());
-    let seeks: Vec<f64> = (0..20)
-        .map(|n| {
-            let at = recording.length().mul_f64(f64::from(n * 7 % 20) / 19.0);
-            let began = Instant::now();
-            recording.model_at(at).unwrap();
-            ms(began.elapsed())
-        })
-        .collect();
-    println!(
-        "{} MB, {:.0} s in {} chunks: opened in {opened:.1} ms, sought in {:.1} ms on average, {:.1} at worst",
-        target >> 20,
-        recording.length().as_secs_f64(),
-        recording.chunks.len(),
-        seeks.iter().sum::<f64>() / 20.0,
-        seeks.iter().copied().fold(0.0, f64::max)
-    );
+    for cached in [true, false] {
+        let prepare = || (!cached).then(|| drop_cached(&path));
+        prepare();
+        let began = Instant::now();
+        let recording = Recording::open(&path).unwrap();
+        let opened = ms(began.elapsed());
+        let seeks: Vec<f64> = (0..20)
+            .map(|n| {
+                let at = recording.length().mul_f64(f64::from(n * 7 % 20) / 19.0);
+                prepare();
+                let began = Instant::now();
+                recording.model_at(at).unwrap();
+                ms(began.elapsed())
+            })
+            .collect();
+        println!(
+            "{} MB, {:.0} s in {} chunks, {}: opened in {opened:.1} ms, \
+             sought in {:.1} ms on average, {:.1} at worst",
+            path.metadata().unwrap().len() / 1_000_000,
+            recording.length().as_secs_f64(),
+            recording.chunks.len(),
+            if cached { "cached" } else { "from disk" },
+            mean(&seeks),
+            worst(&seeks)
+        );
+    }
     std::fs::remove_file(&path).unwrap();
 }

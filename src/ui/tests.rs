@@ -111,6 +111,14 @@ fn looks() {
     state.now += Duration::from_secs(12);
     insta::assert_snapshot!("frozen", screen(&mut state, 80, 24));
 
+    let moment = state.live_snapshot().clone();
+    let oldest = moment.model.now.minus(Duration::from_mins(3));
+    state.show_past(moment, oldest);
+    let name = "x".repeat(22);
+    let saved = format!("saved the last 03:00: looptop replay {name}-1795276862.looptop");
+    state.apply(Event::Saved(saved), state.now);
+    insta::assert_snapshot!("past", screen(&mut state, 80, 24));
+
     let mut state = empty_state();
     insta::assert_snapshot!("empty", screen(&mut state, 80, 24));
     insta::assert_snapshot!("too_small", screen(&mut state, 20, 5));

@@ -1,7 +1,7 @@
 //! The strip of time, in place of the footer while the user is somewhere in it.
 //!
 //! ```text
-//!  -12:40 ──▪───────▪▪──│─────────── now   [ ] step  ( ) finding  Space live
+//!  -12:40 ──▪───────▪▪──│─────────── now   [ ] step  ( ) finding  Space live  R save
 //!  ▶ 1x 00:41 ──▪───────▪▪──│─────────── 05:00   Space pause  [ ] step
 //! ```
 
@@ -29,17 +29,22 @@ pub(super) fn render(state: &State, timeline: &Timeline, area: Rect, painter: &m
             ("?", "help"),
         ];
         let end = format!(" {}", quantity::clock(player.length));
-        (format!(" {sign} {}x {at} ", player.speed), end, keys)
+        (
+            format!(" {sign} {}x {at} ", player.speed),
+            end,
+            keys.to_vec(),
+        )
     } else {
         let keys = [
             ("[ ]", "step"),
-            ("{ }", "10 s"),
             ("( )", "finding"),
             ("Space", "live"),
+            ("R", "save"),
+            ("{ }", "10 s"),
             ("?", "help"),
         ];
         let begin = format!(" -{} ", quantity::clock(timeline.length));
-        (begin, " now".to_owned(), keys)
+        (begin, " now".to_owned(), keys.to_vec())
     };
     let x = area.x + painter.put(area.x, area.y, area.width, &begin, Tone::Text);
     let widths: Vec<usize> = keys
