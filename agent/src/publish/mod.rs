@@ -100,8 +100,8 @@ impl Publisher {
         let now_ns = now_ns();
         self.sample(now_ns);
         let tasks = self.tasks.gather().encode(&mut self.interner);
-        let stalls = self.stalls(self.stalls_sent);
-        self.stalls_sent = lock(&self.shared.stalls).revision();
+        let stalls;
+        (stalls, self.stalls_sent) = self.stalls(self.stalls_sent);
         let mut frame = proto::Frame {
             now_ns,
             runtimes: self.runtimes.take_changes(),
@@ -137,7 +137,7 @@ impl Publisher {
             self.tasks.set_watched(true);
         }
         let tasks = self.tasks.snapshot().encode(&mut self.interner);
-        let stalls = self.stalls(0);
+        let (stalls, _) = self.stalls(0);
         let frame = proto::Frame {
             now_ns,
             snapshot_complete: true,
@@ -256,11 +256,15 @@ impl Publisher {
         }
     }
 
-    fn stalls(&mut self, after_revision: u64) -> Vec<proto::Stall> {
+    /// What changed after a revision, and up to which one: both of one moment, or
+    /// the end of a stall in between would never be told.
+    fn stalls(&mut self, after_revision: u64) -> (Vec<proto::Stall>, u64) {
         let log = lock(&self.shared.stalls);
-        log.changed_after(after_revision)
+        let stalls = log
+            .changed_after(after_revision)
             .map(|stall| stall::to_wire(stall, &mut self.interner))
-            .collect()
+            .collect();
+        (stalls, log.revision())
     }
 
     fn lag_changes(&mut self) -> Vec<proto::LagSamples> {
@@ -362,6 +366,35 @@ mod tests {
         let ended = stalls(publisher.delta());
         assert_eq!(ended[0].state(), proto::StallState::Ended);
         assert_eq!(stalls(publisher.snapshot()).len(), 1);
+    }
+
+    #[test]
+    fn no_end_of_a_stall_falls_between_two_deltas() {
+        const STALLS: u64 = 20_000;
+        let mut publisher = publisher();
+        let shared = Arc::clone(&publisher.shared);
+        let watchdog = std::thread::spawn(move || {
+            let subject = Subject::Worker(RuntimeId(0), WorkerIndex(0));
+            for _ in 0..STALLS {
+                let stall = Stall::new(subject, Scope::OnePoll, 1);
+                let id = lock(&shared.stalls).begin(stall);
+                lock(&shared.stalls).end(id, 20);
+            }
+        });
+        let mut live = std::collections::BTreeSet::new();
+        loop {
+            let over = watchdog.is_finished();
+            for stall in publisher.delta().into_iter().flat_map(|f| f.stalls) {
+                match stall.state() {
+                    proto::StallState::Live => live.insert(stall.id),
+                    _ => live.remove(&stall.id),
+                };
+            }
+            if over {
+                break;
+            }
+        }
+        assert!(live.is_empty(), "told as live for ever: {live:?}");
     }
 
     #[test]
