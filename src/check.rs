@@ -43,8 +43,42 @@ enum Until {
     End,
 }
 
+/// What a check found.
+#[derive(Debug)]
+pub struct Checked {
+    /// The report.
+    pub report: Report,
+    /// What could not be read of a recording, as sentences.
+    pub remarks: Vec<String>,
+}
+
+/// The target, and what it says of itself on the way.
+struct Observed {
+    source: Source,
+    remarks: Vec<String>,
+}
+
+/// Damage that is told of one recording, at most.
+const MAX_REMARKS: usize = 20;
+
+impl Observed {
+    /// The next event; `None` after the last. Safe to cancel.
+    async fn recv(&mut self) -> Option<Event> {
+        let event = self.source.recv().await;
+        let remark = match &event {
+            Some(Event::Recording(extent)) => extent.remark.clone(),
+            Some(Event::Gap(why)) => Some(why.clone()),
+            _ => None,
+        };
+        if self.remarks.len() < MAX_REMARKS {
+            self.remarks.extend(remark);
+        }
+        event
+    }
+}
+
 /// Observes the target as `options` say.
-pub async fn check(options: &Check) -> Result<Report, CheckError> {
+pub async fn check(options: &Check) -> Result<Checked, CheckError> {
     let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
     let target: Target = name.parse()?;
     let runtime = tokio::runtime::Handle::current();
@@ -57,7 +91,10 @@ pub async fn check(options: &Check) -> Result<Report, CheckError> {
         target: target.clone(),
         runtime: runtime.clone(),
     });
-    let mut source = source::spawn(target, options_of_source, &runtime);
+    let mut source = Observed {
+        source: source::spawn(target, options_of_source, &runtime),
+        remarks: Vec::new(),
+    };
     let mut model = attach(&mut source, options.timeout).await?;
     let mut naming = Naming::new(&model, symbols);
 
@@ -77,11 +114,14 @@ pub async fn check(options: &Check) -> Result<Report, CheckError> {
     observe(&mut source, &mut model, &mut naming, Some(&mut engine), end).await?;
     naming.finish(&mut model, NAMES).await;
     engine.update(&model);
-    Ok(Report::new(name, &model, &engine, since, &options.allow))
+    Ok(Checked {
+        report: Report::new(name, &model, &engine, since, &options.allow),
+        remarks: source.remarks,
+    })
 }
 
 /// Waits for a session and its first whole state.
-async fn attach(source: &mut Source, patience: Duration) -> Result<Model, CheckError> {
+async fn attach(source: &mut Observed, patience: Duration) -> Result<Model, CheckError> {
     let deadline = Instant::now() + patience;
     let mut last_problem: Option<Problem> = None;
     let mut model: Option<Model> = None;
@@ -118,7 +158,7 @@ async fn attach(source: &mut Source, patience: Duration) -> Result<Model, CheckE
 
 /// Feeds the model, and the diagnosis if there is one, until `end`.
 async fn observe(
-    source: &mut Source,
+    source: &mut Observed,
     model: &mut Model,
     naming: &mut Naming,
     mut engine: Option<&mut Engine>,

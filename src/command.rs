@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::{
     app::Lab,
-    check::{self, CheckError},
+    check::{self, CheckError, Checked},
     cli::{self, Attach, Check, Cli, Command, ConfigAction},
     config::{self, Config},
     diagnose,
@@ -197,9 +197,12 @@ fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {
     let config: Config = config::load()?;
     check.target.get_or_insert(config.target);
     let runtime = runtime()?;
-    let report = runtime.block_on(check::check(&check));
+    let checked = runtime.block_on(check::check(&check));
     runtime.shutdown_background();
-    let report = report?;
+    let Checked { report, remarks } = checked?;
+    for remark in remarks {
+        eprintln!("looptop: {remark}");
+    }
     print(report.render(check.format).as_bytes())?;
     Ok(ExitCode::from(if report.fails(check.fail_on) {
         FINDINGS
@@ -214,7 +217,11 @@ fn run_record(options: &cli::Record) -> anyhow::Result<ExitCode> {
         eprintln!("recording to {}; Ctrl-C ends", path.display());
     }));
     runtime.shutdown_background();
-    eprintln!("{}", recorded?);
+    let recorded = recorded?;
+    for remark in &recorded.remarks {
+        eprintln!("looptop: {remark}");
+    }
+    eprintln!("{recorded}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -62,6 +62,30 @@ fn what_was_found_is_found() {
     }
 }
 
+#[test]
+fn damage_is_told_by_whoever_reads_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut bytes = std::fs::read(path("sleep-in-handler")).unwrap();
+    bytes.truncate(bytes.len() - 40);
+    let cut = directory.path().join("cut.looptop");
+    std::fs::write(&cut, bytes).unwrap();
+    let copy = directory.path().join("copy.looptop");
+    let (cut, copy) = (cut.to_str().unwrap(), copy.to_str().unwrap());
+    for args in [
+        &["check", cut][..],
+        &["record", cut, "-o", copy],
+        &["export", cut, "--format", "folded"],
+    ] {
+        let output = Command::new(env!("CARGO_BIN_EXE_looptop"))
+            .args(args)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        let sentence = "looptop: the file was cut: its last ";
+        assert!(told.contains(sentence), "{args:?}: {told}");
+    }
+}
+
 /// The state of the screen at the end of a recording.
 fn at_the_end(name: &str, size: Size) -> State {
     let now = Instant::now();

@@ -31,17 +31,22 @@ pub enum RecordError {
     #[error("nothing was recorded: {0}")]
     NotAttached(String),
     /// The file cannot be written.
-    #[error("cannot record to `{}`: {error}{}", .path.display(), advice(.error))]
+    #[error("cannot record to `{}`: {error}{}", .path.display(), advice(.error, *.ring))]
     Write {
         /// The file or directory.
         path: PathBuf,
+        /// A ring was to be recorded: a directory.
+        ring: bool,
         /// What the operating system said.
         error: io::Error,
     },
 }
 
-fn advice(error: &io::Error) -> &'static str {
+fn advice(error: &io::Error, ring: bool) -> &'static str {
     match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory if ring => {
+            "; with --last or --max-bytes the output is a directory: name another one"
+        }
         io::ErrorKind::AlreadyExists => "; choose another name, or overwrite it with --force",
         io::ErrorKind::NotFound => "; does its directory exist?",
         io::ErrorKind::StorageFull => "; what was recorded until then can be read",
@@ -60,6 +65,8 @@ pub struct Summary {
     pub frames: u64,
     /// Bytes written, also those that left a ring since.
     pub bytes: u64,
+    /// What could not be read, where a recording was recorded again.
+    pub remarks: Vec<String>,
 }
 
 impl fmt::Display for Summary {
@@ -74,6 +81,9 @@ impl fmt::Display for Summary {
         )
     }
 }
+
+/// Damage that is told of one recording, at most.
+const MAX_REMARKS: usize = 20;
 
 /// Time allowed at the end for the names of the last stacks.
 const NAMES: Duration = Duration::from_secs(5);
@@ -110,6 +120,7 @@ pub async fn record_until(
     );
     let failed = |error| RecordError::Write {
         path: options.output.clone(),
+        ring: options.last.is_some() || options.max_bytes.is_some(),
         error,
     };
     let mut run = Run::new(options, name, source, symbols).map_err(failed)?;
@@ -142,6 +153,7 @@ struct Run {
     first_ns: Option<u64>,
     length: Duration,
     past_bytes: u64,
+    remarks: Vec<String>,
     problem: Option<String>,
 }
 
@@ -174,6 +186,7 @@ impl Run {
             first_ns: None,
             length: Duration::ZERO,
             past_bytes: 0,
+            remarks: Vec::new(),
             problem: None,
         })
     }
@@ -244,9 +257,10 @@ impl Run {
                 return Ok(retry_in.is_some());
             }
             Event::Ended => return Ok(false),
+            Event::Recording(extent) => self.remarks.extend(extent.remark),
+            Event::Gap(why) if self.remarks.len() < MAX_REMARKS => self.remarks.push(why),
             Event::Connecting { .. }
             | Event::TaskDetails(_)
-            | Event::Recording(_)
             | Event::Position(_)
             | Event::Gap(_) => {}
         }
@@ -304,6 +318,7 @@ impl Run {
             length: self.length,
             frames,
             bytes: self.past_bytes + file.metadata()?.len(),
+            remarks: self.remarks,
         })
     }
 
