@@ -36,12 +36,13 @@ fn worst(list: &[f64]) -> f64 {
     list.iter().copied().fold(0.0, f64::max)
 }
 
-/// CPU time of this thread so far: what a program costs, whatever else runs.
-fn cpu() -> Duration {
+/// CPU time that `work` takes this thread: what it costs, whatever else runs.
+fn cost<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     use nix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .unwrap()
-        .into()
+    let now = || Duration::from(clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap());
+    let began = now();
+    let result = work();
+    (result, now().saturating_sub(began))
 }
 
 /// Has the system drop its copy of a file, so that the disk is read again.
@@ -67,16 +68,11 @@ fn a_minute_of_recording() {
         let (mut all, mut own) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..600 {
             let frame = session.next_frame();
-            let began = cpu();
-            recorder.frame(&frame).unwrap();
-            all += cpu() - began;
-            let began = cpu();
-            model.apply(&frame).unwrap();
-            own += cpu() - began;
+            all += cost(|| recorder.frame(&frame).unwrap()).1;
+            own += cost(|| model.apply(&frame).unwrap()).1;
         }
-        let began = cpu();
-        let bytes = recorder.finish().unwrap();
-        all += cpu() - began;
+        let (bytes, last) = cost(|| recorder.finish().unwrap());
+        all += last;
         println!(
             "{} | {:.2} | {:.2} | {:.2}",
             shape.tasks,
@@ -101,27 +97,21 @@ fn going_back_in_history() {
         for n in 0..seconds * 10 {
             let frame = session.next_frame();
             model.apply(&frame).unwrap();
-            let began = cpu();
-            history.push(&frame, &model, n);
-            pushes.push(ms(cpu() - began));
+            pushes.push(ms(cost(|| history.push(&frame, &model, n)).1));
         }
         let (oldest, newest) = (history.oldest().unwrap(), history.newest().unwrap());
         let span = newest.since(oldest);
         let looks: Vec<f64> = (0..40)
             .map(|n| {
                 let at = oldest.plus(span.mul_f64(f64::from(n) / 39.0));
-                let began = cpu();
-                let past = history.at(at).unwrap();
+                let (past, cost) = cost(|| history.at(at).unwrap());
                 assert!(past.model.now <= at);
-                ms(cpu() - began)
+                ms(cost)
             })
             .collect();
-        let began = cpu();
-        let held = history.held();
-        let took = ms(cpu() - began);
-        let began = cpu();
-        held.write(Vec::new(), "t").unwrap();
-        let wrote = ms(cpu() - began);
+        let (held, took) = cost(|| history.held());
+        let (_, wrote) = cost(|| held.write(Vec::new(), "t").unwrap());
+        let (took, wrote) = (ms(took), ms(wrote));
         println!(
             "{} | {:.1} | {} s | {:.2} {:.1} | {:.1} {:.1} | {took:.1} {wrote:.1}",
             shape.tasks,
@@ -190,9 +180,9 @@ fn seeking_in_a_large_file() {
             .map(|n| {
                 let at = recording.length().mul_f64(f64::from(n * 7 % 20) / 19.0);
                 prepare();
-                let (began, spent) = (Instant::now(), cpu());
-                recording.model_at(at).unwrap();
-                own.push(ms(cpu() - spent));
+                let began = Instant::now();
+                let (_, spent) = cost(|| recording.model_at(at).unwrap());
+                own.push(ms(spent));
                 ms(began.elapsed())
             })
             .collect();
