@@ -37,7 +37,7 @@ impl Configuration {
     ];
 
     /// Nobody would choose it: it is there to tell where a cost comes from, and
-    /// only the shortest work is measured.
+    /// what takes long is not measured.
     pub(crate) fn is_control(self) -> bool {
         matches!(
             self,

@@ -42,10 +42,12 @@ const VIEWED: Rows = Rows(&[
 pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     for round in 0..bench.plan.http_rounds {
         eprint!(".");
-        for configuration in bench.peers(round) {
+        for configuration in bench.all(round) {
             let outcome = unwatched(bench, configuration, round);
             bench.settle("http", configuration, outcome);
-            if let Some(protocol) = configuration.viewer() {
+            if let Some(protocol) = configuration.viewer()
+                && !configuration.is_control()
+            {
                 let outcome = watched(bench, configuration, protocol, round);
                 bench.settle("http with a viewer", configuration, outcome);
             }

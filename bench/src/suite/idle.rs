@@ -8,7 +8,7 @@ pub(super) fn measure(bench: &mut Bench) -> anyhow::Result<()> {
     for round in 0..bench.plan.idle_rounds {
         for (tasks, metric) in [(sizes[0], Metric::Idle10k), (sizes[1], Metric::Idle100k)] {
             eprint!(".");
-            for configuration in bench.peers(round) {
+            for configuration in bench.all(round) {
                 let outcome = run(bench, configuration, round, tasks, metric);
                 bench.settle("memory of waiting tasks", configuration, outcome);
             }

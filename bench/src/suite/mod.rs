@@ -125,7 +125,7 @@ impl Bench {
         order
     }
 
-    /// As [`all`](Self::all), without the controls.
+    /// As [`all`](Self::all), without the controls: for what takes long.
     fn peers(&self, round: usize) -> Vec<Configuration> {
         let mut order = self.all(round);
         order.retain(|configuration| !configuration.is_control());
