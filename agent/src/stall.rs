@@ -70,7 +70,8 @@ pub(crate) struct Stall {
     pub(crate) object: Option<Object>,
     pub(crate) stacks: Vec<SeenStack>,
     pub(crate) no_stack: Option<String>,
-    /// The log's revision in which it last changed.
+    /// The log's revisions in which it began, and in which it last changed.
+    begun: u64,
     revision: u64,
 }
 
@@ -93,6 +94,7 @@ impl Stall {
             object: None,
             stacks: Vec::new(),
             no_stack: None,
+            begun: 0,
             revision: 0,
         }
     }
@@ -134,7 +136,9 @@ pub(crate) struct StallLog {
     ended: VecDeque<Stall>,
     last_id: u64,
     revision: u64,
-    /// The revision up to which a viewer has taken everything.
+    /// The revision up to which some viewer has been told.
+    told: u64,
+    /// The revision up to which all viewers have taken everything.
     taken: u64,
     lost: u64,
 }
@@ -151,7 +155,7 @@ impl StallLog {
         stall.id = StallId(self.last_id);
         let id = stall.id;
         self.revision += 1;
-        stall.revision = self.revision;
+        (stall.begun, stall.revision) = (self.revision, self.revision);
         self.live.insert(id, stall);
         id
     }
@@ -174,13 +178,22 @@ impl StallLog {
         stall.duration_ns = duration_ns;
         self.revision += 1;
         stall.revision = self.revision;
-        if self.ended.len() == MAX_ENDED
-            && let Some(oldest) = self.ended.pop_front()
-            && oldest.revision > self.taken
+        if self.ended.len() >= MAX_ENDED {
+            self.evict();
+        }
+        self.ended.push_back(stall);
+    }
+
+    /// Drops the oldest, but not the end of a stall that viewers hold to be live:
+    /// there are no more of those than threads, and they would stay for ever.
+    fn evict(&mut self) {
+        let owed = |s: &Stall| s.begun <= self.told && s.revision > self.taken;
+        let place = self.ended.iter().position(|s| !owed(s)).unwrap_or(0);
+        if let Some(evicted) = self.ended.remove(place)
+            && evicted.revision > self.taken
         {
             self.lost += 1;
         }
-        self.ended.push_back(stall);
     }
 
     /// The live stall of `subject`.
@@ -197,6 +210,11 @@ impl StallLog {
     pub(crate) fn changed_after(&self, revision: u64) -> impl Iterator<Item = &Stall> {
         let ended = self.ended.iter().chain(self.live.values());
         ended.filter(move |s| s.revision > revision)
+    }
+
+    /// Some viewer is told of everything up to now.
+    pub(crate) fn tell(&mut self) {
+        self.told = self.revision;
     }
 
     /// Viewers have taken everything up to `revision`.
@@ -256,6 +274,25 @@ mod tests {
             log.end(id, 1);
         }
         assert_eq!(log.lost(), 3);
+    }
+
+    #[test]
+    fn the_end_of_a_stall_that_was_told_is_not_dropped() {
+        let mut log = StallLog::default();
+        let told = log.begin(stall(0));
+        log.tell();
+        log.end(told, 1);
+        for n in 0..2 * MAX_ENDED as u64 {
+            let id = log.begin(stall(n));
+            log.end(id, 1);
+        }
+        assert_eq!(log.changed_after(0).count(), MAX_ENDED);
+        let end = |log: &StallLog| log.changed_after(0).any(|s| s.id == told);
+        assert!(end(&log));
+        log.taken(log.revision());
+        let id = log.begin(stall(1));
+        log.end(id, 1);
+        assert!(!end(&log), "it was taken");
     }
 
     #[test]

@@ -259,7 +259,8 @@ impl Publisher {
     /// What changed after a revision, and up to which one: both of one moment, or
     /// the end of a stall in between would never be told.
     fn stalls(&mut self, after_revision: u64) -> (Vec<proto::Stall>, u64) {
-        let log = lock(&self.shared.stalls);
+        let mut log = lock(&self.shared.stalls);
+        log.tell();
         let stalls = log
             .changed_after(after_revision)
             .map(|stall| stall::to_wire(stall, &mut self.interner))
