@@ -9,7 +9,8 @@ use std::{
 use looptop_wire::proto::{self, StackSample};
 
 use super::{
-    Call, Cause, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId, TextId, Tid, WorkerId,
+    Call, CallKind, Cause, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId, TextId, Tid,
+    WorkerId,
 };
 
 /// One stall, in progress or ended.
@@ -85,6 +86,15 @@ impl Resolved {
         });
         in_rust && self.culprit.as_ref().is_none_or(|c| c.call.is_none())
     }
+
+    /// The thread was in a call that never sleeps on a timer.
+    fn does_io(&self) -> bool {
+        let call = self.culprit.as_ref().and_then(|c| c.call.as_ref());
+        matches!(
+            call.map(|call| call.kind),
+            Some(CallKind::File | CallKind::Terminal | CallKind::Network)
+        )
+    }
 }
 
 /// One frame of a stack.
@@ -151,11 +161,12 @@ impl Stall {
     /// the cause: the thread had just woken when it was taken, and was elsewhere.
     pub fn culprit(&self) -> Option<&Culprit> {
         let stack = self.resolved.as_ref()?;
-        let waits = matches!(self.cause, Cause::Sleeping | Cause::Lock);
-        if waits && stack.runs() {
-            return None;
-        }
-        stack.culprit.as_ref()
+        let contradicts = match self.cause {
+            Cause::Sleeping => stack.runs() || stack.does_io(),
+            Cause::Lock => stack.runs(),
+            _ => false,
+        };
+        stack.culprit.as_ref().filter(|_| !contradicts)
     }
 
     /// It overlaps the time from `from` to `now`.
@@ -341,7 +352,6 @@ impl StallLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::CallKind;
 
     fn stall(id: u64, state: proto::StallState, ms: u64) -> proto::Stall {
         proto::Stall {
@@ -413,6 +423,9 @@ mod tests {
             (Cause::Lock, "src/app.rs", None, false),
             (Cause::Sleeping, "sysdeps/clock_nanosleep.c", None, true),
             (Cause::Sleeping, "", None, true),
+            (Cause::Sleeping, "writev.c", Some(CallKind::Network), false),
+            (Cause::Lock, "futex.c", Some(CallKind::Network), true),
+            (Cause::Sleeping, "sleep.c", Some(CallKind::Database), true),
             (Cause::Sleeping, "src/asm.rs", Some(CallKind::Sleep), true),
             (Cause::Computing, "src/app.rs", None, true),
             (Cause::SystemCall, "src/asm.rs", None, true),
