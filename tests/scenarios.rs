@@ -118,13 +118,18 @@ fn problems(
         let before = Cpu::now(lab);
         let (mut report, _) = check(&lab.agent.to_string(), options);
         let others = Cpu::now(lab).others_since(before);
-        if others > BUSY_HOST && scenario.expected.iter().all(|e| e.rule != "host-starved") {
-            // True, and not the lab's fault.
-            let findings = report["findings"].as_array_mut().unwrap();
-            findings.retain(|f| text(f, "rule") != "host-starved");
+        let is_starved = |f: &Value| text(f, "rule") == "host-starved";
+        let findings = report["findings"].as_array_mut().unwrap();
+        // What the lab is not made to show is true of the machine, which may have
+        // been short of CPUs for a moment only.
+        let starved = scenario.expected.iter().all(|e| e.rule != "host-starved")
+            && findings.iter().any(is_starved);
+        if starved && others > BUSY_HOST {
+            findings.retain(|f| !is_starved(f));
         }
         let problems = wrong(&report);
-        if problems.is_empty() || others < BUSY_HOST || attempt == ATTEMPTS {
+        let undisturbed = others < BUSY_HOST && !starved;
+        if problems.is_empty() || undisturbed || attempt == ATTEMPTS {
             return problems;
         }
         let percent = others * 100.0;
