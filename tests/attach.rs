@@ -333,7 +333,14 @@ impl ConsoleApp {
     /// `cargo test --test attach` alone does not build it.
     fn program() -> PathBuf {
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--example", "console_app"]);
+        // As `cargo test --workspace` builds it: with its features nothing is left to do.
+        build.args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--example",
+            "console_app",
+        ]);
         build.current_dir(env!("CARGO_MANIFEST_DIR"));
         if !cfg!(debug_assertions) {
             build.arg("--release");

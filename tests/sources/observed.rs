@@ -54,7 +54,8 @@ impl Drop for App {
 /// The example's path. `cargo test --test sources` alone does not build it.
 fn build(program: &str) -> PathBuf {
     let mut build = Process::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--example", program]);
+    // As `cargo test --workspace` builds it: with its features nothing is left to do.
+    build.args(["build", "--quiet", "--workspace", "--example", program]);
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
     if !cfg!(debug_assertions) {
         build.arg("--release");
