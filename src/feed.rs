@@ -118,7 +118,7 @@ impl Feed for LiveFeed {
                 return Some(named);
             }
             told = Self::lab(&mut self.lab) => return Some(told),
-            sentence = self.keeper.saved() => return Some(Event::Saved(sentence)),
+            told = self.keeper.told() => return Some(told),
         };
         if let source::Event::Position(position) = &told {
             self.speed = position.speed;
@@ -146,9 +146,9 @@ impl Feed for LiveFeed {
         }
         match last {
             Last::Nothing => {}
-            Last::Hello(hello) => self.keeper.connected(&hello, state),
+            Last::Hello(hello) => self.keeper.connected(&hello),
             Last::Frame(frame) => self.keeper.frame(&frame, state),
-            Last::Named(stall, stack) => self.keeper.named(stall, &stack, state),
+            Last::Named(stall, stack) => self.keeper.named(stall, &stack),
         }
     }
 

@@ -1,274 +1,218 @@
 //! Keeps what a live session brings: its past in memory, to go back to, and a
 //! file where the user records.
+//!
+//! The work is done on a thread of its own. Here orders go to it, and what it
+//! tells comes back as events.
 
+mod archive;
 mod file;
 mod save;
 
-use std::{fs::File, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+};
 
 use looptop_wire::proto::{Frame, HelloResponse};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::{
-    app::{Snapshot, State, Travel},
-    diagnose::{Finding, Severity, Subject, Verdict},
-    model::{ACTIVITY_WINDOW, Activity, Moment, Resolved, StallId},
-    record::{History, Recorder, history::Bounds},
+    app::{Event, State, Travel},
+    model::{Resolved, StallId},
 };
-use file::{Unhurried, Unwritten};
-use save::{Save, Saver};
+use archive::{Archive, Kept, Note, Order, Step, Wish};
 
-/// What was found at a moment; the model alone does not tell.
-#[derive(Debug, Clone)]
-struct Note {
-    findings: Arc<[Finding]>,
-    verdict: Arc<Verdict>,
-}
-
-/// The past of a live session, and its recording.
+/// The past of a live session, and its recording. When it is dropped, a recording
+/// ends and what is being saved is waited for.
 #[derive(Debug)]
 pub struct Keeper {
-    history: History<Note>,
+    /// `None` only while this is dropped.
+    orders: Option<SyncSender<Order>>,
+    thread: Option<JoinHandle<()>>,
+    events: UnboundedReceiver<Event>,
+    wish: Wish,
     hello: HelloResponse,
-    recording: Option<(PathBuf, Recorder<Unhurried>)>,
-    saver: Saver,
+    /// What the thread has not been told for lack of room.
+    missed: Missed,
 }
 
-const FAR: Duration = Duration::from_secs(10);
-/// As much of the past is read at once for the details of a task: the thread
-/// that draws waits for it.
-const RECALLED_BYTES: usize = 1 << 20;
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missed {
+    Nothing,
+    Frames,
+    Session,
+}
+
+/// Orders that may wait: some seconds of frames. A thread that is further behind
+/// misses some, which leaves a gap in the past rather than fills the memory.
+const ROOM: usize = 64;
 
 impl Default for Keeper {
     fn default() -> Self {
+        let (orders, received) = sync_channel(ROOM);
+        let (tell, events) = unbounded_channel();
+        let wish = Wish::default();
+        let archive = Archive::new(wish.clone(), tell);
+        let thread = std::thread::Builder::new().name("past".to_owned());
+        // Without it every order is refused, and the user is told.
+        let thread = thread.spawn(move || archive.serve(&received)).ok();
         Self {
-            history: History::new(Bounds::default()),
+            orders: Some(orders),
+            thread,
+            events,
+            wish,
             hello: HelloResponse::default(),
-            recording: None,
-            saver: Saver::default(),
+            missed: Missed::Nothing,
         }
     }
 }
 
 impl Keeper {
     /// A session begins, or a connection to the same one anew.
-    pub fn connected(&mut self, hello: &HelloResponse, state: &mut State) {
-        self.history.begin(hello);
+    pub fn connected(&mut self, hello: &HelloResponse) {
         self.hello = hello.clone();
-        if let Some((_, recorder)) = &mut self.recording
-            && let Err(error) = recorder.connected(hello)
-        {
-            self.failed(&error, state);
-        }
+        // What was missed belongs to the connection before.
+        self.missed = match self.send(Order::Connected(Box::new(hello.clone()))) {
+            Ok(()) => Missed::Nothing,
+            Err(_) => Missed::Session,
+        };
     }
 
     /// The state has taken in this frame.
-    pub fn frame(&mut self, frame: &Frame, state: &mut State) {
-        let now = state.live_snapshot();
-        let note = Note {
-            findings: Arc::clone(&now.findings),
-            verdict: Arc::clone(&now.verdict),
-        };
-        self.history.push(frame, &now.model, note);
-        if let Some((_, recorder)) = &mut self.recording
-            && let Err(error) = recorder.frame(frame)
-        {
-            self.failed(&error, state);
+    pub fn frame(&mut self, frame: &Arc<Frame>, state: &State) {
+        if !self.caught_up() {
+            return;
         }
+        let now = state.live_snapshot();
+        let complete = !frame.more && now.model.complete;
+        let kept = Order::Frame(Kept {
+            frame: Arc::clone(frame),
+            moment: now.model.now,
+            note: Note {
+                findings: Arc::clone(&now.findings),
+                verdict: Arc::clone(&now.verdict),
+            },
+            model: (complete && self.wish.take()).then(|| Arc::clone(&now.model)),
+        });
+        self.keep(kept);
     }
 
     /// A stack has names.
-    pub fn named(&mut self, stall: StallId, stack: &Resolved, state: &mut State) {
-        self.history.name(stall, stack);
-        if let Some((_, recorder)) = &mut self.recording
-            && let Err(error) = recorder.name(stall, stack)
-        {
-            self.failed(&error, state);
+    pub fn named(&mut self, stall: StallId, stack: &Arc<Resolved>) {
+        if self.caught_up() {
+            self.keep(Order::Named(stall, Arc::clone(stack)));
         }
+    }
+
+    fn keep(&mut self, order: Order) {
+        if self.send(order).is_err() {
+            self.missed = Missed::Frames;
+        }
+    }
+
+    /// Tells the thread what it has missed. `false` where it still has no room.
+    fn caught_up(&mut self) -> bool {
+        if self.missed == Missed::Session
+            && self
+                .send(Order::Connected(Box::new(self.hello.clone())))
+                .is_ok()
+        {
+            self.missed = Missed::Frames;
+        }
+        if self.missed == Missed::Frames && self.send(Order::Gap).is_ok() {
+            self.missed = Missed::Nothing;
+        }
+        self.missed == Missed::Nothing
     }
 
     /// Shows another moment of the past.
     pub fn travel(&mut self, to: Travel, state: &mut State) {
-        let here = state.model().now;
-        match self.target(here, to) {
-            Some(target) => self.show(target, state),
-            None if matches!(
-                to,
-                Travel::Forward | Travel::FarForward | Travel::NextFinding
-            ) =>
-            {
-                state.go_live();
-            }
-            None if to == Travel::PreviousFinding => {
-                state.notify("no finding before this moment");
-            }
-            None => state.notify("the past begins here"),
-        }
-    }
-
-    /// Where a step leads; `None` beyond either end.
-    fn target(&self, here: Moment, to: Travel) -> Option<Moment> {
-        let oldest = self.history.oldest()?;
-        let newest = self.history.newest()?;
-        match to {
-            Travel::Back => self.history.before(here),
-            Travel::Forward => self.history.after(here).filter(|at| *at < newest),
-            Travel::FarBack => {
-                let target = here.minus(FAR).max(oldest);
-                (target < here && here > oldest).then_some(target)
-            }
-            Travel::FarForward => {
-                let target = here.plus(FAR);
-                (target < newest).then_some(target)
-            }
-            Travel::PreviousFinding => self.beginnings().filter(|at| *at < here).last(),
-            Travel::NextFinding => self.beginnings().find(|at| *at > here),
-        }
-    }
-
-    /// Moments at which something was found that had not been before.
-    fn beginnings(&self) -> impl Iterator<Item = Moment> {
-        let mut known: Vec<(&str, &Subject)> = Vec::new();
-        self.history.notes().filter_map(move |(at, note)| {
-            let grave = note.findings.iter();
-            let grave = grave.filter(|f| f.live && f.severity >= Severity::Warning);
-            let now: Vec<(&str, &Subject)> = grave.map(|f| (f.rule, &f.subject)).collect();
-            let new = now.iter().any(|f| !known.contains(f));
-            known = now;
-            new.then_some(at)
-        })
-    }
-
-    fn show(&mut self, target: Moment, state: &mut State) {
-        let Some(mut past) = self.history.at(target) else {
-            return state.notify("this moment of the past is no longer held");
-        };
-        let live = Arc::clone(&state.live_snapshot().model);
-        past.model.stalls.adopt_names(&live.stalls);
-        let Note { findings, verdict } = past.note;
-        let oldest = self.history.oldest().unwrap_or(past.model.now);
-        let snapshot = Snapshot::of(Arc::new(past.model), findings, verdict);
-        state.show_past(snapshot, oldest);
-        self.recall(state);
+        let order = Order::Travel(Step {
+            to,
+            from: state.model().now,
+            journey: state.journey(),
+            watched: state.watched(),
+        });
+        self.ask(order, state);
     }
 
     /// Tells what the watched task did before, as far as it is held.
     pub fn recall(&mut self, state: &mut State) {
-        let Some(task) = state.watched() else { return };
-        for until in state.to_recall() {
-            let mut past = Activity::new(task);
-            let window = (until.minus(ACTIVITY_WINDOW), until);
-            self.history
-                .walk(window, RECALLED_BYTES, |model| past.observe(model));
-            if past.reach(until).is_some() {
-                state.recall(until, past);
-            }
+        if let Some(task) = state.watched() {
+            self.ask(Order::Recall(task, state.to_recall()), state);
         }
     }
 
     /// Begins to record, or ends it.
     pub fn record(&mut self, state: &mut State) {
-        if self.recording.is_some() {
-            let sentence = self.finish().unwrap_or_default();
-            return state.note_recording(None, sentence);
-        }
-        match self.begin(state) {
-            Ok(sentence) => state.note_recording(Some(state.now), sentence),
-            Err(unwritten) => {
-                let sentence = format!("not recorded to {unwritten}; mend that, then R again");
-                state.note_recording(None, sentence);
-            }
-        }
+        let order = Order::Record {
+            target: state.options.target.clone(),
+            model: Arc::clone(state.live_model()),
+        };
+        self.ask(order, state);
     }
 
-    /// Saves all that is held of the past, on another thread; [`saved`] tells
-    /// what became of it.
-    ///
-    /// [`saved`]: Self::saved
+    /// Saves all that is held of the past.
     pub fn save(&mut self, state: &mut State) {
         if state.model().session.id != self.hello.session {
             let sentence = "not saved: that process has ended, and its past is no longer held";
             return state.notify(sentence);
         }
-        let held = self.history.held();
-        if held.is_empty() {
-            return state.notify("not saved: nothing of the past is held yet");
+        let target = state.options.target.clone();
+        self.ask(Order::Save { target }, state);
+    }
+
+    /// What became of what was asked. Waits for ever where there is nothing; safe
+    /// to cancel.
+    pub async fn told(&mut self) -> Event {
+        match self.events.recv().await {
+            Some(event) => event,
+            None => std::future::pending().await,
         }
-        let sentence = self.saver.begin(Save {
-            held,
-            name: self.hello.name.clone(),
-            target: state.options.target.clone(),
-            directories: file::directories().into(),
-        });
-        state.notify(sentence);
     }
 
-    /// What became of a past that was saved, as a sentence. Waits for ever where
-    /// there is none; safe to cancel.
-    pub async fn saved(&mut self) -> String {
-        self.saver.told().await
-    }
-
-    fn begin(&mut self, state: &State) -> Result<String, Unwritten> {
-        let (path, file) = file::create(&self.hello.name, &file::directories())?;
-        match self.begin_in(file, state) {
-            Ok(recorder) => {
-                let sentence = format!("recording to {}; R ends it", path.display());
-                self.recording = Some((path, recorder));
-                Ok(sentence)
+    /// Gives an order that the user waits for.
+    fn ask(&self, order: Order, state: &mut State) {
+        match self.send(order) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                state.notify("the past is busy with what was asked before; again in a moment");
             }
-            Err(error) => {
-                file::discard(&path);
-                Err(Unwritten { path, error })
+            Err(TrySendError::Disconnected(_)) => {
+                state
+                    .notify("the past is not kept: its thread could not be started, or has failed");
             }
         }
     }
 
-    fn begin_in(&self, file: File, state: &State) -> io::Result<Recorder<Unhurried>> {
-        let mut recorder = Recorder::new(Unhurried(file), &state.options.target, false)?;
-        recorder.connected(&self.hello)?;
-        // What came before is told by a keyframe.
-        for frame in state.live_snapshot().model.keyframe() {
-            recorder.frame(&frame)?;
-        }
-        Ok(recorder)
-    }
-
-    /// Ends the recording, if there is one, and says what became of it.
-    pub fn finish(&mut self) -> Option<String> {
-        let (path, recorder) = self.recording.take()?;
-        let frames = recorder.frames();
-        let path = path.display();
-        Some(match recorder.finish() {
-            Ok(_) => format!("recorded {frames} frames to {path}; looptop replay {path}"),
-            Err(error) => format!("{path} is cut short: {error}"),
-        })
-    }
-
-    fn failed(&mut self, error: &io::Error, state: &mut State) {
-        if let Some((path, _)) = self.recording.take() {
-            let sentence = format!("recording to {} has ended: {error}", path.display());
-            state.note_recording(None, sentence);
+    fn send(&self, order: Order) -> Result<(), TrySendError<Order>> {
+        match &self.orders {
+            Some(orders) => orders.try_send(order),
+            None => Err(TrySendError::Disconnected(order)),
         }
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        // Whoever listened has gone; the file is whole nevertheless.
-        let _ = self.finish();
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // The user has asked for whole files. One that panicked has said so.
+            let _ = thread.join();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::time::Duration;
 
     use crate::{
-        app::{
-            Event,
-            tests::{busy_minute, type_text},
-        },
-        model::TaskId,
+        app::tests::{busy_minute, type_text},
+        model::{Moment, TaskId},
     };
 
     use super::*;
@@ -284,13 +228,35 @@ mod tests {
             kind: "agent",
         };
         state.apply(connected, now);
-        keeper.connected(&hello, &mut state);
+        keeper.connected(&hello);
         for frame in frames {
             let frame = Arc::new(frame);
             state.apply(Event::Frame(Arc::clone(&frame)), now);
-            keeper.frame(&frame, &mut state);
+            keeper.frame(&frame, &state);
+            settle(&mut keeper, &mut state);
         }
         (state, keeper)
+    }
+
+    /// Waits until all that was ordered is done, and takes in what it led to.
+    fn settle(keeper: &mut Keeper, state: &mut State) {
+        let (done, settled) = sync_channel(0);
+        keeper.send(Order::Settle(done)).unwrap();
+        // The other end is dropped.
+        settled.recv().unwrap_err();
+        while let Ok(event) = keeper.events.try_recv() {
+            state.apply(event, state.now);
+        }
+    }
+
+    fn travel(to: Travel, keeper: &mut Keeper, state: &mut State) {
+        keeper.travel(to, state);
+        settle(keeper, state);
+    }
+
+    fn recall(keeper: &mut Keeper, state: &mut State) {
+        keeper.recall(state);
+        settle(keeper, state);
     }
 
     fn reach(state: &State) -> Option<u64> {
@@ -301,12 +267,12 @@ mod tests {
     #[test]
     fn details_of_a_task_begin_with_its_last_minute() {
         let (mut state, mut keeper) = kept();
-        keeper.recall(&mut state);
+        recall(&mut keeper, &mut state);
         assert!(state.activity().is_none(), "nobody looks at a task");
         type_text(&mut state, "2/report\n\n");
         assert_eq!(state.watched(), Some(TaskId(4)));
         assert_eq!(reach(&state), None);
-        keeper.recall(&mut state);
+        recall(&mut keeper, &mut state);
         assert_eq!(reach(&state), Some(60));
         type_text(&mut state, "\u{1b}");
         assert!(state.activity().is_none());
@@ -316,8 +282,8 @@ mod tests {
     fn a_moment_of_the_past_has_its_own_minute() {
         let (mut state, mut keeper) = kept();
         type_text(&mut state, "2/report\n\n");
-        keeper.recall(&mut state);
-        keeper.travel(Travel::FarBack, &mut state);
+        recall(&mut keeper, &mut state);
+        travel(Travel::FarBack, &mut keeper, &mut state);
         let window = Duration::from_secs(2);
         let now = state.model().now;
         // 61 s after the start; it stalled from 55 s to 57 s.
@@ -330,5 +296,95 @@ mod tests {
         assert!(share(now).unwrap() < 0.5);
         state.go_live();
         assert_eq!(reach(&state), Some(60));
+    }
+
+    #[test]
+    fn steps_in_a_row_add_up_before_the_first_is_on_screen() {
+        let (mut state, mut keeper) = kept();
+        let live = state.model().now;
+        for _ in 0..3 {
+            keeper.travel(Travel::FarBack, &mut state);
+        }
+        settle(&mut keeper, &mut state);
+        let back = |state: &State| live.since(state.model().now).as_secs();
+        assert_eq!(back(&state), 30);
+        travel(Travel::FarForward, &mut keeper, &mut state);
+        assert_eq!(back(&state), 20);
+        for _ in 0..3 {
+            travel(Travel::FarForward, &mut keeper, &mut state);
+        }
+        assert_eq!(state.behind(), None, "it has come to the present");
+    }
+
+    #[test]
+    fn who_goes_back_to_the_present_stays_there() {
+        let (mut state, mut keeper) = kept();
+        keeper.travel(Travel::FarBack, &mut state);
+        state.go_live();
+        settle(&mut keeper, &mut state);
+        assert_eq!(state.behind(), None);
+        travel(Travel::FarBack, &mut keeper, &mut state);
+        assert_eq!(state.behind(), Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn what_is_observed_while_the_past_is_read_is_not_lost() {
+        let (mut state, mut keeper) = kept();
+        type_text(&mut state, "2/report\n\n");
+        keeper.recall(&mut state);
+        let later = Arc::new(Frame {
+            now_ns: state.model().now.0 + 500_000_000,
+            ..Frame::default()
+        });
+        state.apply(Event::Frame(Arc::clone(&later)), state.now);
+        settle(&mut keeper, &mut state);
+        assert_eq!(reach(&state), Some(60));
+        let activity = state.activity().unwrap();
+        let newest = activity.columns(state.model().now, Duration::from_millis(400), 1, None);
+        assert!(newest[0].is_some());
+    }
+
+    #[test]
+    fn a_thread_that_falls_behind_leaves_a_gap_and_goes_on() {
+        let (mut state, mut keeper) = kept();
+        let begin = state.model().now;
+        // The thread waits until this is received.
+        let (done, settled) = sync_channel(0);
+        keeper.send(Order::Hold(settled)).unwrap();
+        let frame = |n: u64| Frame {
+            now_ns: begin.0 + n * 100_000_000,
+            ..Frame::default()
+        };
+        let push = |n: u64, keeper: &mut Keeper, state: &mut State| {
+            let frame = Arc::new(frame(n));
+            state.apply(Event::Frame(Arc::clone(&frame)), state.now);
+            keeper.frame(&frame, state);
+        };
+        for n in 1..=100 {
+            push(n, &mut keeper, &mut state);
+        }
+        assert_eq!(keeper.missed, Missed::Frames);
+        drop(done);
+        while keeper.missed != Missed::Nothing {
+            keeper.caught_up();
+        }
+        for n in 101..=130 {
+            push(n, &mut keeper, &mut state);
+            settle(&mut keeper, &mut state);
+        }
+        let tenths = |state: &State| state.model().now.since(begin).as_millis() / 100;
+        let steps: Vec<_> = (0..40)
+            .map(|_| {
+                travel(Travel::Back, &mut keeper, &mut state);
+                tenths(&state)
+            })
+            .collect();
+        let jumps = steps.windows(2).filter(|pair| pair[0] - pair[1] > 1);
+        let jumps: Vec<_> = jumps.collect();
+        let [jump] = jumps[..] else {
+            panic!("{steps:?}");
+        };
+        assert!((101..=102).contains(&jump[0]), "{steps:?}");
+        assert!((60..=ROOM as u128).contains(&jump[1]), "{steps:?}");
     }
 }

@@ -54,7 +54,18 @@ impl State {
                 remark,
             } => self.opened(length, marks, remark),
             Event::Position { at, playing, speed } => self.positioned(at, playing, speed),
-            Event::Gap(sentence) | Event::Saved(sentence) => self.notify(sentence),
+            Event::Gap(sentence) | Event::Told(sentence) => self.notify(sentence),
+            Event::Past(past) => self.arrived(*past),
+            Event::Present { journey } => {
+                if journey == self.journey {
+                    self.go_live();
+                }
+            }
+            Event::Recalled { past, frozen } => self.recalled(past, frozen),
+            Event::Recording { begun, sentence } => {
+                self.recording = begun.then_some(now);
+                self.notify(sentence);
+            }
             Event::TaskDetails(told) => self.distributions = Some(*told),
             Event::Lab(told) => {
                 if let Some(reason) = self.lab.take(told) {

@@ -7,7 +7,8 @@ use std::{
 
 use looptop_wire::proto::{Frame, HelloResponse};
 
-use crate::model::{Resolved, StallId, TaskId};
+use super::Snapshot;
+use crate::model::{Activity, Moment, Resolved, StallId, TaskId};
 
 /// What a source, or the symbolizer, tells. The run loop translates their own
 /// events, so that nothing here depends on them.
@@ -47,8 +48,29 @@ pub enum Event {
     },
     /// Part of a recording was left out, and why.
     Gap(String),
-    /// What became of the past that was to be saved, as a sentence.
-    Saved(String),
+    /// What became of what was asked of the past, as a sentence.
+    Told(String),
+    /// A moment of the past.
+    Past(Box<PastMoment>),
+    /// The way forward has led to the present.
+    Present {
+        /// As in [`PastMoment::journey`].
+        journey: u64,
+    },
+    /// What the watched task did before a moment.
+    Recalled {
+        /// Up to that moment.
+        past: Activity,
+        /// The one on a frozen screen, rather than that of the target.
+        frozen: bool,
+    },
+    /// Recording began, or has ended.
+    Recording {
+        /// It began.
+        begun: bool,
+        /// To where, or what became of it.
+        sentence: String,
+    },
     /// Nothing has come for longer than expected.
     Silent {
         /// When something last came.
@@ -85,6 +107,21 @@ pub enum Event {
         /// The stack.
         stack: Arc<Resolved>,
     },
+}
+
+/// A moment of the past with its diagnosis.
+#[derive(Debug)]
+pub struct PastMoment {
+    /// The program as it was. Names of stacks are not in it.
+    pub snapshot: Snapshot,
+    /// The first moment that can be gone to.
+    pub oldest: Moment,
+    /// What the task did before that was watched when this was asked for.
+    pub activity: Option<Activity>,
+    /// [`State::journey`] when this was asked for.
+    ///
+    /// [`State::journey`]: super::State::journey
+    pub journey: u64,
 }
 
 /// How long the polls of one task took, and its waits between wake and poll.

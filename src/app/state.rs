@@ -225,6 +225,8 @@ pub struct State {
     pub(super) live: Snapshot,
     /// Moments of the past shown so far.
     pub(super) past_shown: u64,
+    /// Times that the user came back to the present.
+    pub(super) journey: u64,
     pub(super) engine: Engine,
     pub(super) notice: Option<(String, Instant)>,
     pub(super) tables: BTreeMap<TableId, TableState>,
@@ -269,6 +271,7 @@ impl State {
             player: None,
             recording: None,
             past_shown: 0,
+            journey: 0,
             distributions: None,
             activity: None,
             rows: Rows::default(),

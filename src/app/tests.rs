@@ -502,7 +502,7 @@ fn one_records_what_is_live_and_saves_what_is_past() {
     state.show_past(moment, crate::model::Moment(0));
     assert_eq!(key(&mut state, Key::Char('R')), [Effect::SavePast]);
     assert!(labels(&state).contains(&"save") && !labels(&state).contains(&"record"));
-    state.apply(Event::Saved("saved".into()), state.now);
+    state.apply(Event::Told("saved".into()), state.now);
     assert_eq!(state.notice(), Some("saved"));
     state.go_live();
     assert_eq!(key(&mut state, Key::Char('R')), [Effect::Record]);

@@ -4,7 +4,7 @@
 //! The past itself is kept by whoever feeds the state; what is asked of it are
 //! effects, and what it answers are moments and positions.
 
-use std::time::{Duration, Instant};
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ use crate::{
     model::{Model, Moment},
 };
 
-use super::{Effect, Frozen, Snapshot, State};
+use super::{Effect, Frozen, PastMoment, Snapshot, State};
 
 /// A way to go in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,9 +109,31 @@ impl State {
         });
     }
 
-    /// Shows the target as it is now.
+    /// Shows the target as it is now; moments of the past that are still on
+    /// their way come too late.
     pub fn go_live(&mut self) {
         self.frozen = None;
+        self.journey += 1;
+    }
+
+    /// Times that the user came back to the present.
+    pub fn journey(&self) -> u64 {
+        self.journey
+    }
+
+    /// A moment of the past that was asked for is here.
+    pub(super) fn arrived(&mut self, past: PastMoment) {
+        if past.journey != self.journey {
+            return;
+        }
+        let mut snapshot = past.snapshot;
+        // Nobody else holds it yet, so nothing is copied.
+        let model = Arc::make_mut(&mut snapshot.model);
+        model.stalls.adopt_names(&self.live.model.stalls);
+        self.show_past(snapshot, past.oldest);
+        if let Some(frozen) = &mut self.frozen {
+            frozen.activity = past.activity;
+        }
     }
 
     /// How far behind the live program the screen is; `None` where it shows no
@@ -195,12 +217,6 @@ impl State {
         if let Some(player) = &mut self.player {
             (player.at, player.playing, player.speed) = (at, playing, speed);
         }
-    }
-
-    /// Begins to record what comes in, or has ended.
-    pub fn note_recording(&mut self, since: Option<Instant>, sentence: impl Into<String>) {
-        self.recording = since;
-        self.notify(sentence);
     }
 }
 

@@ -130,16 +130,16 @@ fn explain(state: &mut State) {
 }
 
 fn freeze(state: &mut State) {
-    state.frozen = match state.frozen.take() {
-        Some(_) => None,
-        None => Some(Frozen {
-            snapshot: state.live.clone(),
-            at: state.now,
-            lab: state.lab.clone(),
-            past: None,
-            activity: state.activity.clone(),
-        }),
-    };
+    if state.frozen.is_some() {
+        return state.go_live();
+    }
+    state.frozen = Some(Frozen {
+        snapshot: state.live.clone(),
+        at: state.now,
+        lab: state.lab.clone(),
+        past: None,
+        activity: state.activity.clone(),
+    });
 }
 
 fn show(state: &mut State, id: ViewId) {

@@ -4,6 +4,15 @@ use crate::model::{Activity, Moment, TaskId};
 
 use super::{Details, State};
 
+/// Moments up to which a task's past is to be recalled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recall {
+    /// Of the target.
+    pub live: Option<Moment>,
+    /// Of a frozen screen.
+    pub frozen: Option<Moment>,
+}
+
 impl State {
     /// The task whose details are open.
     pub fn watched(&self) -> Option<TaskId> {
@@ -37,28 +46,30 @@ impl State {
     }
 
     /// The moments up to which the past of the watched task is still to be
-    /// recalled: that of the target, and that on screen where it is another.
-    pub fn to_recall(&self) -> Vec<Moment> {
-        let frozen = self.frozen.as_ref();
-        let shown = frozen.map(|f| (f.snapshot.model.now, &f.activity));
-        let live = (self.live.model.now, &self.activity);
-        let is_new = |(now, activity): &(Moment, &Option<Activity>)| {
-            let reach = activity.as_ref().and_then(|a| a.reach(*now));
-            reach.is_none()
+    /// recalled: that of the target, and that of a frozen screen.
+    pub fn to_recall(&self) -> Recall {
+        let new = |activity: &Option<Activity>, now: Moment| {
+            let reach = activity.as_ref().and_then(|a| a.reach(now));
+            reach.is_none().then_some(now)
         };
-        let moments = [Some(live), shown].into_iter().flatten();
-        moments.filter(is_new).map(|(now, _)| now).collect()
+        let frozen = self.frozen.as_ref();
+        Recall {
+            live: new(&self.activity, self.live.model.now),
+            frozen: frozen.and_then(|f| new(&f.activity, f.snapshot.model.now)),
+        }
     }
 
-    /// Takes what the past tells of the watched task up to a moment.
-    pub fn recall(&mut self, until: Moment, past: Activity) {
-        if until == self.live.model.now {
-            self.activity = Some(past.clone());
-        }
-        if let Some(frozen) = &mut self.frozen
-            && frozen.snapshot.model.now == until
-        {
-            frozen.activity = Some(past);
+    /// Takes what the past tells of the watched task.
+    pub(super) fn recalled(&mut self, mut past: Activity, frozen: bool) {
+        let activity = match &mut self.frozen {
+            Some(shown) if frozen => &mut shown.activity,
+            None if frozen => return,
+            _ => &mut self.activity,
+        };
+        // What was observed since it was asked for comes after it.
+        if let Some(activity) = activity.as_mut().filter(|a| a.task() == past.task()) {
+            past.go_on(activity);
+            *activity = past;
         }
     }
 }

@@ -1,30 +1,21 @@
-//! Saving the past on a thread of its own: the one that draws must not wait for
-//! a disk.
+//! Saving the past on a thread of its own: the one that keeps it must not wait
+//! for a disk.
 
 use std::{path::PathBuf, thread::JoinHandle};
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::file::{Unhurried, Unwritten, create, discard};
-use crate::{app::quantity, record::Held};
+use crate::{
+    app::{Event, quantity},
+    record::Held,
+};
 
 /// Saves one past after another, and tells what became of each.
 #[derive(Debug)]
 pub(super) struct Saver {
     running: Option<JoinHandle<()>>,
-    done: UnboundedSender<String>,
-    told: UnboundedReceiver<String>,
-}
-
-impl Default for Saver {
-    fn default() -> Self {
-        let (done, told) = unbounded_channel();
-        Self {
-            running: None,
-            done,
-            told,
-        }
-    }
+    events: UnboundedSender<Event>,
 }
 
 /// What is saved, and where.
@@ -40,16 +31,23 @@ pub(super) struct Save {
 }
 
 impl Saver {
+    pub(super) fn new(events: UnboundedSender<Event>) -> Self {
+        Self {
+            running: None,
+            events,
+        }
+    }
+
     /// Begins to save. Gives a sentence for now.
     pub(super) fn begin(&mut self, save: Save) -> String {
         if self.running.as_ref().is_some_and(|t| !t.is_finished()) {
             return "still saving; press R again in a moment".to_owned();
         }
         let length = quantity::clock(save.held.length());
-        let done = self.done.clone();
+        let events = self.events.clone();
         let work = move || {
             // Whoever listened may have gone; the file is whole nevertheless.
-            let _ = done.send(save.sentence());
+            let _ = events.send(Event::Told(save.sentence()));
         };
         let thread = std::thread::Builder::new().name("save".to_owned());
         match thread.spawn(work) {
@@ -58,15 +56,6 @@ impl Saver {
                 format!("saving the last {length}")
             }
             Err(error) => format!("not saved: no thread to write it on: {error}"),
-        }
-    }
-
-    /// What became of a save, as a sentence; waits for ever where there is none.
-    /// Safe to cancel.
-    pub(super) async fn told(&mut self) -> String {
-        match self.told.recv().await {
-            Some(sentence) => sentence,
-            None => std::future::pending().await,
         }
     }
 }
@@ -109,6 +98,8 @@ impl Save {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
     use super::*;
     use crate::{
         model::Model,
@@ -141,10 +132,13 @@ mod tests {
     #[tokio::test]
     async fn what_became_of_a_save_is_told() {
         let directory = tempfile::tempdir().unwrap();
-        let mut saver = Saver::default();
+        let (events, mut told) = unbounded_channel();
+        let mut saver = Saver::new(events);
         let now = saver.begin(save(vec![directory.path().to_owned()]));
         assert_eq!(now, "saving the last 00:05");
-        let sentence = saver.told().await;
+        let Some(Event::Told(sentence)) = told.recv().await else {
+            panic!("nothing was told");
+        };
         let path = sentence.strip_prefix("saved the last 00:05: looptop replay ");
         let recording = Recording::open(path.unwrap().as_ref()).unwrap();
         assert_eq!(recording.length().as_secs(), 5);
@@ -152,7 +146,9 @@ mod tests {
 
         let gone = directory.path().join("gone");
         saver.begin(save(vec![gone.clone()]));
-        let sentence = saver.told().await;
+        let Some(Event::Told(sentence)) = told.recv().await else {
+            panic!("nothing was told");
+        };
         let tried = format!("not saved to {}/lab-", gone.display());
         assert!(sentence.starts_with(&tried), "{sentence}");
         assert!(
@@ -164,7 +160,7 @@ mod tests {
     #[test]
     fn one_who_leaves_at_once_finds_a_whole_file() {
         let directory = tempfile::tempdir().unwrap();
-        let mut saver = Saver::default();
+        let mut saver = Saver::new(unbounded_channel().0);
         saver.begin(save(vec![directory.path().to_owned()]));
         drop(saver);
         let mut files = std::fs::read_dir(directory.path()).unwrap();

@@ -62,6 +62,22 @@ impl Activity {
             return;
         };
         let at = model.now;
+        self.push(Sample {
+            at,
+            busy: task.busy(at),
+            scheduled: task.scheduled(at),
+        });
+    }
+
+    /// Adds what `later` observed of the same task after this.
+    pub fn go_on(&mut self, later: &Self) {
+        for sample in &later.samples {
+            self.push(*sample);
+        }
+    }
+
+    fn push(&mut self, sample: Sample) {
+        let at = sample.at;
         if self.samples.back().is_some_and(|last| at <= last.at) {
             return;
         }
@@ -72,11 +88,7 @@ impl Activity {
         {
             self.samples.pop_back();
         }
-        self.samples.push_back(Sample {
-            at,
-            busy: task.busy(at),
-            scheduled: task.scheduled(at),
-        });
+        self.samples.push_back(sample);
         let begin = at.minus(ACTIVITY_WINDOW);
         while self.samples.get(1).is_some_and(|second| second.at <= begin) {
             self.samples.pop_front();

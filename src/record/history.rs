@@ -106,11 +106,41 @@ impl<N: Clone> History<N> {
     /// of this moment. Begins when the model is complete.
     ///
     /// Costs an encoding and compression of the frame; every few seconds, that
-    /// of a keyframe. A failure to compress drops the open chunk.
+    /// of a keyframe.
     pub fn push(&mut self, frame: &Frame, model: &Model, note: N) {
-        if self.try_push(frame, model, note).is_err() {
-            self.open = None;
+        self.add(frame, model.now, note.clone());
+        if !frame.more && model.complete && self.wants_keyframe() {
+            self.begin_chunk(model, note);
         }
+    }
+
+    /// Keeps a frame that led to `moment`, for one who does not have the model
+    /// at hand. A failure to compress drops the open chunk.
+    pub fn add(&mut self, frame: &Frame, moment: Moment, note: N) {
+        let Some((chunk, moments)) = &mut self.open else {
+            return;
+        };
+        match chunk.push(frame) {
+            Ok(()) if frame.more => {}
+            Ok(()) => moments.push(moment, note),
+            Err(_) => self.open = None,
+        }
+    }
+
+    /// Whether a chunk should begin with the next complete model.
+    pub fn wants_keyframe(&self) -> bool {
+        self.open.as_ref().is_none_or(|(chunk, _)| is_due(chunk))
+    }
+
+    /// Begins a chunk with the model as it is after the last frame that was
+    /// kept.
+    pub fn begin_chunk(&mut self, model: &Model, note: N) {
+        self.close();
+        // What cannot be compressed leaves a gap.
+        if let Ok(chunk) = ChunkBuilder::new(&model.keyframe()) {
+            self.open = Some((chunk, Moments(vec![(model.now, note)])));
+        }
+        self.tidy(model.now);
     }
 
     /// Keeps the names of a stall's stack with the frames.
@@ -155,24 +185,6 @@ impl<N: Clone> History<N> {
             }
         }
         Held::new(chunks)
-    }
-
-    fn try_push(&mut self, frame: &Frame, model: &Model, note: N) -> io::Result<()> {
-        let whole = !frame.more;
-        if let Some((chunk, moments)) = &mut self.open {
-            chunk.push(frame)?;
-            if whole {
-                moments.push(model.now, note.clone());
-            }
-        }
-        let due = self.open.as_ref().is_none_or(|(chunk, _)| is_due(chunk));
-        if whole && due && model.complete {
-            self.close();
-            let chunk = ChunkBuilder::new(&model.keyframe())?;
-            self.open = Some((chunk, Moments(vec![(model.now, note)])));
-            self.tidy(model.now);
-        }
-        Ok(())
     }
 
     fn close(&mut self) {
