@@ -31,6 +31,8 @@ pub struct Terminal {
     pub started: Instant,
 }
 
+pub const LOOPTOP: &str = env!("CARGO_BIN_EXE_looptop");
+
 /// The Esc key. A single byte would make one key of itself and the next.
 pub const ESC: &str = "\x1b\x1b";
 
@@ -95,7 +97,7 @@ impl Terminal {
 
     /// The same in a directory of its own.
     pub fn start_in(directory: &Path, args: &[&str], columns: u16, rows: u16) -> Self {
-        Self::launch(directory, args, &[], columns, rows)
+        Self::launch(LOOPTOP, directory, args, &[], columns, rows)
     }
 
     /// The same with environment variables.
@@ -106,10 +108,17 @@ impl Terminal {
         rows: u16,
     ) -> Self {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        Self::launch(here, args, environment, columns, rows)
+        Self::launch(LOOPTOP, here, args, environment, columns, rows)
+    }
+
+    /// Another program, to compare with.
+    pub fn of(program: &str, args: &[&str], columns: u16, rows: u16) -> Self {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        Self::launch(program, here, args, &[], columns, rows)
     }
 
     fn launch(
+        program: &str,
         directory: &Path,
         args: &[&str],
         environment: &[(&str, &str)],
@@ -118,7 +127,7 @@ impl Terminal {
     ) -> Self {
         let pty = native_pty_system().openpty(size(columns, rows)).unwrap();
         let settings = format!("{:?}", pty.master.get_termios());
-        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_looptop"));
+        let mut command = CommandBuilder::new(program);
         command.args(args);
         command.env("TERM", "xterm-256color");
         command.env_remove("NO_COLOR");

@@ -1,0 +1,197 @@
+//! What viewers cost beside each other, with many tasks of which each is polled
+//! once a second:
+//! `cargo test --release --test viewers -- --ignored --nocapture`, with
+//! `LOOPTOP_TOKIO_CONSOLE` as the path of tokio-console to have it in the table.
+
+mod terminal;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use terminal::{LOOPTOP, Terminal};
+
+/// `tests/programs/crowd.rs`, which ends with its standard input.
+struct Crowd {
+    child: Child,
+    address: String,
+}
+
+impl Crowd {
+    fn start(observer: &str, tasks: usize) -> Self {
+        let mut child = Command::new(program())
+            .args([observer, &tasks.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut address = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut address).unwrap();
+        Self {
+            child,
+            address: address.trim().into(),
+        }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The example's path. `cargo test --test viewers` alone does not build it.
+fn program() -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--workspace", "--example", "crowd"]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success());
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    profile.join("examples/crowd")
+}
+
+/// A viewer, and how to go to and fro in it.
+struct Viewer {
+    name: &'static str,
+    program: String,
+    observer: &'static str,
+    /// How its arguments begin.
+    arguments: &'static [&'static str],
+    /// Brings the table of tasks.
+    begin: &'static str,
+    /// A key, and what the screen shows only then.
+    there: (&'static str, &'static str),
+    back: (&'static str, &'static str),
+}
+
+fn looptop(name: &'static str, observer: &'static str) -> Viewer {
+    Viewer {
+        name,
+        program: LOOPTOP.to_owned(),
+        observer,
+        arguments: &[],
+        begin: "2",
+        there: ("3", "[3 Workers]"),
+        back: ("2", "[2 Tasks]"),
+    }
+}
+
+fn viewers() -> Vec<Viewer> {
+    let mut all = vec![
+        looptop("looptop, its agent", "agent"),
+        looptop("looptop, console-subscriber", "console"),
+    ];
+    if let Ok(program) = std::env::var("LOOPTOP_TOKIO_CONSOLE") {
+        all.push(Viewer {
+            name: "tokio-console",
+            program,
+            observer: "console",
+            arguments: &["--retain-for", "6s"],
+            begin: "",
+            there: ("r", "Resources ("),
+            back: ("t", "Tasks ("),
+        });
+    }
+    all
+}
+
+/// CPU time of a process so far.
+fn cpu_time(pid: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let spent = fields.split_whitespace().skip(11).take(2);
+    let ticks: u64 = spent.map(|n| n.parse::<u64>().unwrap()).sum();
+    // A hundredth of a second each on Linux.
+    Duration::from_millis(ticks * 10)
+}
+
+/// Resident memory of a process.
+fn mebibytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kibibytes = line.split_whitespace().next().unwrap();
+    kibibytes.parse::<u64>().unwrap() / 1024
+}
+
+const WATCHED: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until the screen shows `text`; `None` if it does not.
+fn shows(terminal: &Terminal, text: &str) -> Option<Duration> {
+    let began = Instant::now();
+    while !terminal.text().contains(text) {
+        if began.elapsed() > PATIENCE {
+            return None;
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    Some(began.elapsed())
+}
+
+fn line(viewer: &Viewer, tasks: usize) -> Result<String, &'static str> {
+    let crowd = Crowd::start(viewer.observer, tasks);
+    // It has spawned them all and done nothing else for a while.
+    thread::sleep(Duration::from_secs(5));
+    let mut arguments = viewer.arguments.to_vec();
+    let url = format!("http://{}", crowd.address);
+    arguments.push(&url);
+    let mut terminal = Terminal::of(&viewer.program, &arguments, 120, 40);
+    let began = Instant::now();
+    terminal.send(viewer.begin);
+    shows(&terminal, "connection of kind").ok_or("no rows in 30 s")?;
+    let rows = began.elapsed();
+
+    let pid = terminal.pid();
+    let (began, cpu) = (Instant::now(), cpu_time(pid));
+    let target = cpu_time(crowd.child.id());
+    let mut latencies = Vec::new();
+    while began.elapsed() < WATCHED {
+        let (key, text) = [viewer.there, viewer.back][latencies.len() % 2];
+        // At a changing phase of what the target sends.
+        thread::sleep(Duration::from_millis(50 + latencies.len() as u64 * 7 % 100));
+        terminal.send(key);
+        let latency = shows(&terminal, text).ok_or("a key was not answered in 30 s")?;
+        latencies.push(latency);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let share = |pid, before| cpu_time(pid).saturating_sub(before).as_secs_f64() / seconds * 100.0;
+    latencies.sort();
+    let part = |part: f64| latencies[((latencies.len() - 1) as f64 * part) as usize].as_secs_f64();
+    Ok(format!(
+        "{:.2} s | {:.0} ms, {:.0} ms, {:.0} ms | {:.1} % | {} MiB | {:.1} %",
+        rows.as_secs_f64(),
+        part(0.5) * 1e3,
+        part(0.99) * 1e3,
+        part(1.0) * 1e3,
+        share(pid, cpu),
+        mebibytes(pid),
+        share(crowd.child.id(), target),
+    ))
+}
+
+#[test]
+#[ignore = "a measurement of several minutes"]
+fn the_cost_of_watching_many_tasks() {
+    println!("tasks | viewer | first rows | key to screen: p50, p99, max | CPU | memory | target");
+    for tasks in [1_000, 10_000, 100_000] {
+        for viewer in viewers() {
+            // It keeps 48 KiB of each task: more than this machine has.
+            if tasks > 10_000 && viewer.observer == "console" {
+                continue;
+            }
+            let line = line(&viewer, tasks).unwrap_or_else(str::to_owned);
+            println!("{tasks} | {} | {line}", viewer.name);
+        }
+    }
+}
