@@ -104,18 +104,22 @@ fn evidence(
     bounds: impl Fn(u64) -> Option<Range<u64>>,
 ) -> Option<Evidence> {
     let leads = |target| leads_to(target, function) || forwards_to(target, function, &bounds);
-    let confirmed = match call_before(return_address)? {
-        Call::Direct(target) => leads(target),
-        Call::Through(pointer) => memory::read_u64(pointer).is_some_and(leads),
-        Call::Computed => {
-            let caller = bounds(return_address - 1);
-            if !caller.is_some_and(|caller| loads_address(caller, return_address, leads)) {
-                return Some(Evidence::Assumption);
+    let mut evidence = None;
+    for call in calls_before(return_address)? {
+        let confirmed = match call {
+            Call::Direct(target) => leads(target),
+            Call::Through(pointer) => memory::read_u64(pointer).is_some_and(leads),
+            Call::Computed => {
+                evidence = Some(Evidence::Assumption);
+                let caller = bounds(return_address - 1);
+                caller.is_some_and(|caller| loads_address(caller, return_address, leads))
             }
-            true
+        };
+        if confirmed {
+            return Some(Evidence::Confirmed);
         }
-    };
-    confirmed.then_some(Evidence::Confirmed)
+    }
+    evidence
 }
 
 /// Does the function `caller` load, somewhere before its call that returns to
@@ -204,30 +208,35 @@ enum Call {
 
 /// Is `address` one that a call returns to?
 pub(super) fn follows_call(address: u64) -> bool {
-    call_before(address).is_some()
+    calls_before(address).is_some_and(|mut calls| calls.next().is_some())
 }
 
-fn call_before(address: u64) -> Option<Call> {
+fn calls_before(address: u64) -> Option<impl Iterator<Item = Call>> {
     let mut code = [0; 7];
     let have = memory::read(address.checked_sub(7)?, &mut code) == 7;
-    have.then_some(())?;
-    decode_call(code, address)
+    have.then(|| decode_calls(code, address))
 }
 
-fn decode_call(code: [u8; 7], address: u64) -> Option<Call> {
-    let relative = |a, b, c, d| address.wrapping_add(i32::from_le_bytes([a, b, c, d]) as u64);
+/// All that the bytes before `address` can be. Instructions cannot be read
+/// backwards: the end of the one before may look like the beginning of a longer
+/// call.
+fn decode_calls(code: [u8; 7], address: u64) -> impl Iterator<Item = Call> {
+    let distance = i32::from_le_bytes([code[3], code[4], code[5], code[6]]);
+    let relative = address.wrapping_add(distance as u64);
+    let direct = (code[2] == 0xe8).then_some(Call::Direct(relative));
+    let through = (code[1..3] == [0xff, 0x15]).then_some(Call::Through(relative));
     // `call r/m64` has opcode 0xff and 2 in the middle bits of the next byte.
     let indirect = |modrm: u8| modrm & 0x38 == 0x10;
-    match code {
-        [_, _, 0xe8, a, b, c, d] => Some(Call::Direct(relative(a, b, c, d))),
-        [_, 0xff, 0x15, a, b, c, d] => Some(Call::Through(relative(a, b, c, d))),
-        [.., 0xff, m] if indirect(m) => Some(Call::Computed),
-        [.., 0xff, m, _] if indirect(m) && (m >> 6 == 1 || m & 7 == 4) => Some(Call::Computed),
-        [.., 0xff, m, _, _] if indirect(m) && m >> 6 == 1 && m & 7 == 4 => Some(Call::Computed),
-        [_, 0xff, m, ..] if indirect(m) && m >> 6 == 2 => Some(Call::Computed),
-        [0xff, m, _, ..] if indirect(m) && m & 7 == 4 && m >> 6 != 1 => Some(Call::Computed),
-        _ => None,
-    }
+    let computed = match code {
+        [.., 0xff, m] if indirect(m) => true,
+        [.., 0xff, m, _] if indirect(m) && (m >> 6 == 1 || m & 7 == 4) => true,
+        [.., 0xff, m, _, _] if indirect(m) && m >> 6 == 1 && m & 7 == 4 => true,
+        [_, 0xff, m, ..] if indirect(m) && m >> 6 == 2 => true,
+        [0xff, m, _, ..] if indirect(m) && m & 7 == 4 && m >> 6 != 1 => true,
+        _ => false,
+    };
+    let computed = computed.then_some(Call::Computed);
+    [direct, through, computed].into_iter().flatten()
 }
 
 fn copy(address: u64, size: u64) -> Vec<u8> {
@@ -312,21 +321,27 @@ mod tests {
 
     #[test]
     fn calls() {
-        let cases: &[([u8; 7], Option<Call>)] = &[
-            ([0, 0, 0xe8, 0x10, 0, 0, 0], Some(Call::Direct(0x1010))),
+        let cases: &[([u8; 7], &[Call])] = &[
+            ([0, 0, 0xe8, 0x10, 0, 0, 0], &[Call::Direct(0x1010)]),
+            ([0, 0, 0xe8, 0xf0, 0xff, 0xff, 0xff], &[Call::Direct(0xff0)]),
+            ([0, 0xff, 0x15, 8, 0, 0, 0], &[Call::Through(0x1008)]),
+            ([0, 0, 0, 0, 0, 0xff, 0xd0], &[Call::Computed]),
+            ([0, 0, 0, 0, 0xff, 0x50, 0x18], &[Call::Computed]),
+            ([0, 0, 0, 0, 0x41, 0xff, 0xd4], &[Call::Computed]),
+            // `mov rax, [rip + 0x43e87e]; call rax`
             (
-                [0, 0, 0xe8, 0xf0, 0xff, 0xff, 0xff],
-                Some(Call::Direct(0xff0)),
+                [0x05, 0x7e, 0xe8, 0x43, 0, 0xff, 0xd0],
+                &[
+                    Call::Direct(0x1043_u64.wrapping_sub(0x2f01_0000)),
+                    Call::Computed,
+                ],
             ),
-            ([0, 0xff, 0x15, 8, 0, 0, 0], Some(Call::Through(0x1008))),
-            ([0, 0, 0, 0, 0, 0xff, 0xd0], Some(Call::Computed)),
-            ([0, 0, 0, 0, 0xff, 0x50, 0x18], Some(Call::Computed)),
-            ([0, 0, 0, 0, 0x41, 0xff, 0xd4], Some(Call::Computed)),
-            ([0x90; 7], None),
-            ([0, 0, 0, 0, 0, 0xff, 0xe0], None),
+            ([0x90; 7], &[]),
+            ([0, 0, 0, 0, 0, 0xff, 0xe0], &[]),
         ];
         for (code, expected) in cases {
-            assert_eq!(decode_call(*code, 0x1000), *expected, "{code:x?}");
+            let calls: Vec<Call> = decode_calls(*code, 0x1000).collect();
+            assert_eq!(calls, *expected, "{code:x?}");
         }
     }
 }
