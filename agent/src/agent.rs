@@ -157,7 +157,8 @@ impl Builder {
         self
     }
 
-    /// How often the watchdog looks; 5 ms by default, 1 ms to 1 s.
+    /// How often the watchdog looks while something may be stuck; 5 ms by default,
+    /// 1 ms to 1 s. Where nothing is, it looks half as often.
     pub fn watchdog_interval(mut self, interval: Duration) -> Self {
         self.config.watchdog_interval = interval;
         self

@@ -35,6 +35,13 @@ const STACK_SLACK: u64 = 1_024;
 
 const MS: u64 = 1_000_000;
 
+/// A poll that is older at the first look is observed from then on.
+const OBSERVED_NS: u64 = MS;
+
+/// Between two looks, so that many polls of which each is soon due do not keep
+/// the watchdog busy.
+const LEAST_REST_NS: u64 = 2 * MS;
+
 const RATE_LIMIT: &str = "more stacks were due than the agent takes in a second";
 
 /// The poll that a slot shows.
@@ -109,6 +116,8 @@ struct Case {
     tid: Option<Tid>,
     since_ns: u64,
     poll: Option<Poll>,
+    /// At the first look.
+    seen_ns: u64,
     last_seen_ns: u64,
     observation: Option<Observation>,
     next_look_ns: u64,
@@ -161,9 +170,13 @@ impl Cases {
             return Verdict::Suspected;
         };
         case.last_seen_ns = now_ns;
-        // The first look at a worker without slots says nothing yet.
-        let worth_observing = same || now_ns.saturating_sub(sight.since_ns) >= self.interval_ns;
-        if worth_observing {
+        // The first look at a worker without slots says nothing yet, and most polls
+        // are over long before the next.
+        let worth_ns = match case.poll {
+            Some(_) => OBSERVED_NS,
+            None => self.interval_ns,
+        };
+        if same || now_ns.saturating_sub(case.since_ns) >= worth_ns {
             case.observe(now_ns, witness);
         }
         if case.is_outside(sight.stack_limit) {
@@ -222,6 +235,20 @@ impl Cases {
         }
     }
 
+    /// When to look again: after an interval where something may be stuck, after
+    /// two where nothing is, and when a poll that was just seen for the first
+    /// time would be a stall. So each poll over the threshold is told that is
+    /// still seen running within two intervals, without looking more often.
+    pub(crate) fn next_look_ns(&self, now_ns: u64) -> u64 {
+        let rest_ns = self.threshold_ns.min(2 * self.interval_ns);
+        let idle_ns = now_ns + rest_ns.max(self.interval_ns);
+        let cases = self.open.values();
+        let due_ns = cases.filter_map(|case| case.next_ns(now_ns, self));
+        due_ns.min().map_or(idle_ns, |due_ns| {
+            due_ns.clamp(now_ns + LEAST_REST_NS.min(self.interval_ns), idle_ns)
+        })
+    }
+
     /// Stacks that were wanted and could not be had, since this was last asked.
     pub(crate) fn take_captures_lost(&mut self) -> u64 {
         let live = self.open.values_mut().map(|c| &mut c.captures_lost);
@@ -245,6 +272,11 @@ impl Cases {
     }
 }
 
+/// The blocking pool is there to be blocked.
+fn is_of_the_pool(task: &TaskInfo) -> bool {
+    task.kind == TaskKind::Blocking
+}
+
 impl Case {
     fn new(now_ns: u64, sight: &Sight) -> Self {
         let since_ns = sight.poll.map_or(sight.since_ns, |p| p.started_ns);
@@ -252,6 +284,7 @@ impl Case {
             tid: sight.tid,
             since_ns,
             poll: sight.poll,
+            seen_ns: now_ns,
             last_seen_ns: now_ns,
             observation: None,
             next_look_ns: 0,
@@ -285,6 +318,16 @@ impl Case {
             }
         }
         same
+    }
+
+    /// When it is to be looked at again; `None` where there is no hurry.
+    fn next_ns(&self, now_ns: u64, cases: &Cases) -> Option<u64> {
+        let description = self.description.as_ref();
+        match self.poll {
+            Some(_) if self.stall.is_none() && description.is_some_and(is_of_the_pool) => None,
+            Some(poll) if self.seen_ns == now_ns => Some(poll.started_ns + cases.threshold_ns),
+            _ => Some(now_ns + cases.interval_ns),
+        }
     }
 
     fn observe(&mut self, now_ns: u64, witness: &mut impl Witness) {
@@ -341,8 +384,7 @@ impl Case {
             return self.is_surely_long(age_ns, threshold_ns);
         };
         self.ask(poll.task, witness);
-        // The blocking pool is there to be blocked.
-        !matches!(&self.description, Some(d) if d.kind == TaskKind::Blocking)
+        !self.description.as_ref().is_some_and(is_of_the_pool)
     }
 
     /// Asks the task table once.

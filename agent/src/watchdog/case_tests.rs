@@ -384,3 +384,47 @@ fn a_suspended_process_is_not_blamed() {
     bench.look(10_020, 10_020, &polling(5, 5_000));
     assert_eq!(bench.stalls()[0].cause, Cause::Stopped);
 }
+
+#[test]
+fn when_to_look_again() {
+    let mut pool = Bench::new(Doing::Computing);
+    pool.script.kind = TaskKind::Blocking;
+    let computing = || Bench::new(Doing::Computing);
+    let two = Sight {
+        subject: Subject::Thread(Tid(8)),
+        tid: Some(Tid(8)),
+        ..polling(5, 24)
+    };
+    // Looks in ms, what each sees, and when the next one is due after the last.
+    let check = |name: &str, mut bench: Bench, looks: &[u64], sights: &[Sight], due_ms: u64| {
+        for ms in looks {
+            for sight in sights {
+                let (log, script) = (&bench.log, &mut bench.script);
+                bench.cases.see(ms * MS, sight, log, script);
+            }
+        }
+        let last = looks.last().unwrap();
+        assert_eq!(bench.cases.next_look_ns(last * MS), due_ms * MS, "{name}");
+    };
+    let new = polling(3, 24);
+    check("nothing runs", computing(), &[25], &[], 35);
+    check("a poll has begun", computing(), &[25], &[new], 34);
+    check(
+        "the older of two",
+        computing(),
+        &[25],
+        &[two, polling(3, 20)],
+        30,
+    );
+    check("a stall at once", computing(), &[25], &[polling(3, 15)], 27);
+    check("the same as before", computing(), &[25, 28], &[new], 33);
+    check("a stall", computing(), &[25, 35, 40], &[new], 45);
+    check(
+        "which poll is unknown",
+        computing(),
+        &[25],
+        &[frozen(25)],
+        30,
+    );
+    check("the blocking pool", pool, &[25, 35, 40], &[new], 50);
+}

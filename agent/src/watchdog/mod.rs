@@ -1,4 +1,5 @@
-//! The watchdog: one OS thread that looks at every worker every 5 ms.
+//! The watchdog: one OS thread that looks at every worker every 5 ms while one of
+//! them may be stuck, else every 10 ms, and at a poll when it would become a stall.
 //!
 //! Two detectors, of which slots win: an odd sequence number that stands still
 //! is one poll, exactly ([`crate::slot`]); counters of tokio that stand still
@@ -48,8 +49,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     shared.enter_own_thread();
     let mut panics = 0;
     let mut watchdog = Watchdog::new(Arc::clone(shared));
-    let interval_ns = watchdog.interval_ns;
-    let mut due_ns = now_ns() + interval_ns;
+    let mut due_ns = now_ns() + watchdog.interval_ns;
     while !shared.is_stopping() {
         let wait_ns = due_ns.saturating_sub(now_ns());
         std::thread::park_timeout(Duration::from_nanos(wait_ns));
@@ -58,16 +58,18 @@ pub(crate) fn run(shared: &Arc<Shared>) {
             continue;
         }
         let late_ns = now - due_ns;
-        due_ns = now + interval_ns;
         let look = std::panic::AssertUnwindSafe(|| watchdog.tick(now, late_ns));
-        if std::panic::catch_unwind(look).is_err() {
+        due_ns = if let Ok(due_ns) = std::panic::catch_unwind(look) {
+            due_ns
+        } else {
             panics += 1;
             if panics == MAX_PANICS {
                 crate::complain("the watchdog failed and stalls are no longer detected");
                 return;
             }
             watchdog = Watchdog::new(Arc::clone(shared));
-        }
+            now + watchdog.interval_ns
+        };
     }
 }
 
@@ -123,7 +125,8 @@ impl Watchdog {
         }
     }
 
-    fn tick(&mut self, now_ns: u64, late_ns: u64) {
+    /// Looks at everything; gives when to look again.
+    fn tick(&mut self, now_ns: u64, late_ns: u64) -> u64 {
         if late_ns > self.interval_ns {
             self.shared.watchdog_late_ns.fetch_add(late_ns, Relaxed);
         }
@@ -148,6 +151,7 @@ impl Watchdog {
         self.end_what_was_not_seen(now_ns);
         let lost = self.cases.take_captures_lost();
         self.shared.captures_lost.fetch_add(lost, Relaxed);
+        self.cases.next_look_ns(now_ns)
     }
 
     /// The process stood still: nothing that was seen before is evidence.
