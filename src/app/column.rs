@@ -79,6 +79,9 @@ pub struct Head {
     pub title: &'static str,
     /// Least width.
     pub width: u16,
+    /// The width that it gets before columns of a priority from [`LUXURY`] on are
+    /// shown at all.
+    pub easy: u16,
     /// How much it grows where there is room; 0 for a fixed width.
     pub grow: u16,
     /// Most width.
@@ -104,6 +107,7 @@ impl Head {
             id,
             title,
             width,
+            easy: width,
             grow: 0,
             most: width,
             priority,
@@ -134,6 +138,12 @@ impl Head {
     #[must_use]
     pub const fn growing(self, grow: u16, most: u16) -> Self {
         Self { grow, most, ..self }
+    }
+
+    /// Comes before luxuries up to `easy` columns.
+    #[must_use]
+    pub const fn easy(self, easy: u16) -> Self {
+        Self { easy, ..self }
     }
 
     /// Compares as `unit`, though it stands as text.
@@ -300,6 +310,10 @@ pub struct Placed {
 /// Between two columns.
 const GAP: u16 = 1;
 
+/// From this priority on a column is worth less than names and places that can
+/// be told apart.
+const LUXURY: u8 = 6;
+
 /// Chooses the columns that fit in `width` by priority and gives them their
 /// places. The first `pan` columns are passed over, except those of priority 0,
 /// so that the ones which did not fit come into sight.
@@ -314,11 +328,20 @@ pub fn place(heads: &[&Head], width: u16, pan: usize) -> Vec<Placed> {
         .collect();
     candidates.sort_by_key(|i| heads[*i].priority);
     let mut free = i32::from(width) + i32::from(GAP);
+    // What the columns before would like to have on top.
+    let mut wishes = 0;
     let mut chosen: Vec<usize> = candidates
         .into_iter()
         .map_while(|i| {
-            free -= i32::from(heads[i].width + GAP);
-            (free >= 0 || heads[i].priority == 0).then_some(i)
+            let head = heads[i];
+            wishes += i32::from(head.easy - head.width);
+            free -= i32::from(head.width + GAP);
+            let left = if head.priority < LUXURY {
+                free
+            } else {
+                free - wishes
+            };
+            (left >= 0 || head.priority == 0).then_some(i)
         })
         .collect();
     chosen.sort_unstable();
@@ -401,6 +424,22 @@ mod tests {
         assert_eq!(placed(17, 0), [("name", 0, 10), ("busy", 11, 6)]);
         assert_eq!(placed(5, 0), [("name", 0, 5)]);
         assert_eq!(placed(0, 0), []);
+    }
+
+    #[test]
+    fn names_come_before_luxuries() {
+        let heads = [
+            Head::text("name", "NAME", 10, 0).growing(1, 20).easy(14),
+            Head::number("busy", "BUSY", 6, LUXURY - 1, Unit::Share),
+            Head::number("polls", "POLLS", 6, LUXURY, Unit::Count),
+        ];
+        let widths = |width| -> Vec<u16> {
+            let heads: Vec<&Head> = heads.iter().collect();
+            place(&heads, width, 0).iter().map(|p| p.width).collect()
+        };
+        assert_eq!(widths(17), [10, 6]);
+        assert_eq!(widths(24), [17, 6], "there would be room for a third");
+        assert_eq!(widths(28), [14, 6, 6]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
     Column {
         head: Head::text("name", "NAME", 12, 0)
             .growing(2, 32)
+            .easy(20)
             .searched()
             .help("the name given to it, otherwise where it was spawned"),
         key: |c, t| Key::text(c.model.text(t.name)),
@@ -151,6 +152,7 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
     Column {
         head: Head::text("loc", "LOCATION", 14, 1)
             .growing(3, 60)
+            .easy(20)
             .cut_at_start()
             .searched()
             .help("where it was spawned"),
