@@ -149,7 +149,7 @@ fn line(viewer: &Viewer, tasks: usize) -> Result<String, &'static str> {
     let mut terminal = Terminal::of(&viewer.program, &arguments, 120, 40);
     let began = Instant::now();
     terminal.send(viewer.begin);
-    shows(&terminal, "connection of kind").ok_or("no rows in 30 s")?;
+    shows(&terminal, "connection of").ok_or("no rows in 30 s")?;
     let rows = began.elapsed();
 
     let pid = terminal.pid();
