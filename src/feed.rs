@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
 
 use crate::{
@@ -35,7 +36,7 @@ enum Last {
     #[default]
     Nothing,
     Hello(Box<HelloResponse>),
-    Frame(Arc<Frame>),
+    Frame(Arc<Frame>, Option<Bytes>),
     Named(StallId, Arc<Resolved>),
 }
 
@@ -132,11 +133,12 @@ impl Feed for LiveFeed {
                 lab.attach();
             }
         }
-        let event = event(told);
-        if let Event::Frame(frame) = &event {
-            self.last = Last::Frame(Arc::clone(frame));
+        if let source::Event::Frame(frame) = told {
+            let (frame, encoded) = frame.into_parts();
+            self.last = Last::Frame(Arc::clone(&frame), encoded);
+            return Some(Event::Frame(frame));
         }
-        Some(event)
+        Some(event(told))
     }
 
     fn applied(&mut self, state: &mut State) {
@@ -147,7 +149,7 @@ impl Feed for LiveFeed {
         match last {
             Last::Nothing => {}
             Last::Hello(hello) => self.keeper.connected(&hello),
-            Last::Frame(frame) => self.keeper.frame(&frame, state),
+            Last::Frame(frame, encoded) => self.keeper.frame(&frame, encoded, state),
             Last::Named(stall, stack) => self.keeper.named(stall, &stack),
         }
     }
@@ -200,7 +202,7 @@ fn event(told: source::Event) -> Event {
                 SourceKind::Replay => "replay",
             },
         },
-        source::Event::Frame(frame) => Event::Frame(Arc::from(frame)),
+        source::Event::Frame(frame) => Event::Frame(frame.into_parts().0),
         source::Event::Silent { since, problem } if problem.kind == ProblemKind::Paused => {
             Event::Paused {
                 since,

@@ -16,6 +16,7 @@ use std::{
     thread::JoinHandle,
 };
 
+use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -82,7 +83,8 @@ impl Keeper {
     }
 
     /// The state has taken in this frame.
-    pub fn frame(&mut self, frame: &Arc<Frame>, state: &State) {
+    /// `encoded` are the bytes in which it came.
+    pub fn frame(&mut self, frame: &Arc<Frame>, encoded: Option<Bytes>, state: &State) {
         if !self.caught_up() {
             return;
         }
@@ -90,6 +92,7 @@ impl Keeper {
         let complete = !frame.more && now.model.complete;
         let kept = Order::Frame(Kept {
             frame: Arc::clone(frame),
+            encoded,
             moment: now.model.now,
             note: Note {
                 findings: Arc::clone(&now.findings),
@@ -232,7 +235,7 @@ mod tests {
         for frame in frames {
             let frame = Arc::new(frame);
             state.apply(Event::Frame(Arc::clone(&frame)), now);
-            keeper.frame(&frame, &state);
+            keeper.frame(&frame, None, &state);
             settle(&mut keeper, &mut state);
         }
         (state, keeper)
@@ -358,7 +361,7 @@ mod tests {
         let push = |n: u64, keeper: &mut Keeper, state: &mut State| {
             let frame = Arc::new(frame(n));
             state.apply(Event::Frame(Arc::clone(&frame)), state.now);
-            keeper.frame(&frame, state);
+            keeper.frame(&frame, None, state);
         };
         for n in 1..=100 {
             push(n, &mut keeper, &mut state);

@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -67,6 +68,8 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) frame: Arc<Frame>,
+    /// The bytes in which it came.
+    pub(super) encoded: Option<Bytes>,
     /// The moment that it led to.
     pub(super) moment: Moment,
     pub(super) note: Note,
@@ -220,11 +223,13 @@ impl Archive {
     fn frame(&mut self, kept: &Kept) {
         let Kept {
             frame,
+            encoded,
             moment,
             note,
             model,
         } = kept;
-        self.history.add(frame, *moment, note.clone());
+        let encoded = encoded.as_deref();
+        self.history.add(frame, encoded, *moment, note.clone());
         if let Some(model) = model
             && self.history.wants_keyframe()
         {
@@ -232,7 +237,7 @@ impl Archive {
         }
         let hello = self.hello.clone();
         self.write(|recording| match model {
-            _ if !recording.broken => recording.recorder.frame(frame),
+            _ if !recording.broken => recording.recorder.received(frame, encoded),
             None => Ok(()),
             Some(model) => {
                 recording.broken = false;
@@ -416,7 +421,7 @@ impl Archive {
         let mut recorder = Recorder::new(Unhurried(file), target, false)?;
         recorder.connected(&self.hello)?;
         // What came before is told by a keyframe.
-        for frame in model.keyframe() {
+        for frame in model.keyframes() {
             recorder.frame(&frame)?;
         }
         Ok(recorder)
@@ -437,7 +442,7 @@ impl Archive {
 impl Recording {
     /// Goes on with all of a state.
     fn state(&mut self, model: &Model) -> io::Result<()> {
-        for frame in model.keyframe() {
+        for frame in model.keyframes() {
             self.recorder.frame(&frame)?;
         }
         Ok(())

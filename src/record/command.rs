@@ -246,7 +246,7 @@ impl Run {
                 self.recorder.connected(&hello)?;
             }
             Event::Frame(frame) => {
-                self.recorder.frame(&frame)?;
+                self.recorder.received(&frame, frame.encoded())?;
                 if !frame.more {
                     self.whole_frame(frame.now_ns)?;
                 }

@@ -108,19 +108,24 @@ impl<N: Clone> History<N> {
     /// Costs an encoding and compression of the frame; every few seconds, that
     /// of a keyframe.
     pub fn push(&mut self, frame: &Frame, model: &Model, note: N) {
-        self.add(frame, model.now, note.clone());
+        self.add(frame, None, model.now, note.clone());
         if !frame.more && model.complete && self.wants_keyframe() {
             self.begin_chunk(model, note);
         }
     }
 
     /// Keeps a frame that led to `moment`, for one who does not have the model
-    /// at hand. A failure to compress drops the open chunk.
-    pub fn add(&mut self, frame: &Frame, moment: Moment, note: N) {
+    /// at hand. `encoded` are the bytes of the frame, where it came in this form. A
+    /// failure to compress drops the open chunk.
+    pub fn add(&mut self, frame: &Frame, encoded: Option<&[u8]>, moment: Moment, note: N) {
         let Some((chunk, moments)) = &mut self.open else {
             return;
         };
-        match chunk.push(frame) {
+        let pushed = match encoded {
+            Some(encoded) => chunk.push_encoded(frame, encoded),
+            None => chunk.push(frame),
+        };
+        match pushed {
             Ok(()) if frame.more => {}
             Ok(()) => moments.push(moment, note),
             Err(_) => self.open = None,
@@ -137,7 +142,7 @@ impl<N: Clone> History<N> {
     pub fn begin_chunk(&mut self, model: &Model, note: N) {
         self.close();
         // What cannot be compressed leaves a gap.
-        if let Ok(chunk) = ChunkBuilder::new(&model.keyframe()) {
+        if let Ok(chunk) = ChunkBuilder::new(model.keyframes()) {
             self.open = Some((chunk, Moments(vec![(model.now, note)])));
         }
         self.tidy(model.now);

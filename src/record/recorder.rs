@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use looptop_wire::{
+    MAX_MESSAGE_BYTES,
     proto::{Frame, HelloResponse},
     split::split,
 };
@@ -32,13 +33,20 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Who writes, as an opening tells it.
 pub(super) const RECORDER: &str = concat!("looptop ", env!("CARGO_PKG_VERSION"));
 
+/// So many times a large keyframe do changes outweigh before the next: where all
+/// of 100,000 tasks change every second, their keyframes would cost as much as
+/// they.
+const LARGE_FACTOR: u64 = 4;
+
 /// Whether a chunk is due to be closed, so that reading any moment of it costs
-/// no more than about two keyframes.
+/// no more than about two keyframes, five where they are large.
 pub(super) fn is_due(chunk: &ChunkBuilder) -> bool {
     let info = chunk.info();
     let age = Duration::from_nanos(info.last_ns.saturating_sub(info.first_ns));
     let large = chunk.keyframe_bytes() > LARGE_KEYFRAME;
-    let outweighed = chunk.change_bytes() >= chunk.keyframe_bytes().max(MIN_CHANGES);
+    let factor = if large { LARGE_FACTOR } else { 1 };
+    let enough = factor * chunk.keyframe_bytes().max(MIN_CHANGES);
+    let outweighed = chunk.change_bytes() >= enough;
     age >= if large { MAX_LARGE_CHUNK } else { MAX_CHUNK }
         || (age >= MIN_CHUNK && outweighed)
         || chunk.is_full()
@@ -113,6 +121,11 @@ impl<W: Sink> Recorder<W> {
     ///
     /// [`connected`]: Self::connected
     pub fn frame(&mut self, frame: &Frame) -> io::Result<()> {
+        self.received(frame, None)
+    }
+
+    /// The same, with the bytes in which the frame came.
+    pub fn received(&mut self, frame: &Frame, encoded: Option<&[u8]>) -> io::Result<()> {
         if self.hello.is_none() {
             return Ok(());
         }
@@ -130,7 +143,10 @@ impl<W: Sink> Recorder<W> {
         match &mut self.chunk {
             Some(chunk) => {
                 self.frames += 1;
-                push(chunk, frame)?;
+                match encoded.filter(|e| self.redactor.is_none() && e.len() <= MAX_MESSAGE_BYTES) {
+                    Some(encoded) => chunk.push_encoded(frame, encoded)?,
+                    None => push(chunk, frame)?,
+                }
                 let due = !frame.more && is_due(chunk);
                 if due {
                     self.close_chunk()?;
@@ -159,7 +175,7 @@ impl<W: Sink> Recorder<W> {
     }
 
     fn open_chunk(&mut self) -> io::Result<()> {
-        self.chunk = Some(ChunkBuilder::new(&self.model.keyframe())?);
+        self.chunk = Some(ChunkBuilder::new(self.model.keyframes())?);
         Ok(())
     }
 
@@ -204,7 +220,7 @@ impl<W: Sink> Recorder<W> {
 /// Adds a frame; one over the wire's bound becomes several.
 pub(super) fn push(chunk: &mut ChunkBuilder, frame: &Frame) -> io::Result<()> {
     let plain = frame.past.is_none() && frame.names.is_empty();
-    if !plain || frame.encoded_len() <= looptop_wire::MAX_MESSAGE_BYTES {
+    if !plain || frame.encoded_len() <= MAX_MESSAGE_BYTES {
         return chunk.push(frame);
     }
     split(frame.clone())

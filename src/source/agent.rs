@@ -5,16 +5,17 @@ use std::{convert::Infallible, time::Duration};
 use looptop_wire::{
     PROTOCOL, columns,
     proto::{
-        CodeAddress, Frame, HelloRequest, HelloResponse, ResolveFramesRequest,
-        ResolveFramesResponse, WatchRequest, agent_client::AgentClient,
+        CodeAddress, HelloRequest, HelloResponse, ResolveFramesRequest, ResolveFramesResponse,
+        WatchRequest, agent_client::AgentClient,
     },
 };
 use tokio::time::sleep_until;
-use tonic::{Code, Streaming, transport::Channel};
+use tonic::{Code, Streaming};
 
 use super::{
     Event, Problem, ProblemKind, SourceKind,
     connect::Link,
+    received::{self, Received},
     session::{End, Session},
 };
 
@@ -39,7 +40,6 @@ pub(super) enum Peer {
 /// A greeted agent.
 pub(super) struct Attached {
     link: Link,
-    client: AgentClient<Channel>,
     hello: HelloResponse,
 }
 
@@ -58,11 +58,7 @@ pub(super) async fn attach(session: &mut Session, link: &Link) -> Result<Peer, E
                 return Err(Problem::protocol(hello.protocol, &hello.agent_version).into());
             }
             let link = link.clone();
-            Ok(Peer::Agent(Box::new(Attached {
-                link,
-                client,
-                hello,
-            })))
+            Ok(Peer::Agent(Box::new(Attached { link, hello })))
         }
         Err(status) if status.code() == Code::Unimplemented => Ok(Peer::NoAgent),
         Err(status) => Err(session.failed(&status, link).await),
@@ -71,14 +67,15 @@ pub(super) async fn attach(session: &mut Session, link: &Link) -> Result<Peer, E
 
 impl Attached {
     /// Passes the agent's frames on until the connection ends.
-    pub(super) async fn run(mut self, session: &mut Session) -> Result<Infallible, End> {
+    pub(super) async fn run(self, session: &mut Session) -> Result<Infallible, End> {
         let interval = session.options.interval;
         let request = WatchRequest {
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
         };
-        let watch = session.patiently(self.client.watch(request));
+        let watch = received::watch(self.link.channel.clone(), request, MAX_FRAME_BYTES);
+        let watch = session.patiently(watch);
         let mut frames = match watch.await? {
-            Ok(response) => response.into_inner(),
+            Ok(frames) => frames,
             Err(status) => return Err(session.failed(&status, &self.link).await),
         };
         let connected = Event::Connected {
@@ -94,7 +91,7 @@ impl Attached {
                     if let Err(detail) = frame.tasks.as_ref().map_or(Ok(()), columns::check) {
                         return Err(Problem::malformed(&session.target, detail).into());
                     }
-                    session.send_frames(vec![frame]).await?;
+                    session.send_frame(frame).await?;
                 }
                 Ok(None) => return Err(Problem::ended(&session.target).into()),
                 Err(status) => return Err(session.failed(&status, &self.link).await),
@@ -107,9 +104,9 @@ impl Attached {
 /// and fall away.
 async fn next(
     session: &mut Session,
-    frames: &mut Streaming<Frame>,
+    frames: &mut Streaming<Received>,
     patience: Duration,
-) -> Result<Result<Option<Frame>, tonic::Status>, End> {
+) -> Result<Result<Option<Received>, tonic::Status>, End> {
     loop {
         let silent_at = session.last_sign + patience;
         tokio::select! {

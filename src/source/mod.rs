@@ -1,7 +1,7 @@
 //! Where the data comes from: an agent, a console-subscriber, the host.
 //!
-//! Every source yields the same normal form: [`HelloResponse`] and [`Frame`]s
-//! of the wire protocol. [`spawn`] attaches to a [`Target`] in the background,
+//! Every source yields the same normal form: [`HelloResponse`] and frames of the
+//! wire protocol. [`spawn`] attaches to a [`Target`] in the background,
 //! reconnects for as long as the [`Source`] lives, and tells what happens in
 //! [`Event`]s; nothing here waits for the screen, save that a full channel
 //! stops reading from the peer.
@@ -9,6 +9,7 @@
 //! - [`target`]: what a user may name,
 //! - [`problem`]: what stands between, as a sentence,
 //! - `connect`, `sniff`: opening a connection and telling what answers,
+//! - `received`: a frame with the bytes in which it came,
 //! - `session`: what both live sources share: patience, silence, events,
 //! - `agent`: looptop's own agent,
 //! - `console`: console-subscriber, translated,
@@ -21,6 +22,7 @@ pub mod console;
 mod host;
 pub mod problem;
 pub mod processes;
+mod received;
 pub mod replay;
 mod session;
 mod sniff;
@@ -28,7 +30,7 @@ pub mod target;
 
 use std::time::{Duration, Instant};
 
-use looptop_wire::proto::{Frame, HelloResponse};
+use looptop_wire::proto::HelloResponse;
 use tokio::sync::mpsc;
 
 use crate::record::Extent;
@@ -36,6 +38,7 @@ use crate::record::Extent;
 pub use self::{
     console::details::{DurationCounts, TaskDetails},
     problem::{Problem, ProblemKind},
+    received::Received,
     replay::{Pace, Position, Speed},
     target::{Target, TargetError},
 };
@@ -62,7 +65,7 @@ pub enum Event {
         kind: SourceKind,
     },
     /// State or changes, in the normal form.
-    Frame(Box<Frame>),
+    Frame(Received),
     /// Distributions of the task named by [`Command::WatchTask`].
     TaskDetails(Box<TaskDetails>),
     /// Nothing has come for longer than expected though the connection stands,

@@ -12,7 +12,9 @@ use tonic::Status;
 use super::{
     Command, Event, Options, Problem, ProblemKind, Target, agent,
     connect::{self, Link, PATIENCE, PING_TIMEOUT},
-    console, host, problem, replay,
+    console, host, problem,
+    received::Received,
+    replay,
 };
 
 /// First and longest pause between attempts.
@@ -129,11 +131,17 @@ impl Session {
         Ok(())
     }
 
-    /// Delivers what came from the target just now.
+    /// Delivers frames that were made of what came just now.
     pub(super) async fn send_frames(&mut self, frames: Vec<Frame>) -> Result<(), End> {
         for frame in frames {
-            self.send(Event::Frame(Box::new(frame))).await?;
+            self.send_frame(Received::made(frame)).await?;
         }
+        Ok(())
+    }
+
+    /// Delivers what came from the target just now.
+    pub(super) async fn send_frame(&mut self, frame: Received) -> Result<(), End> {
+        self.send(Event::Frame(frame)).await?;
         // After sending: a slow consumer is not the target's silence.
         self.last_sign = Instant::now();
         self.told = None;

@@ -118,7 +118,7 @@ async fn another_viewer_pauses_it() {
     assert_eq!(until_silent(&mut source).await.kind, ProblemKind::Paused);
     assert!(source.command(Command::Resume));
     until(&mut source, |event| match event {
-        Event::Frame(frame) => frame.tasks,
+        Event::Frame(frame) => frame.into_frame().tasks,
         _ => None,
     })
     .await;

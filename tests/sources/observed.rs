@@ -148,7 +148,7 @@ pub(crate) async fn until_memory(source: &mut Source, what: impl Fn(&Memory) -> 
     let mut memory = Memory::default();
     until(source, |event| {
         if let Event::Frame(frame) = event {
-            memory.take(*frame);
+            memory.take(frame.into_frame());
         }
         what(&memory).then_some(())
     })

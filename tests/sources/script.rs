@@ -150,7 +150,7 @@ pub(crate) async fn until_connected(source: &mut Source) -> HelloResponse {
 
 pub(crate) async fn until_frame(source: &mut Source) -> Frame {
     until(source, |event| match event {
-        Event::Frame(frame) => Some(*frame),
+        Event::Frame(frame) => Some(frame.into_frame()),
         _ => None,
     })
     .await

@@ -167,7 +167,7 @@ impl Watcher {
                 sample = sample(&mut self.sampler), if awake => {
                     let frames = self.translator.host(sample, received(session));
                     for frame in frames {
-                        session.send(Event::Frame(Box::new(frame))).await?;
+                        session.send(Event::Frame(super::Received::made(frame))).await?;
                     }
                 }
                 () = sleep_until(silent_at), if awake || self.paused => {

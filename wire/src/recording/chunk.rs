@@ -1,6 +1,9 @@
 //! Frames to and from one compressed chunk.
 
-use std::io::{self, BufRead, Read, Write};
+use std::{
+    borrow::Borrow,
+    io::{self, BufRead, Read, Write},
+};
 
 use crate::proto::{Frame, Stall, StallState};
 use prost::Message;
@@ -12,6 +15,9 @@ use super::format::{
 
 /// Level of compression: frames are written all the time, so speed comes first.
 const LEVEL: i32 = 1;
+
+/// Bytes of a length as Protobuf writes it.
+const MAX_PREFIX: usize = 10;
 
 /// A chunk that is being written.
 pub struct ChunkBuilder {
@@ -31,7 +37,7 @@ impl std::fmt::Debug for ChunkBuilder {
 
 impl ChunkBuilder {
     /// A chunk that begins with `keyframe`, whose frames share a moment.
-    pub fn new(keyframe: &[Frame]) -> io::Result<Self> {
+    pub fn new<F: Borrow<Frame>>(keyframe: impl IntoIterator<Item = F>) -> io::Result<Self> {
         let mut chunk = Self {
             encoder: zstd::stream::write::Encoder::new(Vec::new(), LEVEL)?,
             info: ChunkInfo::default(),
@@ -39,9 +45,12 @@ impl ChunkBuilder {
             scratch: Vec::new(),
         };
         for frame in keyframe {
+            let frame = frame.borrow();
             chunk.append(frame)?;
+            if chunk.info.frames == 1 {
+                chunk.info.first_ns = frame.now_ns;
+            }
         }
-        chunk.info.first_ns = keyframe.first().map_or(0, |f| f.now_ns);
         chunk.info.keyframes = chunk.info.frames;
         chunk.keyframe_bytes = chunk.info.raw_bytes;
         Ok(chunk)
@@ -56,14 +65,37 @@ impl ChunkBuilder {
         Ok(())
     }
 
+    /// The same for a frame of which the bytes are at hand: they are written as they
+    /// are, with whatever this version does not know of them.
+    pub fn push_encoded(&mut self, frame: &Frame, encoded: &[u8]) -> io::Result<()> {
+        self.write(frame, encoded)?;
+        for stall in &frame.stalls {
+            self.mark(stall);
+        }
+        Ok(())
+    }
+
     fn append(&mut self, frame: &Frame) -> io::Result<()> {
-        self.scratch.clear();
-        frame
-            .encode_length_delimited(&mut self.scratch)
-            .map_err(io::Error::other)?;
-        self.encoder.write_all(&self.scratch)?;
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.clear();
+        // Without `encode`, which computes all lengths once more to see if there
+        // is room.
+        frame.encode_raw(&mut scratch);
+        let written = self.write(frame, &scratch);
+        self.scratch = scratch;
+        written
+    }
+
+    fn write(&mut self, frame: &Frame, encoded: &[u8]) -> io::Result<()> {
+        let mut prefix = [0; MAX_PREFIX];
+        let mut rest = prefix.as_mut_slice();
+        prost::encode_length_delimiter(encoded.len(), &mut rest).map_err(io::Error::other)?;
+        let unused = rest.len();
+        let prefix = &prefix[..MAX_PREFIX - unused];
+        self.encoder.write_all(prefix)?;
+        self.encoder.write_all(encoded)?;
         self.info.frames += 1;
-        self.info.raw_bytes += self.scratch.len() as u64;
+        self.info.raw_bytes += (prefix.len() + encoded.len()) as u64;
         self.info.last_ns = self.info.last_ns.max(frame.now_ns);
         Ok(())
     }
