@@ -14,46 +14,53 @@ use super::{
     Gauge, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread, Worker, names, past,
 };
 
+/// Tasks that are turned into columns at a time.
+const BATCH: usize = 8_192;
+
 impl Model {
     /// Frames that make a fresh model of the same hello equal to this one. All
     /// carry this model's moment, the last alone is without `more`; none is over
     /// [`looptop_wire::MAX_MESSAGE_BYTES`] by more than one record.
-    ///
-    /// Costs about 150 bytes of memory for each task while it lasts.
     pub fn keyframe(&self) -> Vec<Frame> {
-        let mut groups = task_groups(self.tasks.iter()).into_iter();
+        self.keyframes().collect()
+    }
+
+    /// The same frames, made one by one, since all of them take some 300 bytes of
+    /// memory for each task.
+    pub fn keyframes(&self) -> impl Iterator<Item = Frame> {
+        let now_ns = self.now.0;
+        let batches = self.tasks.as_slice().chunks(BATCH);
+        let mut groups = batches.flat_map(task_groups);
         let first = Frame {
-            now_ns: self.now.0,
-            more: true,
+            now_ns,
             tasks: groups.next(),
             ..self.state()
         };
-        let mut frames = split(first);
-        for tasks in groups {
-            frames.extend(split(Frame {
-                now_ns: self.now.0,
-                more: true,
-                tasks: Some(tasks),
-                ..Frame::default()
-            }));
-        }
-        frames.extend(names::parts(&self.stalls).into_iter().map(|names| Frame {
-            now_ns: self.now.0,
-            more: true,
+        let others = groups.map(move |tasks| Frame {
+            now_ns,
+            tasks: Some(tasks),
+            ..Frame::default()
+        });
+        let names = std::iter::once_with(|| names::parts(&self.stalls));
+        let names = names.flatten().map(move |names| Frame {
+            now_ns,
             names,
             ..Frame::default()
-        }));
-        frames.extend(past::collect(self).into_iter().map(|past| Frame {
-            now_ns: self.now.0,
-            more: true,
+        });
+        let past = std::iter::once_with(|| past::collect(self));
+        let past = past.flatten().map(move |past| Frame {
+            now_ns,
             past: Some(past),
             ..Frame::default()
-        }));
-        if let Some(last) = frames.last_mut() {
-            last.more = false;
-            last.snapshot_complete = self.complete;
-        }
-        frames
+        });
+        let plain = std::iter::once(first).chain(others).flat_map(split);
+        let mut frames = plain.chain(names).chain(past).peekable();
+        std::iter::from_fn(move || {
+            let mut frame = frames.next()?;
+            frame.more = frames.peek().is_some();
+            frame.snapshot_complete = !frame.more && self.complete;
+            Some(frame)
+        })
     }
 
     /// All state but the tasks and the past.
@@ -266,7 +273,8 @@ fn known(task: &Task) -> [bool; 8] {
     ]
 }
 
-fn task_groups<'a>(tasks: impl Iterator<Item = &'a Task>) -> Vec<proto::Tasks> {
+/// Tasks for which the same is known share a frame's columns.
+fn task_groups(tasks: &[Task]) -> Vec<proto::Tasks> {
     let mut groups = BTreeMap::<[bool; 8], proto::Tasks>::new();
     for task in tasks {
         push_task(groups.entry(known(task)).or_default(), task);

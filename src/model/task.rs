@@ -292,6 +292,10 @@ impl Tasks {
         self.list.iter()
     }
 
+    pub(super) fn as_slice(&self) -> &[Task] {
+        &self.list
+    }
+
     /// The live ones.
     pub fn live(&self) -> impl Iterator<Item = &Task> {
         self.list.iter().filter(|t| t.is_live())
