@@ -13,6 +13,7 @@ use ratatui::layout::Rect;
 use crate::app::{
     State, Tone,
     column::{Align, Cell, Placed},
+    quantity,
     screen::{GUTTER, TableArea},
     tables::{self, TableId},
 };
@@ -34,16 +35,21 @@ pub(super) fn render(
     head(state, table, area.head, &placed, painter);
     rows(state, table, area.rows, &placed, painter);
     if state.rows.is_empty() {
-        let filtered = state.rows.filtered_out > 0;
-        let text = if filtered {
-            "no row matches the filter; Esc clears it"
-        } else {
-            empty
+        // A short-lived task that blocks has ended when one looks for it.
+        let hidden = state.rows.finished_hidden;
+        let text = match (state.rows.filtered_out, hidden) {
+            (0, _) => empty.to_owned(),
+            (_, 0) => "no row matches the filter; Esc clears it".to_owned(),
+            _ => format!(
+                "no row matches the filter; f looks among {} that have ended, too; \
+                 Esc clears the filter",
+                quantity::count(hidden as u64)
+            ),
         };
         for (y, line) in (area.rows.y..area.rows.bottom())
             .skip(1)
             .zip(crate::app::page::wrap(
-                text,
+                &text,
                 usize::from(area.rows.width).saturating_sub(4),
             ))
         {
