@@ -16,6 +16,8 @@ pub const LOOPTOP: &str = env!("CARGO_BIN_EXE_looptop");
 pub struct Lab {
     child: Child,
     _stdin: ChildStdin,
+    /// Where it puts its files; it is not asked before it ends.
+    _directory: tempfile::TempDir,
     pub agent: SocketAddr,
     pub http: SocketAddr,
 }
@@ -28,10 +30,12 @@ impl Lab {
 
     /// The same, with the agent at a given address.
     pub fn start_at(bind: &str, scenario: &str, mode: &str, flavor: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let mut child = Command::new(LOOPTOP)
             .args(["lab", "--exit-with-parent", "--scenario", scenario])
             .args(["--mode", mode, "--flavor", flavor])
             .env("LOOPTOP_BIND", bind)
+            .env("TMPDIR", directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -53,6 +57,7 @@ impl Lab {
             http: address("http="),
             child,
             _stdin: stdin,
+            _directory: directory,
         }
     }
 
