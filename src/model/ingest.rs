@@ -33,6 +33,9 @@ const MAX_GAUGES: usize = 1_024;
 const MAX_MODULES: usize = 4_096;
 const MAX_BUILD_ID: usize = 64;
 
+/// Rows of tasks that are taken in at a time: as many as a core can wait for.
+const TOGETHER: usize = 32;
+
 impl Model {
     /// Takes in a frame. An error names what was malformed and left out; the
     /// model is consistent either way.
@@ -190,8 +193,12 @@ impl Model {
             return Ok(());
         };
         columns::check(columns)?;
-        for row in Row::all(columns) {
-            self.tasks.update(&row, now);
+        let mut rows = Row::all(columns);
+        for ids in columns.id.chunks(TOGETHER) {
+            self.tasks.read_ahead(ids);
+            for row in rows.by_ref().take(ids.len()) {
+                self.tasks.update(&row, now);
+            }
         }
         Ok(())
     }
