@@ -2,6 +2,7 @@
 
 use looptop::source::{Event, ProblemKind, SourceKind};
 use looptop_wire::proto::{Frame, InternedString, Tasks};
+use prost::Message;
 
 use crate::script::{
     ScriptedAgent, attach, serve, until, until_connected, until_frame, until_lost, until_silent,
@@ -12,6 +13,22 @@ fn frame(sequence: u64) -> Frame {
         sequence,
         ..Frame::default()
     }
+}
+
+#[tokio::test]
+async fn a_frame_has_the_bytes_in_which_it_came() {
+    let (agent, mut watchers) = ScriptedAgent::new("first");
+    let mut source = attach(&serve(agent.router()).await);
+    let watcher = watchers.recv().await.unwrap();
+    watcher.send(Ok(frame(7))).await.unwrap();
+    let received = until(&mut source, |event| match event {
+        Event::Frame(frame) => Some(frame),
+        _ => None,
+    })
+    .await;
+    let encoded = received.encoded().unwrap();
+    assert_eq!(encoded, frame(7).encode_to_vec());
+    assert_eq!(Frame::decode(encoded).unwrap(), *received);
 }
 
 #[tokio::test]

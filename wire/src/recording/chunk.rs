@@ -252,3 +252,35 @@ impl<R: BufRead> ChunkFrames<R> {
         Err(ChunkError::FrameTooLong(len))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_the_same_whether_they_come_encoded_or_not() {
+        let frame = |now_ns| Frame {
+            now_ns,
+            forgotten_tasks: (0..now_ns * 100).collect(),
+            ..Frame::default()
+        };
+        let mut chunk = ChunkBuilder::new([frame(1), frame(1)]).unwrap();
+        chunk.push(&frame(2)).unwrap();
+        chunk
+            .push_encoded(&frame(3), &frame(3).encode_to_vec())
+            .unwrap();
+        // A field of a version to come: number 1000, a varint.
+        let mut later = frame(4).encode_to_vec();
+        later.extend([0xc0, 0x3e, 0x01]);
+        chunk.push_encoded(&frame(4), &later).unwrap();
+        let (info, payload) = chunk.finish().unwrap();
+        assert_eq!((info.first_ns, info.last_ns), (1, 4));
+        assert_eq!((info.keyframes, info.frames), (2, 5));
+        let mut frames = ChunkFrames::new(&*payload, &info).unwrap();
+        for now_ns in [1, 1, 2, 3, 4] {
+            assert_eq!(frames.next_frame().unwrap(), Some(frame(now_ns)));
+        }
+        assert_eq!(frames.next_frame().unwrap(), None);
+        assert_eq!(frames.raw_left, 0, "the info counts every byte");
+    }
+}
