@@ -1,5 +1,5 @@
 //! What viewers cost beside each other, with many tasks of which each is polled
-//! once a second:
+//! once a second: CPU while nobody touches a key, then how soon keys are answered:
 //! `cargo test --release --test viewers -- --ignored --nocapture`, with
 //! `LOOPTOP_TOKIO_CONSOLE` as the path of tokio-console to have it in the table.
 
@@ -124,7 +124,8 @@ fn mebibytes(pid: u32) -> u64 {
     kibibytes.parse::<u64>().unwrap() / 1024
 }
 
-const WATCHED: Duration = Duration::from_secs(30);
+const WATCHED: Duration = Duration::from_secs(20);
+const KEYS: usize = 150;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until the screen shows `text`; `None` if it does not.
@@ -153,19 +154,21 @@ fn line(viewer: &Viewer, tasks: usize) -> Result<String, &'static str> {
     let rows = began.elapsed();
 
     let pid = terminal.pid();
-    let (began, cpu) = (Instant::now(), cpu_time(pid));
-    let target = cpu_time(crowd.child.id());
+    let (began, own, observed) = (Instant::now(), cpu_time(pid), cpu_time(crowd.child.id()));
+    thread::sleep(WATCHED);
+    let seconds = began.elapsed().as_secs_f64();
+    let share = |pid, before| cpu_time(pid).saturating_sub(before).as_secs_f64() / seconds * 100.0;
+    let (own, observed) = (share(pid, own), share(crowd.child.id(), observed));
+
     let mut latencies = Vec::new();
-    while began.elapsed() < WATCHED {
-        let (key, text) = [viewer.there, viewer.back][latencies.len() % 2];
+    for press in 0..KEYS {
+        let (key, text) = [viewer.there, viewer.back][press % 2];
         // At a changing phase of what the target sends.
-        thread::sleep(Duration::from_millis(50 + latencies.len() as u64 * 7 % 100));
+        thread::sleep(Duration::from_millis(50 + press as u64 * 7 % 100));
         terminal.send(key);
         let latency = shows(&terminal, text).ok_or("a key was not answered in 30 s")?;
         latencies.push(latency);
     }
-    let seconds = began.elapsed().as_secs_f64();
-    let share = |pid, before| cpu_time(pid).saturating_sub(before).as_secs_f64() / seconds * 100.0;
     latencies.sort();
     let part = |part: f64| latencies[((latencies.len() - 1) as f64 * part) as usize].as_secs_f64();
     Ok(format!(
@@ -174,9 +177,9 @@ fn line(viewer: &Viewer, tasks: usize) -> Result<String, &'static str> {
         part(0.5) * 1e3,
         part(0.99) * 1e3,
         part(1.0) * 1e3,
-        share(pid, cpu),
+        own,
         mebibytes(pid),
-        share(crowd.child.id(), target),
+        observed,
     ))
 }
 
