@@ -3,18 +3,19 @@
 #![cfg(feature = "demo")]
 
 mod lab;
+mod programs;
 mod terminal;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::Instant,
 };
 
 use lab::{LOOPTOP, Lab, check};
+use programs::App;
 use terminal::{ESC, Terminal, signal};
 
 /// A line of the help.
@@ -308,60 +309,9 @@ fn check_of_a_target_that_dies_ends_with_3() {
     assert!(stderr.contains("went away"), "{stderr}");
 }
 
-/// `tests/programs/console_app.rs`, which ends with its standard input.
-struct ConsoleApp {
-    child: Child,
-    address: String,
-}
-
-impl ConsoleApp {
-    fn start() -> Self {
-        let mut child = Command::new(Self::program())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut address = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut address).unwrap();
-        Self {
-            child,
-            address: address.trim().into(),
-        }
-    }
-
-    /// `cargo test --test attach` alone does not build it.
-    fn program() -> PathBuf {
-        let mut build = Command::new(env!("CARGO"));
-        // As `cargo test --workspace` builds it: with its features nothing is left to do.
-        build.args([
-            "build",
-            "--quiet",
-            "--workspace",
-            "--example",
-            "console_app",
-        ]);
-        build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        profile.join("examples/console_app")
-    }
-}
-
-impl Drop for ConsoleApp {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn an_unchanged_console_subscriber_application_names_its_blocking_tasks() {
-    let app = ConsoleApp::start();
+    let app = App::start("console_app", &[]);
     let (report, code) = check(&app.address, &["--for", "4s", "--timeout", "20s"]);
     assert_eq!(code, 1, "{report:#}");
     let findings = report["findings"].as_array().unwrap();

@@ -3,62 +3,16 @@
 //! `cargo test --release --test viewers -- --ignored --nocapture`, with
 //! `LOOPTOP_TOKIO_CONSOLE` as the path of tokio-console to have it in the table.
 
+mod programs;
 mod terminal;
 
 use std::{
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
+use programs::App;
 use terminal::{LOOPTOP, Terminal};
-
-/// `tests/programs/crowd.rs`, which ends with its standard input.
-struct Crowd {
-    child: Child,
-    address: String,
-}
-
-impl Crowd {
-    fn start(observer: &str, tasks: usize) -> Self {
-        let mut child = Command::new(program())
-            .args([observer, &tasks.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut address = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut address).unwrap();
-        Self {
-            child,
-            address: address.trim().into(),
-        }
-    }
-}
-
-impl Drop for Crowd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The example's path. `cargo test --test viewers` alone does not build it.
-fn program() -> PathBuf {
-    let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--workspace", "--example", "crowd"]);
-    build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success());
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
-    profile.join("examples/crowd")
-}
 
 /// A viewer, and how to go to and fro in it.
 struct Viewer {
@@ -141,7 +95,7 @@ fn shows(terminal: &Terminal, text: &str) -> Option<Duration> {
 }
 
 fn line(viewer: &Viewer, tasks: usize) -> Result<String, &'static str> {
-    let crowd = Crowd::start(viewer.observer, tasks);
+    let crowd = App::start("crowd", &[viewer.observer, &tasks.to_string()]);
     // It has spawned them all and done nothing else for a while.
     thread::sleep(Duration::from_secs(5));
     let mut arguments = viewer.arguments.to_vec();

@@ -8,7 +8,8 @@ use looptop::source::{Command, Event, ProblemKind};
 use looptop_wire::proto::{CapabilityKind, HelloResponse, TaskKind, TaskState};
 
 use crate::{
-    observed::{App, until_memory},
+    observed::until_memory,
+    programs::App,
     script::{attach, until, until_connected, until_frame, until_lost, until_silent},
 };
 

@@ -7,7 +7,8 @@ use looptop::source::{Command, Event, TaskDetails};
 use looptop_wire::proto::{CapabilityKind, TaskKind, TaskState};
 
 use crate::{
-    observed::{App, until_memory},
+    observed::until_memory,
+    programs::App,
     script::{attach, until, until_connected},
 };
 

@@ -7,4 +7,6 @@ mod console_oldest;
 mod console_scripts;
 mod observed;
 mod problems;
+#[path = "../programs/mod.rs"]
+mod programs;
 mod script;

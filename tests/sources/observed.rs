@@ -1,12 +1,6 @@
-//! Programs of our own with the real console-subscriber, and what a viewer
-//! would remember of them.
+//! What a viewer would remember of an application.
 
-use std::{
-    collections::HashMap,
-    io::{BufRead, BufReader},
-    path::PathBuf,
-    process::{Child, Command as Process, Stdio},
-};
+use std::collections::HashMap;
 
 use looptop::source::{Event, Source};
 use looptop_wire::{
@@ -15,56 +9,6 @@ use looptop_wire::{
 };
 
 use crate::script::until;
-
-/// A running program; killed when dropped.
-pub(crate) struct App {
-    pub(crate) child: Child,
-    pub(crate) address: String,
-}
-
-impl App {
-    /// Starts one of `tests/programs`.
-    pub(crate) fn start(program: &str, arguments: &[&str]) -> Self {
-        let mut child = Process::new(build(program))
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut address = String::new();
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        output.read_line(&mut address).unwrap();
-        let address = address.trim().into();
-        Self { child, address }
-    }
-
-    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        nix::sys::signal::kill(pid, signal).unwrap();
-    }
-}
-
-impl Drop for App {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The example's path. `cargo test --test sources` alone does not build it.
-fn build(program: &str) -> PathBuf {
-    let mut build = Process::new(env!("CARGO"));
-    // As `cargo test --workspace` builds it: with its features nothing is left to do.
-    build.args(["build", "--quiet", "--workspace", "--example", program]);
-    build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success());
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
-    profile.join("examples").join(program)
-}
 
 /// One task as a viewer would remember it.
 #[derive(Debug, Clone)]
