@@ -10,10 +10,10 @@ use looptop_wire::proto::{Frame, HelloResponse};
 
 use super::{
     chunk::{ChunkBuilder, ChunkError, ChunkFrames},
+    coarse::{CoarseStep, step_ends},
     format::ChunkInfo,
     held::{Held, HeldChunk},
-    merge::merge,
-    recorder::{is_due, push},
+    recorder::is_due,
 };
 use crate::model::{Model, Moment, Resolved, StallId, named_stack};
 
@@ -22,14 +22,11 @@ use crate::model::{Model, Moment, Resolved, StallId, named_stack};
 pub struct Bounds {
     /// Compressed bytes; the notes' come on top.
     pub bytes: usize,
-    /// What is older is thinned to steps of [`COARSE`].
+    /// What is older is thinned to steps of a second.
     pub fine: Duration,
     /// What is older is dropped.
     pub age: Duration,
 }
-
-/// Steps of what is not fine any more.
-pub const COARSE: Duration = Duration::from_secs(1);
 
 impl Default for Bounds {
     fn default() -> Self {
@@ -404,12 +401,12 @@ fn follow(
 }
 
 impl<N> Piece<N> {
-    /// Merges its frames to steps of [`COARSE`]. What cannot be read again stays
+    /// Merges its frames to steps of a second. What cannot be read again stays
     /// as it is.
     fn thin(&mut self) {
         self.thinned = true;
         if let Ok((info, payload)) = self.thinned_frames() {
-            let ends = step_ends(&self.moments.0);
+            let ends = step_ends(self.moments.0.iter().map(|(at, _)| *at));
             let mut ends = ends.into_iter();
             self.moments.0.retain(|_| ends.next().unwrap_or(true));
             self.info = ChunkInfo {
@@ -444,63 +441,4 @@ pub(super) fn begun<R: io::BufRead>(
         keyframe.push(frame);
     }
     Ok(ChunkBuilder::new(&keyframe)?)
-}
-
-/// Frames of one step of [`COARSE`], as few as they can be merged to.
-#[derive(Default)]
-struct CoarseStep {
-    sum: Option<Frame>,
-    /// Names come in frames of their own, and after the stalls that they name.
-    names: Vec<Frame>,
-}
-
-impl CoarseStep {
-    fn take(&mut self, frame: Frame, chunk: &mut ChunkBuilder) -> Result<(), ChunkError> {
-        if !frame.names.is_empty() {
-            self.names.push(frame);
-            return Ok(());
-        }
-        let mut later = Some(frame);
-        if let Some(sum) = &mut self.sum
-            && let Some(frame) = later.take_if(|later| same_step(sum.now_ns, later.now_ns))
-        {
-            later = merge(sum, frame).err().map(|frame| *frame);
-        }
-        if let Some(later) = later {
-            self.end(chunk)?;
-            self.sum = Some(later);
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, chunk: &mut ChunkBuilder) -> Result<(), ChunkError> {
-        let now_ns = self.sum.as_ref().map_or(0, |sum| sum.now_ns);
-        if let Some(sum) = self.sum.take() {
-            push(chunk, &sum)?;
-        }
-        for mut names in self.names.drain(..) {
-            names.now_ns = names.now_ns.max(now_ns);
-            push(chunk, &names)?;
-        }
-        Ok(())
-    }
-}
-
-fn same_step(a: u64, b: u64) -> bool {
-    let step = COARSE.as_nanos() as u64;
-    a / step == b / step
-}
-
-/// Which moments survive: the first, which is the keyframe's, and the last of
-/// each step.
-fn step_ends<N>(moments: &[(Moment, N)]) -> Vec<bool> {
-    let next = moments
-        .iter()
-        .skip(1)
-        .map(|(at, _)| Some(*at))
-        .chain([None]);
-    let pairs = moments.iter().zip(next).enumerate();
-    pairs
-        .map(|(i, ((at, _), next))| i == 0 || next.is_none_or(|next| !same_step(at.0, next.0)))
-        .collect()
 }

@@ -13,11 +13,13 @@
 //! - [`frames`]: reading from any point on,
 //! - `console`: console-subscriber's own recordings, translated,
 //! - [`history`]: the same chunks in memory, for the live screen,
+//! - `coarse`: the older of them in steps of a second,
 //! - [`held`]: such a history as a file,
 //! - [`segments`]: a ring of files in a directory,
 //! - [`redact`]: leaving names out,
 //! - [`command`]: `looptop record`.
 
+mod coarse;
 pub mod command;
 mod console;
 pub mod frames;
