@@ -204,11 +204,11 @@ impl Archive {
     fn connected(&mut self, hello: HelloResponse) {
         self.history.begin(&hello);
         self.wish.set();
-        self.write(|recording| {
-            recording.broken = false;
-            recording.recorder.connected(&hello)
-        });
         self.hello = hello;
+        self.write(|recording, hello| {
+            recording.broken = false;
+            recording.recorder.connected(hello)
+        });
     }
 
     fn gap(&mut self) {
@@ -235,14 +235,12 @@ impl Archive {
         {
             self.history.begin_chunk(model, note.clone());
         }
-        let hello = self.hello.clone();
-        self.write(|recording| match model {
+        self.write(|recording, hello| match model {
             _ if !recording.broken => recording.recorder.received(frame, encoded),
             None => Ok(()),
             Some(model) => {
                 recording.broken = false;
-                recording.recorder.connected(&hello)?;
-                recording.state(model)
+                open(&mut recording.recorder, hello, model)
             }
         });
         let broken = self.recording.as_ref().is_some_and(|r| r.broken);
@@ -253,14 +251,14 @@ impl Archive {
 
     fn named(&mut self, stall: StallId, stack: &Resolved) {
         self.history.name(stall, stack);
-        self.write(|recording| recording.recorder.name(stall, stack));
+        self.write(|recording, _| recording.recorder.name(stall, stack));
     }
 
-    fn write(&mut self, write: impl FnOnce(&mut Recording) -> io::Result<()>) {
+    fn write(&mut self, write: impl FnOnce(&mut Recording, &HelloResponse) -> io::Result<()>) {
         let Some(recording) = &mut self.recording else {
             return;
         };
-        if let Err(error) = write(recording) {
+        if let Err(error) = write(recording, &self.hello) {
             let sentence = format!(
                 "recording to {} has ended: {error}",
                 recording.path.display()
@@ -419,11 +417,7 @@ impl Archive {
 
     fn begin_in(&self, file: File, target: &str, model: &Model) -> io::Result<Recorder<Unhurried>> {
         let mut recorder = Recorder::new(Unhurried(file), target, false)?;
-        recorder.connected(&self.hello)?;
-        // What came before is told by a keyframe.
-        for frame in model.keyframes() {
-            recorder.frame(&frame)?;
-        }
+        open(&mut recorder, &self.hello, model)?;
         Ok(recorder)
     }
 
@@ -439,12 +433,15 @@ impl Archive {
     }
 }
 
-impl Recording {
-    /// Goes on with all of a state.
-    fn state(&mut self, model: &Model) -> io::Result<()> {
-        for frame in model.keyframes() {
-            self.recorder.frame(&frame)?;
-        }
-        Ok(())
+/// Begins in the middle of a session: what came before is told by a keyframe.
+fn open(
+    recorder: &mut Recorder<Unhurried>,
+    hello: &HelloResponse,
+    model: &Model,
+) -> io::Result<()> {
+    recorder.connected(hello)?;
+    for frame in model.keyframes() {
+        recorder.frame(&frame)?;
     }
+    Ok(())
 }
