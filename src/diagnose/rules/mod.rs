@@ -14,6 +14,7 @@ mod memory;
 mod nested_runtime;
 mod never_yielded;
 mod self_wake_spin;
+mod shutdown_waits;
 mod slow_schedule;
 mod task_flood;
 mod task_leak;
@@ -102,6 +103,7 @@ pub const ALL: &[Rule] = &[
     self_wake_spin::RULE,
     task_flood::RULE,
     blocking_pool_full::RULE,
+    shutdown_waits::RULE,
     lost_waker::RULE,
     task_leak::RULE,
     growing_queue::RULE,
