@@ -363,14 +363,21 @@ pub(super) fn longest(mistake: &Mistake<'_>, model: &Model) -> Duration {
 }
 
 /// "843 ms"; "114 ms, up to 499 ms" where the one that is shown is not the
-/// longest of them.
+/// longest of them; "300 ms (210 ms of it without a CPU)" where the host had a
+/// hand in it.
 pub(super) fn how_long(mistake: &Mistake<'_>, model: &Model) -> String {
     let age = mistake.shown.age(model.now);
     let longest = longest(mistake, model);
-    if longest > age + age / 20 {
-        format!("{}, up to {},", human(age), human(longest))
+    let without_cpu = mistake.shown.run_queue.unwrap_or_default();
+    let host = if without_cpu * 4 >= age && !age.is_zero() {
+        format!(" ({} of it without a CPU)", human(without_cpu))
     } else {
-        human(age)
+        String::new()
+    };
+    if longest > age + age / 20 {
+        format!("{}{host}, up to {},", human(age), human(longest))
+    } else {
+        human(age) + &host
     }
 }
 

@@ -404,6 +404,32 @@ fn the_holder_comes_before_the_waiters() {
 }
 
 #[test]
+fn all_who_wait_for_one_lock_are_one_finding() {
+    // Two readers, and a writer that waits on the word beside theirs, without names.
+    let waiter = |tid: u64, address| proto::Stall {
+        id: tid,
+        tid: Some(tid),
+        worker: Some((tid - 70) as u32),
+        lock_address: Some(address),
+        location: tid as u32 - 68,
+        ..stall(Cause::Lock, 1_200, 400)
+    };
+    let mut session = Session::new();
+    session.ms = 3_000;
+    let reader = || stack(&["app::record_tip"], 9, Some(CallKind::Lock));
+    session.feed_named(
+        stalls([waiter(70, 64), waiter(71, 64), waiter(72, 68)]),
+        &[(70, reader()), (71, reader())],
+    );
+    let found = session.only();
+    assert_eq!(
+        (found.rule, found.severity, found.count),
+        ("lock-convoy", Severity::Critical, 3)
+    );
+    assert_eq!(found.function.as_deref(), Some("app::record_tip"));
+}
+
+#[test]
 fn a_holder_that_is_no_worker_is_named() {
     let addresses = vec![proto::CodeAddress {
         module: 1,
