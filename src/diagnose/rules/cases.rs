@@ -404,6 +404,32 @@ fn the_holder_comes_before_the_waiters() {
 }
 
 #[test]
+fn all_who_wait_for_one_lock_are_one_finding() {
+    // Two readers, and a writer that waits on the word beside theirs, without names.
+    let waiter = |tid: u64, address| proto::Stall {
+        id: tid,
+        tid: Some(tid),
+        worker: Some((tid - 70) as u32),
+        lock_address: Some(address),
+        location: tid as u32 - 68,
+        ..stall(Cause::Lock, 1_200, 400)
+    };
+    let mut session = Session::new();
+    session.ms = 3_000;
+    let reader = || stack(&["app::record_tip"], 9, Some(CallKind::Lock));
+    session.feed_named(
+        stalls([waiter(70, 64), waiter(71, 64), waiter(72, 68)]),
+        &[(70, reader()), (71, reader())],
+    );
+    let found = session.only();
+    assert_eq!(
+        (found.rule, found.severity, found.count),
+        ("lock-convoy", Severity::Critical, 3)
+    );
+    assert_eq!(found.function.as_deref(), Some("app::record_tip"));
+}
+
+#[test]
 fn a_holder_that_is_no_worker_is_named() {
     let addresses = vec![proto::CodeAddress {
         module: 1,
@@ -446,8 +472,7 @@ fn a_holder_that_is_no_worker_is_named() {
         session.feed(Frame::default());
         let found = session.only();
         assert_eq!(found.rule, rule);
-        assert_eq!(found.function.as_deref(), Some("app::save"));
-        assert_eq!(found.location, "src/app.rs:21");
+        assert_eq!(found.function.as_deref(), Some("app::count_visit"));
         let held = "held by thread 99 in app::save (src/app.rs:21), sleeping";
         assert!(found.title.contains(held), "{}", found.title);
         assert!(found.title.contains("app::count_visit"), "{}", found.title);
@@ -1181,6 +1206,43 @@ fn blocking_pool_full_only_at_its_limit() {
         });
         assert_eq!(
             session.rules() == ["blocking-pool-full"],
+            expected,
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_pool_that_waits_for_itself_is_told_from_a_busy_one() {
+    type Queue = fn(u64) -> u64;
+    let grows: Queue = |ms| 4 + ms / 1_000;
+    // Jobs queued at a time in ms, and the CPU of the pool's threads in percent.
+    for (what, queue, cpu, expected) in [
+        ("nothing moves", grows, 0, true),
+        ("jobs compute", grows, 90, false),
+        ("jobs end", |ms| 40 + ms / 100 % 7, 0, false),
+    ] {
+        let mut session = Session::new();
+        session.run(4_000, |now| Frame {
+            runtimes: vec![proto::Runtime {
+                max_blocking_threads: Some(4),
+                blocking_threads: Some(4),
+                idle_blocking_threads: Some(0),
+                blocking_queue: Some(queue(now)),
+                ..proto::Runtime::default()
+            }],
+            threads: vec![proto::Thread {
+                tid: 90,
+                role: proto::ThreadRole::Blocking.into(),
+                user_ns: now * MS * cpu / 100,
+                ..proto::Thread::default()
+            }],
+            ..Frame::default()
+        });
+        let found = session.only();
+        assert_eq!(found.rule, "blocking-pool-full", "{what}");
+        assert_eq!(
+            found.title.contains("wait for the pool"),
             expected,
             "{what}"
         );

@@ -117,8 +117,8 @@ pub struct Rule {
     /// Among findings of one severity the higher comes first: causes before
     /// symptoms.
     pub rank: u8,
-    /// Each look yields all findings of the window; otherwise those of the
-    /// moment, to be added to the earlier ones.
+    /// Each look yields all findings about stalls of the window; otherwise, as all
+    /// others, those of the moment, to be added to the earlier ones.
     pub over_window: bool,
     /// A look passes over all tasks, so that it is taken less often where there
     /// are many.
