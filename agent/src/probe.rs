@@ -109,6 +109,13 @@ impl Probe {
         self.gone.load(Relaxed)
     }
 
+    /// Where the probe's task is in memory; `None` before its first poll and once
+    /// it is gone.
+    pub(crate) fn task_address(&self) -> Option<u64> {
+        let waker = lock(&self.waker);
+        waker.as_ref().map(|waker| waker.data().addr() as u64)
+    }
+
     /// The samples after the one with number `sequence`, oldest first.
     pub(crate) fn samples_after(&self, sequence: u64) -> Vec<LagSample> {
         let history = lock(&self.history);

@@ -3,6 +3,7 @@
 //! One [`Publisher`] builds one delta for all viewers; ids of strings and
 //! locations are valid for the whole session. [`feed`] hands the frames out.
 
+mod cells;
 pub(crate) mod feed;
 mod stall;
 mod table;
@@ -47,6 +48,7 @@ pub(crate) struct Publisher {
     threads: Table<u64, proto::Thread>,
     modules: Table<u32, proto::Module>,
     gauges: Table<u32, proto::Gauge>,
+    ended_cells: cells::EndedCells,
     process: proto::Process,
     host: Option<proto::Host>,
     loss: proto::Loss,
@@ -75,6 +77,7 @@ impl Publisher {
             threads: Table::default(),
             modules: Table::default(),
             gauges: Table::default(),
+            ended_cells: cells::EndedCells::default(),
             process: proto::Process::default(),
             host: None,
             loss: proto::Loss::default(),
@@ -115,6 +118,7 @@ impl Publisher {
             stalls,
             gauges: self.gauges.take_changes(),
             modules: self.modules.take_changes(),
+            ended_cells: self.ended_cells.take_changes(),
             ..proto::Frame::default()
         };
         self.loss.strings = self.interner.refused();
@@ -152,6 +156,7 @@ impl Publisher {
             stalls,
             gauges: self.gauges.all(),
             modules: self.modules.all(),
+            ended_cells: self.ended_cells.all(),
             loss: Some(self.loss),
             ..proto::Frame::default()
         };
@@ -179,6 +184,8 @@ impl Publisher {
         self.sample_runtimes(now_ns);
         self.sample_threads(now_ns);
         self.sample_modules();
+        self.ended_cells
+            .sample(&self.shared, now_ns, &self.process, &mut self.interner);
         for (name, value) in gauge::all() {
             let name = self.interner.string(&name);
             self.gauges.set(name, proto::Gauge { name, value });
@@ -221,7 +228,10 @@ impl Publisher {
                 self.threads.set(thread.tid, thread);
             }
         }
-        let sampler = self.process_sampler.get_or_insert_with(ProcessSampler::new);
+        let started = self.shared.started;
+        let sampler = self
+            .process_sampler
+            .get_or_insert_with(|| ProcessSampler::new(started));
         let count = self.threads.len() as u64;
         (self.process, self.host) = sampler.sample(now_ns, &roles.agent, count);
     }

@@ -4,7 +4,9 @@
 mod process;
 mod runtimes;
 mod threads;
+mod usage;
 
 pub(crate) use process::{ProcessSampler, started_unix_ns};
 pub(crate) use runtimes::{Context, RuntimeSampler};
 pub(crate) use threads::{Roles, ThreadSampler};
+pub(crate) use usage::{Usage, UsageFiles, is_out_of_descriptors};

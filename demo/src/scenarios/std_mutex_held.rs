@@ -28,14 +28,16 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Expected {
             rule: "blocked-worker",
             causes: &[Cause::Lock],
-            function: "std_mutex_held::count_visit",
-            at: At::Code,
+            // The one that holds it where that is found, otherwise one that waits.
+            function: "std_mutex_held::",
+            at: At::Nowhere,
         },
         Expected {
             rule: "lock-convoy",
             causes: &[Cause::Lock],
-            function: "std_mutex_held::count_visit",
-            at: At::Code,
+            // The one that holds it where that is found, otherwise one that waits.
+            function: "std_mutex_held::",
+            at: At::Nowhere,
         },
     ],
     flavors: &Flavor::ALL,

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    diagnose::{Finding, Severity, Subject, verdict::count},
+    diagnose::{
+        Finding, Severity, Subject,
+        words::{count, counted},
+    },
     model::{Capability, Runtime},
 };
 
@@ -14,7 +17,10 @@ pub(super) const RULE: Rule = Rule {
     summary: "jobs queue for the blocking pool",
     meaning: "Every thread of the blocking pool is taken, and jobs wait behind them. tokio::fs, DNS \
               look-ups and stdin go through the same pool and wait as well.",
-    threshold: "jobs have been queued, with no idle thread in the pool, for a second",
+    threshold: "jobs have been queued, with no idle thread in the pool, for a second while the pool \
+                had as many threads as it may. Where the agent does not know that number, the pool \
+                is at its limit if it got no further thread for two seconds although several jobs \
+                waited, and the host did not starve it",
     evidence: "threads, idle threads and queue length of the blocking pool",
     remedy: "bound the jobs in flight with a Semaphore, or give long ones a dedicated pool",
     needs: &[Capability::BlockingPool],
@@ -22,12 +28,18 @@ pub(super) const RULE: Rule = Rule {
     over_window: false,
     scans_tasks: false,
     explained_by: &[],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 
 const FOR: Duration = Duration::from_secs(1);
 /// Samples that a second has at least.
 const SAMPLES: usize = 5;
+/// A pool whose limit is not known has reached it if it did not grow for so long.
+const STANDS: Duration = Duration::from_secs(2);
+/// One job may wait for a thread that was woken and has no CPU yet.
+const SEVERAL: f64 = 2.0;
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
     context
@@ -38,12 +50,33 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         .collect()
 }
 
+/// The pool cannot have another thread.
+fn is_at_its_limit(context: &Context<'_>, runtime: &Runtime, threads: u64) -> bool {
+    if let Some(most) = runtime.max_blocking_threads {
+        return threads >= most;
+    }
+    let now = context.now();
+    let stood = context.memory.pools.get(&runtime.id);
+    let several = runtime
+        .blocking_queue_series
+        .last(now, STANDS)
+        .any(|n| n >= SEVERAL);
+    several
+        && !context.is_distorted()
+        && stood.is_some_and(|(since, _)| now.since(*since) >= STANDS)
+}
+
 fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
     let model = context.model;
     let (queue, threads) = (runtime.blocking_queue?, runtime.blocking_threads?);
     let lengths: Vec<f64> = runtime.blocking_queue_series.last(model.now, FOR).collect();
     let lasting = lengths.len() >= SAMPLES && lengths.iter().all(|n| *n > 0.0);
-    if queue == 0 || threads == 0 || runtime.idle_blocking_threads? > 0 || !lasting {
+    if queue == 0
+        || threads == 0
+        || runtime.idle_blocking_threads? > 0
+        || !lasting
+        || !is_at_its_limit(context, runtime, threads)
+    {
         return None;
     }
     let mut finding = Finding::new(
@@ -54,8 +87,8 @@ fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
     );
     finding.count = queue;
     finding.title = format!(
-        "the blocking pool is full: {} wait for {}",
-        count(queue, "job"),
+        "the blocking pool is full: {} for {}",
+        counted(queue, "job", "wait"),
         count(threads, "thread")
     );
     finding.remedy =

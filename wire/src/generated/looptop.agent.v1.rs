@@ -469,6 +469,9 @@ pub struct EndedCells {
     pub first_count: u64,
     #[prost(uint64, tag = "7")]
     pub first_counted_at_ns: u64,
+    /// Where they were spawned, where tokio tells.
+    #[prost(uint32, tag = "8")]
+    pub location: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Stall {
