@@ -40,9 +40,9 @@ pub struct Row {
     pub twin: Twin,
     #[serde(default)]
     pub set: BTreeMap<String, String>,
-    #[serde(default = "six_seconds")]
+    #[serde(default = "five_seconds")]
     pub window: String,
-    #[serde(default = "two_seconds")]
+    #[serde(default = "one_second")]
     pub warmup: String,
     pub after: Option<String>,
     #[serde(default)]
@@ -73,12 +73,12 @@ fn both_builds() -> Vec<String> {
     vec!["release".into(), LINES.into()]
 }
 
-fn six_seconds() -> String {
-    "6s".into()
+fn five_seconds() -> String {
+    "5s".into()
 }
 
-fn two_seconds() -> String {
-    "2s".into()
+fn one_second() -> String {
+    "1s".into()
 }
 
 /// The build with line tables.
