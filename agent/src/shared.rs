@@ -7,6 +7,7 @@ use std::thread::Thread;
 use looptop_wire::proto;
 
 use crate::config::Config;
+use crate::coverage::Coverage;
 use crate::ids::Tid;
 use crate::runtimes::Runtimes;
 use crate::stall::StallLog;
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     /// Whether the tracing layer was to be seen when the agent started.
     traced: Result<(), String>,
     pub(crate) watchdog_late_ns: AtomicU64,
+    /// What the watchdog found that nobody watches; `None` before it has looked.
+    pub(crate) coverage: Mutex<Option<Coverage>>,
     pub(crate) captures_lost: AtomicU64,
     pub(crate) frames_lost: AtomicU64,
     stopping: AtomicBool,
@@ -51,6 +54,7 @@ impl Shared {
             capture,
             traced,
             watchdog_late_ns: AtomicU64::new(0),
+            coverage: Mutex::default(),
             captures_lost: AtomicU64::new(0),
             frames_lost: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

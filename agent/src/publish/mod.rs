@@ -15,6 +15,7 @@ use looptop_wire::{proto, split};
 
 use self::table::Table;
 use crate::clock::now_ns;
+use crate::coverage::Coverage;
 use crate::ids::RuntimeId;
 use crate::probe::LagSample;
 use crate::sample::{Context, ProcessSampler, Roles, RuntimeSampler, ThreadSampler};
@@ -51,6 +52,8 @@ pub(crate) struct Publisher {
     host: Option<proto::Host>,
     loss: proto::Loss,
     loss_sent: Option<proto::Loss>,
+    coverage: Option<proto::Coverage>,
+    coverage_sent: Option<proto::Coverage>,
     lag_sent: BTreeMap<RuntimeId, u64>,
     stalls_sent: u64,
     sampled_at_ns: u64,
@@ -79,6 +82,8 @@ impl Publisher {
             host: None,
             loss: proto::Loss::default(),
             loss_sent: None,
+            coverage: None,
+            coverage_sent: None,
             lag_sent: BTreeMap::new(),
             stalls_sent: 0,
             sampled_at_ns: 0,
@@ -120,6 +125,10 @@ impl Publisher {
         self.loss.strings = self.interner.refused();
         frame.loss = Some(self.loss).filter(|loss| self.loss_sent.as_ref() != Some(loss));
         self.loss_sent = Some(self.loss);
+        if self.coverage != self.coverage_sent {
+            frame.coverage.clone_from(&self.coverage);
+            self.coverage_sent.clone_from(&self.coverage);
+        }
         self.keep_interned();
         frame.strings = self.strings[self.strings_sent..].to_vec();
         frame.locations = self.locations[self.locations_sent..].to_vec();
@@ -153,6 +162,7 @@ impl Publisher {
             gauges: self.gauges.all(),
             modules: self.modules.all(),
             loss: Some(self.loss),
+            coverage: self.coverage.clone(),
             ..proto::Frame::default()
         };
         self.keep_interned();
@@ -176,6 +186,7 @@ impl Publisher {
             return;
         }
         self.sampled_at_ns = now_ns;
+        self.coverage = lock(&self.shared.coverage).as_ref().map(Coverage::to_wire);
         self.sample_runtimes(now_ns);
         self.sample_threads(now_ns);
         self.sample_modules();
@@ -231,7 +242,11 @@ impl Publisher {
             agent: lock(&self.shared.own_threads).clone(),
             complete: true,
             workers: Vec::new(),
+            strangers: Vec::new(),
         };
+        if let Some(coverage) = &*lock(&self.shared.coverage) {
+            roles.strangers.extend(coverage.unregistered());
+        }
         for sampler in self.samplers.values() {
             let runtime = sampler.runtime();
             roles.workers.extend(runtime.entered_on());
