@@ -38,7 +38,8 @@ const MODULE: &[u8] = b"5tokio7runtime";
 impl Landmark {
     /// What the function of a mangled name is, if it counts.
     pub(super) fn of(mangled: &[u8]) -> Option<Self> {
-        let has = |part: &str| find(mangled, part.as_bytes()).is_some();
+        let mangled = std::str::from_utf8(mangled).unwrap_or_default();
+        let has = |part: &str| mangled.contains(part);
         if !has("5tokio7runtime") || has("13drop_in_place") {
             None
         } else if has("14block_in_place") || has("12exit_runtime") {
@@ -201,6 +202,7 @@ fn sections(file: &File) -> Option<Option<(Range<u64>, Range<u64>)>> {
 
 /// The names that count, by their place among the strings.
 fn names(file: &File, strings: &Range<u64>) -> Option<Vec<(u32, Landmark, bool)>> {
+    let finder = Finder::new(MODULE);
     let mut found = Vec::new();
     // A piece keeps the name that the one before it cut.
     let mut piece: Vec<u8> = Vec::new();
@@ -216,7 +218,7 @@ fn names(file: &File, strings: &Range<u64>) -> Option<Vec<(u32, Landmark, bool)>
             None => continue,
         };
         let mut at = 0;
-        while let Some(hit) = find(&piece[at..whole], MODULE) {
+        while let Some(hit) = finder.find(&piece[at..whole]) {
             let hit = at + hit;
             let start = piece[..hit]
                 .iter()
@@ -242,9 +244,8 @@ fn names(file: &File, strings: &Range<u64>) -> Option<Vec<(u32, Landmark, bool)>
 
 /// The function in which a thread waits in `block_on`.
 fn parks_thread(name: &[u8]) -> bool {
-    find(name, b"7runtime4park").is_some()
-        && find(name, b"5Inner4park").is_some()
-        && find(name, b"5Inner12park_timeout").is_none()
+    let name = std::str::from_utf8(name).unwrap_or_default();
+    name.contains("7runtime4park") && name.contains("5Inner4park")
 }
 
 fn functions(
@@ -277,21 +278,35 @@ fn functions(
     Some(Landmarks::new(found, parks_apart))
 }
 
-/// Where `part` is in `text` (Horspool).
-fn find(text: &[u8], part: &[u8]) -> Option<usize> {
-    let last = part.len().checked_sub(1)?;
-    let skip = |byte: u8| {
-        let back = part[..last].iter().rev().position(|b| *b == byte);
-        back.map_or(part.len(), |back| back + 1)
-    };
-    let mut at = 0;
-    while let Some(window) = text.get(at..at + part.len()) {
-        if window == part {
-            return Some(at);
+/// Looks for one part in many texts (Horspool), also where nothing is optimised.
+struct Finder<'a> {
+    part: &'a [u8],
+    /// By its last byte, how far a window moves on.
+    skip: [u8; 256],
+}
+
+impl<'a> Finder<'a> {
+    /// `part` is not empty, and shorter than 256 bytes.
+    fn new(part: &'a [u8]) -> Self {
+        let length = part.len() as u8;
+        let mut skip = [length; 256];
+        for (index, byte) in (1u8..).zip(part.iter().take(part.len().saturating_sub(1))) {
+            skip[usize::from(*byte)] = length - index;
         }
-        at += skip(window[last]);
+        Self { part, skip }
     }
-    None
+
+    fn find(&self, text: &[u8]) -> Option<usize> {
+        let mut last = self.part.len().checked_sub(1)?;
+        while let Some(byte) = text.get(last) {
+            let at = last + 1 - self.part.len();
+            if *byte == self.part[self.part.len() - 1] && text[at..=last] == *self.part {
+                return Some(at);
+            }
+            last += usize::from(self.skip[usize::from(*byte)].max(1));
+        }
+        None
+    }
 }
 
 fn bytes(file: &File, at: u64, length: usize) -> Option<Vec<u8>> {
@@ -413,13 +428,15 @@ mod tests {
 
     #[test]
     fn a_part_is_found_wherever_it_is() {
-        let part = b"5tokio7runtime";
-        for before in 0..40 {
-            let text = [&vec![b'5'; before][..], part, b"\0rest"].concat();
-            assert_eq!(find(&text, part), Some(before), "{before}");
-            assert_eq!(find(&text[..before + part.len() - 1], part), None);
+        let finder = Finder::new(MODULE);
+        for filler in [b'5', b'e', b't', b'x'] {
+            for before in 0..40 {
+                let text = [&vec![filler; before][..], MODULE, b"\0rest"].concat();
+                assert_eq!(finder.find(&text), Some(before), "{before}");
+                assert_eq!(finder.find(&text[..before + MODULE.len() - 1]), None);
+            }
         }
-        assert_eq!(find(b"", part), None);
+        assert_eq!(finder.find(b""), None);
     }
 
     #[test]

@@ -219,15 +219,17 @@ fn block_in_place_and_what_becomes_of_a_thread() {
     let known = Known::default();
     scripts.set(1, PARKED, 100);
     let mut census = censused(&mut scripts, &known);
-    for (place, kind) in [
-        (Place::InPlace, Some(Kind::Worker)),
+    for (sp, place, kind) in [
+        (60, Place::InPlace, Some(Kind::Worker)),
         (
+            70,
             Place::Parked(Kind::CurrentThread),
             Some(Kind::CurrentThread),
         ),
-        (Place::Pool, None),
+        (80, Place::InFuture, Some(Kind::BlockOn)),
+        (90, Place::Pool, None),
     ] {
-        scripts.set(1, place, 60);
+        scripts.set(1, place, sp);
         let first = census.blocked(3 * SECOND, &known, &mut scripts);
         let later = census.blocked(3 * SECOND + 2 * THRESHOLD, &known, &mut scripts);
         assert_eq!((first, later), (vec![], vec![]), "{place:?}");
