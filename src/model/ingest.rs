@@ -8,8 +8,8 @@ use looptop_wire::{
 };
 
 use super::{
-    Capability, Flavor, Gauge, Host, LocationId, Merge, Model, Moment, RuntimeId, Series, SiteKey,
-    TextId, Thread, Tid, Worker, WorkerId, WorkerState,
+    Capability, Coverage, Flavor, Gauge, Host, LocationId, Merge, Model, Moment, RuntimeId, Series,
+    SiteKey, TextId, Thread, Tid, Worker, WorkerId, WorkerState,
     worker::{Process, Runtime},
 };
 
@@ -80,6 +80,12 @@ impl Model {
         self.apply_gauges(frame, now);
         if let Some(loss) = frame.loss {
             self.loss = loss;
+        }
+        if let Some(coverage) = &frame.coverage {
+            self.coverage = Some(Coverage::new(coverage));
+        }
+        if !self.workers.is_empty() {
+            self.session.sees_workers();
         }
         self.complete |= frame.snapshot_complete;
         self.stalls.name(&frame.names);

@@ -11,7 +11,8 @@ use looptop_wire::{
 };
 
 use super::{
-    Gauge, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread, Worker, names, past,
+    Coverage, Gauge, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread, Worker,
+    names, past,
 };
 
 /// Tasks that are turned into columns at a time.
@@ -98,6 +99,7 @@ impl Model {
                 .collect(),
             gauges: self.gauges.iter().map(gauge).collect(),
             loss: Some(self.loss),
+            coverage: self.coverage.as_ref().map(Coverage::to_wire),
             ..Frame::default()
         }
     }

@@ -11,6 +11,7 @@
 
 mod activity;
 mod call;
+mod coverage;
 mod ids;
 mod ingest;
 mod keyframe;
@@ -34,6 +35,7 @@ use std::collections::BTreeMap;
 
 pub use activity::{ACTIVITY_WINDOW, Activity, Share};
 pub use call::{Call, CallKind};
+pub use coverage::{Coverage, Stranger, StrangerKind};
 pub use ids::{
     AsyncOpId, LocationId, Moment, ResourceId, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId,
 };
@@ -88,6 +90,8 @@ pub struct Model {
     pub lag: BTreeMap<RuntimeId, Lag>,
     /// The application's own gauges, by name.
     pub gauges: BTreeMap<TextId, Gauge>,
+    /// What the agent does not watch; `None` where it has not looked, or cannot.
+    pub coverage: Option<Coverage>,
     /// What the agent had to drop.
     pub loss: Loss,
     modules: BTreeMap<u32, looptop_wire::proto::Module>,
@@ -123,6 +127,20 @@ impl Model {
             .values()
             .filter(|w| w.state == WorkerState::Stalled)
             .count()
+    }
+
+    /// Tasks that are alive: those that are seen or, where they are not, as many as
+    /// tokio counts; `None` where nobody knows.
+    pub fn live_tasks(&self) -> Option<u64> {
+        let seen = self.tasks.live_count() as u64;
+        if self.session.has(Capability::Tasks) {
+            return Some(seen);
+        }
+        let runtimes = || self.runtimes.iter().filter(|runtime| !runtime.gone);
+        match runtimes().next() {
+            Some(_) => Some(total(runtimes().map(|runtime| runtime.live_tasks))),
+            None => (!self.tasks.is_empty()).then_some(seen),
+        }
     }
 
     /// Tasks that could run if a worker were free: the runtimes' queues where
