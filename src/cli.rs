@@ -93,7 +93,7 @@ pub enum Command {
     /// Start the starvation lab in a child process and attach to it
     #[cfg(feature = "demo")]
     Demo(Demo),
-    /// Observe without a screen and report; exit 0 clean, 1 findings, 2 usage, 3 not attached
+    /// Observe without a screen and report; exit 0 clean, 1 findings, 2 usage, 3 could not attach or nothing observed
     Check(Check),
     /// Record a target to a file, until its duration is over or Ctrl-C
     Record(Record),

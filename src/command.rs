@@ -25,8 +25,8 @@ use crate::{lab_child, terminal};
 const FINDINGS: u8 = 1;
 /// The command line or the configuration makes no sense.
 const USAGE: u8 = 2;
-/// Nothing could be attached to.
-const NOT_ATTACHED: u8 = 3;
+/// Nothing could be attached to, or nothing was observed.
+const NOT_OBSERVED: u8 = 3;
 
 /// Runs the command and turns what happened into an exit code; errors go to
 /// standard error as one sentence.
@@ -47,12 +47,12 @@ pub fn run(cli: Cli) -> ExitCode {
 fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(CheckError::Target(_)) => return USAGE,
-        Some(CheckError::NotAttached(_) | CheckError::Gone(_)) => return NOT_ATTACHED,
+        Some(CheckError::NotAttached(_) | CheckError::Gone(_)) => return NOT_OBSERVED,
         None => {}
     }
     match error.downcast_ref() {
         Some(RecordError::Target(_)) => return USAGE,
-        Some(RecordError::NotAttached(_)) => return NOT_ATTACHED,
+        Some(RecordError::NotAttached(_)) => return NOT_OBSERVED,
         Some(RecordError::Write { .. }) | None => {}
     }
     let usage = error.is::<config::ConfigError>()
@@ -206,8 +206,10 @@ fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {
     print(report.render(check.format).as_bytes())?;
     Ok(ExitCode::from(if report.fails(check.fail_on) {
         FINDINGS
-    } else {
+    } else if report.is_observed() {
         0
+    } else {
+        NOT_OBSERVED
     }))
 }
 

@@ -13,7 +13,7 @@ use crate::runtimes::{MAX_RUNTIMES, Registration};
 use crate::server::{self, Listener};
 use crate::shared::Shared;
 use crate::sync::lock;
-use crate::{capture, clock, complain, subscriber, task, watchdog};
+use crate::{capture, clock, complain, runtimes, subscriber, task, watchdog};
 
 /// The agent that [`init`](crate::init) returns when it is called again.
 static FIRST: Mutex<Option<Agent>> = Mutex::new(None);
@@ -93,6 +93,64 @@ impl Agent {
             handle: handle.clone(),
             max_blocking_threads: None,
             inside: None,
+        })
+    }
+
+    /// Watches the runtime of the calling thread, unless it is watched already. For
+    /// runtimes that are made where no handle is at hand: call it in
+    /// `on_thread_start` of a runtime's builder, in an `HttpServer`'s factory, or
+    /// first in what is given to `block_on`; as often as you like.
+    ///
+    /// Returns whether the runtime is watched now: false outside of a runtime, where
+    /// the agent does not run, where it watches 64 others, or before tokio 1.49,
+    /// which does not tell one runtime from another.
+    ///
+    /// The runtime is called as tokio's builder names it (1.51), else as the thread,
+    /// else "runtime 1" and so on.
+    ///
+    /// ```
+    /// # looptop_agent::Agent::builder().bind("127.0.0.1:0").start();
+    /// let runtime = tokio::runtime::Builder::new_multi_thread()
+    ///     .on_thread_start(|| {
+    ///         looptop_agent::register_current();
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[inline(never)]
+    pub fn register_current(&self) -> bool {
+        let here = 0u8;
+        // On a thread of a current-thread runtime's blocking pool, where
+        // `on_thread_start` runs too, this is not the stack of `block_on`.
+        let within = tokio::task::try_id().is_some();
+        let address = within.then(|| std::ptr::from_ref(&here).addr() as u64);
+        self.register_current_from(address)
+    }
+
+    /// `stack_address` is that of a local variable within `block_on`, where known.
+    pub(crate) fn register_current_from(&self, stack_address: Option<u64>) -> bool {
+        /// One at a time: all workers of a runtime start at once.
+        static ALONE: Mutex<()> = Mutex::new(());
+        let Some(running) = self.running.as_ref().filter(|_| self.is_running()) else {
+            return false;
+        };
+        let Ok(handle) = Handle::try_current() else {
+            return false;
+        };
+        guarded(capture::register_current_thread);
+        let Some(identity) = runtimes::identity(&handle) else {
+            return false;
+        };
+        let _alone = lock(&ALONE);
+        if running.shared.runtimes.knows(&identity) {
+            return true;
+        }
+        let number = running.shared.runtimes.revision();
+        self.register(Registration {
+            name: runtimes::given_name(&handle).unwrap_or_else(|| format!("runtime {number}")),
+            handle,
+            max_blocking_threads: None,
+            inside: stack_address,
         })
     }
 

@@ -55,7 +55,7 @@ fn a_runtime_may_come_later_and_go_before() {
     };
     let (available, reason) = workers(&viewer::hello(address)).expect("it is listed");
     assert!(
-        !available && reason.contains("register_runtime"),
+        !available && reason.contains("register_current"),
         "{reason}"
     );
 

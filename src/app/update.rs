@@ -125,7 +125,11 @@ fn explain(state: &mut State) {
         .map(|f| Overlay::Explain(f.rule, f.subject.clone()))
     {
         Some(overlay) => state.overlay = Some(overlay),
-        None => state.notify("no finding to explain: nothing starves the loop"),
+        None => {
+            let sentence = &state.shown().verdict.sentence;
+            let notice = format!("no finding to explain: {sentence}");
+            state.notify(notice);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Capability, Model, Moment};
 
 /// A target with every insight.
 pub fn hello() -> proto::HelloResponse {
-    let capabilities = (1..=16).filter_map(|n| Capability::try_from(n).ok());
+    let capabilities = (1..=17).filter_map(|n| Capability::try_from(n).ok());
     proto::HelloResponse {
         protocol: 1,
         session: "fixture".into(),

@@ -11,8 +11,8 @@ use looptop_wire::{
 };
 
 use super::{
-    EndedCells, Gauge, Holder, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread,
-    Worker, names, past,
+    Coverage, EndedCells, Gauge, Holder, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task,
+    Thread, Worker, names, past,
 };
 
 /// Tasks that are turned into columns at a time.
@@ -100,6 +100,7 @@ impl Model {
             gauges: self.gauges.iter().map(gauge).collect(),
             loss: Some(self.loss),
             ended_cells: self.ended_cells.values().map(EndedCells::to_wire).collect(),
+            coverage: self.coverage.as_ref().map(Coverage::to_wire),
             ..Frame::default()
         }
     }

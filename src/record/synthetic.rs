@@ -125,6 +125,16 @@ impl Session {
                 history: self.frame / 50,
                 ..proto::Loss::default()
             }),
+            coverage: Some(proto::Coverage {
+                strangers: vec![proto::Stranger {
+                    tid: 900,
+                    kind: proto::StrangerKind::Worker.into(),
+                    since_ns: 7,
+                    cpu_ns: Some(self.frame * 1_000),
+                }],
+                unread_threads: 2,
+                skipped_threads: 1,
+            }),
             ..Frame::default()
         };
         if first {

@@ -64,7 +64,8 @@ fn shown(model: &Model) -> String {
                 &model.stalls,
                 &model.lag,
                 &model.gauges,
-                &model.loss
+                &model.loss,
+                &model.coverage
             ),
         )
     )

@@ -101,6 +101,7 @@ pub(crate) fn with_sight<R>(sight: bool, work: impl FnOnce() -> R) -> R {
             local::with(|local| local.excluded.set(self.0));
         }
     }
+    let _hidden = (!sight).then(crate::coverage::Hidden::current_thread);
     let before = local::with(|local| local.excluded.replace(!sight));
     let _restore = Restore(before.unwrap_or(!sight));
     work()
