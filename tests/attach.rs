@@ -226,6 +226,81 @@ fn a_misspelt_word_is_answered_with_the_nearest() {
     }
 }
 
+/// The line of `looptop ls` for this process.
+fn listed(pid: u32) -> Vec<String> {
+    let (code, stdout, stderr) = run(&["ls"]);
+    assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+    let begins = pid.to_string();
+    let own = |line: &&str| line.split_whitespace().next() == Some(&begins);
+    stdout.lines().filter(own).map(str::to_owned).collect()
+}
+
+#[test]
+fn ls_lists_where_an_agent_answers_and_nothing_else() {
+    let lab = Lab::start("healthy-busy", "fixed", "multi-thread");
+    let rows = listed(lab.pid());
+    let [row] = rows.as_slice() else {
+        panic!("{rows:?}");
+    };
+    let columns: Vec<&str> = row.split_whitespace().collect();
+    let agent = lab.agent.to_string();
+    assert_eq!(columns[2..], ["looptop-agent", &agent], "{row}");
+
+    signal(lab.pid(), "STOP");
+    let deadline = Instant::now() + std::time::Duration::from_secs(60);
+    while !listed(lab.pid())[0].contains("no answer: stopped by a signal") {
+        assert!(Instant::now() < deadline, "{:?}", listed(lab.pid()));
+    }
+    signal(lab.pid(), "CONT");
+}
+
+#[test]
+fn ls_lists_console_subscriber() {
+    let app = App::start("console_app", &[]);
+    let rows = listed(app.child.id());
+    let [row] = rows.as_slice() else {
+        panic!("{rows:?}");
+    };
+    let columns: Vec<&str> = row.split_whitespace().skip(1).collect();
+    assert_eq!(columns, ["console_app", "console-subscriber", &app.address]);
+}
+
+#[test]
+fn a_process_id_instead_of_a_port_is_said() {
+    let lab = Lab::start("healthy-busy", "fixed", "multi-thread");
+    let process = format!("{} is the process id of ", lab.pid());
+    let listens = format!(": its agent listens at {}\n", lab.agent);
+    for id in [lab.pid(), std::process::id()] {
+        let (code, stdout, stderr) = run(&["check", &id.to_string(), "--timeout", "5s"]);
+        // A larger number is no port at all.
+        let expected = if u16::try_from(id).is_ok() { 3 } else { 2 };
+        assert_eq!((code, stdout.as_str()), (expected, ""), "{stderr}");
+        if id == lab.pid() {
+            assert!(stderr.contains(&process), "{stderr}");
+            assert!(stderr.ends_with(&listens), "{stderr}");
+        } else {
+            assert!(stderr.contains("in which no agent runs"), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn several_targets_are_refused_with_a_sentence() {
+    for (command, args) in [
+        ("looptop check", &["check", "7000", "7001"][..]),
+        ("looptop record", &["record", "7000", "7001", "-o", "x"]),
+        ("looptop", &["7000", "7001"]),
+    ] {
+        let (code, stdout, stderr) = run(args);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+        let sentence = format!(
+            "looptop: `{command}` attaches to one target at a time, and 2 were given: \
+             7000 7001; run it once for each\n"
+        );
+        assert_eq!(stderr, sentence);
+    }
+}
+
 #[test]
 fn check_tells_by_its_exit_code() {
     let lab = Lab::start("sleep-in-handler", "broken", "multi-thread");
