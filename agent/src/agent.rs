@@ -40,7 +40,8 @@ pub enum StartError {
     Address(String),
     /// The address is taken, forbidden or unknown.
     #[error(
-        "cannot listen at {address}: {source}; set LOOPTOP_BIND to another address, or LOOPTOP=off"
+        "cannot listen at {address}: {source}; nobody can attach. Set LOOPTOP_BIND to another \
+         address (LOOPTOP_BIND=0 takes a free port), or LOOPTOP=off"
     )]
     Bind {
         /// Where it was to listen.
@@ -140,8 +141,10 @@ impl Builder {
         self
     }
 
-    /// Where to listen: `host:port` (port 0 takes a free one) or `unix:PATH`;
-    /// `127.0.0.1:6669` by default. `LOOPTOP_BIND` beats it.
+    /// Where to listen: `host:port`, a port alone, or `unix:PATH`, and whatever
+    /// else the viewer takes for a target; `127.0.0.1:6669` by default. Port 0
+    /// takes a free one, which is said on standard error, as is what an address
+    /// outside loopback opens. `LOOPTOP_BIND` beats it.
     pub fn bind(mut self, address: impl Into<String>) -> Self {
         self.config.bind = address.into();
         self
@@ -287,6 +290,10 @@ impl Builder {
             address: bind.to_string(),
             source,
         })?;
+        let address = listener.local_addr();
+        if let Some(notice) = address.and_then(|got| bind.notice(got)) {
+            complain(&notice);
+        }
         clock::now_ns();
         task::configure(task::Limits {
             history: config.retention.tasks,
@@ -297,7 +304,7 @@ impl Builder {
         let tasks = guarded(|| subscriber::install(&config));
         let tasks = tasks.unwrap_or_else(|| Err("installing the subscriber failed".into()));
         let running = Arc::new(Running {
-            address: listener.local_addr(),
+            address,
             shared: Arc::new(Shared::new(config, stacks, tasks)),
         });
         let agent = Agent {
