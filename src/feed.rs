@@ -9,7 +9,7 @@ use crate::{
     app::{Distribution, Distributions, Effect, Event, Playback, State, Twin, lab::Told},
     keeper::Keeper,
     lab_link::LabLink,
-    model::{Model, Resolved, StallId, TaskId},
+    model::{Model, Resolved, StackOf, TaskId},
     naming::{AgentSymbols, Naming},
     run::Feed,
     source::{self, Command, DurationCounts, ProblemKind, Source, SourceKind, Speed, TaskDetails},
@@ -37,7 +37,7 @@ enum Last {
     Nothing,
     Hello(Box<HelloResponse>),
     Frame(Arc<Frame>, Option<Bytes>),
-    Named(StallId, Arc<Resolved>),
+    Named(StackOf, Arc<Resolved>),
 }
 
 impl LiveFeed {
@@ -91,8 +91,8 @@ impl LiveFeed {
     async fn named(naming: &mut Option<Naming>) -> Event {
         match naming {
             Some(naming) => {
-                let (stall, stack) = naming.recv().await;
-                Event::Resolved { stall, stack }
+                let (of, stack) = naming.recv().await;
+                Event::Resolved { of, stack }
             }
             None => std::future::pending().await,
         }
@@ -113,8 +113,8 @@ impl Feed for LiveFeed {
         let told = tokio::select! {
             told = self.source.recv() => told?,
             named = Self::named(&mut self.naming) => {
-                if let Event::Resolved { stall, stack } = &named {
-                    self.last = Last::Named(*stall, Arc::clone(stack));
+                if let Event::Resolved { of, stack } = &named {
+                    self.last = Last::Named(of.clone(), Arc::clone(stack));
                 }
                 return Some(named);
             }
@@ -150,7 +150,7 @@ impl Feed for LiveFeed {
             Last::Nothing => {}
             Last::Hello(hello) => self.keeper.connected(&hello),
             Last::Frame(frame, encoded) => self.keeper.frame(&frame, encoded, state),
-            Last::Named(stall, stack) => self.keeper.named(stall, &stack),
+            Last::Named(of, stack) => self.keeper.named(of, &stack),
         }
     }
 

@@ -22,7 +22,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use crate::{
     app::{Event, State, Travel},
-    model::{Resolved, StallId},
+    model::{Resolved, StackOf},
 };
 use archive::{Archive, Kept, Note, Order, Step, Wish};
 
@@ -104,9 +104,9 @@ impl Keeper {
     }
 
     /// A stack has names.
-    pub fn named(&mut self, stall: StallId, stack: &Arc<Resolved>) {
+    pub fn named(&mut self, of: StackOf, stack: &Arc<Resolved>) {
         if self.caught_up() {
-            self.keep(Order::Named(stall, Arc::clone(stack)));
+            self.keep(Order::Named(of, Arc::clone(stack)));
         }
     }
 

@@ -2,7 +2,7 @@
 //! its answers come back as [`Resolved`].
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -12,7 +12,7 @@ use looptop_wire::proto::{self, StackSample};
 use tokio::sync::mpsc;
 
 use crate::{
-    model::{Call, Culprit, Model, Resolved, StackFrame, Stall, StallId},
+    model::{Call, Culprit, Model, Resolved, StackFrame, StackOf, Stall},
     source::{self, Target},
     symbols::{self, Answer, Binary, CodeAddress, Function, Remote, Row, Symbolizer},
 };
@@ -73,8 +73,11 @@ fn functions(frame: proto::ResolvedFrame) -> Vec<Function> {
 pub struct Naming {
     symbolizer: Option<Symbolizer>,
     answers: mpsc::UnboundedReceiver<Answer>,
-    /// What was asked for each stall, so that a stack is looked up once.
-    asked: HashMap<StallId, Asked>,
+    /// What was asked for each stack, so that it is looked up once.
+    asked: HashMap<StackOf, Asked>,
+    /// Whose answer a ticket brings.
+    tickets: HashMap<u64, StackOf>,
+    next_ticket: u64,
     binaries: HashMap<u32, Arc<Binary>>,
     numbers: Numbers,
 }
@@ -111,6 +114,8 @@ impl Naming {
             symbolizer: symbolizer.ok(),
             answers,
             asked: HashMap::new(),
+            tickets: HashMap::new(),
+            next_ticket: 0,
             binaries: HashMap::new(),
             numbers,
         }
@@ -118,13 +123,11 @@ impl Naming {
 
     /// Asks for the stacks that are new in `model`. Never waits.
     pub fn request(&mut self, model: &Model) {
-        let Some(symbolizer) = &self.symbolizer else {
-            return;
-        };
-        self.asked.retain(|id, _| model.stalls.get(*id).is_some());
+        self.forget(model);
         for stall in model.stalls.iter().filter(|s| !s.stacks.is_empty()) {
+            let of = StackOf::Stall(stall.id);
             // A recording brought its names along.
-            if stall.resolved.is_some() && !self.asked.contains_key(&stall.id) {
+            if stall.resolved.is_some() && !self.asked.contains_key(&of) {
                 continue;
             }
             let Some(telling) = most_telling(stall) else {
@@ -134,32 +137,71 @@ impl Naming {
                 first_at_ns: telling.first_at_ns,
                 frames: telling.frames.len(),
             };
-            if self
-                .asked
-                .get(&stall.id)
-                .is_some_and(|asked| asked.sample == sample)
-            {
-                continue;
+            if !self.ask(model, of, sample, &telling.frames) {
+                return;
             }
-            let stack = addresses(model, telling, &mut self.binaries, &self.numbers);
-            if !symbolizer.request(stall.id.0, stack) {
-                break;
+        }
+        for (stack, _) in model.other_stacks().filter(|(_, names)| names.is_none()) {
+            let sample = Sample {
+                first_at_ns: 0,
+                frames: stack.len(),
+            };
+            if !self.ask(model, StackOf::Addresses(stack.into()), sample, stack) {
+                return;
             }
-            self.asked.insert(
-                stall.id,
-                Asked {
-                    sample,
-                    answered: false,
-                },
-            );
         }
     }
 
+    /// Drops what is known of stacks that the model no longer has.
+    fn forget(&mut self, model: &Model) {
+        let others: HashSet<&[proto::CodeAddress]> =
+            model.other_stacks().map(|(stack, _)| stack).collect();
+        self.asked.retain(|of, _| match of {
+            StackOf::Stall(id) => model.stalls.get(*id).is_some(),
+            StackOf::Addresses(stack) => others.contains(&**stack),
+        });
+    }
+
+    /// Asks for a stack unless that was done; `false` where there is no room for
+    /// more questions now.
+    fn ask(
+        &mut self,
+        model: &Model,
+        of: StackOf,
+        sample: Sample,
+        frames: &[proto::CodeAddress],
+    ) -> bool {
+        let Some(symbolizer) = &self.symbolizer else {
+            return false;
+        };
+        if self.asked.get(&of).is_some_and(|a| a.sample == sample) {
+            return true;
+        }
+        let stack = addresses(model, frames, &mut self.binaries, &self.numbers);
+        if !symbolizer.request(self.next_ticket, stack) {
+            return false;
+        }
+        self.tickets.insert(self.next_ticket, of.clone());
+        self.next_ticket += 1;
+        let asked = Asked {
+            sample,
+            answered: false,
+        };
+        self.asked.insert(of, asked);
+        true
+    }
+
     /// The next answer; waits for ever where none will come. Safe to cancel.
-    pub async fn recv(&mut self) -> (StallId, Arc<Resolved>) {
-        match self.answers.recv().await {
-            Some(answer) => self.take(&answer),
-            None => std::future::pending().await,
+    pub async fn recv(&mut self) -> (StackOf, Arc<Resolved>) {
+        loop {
+            match self.answers.recv().await {
+                Some(answer) => {
+                    if let Some(named) = self.take(&answer) {
+                        return named;
+                    }
+                }
+                None => return std::future::pending().await,
+            }
         }
     }
 
@@ -167,9 +209,10 @@ impl Naming {
     pub fn apply(&mut self, model: &mut Model) -> bool {
         let mut any = false;
         while let Ok(answer) = self.answers.try_recv() {
-            let (id, resolved) = self.take(&answer);
-            model.stalls.resolve(id, resolved);
-            any = true;
+            if let Some((of, resolved)) = self.take(&answer) {
+                model.resolve(&of, resolved);
+                any = true;
+            }
         }
         any
     }
@@ -179,19 +222,23 @@ impl Naming {
         self.request(model);
         let deadline = tokio::time::Instant::now() + patience;
         while self.asked.values().any(|asked| !asked.answered) {
-            let Ok((id, resolved)) = tokio::time::timeout_at(deadline, self.recv()).await else {
+            let Ok((of, resolved)) = tokio::time::timeout_at(deadline, self.recv()).await else {
                 return;
             };
-            model.stalls.resolve(id, resolved);
+            model.resolve(&of, resolved);
         }
     }
 
-    fn take(&mut self, answer: &Answer) -> (StallId, Arc<Resolved>) {
-        let id = StallId(answer.ticket);
-        if let Some(asked) = self.asked.get_mut(&id) {
+    fn take(&mut self, answer: &Answer) -> Option<(StackOf, Arc<Resolved>)> {
+        let of = if answer.preliminary {
+            self.tickets.get(&answer.ticket).cloned()
+        } else {
+            self.tickets.remove(&answer.ticket)
+        }?;
+        if let Some(asked) = self.asked.get_mut(&of) {
             asked.answered = !answer.preliminary;
         }
-        (id, Arc::new(resolved(answer)))
+        Some((of, Arc::new(resolved(answer))))
     }
 }
 
@@ -211,7 +258,7 @@ fn most_telling(stall: &Stall) -> Option<&StackSample> {
 
 fn addresses(
     model: &Model,
-    sample: &StackSample,
+    frames: &[proto::CodeAddress],
     binaries: &mut HashMap<u32, Arc<Binary>>,
     numbers: &Numbers,
 ) -> Vec<CodeAddress> {
@@ -230,8 +277,7 @@ fn addresses(
         numbers.insert(Arc::clone(&binary), id);
         Some(binary)
     };
-    sample
-        .frames
+    frames
         .iter()
         .map(|frame| CodeAddress {
             binary: binary(frame.module),

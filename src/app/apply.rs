@@ -78,14 +78,10 @@ impl State {
                     player.playing = false;
                 }
             }
-            Event::Resolved { stall, stack } => {
-                Arc::make_mut(&mut self.live.model)
-                    .stalls
-                    .resolve(stall, Arc::clone(&stack));
+            Event::Resolved { of, stack } => {
+                Arc::make_mut(&mut self.live.model).resolve(&of, Arc::clone(&stack));
                 if let Some(frozen) = &mut self.frozen {
-                    Arc::make_mut(&mut frozen.snapshot.model)
-                        .stalls
-                        .resolve(stall, stack);
+                    Arc::make_mut(&mut frozen.snapshot.model).resolve(&of, stack);
                 }
                 self.diagnose();
             }

@@ -8,7 +8,7 @@ use std::{
 use looptop_wire::proto::{Frame, HelloResponse};
 
 use super::Snapshot;
-use crate::model::{Activity, Moment, Resolved, StallId, TaskId};
+use crate::model::{Activity, Moment, Resolved, StackOf, TaskId};
 
 /// What a source, or the symbolizer, tells. The run loop translates their own
 /// events, so that nothing here depends on them.
@@ -102,8 +102,8 @@ pub enum Event {
     Ended,
     /// A stack has names.
     Resolved {
-        /// The stall that it belongs to.
-        stall: StallId,
+        /// Whose stack it is.
+        of: StackOf,
         /// The stack.
         stack: Arc<Resolved>,
     },

@@ -187,10 +187,10 @@ pub(crate) fn name_stall(state: &mut State) {
     };
     stack.frames[2].culprit = true;
     let now = state.now;
-    let stall = crate::model::StallId(1);
+    let of = crate::model::StackOf::Stall(crate::model::StallId(1));
     state.apply(
         Event::Resolved {
-            stall,
+            of,
             stack: Arc::new(stack),
         },
         now,

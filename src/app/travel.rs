@@ -129,7 +129,7 @@ impl State {
         let mut snapshot = past.snapshot;
         // Nobody else holds it yet, so nothing is copied.
         let model = Arc::make_mut(&mut snapshot.model);
-        model.stalls.adopt_names(&self.live.model.stalls);
+        model.adopt_names(&self.live.model);
         self.show_past(snapshot, past.oldest);
         if let Some(frozen) = &mut self.frozen {
             frozen.activity = past.activity;

@@ -6,7 +6,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, Value};
 
 use super::{Table, folded, perfetto, table};
 use crate::{
-    model::{Call, CallKind, Culprit, Resolved, StackFrame, StallId},
+    model::{Call, CallKind, Culprit, Resolved, StackFrame, StackOf, StallId},
     record::{
         Recorder, Recording,
         synthetic::{Session, Shape},
@@ -50,7 +50,9 @@ fn recording() -> Recording {
     for n in 0..80 {
         recorder.frame(&session.next_frame()).unwrap();
         if n == 10 {
-            recorder.name(StallId(1), &stack()).unwrap();
+            recorder
+                .name(&StackOf::Stall(StallId(1)), &stack())
+                .unwrap();
         }
     }
     Recording::from_bytes(recorder.finish().unwrap()).unwrap()

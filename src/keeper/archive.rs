@@ -25,7 +25,7 @@ use super::{
 use crate::{
     app::{Event, PastMoment, Recall, Snapshot, Travel},
     diagnose::{Finding, Severity, Subject, Verdict},
-    model::{ACTIVITY_WINDOW, Activity, Model, Moment, Resolved, StallId, TaskId},
+    model::{ACTIVITY_WINDOW, Activity, Model, Moment, Resolved, StackOf, TaskId},
     record::{History, Recorder, history::Bounds},
 };
 
@@ -44,7 +44,7 @@ pub(super) enum Order {
     /// Frames or names are missing here: whoever sent them had no room.
     Gap,
     Frame(Kept),
-    Named(StallId, Arc<Resolved>),
+    Named(StackOf, Arc<Resolved>),
     Travel(Step),
     Recall(TaskId, Recall),
     /// Begins to record a target, as the user named it, or ends the recording.
@@ -184,7 +184,7 @@ impl Archive {
             Order::Connected(hello) => self.connected(*hello),
             Order::Gap => self.gap(),
             Order::Frame(kept) => self.frame(&kept),
-            Order::Named(stall, stack) => self.named(stall, &stack),
+            Order::Named(of, stack) => self.named(&of, &stack),
             Order::Travel(step) => self.travel(step),
             Order::Recall(task, moments) => self.recall(task, moments),
             Order::Record { target, model } => self.record(&target, &model),
@@ -249,9 +249,9 @@ impl Archive {
         }
     }
 
-    fn named(&mut self, stall: StallId, stack: &Resolved) {
-        self.history.name(stall, stack);
-        self.write(|recording, _| recording.recorder.name(stall, stack));
+    fn named(&mut self, of: &StackOf, stack: &Resolved) {
+        self.history.name(of, stack);
+        self.write(|recording, _| recording.recorder.name(of, stack));
     }
 
     fn write(&mut self, write: impl FnOnce(&mut Recording, &HelloResponse) -> io::Result<()>) {

@@ -8,9 +8,9 @@ use looptop_wire::{
 };
 
 use super::{
-    Capability, Flavor, Gauge, Host, LocationId, Merge, Model, Moment, RuntimeId, Series, SiteKey,
-    TextId, Thread, Tid, Worker, WorkerId, WorkerState,
-    worker::{Process, Runtime},
+    Capability, EndedCells, Flavor, Gauge, Host, LocationId, Merge, Model, Moment, RuntimeId,
+    Series, SiteKey, TextId, Thread, Tid, Worker, WorkerId, WorkerState, stall,
+    worker::{Process, Runtime, Wait},
 };
 
 /// What a frame held that no agent sends. The rest of the frame was taken in.
@@ -32,6 +32,8 @@ const MAX_SITES: usize = 65_536;
 const MAX_GAUGES: usize = 1_024;
 const MAX_MODULES: usize = 4_096;
 const MAX_BUILD_ID: usize = 64;
+const MAX_ENDED_CELLS: usize = 4_096;
+const MAX_SHUTDOWN_WAITS: usize = 64;
 
 /// Rows of tasks that are taken in at a time: as many as a core can wait for.
 const TOGETHER: usize = 32;
@@ -78,11 +80,12 @@ impl Model {
             self.stalls.update(stall);
         }
         self.apply_gauges(frame, now);
+        self.apply_ended_cells(frame);
         if let Some(loss) = frame.loss {
             self.loss = loss;
         }
         self.complete |= frame.snapshot_complete;
-        self.stalls.name(&frame.names);
+        self.name(&frame.names);
         match &frame.past {
             // A keyframe is state: what follows from it is in it.
             Some(past) => self.restore_past(past),
@@ -218,6 +221,22 @@ impl Model {
         }
     }
 
+    fn apply_ended_cells(&mut self, frame: &Frame) {
+        for update in &frame.ended_cells {
+            let Some(poll) = update.poll else { continue };
+            let key = (poll.module, poll.offset);
+            if update.count == 0 {
+                self.ended_cells.remove(&key);
+            } else if self.ended_cells.len() < MAX_ENDED_CELLS
+                || self.ended_cells.contains_key(&key)
+            {
+                let earlier = self.ended_cells.get(&key);
+                let cells = EndedCells::new(update, poll, earlier);
+                self.ended_cells.insert(key, cells);
+            }
+        }
+    }
+
     fn apply_gauges(&mut self, frame: &Frame, now: Moment) {
         for update in &frame.gauges {
             let name = TextId(update.name);
@@ -270,6 +289,20 @@ fn text(id: u32) -> Option<TextId> {
     (id != 0).then_some(TextId(id))
 }
 
+/// The threads that a shutdown waits for; the names of stacks that were there
+/// before stay.
+fn waits(stacks: &[proto::StackSample], earlier: &[Wait]) -> Vec<Wait> {
+    let wait = |stack: &proto::StackSample| {
+        let stack = stall::bounded(stack);
+        let before = earlier.iter().find(|e| e.stack.frames == stack.frames);
+        Wait {
+            resolved: before.and_then(|e| e.resolved.clone()),
+            stack,
+        }
+    };
+    stacks.iter().take(MAX_SHUTDOWN_WAITS).map(wait).collect()
+}
+
 impl Runtime {
     fn new(id: RuntimeId) -> Self {
         Self {
@@ -287,6 +320,8 @@ impl Runtime {
             forced_yields: None,
             busy_ratio: None,
             gone: false,
+            shutdown_began: None,
+            shutdown_waits: Vec::new(),
             queue_series: Series::new(Merge::Max),
             blocking_queue_series: Series::new(Merge::Max),
         }
@@ -306,6 +341,8 @@ impl Runtime {
         self.forced_yields = update.forced_yields;
         self.busy_ratio = update.busy_ratio;
         self.gone = update.gone;
+        self.shutdown_began = update.shutdown_began_at_ns.map(Moment);
+        self.shutdown_waits = waits(&update.shutdown_waits, &self.shutdown_waits);
         self.queue_series.push(now, update.global_queue as f64);
         if let Some(queue) = update.blocking_queue {
             self.blocking_queue_series.push(now, queue as f64);
@@ -374,7 +411,18 @@ impl Process {
         if let Some(cpu) = self.cpu_rate.newest() {
             self.cpu_series.push(now, cpu / 1e9);
         }
+        self.open_file_limit = update.open_file_limit;
+        self.heap = update.heap_bytes;
+        self.started_resident = update.started_resident_bytes;
+        self.started_heap = update.started_heap_bytes;
+        self.started_open_files = update.started_open_files;
         self.memory_series.push(now, update.resident_bytes as f64);
+        if let Some(heap) = update.heap_bytes {
+            self.heap_series.push(now, heap as f64);
+        }
+        if let Some(files) = update.open_files {
+            self.open_files_series.push(now, files as f64);
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use looptop_wire::{
 };
 
 use super::{
-    Gauge, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread, Worker, names, past,
+    EndedCells, Gauge, Holder, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread,
+    Worker, names, past,
 };
 
 /// Tasks that are turned into columns at a time.
@@ -41,7 +42,7 @@ impl Model {
             tasks: Some(tasks),
             ..Frame::default()
         });
-        let names = std::iter::once_with(|| names::parts(&self.stalls));
+        let names = std::iter::once_with(|| names::parts(self));
         let names = names.flatten().map(move |names| Frame {
             now_ns,
             names,
@@ -98,6 +99,7 @@ impl Model {
                 .collect(),
             gauges: self.gauges.iter().map(gauge).collect(),
             loss: Some(self.loss),
+            ended_cells: self.ended_cells.values().map(EndedCells::to_wire).collect(),
             ..Frame::default()
         }
     }
@@ -127,6 +129,12 @@ fn runtime(runtime: &Runtime) -> proto::Runtime {
         busy_ratio: runtime.busy_ratio,
         gone: runtime.gone,
         max_blocking_threads: runtime.max_blocking_threads,
+        shutdown_began_at_ns: runtime.shutdown_began.map(|at| at.0),
+        shutdown_waits: runtime
+            .shutdown_waits
+            .iter()
+            .map(|wait| wait.stack.clone())
+            .collect(),
         ..proto::Runtime::default()
     }
 }
@@ -173,6 +181,11 @@ fn process(process: &Process) -> proto::Process {
         thread_count: process.thread_count,
         agent_cpu_ns: ns(process.agent_cpu),
         throttled_ns: process.throttled.map(ns),
+        open_file_limit: process.open_file_limit,
+        heap_bytes: process.heap,
+        started_resident_bytes: process.started_resident,
+        started_heap_bytes: process.started_heap,
+        started_open_files: process.started_open_files,
     }
 }
 
@@ -223,6 +236,9 @@ fn site((key, site): (&SiteKey, &Site)) -> proto::SpawnSite {
         poll_count,
         scheduled_bucket,
         scheduled_count,
+        unreaped: site.unreaped,
+        unreaped_bytes: site.unreaped_bytes,
+        first_spawn_at_ns: site.first_spawn.map(|at| at.0),
     }
 }
 
@@ -254,6 +270,7 @@ fn stall(stall: &Stall) -> proto::Stall {
         stacks: stall.stacks.to_vec(),
         no_stack_reason: text(stall.no_stack_reason),
         lock_address: stall.lock_address,
+        holder: stall.holder.as_deref().map(Holder::to_wire),
         ..proto::Stall::default()
     }
 }

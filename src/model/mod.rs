@@ -11,6 +11,8 @@
 
 mod activity;
 mod call;
+mod ended_cells;
+mod holder;
 mod ids;
 mod ingest;
 mod keyframe;
@@ -34,6 +36,8 @@ use std::collections::BTreeMap;
 
 pub use activity::{ACTIVITY_WINDOW, Activity, Share};
 pub use call::{Call, CallKind};
+pub use ended_cells::EndedCells;
+pub use holder::Holder;
 pub use ids::{
     AsyncOpId, LocationId, Moment, ResourceId, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId,
 };
@@ -43,7 +47,7 @@ pub use looptop_wire::proto::{
     CapabilityKind as Capability, Cause, Flavor, StallScope, TaskKind, TaskState, ThreadRole,
     ThreadState, WorkerState,
 };
-pub use names::named_stack;
+pub use names::{StackOf, named_stack};
 pub use resource::{AsyncOp, Resource, Resources};
 pub use series::{COARSE_STEP, FINE_STEP, Merge, Series, Span};
 pub use session::{Insight, Session};
@@ -51,7 +55,7 @@ pub use site::{Site, SiteKey};
 pub use stall::{Culprit, Resolved, StackFrame, Stall, StallLog};
 pub use task::{Recent, Task, Tasks};
 pub use text::{Location, Texts};
-pub use worker::{Gauge, Host, Loss, Process, Runtime, Thread, Worker};
+pub use worker::{Gauge, Host, Loss, Process, Runtime, Thread, Wait, Worker};
 
 /// Everything that is known of one session of the observed program.
 #[derive(Debug, Clone, Default)]
@@ -88,9 +92,13 @@ pub struct Model {
     pub lag: BTreeMap<RuntimeId, Lag>,
     /// The application's own gauges, by name.
     pub gauges: BTreeMap<TextId, Gauge>,
+    /// Ended tasks whose result nobody has taken, as counted in the process's
+    /// memory; by the module and offset of their poll function.
+    pub ended_cells: BTreeMap<(u32, u64), EndedCells>,
     /// What the agent had to drop.
     pub loss: Loss,
     modules: BTreeMap<u32, looptop_wire::proto::Module>,
+    stack_names: names::StackNames,
 }
 
 impl Model {

@@ -129,6 +129,11 @@ fn collect_series(model: &Model) -> Vec<PastSeries> {
             Owner::new(SeriesKind::ProcessMemory, 0),
             &process.memory_series,
         );
+        push(Owner::new(SeriesKind::ProcessHeap, 0), &process.heap_series);
+        push(
+            Owner::new(SeriesKind::ProcessFiles, 0),
+            &process.open_files_series,
+        );
     }
     if let Some(host) = &model.host {
         push(Owner::new(SeriesKind::HostCpu, 0), &host.cpu_series);
@@ -256,6 +261,8 @@ impl Model {
             SeriesKind::ThreadCpu => &mut self.threads.get_mut(&Tid(past.key))?.cpu_series,
             SeriesKind::ProcessCpu => &mut self.process.as_mut()?.cpu_series,
             SeriesKind::ProcessMemory => &mut self.process.as_mut()?.memory_series,
+            SeriesKind::ProcessHeap => &mut self.process.as_mut()?.heap_series,
+            SeriesKind::ProcessFiles => &mut self.process.as_mut()?.open_files_series,
             SeriesKind::HostCpu => &mut self.host.as_mut()?.cpu_series,
             SeriesKind::Gauge => &mut self.gauges.get_mut(&TextId(small?))?.series,
         })

@@ -59,6 +59,7 @@ fn running(task: &Task, now: Moment) -> Stall {
         syscall: None,
         object: None,
         lock_holder: None,
+        holder: None,
         lock_address: None,
         stacks: Arc::new([]),
         no_stack_reason: None,

@@ -31,6 +31,12 @@ pub struct Site {
     pub busy: Duration,
     /// The longest finished poll.
     pub longest_poll: Duration,
+    /// Those that ended and whose result nobody has taken.
+    pub unreaped: Option<u64>,
+    /// Memory in bytes that these hold.
+    pub unreaped_bytes: Option<u64>,
+    /// When the first was spawned here.
+    pub first_spawn: Option<Moment>,
     poll: Vec<(usize, u64)>,
     scheduled: Vec<(usize, u64)>,
     /// Totals at the start of the current and the previous window of a second.
@@ -161,6 +167,9 @@ impl Site {
         self.polls = site.polls;
         self.busy = Duration::from_nanos(site.busy_ns);
         self.longest_poll = Duration::from_nanos(site.longest_poll_ns);
+        self.unreaped = site.unreaped;
+        self.unreaped_bytes = site.unreaped_bytes;
+        self.first_spawn = site.first_spawn_at_ns.map(Moment);
         self.poll = pairs(&site.poll_bucket, &site.poll_count);
         self.scheduled = pairs(&site.scheduled_bucket, &site.scheduled_count);
     }

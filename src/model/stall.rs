@@ -9,8 +9,8 @@ use std::{
 use looptop_wire::proto::{self, StackSample};
 
 use super::{
-    Call, CallKind, Cause, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId, TextId, Tid,
-    WorkerId,
+    Call, CallKind, Cause, Holder, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId,
+    TextId, Tid, WorkerId,
 };
 
 /// One stall, in progress or ended.
@@ -50,6 +50,8 @@ pub struct Stall {
     pub object: Option<TextId>,
     /// The thread that evidently holds the lock.
     pub lock_holder: Option<Tid>,
+    /// What is known of that thread.
+    pub holder: Option<Arc<Holder>>,
     /// The lock.
     pub lock_address: Option<u64>,
     /// Stacks, as addresses.
@@ -204,7 +206,15 @@ impl Stall {
             observed: ns(stall.observed_ns),
             syscall: text(stall.syscall),
             object: text(stall.object),
-            lock_holder: stall.lock_holder_tid.map(Tid),
+            lock_holder: stall
+                .lock_holder_tid
+                .or(stall.holder.as_ref().map(|h| h.tid))
+                .map(Tid),
+            holder: stall
+                .holder
+                .as_ref()
+                .map(|h| Holder::new(h, earlier.and_then(|e| e.holder.as_deref())))
+                .map(Arc::new),
             lock_address: stall.lock_address,
             resolved: earlier.and_then(|e| e.resolved.clone()),
             recorded_names: earlier.is_some_and(|e| e.recorded_names),
@@ -219,7 +229,7 @@ impl Stall {
 const MAX_SAMPLES: usize = 16;
 const MAX_FRAMES: usize = 512;
 
-fn bounded(sample: &StackSample) -> StackSample {
+pub(super) fn bounded(sample: &StackSample) -> StackSample {
     let mut sample = sample.clone();
     sample.truncated |= sample.frames.len() > MAX_FRAMES;
     sample.frames.truncate(MAX_FRAMES);
@@ -316,6 +326,12 @@ impl StallLog {
                 stall.resolved.get_or_insert_with(|| Arc::clone(resolved));
             }
         }
+    }
+
+    /// The holders whose stacks are held, to be given names.
+    pub(super) fn holders_mut(&mut self) -> impl Iterator<Item = &mut Arc<Holder>> {
+        let stalls = self.live.values_mut().chain(&mut self.ended);
+        stalls.filter_map(|stall| stall.holder.as_mut())
     }
 
     pub(super) fn update(&mut self, stall: &proto::Stall) {

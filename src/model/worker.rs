@@ -1,10 +1,12 @@
 //! Runtimes, their workers, the process's threads, and the machine.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use looptop_wire::proto::StackSample;
 
 use super::{
-    Flavor, Merge, Moment, RuntimeId, Series, TaskId, TextId, ThreadRole, ThreadState, Tid,
-    WorkerId, WorkerState,
+    Flavor, Merge, Moment, Resolved, RuntimeId, Series, TaskId, TextId, ThreadRole, ThreadState,
+    Tid, WorkerId, WorkerState,
 };
 
 pub use looptop_wire::proto::Loss;
@@ -40,10 +42,23 @@ pub struct Runtime {
     pub busy_ratio: Option<f64>,
     /// It was shut down.
     pub gone: bool,
+    /// When its shutdown began, while that waits for threads.
+    pub shutdown_began: Option<Moment>,
+    /// Where the threads are that the shutdown waits for.
+    pub shutdown_waits: Vec<Wait>,
     /// Length of the global queue over time.
     pub queue_series: Series,
     /// Length of the blocking pool's queue over time.
     pub blocking_queue_series: Series,
+}
+
+/// Something that is waited for: a thread that was found at a place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wait {
+    /// As addresses.
+    pub stack: StackSample,
+    /// With names, once they were looked up.
+    pub resolved: Option<Arc<Resolved>>,
 }
 
 /// A worker of a runtime.
@@ -201,10 +216,24 @@ pub struct Process {
     pub agent_cpu: Duration,
     /// Time that the control group's quota held it back.
     pub throttled: Option<Duration>,
+    /// How many descriptors it may have open.
+    pub open_file_limit: Option<u64>,
+    /// Resident memory in bytes that is backed by no file.
+    pub heap: Option<u64>,
+    /// Resident memory when the agent started.
+    pub started_resident: Option<u64>,
+    /// The part of it that was backed by no file.
+    pub started_heap: Option<u64>,
+    /// Open file descriptors when the agent started.
+    pub started_open_files: Option<u64>,
     /// Share of one CPU over time; 2.0 is two whole CPUs.
     pub cpu_series: Series,
     /// Resident memory in bytes over time.
     pub memory_series: Series,
+    /// [`Process::heap`] over time.
+    pub heap_series: Series,
+    /// Open file descriptors over time.
+    pub open_files_series: Series,
     pub(super) cpu_rate: Rate,
     pub(super) agent_rate: Rate,
     pub(super) throttled_rate: Rate,
@@ -220,8 +249,15 @@ impl Default for Process {
             thread_count: 0,
             agent_cpu: Duration::ZERO,
             throttled: None,
+            open_file_limit: None,
+            heap: None,
+            started_resident: None,
+            started_heap: None,
+            started_open_files: None,
             cpu_series: Series::new(Merge::Mean),
             memory_series: Series::new(Merge::Max),
+            heap_series: Series::new(Merge::Max),
+            open_files_series: Series::new(Merge::Max),
             cpu_rate: Rate::default(),
             agent_rate: Rate::default(),
             throttled_rate: Rate::default(),

@@ -1,6 +1,7 @@
 //! `looptop record`: a target's frames go to a file until told to stop.
 
 use std::{
+    collections::{HashMap, HashSet},
     fmt,
     fs::File,
     io,
@@ -8,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use looptop_wire::proto::CodeAddress;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
@@ -16,7 +18,7 @@ use super::{
 };
 use crate::{
     cli::{DEFAULT_TARGET, Record},
-    model::{Model, Resolved, StallId},
+    model::{Model, Resolved, StackOf},
     naming::{AgentSymbols, Naming},
     source::{self, Event, Options, Pace, Source, Target},
 };
@@ -225,7 +227,7 @@ impl Run {
             tokio::select! {
                 biased;
                 () = ends => return Ok(()),
-                (stall, stack) = named(self.naming.as_mut()) => self.name(stall, &stack)?,
+                (of, stack) = named(self.naming.as_mut()) => self.name(&of, &stack)?,
                 event = self.source.recv() => {
                     let Some(event) = event else { return Ok(()) };
                     if !self.take(event)? {
@@ -291,8 +293,8 @@ impl Run {
         }
     }
 
-    fn name(&mut self, stall: StallId, stack: &Resolved) -> io::Result<()> {
-        self.recorder.name(stall, stack)
+    fn name(&mut self, of: &StackOf, stack: &Resolved) -> io::Result<()> {
+        self.recorder.name(of, stack)
     }
 
     async fn finish(mut self) -> io::Result<Summary> {
@@ -307,8 +309,23 @@ impl Run {
                     .as_ref()
                     .filter(|stack| Some(*stack) != known)
                 {
-                    self.recorder.name(stall.id, stack)?;
+                    self.recorder.name(&StackOf::Stall(stall.id), stack)?;
                 }
+            }
+            let unnamed: HashSet<&[CodeAddress]> = self
+                .recorder
+                .model()
+                .other_stacks()
+                .filter_map(|(stack, known)| known.is_none().then_some(stack))
+                .collect();
+            let named: HashMap<&[CodeAddress], &Resolved> = model
+                .other_stacks()
+                .filter(|(stack, _)| unnamed.contains(stack))
+                .filter_map(|(stack, resolved)| Some((stack, resolved?)))
+                .collect();
+            for (stack, resolved) in named {
+                self.recorder
+                    .name(&StackOf::Addresses(stack.into()), resolved)?;
             }
         }
         let frames = self.recorder.frames();
@@ -331,7 +348,7 @@ impl Run {
     }
 }
 
-async fn named(naming: Option<&mut Naming>) -> (StallId, std::sync::Arc<Resolved>) {
+async fn named(naming: Option<&mut Naming>) -> (StackOf, std::sync::Arc<Resolved>) {
     match naming {
         Some(naming) => naming.recv().await,
         None => std::future::pending().await,

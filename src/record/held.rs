@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Culprit, Model, Moment, Resolved, StackFrame, StallId},
+        model::{Culprit, Model, Moment, Resolved, StackFrame, StackOf, StallId},
         record::{
             History, Recording,
             history::Bounds,
@@ -131,7 +131,7 @@ mod tests {
             history.push(&frame, &model, ());
             for id in frame.stalls.iter().map(|stall| StallId(stall.id)) {
                 let stack = Arc::new(stack(id.0));
-                history.name(id, &stack);
+                history.name(&StackOf::Stall(id), &stack);
                 model.stalls.resolve(id, stack);
             }
             if n == 500 {

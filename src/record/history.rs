@@ -15,7 +15,7 @@ use super::{
     held::{Held, HeldChunk},
     recorder::is_due,
 };
-use crate::model::{Model, Moment, Resolved, StallId, named_stack};
+use crate::model::{Model, Moment, Resolved, StackOf, named_stack};
 
 /// How much is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Default for Bounds {
 #[derive(Debug)]
 pub struct Past<N> {
     /// The model as it was. Names of stacks are not in it; see
-    /// [`StallLog::adopt_names`](crate::model::StallLog::adopt_names).
+    /// [`Model::adopt_names`](Model::adopt_names).
     pub model: Model,
     /// What the caller noted at that moment.
     pub note: N,
@@ -145,8 +145,8 @@ impl<N: Clone> History<N> {
         self.tidy(model.now);
     }
 
-    /// Keeps the names of a stall's stack with the frames.
-    pub fn name(&mut self, stall: StallId, stack: &Resolved) {
+    /// Keeps the names of a stack with the frames.
+    pub fn name(&mut self, of: &StackOf, stack: &Resolved) {
         // Before a chunk is open the model alone holds them: its keyframe brings
         // them along.
         let Some((chunk, _)) = &mut self.open else {
@@ -154,7 +154,7 @@ impl<N: Clone> History<N> {
         };
         let names = Frame {
             now_ns: chunk.info().last_ns,
-            names: vec![named_stack(vec![stall], stack)],
+            names: vec![named_stack(vec![of.clone()], stack)],
             ..Frame::default()
         };
         if chunk.push(&names).is_err() {

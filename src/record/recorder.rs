@@ -15,7 +15,7 @@ use super::{
     redact::Redactor,
     writer::{Sink, Writer},
 };
-use crate::model::{Model, Resolved, StallId, named_stack};
+use crate::model::{Model, Resolved, StackOf, named_stack};
 
 /// A chunk lasts at least this long, so that a busy target does not drown in
 /// keyframes.
@@ -159,11 +159,11 @@ impl<W: Sink> Recorder<W> {
         Ok(())
     }
 
-    /// The names of a stall's stack, to be kept with the frames.
-    pub fn name(&mut self, stall: StallId, stack: &Resolved) -> io::Result<()> {
+    /// The names of a stack, to be kept with the frames.
+    pub fn name(&mut self, of: &StackOf, stack: &Resolved) -> io::Result<()> {
         let frame = Frame {
             now_ns: self.model.now.0,
-            names: vec![named_stack(vec![stall], stack)],
+            names: vec![named_stack(vec![of.clone()], stack)],
             ..Frame::default()
         };
         self.frame(&frame)

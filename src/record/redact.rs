@@ -35,6 +35,9 @@ impl Redactor {
         }
         for stall in &mut frame.stalls {
             stall.name = 0;
+            if let Some(holder) = &mut stall.holder {
+                holder.task_name = 0;
+            }
         }
         for resource in &mut frame.resources {
             resource.attributes = 0;
@@ -66,6 +69,9 @@ fn mentioned(frame: &Frame) -> Vec<u32> {
     ids.extend(frame.modules.iter().map(|m| m.path));
     let stalls = frame.stalls.iter();
     ids.extend(stalls.flat_map(|s| [s.syscall, s.object, s.no_stack_reason]));
+    let holders = frame.stalls.iter().filter_map(|s| s.holder.as_ref());
+    ids.extend(holders.flat_map(|h| [h.name, h.doing, h.object]));
+    ids.extend(frame.ended_cells.iter().map(|c| c.r#type));
     let resources = frame.resources.iter();
     ids.extend(resources.flat_map(|r| [r.kind, r.type_name, r.target]));
     ids.extend(frame.async_ops.iter().map(|o| o.source));

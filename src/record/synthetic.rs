@@ -116,6 +116,7 @@ impl Session {
             forgotten_tasks: forgotten,
             sites: (0..5).map(|n| self.site(n)).collect(),
             stalls: self.stall(now_ns),
+            ended_cells: self.ended_cells(now_ns),
             gauges: vec![proto::Gauge {
                 name: self.interner.string("queue"),
                 value: self.wave(9.0),
@@ -158,6 +159,8 @@ impl Session {
             idle_blocking_threads: Some(2),
             blocking_queue: Some(self.frame % 3),
             busy_ratio: Some(self.wave(1.0)),
+            shutdown_began_at_ns: (self.frame > 30).then_some(30 * self.shape.step_ns),
+            shutdown_waits: (30..self.frame).take(2).map(stack).collect(),
             ..proto::Runtime::default()
         }
     }
@@ -197,6 +200,12 @@ impl Session {
             resident_bytes: (48 << 20) + self.frame * 4_096,
             thread_count: u64::from(self.shape.workers) + 4,
             agent_cpu_ns: self.frame * 40_000,
+            open_files: Some(20 + self.frame % 7),
+            open_file_limit: Some(1_024),
+            heap_bytes: Some((30 << 20) + self.frame * 4_096),
+            started_resident_bytes: Some(40 << 20),
+            started_heap_bytes: Some(20 << 20),
+            started_open_files: Some(12),
             ..proto::Process::default()
         }
     }
@@ -278,6 +287,9 @@ impl Session {
             poll_count: (0..20).map(|b| self.frame * (b + 1)).collect(),
             scheduled_bucket: vec![30, 31],
             scheduled_count: vec![self.frame * 4, self.frame],
+            unreaped: (n == 1).then_some(self.frame / 3),
+            unreaped_bytes: (n == 1).then_some(self.frame / 3 * 512),
+            first_spawn_at_ns: Some(u64::from(n) * MS),
         }
     }
 
@@ -321,7 +333,55 @@ impl Session {
                 truncated: false,
             }],
             samples: 9,
+            holder: Some(proto::LockHolder {
+                tid: 102,
+                name: self.interner.string("tokio-rt-worker"),
+                stack: Some(stack(self.stalls % 3)),
+                certain: self.stalls.is_multiple_of(2),
+                task: Some(2),
+                location: self.interner.location("src/service.rs", 42, 9),
+                task_name: self.interner.string("ticker"),
+                doing: self.interner.string("write"),
+                object: self.interner.string("fd 1 pipe"),
+            }),
             ..proto::Stall::default()
         }]
+    }
+
+    /// Two types, of which one is counted anew each time and the other is gone
+    /// now and then.
+    fn ended_cells(&mut self, now_ns: u64) -> Vec<proto::EndedCells> {
+        let cells = |poll: u64, label: u32, count: u64| proto::EndedCells {
+            r#type: label,
+            count,
+            bytes: count * 512,
+            counted_at_ns: now_ns,
+            poll: Some(proto::CodeAddress {
+                module: 1,
+                offset: poll,
+            }),
+            first_count: 1,
+            first_counted_at_ns: MS,
+        };
+        let label = self.interner.string("app+0x5000");
+        vec![
+            cells(0x5000, label, self.frame),
+            cells(0x6000, 0, self.frame % 3),
+        ]
+    }
+}
+
+/// A short stack, one of many.
+fn stack(n: u64) -> proto::StackSample {
+    let frame = |depth| proto::CodeAddress {
+        module: 1,
+        offset: 0x9_0000 + n * 0x100 + depth,
+    };
+    proto::StackSample {
+        first_at_ns: MS,
+        last_at_ns: 2 * MS,
+        count: 1,
+        frames: (0..4).map(frame).collect(),
+        truncated: false,
     }
 }

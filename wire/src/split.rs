@@ -54,7 +54,7 @@ fn split_at(mut frame: Frame, limit: usize) -> Vec<Frame> {
         parts.reserve(10);
         parts.open.forgotten_tasks.push(id);
     }
-    pack!(resources, async_ops, stalls, gauges);
+    pack!(resources, async_ops, stalls, gauges, ended_cells);
     parts.reserve(1024);
     parts.open.process = frame.process.take();
     parts.open.host = frame.host.take();

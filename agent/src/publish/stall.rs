@@ -51,6 +51,7 @@ pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
         // id. Where the id is in the memory of a C mutex can be told only by
         // knowing that it is one.
         lock_holder_tid: None,
+        holder: None,
         stacks: stall.stacks.iter().map(stack).collect(),
         no_stack_reason: stall
             .no_stack

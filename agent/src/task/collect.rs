@@ -254,6 +254,7 @@ impl SiteRow {
             poll_count,
             scheduled_bucket,
             scheduled_count,
+            ..SpawnSite::default()
         })
     }
 }

@@ -141,6 +141,10 @@ pub struct Frame {
     /// where the binary is not.
     #[prost(message, repeated, tag = "23")]
     pub names: ::prost::alloc::vec::Vec<NamedStack>,
+    /// Of each future type, those that were counted anew; the others are as they
+    /// were last sent.
+    #[prost(message, repeated, tag = "26")]
+    pub ended_cells: ::prost::alloc::vec::Vec<EndedCells>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InternedString {
@@ -162,7 +166,7 @@ pub struct Location {
     pub column: u32,
 }
 /// A runtime and its aggregates.
-#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Runtime {
     /// Counts from 0 in the order of registration.
     #[prost(uint32, tag = "1")]
@@ -203,6 +207,13 @@ pub struct Runtime {
     /// The bound of the blocking pool, where the application told the agent.
     #[prost(uint64, optional, tag = "17")]
     pub max_blocking_threads: ::core::option::Option<u64>,
+    /// Its shutdown has begun and is not over: it waits for threads that still run
+    /// a job. Absent otherwise.
+    #[prost(uint64, optional, tag = "21")]
+    pub shutdown_began_at_ns: ::core::option::Option<u64>,
+    /// Where those threads are.
+    #[prost(message, repeated, tag = "22")]
+    pub shutdown_waits: ::prost::alloc::vec::Vec<StackSample>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Worker {
@@ -282,6 +293,19 @@ pub struct Process {
     /// Times and duration in which the control group's quota held the process back.
     #[prost(uint64, optional, tag = "7")]
     pub throttled_ns: ::core::option::Option<u64>,
+    /// How many descriptors it may have open (the soft limit).
+    #[prost(uint64, optional, tag = "8")]
+    pub open_file_limit: ::core::option::Option<u64>,
+    /// Resident memory that is backed by no file.
+    #[prost(uint64, optional, tag = "9")]
+    pub heap_bytes: ::core::option::Option<u64>,
+    /// The same numbers when the agent started.
+    #[prost(uint64, optional, tag = "10")]
+    pub started_resident_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "11")]
+    pub started_heap_bytes: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "12")]
+    pub started_open_files: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct Host {
@@ -413,6 +437,38 @@ pub struct SpawnSite {
     pub scheduled_bucket: ::prost::alloc::vec::Vec<u32>,
     #[prost(uint64, repeated, tag = "11")]
     pub scheduled_count: ::prost::alloc::vec::Vec<u64>,
+    /// Tasks that ended and whose result nobody has taken, so that their memory is
+    /// still held, and that memory.
+    #[prost(uint64, optional, tag = "12")]
+    pub unreaped: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "13")]
+    pub unreaped_bytes: ::core::option::Option<u64>,
+    /// When the first task was spawned here.
+    #[prost(uint64, optional, tag = "14")]
+    pub first_spawn_at_ns: ::core::option::Option<u64>,
+}
+/// Tasks of one future type that ended and whose result nobody has taken, counted
+/// in the memory of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndedCells {
+    /// Interned: the type's name, or module and offset of its poll function.
+    #[prost(uint32, tag = "1")]
+    pub r#type: u32,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// Memory that they hold, without what their results point at.
+    #[prost(uint64, tag = "3")]
+    pub bytes: u64,
+    #[prost(uint64, tag = "4")]
+    pub counted_at_ns: u64,
+    /// The function that polls the type; its name says the type.
+    #[prost(message, optional, tag = "5")]
+    pub poll: ::core::option::Option<CodeAddress>,
+    /// The first count of the type, to compare with.
+    #[prost(uint64, tag = "6")]
+    pub first_count: u64,
+    #[prost(uint64, tag = "7")]
+    pub first_counted_at_ns: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Stall {
@@ -471,6 +527,37 @@ pub struct Stall {
     /// The address of the lock waited for, where known.
     #[prost(uint64, optional, tag = "22")]
     pub lock_address: ::core::option::Option<u64>,
+    /// The thread that holds the lock waited for, where one was found.
+    #[prost(message, optional, tag = "26")]
+    pub holder: ::core::option::Option<LockHolder>,
+}
+/// A thread that holds a lock.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LockHolder {
+    #[prost(uint64, tag = "1")]
+    pub tid: u64,
+    /// Interned name of the thread.
+    #[prost(uint32, tag = "2")]
+    pub name: u32,
+    #[prost(message, optional, tag = "3")]
+    pub stack: ::core::option::Option<StackSample>,
+    /// The lock itself says so. Otherwise the thread's stack points at the lock,
+    /// which makes it probable.
+    #[prost(bool, tag = "4")]
+    pub certain: bool,
+    /// The task in poll there, its spawn location and its interned name.
+    #[prost(uint64, optional, tag = "5")]
+    pub task: ::core::option::Option<u64>,
+    #[prost(uint32, tag = "6")]
+    pub location: u32,
+    #[prost(uint32, tag = "7")]
+    pub task_name: u32,
+    /// Interned name of the system call that it is in; 0: none, or unknown.
+    #[prost(uint32, tag = "8")]
+    pub doing: u32,
+    /// What the call works on, interned.
+    #[prost(uint32, tag = "9")]
+    pub object: u32,
 }
 /// A stack as it was seen `count` times, innermost frame first.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -753,6 +840,10 @@ pub struct NamedStack {
     /// Ids of the stalls.
     #[prost(uint64, repeated, tag = "1")]
     pub stalls: ::prost::alloc::vec::Vec<u64>,
+    /// The stack itself, where it is none of a stall: of a lock's holder, of what a
+    /// shutdown waits for, a poll function.
+    #[prost(message, repeated, tag = "5")]
+    pub addresses: ::prost::alloc::vec::Vec<CodeAddress>,
     /// Innermost first, inlined functions as frames of their own.
     #[prost(message, repeated, tag = "2")]
     pub frames: ::prost::alloc::vec::Vec<NamedFrame>,
@@ -1228,6 +1319,8 @@ pub enum PastSeriesKind {
     HostCpu = 9,
     /// Of a gauge.
     Gauge = 10,
+    ProcessHeap = 11,
+    ProcessFiles = 12,
 }
 impl PastSeriesKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1247,6 +1340,8 @@ impl PastSeriesKind {
             Self::ProcessMemory => "PAST_SERIES_KIND_PROCESS_MEMORY",
             Self::HostCpu => "PAST_SERIES_KIND_HOST_CPU",
             Self::Gauge => "PAST_SERIES_KIND_GAUGE",
+            Self::ProcessHeap => "PAST_SERIES_KIND_PROCESS_HEAP",
+            Self::ProcessFiles => "PAST_SERIES_KIND_PROCESS_FILES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1263,6 +1358,8 @@ impl PastSeriesKind {
             "PAST_SERIES_KIND_PROCESS_MEMORY" => Some(Self::ProcessMemory),
             "PAST_SERIES_KIND_HOST_CPU" => Some(Self::HostCpu),
             "PAST_SERIES_KIND_GAUGE" => Some(Self::Gauge),
+            "PAST_SERIES_KIND_PROCESS_HEAP" => Some(Self::ProcessHeap),
+            "PAST_SERIES_KIND_PROCESS_FILES" => Some(Self::ProcessFiles),
             _ => None,
         }
     }
