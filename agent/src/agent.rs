@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tonic::service::RoutesBuilder;
 
 use crate::config::{self, BadBind, Bind, Config, Retention};
 use crate::runtimes::{MAX_RUNTIMES, Registration};
-use crate::server::{self, Listener};
+use crate::server::{self, Listener, Services};
 use crate::shared::Shared;
 use crate::sync::lock;
 use crate::{capture, clock, complain, subscriber, task, watchdog};
@@ -131,7 +130,7 @@ pub struct Builder {
     config: Config,
     runtimes: Vec<Registration>,
     max_blocking_threads: Option<u64>,
-    services: RoutesBuilder,
+    services: Services,
 }
 
 impl Builder {
@@ -252,7 +251,8 @@ impl Builder {
     /// ```
     ///
     /// They run on the agent's own thread, so they must not block.
-    pub fn services(mut self, add: impl FnOnce(&mut RoutesBuilder)) -> Self {
+    #[cfg(feature = "services")]
+    pub fn services(mut self, add: impl FnOnce(&mut Services)) -> Self {
         add(&mut self.services);
         self
     }
@@ -313,7 +313,7 @@ impl Builder {
         let mut runtimes = self.runtimes;
         if let (true, Ok(handle)) = (runtimes.is_empty(), Handle::try_current()) {
             runtimes.push(Registration {
-                name: "main".into(),
+                name: crate::runtimes::own_name(&handle).unwrap_or("main").into(),
                 handle,
                 max_blocking_threads: self.max_blocking_threads,
                 inside: Some(stack_address),
@@ -348,7 +348,7 @@ fn install_capture(config: &Config) -> Result<(), String> {
 fn start_threads(
     shared: &Arc<Shared>,
     listener: Listener,
-    services: RoutesBuilder,
+    services: Services,
 ) -> Result<(), StartError> {
     let for_server = Arc::clone(shared);
     let server = std::thread::Builder::new().name(server::THREAD_NAME.into());

@@ -22,6 +22,22 @@ pub(crate) const MAX_RUNTIMES: usize = 64;
 /// A worker's thread has started after this, ns.
 const START_NS: u64 = 100_000_000;
 
+/// The name that the application gave the runtime when it built it. Versions of
+/// tokio before 1.51 know none; there this trait's method is the one that is found.
+pub(crate) fn own_name(handle: &Handle) -> Option<&str> {
+    #[allow(
+        dead_code,
+        reason = "newer versions of tokio have a method of that name"
+    )]
+    trait Nameless {
+        fn name(&self) -> Option<&str> {
+            None
+        }
+    }
+    impl Nameless for Handle {}
+    handle.name()
+}
+
 /// What an application says of a runtime when it registers it.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
