@@ -172,10 +172,7 @@ fn lock_text(stall: &Stall, model: &Model) -> String {
 /// "worker 2", or the thread that is none.
 pub(super) fn place(stall: &Stall, model: &Model) -> String {
     match (stall.worker, stall.tid) {
-        (Some(worker), _) if model.runtimes.len() > 1 => {
-            format!("worker {}.{}", worker.runtime, worker.index)
-        }
-        (Some(worker), _) => format!("worker {}", worker.index),
+        (Some(worker), _) => model.worker_words(worker),
         (None, Some(tid)) => format!("thread {tid}"),
         (None, None) => "a worker".to_owned(),
     }

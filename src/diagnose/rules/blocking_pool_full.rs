@@ -53,8 +53,12 @@ fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
         model.now,
     );
     finding.count = queue;
+    let whose = match model.runtimes.len() {
+        0 | 1 => String::new(),
+        _ => format!(" of runtime {}", model.runtime_name(runtime.id)),
+    };
     finding.title = format!(
-        "the blocking pool is full: {} wait for {}",
+        "the blocking pool{whose} is full: {} wait for {}",
         count(queue, "job"),
         count(threads, "thread")
     );
