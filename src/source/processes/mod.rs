@@ -27,7 +27,7 @@ use crate::escape::escaped;
 
 /// How long a socket has to answer. An agent answers at once, also while every
 /// worker of its application is blocked.
-const PATIENCE: Duration = Duration::from_millis(1_000);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +56,7 @@ impl fmt::Display for At {
 }
 
 /// The applications as a table for people. As long as the slowest answer, at
-/// most a second; Linux only.
+/// most two seconds; Linux only.
 pub async fn table() -> String {
     if !cfg!(target_os = "linux") {
         return "looptop ls reads Linux's procfs, which this system does not have\n".to_owned();
@@ -155,9 +155,11 @@ async fn rows(process: Process) -> Vec<Row> {
     }
     if !elsewhere.is_empty() {
         let targets: Vec<String> = elsewhere.iter().map(|s| s.target.to_string()).collect();
+        let which = if targets.len() > 1 { "one of " } else { "" };
         return without(format!(
-            "in another network namespace: use `nsenter -t {pid} -n looptop {}`, or publish the port",
-            targets.join("` or `")
+            "{which}{}, in another network namespace: `nsenter -t {pid} -n looptop ls` asks there; \
+             or publish the port",
+            targets.join(" ")
         ));
     }
     without(match silent.len() {
@@ -224,6 +226,11 @@ mod tests {
                 At::Nowhere("no answer within 1 s".into()),
             ),
         ];
-        insta::assert_snapshot!(format(&rows), @"");
+        insta::assert_snapshot!(format(&rows), @r"
+            PID  NAME                           INSTRUMENT          LISTENS AT
+              7  a-name-longer-than-any-column  looptop-agent       127.0.0.1:6669
+        1234567  b\u{1b}[2J                     console-subscriber  unix:/run/b.sock
+              9  c                              looptop-agent       no answer within 1 s
+        ");
     }
 }
