@@ -131,7 +131,10 @@ fn idle_tasks_are_found_by_their_present_spell() {
     let ids: Vec<&str> = shown
         .lines()
         .filter(|line| line.contains("○ idle"))
-        .filter_map(|line| line.split_whitespace().find(|word| word.len() == 3))
+        .filter_map(|line| {
+            line.split_whitespace()
+                .find(|word| word.parse::<u64>().is_ok())
+        })
         .collect();
     assert_eq!(ids, ["111", "110", "109"], "{shown}");
     insta::assert_snapshot!("tasks_idle_200x50", shown);

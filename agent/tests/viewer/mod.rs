@@ -58,7 +58,7 @@ impl Seen {
         let workers = frame.workers.iter().map(|w| ((w.runtime, w.index), *w));
         self.workers.extend(workers);
         self.runtimes
-            .extend(frame.runtimes.iter().map(|r| (r.id, *r)));
+            .extend(frame.runtimes.iter().map(|r| (r.id, r.clone())));
         self.threads
             .extend(frame.threads.iter().map(|t| (t.tid, *t)));
         self.process = frame.process.or(self.process);

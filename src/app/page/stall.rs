@@ -233,8 +233,8 @@ fn kinds<'a>(model: &Model, stalls: impl Iterator<Item = &'a Stall>) -> Vec<Kind
     kinds
 }
 
-/// A stall in a line; `repeated`, where it is not empty, says how often it was so
-/// and takes the place of the length of one that is over.
+/// A stall in a line; `repeated`, where it is not empty, says how often it was so,
+/// and the length of one that is over then stands in it.
 pub(super) fn brief(
     model: &Model,
     stall: &Stall,
@@ -257,15 +257,12 @@ pub(super) fn brief(
             Some(format!("{} ({at})", model.text(stall.name)))
         })
         .unwrap_or_default();
-    let length = match repeated {
-        "" => format!("{age:>7}"),
-        repeated if stall.live => format!("{age:>7}  {repeated}"),
-        repeated => repeated.to_owned(),
+    let cause = tables::cause_text(model, stall);
+    let text = match repeated {
+        "" => format!("{who}{age:>7}  {cause}  {place}"),
+        _ if stall.live => format!("{who}{age:>7}  {cause} {repeated}  {place}"),
+        _ => format!("{who}{cause} {repeated}  {place}"),
     };
-    let text = format!(
-        "{who}{length}  {}  {place}",
-        tables::cause_text(model, stall)
-    );
     let mut lines = Line::value(&when, &text, tone, width);
     lines.truncate(1);
     lines
