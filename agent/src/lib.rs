@@ -6,6 +6,7 @@ mod agent;
 // Registers and stacks of other threads, and the TSC, cannot be read without.
 #[allow(unsafe_code)]
 mod capture;
+mod cells;
 #[cfg_attr(not(tokio_unstable), allow(dead_code))]
 #[allow(unsafe_code)]
 mod clock;
@@ -17,6 +18,7 @@ mod evidence;
 mod flight;
 mod gauge;
 mod hello;
+mod holder;
 mod hooks;
 mod ids;
 #[cfg(feature = "tracing")]

@@ -42,13 +42,13 @@ impl ProcFile {
 }
 
 #[cfg(unix)]
-fn read_at_start(file: &File, buffer: &mut [u8]) -> Option<usize> {
+pub(crate) fn read_at_start(file: &File, buffer: &mut [u8]) -> Option<usize> {
     use std::os::unix::fs::FileExt;
     file.read_at(buffer, 0).ok().filter(|n| *n > 0)
 }
 
 #[cfg(not(unix))]
-fn read_at_start(_file: &File, _buffer: &mut [u8]) -> Option<usize> {
+pub(crate) fn read_at_start(_file: &File, _buffer: &mut [u8]) -> Option<usize> {
     None
 }
 

@@ -1,9 +1,11 @@
 //! The gRPC server: its own OS thread with its own runtime, so that an
 //! application whose workers are all blocked still answers.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use looptop_wire::proto;
@@ -11,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::Bind;
 use crate::publish::feed;
+use crate::sample::is_out_of_descriptors;
 use crate::shared::Shared;
 
 #[cfg(feature = "services")]
@@ -176,17 +179,59 @@ impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection for C {}
 trait Accept: Send + Sync + 'static {
     type Connection: Connection;
 
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Connection>> + Send;
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Connection>>;
+}
+
+/// Descriptors that are kept for the moment when the application has used up all
+/// others: then a viewer is needed most.
+#[derive(Debug, Default)]
+struct Spares(Vec<std::fs::File>);
+
+/// More than one, because the application asks for descriptors at the same time.
+const SPARES: usize = 4;
+/// When to try to have all of them again.
+const REFILL: Duration = Duration::from_secs(1);
+
+impl Spares {
+    /// Takes as many as there are.
+    fn refill(&mut self) {
+        while self.0.len() < SPARES {
+            match std::fs::File::open("/dev/null") {
+                Ok(file) => self.0.push(file),
+                Err(_none_left) => return,
+            }
+        }
+    }
+
+    fn are_missing(&self) -> bool {
+        self.0.len() < SPARES
+    }
+
+    /// The next connection, with the spare descriptors where no other is left.
+    fn poll_accept<A: Accept>(
+        &mut self,
+        listener: &A,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<A::Connection>> {
+        match listener.poll_accept(context) {
+            Poll::Ready(Err(error)) if is_out_of_descriptors(&error) && !self.0.is_empty() => {
+                self.0.clear();
+                listener.poll_accept(context)
+            }
+            other => other,
+        }
+    }
 }
 
 impl Accept for tokio::net::TcpListener {
     type Connection = tokio::net::TcpStream;
 
-    async fn accept(&self) -> io::Result<Self::Connection> {
-        let (stream, _peer) = self.accept().await?;
-        // Frames are small and due now.
-        drop(stream.set_nodelay(true));
-        Ok(stream)
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Connection>> {
+        self.poll_accept(context).map_ok(|(stream, _peer)| {
+            // Frames are small and due now.
+            drop(stream.set_nodelay(true));
+            stream
+        })
     }
 }
 
@@ -194,19 +239,45 @@ impl Accept for tokio::net::TcpListener {
 impl Accept for tokio::net::UnixListener {
     type Connection = tokio::net::UnixStream;
 
-    async fn accept(&self) -> io::Result<Self::Connection> {
-        let (stream, _peer) = self.accept().await?;
-        Ok(stream)
+    fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Connection>> {
+        self.poll_accept(context).map_ok(|(stream, _peer)| stream)
     }
 }
 
-/// The next connection: where the system refuses one, it is asked again a little
-/// later.
-async fn accept<A: Accept>(listener: &A) -> A::Connection {
-    loop {
-        match Accept::accept(listener).await {
-            Ok(connection) => return connection,
-            Err(_refused) => tokio::time::sleep(ACCEPT_AGAIN).await,
+/// A listener with what it needs to accept when no descriptor is left.
+struct Acceptor<A> {
+    listener: A,
+    spares: Spares,
+}
+
+impl<A: Accept> Acceptor<A> {
+    fn new(listener: A) -> Self {
+        Self {
+            listener,
+            spares: Spares::default(),
+        }
+    }
+
+    /// The next connection: where the system refuses one, it is asked again a little
+    /// later.
+    async fn next(&mut self) -> A::Connection {
+        loop {
+            self.spares.refill();
+            let missing = self.spares.are_missing();
+            let (listener, spares) = (&self.listener, &mut self.spares);
+            let accept = poll_fn(|context| spares.poll_accept(listener, context));
+            let accepted = if missing {
+                match tokio::time::timeout(REFILL, accept).await {
+                    Ok(accepted) => accepted,
+                    Err(_nobody_came) => continue,
+                }
+            } else {
+                accept.await
+            };
+            match accepted {
+                Ok(connection) => return connection,
+                Err(_refused) => tokio::time::sleep(ACCEPT_AGAIN).await,
+            }
         }
     }
 }

@@ -6,9 +6,11 @@ use std::thread::Thread;
 
 use looptop_wire::proto;
 
+use crate::cells::Cells;
 use crate::config::Config;
 use crate::ids::Tid;
 use crate::runtimes::Runtimes;
+use crate::sample::{Usage, UsageFiles};
 use crate::stall::StallLog;
 use crate::sync::lock;
 use crate::task;
@@ -26,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) capture: Result<(), String>,
     /// Whether the tracing layer was to be seen when the agent started.
     traced: Result<(), String>,
+    /// What the process used when the agent started.
+    pub(crate) started: Usage,
     pub(crate) watchdog_late_ns: AtomicU64,
     pub(crate) captures_lost: AtomicU64,
     pub(crate) frames_lost: AtomicU64,
@@ -33,6 +37,8 @@ pub(crate) struct Shared {
     /// To be woken when the agent stops.
     watchdog: Mutex<Option<Thread>>,
     server: tokio::sync::Notify,
+    /// Tasks that ended and were not joined.
+    pub(crate) cells: Cells,
     /// A stall has begun that no frame has told of.
     pub(crate) news: tokio::sync::Notify,
 }
@@ -50,12 +56,14 @@ impl Shared {
             own_threads: Mutex::default(),
             capture,
             traced,
+            started: UsageFiles::open().read(0),
             watchdog_late_ns: AtomicU64::new(0),
             captures_lost: AtomicU64::new(0),
             frames_lost: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             watchdog: Mutex::new(None),
             server: tokio::sync::Notify::new(),
+            cells: Cells::default(),
             news: tokio::sync::Notify::new(),
         }
     }

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use looptop_wire::proto::TaskKind;
 
 use crate::evidence::{Cause, Object, Observed};
+use crate::holder::{Holder, Waiting};
 use crate::ids::{RuntimeId, StallId, Tid, WorkerIndex};
 use crate::task::site::SiteId;
 
@@ -70,6 +71,9 @@ pub(crate) struct Stall {
     pub(crate) object: Option<Object>,
     pub(crate) stacks: Vec<SeenStack>,
     pub(crate) no_stack: Option<String>,
+    /// The thread that holds the lock waited for, and that lock.
+    pub(crate) holder: Option<Box<Holder>>,
+    pub(crate) lock: Option<u64>,
     /// The log's revisions in which it began, and in which it last changed.
     begun: u64,
     revision: u64,
@@ -94,6 +98,8 @@ impl Stall {
             object: None,
             stacks: Vec::new(),
             no_stack: None,
+            holder: None,
+            lock: None,
             begun: 0,
             revision: 0,
         }
@@ -119,6 +125,10 @@ impl Stall {
                 truncated,
             });
         }
+    }
+
+    fn waits_for_lock(&self) -> bool {
+        matches!(self.object, Some(Object::Lock(_)))
     }
 
     /// Notes why there is no stack, as long as there is none.
@@ -182,6 +192,36 @@ impl StallLog {
             self.evict();
         }
         self.ended.push_back(stall);
+    }
+
+    /// Some stalled thread waits in a futex.
+    pub(crate) fn some_waits_for_lock(&self) -> bool {
+        self.live.values().any(Stall::waits_for_lock)
+    }
+
+    /// The live stalls whose threads wait in a futex, oldest first.
+    pub(crate) fn waiting_for_locks(&self) -> Vec<Waiting> {
+        let waiting = self.live.values().filter(|s| s.waits_for_lock());
+        let of = |stall: &Stall| {
+            Some(Waiting {
+                stall: stall.id,
+                tid: stall.tid?,
+                has_holder: stall.holder.is_some(),
+            })
+        };
+        waiting.filter_map(of).collect()
+    }
+
+    /// Notes who holds the lock that a stall waits for, also if it has just ended.
+    pub(crate) fn set_holder(&mut self, id: StallId, lock: u64, holder: Holder) {
+        let ended = self.ended.iter_mut().rev().take(64).find(|s| s.id == id);
+        let Some(stall) = self.live.get_mut(&id).or(ended) else {
+            return;
+        };
+        stall.holder = Some(Box::new(holder));
+        stall.lock = Some(lock);
+        self.revision += 1;
+        stall.revision = self.revision;
     }
 
     /// Drops the oldest, but not the end of a stall that viewers hold to be live:

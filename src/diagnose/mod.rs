@@ -15,10 +15,12 @@
 mod engine;
 mod explain;
 mod finding;
+mod mistakes;
 mod remedy;
 pub mod rules;
 mod stalls;
 mod verdict;
+mod words;
 
 pub use engine::{Engine, Scope};
 pub use explain::{all_rules, explain, list};

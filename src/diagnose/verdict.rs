@@ -2,9 +2,12 @@
 
 use std::{fmt::Write, time::Duration};
 
-use crate::model::{Lag, Model};
+use crate::model::{Lag, Model, TaskKind};
 
-use super::{Finding, Severity, Subject};
+use super::{
+    Finding, Severity, Subject,
+    words::{count, counted, human},
+};
 
 /// How the loop does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,7 +56,8 @@ impl Verdict {
         let Some(worst) = findings.first() else {
             return Self::without_findings(model);
         };
-        let level = match worst.severity {
+        let gravest = findings.iter().map(|f| f.severity).max();
+        let level = match gravest.unwrap_or(worst.severity) {
             Severity::Notice => Level::Notice,
             Severity::Warning if !stands_still(model) => Level::Warning,
             Severity::Warning | Severity::Critical => Level::Starved,
@@ -62,7 +66,7 @@ impl Verdict {
         let mut sentence = worst.title.clone();
         let waiting = model.waiting_tasks();
         if worst.live && waiting > 0 && worst.stall.is_some() {
-            let _ = write!(sentence, "; {} wait", count(waiting, "task"));
+            let _ = write!(sentence, "; {}", counted(waiting, "task", "wait"));
         }
         if others > 0 {
             let _ = write!(sentence, " (+{others} more)");
@@ -87,7 +91,7 @@ impl Verdict {
             };
             (
                 Level::Healthy,
-                format!("nothing starves the loop: {live}{workers}"),
+                format!("nothing starves the loop: {live}{workers}{}", quiet(model)),
             )
         };
         Self {
@@ -99,6 +103,27 @@ impl Verdict {
     }
 }
 
+/// Who idles for so long is worth a word: as a rule by design, but a program that
+/// hangs looks like that.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// "; 2 tasks idle for over 5 s, up to 41.0 s"; empty where there are none.
+fn quiet(model: &Model) -> String {
+    let tasks = model.tasks.live();
+    let tasks = tasks.filter(|t| matches!(t.kind, TaskKind::Task | TaskKind::Local));
+    let idle = tasks.filter_map(|t| t.idle_for(model.now).filter(|idle| *idle >= QUIET));
+    let (n, longest) = idle.fold((0, QUIET), |(n, longest), idle| (n + 1, longest.max(idle)));
+    match n {
+        0 => String::new(),
+        n => format!(
+            "; {} idle for over {} s, up to {}",
+            count(n, "task"),
+            QUIET.as_secs(),
+            human(longest)
+        ),
+    }
+}
+
 /// The lag from which a loop counts as starved rather than slow.
 const STARVED: Duration = Duration::from_millis(250);
 
@@ -107,10 +132,4 @@ fn stands_still(model: &Model) -> bool {
     let window = Duration::from_secs(2);
     let lag = |lag: &Lag| Some(lag.percentiles(model.now, window)?.p99);
     model.lag.values().filter_map(lag).any(|p99| p99 >= STARVED)
-}
-
-/// "1 task", "57 tasks".
-pub(super) fn count(n: u64, noun: &str) -> String {
-    let s = if n == 1 { "" } else { "s" };
-    format!("{n} {noun}{s}")
 }

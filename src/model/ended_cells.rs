@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use looptop_wire::proto::{self, CodeAddress};
 
-use super::{Moment, Resolved, TextId};
+use super::{LocationId, Moment, Resolved, TextId};
 
 /// Those of one future type, as counted in the process's memory.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub struct EndedCells {
     pub counted_at: Moment,
     /// The function that polls the type.
     pub poll: CodeAddress,
+    /// Where they were spawned, where tokio tells.
+    pub location: Option<LocationId>,
     /// Its name, which says the type, once it was looked up.
     pub resolved: Option<Arc<Resolved>>,
 }
@@ -41,6 +43,7 @@ impl EndedCells {
             bytes: cells.bytes,
             counted_at: Moment(cells.counted_at_ns),
             poll,
+            location: (cells.location != 0).then_some(LocationId(cells.location)),
             resolved: earlier.and_then(|e| e.resolved.clone()),
         }
     }
@@ -54,6 +57,7 @@ impl EndedCells {
             poll: Some(self.poll),
             first_count: self.first_count,
             first_counted_at_ns: self.first_counted_at.0,
+            location: self.location.map_or(0, |id| id.0),
         }
     }
 }

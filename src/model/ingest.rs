@@ -224,7 +224,7 @@ impl Model {
     fn apply_ended_cells(&mut self, frame: &Frame) {
         for update in &frame.ended_cells {
             let Some(poll) = update.poll else { continue };
-            let key = (poll.module, poll.offset);
+            let key = (poll.module, poll.offset, update.location);
             if update.count == 0 {
                 self.ended_cells.remove(&key);
             } else if self.ended_cells.len() < MAX_ENDED_CELLS

@@ -93,8 +93,8 @@ pub struct Model {
     /// The application's own gauges, by name.
     pub gauges: BTreeMap<TextId, Gauge>,
     /// Ended tasks whose result nobody has taken, as counted in the process's
-    /// memory; by the module and offset of their poll function.
-    pub ended_cells: BTreeMap<(u32, u64), EndedCells>,
+    /// memory; by module and offset of their poll function and by spawn location.
+    pub ended_cells: BTreeMap<(u32, u64, u32), EndedCells>,
     /// What the agent had to drop.
     pub loss: Loss,
     modules: BTreeMap<u32, looptop_wire::proto::Module>,

@@ -122,10 +122,37 @@ impl Task {
         )
     }
 
-    /// For how long it has not been polled, of a task that waits to be woken, or
-    /// may where wakes are not known.
-    pub fn idle_for(&self, now: Moment) -> Option<Duration> {
+    /// For how long it has not been polled, exactly, of a task that waits to be woken,
+    /// or may where wakes are not known.
+    pub fn resting_for(&self, now: Moment) -> Option<Duration> {
         self.idle_since.map(|since| now.since(since))
+    }
+
+    /// For how long it has been neither polled nor woken, at least; `None` where
+    /// it is not idle or that is not known.
+    ///
+    /// Exactly, where the target says when its last poll ended. Otherwise, where
+    /// wakes are known, since its last wake, less its longest poll, in
+    /// which that wake was answered; and else since its counters last changed, which
+    /// the newer window knows to within its length.
+    pub fn idle_for(&self, now: Moment) -> Option<Duration> {
+        if self.state != TaskState::Idle || !self.is_live() {
+            return None;
+        }
+        if let Some(resting) = self.resting_for(now) {
+            return Some(resting);
+        }
+        let unchanged = match self.earlier[1] {
+            Some(newer) => now.since(newer.at).saturating_sub(WINDOW),
+            None => Duration::ZERO,
+        };
+        let unwoken = self.wakes.map(|_| {
+            let woken = self.last_wake.unwrap_or_default().max(self.spawned_at);
+            let answer = self.longest_poll.unwrap_or_default();
+            let wait = self.longest_scheduled.unwrap_or_default();
+            now.since(woken).saturating_sub(answer + wait)
+        });
+        Some(unchanged.max(unwoken.unwrap_or_default()))
     }
 
     /// How long the poll in progress runs.

@@ -37,7 +37,7 @@ pub(super) fn merge(earlier: &mut Frame, later: Frame) -> Result<(), Box<Frame>>
     supersede(&mut earlier.resources, later.resources, |r| r.id);
     supersede(&mut earlier.async_ops, later.async_ops, |o| o.id);
     supersede(&mut earlier.ended_cells, later.ended_cells, |c| {
-        c.poll.map(|poll| (poll.module, poll.offset))
+        (c.location, c.poll.map(|poll| (poll.module, poll.offset)))
     });
     earlier.lag.extend(later.lag);
     earlier.process = later.process.or(earlier.process);

@@ -56,6 +56,8 @@ pub struct Report {
     pub lag_ms: Option<LagEntry>,
     /// Tasks at the end of the window.
     pub tasks: TaskEntry,
+    /// Rules that could not be judged in this window.
+    pub not_judged: Vec<NotJudged>,
     /// What was dropped, by kind; only what is not zero.
     pub loss: std::collections::BTreeMap<&'static str, u64>,
     /// What the target cannot supply, with the reasons.
@@ -107,6 +109,15 @@ pub struct FrameEntry {
     pub location: Option<String>,
     /// Runtime, standard library or system.
     pub plumbing: bool,
+}
+
+/// A rule that could not be judged: its silence means nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotJudged {
+    /// Id of the rule.
+    pub rule: &'static str,
+    /// Why, as the rest of a sentence.
+    pub reason: String,
 }
 
 /// A worker.
@@ -217,6 +228,11 @@ impl Report {
             workers: model.workers.values().map(|w| worker(model, w)).collect(),
             lag_ms: lag(model),
             tasks: tasks(model),
+            not_judged: engine
+                .not_judged(model)
+                .into_iter()
+                .map(|(rule, reason)| NotJudged { rule, reason })
+                .collect(),
             loss: loss(&model.loss),
             missing: missing(model),
         }
@@ -459,6 +475,8 @@ mod tests {
         );
         assert_same_keys(&properties["lag_ms"], &report["lag_ms"], "lag");
         assert_same_keys(&properties["tasks"], &report["tasks"], "tasks");
+        let unjudged = &report["not_judged"][0];
+        assert_same_keys(&properties["not_judged"]["items"], unjudged, "not judged");
         let causes = finding["properties"]["cause"]["enum"].as_array().unwrap();
         for cause in (0..7).filter_map(|n| crate::model::Cause::try_from(n).ok()) {
             assert!(causes.contains(&cause_word(cause).into()), "{cause:?}");

@@ -42,6 +42,14 @@ pub(super) fn render(report: &Report) -> String {
         let _ = write!(text, ", {spawned} spawned, {finished} finished");
     }
     text.push('\n');
+    for unjudged in &report.not_judged {
+        let _ = writeln!(
+            text,
+            "not judged  {}: {}",
+            unjudged.rule,
+            escaped(&unjudged.reason)
+        );
+    }
     if !report.loss.is_empty() {
         let lost: Vec<_> = report
             .loss
@@ -67,9 +75,10 @@ fn entry(text: &mut String, finding: &Entry) {
     let _ = writeln!(text, "{severity:<9} {rule}");
     let _ = writeln!(text, "    {}", escaped(title));
     if *max_ms > 0.0 {
+        let times = if *count == 1 { "time" } else { "times" };
         let _ = writeln!(
             text,
-            "    seen {count} times, longest {max_ms:.0} ms, {total_ms:.0} ms in all"
+            "    seen {count} {times}, longest {max_ms:.0} ms, {total_ms:.0} ms in all"
         );
     }
     let shown = finding.stack.iter().filter(|f| !f.plumbing).take(FRAMES);

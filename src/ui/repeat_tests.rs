@@ -140,5 +140,5 @@ fn idle_tasks_are_found_by_their_present_spell() {
     insta::assert_snapshot!("tasks_idle_200x50", shown);
     let waited = Duration::from_millis(407);
     let task = state.model().tasks.iter().find(|t| t.id.0 == 11).unwrap();
-    assert_eq!(task.idle_for(state.model().now), Some(waited));
+    assert_eq!(task.resting_for(state.model().now), Some(waited));
 }

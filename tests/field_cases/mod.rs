@@ -1,6 +1,9 @@
-//! The programs of `tests/field`: built, run and checked as real processes.
+//! The programs of `tests/field`: built, run and checked as real processes; and the
+//! table of what must be said of them.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+
+pub mod table;
 
 use std::{
     collections::BTreeSet,
@@ -8,7 +11,8 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -50,7 +54,8 @@ pub struct Launch<'a> {
     /// A profile of `tests/field/Cargo.toml`.
     pub profile: &'a str,
     pub level: Level,
-    pub arguments: &'a [&'a str],
+    /// The twin without the mistake.
+    pub cured: bool,
     pub environment: &'a [(&'a str, &'a str)],
 }
 
@@ -58,7 +63,7 @@ pub struct Launch<'a> {
 /// one build at a time, since they would wait for each other anyway.
 pub fn build(level: Level, profile: &str, programs: &[&str]) -> Result<(), String> {
     static ALONE: Mutex<BTreeSet<(&'static str, String, String)>> = Mutex::new(BTreeSet::new());
-    let mut built = ALONE.lock().unwrap_or_else(|e| e.into_inner());
+    let mut built = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (tokio, flags) = level.tokio();
     let key = |program: &str| (tokio, profile.to_owned(), program.to_owned());
     let wanted: Vec<&str> = programs
@@ -71,7 +76,7 @@ pub fn build(level: Level, profile: &str, programs: &[&str]) -> Result<(), Strin
     }
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--quiet", "--locked", "--profile", profile])
+        .args(["build", "--quiet", "--profile", profile])
         .args(wanted.iter().flat_map(|program| ["--bin", program]))
         .arg("--target-dir")
         .arg(target().join(tokio))
@@ -110,8 +115,12 @@ impl Case {
     pub fn start(launch: &Launch<'_>) -> Self {
         let said = tempfile::NamedTempFile::new().unwrap();
         let address = free_address();
-        let child = Command::new(path(launch.level, launch.profile, launch.program))
-            .args(launch.arguments)
+        let mut command = Command::new(path(launch.level, launch.profile, launch.program));
+        if launch.cured {
+            // Some ask for the one, some for the other.
+            command.arg("cured").env("FIX", "1");
+        }
+        let child = command
             .env("FIELD_LEVEL", launch.level.number().to_string())
             .env("LOOPTOP_BIND", &address)
             // Its end, should this process have no time to kill it.
@@ -136,6 +145,15 @@ impl Case {
     /// What it wrote to standard error.
     pub fn said(&self) -> String {
         std::io::read_to_string(File::open(self.said.path()).unwrap()).unwrap_or_default()
+    }
+
+    /// Waits until it has written `text` to standard error.
+    pub fn wait_for(&self, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.said().contains(text) {
+            assert!(Instant::now() < deadline, "no '{text}' in: {}", self.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// `looptop check` of it, with further options (`--for`, `--warmup`).
@@ -184,21 +202,21 @@ impl Outcome {
     /// reasons, a line each.
     pub fn words(&self) -> String {
         let mut lines = Vec::new();
-        texts(&self.report, &mut lines);
-        lines.push(&self.stderr);
+        texts("", &self.report, &mut lines);
+        lines.push(self.stderr.clone());
         lines.join("\n")
     }
 }
 
-/// Every text in it but those of findings.
-fn texts<'a>(value: &'a Value, lines: &mut Vec<&'a str>) {
+/// Every text in it but those of findings, each after its name.
+fn texts(name: &str, value: &Value, lines: &mut Vec<String>) {
     match value {
-        Value::String(text) => lines.push(text),
-        Value::Array(values) => values.iter().for_each(|value| texts(value, lines)),
+        Value::String(text) => lines.push(format!("{name}: {text}")),
+        Value::Array(values) => values.iter().for_each(|value| texts(name, value, lines)),
         Value::Object(fields) => fields
             .iter()
-            .filter(|(name, _)| *name != "findings")
-            .for_each(|(_, value)| texts(value, lines)),
+            .filter(|(name, _)| !["findings", "target"].contains(&name.as_str()))
+            .for_each(|(name, value)| texts(name, value, lines)),
         _ => (),
     }
 }
@@ -231,7 +249,7 @@ pub fn brief(finding: &Value) -> String {
 /// another of its programs.
 fn free_address() -> String {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap_or_else(|e| e.into_inner());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -15,7 +15,7 @@ const ATTEMPTS: usize = 3;
 /// kernel tells nothing better.
 const RUNNING_SHARE: f64 = 0.5;
 
-struct Engine {
+pub(super) struct Engine {
     unwinder: StackUnwinder,
     buffer: Vec<u8>,
 }
@@ -24,7 +24,7 @@ static ENGINE: Mutex<Option<Engine>> = Mutex::new(None);
 
 /// Held for a whole capture, which serialises them. Threads that are captured
 /// never take it.
-fn engine() -> MutexGuard<'static, Option<Engine>> {
+pub(super) fn engine() -> MutexGuard<'static, Option<Engine>> {
     ENGINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

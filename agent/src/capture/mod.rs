@@ -73,6 +73,11 @@ mod restart;
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
+mod search;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 mod signal;
 #[cfg(all(
     target_os = "linux",
@@ -105,6 +110,11 @@ pub(crate) use engine::{capture, install, modules};
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
+pub(crate) use search::{Words, is_registered, read_memory, words_of_blocked, words_of_running};
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 pub(crate) use thread::register_current_thread;
 
 #[cfg(not(all(
@@ -116,7 +126,10 @@ mod unsupported;
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 )))]
-pub(crate) use unsupported::{capture, install, modules, register_current_thread};
+pub(crate) use unsupported::{
+    Words, capture, install, is_registered, modules, read_memory, register_current_thread,
+    words_of_blocked, words_of_running,
+};
 
 use std::path::PathBuf;
 

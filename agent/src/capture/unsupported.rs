@@ -1,6 +1,38 @@
 //! Systems without stack capture: every call says so, at no cost.
 
 use super::{ModuleInfo, NoStack, RawStack, Unavailable};
+use crate::ids::Tid;
+use crate::procfs::SyscallState;
+
+/// Words on a stack; none are ever found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Words {
+    pub(crate) hits: Vec<(u64, u64)>,
+}
+
+/// Reads nothing.
+pub(crate) fn read_memory(_address: u64, _buffer: &mut [u8]) -> usize {
+    0
+}
+
+/// Finds nothing.
+pub(crate) fn words_of_blocked(
+    _tid: Tid,
+    _state: SyscallState,
+    _wanted: impl Fn(u64) -> bool,
+) -> Option<Words> {
+    None
+}
+
+/// Always fails.
+pub(crate) fn words_of_running(_tid: Tid, _wanted: impl Fn(u64) -> bool) -> Result<Words, NoStack> {
+    Err(NoStack::Platform)
+}
+
+/// No thread is.
+pub(crate) fn is_registered(_tid: Tid) -> bool {
+    false
+}
 
 /// Always fails, with the sentence for the screen.
 pub(crate) fn install(_signal_offset: i32) -> Result<(), Unavailable> {

@@ -11,5 +11,5 @@ pub(crate) use cause::{Cause, Observed, Tally};
 pub(crate) use object::Object;
 #[cfg(test)]
 pub(crate) use syscalls::number;
-pub(crate) use syscalls::{Kind, kind, name};
+pub(crate) use syscalls::{Kind, is_futex, kind, may_idle, name};
 pub(crate) use thread::{Baseline, Look, ThreadEvidence};

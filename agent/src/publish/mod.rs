@@ -3,6 +3,7 @@
 //! One [`Publisher`] builds one delta for all viewers; ids of strings and
 //! locations are valid for the whole session. [`feed`] hands the frames out.
 
+mod cells;
 pub(crate) mod feed;
 mod stall;
 mod table;
@@ -17,7 +18,9 @@ use self::table::Table;
 use crate::clock::now_ns;
 use crate::ids::RuntimeId;
 use crate::probe::LagSample;
-use crate::sample::{Context, ProcessSampler, Roles, RuntimeSampler, ThreadSampler};
+use crate::sample::{
+    Context, ProcessSampler, Roles, RuntimeSampler, ShutdownSampler, ThreadSampler,
+};
 use crate::shared::Shared;
 use crate::slot::{self, SlotView};
 use crate::sync::lock;
@@ -41,12 +44,14 @@ pub(crate) struct Publisher {
     samplers: BTreeMap<RuntimeId, RuntimeSampler>,
     thread_sampler: ThreadSampler,
     process_sampler: Option<ProcessSampler>,
+    shutdown_sampler: ShutdownSampler,
 
     runtimes: Table<u32, proto::Runtime>,
     workers: Table<(u32, u32), proto::Worker>,
     threads: Table<u64, proto::Thread>,
     modules: Table<u32, proto::Module>,
     gauges: Table<u32, proto::Gauge>,
+    ended_cells: cells::EndedCells,
     process: proto::Process,
     host: Option<proto::Host>,
     loss: proto::Loss,
@@ -70,11 +75,13 @@ impl Publisher {
             samplers: BTreeMap::new(),
             thread_sampler: ThreadSampler::default(),
             process_sampler: None,
+            shutdown_sampler: ShutdownSampler::default(),
             runtimes: Table::default(),
             workers: Table::default(),
             threads: Table::default(),
             modules: Table::default(),
             gauges: Table::default(),
+            ended_cells: cells::EndedCells::default(),
             process: proto::Process::default(),
             host: None,
             loss: proto::Loss::default(),
@@ -115,6 +122,7 @@ impl Publisher {
             stalls,
             gauges: self.gauges.take_changes(),
             modules: self.modules.take_changes(),
+            ended_cells: self.ended_cells.take_changes(),
             ..proto::Frame::default()
         };
         self.loss.strings = self.interner.refused();
@@ -152,6 +160,7 @@ impl Publisher {
             stalls,
             gauges: self.gauges.all(),
             modules: self.modules.all(),
+            ended_cells: self.ended_cells.all(),
             loss: Some(self.loss),
             ..proto::Frame::default()
         };
@@ -179,6 +188,8 @@ impl Publisher {
         self.sample_runtimes(now_ns);
         self.sample_threads(now_ns);
         self.sample_modules();
+        self.ended_cells
+            .sample(&self.shared, now_ns, &self.process, &mut self.interner);
         for (name, value) in gauge::all() {
             let name = self.interner.string(&name);
             self.gauges.set(name, proto::Gauge { name, value });
@@ -192,6 +203,7 @@ impl Publisher {
                 .entry(runtime.id)
                 .or_insert_with(|| RuntimeSampler::new(runtime, now_ns));
         }
+        self.shutdown_sampler.sample(&self.shared, now_ns);
         let mut slots: Vec<SlotView> = Vec::new();
         slot::for_each(|view| slots.push(view));
         let stalls = lock(&self.shared.stalls);
@@ -201,7 +213,8 @@ impl Publisher {
             stalls: &stalls,
         };
         for sampler in self.samplers.values_mut() {
-            let (runtime, workers) = sampler.sample(&context, &mut self.interner);
+            let (mut runtime, workers) = sampler.sample(&context, &mut self.interner);
+            self.shutdown_sampler.add(sampler.runtime(), &mut runtime);
             self.runtimes.set(runtime.id, runtime);
             for worker in workers {
                 self.workers.set((worker.runtime, worker.index), worker);
@@ -221,7 +234,10 @@ impl Publisher {
                 self.threads.set(thread.tid, thread);
             }
         }
-        let sampler = self.process_sampler.get_or_insert_with(ProcessSampler::new);
+        let started = self.shared.started;
+        let sampler = self
+            .process_sampler
+            .get_or_insert_with(|| ProcessSampler::new(started));
         let count = self.threads.len() as u64;
         (self.process, self.host) = sampler.sample(now_ns, &roles.agent, count);
     }

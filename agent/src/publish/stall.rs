@@ -3,6 +3,7 @@
 use looptop_wire::{intern::Interner, proto};
 
 use crate::evidence::Object;
+use crate::holder::Holder;
 use crate::stall::{Scope, SeenStack, Stall, Subject};
 
 pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
@@ -46,23 +47,41 @@ pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
             .as_ref()
             .map_or(0, |name| interner.string(name)),
         object,
-        // Nothing says who holds a lock: the word of a futex belongs to whoever
-        // waits on it, and only one with priority inheritance holds a thread's
-        // id. Where the id is in the memory of a C mutex can be told only by
-        // knowing that it is one.
-        lock_holder_tid: None,
-        holder: None,
+        lock_holder_tid: stall.holder.as_ref().map(|h| h.tid.0),
+        holder: stall.holder.as_ref().map(|h| holder(h, interner)),
         stacks: stall.stacks.iter().map(stack).collect(),
         no_stack_reason: stall
             .no_stack
             .as_ref()
             .map_or(0, |reason| interner.string(reason)),
         samples: observed.tally.total(),
-        lock_address,
+        lock_address: stall.lock.or(lock_address),
     }
 }
 
-fn stack(seen: &SeenStack) -> proto::StackSample {
+fn holder(holder: &Holder, interner: &mut Interner) -> proto::LockHolder {
+    let described = holder.description.as_ref();
+    let site = described.and_then(|d| d.site?.get());
+    proto::LockHolder {
+        tid: holder.tid.0,
+        name: interner.string(&holder.name),
+        stack: Some(stack(&holder.stack)),
+        certain: holder.certain,
+        task: holder.task,
+        location: site.map_or(0, |s| interner.location(s.file, s.line, s.column)),
+        task_name: described.map_or(0, |d| interner.string(&d.name)),
+        doing: holder
+            .doing
+            .as_ref()
+            .map_or(0, |name| interner.string(name)),
+        object: match &holder.object {
+            Some(Object::File(text)) => interner.string(text),
+            Some(Object::Lock(_)) | None => 0,
+        },
+    }
+}
+
+pub(super) fn stack(seen: &SeenStack) -> proto::StackSample {
     let address = |(module, offset): &(Option<u32>, u64)| proto::CodeAddress {
         // Ids start at 1, the capture's indices at 0.
         module: module.map_or(0, |index| index + 1),

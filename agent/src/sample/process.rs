@@ -8,6 +8,7 @@ use sysinfo::{
     System,
 };
 
+use super::{Usage, UsageFiles};
 use crate::ids::Tid;
 use crate::procfs::{cgroup_cpu_stat_paths, parse_throttled_ns};
 use crate::thread_clock::{process_cpu_ns, thread_cpu_ns};
@@ -20,12 +21,14 @@ pub(crate) struct ProcessSampler {
     system: Option<System>,
     next_ns: u64,
     cpu_stat: Option<String>,
+    usage: UsageFiles,
     process: proto::Process,
     host: Option<proto::Host>,
 }
 
 impl ProcessSampler {
-    pub(crate) fn new() -> Self {
+    /// `started` is what the process used when the agent started.
+    pub(crate) fn new(started: Usage) -> Self {
         let refresh = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing().with_usage())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
@@ -37,7 +40,13 @@ impl ProcessSampler {
             cpu_stat: cgroup_cpu_stat_paths(&cgroup)
                 .into_iter()
                 .find(has_throttling),
-            process: proto::Process::default(),
+            usage: UsageFiles::open(),
+            process: proto::Process {
+                started_resident_bytes: started.resident,
+                started_heap_bytes: started.heap,
+                started_open_files: started.open_files,
+                ..proto::Process::default()
+            },
             host: None,
         }
     }
@@ -53,6 +62,7 @@ impl ProcessSampler {
             let first = self.next_ns == 0;
             self.next_ns = now_ns + PERIOD_NS;
             self.refresh(first);
+            self.add_usage(now_ns);
         }
         if let Some(cpu_ns) = process_cpu_ns() {
             self.process.cpu_ns = cpu_ns;
@@ -61,6 +71,16 @@ impl ProcessSampler {
         self.process.agent_cpu_ns = agent.iter().filter_map(|tid| thread_cpu_ns(*tid)).sum();
         self.process.throttled_ns = self.cpu_stat.as_ref().and_then(throttled_ns);
         (self.process, self.host)
+    }
+
+    fn add_usage(&mut self, now_ns: u64) {
+        let usage = self.usage.read(now_ns);
+        if let Some(resident) = usage.resident {
+            self.process.resident_bytes = resident;
+        }
+        self.process.heap_bytes = usage.heap;
+        self.process.open_files = usage.open_files.or(self.process.open_files);
+        self.process.open_file_limit = usage.open_file_limit;
     }
 
     fn refresh(&mut self, first: bool) {

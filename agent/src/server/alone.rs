@@ -19,7 +19,7 @@ use looptop_wire::proto;
 use prost::Message;
 use tokio::time::{sleep, timeout};
 
-use super::{Accept, Connection, KEEPALIVE};
+use super::{Accept, Acceptor, Connection, KEEPALIVE};
 use crate::hello;
 use crate::publish::feed::Feed;
 use crate::shared::Shared;
@@ -53,8 +53,9 @@ pub(super) async fn serve<A: Accept>(
     feed: Feed,
     Services: Services,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut acceptor = Acceptor::new(listener);
     loop {
-        let connection = super::accept(&listener).await;
+        let connection = acceptor.next().await;
         let service = Service {
             shared: Arc::clone(&shared),
             feed: feed.clone(),

@@ -12,7 +12,7 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 pub(super) use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 
-use super::{Accept, KEEPALIVE};
+use super::{Accept, Acceptor, KEEPALIVE};
 use crate::hello;
 use crate::publish::feed::Feed;
 use crate::shared::Shared;
@@ -44,9 +44,10 @@ pub(super) async fn serve<A: Accept>(
 /// Connections as a stream that never fails.
 fn incoming<A: Accept>(listener: A) -> impl Stream<Item = std::io::Result<A::Connection>> {
     let (connections, incoming) = mpsc::channel(BACKLOG);
+    let mut acceptor = Acceptor::new(listener);
     tokio::spawn(async move {
         while !connections.is_closed() {
-            let connection = super::accept(&listener).await;
+            let connection = acceptor.next().await;
             drop(connections.send(Ok(connection)).await);
         }
     });

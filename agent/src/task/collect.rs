@@ -254,6 +254,7 @@ impl SiteRow {
             poll_count,
             scheduled_bucket,
             scheduled_count,
+            first_spawn_at_ns: Some(site.first_ns),
             ..SpawnSite::default()
         })
     }

@@ -14,7 +14,7 @@ use std::sync::{LazyLock, Mutex, OnceLock};
 use looptop_wire::histogram::{BUCKETS, bucket};
 use looptop_wire::proto::TaskKind;
 
-use crate::clock::duration_ns;
+use crate::clock::{duration_ns, now_ns};
 use crate::sync::lock;
 
 /// Sites that are told apart; tasks of further ones have no location.
@@ -49,6 +49,8 @@ pub(crate) struct Site {
     pub(crate) kind: TaskKind,
     /// Spawned by the agent itself.
     pub(crate) hidden: bool,
+    /// When the first task was spawned here, ns.
+    pub(crate) first_ns: u64,
     shares: Mutex<Shares>,
 }
 
@@ -113,6 +115,7 @@ pub(super) fn look_up(file: &'static str, line: u32, column: u32, kind: TaskKind
             column,
             kind,
             hidden: is_own(file) || is_worker(file, kind),
+            first_ns: now_ns(),
             shares: Mutex::default(),
         });
         Some(id as u16)
@@ -309,6 +312,18 @@ mod tests {
             panic!("{task:?}")
         };
         assert_eq!(id.get().unwrap().file, "site-test.rs");
+    }
+
+    #[test]
+    fn a_site_knows_when_it_was_first_used() {
+        let before = now_ns();
+        let Spot::Site(id) = look_up("site-test.rs", 5, 1, TaskKind::Task) else {
+            panic!("no site")
+        };
+        let first_ns = id.get().unwrap().first_ns;
+        assert!((before..=now_ns()).contains(&first_ns));
+        look_up("site-test.rs", 5, 1, TaskKind::Task);
+        assert_eq!(id.get().unwrap().first_ns, first_ns, "not when used again");
     }
 
     #[test]

@@ -29,6 +29,7 @@ use self::suspension::Suspension;
 use self::witness::LiveWitness;
 use self::worker::{Activity, Counters, WorkerWatch};
 use crate::clock::{now_ns, to_ns};
+use crate::holder::Holders;
 use crate::ids::{Tid, WorkerIndex};
 use crate::probe;
 use crate::runtimes::Runtime;
@@ -87,6 +88,7 @@ struct Watchdog {
     /// Every thread that ever drove a worker.
     ever_workers: HashSet<Tid>,
     next_fire_ns: u64,
+    holders: Holders,
 }
 
 /// What the watchdog keeps of one runtime.
@@ -120,6 +122,7 @@ impl Watchdog {
             seen: HashSet::new(),
             ever_workers: HashSet::new(),
             next_fire_ns: 0,
+            holders: Holders::new(&shared),
             interval_ns,
             shared,
         }
@@ -149,6 +152,7 @@ impl Watchdog {
             self.shared.news.notify_one();
         }
         self.end_what_was_not_seen(now_ns);
+        self.holders.look(now_ns);
         let lost = self.cases.take_captures_lost();
         self.shared.captures_lost.fetch_add(lost, Relaxed);
         self.cases.next_look_ns(now_ns)

@@ -145,7 +145,7 @@ fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         Line::known("idle", task.idle(now).map(share), waits, width),
     ]
     .concat();
-    if let Some(idle) = task.idle_for(now) {
+    if let Some(idle) = task.resting_for(now) {
         let text = format!("{} ago", quantity::duration(idle));
         lines.extend(Line::value("idle since", &text, Tone::Strong, width));
     }

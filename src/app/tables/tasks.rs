@@ -103,8 +103,8 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
     Column {
         head: Head::number("idle", "IDLE SINCE", 10, 5, Unit::Time)
             .help("how long ago its last poll ended, while it waits to be woken"),
-        key: |c, t| Key::time(t.idle_for(c.now())),
-        cell: |c, t, _| match t.idle_for(c.now()) {
+        key: |c, t| Key::time(t.resting_for(c.now())),
+        cell: |c, t, _| match t.resting_for(c.now()) {
             Some(idle) => Cell::new(quantity::duration(idle), Tone::Text),
             None if waits(t) => Cell::unknown(),
             None => Cell::default(),

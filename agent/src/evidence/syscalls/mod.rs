@@ -111,6 +111,28 @@ pub(crate) fn kind(number: u64, args: &[u64; 6]) -> Kind {
     }
 }
 
+/// Whether call `number` waits for a lock, a condition or another thread's wake.
+pub(crate) fn is_futex(number: u64) -> bool {
+    known_name(number).is_some_and(|name| LOCKS.contains(&name))
+}
+
+/// Calls in which an idle thread waits whatever their arguments.
+const IDLES: &[&str] = &[
+    "accept",
+    "accept4",
+    "epoll_pwait",
+    "epoll_pwait2",
+    "epoll_wait",
+    "io_uring_enter",
+];
+
+/// Whether call `number` with `args` is one in which idle threads wait: for
+/// events, or for a wake with a time limit, as those of a pool do.
+pub(crate) fn may_idle(number: u64, args: &[u64; 6]) -> bool {
+    known_name(number)
+        .is_some_and(|name| IDLES.contains(&name) || LOCKS.contains(&name) && args[3] != 0)
+}
+
 /// Whether the first argument of call `number` is a file descriptor.
 pub(crate) fn takes_fd(number: u64) -> bool {
     known_name(number).is_some_and(|name| TAKES_FD.contains(&name))

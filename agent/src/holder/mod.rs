@@ -1,0 +1,187 @@
+//! Who holds the lock that a stalled thread waits for.
+//!
+//! A lock of std does not name its owner. But a guard points at its lock, and it
+//! lives on the stack of the thread that holds it: so the used stacks of all other
+//! threads are searched for words that point at the lock, twice, since a word may
+//! be a left-over ([`search`]). What is found is probable, not certain. Locks of
+//! the C library and those with priority inheritance name their owner ([`lock`]).
+//!
+//! The search runs on a thread of its own, which sleeps while no stalled thread
+//! waits for a lock: reading the stacks of 100 threads takes milliseconds, which
+//! the watchdog does not have.
+
+mod lock;
+mod search;
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use self::lock::Lock;
+use self::search::Searcher;
+use crate::clock::now_ns;
+use crate::evidence::Object;
+use crate::ids::{StallId, Tid};
+use crate::shared::Shared;
+use crate::stall::{SeenStack, TaskInfo};
+use crate::sync::lock as locked;
+
+/// The name of its thread.
+const THREAD_NAME: &str = "looptop-holder";
+/// One lock is searched for at most this often while the holder of some stall's
+/// is not known, ...
+const AGAIN_NS: u64 = 100_000_000;
+/// ... and this often afterwards: it may have passed on to another.
+const RENEW_NS: u64 = 1_000_000_000;
+/// The thread is woken at most this often.
+const WAKE_NS: u64 = 10_000_000;
+/// Searches in one turn, and locks that are remembered.
+const MAX_SEARCHES: usize = 4;
+const MAX_LOCKS: usize = 256;
+/// After this many panics of its own the search gives up.
+const MAX_PANICS: u32 = 3;
+
+/// The thread that holds a lock.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Holder {
+    pub(crate) tid: Tid,
+    pub(crate) name: String,
+    /// The lock itself says so.
+    pub(crate) certain: bool,
+    /// Empty where it could not be had.
+    pub(crate) stack: SeenStack,
+    pub(crate) task: Option<u64>,
+    pub(crate) description: Option<TaskInfo>,
+    /// The system call that it is in, and what that works on.
+    pub(crate) doing: Option<std::borrow::Cow<'static, str>>,
+    pub(crate) object: Option<Object>,
+}
+
+/// The watchdog's side: it says that there may be something to search for.
+#[derive(Debug)]
+pub(crate) struct Holders {
+    shared: Arc<Shared>,
+    wake: Option<SyncSender<()>>,
+    next_wake_ns: u64,
+}
+
+impl Holders {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            wake: None,
+            next_wake_ns: 0,
+        }
+    }
+
+    /// Wakes the search if a stalled thread waits for a lock. Below 1 µs, and some
+    /// 50 µs for the first one.
+    pub(crate) fn look(&mut self, now_ns: u64) {
+        if now_ns < self.next_wake_ns || !locked(&self.shared.stalls).some_waits_for_lock() {
+            return;
+        }
+        self.next_wake_ns = now_ns + WAKE_NS;
+        let wake = self.wake.get_or_insert_with(|| start(&self.shared));
+        if let Err(TrySendError::Disconnected(())) = wake.try_send(()) {
+            // It gave up; nobody is searched for any more.
+            self.next_wake_ns = u64::MAX;
+        }
+    }
+}
+
+/// Starts the search; it ends when the sender is dropped.
+fn start(shared: &Arc<Shared>) -> SyncSender<()> {
+    let (sender, receiver) = sync_channel(1);
+    let shared = Arc::clone(shared);
+    let thread = std::thread::Builder::new().name(THREAD_NAME.into());
+    // Without a thread the receiver is gone, which the sender learns.
+    drop(thread.spawn(move || run(&shared, &receiver)));
+    sender
+}
+
+fn run(shared: &Arc<Shared>, woken: &Receiver<()>) {
+    shared.enter_own_thread();
+    let mut rounds = Rounds::default();
+    let mut panics = 0;
+    while woken.recv().is_ok() && !shared.is_stopping() {
+        let turn = AssertUnwindSafe(|| rounds.turn(shared));
+        if std::panic::catch_unwind(turn).is_err() {
+            panics += 1;
+            rounds = Rounds::default();
+            if panics == MAX_PANICS {
+                return;
+            }
+        }
+    }
+}
+
+/// When each lock was searched for.
+#[derive(Debug, Default)]
+struct Rounds {
+    searched_ns: HashMap<u64, u64>,
+}
+
+/// A stall whose thread waits in a futex.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) stall: StallId,
+    pub(crate) tid: Tid,
+    pub(crate) has_holder: bool,
+}
+
+impl Rounds {
+    /// Searches for the holders of the locks that stalled threads wait for.
+    fn turn(&mut self, shared: &Arc<Shared>) {
+        let waiting = locked(&shared.stalls).waiting_for_locks();
+        let mut searcher = Searcher::new(shared);
+        let mut searches = 0;
+        for (lock, stalls) in by_lock(&waiting, |tid| searcher.lock_of(tid)) {
+            let now_ns = now_ns();
+            let searched_ns = self.searched_ns.get(&lock.address).copied();
+            let rest_ns = if stalls.iter().all(|w| w.has_holder) {
+                RENEW_NS
+            } else {
+                AGAIN_NS
+            };
+            let rests = searched_ns.is_some_and(|at| now_ns.saturating_sub(at) < rest_ns);
+            if rests || searches >= MAX_SEARCHES {
+                continue;
+            }
+            searches += 1;
+            let found = searcher.holder_of(&lock);
+            if self.searched_ns.len() >= MAX_LOCKS {
+                self.searched_ns.clear();
+            }
+            self.searched_ns.insert(lock.address, now_ns);
+            if let Some(holder) = found {
+                let mut log = locked(&shared.stalls);
+                for waiting in stalls {
+                    log.set_holder(waiting.stall, lock.address, holder.clone());
+                }
+                drop(log);
+                shared.news.notify_one();
+            }
+        }
+    }
+}
+
+/// The stalls of each lock, in the order of the stalls.
+fn by_lock(
+    waiting: &[Waiting],
+    lock_of: impl Fn(Tid) -> Option<Lock>,
+) -> Vec<(Lock, Vec<Waiting>)> {
+    let mut locks: Vec<(Lock, Vec<Waiting>)> = Vec::new();
+    for one in waiting {
+        let Some(lock) = lock_of(one.tid) else {
+            continue;
+        };
+        match locks.iter_mut().find(|(l, _)| l.address == lock.address) {
+            Some((_, stalls)) => stalls.push(*one),
+            None => locks.push((lock, vec![*one])),
+        }
+    }
+    locks
+}

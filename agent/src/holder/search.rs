@@ -1,0 +1,290 @@
+//! The search for the thread that holds a lock.
+
+use std::collections::HashSet;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Holder;
+use super::lock::Lock;
+use crate::capture::{self, Words};
+use crate::clock::now_ns;
+use crate::evidence::{Object, SyscallState, is_futex, may_idle, name};
+use crate::ids::Tid;
+use crate::shared::Shared;
+use crate::slot::{self, SlotView};
+use crate::stall::{SeenStack, TaskInfo};
+use crate::sync::lock as locked;
+use crate::task;
+
+/// Threads that are looked at.
+const MAX_THREADS: usize = 128;
+/// Running threads that are asked for their stack.
+const MAX_RUNNING: usize = 4;
+/// How far a lock's word may be from where its guard points.
+const GUARD: u64 = 8;
+/// Between the two looks at a stack.
+const BETWEEN: Duration = Duration::from_millis(3);
+
+/// How likely a thread holds a lock to which its stack points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Likelihood {
+    /// It waits for something, as an idle thread does.
+    Idle,
+    /// It waits for another lock or condition.
+    Waits,
+    /// It computes, sleeps, reads or writes.
+    Works,
+}
+
+/// A thread whose stack points at the lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) tid: Tid,
+    pub(super) likelihood: Likelihood,
+    /// Where the words are that point at it, and what they are.
+    pub(super) hits: Vec<(u64, u64)>,
+}
+
+/// Looks at the threads of the process at one moment.
+pub(super) struct Searcher<'a> {
+    shared: &'a Arc<Shared>,
+    slots: Vec<SlotView>,
+    /// Threads whose worker is parked.
+    parked: HashSet<Tid>,
+    /// Threads that drive a worker which is not parked.
+    awake: HashSet<Tid>,
+    own: Vec<Tid>,
+}
+
+impl<'a> Searcher<'a> {
+    pub(super) fn new(shared: &'a Arc<Shared>) -> Self {
+        let mut slots = Vec::new();
+        slot::for_each(|view| slots.push(view));
+        let (mut parked, mut awake) = (HashSet::new(), HashSet::new());
+        for runtime in shared.runtimes.all() {
+            let Some(metrics) = runtime.metrics() else {
+                continue;
+            };
+            let map = locked(&runtime.map);
+            for worker in runtime.worker_indices() {
+                let is_parked = metrics.worker_park_unpark_count(worker.index()) % 2 == 1;
+                if let Some(tid) = map.thread(worker) {
+                    let list = if is_parked { &mut parked } else { &mut awake };
+                    list.insert(tid);
+                }
+            }
+        }
+        Self {
+            slots,
+            parked,
+            awake,
+            own: locked(&shared.own_threads).clone(),
+            shared,
+        }
+    }
+
+    /// The lock for which a thread waits now.
+    pub(super) fn lock_of(&self, tid: Tid) -> Option<Lock> {
+        lock_in(SyscallState::of_thread(tid))
+    }
+
+    /// The thread that holds `lock`, where one is found.
+    pub(super) fn holder_of(&mut self, lock: &Lock) -> Option<Holder> {
+        if let Some(owner) = lock.owner.filter(|owner| lives(*owner)) {
+            return Some(self.describe(owner, true));
+        }
+        let mut candidates = self.candidates(lock);
+        if candidates.is_empty() {
+            return None;
+        }
+        std::thread::sleep(BETWEEN);
+        candidates.retain_mut(|candidate| self.still_points(candidate, lock));
+        let tid = most_likely(&candidates, lock)?;
+        Some(self.describe(tid, false))
+    }
+
+    fn candidates(&self, lock: &Lock) -> Vec<Candidate> {
+        let mut found = Vec::new();
+        let mut running = Vec::new();
+        for tid in threads() {
+            if self.own.contains(&tid) || self.parked.contains(&tid) {
+                continue;
+            }
+            let state = SyscallState::of_thread(tid);
+            if lock_in(state).is_some_and(|other| other.address == lock.address) {
+                continue;
+            }
+            match state {
+                SyscallState::Running if capture::is_registered(tid) => running.push(tid),
+                SyscallState::In { .. } | SyscallState::Outside { .. } => {
+                    let likelihood = self.likelihood(tid, state);
+                    let words = points_at(lock, |w| capture::words_of_blocked(tid, state, w));
+                    found.extend(candidate(tid, likelihood, words));
+                }
+                SyscallState::Running | SyscallState::Unknown => {}
+            }
+        }
+        if found.iter().any(|c| c.likelihood == Likelihood::Works) {
+            return found;
+        }
+        for tid in running.into_iter().take(MAX_RUNNING) {
+            let words = points_at(lock, |w| capture::words_of_running(tid, w).ok());
+            found.extend(candidate(tid, Likelihood::Works, words));
+        }
+        found
+    }
+
+    fn likelihood(&self, tid: Tid, state: SyscallState) -> Likelihood {
+        let SyscallState::In { number, args, .. } = state else {
+            return Likelihood::Works;
+        };
+        let polls = |s: &SlotView| s.tid == tid.0 && s.polling();
+        let busy = self.awake.contains(&tid) || self.slots.iter().any(polls);
+        if !busy && may_idle(number, &args) {
+            return Likelihood::Idle;
+        }
+        if is_futex(number) {
+            Likelihood::Waits
+        } else {
+            Likelihood::Works
+        }
+    }
+
+    /// The second look: the lock is still held, and some of the words are still
+    /// there.
+    fn still_points(&self, candidate: &mut Candidate, lock: &Lock) -> bool {
+        let tid = candidate.tid;
+        let state = SyscallState::of_thread(tid);
+        if lock_in(state).is_some_and(|other| other.address == lock.address) {
+            return false;
+        }
+        let words = match state {
+            SyscallState::Running => points_at(lock, |w| capture::words_of_running(tid, w).ok()),
+            _ => points_at(lock, |w| capture::words_of_blocked(tid, state, w)),
+        };
+        let Some(now) = words else { return false };
+        candidate.hits.retain(|hit| now.hits.contains(hit));
+        !candidate.hits.is_empty()
+    }
+
+    fn describe(&self, tid: Tid, certain: bool) -> Holder {
+        let state = SyscallState::of_thread(tid);
+        let call = match state {
+            SyscallState::In { number, args, .. } => Some((number, args)),
+            _ => None,
+        };
+        let (frames, truncated) = match capture::capture(tid.0) {
+            Ok(stack) => (
+                stack
+                    .frames
+                    .into_iter()
+                    .map(|(module, at)| (module.map(|m| m.0), at))
+                    .collect(),
+                stack.truncated,
+            ),
+            Err(_) => (Vec::new(), false),
+        };
+        let at_ns = now_ns();
+        let task = self.task_in_poll(tid);
+        let described = task.and_then(task::describe);
+        Holder {
+            tid,
+            name: thread_name(tid),
+            certain,
+            stack: SeenStack {
+                first_ns: at_ns,
+                last_ns: at_ns,
+                count: 1,
+                frames,
+                truncated,
+            },
+            description: described.map(|d| TaskInfo {
+                name: d.name,
+                kind: d.kind,
+                site: d.site,
+            }),
+            task,
+            doing: call.map(|(number, _)| name(number)),
+            object: call.and_then(|(number, args)| Object::of(number, &args)),
+        }
+    }
+
+    /// The task that the thread polls now.
+    fn task_in_poll(&self, tid: Tid) -> Option<u64> {
+        let mut task = None;
+        slot::for_each(|view| {
+            if view.tid == tid.0 && view.polling() && view.task != 0 {
+                task = Some(view.task);
+            }
+        });
+        task.filter(|_| !self.shared.is_stopping())
+    }
+}
+
+/// The thread that most likely holds the lock; `None` where two are as likely.
+pub(super) fn most_likely(candidates: &[Candidate], lock: &Lock) -> Option<Tid> {
+    let weight = |c: &Candidate| {
+        // A guard points at the lock, whose word is the first or second in it; who
+        // only knows the lock often points at what the lock is a part of.
+        let near = |word: u64| lock.address.saturating_sub(word & !3) <= GUARD;
+        let guards = c.hits.iter().any(|(_, word)| near(*word));
+        (guards, c.likelihood, c.hits.len())
+    };
+    let best = candidates
+        .iter()
+        .filter(|c| c.likelihood > Likelihood::Idle)
+        .max_by_key(|c| weight(c))?;
+    let equals = candidates.iter().filter(|c| weight(c) == weight(best));
+    (equals.count() == 1).then_some(best.tid)
+}
+
+fn candidate(tid: Tid, likelihood: Likelihood, words: Option<Words>) -> Option<Candidate> {
+    let hits = words?.hits;
+    (!hits.is_empty()).then_some(Candidate {
+        tid,
+        likelihood,
+        hits,
+    })
+}
+
+fn points_at(
+    lock: &Lock,
+    words: impl FnOnce(Box<dyn Fn(u64) -> bool>) -> Option<Words>,
+) -> Option<Words> {
+    let pointers = lock.pointers();
+    words(Box::new(move |word| pointers.contains(&word)))
+}
+
+fn lock_in(state: SyscallState) -> Option<Lock> {
+    let SyscallState::In { number, args, .. } = state else {
+        return None;
+    };
+    is_futex(number)
+        .then(|| Lock::of(&args, read_u32))
+        .flatten()
+}
+
+fn read_u32(address: u64) -> Option<u32> {
+    let mut bytes = [0; 4];
+    let whole = capture::read_memory(address, &mut bytes) == bytes.len();
+    whole.then(|| u32::from_le_bytes(bytes))
+}
+
+fn threads() -> Vec<Tid> {
+    let Ok(entries) = fs::read_dir("/proc/self/task") else {
+        return Vec::new();
+    };
+    let tids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+    tids.map(Tid).take(MAX_THREADS).collect()
+}
+
+fn lives(tid: Tid) -> bool {
+    crate::thread_clock::thread_cpu_ns(tid).is_some()
+}
+
+fn thread_name(tid: Tid) -> String {
+    let name = fs::read_to_string(format!("/proc/self/task/{}/comm", tid.0));
+    name.map(|name| name.trim_end().to_owned())
+        .unwrap_or_default()
+}
