@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tonic::service::RoutesBuilder;
 
 use crate::config::{self, BadBind, Bind, Config, Retention};
 use crate::runtimes::{MAX_RUNTIMES, Registration};
-use crate::server::{self, Listener};
+use crate::server::{self, Listener, Services};
 use crate::shared::Shared;
 use crate::sync::lock;
 use crate::{capture, clock, complain, runtimes, subscriber, task, watchdog};
@@ -40,7 +39,8 @@ pub enum StartError {
     Address(String),
     /// The address is taken, forbidden or unknown.
     #[error(
-        "cannot listen at {address}: {source}; set LOOPTOP_BIND to another address, or LOOPTOP=off"
+        "cannot listen at {address}: {source}; nobody can attach. Set LOOPTOP_BIND to another \
+         address (LOOPTOP_BIND=0 takes a free port), or LOOPTOP=off"
     )]
     Bind {
         /// Where it was to listen.
@@ -188,7 +188,7 @@ pub struct Builder {
     config: Config,
     runtimes: Vec<Registration>,
     max_blocking_threads: Option<u64>,
-    services: RoutesBuilder,
+    services: Services,
 }
 
 impl Builder {
@@ -198,8 +198,10 @@ impl Builder {
         self
     }
 
-    /// Where to listen: `host:port` (port 0 takes a free one) or `unix:PATH`;
-    /// `127.0.0.1:6669` by default. `LOOPTOP_BIND` beats it.
+    /// Where to listen: `host:port`, a port alone, or `unix:PATH`, and whatever
+    /// else the viewer takes for a target; `127.0.0.1:6669` by default. Port 0
+    /// takes a free one, which is said on standard error, as is what an address
+    /// outside loopback opens. `LOOPTOP_BIND` beats it.
     pub fn bind(mut self, address: impl Into<String>) -> Self {
         self.config.bind = address.into();
         self
@@ -307,7 +309,8 @@ impl Builder {
     /// ```
     ///
     /// They run on the agent's own thread, so they must not block.
-    pub fn services(mut self, add: impl FnOnce(&mut RoutesBuilder)) -> Self {
+    #[cfg(feature = "services")]
+    pub fn services(mut self, add: impl FnOnce(&mut Services)) -> Self {
         add(&mut self.services);
         self
     }
@@ -345,6 +348,10 @@ impl Builder {
             address: bind.to_string(),
             source,
         })?;
+        let address = listener.local_addr();
+        if let Some(notice) = address.and_then(|got| bind.notice(got)) {
+            complain(&notice);
+        }
         clock::now_ns();
         task::configure(task::Limits {
             history: config.retention.tasks,
@@ -355,7 +362,7 @@ impl Builder {
         let tasks = guarded(|| subscriber::install(&config));
         let tasks = tasks.unwrap_or_else(|| Err("installing the subscriber failed".into()));
         let running = Arc::new(Running {
-            address: listener.local_addr(),
+            address,
             shared: Arc::new(Shared::new(config, stacks, tasks)),
         });
         let agent = Agent {
@@ -364,7 +371,7 @@ impl Builder {
         let mut runtimes = self.runtimes;
         if let (true, Ok(handle)) = (runtimes.is_empty(), Handle::try_current()) {
             runtimes.push(Registration {
-                name: "main".into(),
+                name: runtimes::given_name(&handle).unwrap_or_else(|| "main".into()),
                 handle,
                 max_blocking_threads: self.max_blocking_threads,
                 inside: Some(stack_address),
@@ -399,7 +406,7 @@ fn install_capture(config: &Config) -> Result<(), String> {
 fn start_threads(
     shared: &Arc<Shared>,
     listener: Listener,
-    services: RoutesBuilder,
+    services: Services,
 ) -> Result<(), StartError> {
     let for_server = Arc::clone(shared);
     let server = std::thread::Builder::new().name(server::THREAD_NAME.into());

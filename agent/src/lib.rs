@@ -67,6 +67,7 @@ pub use layer::TaskLayer;
 #[cfg(feature = "rt-multi-thread")]
 pub use run::run;
 /// Collects the services of [`Builder::services`].
+#[cfg(feature = "services")]
 pub use tonic::service::RoutesBuilder;
 
 /// Starts the agent with its defaults, inside an async context of tokio.

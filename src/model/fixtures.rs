@@ -76,6 +76,10 @@ pub fn starving_frame(now: Moment) -> proto::Frame {
         self_wakes: column(&|id| id * 10),
         last_wake_at_ns: column(&|_| now.0.saturating_sub(ms(50)) + 1),
         poll_started_at_ns: column(&|id| if stalled(id) { now.0 - ms(843) + 1 } else { 0 }),
+        idle_since_ns: column(&|id| {
+            let idle = state_of(id) == proto::TaskState::Idle;
+            if idle { now.0 - ms(id * 37) + 1 } else { 0 }
+        }),
         tid: column(&|id| 5_000 + id % 4),
         size_bytes: column(&|id| id * 128),
         tokio_id: column(&|id| id + 100),

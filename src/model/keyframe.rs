@@ -313,6 +313,7 @@ fn push_task(columns: &mut proto::Tasks, task: &Task) {
     columns.last_wake_at_ns.push(instant(task.last_wake));
     columns.poll_started_at_ns.push(instant(task.poll_started));
     columns.lock_wait_since_ns.push(instant(task.lock_wait));
+    columns.idle_since_ns.push(instant(task.idle_since));
     columns.tid.push(task.tid.map_or(0, |tid| tid.0));
     columns.size_bytes.push(task.size.unwrap_or_default());
     columns

@@ -119,6 +119,37 @@ impl Model {
         id.map_or("", |id| self.texts.get(id))
     }
 
+    /// What a runtime is called: by its name, with a number where another has the
+    /// same; by its place in the order of registration where it has none.
+    pub fn runtime_name(&self, id: RuntimeId) -> String {
+        let named = |r: &&Runtime| self.text(r.name);
+        let name = self
+            .runtimes
+            .iter()
+            .find(|r| r.id == id)
+            .as_ref()
+            .map(named);
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            return id.to_string();
+        };
+        let alike = self.runtimes.iter().filter(|r| named(r) == name);
+        let mut ids: Vec<RuntimeId> = alike.map(|r| r.id).collect();
+        ids.sort_unstable();
+        match ids.iter().position(|other| *other == id) {
+            Some(before) if ids.len() > 1 => format!("{name}#{}", before + 1),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// "worker 3", or "worker 3 of runtime io" where there are several runtimes.
+    pub fn worker_words(&self, id: WorkerId) -> String {
+        if self.runtimes.len() < 2 {
+            return format!("worker {}", id.index);
+        }
+        let runtime = self.runtime_name(id.runtime);
+        format!("worker {} of runtime {runtime}", id.index)
+    }
+
     /// The source location behind an id.
     pub fn location(&self, id: Option<LocationId>) -> Option<Location<'_>> {
         self.texts.location(id?)

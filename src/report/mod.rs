@@ -140,6 +140,8 @@ pub struct NotJudged {
 pub struct WorkerEntry {
     /// In the order of registration.
     pub runtime: u32,
+    /// What the runtime is called; `null` where it has no name.
+    pub runtime_name: Option<String>,
     /// Within the runtime.
     pub index: u32,
     /// Thread id; `null` where unknown.
@@ -354,8 +356,12 @@ impl From<Gap> for GapEntry {
 
 fn worker(model: &Model, worker: &crate::model::Worker) -> WorkerEntry {
     let thread = worker.tid.and_then(|tid| model.threads.get(&tid));
+    let runtime = model.runtimes.iter().find(|r| r.id == worker.id.runtime);
     WorkerEntry {
         runtime: worker.id.runtime.0,
+        runtime_name: runtime
+            .filter(|r| !model.text(r.name).is_empty())
+            .map(|r| model.runtime_name(r.id)),
         index: worker.id.index,
         tid: worker.tid.map(|tid| tid.0),
         busy: worker.busy_ratio().map(round),

@@ -77,7 +77,7 @@ fn pages() {
         ("explain", "e", 80, 24),
         ("task_details", "2/report\n\n", 80, 40),
         ("stall_details", "4\n", 80, 24),
-        ("stall_groups", "4t", 80, 24),
+        ("stalls_one_by_one", "4t", 80, 24),
         ("filter_error", "2/state:running bussy>1s", 80, 24),
     ];
     for (name, keys, width, height) in table {

@@ -438,6 +438,12 @@ pub struct Tasks {
     /// does not. Otherwise the instant plus 1.
     #[prost(uint64, repeated, tag = "26")]
     pub lock_wait_since_ns: ::prost::alloc::vec::Vec<u64>,
+    /// When its last poll ended, of a task that is neither in a poll nor over nor
+    /// woken: since then it waits to be woken. Where wakes are not known (state
+    /// UNKNOWN) it may have been woken since. 0: unknown, or it is not so. Otherwise
+    /// the instant plus 1.
+    #[prost(uint64, repeated, tag = "27")]
+    pub idle_since_ns: ::prost::alloc::vec::Vec<u64>,
 }
 /// Totals of all tasks spawned at one location.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
