@@ -18,7 +18,9 @@ use self::table::Table;
 use crate::clock::now_ns;
 use crate::ids::RuntimeId;
 use crate::probe::LagSample;
-use crate::sample::{Context, ProcessSampler, Roles, RuntimeSampler, ThreadSampler};
+use crate::sample::{
+    Context, ProcessSampler, Roles, RuntimeSampler, ShutdownSampler, ThreadSampler,
+};
 use crate::shared::Shared;
 use crate::slot::{self, SlotView};
 use crate::sync::lock;
@@ -42,6 +44,7 @@ pub(crate) struct Publisher {
     samplers: BTreeMap<RuntimeId, RuntimeSampler>,
     thread_sampler: ThreadSampler,
     process_sampler: Option<ProcessSampler>,
+    shutdown_sampler: ShutdownSampler,
 
     runtimes: Table<u32, proto::Runtime>,
     workers: Table<(u32, u32), proto::Worker>,
@@ -72,6 +75,7 @@ impl Publisher {
             samplers: BTreeMap::new(),
             thread_sampler: ThreadSampler::default(),
             process_sampler: None,
+            shutdown_sampler: ShutdownSampler::default(),
             runtimes: Table::default(),
             workers: Table::default(),
             threads: Table::default(),
@@ -199,6 +203,7 @@ impl Publisher {
                 .entry(runtime.id)
                 .or_insert_with(|| RuntimeSampler::new(runtime, now_ns));
         }
+        self.shutdown_sampler.sample(&self.shared, now_ns);
         let mut slots: Vec<SlotView> = Vec::new();
         slot::for_each(|view| slots.push(view));
         let stalls = lock(&self.shared.stalls);
@@ -208,7 +213,8 @@ impl Publisher {
             stalls: &stalls,
         };
         for sampler in self.samplers.values_mut() {
-            let (runtime, workers) = sampler.sample(&context, &mut self.interner);
+            let (mut runtime, workers) = sampler.sample(&context, &mut self.interner);
+            self.shutdown_sampler.add(sampler.runtime(), &mut runtime);
             self.runtimes.set(runtime.id, runtime);
             for worker in workers {
                 self.workers.set((worker.runtime, worker.index), worker);

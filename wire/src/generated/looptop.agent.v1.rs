@@ -207,11 +207,11 @@ pub struct Runtime {
     /// The bound of the blocking pool, where the application told the agent.
     #[prost(uint64, optional, tag = "17")]
     pub max_blocking_threads: ::core::option::Option<u64>,
-    /// Its shutdown has begun and is not over: it waits for threads that still run
-    /// a job. Absent otherwise.
+    /// When its shutdown began; absent where it runs. Whether that is over the stacks
+    /// tell: some thread waits in the shutdown as long as it is not.
     #[prost(uint64, optional, tag = "21")]
     pub shutdown_began_at_ns: ::core::option::Option<u64>,
-    /// Where those threads are.
+    /// Where the threads are that may run a job of its pool or wait for its end.
     #[prost(message, repeated, tag = "22")]
     pub shutdown_waits: ::prost::alloc::vec::Vec<StackSample>,
 }
