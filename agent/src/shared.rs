@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     traced: Result<(), String>,
     /// What the process used when the agent started.
     pub(crate) started: Usage,
+    /// Open from the start, for the time when no descriptor is left.
+    pub(crate) usage: Mutex<UsageFiles>,
     pub(crate) watchdog_late_ns: AtomicU64,
     pub(crate) captures_lost: AtomicU64,
     pub(crate) frames_lost: AtomicU64,
@@ -49,6 +51,7 @@ impl Shared {
         capture: Result<(), String>,
         traced: Result<(), String>,
     ) -> Self {
+        let mut usage = UsageFiles::open();
         Self {
             config,
             runtimes: Runtimes::default(),
@@ -56,7 +59,8 @@ impl Shared {
             own_threads: Mutex::default(),
             capture,
             traced,
-            started: UsageFiles::open().read(0),
+            started: usage.read(0),
+            usage: Mutex::new(usage),
             watchdog_late_ns: AtomicU64::new(0),
             captures_lost: AtomicU64::new(0),
             frames_lost: AtomicU64::new(0),

@@ -16,6 +16,7 @@ pub(crate) struct Usage {
     pub(crate) open_files: Option<u64>,
     /// The soft limit of open descriptors.
     pub(crate) open_file_limit: Option<u64>,
+    pub(crate) threads: Option<u64>,
 }
 
 /// The files that tell.
@@ -52,6 +53,7 @@ impl UsageFiles {
             heap: parse_kib(&status, "RssAnon:"),
             open_files,
             open_file_limit: self.limit,
+            threads: parse_number(&status, "Threads:"),
         }
     }
 }
@@ -103,6 +105,11 @@ fn parse_kib(status: &str, field: &str) -> Option<u64> {
     kib.checked_mul(1_024)
 }
 
+fn parse_number(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().parse().ok()
+}
+
 /// The soft limit in a line of `/proc/self/limits`; `None` also where there is
 /// none.
 fn parse_open_file_limit(limits: &str) -> Option<u64> {
@@ -122,6 +129,7 @@ mod tests {
         assert_eq!(parse_kib(status, "VmRSS:"), Some(2 << 20));
         assert_eq!(parse_kib(status, "RssAnon:"), Some(9 << 10));
         assert_eq!(parse_kib(status, "VmSwap:"), None);
+        assert_eq!(parse_number("x\nThreads:\t7\n", "Threads:"), Some(7));
         let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
                       Max open files            1024                 524288               files     \n";
         assert_eq!(parse_open_file_limit(limits), Some(1_024));
