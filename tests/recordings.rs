@@ -22,7 +22,7 @@ use ratatui::{Terminal, backend::TestBackend, layout::Size};
 const RECORDINGS: [(&str, &[&str]); 6] = [
     ("sleep-in-handler", &["blocked-worker"]),
     ("cpu-in-handler", &["blocked-worker"]),
-    ("std-mutex-held", &["blocked-worker", "lock-convoy"]),
+    ("std-mutex-held", &["lock-convoy"]),
     ("busy-yield", &["self-wake-spin"]),
     ("pool-exhaustion", &["lock-convoy"]),
     ("healthy-busy", &[]),

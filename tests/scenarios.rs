@@ -142,9 +142,9 @@ fn problems(
 }
 
 /// What is wrong with the findings of the broken twin; empty if they are right.
-fn wrong(scenario: &Scenario, report: &Value) -> Vec<String> {
+fn wrong(scenario: &Scenario, flavor: Flavor, report: &Value) -> Vec<String> {
     let found = findings(report);
-    let missing = scenario.expected.iter().filter_map(|expected| {
+    let missing = scenario.expected_on(flavor).filter_map(|expected| {
         let of_rule: Vec<_> = found
             .iter()
             .filter(|f| text(f, "rule") == expected.rule)
@@ -190,7 +190,9 @@ fn fits(scenario: &Scenario, expected: &Expected, finding: &Value) -> bool {
 fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
     let began = Instant::now();
     let lab = Lab::start(scenario.id, Mode::Broken.as_str(), flavor.as_str());
-    let mut problems = self::problems(scenario, &lab, WINDOW, |report| wrong(scenario, report));
+    let mut problems = self::problems(scenario, &lab, WINDOW, |report| {
+        wrong(scenario, flavor, report)
+    });
     if scenario.has_broken_twin() {
         lab.switch(scenario.id, Mode::Fixed.as_str());
         problems.extend(self::problems(scenario, &lab, AFTER_CURE, |report| {

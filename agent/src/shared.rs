@@ -8,6 +8,7 @@ use looptop_wire::proto;
 
 use crate::cells::Cells;
 use crate::config::Config;
+use crate::coverage::Coverage;
 use crate::ids::Tid;
 use crate::runtimes::Runtimes;
 use crate::sample::{Usage, UsageFiles};
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     /// Open from the start, for the time when no descriptor is left.
     pub(crate) usage: Mutex<UsageFiles>,
     pub(crate) watchdog_late_ns: AtomicU64,
+    /// What the watchdog found that nobody watches; `None` before it has looked.
+    pub(crate) coverage: Mutex<Option<Coverage>>,
     pub(crate) captures_lost: AtomicU64,
     pub(crate) frames_lost: AtomicU64,
     stopping: AtomicBool,
@@ -62,6 +65,7 @@ impl Shared {
             started: usage.read(0),
             usage: Mutex::new(usage),
             watchdog_late_ns: AtomicU64::new(0),
+            coverage: Mutex::default(),
             captures_lost: AtomicU64::new(0),
             frames_lost: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

@@ -196,6 +196,19 @@ pub struct Scenario {
 pub(crate) type Backdrop = fn(&'static str) -> io::Result<Option<Neighbours>>;
 
 impl Scenario {
+    /// What `flavor` must show. Where several workers wait for one lock at once,
+    /// that is one finding about the lock; on one thread there is nobody to wait
+    /// beside, and it is one about the worker.
+    pub fn expected_on(&self, flavor: Flavor) -> impl Iterator<Item = &Expected> {
+        let of_worker = |e: &Expected| e.rule == "blocked-worker" && e.causes == [Cause::Lock];
+        let of_lock = |e: &Expected| e.rule == "lock-convoy" && e.causes == [Cause::Lock];
+        let both = self.expected.iter().any(of_worker) && self.expected.iter().any(of_lock);
+        self.expected.iter().filter(move |e| match flavor {
+            Flavor::MultiThread => !(both && of_worker(e)),
+            Flavor::CurrentThread => !(both && of_lock(e)),
+        })
+    }
+
     /// Whether there is a mistake to switch on.
     pub fn has_broken_twin(&self) -> bool {
         self.broken != self.fixed

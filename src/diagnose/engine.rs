@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::model::{Model, Moment};
 
 use super::{
-    Finding, Subject, Verdict,
+    Finding, Severity, Subject, Verdict,
     rules::{self, Context, Memory},
 };
 
@@ -38,9 +38,12 @@ pub struct Engine {
     scope: Scope,
     memory: Memory,
     scanned_at: Option<Moment>,
-    seen: BTreeMap<(&'static str, Subject), Finding>,
+    seen: Seen,
     findings: Vec<Finding>,
 }
+
+/// By rule, and whom it is about.
+type Seen = BTreeMap<(&'static str, Subject), Finding>;
 
 /// So many tasks are passed over at every look; more only every [`SCAN_STEP`].
 const FEW_TASKS: usize = 5_000;
@@ -73,9 +76,6 @@ impl Engine {
             since: self.scope.start(model.now),
         };
         for rule in rules::ALL {
-            if rule.over_window {
-                self.seen.retain(|(id, _), _| *id != rule.id);
-            }
             let explained = self
                 .seen
                 .keys()
@@ -85,8 +85,15 @@ impl Engine {
                 continue;
             }
             let found = (rule.check)(&context);
+            if rule.over_window {
+                self.seen
+                    .retain(|(id, _), f| *id != rule.id || f.stall.is_none());
+            }
             for finding in found {
-                merge(&mut self.seen, finding);
+                // Two of one look are about the same: the graver stands for both.
+                let keeps_worst =
+                    self.scope != Scope::Live || (rule.over_window && finding.stall.is_some());
+                merge(keeps_worst, &mut self.seen, finding);
             }
         }
         let since = context.since;
@@ -96,9 +103,12 @@ impl Engine {
         for finding in &mut self.findings {
             finding.live &= model.now.since(finding.last_seen) <= SCAN_STEP;
         }
+        // The host is not named before the mistake that it made look small.
+        let demoted = self.findings.iter().filter(|f| is_demoted(f));
+        let host = demoted.map(|f| f.severity).max();
         self.findings.sort_by(|a, b| {
-            weight(b)
-                .cmp(&weight(a))
+            weight(b, host)
+                .cmp(&weight(a, host))
                 .then_with(|| a.subject.cmp(&b.subject))
         });
         for dropped in self
@@ -138,31 +148,80 @@ impl Engine {
             let explained_by = rules::find(id).map_or(&[][..], |rule| rule.explained_by);
             !explained_by.iter().any(|cause| found.contains(cause))
         });
+        let places: Vec<_> = self.seen.values().map(|f| (f.rule, place(f))).collect();
+        self.seen.retain(|(id, _), finding| {
+            let explained = rules::find(id).map_or(&[][..], |rule| rule.explained_here);
+            let here = place(finding);
+            let explains = |(rule, there): &(&str, String)| {
+                explained.contains(rule) && !here.is_empty() && here == *there
+            };
+            !places.iter().any(explains)
+        });
+    }
+
+    /// Rules that could not be judged in this window, and why. Those with a
+    /// finding were.
+    pub fn not_judged(&self, model: &Model) -> Vec<(&'static str, String)> {
+        let context = Context {
+            model,
+            memory: &self.memory,
+            since: self.scope.start(model.now),
+        };
+        let unknown = rules::ALL
+            .iter()
+            .filter(|rule| rule.needs.iter().all(|kind| model.session.has(*kind)))
+            .filter(|rule| self.findings.iter().all(|f| f.rule != rule.id));
+        unknown
+            .filter_map(|rule| Some((rule.id, (rule.not_judged)(&context)?)))
+            .collect()
     }
 }
 
-/// Adds what a look found to what earlier looks found.
-fn merge(seen: &mut BTreeMap<(&'static str, Subject), Finding>, mut found: Finding) {
+/// Adds what a look found to what earlier looks found. Over a window, a
+/// finding is as it was at its worst, in all its fields; live, as it is now.
+fn merge(keeps_worst: bool, seen: &mut Seen, mut found: Finding) {
     let key = (found.rule, found.subject.clone());
     if let Some(earlier) = seen.get(&key) {
-        found.first_seen = earlier.first_seen.min(found.first_seen);
+        let first_seen = earlier.first_seen.min(found.first_seen);
+        let worst = |f: &Finding| (f.severity, f.max, f.count);
+        if keeps_worst && worst(earlier) > worst(&found) {
+            found = Finding {
+                last_seen: earlier.last_seen.max(found.last_seen),
+                live: earlier.live || found.live,
+                ..earlier.clone()
+            };
+        }
         found.severity = found.severity.max(earlier.severity);
-        found.max = found.max.max(earlier.max);
-        found.count = found.count.max(earlier.count);
-        found.total = found.total.max(earlier.total);
+        found.first_seen = first_seen;
     }
     seen.insert(key, found);
 }
 
+/// Where a finding is: by its location where it has one.
+fn place(finding: &Finding) -> String {
+    match &finding.subject {
+        _ if !finding.location.is_empty() => finding.location.clone(),
+        Subject::Process => "process".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// A stall that the code is to blame for, and that is a notice only because the
+/// time for which the host gave it no CPU was taken off.
+fn is_demoted(finding: &Finding) -> bool {
+    finding.stall.is_some()
+        && finding.severity == Severity::Notice
+        && finding.max >= super::stalls::WARNING
+}
+
 /// Orders findings: the graver first, then causes before symptoms, what is going
-/// on before what is over, the costlier before the cheaper.
-fn weight(finding: &Finding) -> impl Ord + use<> {
+/// on before what is over, the costlier before the cheaper. The host counts as no
+/// graver than `host`.
+fn weight(finding: &Finding, host: Option<Severity>) -> impl Ord + use<> {
     let rank = rules::find(finding.rule).map_or(0, |rule| rule.rank);
-    (
-        finding.severity,
-        rank,
-        finding.live,
-        finding.total,
-        finding.count,
-    )
+    let severity = match host {
+        Some(host) if finding.rule == "host-starved" => finding.severity.min(host),
+        _ => finding.severity,
+    };
+    (severity, rank, finding.live, finding.total, finding.count)
 }

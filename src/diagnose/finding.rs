@@ -55,6 +55,8 @@ impl FromStr for Severity {
 pub enum Subject {
     /// A line of code that blocks, as `file:line`.
     Line(String),
+    /// A function that blocks, where its line is not known, and the cause.
+    Function(String, &'static str),
     /// All tasks spawned at one location.
     Site(LocationId),
     /// One task.

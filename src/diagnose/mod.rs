@@ -12,14 +12,18 @@
 //! - A finding says what the evidence shows; where it does not decide, the cause
 //!   is unknown.
 
+mod coverage;
 mod engine;
 mod explain;
 mod finding;
+mod mistakes;
 mod remedy;
 pub mod rules;
 mod stalls;
 mod verdict;
+mod words;
 
+pub use coverage::{Gap, gaps, remarks};
 pub use engine::{Engine, Scope};
 pub use explain::{all_rules, explain, list};
 pub use finding::{Finding, Severity, Subject, cause_word};

@@ -2,9 +2,17 @@
 
 use std::time::Duration;
 
-use crate::model::{Call, CallKind, Capability, Cause, Culprit, Model, Stall, StallScope};
+use crate::model::{
+    Call, CallKind, Capability, Cause, Culprit, Model, Stall, StallScope, ThreadRole, Tid,
+};
 
-use super::{Finding, Severity, Subject, finding::cause_word, remedy};
+use super::{
+    Finding, Severity,
+    finding::cause_word,
+    mistakes::{self, Mistake},
+    remedy,
+    words::human,
+};
 
 /// A poll over this is worth a notice; up to 61 short ones are not one long one.
 pub(super) const NOTICE: Duration = Duration::from_millis(10);
@@ -33,9 +41,31 @@ pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
             }
             WARNING
         }
+        // It cannot wait for anything but the kernel and its host.
+        (_, Cause::SystemCall) if never_waits(stall, model) => CRITICAL,
         _ => NOTICE,
     };
     stall.own_age(model.now) >= threshold
+}
+
+/// System calls that wait for nobody: what they take beyond microseconds is the
+/// kernel's and the host's. (A call of the standard library that starts a
+/// process waits in `clone` until the child runs.)
+fn never_waits(stall: &Stall, model: &Model) -> bool {
+    const CALLS: [&str; 11] = [
+        "clone",
+        "clone3",
+        "sched_yield",
+        "brk",
+        "mprotect",
+        "madvise",
+        "epoll_ctl",
+        "set_robust_list",
+        "rt_sigprocmask",
+        "sigaltstack",
+        "getrandom",
+    ];
+    CALLS.contains(&model.text(stall.syscall)) && call_kind(stall) != Some(CallKind::Process)
 }
 
 /// The call in which it waits, as far as the stack names one.
@@ -52,24 +82,37 @@ pub(super) fn is_nested_runtime(stall: &Stall) -> bool {
     call_kind(stall) == Some(CallKind::NestedExecutor)
 }
 
-/// Whether it waits for a lock, rather than for a channel, a condition or an
-/// executor, which look the same to the operating system.
-pub(super) fn waits_for_lock(stall: &Stall) -> bool {
-    stall.cause == Cause::Lock && matches!(call_kind(stall), None | Some(CallKind::Lock))
+/// Whether it waits for something that is known to be a lock, rather than for a
+/// channel, a condition, a thread or an executor, which look the same to the
+/// operating system.
+pub(super) fn is_known_lock(stall: &Stall) -> bool {
+    let locks = || {
+        let frames = stall.resolved.iter().flat_map(|stack| &stack.frames);
+        let inner = frames.take_while(|frame| frame.plumbing);
+        inner
+            .into_iter()
+            .any(|frame| is_lock_function(&frame.function))
+    };
+    stall.cause == Cause::Lock
+        && match call_kind(stall) {
+            Some(kind) => kind == CallKind::Lock,
+            None => stall.lock_holder.is_some() || locks(),
+        }
 }
 
-/// Whom the stall is about: the blocking line where the stack names it,
-/// otherwise where its task was spawned.
-pub(super) fn subject(stall: &Stall, model: &Model) -> Subject {
-    match (stall.culprit(), stall.location, stall.task, stall.tid) {
-        (Some(culprit), ..) => Subject::Line(culprit.location()),
-        (_, Some(location), ..) if model.location(Some(location)).is_some() => {
-            Subject::Site(location)
-        }
-        (_, _, Some(task), _) => Subject::Task(task),
-        (_, _, _, Some(tid)) => Subject::Thread(tid),
-        _ => Subject::Process,
-    }
+/// Where locks of any library wait.
+fn is_lock_function(name: &str) -> bool {
+    const PARTS: [&str; 8] = [
+        "lock_contended",
+        "lock_slow",
+        "lock_shared_slow",
+        "lock_exclusive_slow",
+        "pthread_mutex_lock",
+        "pthread_rwlock_",
+        "lll_lock_wait",
+        "ReentrantLock",
+    ];
+    PARTS.iter().any(|part| name.contains(part))
 }
 
 /// `file:line` of the culprit, or of the spawn location; empty where unknown.
@@ -79,6 +122,16 @@ pub(super) fn location(stall: &Stall, model: &Model) -> String {
         .map(Culprit::location)
         .or_else(|| model.location(stall.location).map(|l| l.to_string()))
         .unwrap_or_default()
+}
+
+/// "`report::render` (demo/src/cpu.rs:42)", or as much of it as is known.
+pub(super) fn code(culprit: &Culprit) -> String {
+    let location = culprit.location();
+    if location.is_empty() {
+        culprit.function.clone()
+    } else {
+        format!("{} ({location})", culprit.function)
+    }
 }
 
 /// The name by which a person knows the task: its own, or where it was spawned.
@@ -98,25 +151,17 @@ pub(super) fn task_name(stall: &Stall, model: &Model) -> String {
 /// The cause to the call: "sleeping in `clock_nanosleep`".
 pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
     let syscall = model.text(stall.syscall);
-    let object = model.text(stall.object);
-    let with_object = |text: String| {
-        if object.is_empty() {
-            text
-        } else {
-            format!("{text} ({object})")
-        }
-    };
     match stall.cause {
         Cause::Computing => "computing".to_owned(),
         Cause::Sleeping if syscall.is_empty() => "sleeping".to_owned(),
         Cause::Sleeping => format!("sleeping in {syscall}"),
-        Cause::Lock if waits_for_lock(stall) => lock_text(stall, model),
+        Cause::Lock if is_known_lock(stall) => lock_text(stall, model),
         Cause::Lock => match call(stall) {
-            None => "waiting in futex".to_owned(),
+            None => "waiting for a lock or a condition".to_owned(),
             Some(call) => format!("waiting in {}", call.name),
         },
         Cause::SystemCall if syscall.is_empty() => "in a system call".to_owned(),
-        Cause::SystemCall => with_object(verb(syscall)),
+        Cause::SystemCall => system_call_text(syscall, model.text(stall.object)),
         Cause::StarvedByHost => "waiting for a CPU: the host is busy".to_owned(),
         Cause::Stopped => "stopped from outside".to_owned(),
         Cause::Unknown => cause_word(Cause::Unknown).to_owned() + " cause",
@@ -124,85 +169,160 @@ pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
 }
 
 /// The cause in as few words as a sentence needs beside the culprit, with a
-/// blank before them; empty where it is unknown.
+/// blank before them; empty where it is unknown. Where a call is recognised it is
+/// named, with a comma behind it, as the culprit follows.
 pub(super) fn short_cause(stall: &Stall, model: &Model) -> String {
-    match stall.cause {
-        Cause::Unknown => String::new(),
-        Cause::Sleeping if stall.culprit().is_some() => " sleeping".to_owned(),
-        Cause::SystemCall if stall.culprit().is_some() => {
-            let syscall = model.text(stall.syscall);
-            if syscall.is_empty() {
-                String::new()
-            } else {
-                format!(" in {syscall}")
-            }
+    if stall.culprit().is_none() {
+        return match stall.cause {
+            Cause::Unknown => String::new(),
+            _ => format!(" {}", cause_text(stall, model)),
+        };
+    }
+    let name = call(stall).map(|call| call.name.as_str());
+    let syscall = model.text(stall.syscall);
+    let stream = standard_stream(model.text(stall.object));
+    match (stall.cause, name) {
+        (Cause::SystemCall, _) if stream.is_some() => format!(" {},", cause_text(stall, model)),
+        (Cause::SystemCall, Some(name)) if syscall.is_empty() => format!(" in {name},"),
+        (Cause::SystemCall, Some(name)) => format!(" in {name} ({syscall}),"),
+        (Cause::SystemCall, None) if syscall.is_empty() => String::new(),
+        (Cause::SystemCall, None) => format!(" in {syscall},"),
+        (Cause::Sleeping, Some(name)) => format!(" sleeping in {name},"),
+        (Cause::Sleeping, None) => " sleeping".to_owned(),
+        (Cause::Lock, name) if is_known_lock(stall) => {
+            format!(" waiting for a lock{}", bracketed(name.unwrap_or_default()))
         }
+        (Cause::Computing, Some(name)) => format!(" computing in {name},"),
+        (Cause::Unknown, Some(name)) => format!(" in {name},"),
+        (Cause::Unknown, None) => String::new(),
+        (Cause::Lock, Some(_)) => format!(" {},", cause_text(stall, model)),
         _ => format!(" {}", cause_text(stall, model)),
     }
 }
 
-fn verb(syscall: &str) -> String {
-    match syscall {
-        "read" | "pread64" | "readv" | "preadv" => format!("blocked in {syscall}: reading"),
-        "write" | "pwrite64" | "writev" | "pwritev" => format!("blocked in {syscall}: writing"),
-        _ => format!("blocked in {syscall}"),
+/// "blocked in read: reading (fd 7 /data/log)", "writing to standard output, a
+/// pipe whose reader is slow".
+fn system_call_text(syscall: &str, object: &str) -> String {
+    const READ: [&str; 4] = ["read", "pread64", "readv", "preadv"];
+    const WRITE: [&str; 4] = ["write", "pwrite64", "writev", "pwritev"];
+    let stream = standard_stream(object);
+    match (stream, READ.contains(&syscall), WRITE.contains(&syscall)) {
+        (Some(stream), _, true) => format!("writing to {stream}"),
+        (Some(stream), true, _) => format!("reading {stream}"),
+        (_, _, true) => format!("blocked in {syscall}: writing{}", bracketed(object)),
+        (_, true, _) => format!("blocked in {syscall}: reading{}", bracketed(object)),
+        _ => format!("blocked in {syscall}{}", bracketed(object)),
     }
 }
 
-fn lock_text(stall: &Stall, model: &Model) -> String {
-    let Some(holder) = stall.lock_holder else {
-        return "waiting for a lock".to_owned();
-    };
-    let function = model
-        .stalls
-        .on_thread(holder)
-        .and_then(|s| s.culprit())
-        .map(|c| format!(" in {}", c.function))
-        .unwrap_or_default();
-    let worker = model.workers.values().find(|w| w.tid == Some(holder));
-    match worker {
-        Some(worker) => format!(
-            "waiting for a lock held by worker {}{function}",
-            worker.id.index
-        ),
-        None => format!("waiting for a lock held by thread {holder}{function}"),
+fn bracketed(object: &str) -> String {
+    if object.is_empty() {
+        String::new()
+    } else {
+        format!(" ({object})")
     }
+}
+
+/// "standard output, a pipe whose reader is slow" for "fd 1 pipe:[4711]".
+fn standard_stream(object: &str) -> Option<String> {
+    let (descriptor, target) = object.strip_prefix("fd ")?.split_once(' ')?;
+    let (name, peer) = match descriptor {
+        "0" => ("standard input", "writer"),
+        "1" => ("standard output", "reader"),
+        "2" => ("standard error", "reader"),
+        _ => return None,
+    };
+    Some(if target.starts_with("pipe:") {
+        format!("{name}, a pipe whose {peer} is slow")
+    } else if target.starts_with("/dev/pts/") || target.starts_with("/dev/tty") {
+        format!("{name}, a terminal")
+    } else {
+        format!("{name} ({target})")
+    })
+}
+
+fn lock_text(stall: &Stall, model: &Model) -> String {
+    match held(stall, model) {
+        None => "waiting for a lock".to_owned(),
+        Some(held) => format!("waiting for a lock {}", held.text),
+    }
+}
+
+/// The thread that holds the lock of a waiter.
+pub(super) struct Held<'a> {
+    /// "held by worker 1 in `save` (app.rs:7), in std::thread::sleep".
+    pub text: String,
+    /// The holder's code, where its stack is known.
+    culprit: Option<&'a Culprit>,
+}
+
+/// Who holds the lock that `stall` waits for, where that was found.
+pub(super) fn held<'a>(stall: &'a Stall, model: &'a Model) -> Option<Held<'a>> {
+    let tid = stall.lock_holder?;
+    let Some(holder) = &stall.holder else {
+        let other = model.stalls.on_thread(tid);
+        let culprit = other.and_then(Stall::culprit);
+        let place = culprit.map_or(String::new(), |c| format!(" in {}", code(c)));
+        return Some(Held {
+            text: format!("held by {}{place}", thread_name(tid, model)),
+            culprit,
+        });
+    };
+    let culprit = holder.culprit();
+    let sure = if holder.certain { "" } else { "probably " };
+    let place = culprit.map_or(String::new(), |c| format!(" in {}", code(c)));
+    let call = culprit.and_then(|c| c.call.as_ref());
+    let doing = match (model.text(holder.doing), call) {
+        ("clock_nanosleep" | "nanosleep", _) => ", sleeping".to_owned(),
+        ("", Some(call)) => format!(", in {}", call.name),
+        ("", None) => String::new(),
+        (syscall, _) => format!(", {}", system_call_text(syscall, model.text(holder.object))),
+    };
+    Some(Held {
+        text: format!("{sure}held by {}{place}{doing}", thread_name(tid, model)),
+        culprit,
+    })
+}
+
+/// Of a mistake in which all wait: who holds their lock. One whose code is known
+/// tells more.
+pub(super) fn holder<'a>(mistake: &Mistake<'a>, model: &'a Model) -> Option<Held<'a>> {
+    let waiters = mistake.stalls.iter().filter(|s| s.cause == Cause::Lock);
+    let found = waiters.filter_map(|s| held(s, model));
+    found.max_by_key(|held| held.culprit.is_some())
 }
 
 /// "worker 2", or the thread that is none.
 pub(super) fn place(stall: &Stall, model: &Model) -> String {
     match (stall.worker, stall.tid) {
-        (Some(worker), _) if model.runtimes.len() > 1 => {
-            format!("worker {}.{}", worker.runtime, worker.index)
-        }
-        (Some(worker), _) => format!("worker {}", worker.index),
-        (None, Some(tid)) => format!("thread {tid}"),
+        (Some(worker), _) => model.worker_words(worker),
+        (None, Some(tid)) => thread_name(tid, model),
         (None, None) => "a worker".to_owned(),
     }
 }
 
-/// A duration for a sentence: "843 ms", "2.1 s".
-pub(super) fn human(duration: Duration) -> String {
-    let ms = duration.as_secs_f64() * 1e3;
-    if ms < 10.0 {
-        format!("{ms:.1} ms")
-    } else if ms < 9_999.5 {
-        format!("{ms:.0} ms")
-    } else {
-        format!("{:.1} s", ms / 1e3)
+/// A thread by its worker, which is the same wherever it is named.
+pub(super) fn thread_name(tid: Tid, model: &Model) -> String {
+    let worker = model.workers.values().find(|w| w.tid == Some(tid));
+    if let Some(worker) = worker {
+        return model.worker_words(worker.id);
+    }
+    match model.threads.get(&tid).map(|thread| thread.role) {
+        Some(ThreadRole::Blocking) => format!("blocking thread {tid}"),
+        _ => format!("thread {tid}"),
     }
 }
 
-/// A finding over a group of stalls, all but its title. `shown` is the one that
-/// shows it best.
+/// A finding over a mistake, all but its title: every field tells of the same
+/// stalls, and cause, text, function, line and stack of the one that is shown.
 pub(super) fn finding(
     rule: &'static str,
     severity: Severity,
     model: &Model,
-    group: &[&Stall],
-    shown: &Stall,
+    mistake: &Mistake<'_>,
 ) -> Finding {
     let now = model.now;
+    let (shown, group) = (mistake.shown, &mistake.stalls);
     let started = group.iter().map(|s| s.started).min();
     let ended = group.iter().map(|s| s.end(now)).max();
     Finding {
@@ -215,19 +335,138 @@ pub(super) fn finding(
         stack: shown.resolved.clone(),
         stall: Some(shown.id),
         count: group.len() as u64,
-        max: group.iter().map(|s| s.age(now)).max().unwrap_or_default(),
+        max: longest(mistake, model),
         total: group.iter().map(|s| s.age(now)).sum(),
         remedy: remedy::for_stalls(model, shown, group).text.to_owned(),
         first_seen: started.unwrap_or(now),
         last_seen: ended.unwrap_or(now).min(now),
         live: group.iter().any(|s| s.live),
-        ..Finding::new(rule, severity, subject(shown, model), now)
+        ..Finding::new(rule, severity, mistake.subject(model), now)
     }
 }
 
-/// One with a culprit tells more than one without; of those the live ones, the
-/// oldest; otherwise the longest.
-pub(super) fn most_telling<'a>(group: &[&'a Stall], model: &Model) -> Option<&'a Stall> {
-    let weight = |s: &&Stall| (s.culprit().is_some(), s.live, s.own_age(model.now));
-    group.iter().copied().max_by_key(weight)
+/// The longest stall of a mistake.
+pub(super) fn longest(mistake: &Mistake<'_>, model: &Model) -> Duration {
+    let ages = mistake.stalls.iter().map(|s| s.age(model.now));
+    ages.max().unwrap_or_default()
+}
+
+/// "843 ms"; "114 ms, up to 499 ms" where the one that is shown is not the
+/// longest of them; "300 ms (210 ms of it without a CPU)" where the host had a
+/// hand in it.
+pub(super) fn how_long(mistake: &Mistake<'_>, model: &Model) -> String {
+    let age = mistake.shown.age(model.now);
+    let longest = longest(mistake, model);
+    let without_cpu = mistake.shown.run_queue.unwrap_or_default();
+    let host = if without_cpu * 4 >= age && !age.is_zero() {
+        format!(" ({} of it without a CPU)", human(without_cpu))
+    } else {
+        String::new()
+    };
+    if longest > age + age / 20 {
+        format!("{}{host}, up to {},", human(age), human(longest))
+    } else {
+        human(age) + &host
+    }
+}
+
+/// Shares of worker time in which polls blocked, as a service's requests see it.
+#[derive(Debug, Clone, Copy)]
+struct Toll {
+    /// Of one worker's time.
+    of_one: f64,
+    /// Of all workers' time: the share of requests that meet such a stall.
+    of_all: f64,
+}
+
+/// Share of one worker's time from which stalls of any length are a warning.
+const WARNING_SHARE: f64 = 0.2;
+/// Share of requests that a service's 99th percentile does not leave out.
+const P99: f64 = 0.01;
+
+/// How bad the stalls of a mistake are, by what the requests of a service feel:
+/// - one of a second or more stops the loop;
+/// - one of 100 ms, or shorter ones that take a fifth of a worker's time, or that
+///   last 50 ms as a rule and meet one request in a hundred, so that they are its
+///   99th percentile, are a warning;
+/// - others are a notice.
+pub(super) fn severity(model: &Model, mistake: &Mistake<'_>, window: Duration) -> Severity {
+    let mut ages: Vec<Duration> = mistake
+        .stalls
+        .iter()
+        .map(|s| s.own_age(model.now))
+        .collect();
+    ages.sort_unstable();
+    let longest = ages.last().copied().unwrap_or_default();
+    let median = ages.get(ages.len() / 2).copied().unwrap_or_default();
+    let toll = toll(model, &ages, window);
+    let shapes_p99 = ages.len() >= 3 && median >= mistakes::LONG_WAIT && toll.of_all >= P99;
+    if longest >= CRITICAL {
+        Severity::Critical
+    } else if longest >= WARNING || toll.of_one >= WARNING_SHARE || shapes_p99 {
+        Severity::Warning
+    } else {
+        Severity::Notice
+    }
+}
+
+fn toll(model: &Model, ages: &[Duration], window: Duration) -> Toll {
+    // In less than a second a single stall would be a great share.
+    let window = window.max(Duration::from_secs(1));
+    let total: Duration = ages.iter().map(|age| (*age).min(window)).sum();
+    let of_one = total.as_secs_f64() / window.as_secs_f64();
+    Toll {
+        of_one,
+        of_all: of_one / model.workers.len().max(1) as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_call_and_what_it_works_on() {
+        for (syscall, object, expected) in [
+            ("fsync", "", "blocked in fsync"),
+            (
+                "recvfrom",
+                "fd 9 tcp 10.0.0.1:80",
+                "blocked in recvfrom (fd 9 tcp 10.0.0.1:80)",
+            ),
+            (
+                "read",
+                "fd 7 /data/log",
+                "blocked in read: reading (fd 7 /data/log)",
+            ),
+            ("write", "", "blocked in write: writing"),
+            (
+                "write",
+                "fd 1 pipe:[47]",
+                "writing to standard output, a pipe whose reader is slow",
+            ),
+            (
+                "writev",
+                "fd 2 /dev/pts/3",
+                "writing to standard error, a terminal",
+            ),
+            (
+                "read",
+                "fd 0 pipe:[8]",
+                "reading standard input, a pipe whose writer is slow",
+            ),
+            (
+                "write",
+                "fd 1 /var/log/app",
+                "writing to standard output (/var/log/app)",
+            ),
+            (
+                "write",
+                "fd 10 pipe:[47]",
+                "blocked in write: writing (fd 10 pipe:[47])",
+            ),
+        ] {
+            assert_eq!(system_call_text(syscall, object), expected);
+        }
+    }
 }

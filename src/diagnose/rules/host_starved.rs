@@ -4,71 +4,72 @@ use std::time::Duration;
 
 use crate::{
     diagnose::{Finding, Severity, Subject},
-    model::{Capability, Cause, Model, Process, Thread, ThreadRole},
+    model::{Capability, Cause, Model},
 };
 
-use super::{Context, Rule};
+use super::{Context, Rule, demand::Demand, too_many_workers};
 
 pub(super) const RULE: Rule = Rule {
     id: "host-starved",
     summary: "the host gives the workers too little CPU",
     meaning: "The workers were ready to run, but waited for a CPU for longer than they had one: \
               other processes take the CPUs, or a control group's quota holds the process back.",
-    threshold: "for 1.5 s, workers spend over 60 % of their runnable time in the run queue (or a \
-                quota throttles the process for over 20 %), and the loop lags by over 50 ms or \
-                stalls",
+    threshold: "for 1.5 s, workers spend over 60 % of their runnable time in the run queue behind \
+                others (or a quota throttles the process for over 20 %), and the loop lags by over \
+                50 ms or stalls. What the process's own threads take from one another is not the \
+                host's doing: see too-many-workers",
     evidence: "run-queue wait and CPU time of each worker thread (schedstat), cpu.stat of the \
                control group, CPU use of the host",
     remedy: "not your code: take other load away, raise the quota, or give the process more CPUs",
     needs: &[Capability::WorkerThreads],
-    rank: 65,
+    rank: 33,
     over_window: false,
     scans_tasks: false,
     explained_by: &[],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 
-/// Share of its runnable time that a worker waits for a CPU.
+/// Share of its runnable time that a worker waits for a CPU that others have.
 const WAIT_SHARE: f64 = 0.6;
-/// A worker that wants less of a CPU than this tells nothing.
-const MIN_DEMAND: f64 = 0.25;
 const THROTTLED: f64 = 0.2;
-/// Share from which the host has a hand in every delay.
+/// Share from which a busy machine has a hand in every delay.
 const DISTORTING: f64 = 0.3;
 const LAG: Duration = Duration::from_millis(50);
 const FOR: Duration = Duration::from_millis(1_500);
 
-/// The host takes so much from the workers that times measured on them tell of
-/// the host rather than of the code.
+/// Workers wait so much for a CPU, whoever has it, that times measured on them
+/// tell of that rather than of the code.
 pub(super) fn distorts(model: &Model) -> bool {
-    throttled(model) > THROTTLED || wait_share(model).is_some_and(|share| share > DISTORTING)
+    Demand::of(model).is_some_and(|demand| {
+        demand.throttled > THROTTLED
+            || demand
+                .waiting_share()
+                .is_some_and(|share| share > DISTORTING)
+    })
 }
 
-/// The workers want CPU and mostly do not get it, at this moment.
+/// The workers want CPU and mostly do not get it, at this moment, because of
+/// others.
 pub(super) fn is_starved(model: &Model) -> bool {
-    throttled(model) > THROTTLED || wait_share(model).is_some_and(|share| share > WAIT_SHARE)
+    Demand::of(model).is_some_and(|demand| starvation(&demand).is_some())
 }
 
-fn throttled(model: &Model) -> f64 {
-    model
-        .process
-        .as_ref()
-        .and_then(Process::throttled_ratio)
-        .unwrap_or_default()
+/// What holds the workers back.
+enum Starvation {
+    Quota(f64),
+    Others(f64),
 }
 
-/// Run-queue wait over run-queue wait and CPU time of all workers that want a CPU.
-fn wait_share(model: &Model) -> Option<f64> {
-    let workers: Vec<(f64, f64)> = model
-        .threads
-        .values()
-        .filter(|t| t.role == ThreadRole::Worker)
-        .filter_map(|t: &Thread| Some((t.run_queue_ratio()?, t.cpu_ratio()?)))
-        .filter(|(wait, cpu)| wait + cpu > MIN_DEMAND)
-        .collect();
-    let wait: f64 = workers.iter().map(|(wait, _)| wait).sum();
-    let cpu: f64 = workers.iter().map(|(_, cpu)| cpu).sum();
-    (!workers.is_empty()).then(|| wait / (wait + cpu))
+fn starvation(demand: &Demand) -> Option<Starvation> {
+    // Too many workers use up a quota by themselves.
+    let crowded = too_many_workers::is_crowded(demand);
+    if demand.throttled > THROTTLED && !crowded {
+        return Some(Starvation::Quota(demand.throttled));
+    }
+    let share = demand.taken_by_others()?;
+    (share > WAIT_SHARE).then_some(Starvation::Others(share))
 }
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
@@ -79,6 +80,9 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         .host_starved_since
         .filter(|since| now.since(*since) >= FOR)
     else {
+        return Vec::new();
+    };
+    let Some(starvation) = Demand::of(model).and_then(|demand| starvation(&demand)) else {
         return Vec::new();
     };
     let stalled = model
@@ -94,28 +98,31 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     finding.first_seen = since;
     finding.max = context.lag_p99();
     finding.total = now.since(since);
-    finding.title = title(model);
+    finding.title = title(model, &starvation);
     finding.remedy =
         "not your code: take other load away, raise the quota, or give it more CPUs".to_owned();
     vec![finding]
 }
 
-fn title(model: &Model) -> String {
-    let throttled = throttled(model);
-    if throttled > THROTTLED {
-        return format!(
+fn title(model: &Model, starvation: &Starvation) -> String {
+    match starvation {
+        Starvation::Quota(throttled) => format!(
             "the host starves the loop: a CPU quota held the process back {:.0} % of the time",
             throttled * 100.0
-        );
+        ),
+        Starvation::Others(share) => {
+            let host = model.host.as_ref().map_or(String::new(), |host| {
+                format!(
+                    "; host CPU {:.0} %, load {:.1} on {} CPUs",
+                    host.cpu_ratio * 100.0,
+                    host.load,
+                    host.cpus
+                )
+            });
+            format!(
+                "the host starves the loop: workers wait for a CPU {:.0} % of the time{host}",
+                share * 100.0
+            )
+        }
     }
-    let share = wait_share(model).unwrap_or_default() * 100.0;
-    let host = model.host.as_ref().map_or(String::new(), |host| {
-        format!(
-            "; host CPU {:.0} %, load {:.1} on {} CPUs",
-            host.cpu_ratio * 100.0,
-            host.load,
-            host.cpus
-        )
-    });
-    format!("the host starves the loop: workers wait for a CPU {share:.0} % of the time{host}")
 }

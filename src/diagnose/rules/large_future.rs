@@ -22,6 +22,8 @@ pub(super) const RULE: Rule = Rule {
     over_window: false,
     scans_tasks: true,
     explained_by: &[],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 

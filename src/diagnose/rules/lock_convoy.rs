@@ -5,152 +5,151 @@
 //! level 1 as the last thing that each asked for, and not which lock it is, so
 //! that they are grouped by where they were spawned.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use crate::{
-    diagnose::{Finding, Severity, Subject, stalls, verdict::count},
-    model::{Capability, LocationId, Model, Moment, Stall, Task, TaskId, TaskKind, TaskState},
+    diagnose::{
+        Finding, Severity,
+        mistakes::{self, Mistake},
+        stalls,
+        words::{conjugated, count, human},
+    },
+    model::{Capability, LocationId, Model},
 };
 
-use super::{Context, Rule};
+use super::{
+    Context, Rule,
+    queues::{LONG, Queue},
+};
 
 pub(super) const RULE: Rule = Rule {
     id: "lock-convoy",
     summary: "several polls or tasks queue for one lock",
     meaning: "One holds a lock for long, and the others that want it wait one behind the other: \
               polls on a lock of the standard library, each blocking its worker meanwhile, or tasks \
-              on a lock, semaphore or pool of tokio's.",
-    threshold: "two or more stalls over 50 ms that wait for the same lock within the window; or five \
-                or more tasks of one spawn location that wait over 250 ms for a lock or permit of \
-                tokio's (a batch that one task spawned behind its own limit does not count)",
+              on a lock, semaphore or pool of tokio's. Where the one that holds it is found \
+              blocking a worker itself, that is the finding (`blocked-worker`), and the others are \
+              counted in it.",
+    threshold: "two threads or more wait over 50 ms at the same time for the same thing, which the \
+                stack shows to be a lock (a channel, a condition, a parked or joined thread is \
+                none); or tasks of one spawn location wait for a lock or permit of tokio's: five or \
+                more for over 250 ms, two or more for over 500 ms for two seconds on end while the \
+                queue moves, or three or more in a queue that grows while nobody has been served \
+                for 2.5 s. A batch that one task spawned together, behind a limit of its own, does \
+                not count as long as it is being served",
     evidence: "stalls in futex with the lock's address, their stacks, and the holder's where another \
                stalled thread evidently is it; at level 1, the tasks that last asked a lock and were \
-               told to wait",
-    remedy: "hold the lock for less, split it, or use an async lock where it is held across an await",
+               told to wait, and whether the oldest of them is ever served",
+    remedy: "hold the lock for less, split it, or use an async lock where it is held across an await; \
+             give every permit back",
     needs: &[Capability::Stalls, Capability::Cause],
     rank: 70,
     over_window: true,
-    scans_tasks: true,
+    scans_tasks: false,
     explained_by: &[],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 
-const LONG: Duration = Duration::from_millis(50);
-const SEVERAL: usize = 2;
-/// For tasks, which may well wait: that is what they are for.
-const LONG_FOR_A_TASK: Duration = Duration::from_millis(250);
-const MANY: usize = 5;
-
 fn check(context: &Context<'_>) -> Vec<Finding> {
-    let mut findings = workers(context);
-    findings.extend(tasks(context.model));
+    let model = context.model;
+    let convoys = mistakes::of(model, context.since);
+    let convoys = convoys.iter().filter(|mistake| mistake.is_convoy);
+    let mut findings: Vec<_> = convoys.map(|mistake| of_polls(context, mistake)).collect();
+    let queues = context.memory.queues.iter();
+    findings.extend(queues.filter_map(|(site, queue)| of_tasks(model, *site, queue)));
     findings
 }
 
-fn workers(context: &Context<'_>) -> Vec<Finding> {
+fn of_polls(context: &Context<'_>, mistake: &Mistake<'_>) -> Finding {
     let model = context.model;
-    let now = model.now;
-    let mut groups: BTreeMap<(Option<u64>, Subject), Vec<&Stall>> = BTreeMap::new();
-    for stall in model.stalls.iter() {
-        if stall.overlaps(context.since, now)
-            && stalls::waits_for_lock(stall)
-            && stall.own_age(now) >= LONG
-        {
-            // By the lock where it is known, by the waiting code otherwise.
-            let subject = match stall.lock_address {
-                Some(_) => Subject::Process,
-                None => stalls::subject(stall, model),
-            };
-            groups
-                .entry((stall.lock_address, subject))
-                .or_default()
-                .push(stall);
-        }
-    }
-    groups
-        .into_values()
-        .filter(|group| group.len() >= SEVERAL)
-        .filter_map(|group| finding(model, &group))
-        .collect()
-}
-
-fn finding(model: &Model, group: &[&Stall]) -> Option<Finding> {
-    let shown = stalls::most_telling(group, model)?;
-    let waiting = group.iter().filter(|s| s.live).count();
-    let holder = group.iter().find_map(|s| s.lock_holder);
-    let held = holder.map_or(String::new(), |tid| {
-        match model.stalls.on_thread(tid).and_then(Stall::culprit) {
-            Some(culprit) => format!(", held in {} ({})", culprit.function, culprit.location()),
-            None => format!(", held by thread {tid}"),
-        }
-    });
-    let mut finding = stalls::finding(RULE.id, Severity::Warning, model, group, shown);
+    let shown = mistake.shown;
+    let now = mistake.stalls.iter().filter(|s| s.live).count();
+    let severity = stalls::severity(model, mistake, context.window()).max(Severity::Warning);
+    let mut finding = stalls::finding(RULE.id, severity, model, mistake);
+    let place = match shown.culprit() {
+        Some(culprit) => format!(", in {}", stalls::code(culprit)),
+        None => match stalls::location(shown, model).as_str() {
+            "" => String::new(),
+            location => format!(", spawned at {location}"),
+        },
+    };
+    let lock = stalls::call(shown).map_or(String::new(), |call| format!(" ({})", call.name));
+    let held = stalls::holder(mistake, model);
+    let held = held.map_or(String::new(), |held| format!("; {}", held.text));
     finding.title = format!(
-        "{} waited for one lock, {waiting} now, up to {}, at {}{held}",
-        count(group.len() as u64, "poll"),
-        stalls::human(shown.age(model.now)),
-        stalls::location(shown, model),
+        "{} waited for one lock{lock}, {now} now, up to {}{place}{held}",
+        count(finding.count, "poll"),
+        human(finding.max),
     );
-    Some(finding)
+    finding
 }
 
-/// Tasks of one spawn location that wait for a lock.
-#[derive(Default)]
-struct Queue<'a> {
-    waiting: Vec<(&'a Task, Moment)>,
-    /// Of these, tasks that have done nothing else yet, by their parents: those
-    /// of one parent are a batch that it bounds.
-    batches: HashSet<Option<TaskId>>,
-    others: usize,
-}
+/// For tasks, which may well wait: that is what they are for.
+const MANY: usize = 5;
+/// Waiting for so long, two are enough.
+const VERY_LONG: Duration = Duration::from_millis(500);
+/// The queue has stood for so long that it is no moment's.
+const LASTING: Duration = Duration::from_secs(2);
+/// Nobody was served for so long that nobody is.
+const STUCK: Duration = Duration::from_millis(2_500);
+/// A batch whose turn has not come for so long is stuck after all.
+const BATCH_STUCK: Duration = Duration::from_secs(30);
+/// With so many waiting in a queue that stands still, growth is no chance.
+const GROWN: usize = 3;
 
-fn tasks(model: &Model) -> Vec<Finding> {
-    let mut queues: BTreeMap<LocationId, Queue<'_>> = BTreeMap::new();
-    for task in model.tasks.live() {
-        let (Some(since), Some(site)) = (task.lock_wait, task.location) else {
-            continue;
-        };
-        let is_task = matches!(task.kind, TaskKind::Task | TaskKind::Local);
-        if !is_task || task.state != TaskState::Idle || model.now.since(since) < LONG_FOR_A_TASK {
-            continue;
-        }
-        let queue = queues.entry(site).or_default();
-        queue.waiting.push((task, since));
-        if task.polls.is_some_and(|polls| polls > 1) {
-            queue.others += 1;
-        } else {
-            queue.batches.insert(task.parent);
-        }
+fn of_tasks(model: &Model, site: LocationId, queue: &Queue) -> Option<Finding> {
+    let now = model.now;
+    let waited = now.since(queue.head);
+    let stands = now.since(queue.served);
+    let stuck = stands >= STUCK && queue.arrivals >= 2 && queue.waiting >= GROWN;
+    let lasting = now.since(queue.since) >= LASTING;
+    let fires = if queue.is_batch {
+        stuck && stands >= BATCH_STUCK
+    } else {
+        let many = queue.independent >= MANY && waited >= LONG;
+        let slow = queue.waiting >= 2 && waited >= VERY_LONG && lasting && queue.moves >= 2;
+        many || slow || stuck
+    };
+    if !fires {
+        return None;
     }
-    queues
-        .into_iter()
-        .filter(|(_, queue)| queue.others + queue.batches.len() >= MANY)
-        .filter_map(|(site, queue)| of_tasks(model, site, &queue.waiting))
-        .collect()
-}
-
-fn of_tasks(model: &Model, site: LocationId, waiting: &[(&Task, Moment)]) -> Option<Finding> {
-    let (first, since) = waiting.iter().min_by_key(|(_, since)| *since)?;
-    let ages = waiting.iter().map(|(_, since)| model.now.since(*since));
     let mut finding = Finding::about_site(RULE.id, Severity::Warning, model, site);
+    let first = model.tasks.get(queue.first)?;
     finding.task = Some(first.id);
     finding.task_name = model.text(first.name).to_owned();
-    finding.count = waiting.len() as u64;
-    finding.max = model.now.since(*since);
-    finding.total = ages.sum();
-    finding.first_seen = *since;
-    finding.title = format!(
-        "{} spawned at {} wait for a lock or permit, up to {}",
+    finding.count = queue.waiting as u64;
+    finding.max = waited;
+    finding.total = queue.total;
+    finding.first_seen = queue.head;
+    let who = format!(
+        "{} spawned at {} {}",
         count(finding.count, "task"),
         finding.location,
-        stalls::human(finding.max),
+        conjugated(finding.count, "wait")
     );
-    finding.remedy =
-        "hold the lock or permit only around what needs it, never across a slow call; \
-                      poll or drop what holds it"
-            .to_owned();
+    finding.title = if stuck {
+        let alone = if queue.holders == 0 {
+            "; no other task spawned there is alive that could hold it"
+        } else {
+            ""
+        };
+        format!(
+            "{who} for a lock or permit, up to {}, and none has got it for {}{alone}",
+            human(waited),
+            human(stands),
+        )
+    } else {
+        format!("{who} for a lock or permit, up to {}", human(waited))
+    };
+    finding.remedy = if stuck {
+        "give every lock and permit back on every path (no forget, no leak), and poll or drop \
+         what holds it"
+    } else {
+        "hold the lock or permit only around what needs it, never across a slow call; poll or drop \
+         what holds it"
+    }
+    .to_owned();
     Some(finding)
 }

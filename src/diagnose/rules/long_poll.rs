@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    diagnose::{Finding, Severity, stalls},
+    diagnose::{Finding, Severity, stalls, words::human},
     model::{Capability, Site, SiteKey, TaskKind},
 };
 
-use super::{Context, Rule, host_starved};
+use super::{Context, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "long-poll",
@@ -25,6 +25,8 @@ pub(super) const RULE: Rule = Rule {
     over_window: false,
     scans_tasks: false,
     explained_by: &["nested-runtime", "host-starved"],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 
@@ -56,7 +58,7 @@ fn finding(context: &Context<'_>, key: SiteKey, site: &Site) -> Option<Finding> 
         .stalls
         .iter()
         .any(|s| s.location == Some(location) && s.overlaps(since, model.now));
-    if mean < stalls::NOTICE || told || host_starved::distorts(model) {
+    if mean < stalls::NOTICE || told || context.is_distorted() {
         return None;
     }
     let severity = if mean >= stalls::WARNING {
@@ -68,17 +70,17 @@ fn finding(context: &Context<'_>, key: SiteKey, site: &Site) -> Option<Finding> 
     finding.count = rates.polls.ceil() as u64;
     finding.max = site.longest_poll.max(mean);
     finding.total = Duration::try_from_secs_f64(rates.busy).unwrap_or_default();
-    let quantile = |q| site.poll_quantile(q).map(stalls::human);
+    let quantile = |q| site.poll_quantile(q).map(human);
     let spread = match (quantile(0.5), quantile(0.99)) {
         (Some(p50), Some(p99)) => {
-            format!(", p50 {p50}, p99 {p99}, max {}", stalls::human(finding.max))
+            format!(", p50 {p50}, p99 {p99}, max {}", human(finding.max))
         }
         _ => String::new(),
     };
     finding.title = format!(
         "polls of tasks spawned at {} take {} on average{spread}",
         finding.location,
-        stalls::human(mean)
+        human(mean)
     );
     finding.remedy = "split the work, or move it to spawn_blocking or a dedicated pool".to_owned();
     Some(finding)

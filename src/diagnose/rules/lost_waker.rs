@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    diagnose::{Finding, Severity, stalls},
+    diagnose::{Finding, Severity, words::human},
     model::{Capability, TaskKind},
 };
 
@@ -22,6 +22,8 @@ pub(super) const RULE: Rule = Rule {
     over_window: false,
     scans_tasks: false,
     explained_by: &[],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 
@@ -49,7 +51,7 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         });
         finding.title = format!(
             "{name} lost its last waker {} ago and will never run again ({wakers}; spawned at {})",
-            stalls::human(finding.max),
+            human(finding.max),
             finding.location
         );
         finding.remedy =

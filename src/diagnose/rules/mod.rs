@@ -3,6 +3,8 @@
 mod auto_boxed_future;
 mod blocked_worker;
 mod blocking_pool_full;
+mod demand;
+mod descriptors;
 mod growing_queue;
 mod host_starved;
 mod large_future;
@@ -11,14 +13,19 @@ mod long_poll;
 mod loop_starved;
 mod lost_waker;
 mod memory;
+mod memory_growth;
 mod nested_runtime;
 mod never_yielded;
+mod queues;
 mod self_wake_spin;
 mod shutdown_waits;
 mod slow_schedule;
 mod task_flood;
 mod task_leak;
 mod telemetry_loss;
+mod too_many_workers;
+mod trend;
+mod unreaped_tasks;
 
 #[cfg(test)]
 mod cases;
@@ -43,6 +50,35 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
+    /// How much of the window was observed.
+    fn window(&self) -> std::time::Duration {
+        let observed = self.model.since.unwrap_or_default();
+        self.model.now.since(self.since.max(observed))
+    }
+
+    /// Why a rule that needs `needed` could not be judged in a window that is
+    /// shorter; `None` where it is long enough.
+    fn too_short(&self, needed: std::time::Duration) -> Option<String> {
+        let (needed, window) = (self.model.session.scaled(needed), self.window());
+        (window < needed).then(|| {
+            format!(
+                "it needs {:.0} s, and {:.1} s were observed",
+                needed.as_secs_f64(),
+                window.as_secs_f64()
+            )
+        })
+    }
+
+    /// The host, or the process's own crowd of threads, has had a hand in the
+    /// delays of the last seconds, so that they say nothing of the code.
+    fn is_distorted(&self) -> bool {
+        host_starved::distorts(self.model)
+            || self
+                .memory
+                .distorted_at
+                .is_some_and(|at| self.now().since(at) < super::Scope::FADE)
+    }
+
     /// Now, on the observed program's clock.
     fn now(&self) -> Moment {
         self.model.now
@@ -81,14 +117,18 @@ pub struct Rule {
     /// Among findings of one severity the higher comes first: causes before
     /// symptoms.
     pub rank: u8,
-    /// Each look yields all findings of the window; otherwise those of the
-    /// moment, to be added to the earlier ones.
+    /// Each look yields all findings about stalls of the window; otherwise, as all
+    /// others, those of the moment, to be added to the earlier ones.
     pub over_window: bool,
     /// A look passes over all tasks, so that it is taken less often where there
     /// are many.
     pub scans_tasks: bool,
     /// Rules whose findings explain this one's, so that it stays silent.
     pub explained_by: &'static [&'static str],
+    /// Rules whose findings explain this one's where both are about the same place.
+    pub explained_here: &'static [&'static str],
+    /// Why it could not be judged in this window; `None` where it could.
+    pub not_judged: fn(&Context<'_>) -> Option<String>,
     /// The look.
     pub check: fn(&Context<'_>) -> Vec<Finding>,
 }
@@ -99,7 +139,9 @@ pub const ALL: &[Rule] = &[
     lock_convoy::RULE,
     blocked_worker::RULE,
     never_yielded::RULE,
+    too_many_workers::RULE,
     host_starved::RULE,
+    descriptors::RULE,
     self_wake_spin::RULE,
     task_flood::RULE,
     blocking_pool_full::RULE,
@@ -107,6 +149,8 @@ pub const ALL: &[Rule] = &[
     lost_waker::RULE,
     task_leak::RULE,
     growing_queue::RULE,
+    unreaped_tasks::RULE,
+    memory_growth::RULE,
     slow_schedule::RULE,
     long_poll::RULE,
     loop_starved::RULE,

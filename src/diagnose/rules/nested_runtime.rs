@@ -1,10 +1,12 @@
 //! A worker parked inside a second executor.
 
-use std::collections::BTreeMap;
-
 use crate::{
-    diagnose::{Finding, Severity, Subject, stalls},
-    model::{Capability, Model, Stall},
+    diagnose::{
+        Finding, Severity,
+        mistakes::{self, Mistake},
+        stalls,
+    },
+    model::{Capability, Model},
 };
 
 use super::{Context, Rule};
@@ -23,44 +25,34 @@ pub(super) const RULE: Rule = Rule {
     over_window: true,
     scans_tasks: false,
     explained_by: &[],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let model = context.model;
-    let now = model.now;
-    let mut groups: BTreeMap<Subject, Vec<&Stall>> = BTreeMap::new();
-    for stall in model.stalls.iter() {
-        if stall.overlaps(context.since, now) && stalls::is_nested_runtime(stall) {
-            groups
-                .entry(stalls::subject(stall, model))
-                .or_default()
-                .push(stall);
-        }
-    }
-    groups
-        .into_values()
-        .filter_map(|group| finding(model, &group))
+    mistakes::nested(model, context.since)
+        .iter()
+        .filter_map(|mistake| finding(model, mistake))
         .collect()
 }
 
-fn finding(model: &Model, group: &[&Stall]) -> Option<Finding> {
-    let shown = stalls::most_telling(group, model)?;
+fn finding(model: &Model, mistake: &Mistake<'_>) -> Option<Finding> {
+    let shown = mistake.shown;
     let culprit = shown.culprit()?;
-    let age = shown.age(model.now);
-    let severity = if age >= stalls::CRITICAL {
+    let severity = if stalls::longest(mistake, model) >= stalls::CRITICAL {
         Severity::Critical
     } else {
         Severity::Warning
     };
-    let mut finding = stalls::finding(RULE.id, severity, model, group, shown);
+    let mut finding = stalls::finding(RULE.id, severity, model, mistake);
+    let executor = stalls::call(shown).map_or("block_on", |call| &call.name);
     finding.title = format!(
-        "{} parked {} inside {} called by {} ({})",
+        "{} parked {} inside {executor} called by {}",
         stalls::place(shown, model),
-        stalls::human(age),
-        stalls::call(shown).map_or("block_on", |call| &call.name),
-        culprit.function,
-        culprit.location()
+        stalls::how_long(mistake, model),
+        stalls::code(culprit)
     );
     Some(finding)
 }

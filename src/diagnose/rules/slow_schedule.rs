@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    diagnose::{Finding, Severity, stalls, verdict::count},
+    diagnose::{
+        Finding, Severity,
+        words::{counted, human},
+    },
     model::{Capability, SiteKey, TaskKind},
 };
 
@@ -28,9 +31,12 @@ pub(super) const RULE: Rule = Rule {
         "lock-convoy",
         "blocked-worker",
         "never-yielded",
+        "too-many-workers",
         "host-starved",
         "self-wake-spin",
     ],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 
@@ -69,10 +75,10 @@ fn finding(context: &Context<'_>, key: SiteKey) -> Option<Finding> {
     finding.max = delay;
     finding.count = polls;
     finding.title = format!(
-        "tasks spawned at {} wait {} (p99) for a worker; {} wait now",
+        "tasks spawned at {} wait {} (p99) for a worker; {} now",
         finding.location,
-        stalls::human(delay),
-        count(model.waiting_tasks(), "task")
+        human(delay),
+        counted(model.waiting_tasks(), "task", "wait")
     );
     finding.remedy =
         "bound the work in flight (Semaphore, buffer_unordered) or shorten its polls".to_owned();

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    diagnose::{Finding, Severity, stalls, verdict::count},
+    diagnose::{
+        Finding, Severity,
+        words::{counted, human},
+    },
     model::{Capability, SiteKey, TaskKind},
 };
 
@@ -24,6 +27,8 @@ pub(super) const RULE: Rule = Rule {
     over_window: false,
     scans_tasks: false,
     explained_by: &["host-starved"],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 
@@ -62,10 +67,10 @@ fn finding(context: &Context<'_>, key: SiteKey, spawns: f64) -> Option<Finding> 
     finding.count = spawns as u64;
     finding.max = delay;
     finding.title = format!(
-        "{} floods the loop: {spawns:.0} spawns/s, {} wait, up to {}",
+        "{} floods the loop: {spawns:.0} spawns/s, {}, up to {}",
         finding.location,
-        count(waiting, "task"),
-        stalls::human(delay)
+        counted(waiting, "task", "wait"),
+        human(delay)
     );
     finding.remedy =
         "bound the work in flight: a Semaphore, or buffer_unordered; back off between retries"

@@ -1,84 +1,131 @@
-//! Tasks that are spawned and never end.
+//! Tasks that are spawned, wait, and never end.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    diagnose::{Finding, Severity},
-    model::{Capability, Moment, SiteKey, TaskKind},
+    diagnose::{
+        Finding, Severity,
+        words::{human, more},
+    },
+    model::{Capability, LocationId, Model, Moment, SiteKey, Task, TaskKind},
 };
 
-use super::{Context, Rule, memory::SiteStep};
+use super::{Context, Rule, trend};
 
 pub(super) const RULE: Rule = Rule {
     id: "task-leak",
-    summary: "live tasks of one location grow without end",
+    summary: "tasks of one location wait for ever, and become more",
     meaning: "Tasks are spawned and wait for ever: nobody holds or cancels them, their peer never \
               answers, or a channel is never closed. Memory grows with them.",
-    threshold: "live tasks of one location have grown for 60 s, in nine of ten steps, by 20 at \
-                least, while fewer than one in ten of the new ones ended",
-    evidence: "spawned and ended tasks of the location over time",
+    threshold: "20 or more live tasks of one location have done nothing for 20 s; they were spawned \
+                over a minute or more up to now, some in each third of that time, however slowly; \
+                and fewer than one in ten of all tasks spawned there ended. Tasks that are woken now \
+                and then, such as connections that are served, are none, and neither are those that \
+                were all spawned at the start, or that queue for a lock",
+    evidence: "when each live task was spawned and when it was last woken or polled, which reaches \
+               back to the start of the process, and the ended tasks of the location",
     remedy: "hold them in a JoinSet or TaskTracker, cancel them, and put a time-out on what they \
              wait for",
     needs: &[Capability::Tasks],
     rank: 40,
     over_window: false,
-    scans_tasks: false,
+    scans_tasks: true,
     explained_by: &["task-flood"],
+    explained_here: &["lock-convoy"],
+    not_judged,
     check,
 };
 
+/// A leak goes on for so long.
 const FOR: Duration = Duration::from_mins(1);
-const GROWTH: u64 = 20;
+/// Who has done nothing for so long is not being served.
+const QUIET: Duration = Duration::from_secs(20);
+const MANY: usize = 20;
+
+/// A young process has no old tasks.
+fn not_judged(context: &Context<'_>) -> Option<String> {
+    let model = context.model;
+    if !model.session.has(Capability::Wakes) {
+        // Since when a task is idle is only known from when it was first seen.
+        if let Some(reason) = context.too_short(QUIET) {
+            return Some(reason);
+        }
+    }
+    let (needed, age) = (model.session.scaled(FOR), model.session.uptime(model.now));
+    (age < needed).then(|| {
+        format!(
+            "it needs {:.0} s, and the process is {:.0} s old",
+            needed.as_secs_f64(),
+            age.as_secs_f64()
+        )
+    })
+}
+
+/// Tasks of one location that do nothing.
+#[derive(Default)]
+struct Quiet<'a> {
+    spawned: Vec<Moment>,
+    longest: Option<(Duration, &'a Task)>,
+}
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
-    let sites = context
-        .memory
-        .sites
-        .iter()
-        .filter(|(key, _)| key.kind != TaskKind::Blocking);
+    let model = context.model;
+    let quiet = model.session.scaled(QUIET);
+    let mut sites: BTreeMap<(LocationId, TaskKind), Quiet<'_>> = BTreeMap::new();
+    for task in model.tasks.live() {
+        let is_task = matches!(task.kind, TaskKind::Task | TaskKind::Local);
+        let (true, None, Some(location)) = (is_task, task.lock_wait, task.location) else {
+            continue;
+        };
+        let Some(idle) = task.idle_for(model.now).filter(|idle| *idle >= quiet) else {
+            continue;
+        };
+        let site = sites.entry((location, task.kind)).or_default();
+        site.spawned.push(task.spawned_at);
+        if site.longest.is_none_or(|(longest, _)| idle > longest) {
+            site.longest = Some((idle, task));
+        }
+    }
     sites
-        .filter_map(|(key, steps)| finding(context, *key, steps))
+        .into_iter()
+        .filter_map(|((location, kind), quiet)| finding(model, location, kind, &quiet))
         .collect()
 }
 
-fn finding(context: &Context<'_>, key: SiteKey, steps: &VecDeque<SiteStep>) -> Option<Finding> {
-    let model = context.model;
+fn finding(
+    model: &Model,
+    location: LocationId,
+    kind: TaskKind,
+    quiet: &Quiet<'_>,
+) -> Option<Finding> {
+    let site = model.sites.get(&SiteKey {
+        location: Some(location),
+        kind,
+    });
+    let ends = site.is_some_and(|site| site.ended * 10 >= site.spawned);
     let window = model.session.scaled(FOR);
-    let growth = growth(steps, model.now, window)?;
-    let location = key.location?;
-    let live = model.sites.get(&key)?.live();
+    // The youngest are not quiet yet.
+    let until = model.now.minus(model.session.scaled(QUIET));
+    if quiet.spawned.len() < MANY || ends || !trend::is_spread(&quiet.spawned, until, window) {
+        return None;
+    }
+    let (longest, task) = quiet.longest?;
+    let first = quiet.spawned.iter().min()?;
+    let live = site.map_or(quiet.spawned.len() as u64, |site| site.live());
     let mut finding = Finding::about_site(RULE.id, Severity::Warning, model, location);
     finding.count = live;
-    let slope = growth as f64 / window.as_secs_f64();
+    finding.max = longest;
+    finding.first_seen = *first;
+    let slope = quiet.spawned.len() as f64 / until.since(*first).as_secs_f64().max(1e-3);
     finding.title = format!(
-        "tasks spawned at {} never end: {live} live, {slope:.0} more every second",
-        finding.location
+        "tasks spawned at {} never end: {live} live, {}, idle for up to {}",
+        finding.location,
+        more(slope),
+        human(longest)
     );
     finding.remedy =
         "hold them in a JoinSet or TaskTracker, cancel them, and bound their waits with a time-out"
             .to_owned();
-    finding.task = model
-        .tasks
-        .live()
-        .find(|t| t.location == Some(location))
-        .map(|t| t.id);
+    finding.task = Some(task.id);
     Some(finding)
-}
-
-/// By how much the live tasks grew over `window`, if they did all the time.
-fn growth(steps: &VecDeque<SiteStep>, now: Moment, window: Duration) -> Option<u64> {
-    let from = now.minus(window);
-    let start = steps.iter().rposition(|s| s.at <= from)?;
-    let steps: Vec<_> = steps.range(start..).collect();
-    let (first, last) = (steps.first()?, steps.last()?);
-    let live = |s: &SiteStep| s.spawned.saturating_sub(s.ended);
-    let spawned = last.spawned.saturating_sub(first.spawned);
-    let ended = last.ended.saturating_sub(first.ended);
-    let growth = live(last).saturating_sub(live(first));
-    let grew = steps
-        .windows(2)
-        .filter(|pair| live(pair[1]) > live(pair[0]))
-        .count();
-    let steady = grew * 10 >= (steps.len() - 1) * 9;
-    (steady && steps.len() > 3 && growth >= GROWTH && ended * 10 < spawned).then_some(growth)
 }

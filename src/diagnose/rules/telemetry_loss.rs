@@ -23,6 +23,8 @@ pub(super) const RULE: Rule = Rule {
     over_window: false,
     scans_tasks: false,
     explained_by: &["host-starved"],
+    explained_here: &[],
+    not_judged: |_| None,
     check,
 };
 

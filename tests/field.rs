@@ -1,0 +1,263 @@
+//! The programs of `tests/field` through `looptop check`, against their table.
+//!
+//! Every run takes a case of each kind. The whole table, some hundred trials in eight
+//! builds, half an hour once they are built:
+//!
+//! ```text
+//! cargo test --test field -- --ignored --nocapture
+//! ```
+//!
+//! `LOOPTOP_FIELD_CASE`, `LOOPTOP_FIELD_LEVEL` and `LOOPTOP_FIELD_BUILD` name a part of
+//! it (several with commas); `LOOPTOP_FIELD_FINDINGS=1` prints what is found in rows
+//! that are right as well.
+
+mod field_cases;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+
+use field_cases::{
+    Case, Launch, brief, build,
+    table::{Table, Trial, Twin, document},
+};
+
+/// Programs that sleep most of the time run side by side, so many.
+const LANES: usize = 4;
+/// A trial is made so often at most, and only once on a machine that has nothing
+/// else to do.
+const ATTEMPTS: usize = 3;
+/// Above this share of the CPUs for others, what is found may be the machine's.
+const BUSY_HOST: f64 = 0.3;
+
+/// What came of the trials of a run.
+#[derive(Default)]
+struct Tally {
+    problems: Mutex<Vec<String>>,
+    retries: AtomicUsize,
+}
+
+impl Tally {
+    fn run(&self, trial: &Trial<'_>) {
+        let began = Instant::now();
+        let mut attempt = 1;
+        let problems = loop {
+            let (problems, others) = attempt_at(trial);
+            if problems.is_empty() || others < BUSY_HOST || attempt == ATTEMPTS {
+                break problems;
+            }
+            attempt += 1;
+            self.retries.fetch_add(1, Relaxed);
+            eprintln!(
+                "{}: again, for others took {:.0} % of the CPUs:\n    {}",
+                trial.name(),
+                others * 100.0,
+                problems.join("\n    ")
+            );
+        };
+        let verdict = if problems.is_empty() { "ok" } else { "WRONG" };
+        let took = began.elapsed().as_secs_f64();
+        let again = match attempt {
+            1 => String::new(),
+            n => format!(" ({n} attempts)"),
+        };
+        let lines = problems.join("\n    ");
+        eprintln!(
+            "{:56} {took:5.1} s  {verdict}{again}\n    {lines}",
+            trial.name()
+        );
+        if !problems.is_empty() {
+            let mut all = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+            all.push(format!("{}\n    {lines}", trial.name()));
+        }
+    }
+}
+
+/// What is wrong with one run of a program, and the share of the CPUs that others
+/// took meanwhile.
+fn attempt_at(trial: &Trial<'_>) -> (Vec<String>, f64) {
+    let row = trial.row;
+    let environment: Vec<(&str, &str)> = row
+        .set
+        .iter()
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect();
+    let case = Case::start(&Launch {
+        program: &trial.case.program,
+        profile: trial.build,
+        level: trial.level,
+        cured: row.twin == Twin::Cured,
+        environment: &environment,
+    });
+    if let Some(text) = &row.after {
+        case.wait_for(text);
+    }
+    let before = Cpu::now(&case);
+    let outcome = case.check(&["--for", &row.window, "--warmup", &row.warmup]);
+    let others = Cpu::now(&case).others_since(before);
+    let mut problems = trial.problems(&outcome, others > BUSY_HOST);
+    if outcome.report.is_null() {
+        problems.push(format!("the program said: {}", case.said()));
+    }
+    if std::env::var_os("LOOPTOP_FIELD_FINDINGS").is_some() {
+        let found: String = outcome
+            .findings()
+            .iter()
+            .map(|finding| format!("\n    {}", brief(finding)))
+            .collect();
+        eprintln!(
+            "{}: exit {:?}{found}\n{}",
+            trial.name(),
+            outcome.code,
+            outcome.words()
+        );
+    }
+    (problems, others)
+}
+
+/// CPU time in clock ticks: of everybody, of a program and of this test with its
+/// checks, and the time of all CPUs, busy or not.
+#[derive(Clone, Copy)]
+struct Cpu {
+    busy: u64,
+    own: u64,
+    all: u64,
+}
+
+impl Cpu {
+    fn now(case: &Case) -> Self {
+        let stat = std::fs::read_to_string("/proc/stat").unwrap();
+        let line = stat.lines().next().unwrap();
+        let ticks: Vec<u64> = line
+            .split_whitespace()
+            .skip(1)
+            .take(8)
+            .map(|n| n.parse().unwrap())
+            .collect();
+        let all = ticks.iter().sum();
+        let [idle, waiting_for_disk] = [ticks[3], ticks[4]];
+        Self {
+            busy: all - idle - waiting_for_disk,
+            own: used(&case.pid().to_string()) + used("self"),
+            all,
+        }
+    }
+
+    /// The share of all CPUs that went to others since `before`.
+    fn others_since(self, before: Self) -> f64 {
+        let own = self.own.saturating_sub(before.own);
+        let others = (self.busy - before.busy).saturating_sub(own);
+        others as f64 / (self.all - before.all).max(1) as f64
+    }
+}
+
+/// CPU time of a process and of its children that have ended.
+fn used(process: &str) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let times = fields.split_whitespace().skip(11).take(4);
+    times.filter_map(|n| n.parse::<u64>().ok()).sum()
+}
+
+/// Builds what the trials need, a build of each kind, and runs them: those that
+/// sleep side by side, those that compute one by one.
+fn run(trials: &[Trial<'_>]) {
+    assert!(!trials.is_empty(), "no row has these names");
+    let mut programs: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
+    for trial in trials {
+        let wanted = programs.entry((trial.level, trial.build)).or_default();
+        wanted.insert(&trial.case.program);
+    }
+    for ((level, profile), programs) in programs {
+        let programs: Vec<&str> = programs.into_iter().collect();
+        build(level, profile, &programs).unwrap();
+    }
+    let tally = Tally::default();
+    let (computing, sleeping): (Vec<&Trial<'_>>, Vec<_>) =
+        trials.iter().partition(|trial| trial.row.computes);
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..LANES {
+            scope.spawn(|| {
+                while let Some(trial) = sleeping.get(next.fetch_add(1, Relaxed)) {
+                    tally.run(trial);
+                }
+            });
+        }
+    });
+    for trial in computing {
+        tally.run(trial);
+    }
+    let problems = tally.problems.into_inner().unwrap();
+    eprintln!(
+        "{} of {} trials as the table has it, {} made again on a busy machine",
+        trials.len() - problems.len(),
+        trials.len(),
+        tally.retries.into_inner(),
+    );
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn a_case_of_each_kind() {
+    let table = Table::read();
+    let trials: Vec<_> = table
+        .trials()
+        .into_iter()
+        .filter(Trial::is_always)
+        .collect();
+    run(&trials);
+}
+
+#[test]
+#[ignore = "takes half an hour"]
+fn the_whole_table() {
+    let named = |variable: &str, name: &str| {
+        std::env::var(variable).map_or(true, |names| names.split(',').any(|n| n == name))
+    };
+    let table = Table::read();
+    let trials = table.trials().into_iter().filter(|trial| {
+        named("LOOPTOP_FIELD_CASE", &trial.case.program)
+            && named("LOOPTOP_FIELD_LEVEL", &trial.level.number().to_string())
+            && named("LOOPTOP_FIELD_BUILD", trial.build)
+    });
+    run(&trials.collect::<Vec<_>>());
+}
+
+/// `LOOPTOP_UPDATE_GENERATED=1` writes it anew.
+#[test]
+fn the_document_shows_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/field-cases.md");
+    let table = document(&Table::read());
+    if std::env::var_os("LOOPTOP_UPDATE_GENERATED").is_some() {
+        std::fs::write(&path, &table).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap_or_default(),
+        table,
+        "docs/field-cases.md differs from tests/field/table.toml; run this test with LOOPTOP_UPDATE_GENERATED=1"
+    );
+}
+
+/// Each program has its rows, and each row finds its program's lines.
+#[test]
+fn every_program_has_rows() {
+    let table = Table::read();
+    let programs: BTreeSet<String> =
+        std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/field/src/bin"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+    let cases: BTreeSet<String> = table.cases.iter().map(|c| c.program.clone()).collect();
+    assert_eq!(programs, cases);
+    for trial in table.trials() {
+        trial.assert_sense();
+    }
+}
