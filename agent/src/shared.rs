@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     /// What the process used when the agent started.
     pub(crate) started: Usage,
     /// Open from the start, for the time when no descriptor is left.
-    pub(crate) usage: Mutex<UsageFiles>,
+    pub(crate) usage: UsageFiles,
     pub(crate) watchdog_late_ns: AtomicU64,
     /// What the watchdog found that nobody watches; `None` before it has looked.
     pub(crate) coverage: Mutex<Option<Coverage>>,
@@ -54,7 +54,7 @@ impl Shared {
         capture: Result<(), String>,
         traced: Result<(), String>,
     ) -> Self {
-        let mut usage = UsageFiles::open();
+        let usage = UsageFiles::open();
         Self {
             config,
             runtimes: Runtimes::default(),
@@ -62,8 +62,8 @@ impl Shared {
             own_threads: Mutex::default(),
             capture,
             traced,
-            started: usage.read(0),
-            usage: Mutex::new(usage),
+            started: usage.read(),
+            usage,
             watchdog_late_ns: AtomicU64::new(0),
             coverage: Mutex::default(),
             captures_lost: AtomicU64::new(0),

@@ -1,7 +1,6 @@
 //! Process and host, by sysinfo, and what sysinfo does not know.
 
 use std::fs;
-use std::sync::Mutex;
 
 use looptop_wire::proto;
 use sysinfo::{
@@ -12,7 +11,6 @@ use sysinfo::{
 use super::{Usage, UsageFiles};
 use crate::ids::Tid;
 use crate::procfs::{cgroup_cpu_stat_paths, parse_throttled_ns};
-use crate::sync::lock;
 use crate::thread_clock::{process_cpu_ns, thread_cpu_ns};
 
 /// sysinfo is asked this often, ns: about 0.5 ms each time.
@@ -59,13 +57,13 @@ impl ProcessSampler {
         now_ns: u64,
         agent: &[Tid],
         threads: u64,
-        usage: &Mutex<UsageFiles>,
+        usage: &UsageFiles,
     ) -> (proto::Process, Option<proto::Host>) {
         if now_ns >= self.next_ns {
             let first = self.next_ns == 0;
             self.next_ns = now_ns + PERIOD_NS;
             self.refresh(first);
-            self.add_usage(lock(usage).read(now_ns));
+            self.add_usage(usage.read());
         }
         if let Some(cpu_ns) = process_cpu_ns() {
             self.process.cpu_ns = cpu_ns;

@@ -3,9 +3,6 @@
 
 use std::fs::{self, File};
 
-/// The soft limit is read again this often, ns; it hardly ever changes.
-const LIMIT_PERIOD_NS: u64 = 10_000_000_000;
-
 /// What the process uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -24,8 +21,6 @@ pub(crate) struct Usage {
 pub(crate) struct UsageFiles {
     status: Option<File>,
     limits: Option<File>,
-    limit: Option<u64>,
-    next_limit_ns: u64,
 }
 
 impl UsageFiles {
@@ -34,25 +29,19 @@ impl UsageFiles {
         Self {
             status: File::open("/proc/self/status").ok(),
             limits: File::open("/proc/self/limits").ok(),
-            limit: None,
-            next_limit_ns: 0,
         }
     }
 
-    /// What the process uses now; some 30 µs.
-    pub(crate) fn read(&mut self, now_ns: u64) -> Usage {
-        if now_ns >= self.next_limit_ns {
-            self.next_limit_ns = now_ns + LIMIT_PERIOD_NS;
-            let text = self.limits.as_ref().and_then(text);
-            self.limit = text.as_deref().and_then(parse_open_file_limit);
-        }
+    /// What the process uses now; some 50 µs.
+    pub(crate) fn read(&self) -> Usage {
+        let limits = self.limits.as_ref().and_then(text);
+        let limit = limits.as_deref().and_then(parse_open_file_limit);
         let status = self.status.as_ref().and_then(text).unwrap_or_default();
-        let open_files = open_files(self.limit);
         Usage {
             resident: parse_kib(&status, "VmRSS:"),
             heap: parse_kib(&status, "RssAnon:"),
-            open_files,
-            open_file_limit: self.limit,
+            open_files: open_files(limit),
+            open_file_limit: limit,
             threads: parse_number(&status, "Threads:"),
         }
     }
@@ -140,10 +129,10 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn descriptors_are_counted_one_by_one() {
-        let mut files = UsageFiles::open();
-        let before = files.read(0);
+        let files = UsageFiles::open();
+        let before = files.read();
         let held: Vec<File> = (0..40).map(|_| File::open("/dev/null").unwrap()).collect();
-        let after = files.read(1);
+        let after = files.read();
         // Other tests open and close files at the same time.
         let more = after.open_files.unwrap() + 20 - before.open_files.unwrap();
         assert!((30..=90).contains(&more), "{before:?} {after:?}");
