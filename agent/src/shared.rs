@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     traced: Result<(), String>,
     /// What the process used when the agent started.
     pub(crate) started: Usage,
+    /// Open from the start, for the time when no descriptor is left.
+    pub(crate) usage: UsageFiles,
     pub(crate) watchdog_late_ns: AtomicU64,
     /// What the watchdog found that nobody watches; `None` before it has looked.
     pub(crate) coverage: Mutex<Option<Coverage>>,
@@ -52,6 +54,7 @@ impl Shared {
         capture: Result<(), String>,
         traced: Result<(), String>,
     ) -> Self {
+        let usage = UsageFiles::open();
         Self {
             config,
             runtimes: Runtimes::default(),
@@ -59,7 +62,8 @@ impl Shared {
             own_threads: Mutex::default(),
             capture,
             traced,
-            started: UsageFiles::open().read(0),
+            started: usage.read(),
+            usage,
             watchdog_late_ns: AtomicU64::new(0),
             coverage: Mutex::default(),
             captures_lost: AtomicU64::new(0),
