@@ -1509,6 +1509,84 @@ fn large_and_boxed_futures() {
 }
 
 #[test]
+fn shutdown_waits_only_while_somebody_waits() {
+    let stack = |offset| proto::StackSample {
+        frames: vec![proto::CodeAddress { module: 1, offset }],
+        ..proto::StackSample::default()
+    };
+    let names = |offset, functions: &[&str], culprit: &str| proto::NamedStack {
+        addresses: stack(offset).frames,
+        frames: functions
+            .iter()
+            .map(|function| proto::NamedFrame {
+                function: (*function).to_owned(),
+                ..proto::NamedFrame::default()
+            })
+            .collect(),
+        culprit: (!culprit.is_empty()).then(|| proto::NamedCulprit {
+            function: culprit.to_owned(),
+            file: "src/archive.rs".to_owned(),
+            line: 12,
+            call: "std::thread::sleep".to_owned(),
+            call_kind: "Sleep".to_owned(),
+        }),
+        ..proto::NamedStack::default()
+    };
+    let run = |began: Option<u64>, waits: Vec<proto::StackSample>| {
+        let mut session = Session::new();
+        session.feed(Frame {
+            names: vec![
+                names(
+                    1,
+                    &[
+                        "std::thread::sleep",
+                        "app::compress",
+                        "blocking::pool::Inner::run",
+                    ],
+                    "app::compress",
+                ),
+                names(
+                    2,
+                    &["Condvar::wait", "BlockingPool::shutdown", "main"],
+                    "main",
+                ),
+                names(3, &["epoll_wait", "worker::run"], ""),
+            ],
+            ..Frame::default()
+        });
+        session.run(8_000, |_| Frame {
+            runtimes: vec![proto::Runtime {
+                shutdown_began_at_ns: began,
+                shutdown_waits: waits.clone(),
+                gone: began.is_some(),
+                ..proto::Runtime::default()
+            }],
+            ..Frame::default()
+        });
+        session
+    };
+    let session = run(Some(1_000 * MS), vec![stack(1), stack(2), stack(3)]);
+    let finding = session.only();
+    assert_eq!(
+        finding.title,
+        "runtime was shut down 7 s ago and waits for app::compress (std::thread::sleep)"
+    );
+    assert_eq!(finding.location, "src/archive.rs:12");
+    for (began, waits, why) in [
+        (Some(1_000), vec![1, 3], "shut down in the background"),
+        (Some(1_000), vec![], "over"),
+        (Some(5_000), vec![1, 2], "only just"),
+        (None, vec![1, 2], "of another runtime"),
+    ] {
+        let session = run(
+            began.map(|ms| ms * MS),
+            waits.into_iter().map(stack).collect(),
+        );
+        assert_eq!(session.rules(), [""; 0], "{why}");
+    }
+}
+
+#[test]
 fn loop_starved_only_when_nothing_explains_it() {
     let lagging = |ms: u64| Frame {
         runtimes: vec![proto::Runtime {

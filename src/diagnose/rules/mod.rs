@@ -136,7 +136,6 @@ pub struct Rule {
 /// All rules; those that explain others come first.
 pub const ALL: &[Rule] = &[
     nested_runtime::RULE,
-    shutdown_waits::RULE,
     lock_convoy::RULE,
     blocked_worker::RULE,
     never_yielded::RULE,
@@ -146,6 +145,7 @@ pub const ALL: &[Rule] = &[
     self_wake_spin::RULE,
     task_flood::RULE,
     blocking_pool_full::RULE,
+    shutdown_waits::RULE,
     lost_waker::RULE,
     task_leak::RULE,
     growing_queue::RULE,
