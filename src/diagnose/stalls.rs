@@ -260,7 +260,7 @@ fn lock_text(stall: &Stall, model: &Model) -> String {
 
 /// The thread that holds the lock of a waiter.
 pub(super) struct Held<'a> {
-    /// "held by worker 1 in `save` (app.rs:7), in std::thread::sleep".
+    /// "held by worker 1 in `save` (app.rs:7), in `std::thread::sleep`".
     pub text: String,
     /// The holder's code, where its stack is known.
     culprit: Option<&'a Culprit>,
