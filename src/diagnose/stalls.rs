@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::model::{
-    Call, CallKind, Capability, Cause, Culprit, Model, Stall, StallScope, ThreadRole, Tid, WorkerId,
+    Call, CallKind, Capability, Cause, Culprit, Model, Stall, StallScope, ThreadRole, Tid,
 };
 
 use super::{
@@ -295,7 +295,7 @@ pub(super) fn holder<'a>(mistake: &Mistake<'a>, model: &'a Model) -> Option<Held
 /// "worker 2", or the thread that is none.
 pub(super) fn place(stall: &Stall, model: &Model) -> String {
     match (stall.worker, stall.tid) {
-        (Some(worker), _) => worker_name(worker, model),
+        (Some(worker), _) => model.worker_words(worker),
         (None, Some(tid)) => thread_name(tid, model),
         (None, None) => "a worker".to_owned(),
     }
@@ -305,19 +305,11 @@ pub(super) fn place(stall: &Stall, model: &Model) -> String {
 pub(super) fn thread_name(tid: Tid, model: &Model) -> String {
     let worker = model.workers.values().find(|w| w.tid == Some(tid));
     if let Some(worker) = worker {
-        return worker_name(worker.id, model);
+        return model.worker_words(worker.id);
     }
     match model.threads.get(&tid).map(|thread| thread.role) {
         Some(ThreadRole::Blocking) => format!("blocking thread {tid}"),
         _ => format!("thread {tid}"),
-    }
-}
-
-fn worker_name(worker: WorkerId, model: &Model) -> String {
-    if model.runtimes.len() > 1 {
-        format!("worker {}.{}", worker.runtime, worker.index)
-    } else {
-        format!("worker {}", worker.index)
     }
 }
 

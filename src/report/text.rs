@@ -18,7 +18,15 @@ pub(super) fn render(report: &Report) -> String {
         escaped(&report.name),
         report.window_s
     );
-    let _ = writeln!(text, "{}\n", escaped(&report.verdict));
+    let level = report.level.to_uppercase();
+    let _ = writeln!(text, "{level}: {}", escaped(&report.verdict));
+    for gap in &report.not_observed {
+        if gap.cause != report.verdict {
+            let _ = writeln!(text, "not observed: {}", escaped(&gap.cause));
+        }
+        let _ = writeln!(text, "    remedy: {}", escaped(&gap.remedy));
+    }
+    text.push('\n');
     for finding in &report.findings {
         entry(&mut text, finding);
     }
@@ -37,7 +45,13 @@ pub(super) fn render(report: &Report) -> String {
             lag.p50, lag.p99, lag.max
         );
     }
-    let _ = write!(text, "tasks     {} live", report.tasks.live);
+    let _ = match report.tasks.live {
+        Some(live) => write!(text, "tasks     {live} live"),
+        None => write!(text, "tasks     unknown"),
+    };
+    if let Some(reason) = report.missing.get("tasks") {
+        let _ = write!(text, ", not shown: {}", escaped(reason));
+    }
     if let (Some(spawned), Some(finished)) = (report.tasks.spawned, report.tasks.finished) {
         let _ = write!(text, ", {spawned} spawned, {finished} finished");
     }
@@ -49,6 +63,12 @@ pub(super) fn render(report: &Report) -> String {
             unjudged.rule,
             escaped(&unjudged.reason)
         );
+    }
+    for remark in &report.remarks {
+        // The sentence of a verdict without findings holds them already.
+        if !report.verdict.contains(remark) {
+            let _ = writeln!(text, "not seen  {}", escaped(remark));
+        }
     }
     if !report.loss.is_empty() {
         let lost: Vec<_> = report

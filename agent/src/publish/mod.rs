@@ -16,6 +16,7 @@ use looptop_wire::{proto, split};
 
 use self::table::Table;
 use crate::clock::now_ns;
+use crate::coverage::Coverage;
 use crate::ids::RuntimeId;
 use crate::probe::LagSample;
 use crate::sample::{
@@ -56,6 +57,8 @@ pub(crate) struct Publisher {
     host: Option<proto::Host>,
     loss: proto::Loss,
     loss_sent: Option<proto::Loss>,
+    coverage: Option<proto::Coverage>,
+    coverage_sent: Option<proto::Coverage>,
     lag_sent: BTreeMap<RuntimeId, u64>,
     stalls_sent: u64,
     sampled_at_ns: u64,
@@ -86,6 +89,8 @@ impl Publisher {
             host: None,
             loss: proto::Loss::default(),
             loss_sent: None,
+            coverage: None,
+            coverage_sent: None,
             lag_sent: BTreeMap::new(),
             stalls_sent: 0,
             sampled_at_ns: 0,
@@ -128,6 +133,10 @@ impl Publisher {
         self.loss.strings = self.interner.refused();
         frame.loss = Some(self.loss).filter(|loss| self.loss_sent.as_ref() != Some(loss));
         self.loss_sent = Some(self.loss);
+        if self.coverage != self.coverage_sent {
+            frame.coverage.clone_from(&self.coverage);
+            self.coverage_sent.clone_from(&self.coverage);
+        }
         self.keep_interned();
         frame.strings = self.strings[self.strings_sent..].to_vec();
         frame.locations = self.locations[self.locations_sent..].to_vec();
@@ -162,6 +171,7 @@ impl Publisher {
             modules: self.modules.all(),
             ended_cells: self.ended_cells.all(),
             loss: Some(self.loss),
+            coverage: self.coverage.clone(),
             ..proto::Frame::default()
         };
         self.keep_interned();
@@ -185,6 +195,7 @@ impl Publisher {
             return;
         }
         self.sampled_at_ns = now_ns;
+        self.coverage = lock(&self.shared.coverage).as_ref().map(Coverage::to_wire);
         self.sample_runtimes(now_ns);
         self.sample_threads(now_ns);
         self.sample_modules();
@@ -247,7 +258,11 @@ impl Publisher {
             agent: lock(&self.shared.own_threads).clone(),
             complete: true,
             workers: Vec::new(),
+            strangers: Vec::new(),
         };
+        if let Some(coverage) = &*lock(&self.shared.coverage) {
+            roles.strangers.extend(coverage.unregistered());
+        }
         for sampler in self.samplers.values() {
             let runtime = sampler.runtime();
             roles.workers.extend(runtime.entered_on());

@@ -87,8 +87,12 @@ fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
         model.now,
     );
     finding.count = queue;
+    let whose = match model.runtimes.len() {
+        0 | 1 => String::new(),
+        _ => format!(" of runtime {}", model.runtime_name(runtime.id)),
+    };
     let full = format!(
-        "the blocking pool is full: {} for {}",
+        "the blocking pool{whose} is full: {} for {}",
         counted(queue, "job", "wait"),
         count(threads, "thread")
     );

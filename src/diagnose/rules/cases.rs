@@ -1367,6 +1367,7 @@ fn unreaped_tasks_only_while_they_become_more() {
                     }),
                     first_count: kept(1_000),
                     first_counted_at_ns: 1_000 * MS,
+                    location: 0,
                 };
                 Frame {
                     sites: vec![site],

@@ -122,7 +122,8 @@ fn workers_panel(state: &State, area: Rect, list: &List, painter: &mut Painter<'
         };
         return super::paragraph(&reason, Tone::Dim, area, 1, painter);
     }
-    let heads: Vec<&Head> = tables::heads(TableId::Workers);
+    let heads = tables::heads_for(TableId::Workers, model);
+    let heads: Vec<&Head> = heads.iter().collect();
     let placed = place(&heads, list.rows.width, 0);
     let context = state.context();
     for_rows(state, list, painter, |painter, row, index| {
@@ -202,8 +203,8 @@ fn process(state: &State, area: Rect, painter: &mut Painter<'_>) {
         add("CPUs", used + &of);
         add("memory", quantity::bytes(p.resident));
     }
-    if !model.tasks.is_empty() {
-        add("tasks", quantity::count(model.tasks.live_count() as u64));
+    if let Some(live) = model.live_tasks() {
+        add("tasks", quantity::count(live));
     }
     if queued > 0 {
         add("queued", quantity::count(queued));
