@@ -26,8 +26,6 @@ pub(crate) struct Shared {
     pub(crate) own_threads: Mutex<Vec<Tid>>,
     /// Whether stacks can be captured, or the sentence why not.
     pub(crate) capture: Result<(), String>,
-    /// Whether the tracing layer was to be seen when the agent started.
-    traced: Result<(), String>,
     /// What the process used when the agent started.
     pub(crate) started: Usage,
     pub(crate) watchdog_late_ns: AtomicU64,
@@ -44,18 +42,13 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        config: Config,
-        capture: Result<(), String>,
-        traced: Result<(), String>,
-    ) -> Self {
+    pub(crate) fn new(config: Config, capture: Result<(), String>) -> Self {
         Self {
             config,
             runtimes: Runtimes::default(),
             stalls: Mutex::default(),
             own_threads: Mutex::default(),
             capture,
-            traced,
             started: UsageFiles::open().read(0),
             watchdog_late_ns: AtomicU64::new(0),
             captures_lost: AtomicU64::new(0),
@@ -74,11 +67,6 @@ impl Shared {
         if let Some(tid) = current_tid() {
             lock(&self.own_threads).push(tid);
         }
-    }
-
-    /// Whether level 1 sees tasks, or the sentence why not.
-    pub(crate) fn traced(&self) -> Result<(), String> {
-        crate::subscriber::state(&self.traced)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
