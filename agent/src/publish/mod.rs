@@ -53,6 +53,8 @@ pub(crate) struct Publisher {
     host: Option<proto::Host>,
     loss: proto::Loss,
     loss_sent: Option<proto::Loss>,
+    /// What viewers know of what can be known of tasks.
+    capabilities: Vec<proto::Capability>,
     lag_sent: BTreeMap<RuntimeId, u64>,
     stalls_sent: u64,
     sampled_at_ns: u64,
@@ -82,6 +84,7 @@ impl Publisher {
             host: None,
             loss: proto::Loss::default(),
             loss_sent: None,
+            capabilities: Vec::new(),
             lag_sent: BTreeMap::new(),
             stalls_sent: 0,
             sampled_at_ns: 0,
@@ -130,7 +133,10 @@ impl Publisher {
         self.strings_sent = self.strings.len();
         self.locations_sent = self.locations.len();
         lock(&self.shared.stalls).taken(self.stalls_sent);
-        in_parts(frame, tasks.tasks)
+        let capabilities = crate::hello::task_capabilities();
+        let news = (capabilities != self.capabilities).then(|| capabilities.clone());
+        self.capabilities = capabilities;
+        in_parts(frame, with_capabilities(tasks.tasks, news))
     }
 
     /// Everything that is known, in parts that fit a message.
@@ -166,7 +172,8 @@ impl Publisher {
             locations: self.locations.clone(),
             ..frame
         };
-        in_parts(frame, tasks.tasks)
+        let capabilities = crate::hello::task_capabilities();
+        in_parts(frame, with_capabilities(tasks.tasks, Some(capabilities)))
     }
 
     fn keep_interned(&mut self) {
@@ -312,6 +319,20 @@ impl Publisher {
     }
 }
 
+/// The first message of tasks says what can be known of them, where that is news.
+fn with_capabilities(
+    mut tasks: Vec<proto::Tasks>,
+    news: Option<Vec<proto::Capability>>,
+) -> Vec<proto::Tasks> {
+    if let Some(news) = news {
+        if tasks.is_empty() {
+            tasks.push(proto::Tasks::default());
+        }
+        tasks[0].capabilities = news;
+    }
+    tasks
+}
+
 /// A frame in parts that fit a message. Tasks come in messages of different
 /// columns, of which a frame has room for one.
 fn in_parts(mut frame: proto::Frame, tasks: Vec<proto::Tasks>) -> Vec<proto::Frame> {
@@ -342,7 +363,7 @@ mod tests {
     use crate::stall::{Scope, Stall, Subject};
 
     fn publisher() -> Publisher {
-        Publisher::new(Arc::new(Shared::new(Config::default(), Ok(()), Ok(()))))
+        Publisher::new(Arc::new(Shared::new(Config::default(), Ok(()))))
     }
 
     #[test]

@@ -408,6 +408,10 @@ pub struct Tasks {
     /// does not. Otherwise the instant plus 1.
     #[prost(uint64, repeated, tag = "26")]
     pub lock_wait_since_ns: ::prost::alloc::vec::Vec<u64>,
+    /// What can be known of tasks, where that has changed since the agent's hello: the
+    /// application has set a subscriber, or another filter. No column.
+    #[prost(message, repeated, tag = "30")]
+    pub capabilities: ::prost::alloc::vec::Vec<Capability>,
 }
 /// Totals of all tasks spawned at one location.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
