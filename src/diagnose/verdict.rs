@@ -83,15 +83,22 @@ impl Verdict {
         let (level, sentence) = if model.since.is_none() {
             (Level::Unknown, "no data yet".to_owned())
         } else {
-            let live = count(model.tasks.live_count() as u64, "task");
-            // A target that tells of no worker has some all the same.
+            // What is not known is not said: tasks that nobody sees or counts, and the
+            // workers of a target that tells of none, are there all the same.
+            let tasks = model.live_tasks().map(|n| count(n, "task"));
             let workers = match model.workers.len() as u64 {
-                0 => String::new(),
-                n => format!(", {}", count(n, "worker")),
+                0 => None,
+                n => Some(count(n, "worker")),
             };
+            let known: Vec<String> = tasks.into_iter().chain(workers).collect();
+            let colon = if known.is_empty() { "" } else { ": " };
             (
                 Level::Healthy,
-                format!("nothing starves the loop: {live}{workers}{}", quiet(model)),
+                format!(
+                    "nothing starves the loop{colon}{}{}",
+                    known.join(", "),
+                    quiet(model)
+                ),
             )
         };
         Self {
@@ -132,4 +139,45 @@ fn stands_still(model: &Model) -> bool {
     let window = Duration::from_secs(2);
     let lag = |lag: &Lag| Some(lag.percentiles(model.now, window)?.p99);
     model.lag.values().filter_map(lag).any(|p99| p99 >= STARVED)
+}
+
+#[cfg(test)]
+mod tests {
+    use looptop_wire::proto;
+
+    use super::*;
+    use crate::model::{Moment, fixtures};
+
+    /// A target whose tasks are not seen, and what its runtimes say.
+    fn sentence(runtimes: Vec<proto::Runtime>) -> String {
+        let mut hello = fixtures::hello();
+        for capability in &mut hello.capabilities {
+            capability.available = false;
+        }
+        let mut model = Model::new(&hello);
+        model
+            .apply(&proto::Frame {
+                runtimes,
+                ..fixtures::frame(Moment(1_000_000_000))
+            })
+            .unwrap();
+        Verdict::over(&model, &[]).sentence
+    }
+
+    #[test]
+    fn tasks_that_are_not_seen_are_counted_by_tokio_or_not_at_all() {
+        let runtime = |id, live_tasks, gone| proto::Runtime {
+            id,
+            live_tasks,
+            gone,
+            ..proto::Runtime::default()
+        };
+        assert_eq!(sentence(Vec::new()), "nothing starves the loop");
+        let runtimes = vec![
+            runtime(0, 50, false),
+            runtime(1, 1, false),
+            runtime(2, 9, true),
+        ];
+        assert_eq!(sentence(runtimes), "nothing starves the loop: 51 tasks");
+    }
 }

@@ -133,6 +133,20 @@ impl Model {
             .count()
     }
 
+    /// Tasks that are alive: those that are seen or, where they are not, as many as
+    /// tokio counts; `None` where nobody knows.
+    pub fn live_tasks(&self) -> Option<u64> {
+        let seen = self.tasks.live_count() as u64;
+        if self.session.has(Capability::Tasks) {
+            return Some(seen);
+        }
+        let runtimes = || self.runtimes.iter().filter(|runtime| !runtime.gone);
+        match runtimes().next() {
+            Some(_) => Some(total(runtimes().map(|runtime| runtime.live_tasks))),
+            None => (!self.tasks.is_empty()).then_some(seen),
+        }
+    }
+
     /// Tasks that could run if a worker were free: the runtimes' queues where
     /// they are known, and otherwise the tasks seen as scheduled.
     pub fn waiting_tasks(&self) -> u64 {

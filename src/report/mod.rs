@@ -149,8 +149,9 @@ pub struct LagEntry {
 /// Tasks.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskEntry {
-    /// Alive at the end.
-    pub live: usize,
+    /// Alive at the end, as many as tokio counts where they are not seen; `null`
+    /// where that is unknown too.
+    pub live: Option<u64>,
     /// Spawned since the agent started; `null` where unknown.
     pub spawned: Option<u64>,
     /// Ended since the agent started; `null` where unknown.
@@ -325,7 +326,7 @@ fn tasks(model: &Model) -> TaskEntry {
         (!model.sites.is_empty()).then(|| total(model.sites.values().map(count)))
     };
     TaskEntry {
-        live: model.tasks.live_count(),
+        live: model.live_tasks(),
         spawned: sum(|site| site.spawned),
         finished: sum(|site| site.ended),
     }

@@ -37,7 +37,13 @@ pub(super) fn render(report: &Report) -> String {
             lag.p50, lag.p99, lag.max
         );
     }
-    let _ = write!(text, "tasks     {} live", report.tasks.live);
+    let _ = match report.tasks.live {
+        Some(live) => write!(text, "tasks     {live} live"),
+        None => write!(text, "tasks     unknown"),
+    };
+    if let Some(reason) = report.missing.get("tasks") {
+        let _ = write!(text, ", not shown: {}", escaped(reason));
+    }
     if let (Some(spawned), Some(finished)) = (report.tasks.spawned, report.tasks.finished) {
         let _ = write!(text, ", {spawned} spawned, {finished} finished");
     }

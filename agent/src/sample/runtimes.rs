@@ -89,12 +89,12 @@ impl RuntimeSampler {
     }
 
     fn add_aggregate(&mut self, record: &mut proto::Runtime, metrics: &RuntimeMetrics) {
-        record.live_tasks = metrics.num_alive_tasks() as u64;
+        // The agent's probe is alive as long as the runtime.
+        record.live_tasks = (metrics.num_alive_tasks() as u64).saturating_sub(1);
         record.global_queue = metrics.global_queue_depth() as u64;
         let Some(interval) = self.intervals.as_mut().and_then(Iterator::next) else {
             return;
         };
-        record.live_tasks = interval.live_tasks_count as u64;
         record.global_queue = interval.global_queue_depth as u64;
         #[cfg(tokio_unstable)]
         {

@@ -202,8 +202,8 @@ fn process(state: &State, area: Rect, painter: &mut Painter<'_>) {
         add("CPUs", used + &of);
         add("memory", quantity::bytes(p.resident));
     }
-    if !model.tasks.is_empty() {
-        add("tasks", quantity::count(model.tasks.live_count() as u64));
+    if let Some(live) = model.live_tasks() {
+        add("tasks", quantity::count(live));
     }
     if queued > 0 {
         add("queued", quantity::count(queued));
