@@ -286,13 +286,23 @@ fn addresses(
         .collect()
 }
 
+/// As a person would write it; a function of the agent's with its whole path, by
+/// which a stall is known as the agent's own.
+fn label(frame: &symbols::Frame) -> String {
+    let full = frame.function.as_deref().map(symbols::name::clean);
+    match full {
+        Some(path) if path.starts_with("looptop_agent::") => path,
+        _ => frame.label(),
+    }
+}
+
 fn resolved(answer: &Answer) -> Resolved {
     let culprit = symbols::culprit(&answer.frames);
     let mut frames: Vec<StackFrame> = answer
         .frames
         .iter()
         .map(|frame| StackFrame {
-            function: frame.label(),
+            function: label(frame),
             file: frame.file.as_deref().unwrap_or_default().to_owned(),
             line: frame.line.unwrap_or_default(),
             plumbing: true,
