@@ -95,7 +95,7 @@ pub async fn check(options: &Check) -> Result<Checked, CheckError> {
         source: source::spawn(target, options_of_source, &runtime),
         remarks: Vec::new(),
     };
-    let mut model = attach(&mut source, options.timeout).await?;
+    let mut model = attach(&mut source, name, options.timeout).await?;
     let mut naming = Naming::new(&model, symbols);
 
     let warm = if recorded {
@@ -121,7 +121,11 @@ pub async fn check(options: &Check) -> Result<Checked, CheckError> {
 }
 
 /// Waits for a session and its first whole state.
-async fn attach(source: &mut Observed, patience: Duration) -> Result<Model, CheckError> {
+async fn attach(
+    source: &mut Observed,
+    name: &str,
+    patience: Duration,
+) -> Result<Model, CheckError> {
     let deadline = Instant::now() + patience;
     let mut last_problem: Option<Problem> = None;
     let mut model: Option<Model> = None;
@@ -148,11 +152,12 @@ async fn attach(source: &mut Observed, patience: Duration) -> Result<Model, Chec
         }
     }
     let unknown = if model.is_some() {
-        "it answered, but its state did not arrive in time; allow more with --timeout"
+        "answered, but its state did not arrive in time"
     } else {
-        "nothing answered"
+        "did not answer in time"
     };
-    let why = last_problem.map_or(unknown.to_owned(), |p| p.to_string());
+    let unknown = || format!("{name} {unknown}; allow more with --timeout");
+    let why = last_problem.map_or_else(unknown, |p| p.to_string());
     Err(CheckError::NotAttached(why))
 }
 

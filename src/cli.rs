@@ -39,6 +39,9 @@ pub struct Cli {
 pub struct Attach {
     /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
+    /// Further targets, which are refused with a sentence.
+    #[arg(hide = true)]
+    pub more: Vec<String>,
     /// The screen's options.
     #[command(flatten)]
     pub screen: Screen,
@@ -93,7 +96,7 @@ pub enum Command {
     /// Start the starvation lab in a child process and attach to it
     #[cfg(feature = "demo")]
     Demo(Demo),
-    /// Observe without a screen and report; exit 0 clean, 1 findings, 2 usage, 3 not attached
+    /// Observe without a screen and report; exit 0 clean, 1 findings, 2 usage, 3 could not attach or nothing observed
     Check(Check),
     /// Record a target to a file, until its duration is over or Ctrl-C
     Record(Record),
@@ -167,6 +170,9 @@ pub struct Demo {
 pub struct Check {
     /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
+    /// Further targets, which are refused with a sentence.
+    #[arg(hide = true)]
+    pub more: Vec<String>,
     /// How long to observe, after the warm-up [default: 10s; of a recording, all of it]
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
@@ -192,6 +198,9 @@ pub struct Check {
 pub struct Record {
     /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
+    /// Further targets, which are refused with a sentence.
+    #[arg(hide = true)]
+    pub more: Vec<String>,
     /// Where to; with --last or --max-bytes a directory, otherwise a file
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,

@@ -16,7 +16,7 @@ use crate::{
     export::{self, command::ExportError},
     record::{self, command::RecordError},
     screen,
-    source::Pace,
+    source::{Pace, TargetError, processes},
 };
 #[cfg(feature = "demo")]
 use crate::{lab_child, terminal};
@@ -25,8 +25,8 @@ use crate::{lab_child, terminal};
 const FINDINGS: u8 = 1;
 /// The command line or the configuration makes no sense.
 const USAGE: u8 = 2;
-/// Nothing could be attached to.
-const NOT_ATTACHED: u8 = 3;
+/// Nothing could be attached to, or nothing was observed.
+const NOT_OBSERVED: u8 = 3;
 
 /// Runs the command and turns what happened into an exit code; errors go to
 /// standard error as one sentence.
@@ -38,25 +38,41 @@ pub fn run(cli: Cli) -> ExitCode {
             if error.downcast_ref().is_some_and(broken_pipe) {
                 return ExitCode::SUCCESS;
             }
-            eprintln!("looptop: {error:#}");
+            match process_meant(&error) {
+                Some(process) => eprintln!("looptop: {error:#}; {process}"),
+                None => eprintln!("looptop: {error:#}"),
+            }
             ExitCode::from(code_of(&error))
         }
     }
 }
 
+/// What is wrong with the target that the user named, if that is what is wrong.
+fn target_error(error: &anyhow::Error) -> Option<&TargetError> {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(CheckError::Target(error)), _) | (_, Some(RecordError::Target(error))) => Some(error),
+        _ => error.downcast_ref(),
+    }
+}
+
+/// The process that was meant by a number too large for a port, as a sentence.
+fn process_meant(error: &anyhow::Error) -> Option<String> {
+    let number = target_error(error)?.number()?;
+    runtime().ok()?.block_on(processes::with_id(number))
+}
+
 fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
-        Some(CheckError::Target(_)) => return USAGE,
-        Some(CheckError::NotAttached(_) | CheckError::Gone(_)) => return NOT_ATTACHED,
-        None => {}
+        Some(CheckError::NotAttached(_) | CheckError::Gone(_)) => return NOT_OBSERVED,
+        Some(CheckError::Target(_)) | None => {}
     }
     match error.downcast_ref() {
-        Some(RecordError::Target(_)) => return USAGE,
-        Some(RecordError::NotAttached(_)) => return NOT_ATTACHED,
-        Some(RecordError::Write { .. }) | None => {}
+        Some(RecordError::NotAttached(_)) => return NOT_OBSERVED,
+        Some(RecordError::Target(_) | RecordError::Write { .. }) | None => {}
     }
     let usage = error.is::<config::ConfigError>()
-        || error.is::<crate::source::TargetError>()
+        || target_error(error).is_some()
+        || error.is::<SeveralTargets>()
         || error.is::<UnknownRule>()
         || error.is::<UnknownCommand>();
     #[cfg(feature = "demo")]
@@ -89,7 +105,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Explain { rule }) => print(explain(rule.as_deref())?.as_bytes()),
-        Some(Command::Ls) => print(crate::source::processes::table().as_bytes()),
+        Some(Command::Ls) => print(runtime()?.block_on(processes::table()).as_bytes()),
         Some(Command::Config { action }) => run_config(action),
         Some(Command::Completions { shell }) => print(&cli::completions(shell)),
         Some(Command::Man) => print(&cli::man()?),
@@ -113,6 +129,7 @@ fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     if let Some(target) = &attach.target {
         is_no_command(target)?;
+        one_target("looptop", target, &attach.more)?;
     }
     let name = attach.target.unwrap_or_else(|| config.target.clone());
     let target = name.parse()?;
@@ -123,6 +140,27 @@ fn attach(attach: Attach) -> anyhow::Result<ExitCode> {
         None,
         Pace::default(),
     )
+}
+
+/// More targets than one.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{command}` attaches to one target at a time, and {} were given: {}; run it once for each",
+    .targets.len(),
+    .targets.join(" ")
+)]
+struct SeveralTargets {
+    command: &'static str,
+    targets: Vec<String>,
+}
+
+fn one_target(command: &'static str, first: &str, more: &[String]) -> Result<(), SeveralTargets> {
+    if more.is_empty() {
+        return Ok(());
+    }
+    let mut targets = vec![first.to_owned()];
+    targets.extend_from_slice(more);
+    Err(SeveralTargets { command, targets })
 }
 
 /// A misspelt command, which would be taken for the name of a host.
@@ -195,7 +233,8 @@ fn run_demo(demo: cli::Demo) -> anyhow::Result<ExitCode> {
 
 fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {
     let config: Config = config::load()?;
-    check.target.get_or_insert(config.target);
+    let target = check.target.get_or_insert(config.target);
+    one_target("looptop check", target, &check.more)?;
     let runtime = runtime()?;
     let checked = runtime.block_on(check::check(&check));
     runtime.shutdown_background();
@@ -206,12 +245,16 @@ fn run_check(mut check: Check) -> anyhow::Result<ExitCode> {
     print(report.render(check.format).as_bytes())?;
     Ok(ExitCode::from(if report.fails(check.fail_on) {
         FINDINGS
-    } else {
+    } else if report.is_observed() {
         0
+    } else {
+        NOT_OBSERVED
     }))
 }
 
 fn run_record(options: &cli::Record) -> anyhow::Result<ExitCode> {
+    let target = options.target.as_deref().unwrap_or_default();
+    one_target("looptop record", target, &options.more)?;
     let runtime = runtime()?;
     let recorded = runtime.block_on(record::command::record(options, |path| {
         eprintln!("recording to {}; Ctrl-C ends", path.display());

@@ -296,13 +296,43 @@ fn label(frame: &symbols::Frame) -> String {
     }
 }
 
+/// The future type whose poll function of tokio's task a frame is, where its name
+/// tells: with v0 mangling, or line tables.
+fn polled_type(frame: &symbols::Frame) -> Option<String> {
+    let function = frame.function.as_deref()?;
+    let arguments = function
+        .strip_prefix("tokio::runtime::task::raw::poll::<")
+        .or_else(|| function.strip_prefix("tokio::runtime::task::raw::poll<"))
+        .or_else(|| function.strip_prefix("poll<"))?;
+    let mut depth = 0_u32;
+    let end = arguments.char_indices().find(|(_, c)| {
+        match c {
+            '<' | '(' | '[' => depth += 1,
+            '>' | ')' | ']' if depth == 0 => return true,
+            '>' | ')' | ']' => depth -= 1,
+            ',' => return depth == 0,
+            _ => {}
+        }
+        false
+    });
+    let (end, _) = end?;
+    Some(symbols::name::short(&arguments[..end]))
+}
+
 fn resolved(answer: &Answer) -> Resolved {
     let culprit = symbols::culprit(&answer.frames);
+    // A function by itself, not a call on a stack.
+    let alone = answer
+        .frames
+        .windows(2)
+        .all(|w| w[0].address == w[1].address);
     let mut frames: Vec<StackFrame> = answer
         .frames
         .iter()
         .map(|frame| StackFrame {
-            function: label(frame),
+            function: polled_type(frame)
+                .filter(|_| alone)
+                .unwrap_or_else(|| label(frame)),
             file: frame.file.as_deref().unwrap_or_default().to_owned(),
             line: frame.line.unwrap_or_default(),
             plumbing: true,
@@ -329,5 +359,45 @@ fn resolved(answer: &Answer) -> Resolved {
             }),
         }),
         problem: (!answer.problems.is_empty()).then(|| answer.problems.join("; ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_poll_function_says_its_future() {
+        let frame = |function: &str| symbols::Frame {
+            function: Some(function.into()),
+            file: None,
+            line: None,
+            inlined: false,
+            origin: symbols::Origin::Plumbing,
+            address: CodeAddress {
+                binary: None,
+                offset: 0,
+            },
+        };
+        for (function, future) in [
+            (
+                "tokio::runtime::task::raw::poll::<app::answer::{closure#0}, alloc::sync::Arc<x::Handle>>",
+                Some("app::answer"),
+            ),
+            (
+                "poll<app::Wrapped<alloc::vec::Vec<u8>, ()>, alloc::sync::Arc<x::Handle>>",
+                Some("app::Wrapped"),
+            ),
+            ("tokio::runtime::task::raw::poll", None),
+            ("app::poll::<app::A>", None),
+        ] {
+            let named = polled_type(&frame(function));
+            let matches = match (&named, future) {
+                (Some(named), Some(future)) => named.starts_with(future),
+                (None, None) => true,
+                _ => false,
+            };
+            assert!(matches, "{function}: {named:?}");
+        }
     }
 }

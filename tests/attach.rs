@@ -226,6 +226,90 @@ fn a_misspelt_word_is_answered_with_the_nearest() {
     }
 }
 
+/// The lines of `looptop ls` for this process, once there is one that `expected`
+/// holds for: a busy machine may let an agent answer too late for a first look.
+#[track_caller]
+fn listed(pid: u32, expected: impl Fn(&str) -> bool) -> Vec<String> {
+    let deadline = Instant::now() + std::time::Duration::from_mins(2);
+    loop {
+        let (code, stdout, stderr) = run(&["ls"]);
+        assert_eq!((code, stderr.as_str()), (0, ""), "{stdout}");
+        let begins = pid.to_string();
+        let own = |line: &&str| line.split_whitespace().next() == Some(&begins);
+        let lines: Vec<String> = stdout.lines().filter(own).map(str::to_owned).collect();
+        if lines.iter().any(|line| expected(line)) {
+            return lines;
+        }
+        assert!(Instant::now() < deadline, "{stdout}");
+    }
+}
+
+#[test]
+fn ls_lists_where_an_agent_answers_and_nothing_else() {
+    let lab = Lab::start("healthy-busy", "fixed", "multi-thread");
+    let agent = lab.agent.to_string();
+    let rows = listed(lab.pid(), |row| row.ends_with(&agent));
+    let [row] = rows.as_slice() else {
+        panic!("{rows:?}");
+    };
+    let columns: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(columns[2..], ["looptop-agent", &agent], "{row}");
+
+    signal(lab.pid(), "STOP");
+    listed(lab.pid(), |row| {
+        row.contains("no answer: stopped by a signal")
+    });
+    signal(lab.pid(), "CONT");
+}
+
+#[test]
+fn ls_lists_console_subscriber() {
+    let app = App::start("console_app", &[]);
+    let rows = listed(app.child.id(), |row| row.ends_with(&app.address));
+    let [row] = rows.as_slice() else {
+        panic!("{rows:?}");
+    };
+    let columns: Vec<&str> = row.split_whitespace().skip(1).collect();
+    assert_eq!(columns, ["console_app", "console-subscriber", &app.address]);
+}
+
+#[test]
+fn a_process_id_instead_of_a_port_is_said() {
+    let lab = Lab::start("healthy-busy", "fixed", "multi-thread");
+    let agent = lab.agent.to_string();
+    listed(lab.pid(), |row| row.ends_with(&agent));
+    let listens = format!(": its agent listens at {agent}\n");
+    let none = "in which no agent runs".to_owned();
+    for (id, what) in [(lab.pid(), listens), (std::process::id(), none)] {
+        let (code, stdout, stderr) = run(&["check", &id.to_string(), "--timeout", "6s"]);
+        // A larger number is no port at all.
+        let expected = if u16::try_from(id).is_ok() { 3 } else { 2 };
+        assert_eq!((code, stdout.as_str()), (expected, ""), "{stderr}");
+        let process = format!("{id} is the process id of ");
+        assert!(
+            stderr.contains(&process) && stderr.contains(&what),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn several_targets_are_refused_with_a_sentence() {
+    for (command, args) in [
+        ("looptop check", &["check", "7000", "7001"][..]),
+        ("looptop record", &["record", "7000", "7001", "-o", "x"]),
+        ("looptop", &["7000", "7001"]),
+    ] {
+        let (code, stdout, stderr) = run(args);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
+        let sentence = format!(
+            "looptop: `{command}` attaches to one target at a time, and 2 were given: \
+             7000 7001; run it once for each\n"
+        );
+        assert_eq!(stderr, sentence);
+    }
+}
+
 #[test]
 fn check_tells_by_its_exit_code() {
     let lab = Lab::start("sleep-in-handler", "broken", "multi-thread");

@@ -240,6 +240,7 @@ fn nonsense() -> Vec<Frame> {
         self_wakes: vec![MAX; 5],
         last_wake_at_ns: vec![MAX; 5],
         poll_started_at_ns: vec![MAX; 5],
+        idle_since_ns: vec![MAX; 5],
         tid: vec![MAX; 5],
         waker_clones: vec![0; 5],
         waker_drops: vec![MAX; 5],
@@ -517,7 +518,7 @@ fn a_binary_that_is_a_pipe_is_not_opened() {
         stalls: vec![stall(1, 1), stall(2, 2)],
         ..Frame::default()
     });
-    terminal.send("4");
+    terminal.send("4t");
     terminal.wait_for("both stalls", |screen| screen.contains("0 live · 2 ended"));
     terminal.send("\r");
     // Both have their answer, so the thread that looks names up is alive.

@@ -198,7 +198,7 @@ fn what_the_screen_records_is_played_and_checked() {
     terminal.send(" ");
     terminal.wait_for_text("REPLAY, held");
     terminal.send("[");
-    terminal.send("4");
+    terminal.send("4t");
     terminal.wait_for_text("[4 Stalls]");
     terminal.wait_for_text("sync");
     terminal.send("\r");

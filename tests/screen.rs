@@ -165,13 +165,18 @@ fn stalls_show_their_stack() {
     let place = scenario.place(At::Code).unwrap();
     let mut terminal = demo(&[]);
     terminal.send("4");
-    terminal.wait_for("a stall with its place", |screen| {
-        screen.contains("wait_for_the_printer") && names(screen, &place)
+    terminal.wait_for("repeats as one row with its place", |screen| {
+        screen.contains("COUNT")
+            && screen.contains('×')
+            && screen.contains("wait_for_the_printer")
+            && names(screen, &place)
     });
-    terminal.send("t");
-    terminal.wait_for("the culprit's line", |screen| {
-        screen.contains("COUNT") && screen.contains("wait_for_the_printer")
+    terminal.send("\r");
+    terminal.wait_for("its stalls", |screen| {
+        screen.contains("LENGTH") && screen.contains("wait_for_the_printer")
     });
+    terminal.send(ESC);
+    terminal.wait_for("the kinds again", |screen| screen.contains("COUNT"));
     terminal.send("t");
     terminal.wait_for("single stalls", |screen| screen.contains("LENGTH"));
     terminal.send("\r");

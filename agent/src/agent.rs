@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tonic::service::RoutesBuilder;
 
 use crate::config::{self, BadBind, Bind, Config, Retention};
 use crate::runtimes::{MAX_RUNTIMES, Registration};
-use crate::server::{self, Listener};
+use crate::server::{self, Listener, Services};
 use crate::shared::Shared;
 use crate::sync::lock;
-use crate::{capture, clock, complain, subscriber, task, watchdog};
+use crate::{capture, clock, complain, runtimes, subscriber, task, watchdog};
 
 /// The agent that [`init`](crate::init) returns when it is called again.
 static FIRST: Mutex<Option<Agent>> = Mutex::new(None);
@@ -40,7 +39,8 @@ pub enum StartError {
     Address(String),
     /// The address is taken, forbidden or unknown.
     #[error(
-        "cannot listen at {address}: {source}; set LOOPTOP_BIND to another address, or LOOPTOP=off"
+        "cannot listen at {address}: {source}; nobody can attach. Set LOOPTOP_BIND to another \
+         address (LOOPTOP_BIND=0 takes a free port), or LOOPTOP=off"
     )]
     Bind {
         /// Where it was to listen.
@@ -96,6 +96,64 @@ impl Agent {
         })
     }
 
+    /// Watches the runtime of the calling thread, unless it is watched already. For
+    /// runtimes that are made where no handle is at hand: call it in
+    /// `on_thread_start` of a runtime's builder, in an `HttpServer`'s factory, or
+    /// first in what is given to `block_on`; as often as you like.
+    ///
+    /// Returns whether the runtime is watched now: false outside of a runtime, where
+    /// the agent does not run, where it watches 64 others, or before tokio 1.49,
+    /// which does not tell one runtime from another.
+    ///
+    /// The runtime is called as tokio's builder names it (1.51), else as the thread,
+    /// else "runtime 1" and so on.
+    ///
+    /// ```
+    /// # looptop_agent::Agent::builder().bind("127.0.0.1:0").start();
+    /// let runtime = tokio::runtime::Builder::new_multi_thread()
+    ///     .on_thread_start(|| {
+    ///         looptop_agent::register_current();
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[inline(never)]
+    pub fn register_current(&self) -> bool {
+        let here = 0u8;
+        // On a thread of a current-thread runtime's blocking pool, where
+        // `on_thread_start` runs too, this is not the stack of `block_on`.
+        let within = tokio::task::try_id().is_some();
+        let address = within.then(|| std::ptr::from_ref(&here).addr() as u64);
+        self.register_current_from(address)
+    }
+
+    /// `stack_address` is that of a local variable within `block_on`, where known.
+    pub(crate) fn register_current_from(&self, stack_address: Option<u64>) -> bool {
+        /// One at a time: all workers of a runtime start at once.
+        static ALONE: Mutex<()> = Mutex::new(());
+        let Some(running) = self.running.as_ref().filter(|_| self.is_running()) else {
+            return false;
+        };
+        let Ok(handle) = Handle::try_current() else {
+            return false;
+        };
+        guarded(capture::register_current_thread);
+        let Some(identity) = runtimes::identity(&handle) else {
+            return false;
+        };
+        let _alone = lock(&ALONE);
+        if running.shared.runtimes.knows(&identity) {
+            return true;
+        }
+        let number = running.shared.runtimes.revision();
+        self.register(Registration {
+            name: runtimes::given_name(&handle).unwrap_or_else(|| format!("runtime {number}")),
+            handle,
+            max_blocking_threads: None,
+            inside: stack_address,
+        })
+    }
+
     fn register(&self, registration: Registration) -> bool {
         let Some(running) = &self.running else {
             return false;
@@ -130,7 +188,7 @@ pub struct Builder {
     config: Config,
     runtimes: Vec<Registration>,
     max_blocking_threads: Option<u64>,
-    services: RoutesBuilder,
+    services: Services,
 }
 
 impl Builder {
@@ -140,8 +198,10 @@ impl Builder {
         self
     }
 
-    /// Where to listen: `host:port` (port 0 takes a free one) or `unix:PATH`;
-    /// `127.0.0.1:6669` by default. `LOOPTOP_BIND` beats it.
+    /// Where to listen: `host:port`, a port alone, or `unix:PATH`, and whatever
+    /// else the viewer takes for a target; `127.0.0.1:6669` by default. Port 0
+    /// takes a free one, which is said on standard error, as is what an address
+    /// outside loopback opens. `LOOPTOP_BIND` beats it.
     pub fn bind(mut self, address: impl Into<String>) -> Self {
         self.config.bind = address.into();
         self
@@ -252,7 +312,8 @@ impl Builder {
     /// ```
     ///
     /// They run on the agent's own thread, so they must not block.
-    pub fn services(mut self, add: impl FnOnce(&mut RoutesBuilder)) -> Self {
+    #[cfg(feature = "services")]
+    pub fn services(mut self, add: impl FnOnce(&mut Services)) -> Self {
         add(&mut self.services);
         self
     }
@@ -290,6 +351,10 @@ impl Builder {
             address: bind.to_string(),
             source,
         })?;
+        let address = listener.local_addr();
+        if let Some(notice) = address.and_then(|got| bind.notice(got)) {
+            complain(&notice);
+        }
         clock::now_ns();
         task::configure(task::Limits {
             history: config.retention.tasks,
@@ -300,7 +365,7 @@ impl Builder {
         // Before anything is spawned, or that would not be seen.
         guarded(|| subscriber::install(&config));
         let running = Arc::new(Running {
-            address: listener.local_addr(),
+            address,
             shared: Arc::new(Shared::new(config, stacks)),
         });
         let agent = Agent {
@@ -309,7 +374,7 @@ impl Builder {
         let mut runtimes = self.runtimes;
         if let (true, Ok(handle)) = (runtimes.is_empty(), Handle::try_current()) {
             runtimes.push(Registration {
-                name: "main".into(),
+                name: runtimes::given_name(&handle).unwrap_or_else(|| "main".into()),
                 handle,
                 max_blocking_threads: self.max_blocking_threads,
                 inside: Some(stack_address),
@@ -344,7 +409,7 @@ fn install_capture(config: &Config) -> Result<(), String> {
 fn start_threads(
     shared: &Arc<Shared>,
     listener: Listener,
-    services: RoutesBuilder,
+    services: Services,
 ) -> Result<(), StartError> {
     let for_server = Arc::clone(shared);
     let server = std::thread::Builder::new().name(server::THREAD_NAME.into());

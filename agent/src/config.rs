@@ -1,6 +1,7 @@
 //! What the application and the environment ask of the agent.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,22 +14,90 @@ pub(crate) enum Bind {
     Unix(std::path::PathBuf),
 }
 
+/// Host and port where only the other is given.
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_PORT: u16 = 6669;
+
 impl FromStr for Bind {
     type Err = BadBind;
 
+    /// What the viewer takes for a target: `host:port`, `host`, `:port`, a bare
+    /// port, any of these behind `http://`, `unix:PATH` (also `unix://PATH` and
+    /// `file://PATH`); and port 0.
     fn from_str(text: &str) -> Result<Self, BadBind> {
         let bad = || BadBind(text.to_owned());
-        if let Some(path) = text.strip_prefix("unix:") {
+        let address = text.trim();
+        if let Some(path) = strip_scheme(address, "unix:").or(strip_scheme(address, "file:")) {
+            let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
                 "" => Err(bad()),
                 path => Ok(Self::Unix(path.into())),
             };
         }
-        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
-        if host.is_empty() || port.parse::<u16>().is_err() {
+        let address = match strip_scheme(address, "http://") {
+            Some(address) => address.strip_suffix('/').unwrap_or(address),
+            None => address,
+        };
+        if address.is_empty() || address.contains(['/', '\\', ' ']) {
             return Err(bad());
         }
-        Ok(Self::Tcp(text.to_owned()))
+        let (host, port) = host_and_port(address).ok_or_else(bad)?;
+        let port = match port {
+            None => DEFAULT_PORT,
+            Some(port) => port.parse().map_err(|_| bad())?,
+        };
+        Ok(Self::Tcp(match host {
+            "" => format!("{DEFAULT_HOST}:{port}"),
+            host if host.contains(':') => format!("[{host}]:{port}"),
+            host => format!("{host}:{port}"),
+        }))
+    }
+}
+
+fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let (head, tail) = text.split_at_checked(scheme.len())?;
+    head.eq_ignore_ascii_case(scheme).then_some(tail)
+}
+
+/// The parts of `host:port`, `[v6]:port`, `v6`, `host`, `:port` or `port`.
+fn host_and_port(address: &str) -> Option<(&str, Option<&str>)> {
+    if let Some(bracketed) = address.strip_prefix('[') {
+        let (host, rest) = bracketed.split_once(']')?;
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        return match rest {
+            "" => Some((host, None)),
+            rest => Some((host, Some(rest.strip_prefix(':')?))),
+        };
+    }
+    if address.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(("", Some(address)));
+    }
+    if address.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Some((address, None));
+    }
+    let (host, port) = match address.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (address, None),
+    };
+    (!host.contains([':', ']'])).then_some((host, port))
+}
+
+impl Bind {
+    /// What whoever starts the application should know of the address that it
+    /// got: the port where none was asked for, and who else can attach.
+    pub(crate) fn notice(&self, got: SocketAddr) -> Option<String> {
+        let Self::Tcp(asked) = self else {
+            return None;
+        };
+        if !got.ip().to_canonical().is_loopback() {
+            return Some(format!(
+                "listens at {got}, without a password or encryption: who can reach this machine \
+                 can attach and read names, fields, stacks and paths of this program; \
+                 {DEFAULT_HOST}:{} is for this machine alone",
+                got.port()
+            ));
+        }
+        asked.ends_with(":0").then(|| format!("listens at {got}"))
     }
 }
 
@@ -41,9 +110,11 @@ impl fmt::Display for Bind {
     }
 }
 
-/// An address that is neither `host:port` nor `unix:PATH`.
+/// A text that names no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no address: give host:port, for example 127.0.0.1:6669, or unix:PATH")]
+#[error(
+    "`{0}` is no address: give host:port, for example 127.0.0.1:6669, a port alone, or unix:PATH"
+)]
 pub(crate) struct BadBind(String);
 
 /// Everything that can be set, with the environment's word applied.
@@ -172,17 +243,70 @@ mod tests {
     #[test]
     fn addresses() {
         let good = [
-            "127.0.0.1:0",
-            "localhost:6669",
-            "[::1]:80",
-            "unix:/run/x.sock",
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("localhost:6669", "localhost:6669"),
+            ("localhost", "localhost:6669"),
+            ("22405", "127.0.0.1:22405"),
+            (":22405", "127.0.0.1:22405"),
+            (" 7000 ", "127.0.0.1:7000"),
+            ("0", "127.0.0.1:0"),
+            ("[::1]:80", "[::1]:80"),
+            ("[::1]", "[::1]:6669"),
+            ("::1", "[::1]:6669"),
+            ("http://127.0.0.1:6670", "127.0.0.1:6670"),
+            ("HTTP://Example.com:80/", "Example.com:80"),
+            ("http://[::1]:7000", "[::1]:7000"),
+            ("unix:/run/x.sock", "unix:/run/x.sock"),
+            ("unix:///run/x.sock", "unix:/run/x.sock"),
+            ("file:///run/x.sock", "unix:/run/x.sock"),
         ];
-        for text in good {
-            assert_eq!(text.parse::<Bind>().map(|b| b.to_string()), Ok(text.into()));
+        for (text, bound) in good {
+            let parsed = text.parse::<Bind>().map(|b| b.to_string());
+            assert_eq!(parsed, Ok(bound.into()), "{text}");
         }
-        for text in ["", "6669", ":80", "host:", "host:99999", "host:x", "unix:"] {
+        let bad = [
+            "",
+            "host:",
+            "host:99999",
+            "99999",
+            "host:x",
+            "unix:",
+            "[::1",
+            "[x]:1",
+            "a:b:1",
+            "https://host:1",
+            "http://host:1/metrics",
+            "/run/x.sock",
+            "a b:1",
+        ];
+        for text in bad {
             let error = text.parse::<Bind>().expect_err(text).to_string();
             assert!(error.contains("host:port"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_an_address() {
+        let notice = |bind: &str, got: &str| {
+            let bind: Bind = bind.parse().unwrap();
+            bind.notice(got.parse().unwrap())
+        };
+        assert_eq!(notice("127.0.0.1:6669", "127.0.0.1:6669"), None);
+        assert_eq!(notice("[::1]:6669", "[::1]:6669"), None);
+        assert_eq!(
+            notice("0", "127.0.0.1:41234").as_deref(),
+            Some("listens at 127.0.0.1:41234")
+        );
+        for (bind, got) in [
+            ("0.0.0.0:6669", "0.0.0.0:6669"),
+            ("::", "[::]:6669"),
+            ("10.0.0.1:0", "10.0.0.1:41234"),
+            ("name-of-this-host", "[fd00::1]:6669"),
+        ] {
+            let text = notice(bind, got).expect(bind);
+            let begins = format!("listens at {got}, without a password or encryption: ");
+            assert!(text.starts_with(&begins), "{text}");
+            assert!(!text.contains('\n'), "{text}");
         }
     }
 

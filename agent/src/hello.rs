@@ -102,7 +102,7 @@ const NEEDS_LINUX: &str = "the agent reads this from /proc, which only Linux has
 fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
     let runtime = match shared.runtimes.revision() {
         0 => Err(
-            "no runtime is registered: call looptop_agent::init() inside #[tokio::main], or register_runtime()",
+            "no runtime is registered: call looptop_agent::init() inside #[tokio::main], or register_current() in each runtime",
         ),
         _ => Ok(()),
     };
@@ -124,11 +124,14 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
         Err("the application enables looptop-agent without its feature `console`")
     };
     let resources = Err("only console-subscriber's data holds these");
-    let fixed: [(CapabilityKind, Result<(), &str>); 11] = [
+    let told = capture.and_then(|()| linux).map_err(str::to_owned);
+    let coverage = told.and_then(|()| strangers());
+    let stalls = if linux.is_ok() { linux } else { runtime };
+    let fixed: [(CapabilityKind, Result<(), &str>); 12] = [
         (CapabilityKind::Workers, runtime),
         (CapabilityKind::WorkerThreads, linux),
         (CapabilityKind::Threads, linux),
-        (CapabilityKind::Stalls, runtime),
+        (CapabilityKind::Stalls, stalls),
         (CapabilityKind::Cause, linux.and_then(|()| evidence())),
         (CapabilityKind::Stacks, capture),
         (CapabilityKind::WorkerPolls, unstable),
@@ -136,6 +139,10 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
         (CapabilityKind::Lag, runtime),
         (CapabilityKind::Console, console),
         (CapabilityKind::Resources, resources),
+        (
+            CapabilityKind::Coverage,
+            coverage.as_ref().map(|()| ()).map_err(String::as_str),
+        ),
     ];
     let fixed = fixed.map(|(kind, known)| capability(kind, known.map_err(str::to_owned)));
     fixed.into_iter().chain(of_tasks(&levels)).collect()
@@ -165,6 +172,23 @@ fn capability(kind: CapabilityKind, known: Result<(), String>) -> proto::Capabil
         available: known.is_ok(),
         reason: known.err().unwrap_or_default(),
     }
+}
+
+/// Whether threads of unregistered runtimes can be told from others.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+fn strangers() -> Result<(), String> {
+    crate::watchdog::strangers::can_tell()
+}
+
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+fn strangers() -> Result<(), String> {
+    Err(NEEDS_LINUX.into())
 }
 
 /// Whether this kernel and its policies let the agent read what a cause is

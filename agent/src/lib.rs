@@ -13,6 +13,8 @@ mod clock;
 mod config;
 #[cfg(feature = "console")]
 mod console;
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+mod coverage;
 mod evidence;
 #[cfg(feature = "flight-recorder")]
 mod flight;
@@ -65,25 +67,28 @@ pub use layer::TaskLayer;
 #[cfg(feature = "rt-multi-thread")]
 pub use run::run;
 /// Collects the services of [`Builder::services`].
+#[cfg(feature = "services")]
 pub use tonic::service::RoutesBuilder;
 
 /// Starts the agent with its defaults, inside an async context of tokio.
 ///
 /// Never panics and never fails: where the agent cannot start it says so in one
 /// sentence on standard error, and the application goes on. Called again, it
-/// returns the agent that already runs. `LOOPTOP=off` makes it do nothing.
+/// watches the runtime of the caller as well, if it is another, and returns the
+/// agent that already runs. `LOOPTOP=off` makes it do nothing.
 ///
 /// An application with a `tracing` subscriber of its own puts [`layer`] into it, and
 /// sets it before or after this call; tasks that are spawned before are not shown.
 /// Where the program has none the agent sets its own; see
 /// [`Builder::install_subscriber`].
 ///
-/// Outside a runtime the agent starts with none to watch; see
-/// [`Agent::register_runtime`].
+/// Outside a runtime, in a synchronous `main`, the agent starts with none to watch:
+/// let each runtime call [`register_current`], or see [`Agent::register_runtime`].
 #[inline(never)]
 pub fn init() -> Agent {
     let here = 0u8;
     if let Some(agent) = agent::first() {
+        agent.register_current_from(Some(std::ptr::from_ref(&here).addr() as u64));
         return agent;
     }
     let started = Agent::builder().start_from(std::ptr::from_ref(&here).addr() as u64);
@@ -91,6 +96,14 @@ pub fn init() -> Agent {
         complain(&error.to_string());
         Agent::none()
     })
+}
+
+/// Watches the runtime of the calling thread with the agent that
+/// [`init`] has started, unless it is watched already; see
+/// [`Agent::register_current`].
+#[inline(never)]
+pub fn register_current() -> bool {
+    agent::first().is_some_and(|agent| agent.register_current())
 }
 
 /// The `tracing` layer that shows every task (level 1), for an application with

@@ -10,11 +10,11 @@
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::thread::ThreadId;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::clock::now_ns;
 use crate::ids::Tid;
@@ -68,7 +68,10 @@ pub(crate) struct Probe {
     queued: AtomicBool,
     history: Mutex<VecDeque<LagSample>>,
     samples: AtomicU64,
-    gone: AtomicBool,
+    /// When the runtime dropped the task, ns plus 1; 0: it has not.
+    gone_at: AtomicU64,
+    /// The name of the thread that it ran on first.
+    thread_name: OnceLock<String>,
     sightings: Mutex<Vec<Sighting>>,
 }
 
@@ -106,7 +109,18 @@ impl Probe {
 
     /// The runtime has dropped the probe's task: it was shut down.
     pub(crate) fn is_gone(&self) -> bool {
-        self.gone.load(Relaxed)
+        self.gone_at_ns().is_some()
+    }
+
+    /// When the runtime was shut down.
+    pub(crate) fn gone_at_ns(&self) -> Option<u64> {
+        self.gone_at.load(Relaxed).checked_sub(1)
+    }
+
+    /// The name of a thread of the runtime's pool: the one that its task ran on
+    /// first. `None` before that, and where the runtime has no threads of its own.
+    pub(crate) fn thread_name(&self) -> Option<&str> {
+        self.thread_name.get().map(String::as_str)
     }
 
     /// Where the probe's task is in memory; `None` before its first poll and once
@@ -189,6 +203,10 @@ impl Probe {
         let Ok(handle) = Handle::try_current() else {
             return;
         };
+        if handle.runtime_flavor() == RuntimeFlavor::MultiThread {
+            let name = || std::thread::current().name().unwrap_or_default().to_owned();
+            self.thread_name.get_or_init(name);
+        }
         let metrics = handle.metrics();
         let awake = (0..metrics.num_workers())
             .map(|w| metrics.worker_park_unpark_count(w) % 2 == 0)
@@ -210,7 +228,7 @@ struct Gone(Arc<Probe>);
 
 impl Drop for Gone {
     fn drop(&mut self) {
-        self.0.gone.store(true, Relaxed);
+        self.0.gone_at.store(now_ns() + 1, Relaxed);
         // The waker keeps the task's memory, hence the runtime's handle.
         *lock(&self.0.waker) = None;
     }

@@ -22,6 +22,42 @@ pub(crate) const MAX_RUNTIMES: usize = 64;
 /// A worker's thread has started after this, ns.
 const START_NS: u64 = 100_000_000;
 
+/// What tokio tells of a runtime's handle since 1.49 (its id) and 1.51 (its name).
+/// Where the handle has these methods itself they come first; of an older tokio
+/// nothing is known.
+#[allow(dead_code, reason = "of an older tokio")]
+trait Older {
+    fn id(&self) -> &'static str;
+    fn name(&self) -> Option<&str>;
+}
+
+impl Older for Handle {
+    fn id(&self) -> &'static str {
+        ""
+    }
+
+    fn name(&self) -> Option<&str> {
+        None
+    }
+}
+
+/// What tells a runtime from all others of the process; `None` where tokio does
+/// not say.
+pub(crate) fn identity(handle: &Handle) -> Option<String> {
+    Some(handle.id().to_string()).filter(|id| !id.is_empty())
+}
+
+/// The name for a runtime that its application gave none to the agent: tokio's own
+/// of it, or that of the calling thread where somebody chose one.
+pub(crate) fn given_name(handle: &Handle) -> Option<String> {
+    let thread = std::thread::current();
+    let of_thread = thread.name().filter(|name| !DEFAULT_NAMES.contains(name));
+    handle.name().or(of_thread).map(str::to_owned)
+}
+
+/// Names of threads that nobody chose.
+const DEFAULT_NAMES: [&str; 3] = ["main", "tokio-rt-worker", "tokio-runtime-worker"];
+
 /// What an application says of a runtime when it registers it.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
@@ -37,6 +73,8 @@ pub(crate) struct Registration {
 #[derive(Debug)]
 pub(crate) struct Runtime {
     pub(crate) id: RuntimeId,
+    /// tokio's own, see [`identity`].
+    identity: Option<String>,
     pub(crate) name: String,
     pub(crate) flavor: proto::Flavor,
     pub(crate) workers: usize,
@@ -67,6 +105,7 @@ impl Runtime {
             max_blocking_threads,
             inside,
         } = registration;
+        let identity = identity(&handle);
         let flavor = match handle.runtime_flavor() {
             RuntimeFlavor::CurrentThread => proto::Flavor::CurrentThread,
             RuntimeFlavor::MultiThread => proto::Flavor::MultiThread,
@@ -80,6 +119,7 @@ impl Runtime {
         }
         Self {
             id,
+            identity,
             name,
             flavor,
             workers,
@@ -192,6 +232,13 @@ impl Runtimes {
         let id = RuntimeId(self.registered.fetch_add(1, Relaxed) as u32);
         list.push(Arc::new(Runtime::new(id, registration)));
         Some(id)
+    }
+
+    /// Whether a runtime of this identity is watched.
+    pub(crate) fn knows(&self, identity: &str) -> bool {
+        let list = lock(&self.list);
+        let mut alive = list.iter().filter(|r| !r.is_gone());
+        alive.any(|r| r.identity.as_deref() == Some(identity))
     }
 
     /// All of them, also those that were shut down.

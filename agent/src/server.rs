@@ -4,30 +4,30 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use looptop_wire::proto;
-use looptop_wire::proto::agent_server::AgentServer;
-use tokio::sync::mpsc;
-use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::service::RoutesBuilder;
-use tonic::transport::server::Connected;
-use tonic::{Request, Response, Status};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::Bind;
-use crate::hello;
-use crate::publish::feed::{self, Feed};
+use crate::publish::feed;
 use crate::sample::is_out_of_descriptors;
 use crate::shared::Shared;
+
+#[cfg(feature = "services")]
+#[path = "server/with_services.rs"]
+mod service;
+#[cfg(not(feature = "services"))]
+#[path = "server/alone.rs"]
+mod service;
+
+pub(crate) use self::service::Services;
 
 /// The name of its thread.
 pub(crate) const THREAD_NAME: &str = "looptop-agent";
 
-/// Connections that wait to be accepted.
-const BACKLOG: usize = 8;
 /// How long to wait after the system refused a connection (no file descriptor
 /// left, for example).
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
@@ -99,7 +99,7 @@ fn remove_stale_socket(path: &std::path::Path) {
 }
 
 /// Serves until the agent is shut down; to be called on its own thread.
-pub(crate) fn run(shared: &Arc<Shared>, listener: Listener, services: RoutesBuilder) {
+pub(crate) fn run(shared: &Arc<Shared>, listener: Listener, services: Services) {
     shared.enter_own_thread();
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = match builder.enable_io().enable_time().build() {
@@ -138,30 +138,22 @@ fn without_tracing(run: impl FnOnce()) {
     run();
 }
 
-async fn serve(shared: Arc<Shared>, listener: Listener, feed: Feed, services: RoutesBuilder) {
-    let mut services = services;
-    services.add_service(AgentServer::new(Service { shared, feed }));
-    #[cfg(feature = "console")]
-    crate::console::serve(&mut services);
-    let router = tonic::transport::Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_routes(services.routes());
+async fn serve(shared: Arc<Shared>, listener: Listener, feed: feed::Feed, services: Services) {
     let served = match listener {
         Listener::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => router.serve_with_incoming(incoming(listener)).await,
+            Ok(listener) => service::serve(shared, listener, feed, services).await,
             Err(error) => return complain_of(&error),
         },
         #[cfg(unix)]
         Listener::Unix(listener, _removed_at_the_end) => {
             match tokio::net::UnixListener::from_std(listener) {
-                Ok(listener) => router.serve_with_incoming(incoming(listener)).await,
+                Ok(listener) => service::serve(shared, listener, feed, services).await,
                 Err(error) => return complain_of(&error),
             }
         }
     };
     if let Err(error) = served {
-        complain_of(&error);
+        complain_of(&*error);
     }
 }
 
@@ -171,9 +163,21 @@ fn complain_of(error: &dyn std::error::Error) {
     ));
 }
 
+/// What a connection must be able to do.
+#[cfg(feature = "services")]
+trait Connection: AsyncRead + AsyncWrite + service::Connected + Unpin + Send + 'static {}
+#[cfg(feature = "services")]
+impl<C: AsyncRead + AsyncWrite + service::Connected + Unpin + Send + 'static> Connection for C {}
+
+/// What a connection must be able to do.
+#[cfg(not(feature = "services"))]
+trait Connection: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+#[cfg(not(feature = "services"))]
+impl<C: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection for C {}
+
 /// A socket that listens.
 trait Accept: Send + Sync + 'static {
-    type Connection: Connected + Send + 'static;
+    type Connection: Connection;
 
     fn poll_accept(&self, context: &mut Context<'_>) -> Poll<io::Result<Self::Connection>>;
 }
@@ -240,16 +244,28 @@ impl Accept for tokio::net::UnixListener {
     }
 }
 
-/// Connections as a stream that never fails: where the system refuses one, it
-/// is asked again a little later.
-fn incoming<A: Accept>(listener: A) -> impl Stream<Item = io::Result<A::Connection>> {
-    let (connections, incoming) = mpsc::channel(BACKLOG);
-    tokio::spawn(async move {
-        let mut spares = Spares::default();
-        while !connections.is_closed() {
-            spares.refill();
-            let missing = spares.are_missing();
-            let accept = poll_fn(|context| spares.poll_accept(&listener, context));
+/// A listener with what it needs to accept when no descriptor is left.
+struct Acceptor<A> {
+    listener: A,
+    spares: Spares,
+}
+
+impl<A: Accept> Acceptor<A> {
+    fn new(listener: A) -> Self {
+        Self {
+            listener,
+            spares: Spares::default(),
+        }
+    }
+
+    /// The next connection: where the system refuses one, it is asked again a little
+    /// later.
+    async fn next(&mut self) -> A::Connection {
+        loop {
+            self.spares.refill();
+            let missing = self.spares.are_missing();
+            let (listener, spares) = (&self.listener, &mut self.spares);
+            let accept = poll_fn(|context| spares.poll_accept(listener, context));
             let accepted = if missing {
                 match tokio::time::timeout(REFILL, accept).await {
                     Ok(accepted) => accepted,
@@ -259,69 +275,31 @@ fn incoming<A: Accept>(listener: A) -> impl Stream<Item = io::Result<A::Connecti
                 accept.await
             };
             match accepted {
-                Ok(connection) => drop(connections.send(Ok(connection)).await),
+                Ok(connection) => return connection,
                 Err(_refused) => tokio::time::sleep(ACCEPT_AGAIN).await,
             }
         }
-    });
-    ReceiverStream::new(incoming)
-}
-
-/// `looptop.agent.v1.Agent`.
-struct Service {
-    shared: Arc<Shared>,
-    feed: Feed,
-}
-
-/// The frames of one viewer.
-struct Frames(ReceiverStream<proto::Frame>);
-
-impl Stream for Frames {
-    type Item = Result<proto::Frame, Status>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.get_mut().0)
-            .poll_next(cx)
-            .map(|frame| frame.map(Ok))
     }
 }
 
-#[tonic::async_trait]
-impl proto::agent_server::Agent for Service {
-    async fn hello(
-        &self,
-        _request: Request<proto::HelloRequest>,
-    ) -> Result<Response<proto::HelloResponse>, Status> {
-        Ok(Response::new(hello::response(&self.shared)))
-    }
-
-    type WatchStream = Frames;
-
-    async fn watch(
-        &self,
-        request: Request<proto::WatchRequest>,
-    ) -> Result<Response<Frames>, Status> {
-        let frames = self.feed.watch(request.into_inner().interval_ns);
-        Ok(Response::new(Frames(ReceiverStream::new(frames))))
-    }
-
-    async fn resolve_frames(
-        &self,
-        request: Request<proto::ResolveFramesRequest>,
-    ) -> Result<Response<proto::ResolveFramesResponse>, Status> {
-        // Only a viewer that cannot read the binary asks.
-        let frames = request.into_inner().frames;
-        #[cfg(all(
-            feature = "symbols",
-            target_os = "linux",
-            any(target_arch = "x86_64", target_arch = "aarch64")
-        ))]
-        let response = crate::symbols_of::resolve(&self.shared, frames).await;
-        #[cfg(not(all(feature = "symbols", target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-        let response = proto::ResolveFramesResponse {
-            frames: vec![proto::ResolvedFrame::default(); frames.len()],
-            reason: "this agent reads no symbols (its feature `symbols`, on Linux): run the viewer where it can read the binary".into(),
-        };
-        Ok(Response::new(response))
+/// Names for the frames of a viewer that cannot read the binary.
+async fn resolve(
+    #[allow(unused_variables, reason = "only with symbols")] shared: &Arc<Shared>,
+    frames: Vec<proto::CodeAddress>,
+) -> proto::ResolveFramesResponse {
+    #[cfg(all(
+        feature = "symbols",
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ))]
+    return crate::symbols_of::resolve(shared, frames).await;
+    #[cfg(not(all(
+        feature = "symbols",
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    )))]
+    proto::ResolveFramesResponse {
+        frames: vec![proto::ResolvedFrame::default(); frames.len()],
+        reason: "this agent reads no symbols (its feature `symbols`, on Linux): run the viewer where it can read the binary".into(),
     }
 }

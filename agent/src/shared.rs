@@ -8,6 +8,7 @@ use looptop_wire::proto;
 
 use crate::cells::Cells;
 use crate::config::Config;
+use crate::coverage::Coverage;
 use crate::ids::Tid;
 use crate::runtimes::Runtimes;
 use crate::sample::{Usage, UsageFiles};
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     /// What the process used when the agent started.
     pub(crate) started: Usage,
     pub(crate) watchdog_late_ns: AtomicU64,
+    /// What the watchdog found that nobody watches; `None` before it has looked.
+    pub(crate) coverage: Mutex<Option<Coverage>>,
     pub(crate) captures_lost: AtomicU64,
     pub(crate) frames_lost: AtomicU64,
     stopping: AtomicBool,
@@ -51,6 +54,7 @@ impl Shared {
             capture,
             started: UsageFiles::open().read(0),
             watchdog_late_ns: AtomicU64::new(0),
+            coverage: Mutex::default(),
             captures_lost: AtomicU64::new(0),
             frames_lost: AtomicU64::new(0),
             stopping: AtomicBool::new(false),

@@ -59,7 +59,7 @@ fn the_environment_beats_the_program() {
             2,
         ),
         (
-            &[("LOOPTOP_BIND", "nonsense")],
+            &[("LOOPTOP_BIND", "non:sense")],
             "running=false address=None",
             2,
         ),

@@ -39,7 +39,7 @@ fn a_taken_port_is_an_error_with_advice_and_no_more() {
     assert_eq!(agent.local_addr(), None);
     assert!(!agent.register_runtime("x", runtime().handle()));
     agent.shutdown();
-    let nonsense = Agent::builder().bind("nowhere").try_start();
+    let nonsense = Agent::builder().bind("no where").try_start();
     assert!(matches!(nonsense, Err(StartError::Address(_))));
 }
 
@@ -55,7 +55,7 @@ fn a_runtime_may_come_later_and_go_before() {
     };
     let (available, reason) = workers(&viewer::hello(address)).expect("it is listed");
     assert!(
-        !available && reason.contains("register_runtime"),
+        !available && reason.contains("register_current"),
         "{reason}"
     );
 

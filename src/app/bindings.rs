@@ -300,8 +300,8 @@ pub static BINDINGS: &[Binding] = &[
         &[Char('t')],
         Action::Group,
         View(ViewId::Stalls),
-        (2, "by culprit"),
-        "stalls one by one, or by culprit line",
+        (2, "group"),
+        "stalls by culprit line, or one by one",
     ),
     binding(
         &[Char('t')],

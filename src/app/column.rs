@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     diagnose::Severity,
-    model::{Model, Moment, Span, TaskId},
+    model::{LocationId, Model, Moment, Span, TaskId},
 };
 
 use super::{Tone, quantity};
@@ -24,6 +24,8 @@ pub struct Context<'a> {
     pub model: &'a Model,
     /// Tasks that a finding is about, with the worst severity.
     pub alarms: &'a BTreeMap<TaskId, Severity>,
+    /// What the tasks spawned at a location run, where a stack of one named it.
+    pub functions: &'a BTreeMap<LocationId, String>,
     /// The part of time that charts show.
     pub span: Span,
     /// How deep each task is in the tree; empty where tasks are a list.

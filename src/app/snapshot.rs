@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     diagnose::{Finding, Severity, Verdict},
-    model::{Model, TaskId},
+    model::{LocationId, Model, StallScope, TaskId},
 };
 
 /// A moment of the observed program with its diagnosis; cheap to keep.
@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub verdict: Arc<Verdict>,
     /// Tasks that a finding is about, with the worst severity.
     pub alarms: Arc<BTreeMap<TaskId, Severity>>,
+    /// What the tasks spawned at a location run, where a stack of one named it.
+    pub functions: Arc<BTreeMap<LocationId, String>>,
     /// Differs between any two snapshots of a program's life.
     pub revision: u64,
 }
@@ -41,11 +43,65 @@ impl Snapshot {
             }
         }
         Self {
+            functions: Arc::new(functions(&model)),
             model,
             findings,
             verdict,
             alarms: Arc::new(alarms),
             revision: 0,
         }
+    }
+}
+
+/// The outermost function of the user's in a stack of a poll is what its task runs.
+/// The newest stall of a location counts.
+fn functions(model: &Model) -> BTreeMap<LocationId, String> {
+    let mut functions = BTreeMap::new();
+    for stall in model.stalls.iter() {
+        let Some(location) = stall.location else {
+            continue;
+        };
+        if stall.scope != StallScope::OnePoll || functions.contains_key(&location) {
+            continue;
+        }
+        let frames = stall.resolved.iter().flat_map(|stack| &stack.frames);
+        let outermost = frames.filter(|frame| !frame.plumbing).last();
+        if let Some(frame) = outermost.filter(|frame| !frame.function.is_empty()) {
+            functions.insert(location, frame.function.clone());
+        }
+    }
+    functions
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::model::{Resolved, StackFrame, StallId, fixtures};
+
+    use super::*;
+
+    #[test]
+    fn tasks_run_what_a_stack_of_their_poll_begins_with() {
+        let mut model = fixtures::starving();
+        assert!(functions(&model).is_empty());
+        let frame = |function: &str, plumbing| StackFrame {
+            function: function.into(),
+            plumbing,
+            ..StackFrame::default()
+        };
+        let stack = Resolved {
+            frames: vec![
+                frame("std::thread::sleep", true),
+                frame("app::render", false),
+                frame("app::report", false),
+                frame("tokio::runtime::task::raw::poll", true),
+            ],
+            ..Resolved::default()
+        };
+        model.stalls.resolve(StallId(1), Arc::new(stack));
+        let stall = model.stalls.get(StallId(1)).unwrap();
+        let expected = (stall.location.unwrap(), "app::report".to_owned());
+        assert_eq!(Vec::from_iter(functions(&model)), [expected]);
     }
 }

@@ -185,6 +185,8 @@ pub struct State {
     pub span: Span,
     /// Stalls by culprit line.
     pub grouped: bool,
+    /// The filter that shows the stalls of one culprit, while they are looked at.
+    pub(super) opened_group: Option<String>,
     /// How tasks are laid out.
     pub task_layout: TaskLayout,
     /// Resources are shown by the operations on them.
@@ -254,7 +256,8 @@ impl State {
             overlay: None,
             editing: false,
             span: Span::default(),
-            grouped: false,
+            grouped: true,
+            opened_group: None,
             task_layout: TaskLayout::default(),
             operations: false,
             finished: false,
@@ -299,6 +302,7 @@ impl State {
         Context {
             model: &shown.model,
             alarms: &shown.alarms,
+            functions: &shown.functions,
             span: self.span,
             depths: self.rows.depths(),
         }
@@ -492,9 +496,9 @@ impl State {
 
     /// Columns of the table on screen that are visible, with their places.
     pub fn placed_columns(&self, table: TableId) -> Vec<super::column::Placed> {
-        let heads = tables::heads(table);
+        let heads = tables::heads_for(table, self.model());
         let chosen = self.options.columns.of(table);
-        let chosen_heads: Vec<&Head> = chosen.iter().map(|i| heads[*i]).collect();
+        let chosen_heads: Vec<&Head> = chosen.iter().map(|i| &heads[*i]).collect();
         let width = self.size.width.saturating_sub(GUTTER);
         let mut placed = super::column::place(&chosen_heads, width, self.tables[&table].pan);
         for column in &mut placed {

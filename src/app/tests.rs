@@ -218,6 +218,35 @@ pub(crate) fn poor_state() -> State {
     state
 }
 
+/// Of a program that has registered no runtime, and runs three threads of some.
+pub(crate) fn unobserved_state() -> State {
+    let mut state = empty_state();
+    let now = state.now;
+    state.apply(
+        Event::Connected {
+            hello: Box::new(fixtures::hello()),
+            kind: "agent",
+        },
+        now,
+    );
+    let stranger = |tid| proto::Stranger {
+        tid,
+        kind: proto::StrangerKind::Worker.into(),
+        ..proto::Stranger::default()
+    };
+    let frame = proto::Frame {
+        snapshot_complete: true,
+        coverage: Some(proto::Coverage {
+            strangers: (900..903).map(stranger).collect(),
+            ..proto::Coverage::default()
+        }),
+        ..fixtures::frame(crate::model::Moment(5_000_000_000))
+    };
+    state.apply(Event::Frame(Arc::new(frame)), now);
+    state.prepare();
+    state
+}
+
 /// Of a target with `n` tasks, every tenth of them scheduled.
 pub(crate) fn crowd(n: u64) -> State {
     let mut state = empty_state();

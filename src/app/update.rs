@@ -101,6 +101,8 @@ fn back(state: &mut State) {
         state.link = None;
     } else if state.presenting {
         state.presenting = false;
+    } else if state.table() == Some(TableId::Stalls) && state.opened_group.is_some() {
+        close_stalls(state);
     } else if let Some(table) = state.table() {
         set_filter(state, table, String::new());
     }
@@ -125,7 +127,11 @@ fn explain(state: &mut State) {
         .map(|f| Overlay::Explain(f.rule, f.subject.clone()))
     {
         Some(overlay) => state.overlay = Some(overlay),
-        None => state.notify("no finding to explain: nothing starves the loop"),
+        None => {
+            let sentence = &state.shown().verdict.sentence;
+            let notice = format!("no finding to explain: {sentence}");
+            state.notify(notice);
+        }
     }
 }
 
@@ -203,7 +209,13 @@ fn open(state: &mut State) {
     let opened = match state.row_under_cursor() {
         Some(RowKey::Task(id)) => Some(Details::Task(*id)),
         Some(RowKey::Stall(id)) => stall(*id),
-        Some(RowKey::Group(key)) => state.rows.group(key).and_then(|g| stall(g.example)),
+        Some(RowKey::Group(key)) => match state.rows.group(key) {
+            Some(group) if group.count > 1 && !group.filter().is_empty() => {
+                let filter = group.filter();
+                return open_stalls(state, filter);
+            }
+            group => group.and_then(|g| stall(g.example)),
+        },
         Some(RowKey::Worker(id)) => {
             let task = model.workers.get(id).and_then(|w| w.task);
             let held = model.stalls.on_worker(*id).map(|s| Details::Stall(s.id));
@@ -280,9 +292,27 @@ fn open_group(state: &mut State, key: TaskGroupKey) {
     set_filter(state, TableId::Tasks, text);
 }
 
+/// The stalls of a group, one by one.
+fn open_stalls(state: &mut State, filter: String) {
+    state.grouped = false;
+    state.opened_group = Some(filter.clone());
+    set_filter(state, TableId::Stalls, filter);
+}
+
+/// Stalls by culprit again; what showed those of one culprit goes.
+fn close_stalls(state: &mut State) {
+    state.grouped = true;
+    let opened = state.opened_group.take();
+    let stalls = state.tables.get(&TableId::Stalls);
+    if opened.is_some() && opened.as_ref() == stalls.map(|t| &t.filter_text) {
+        set_filter(state, TableId::Stalls, String::new());
+    }
+}
+
 fn group(state: &mut State) {
     match state.view {
-        ViewId::Stalls => state.grouped = !state.grouped,
+        ViewId::Stalls if state.grouped => state.grouped = false,
+        ViewId::Stalls => close_stalls(state),
         ViewId::Resources => state.operations = !state.operations,
         ViewId::Tasks => {
             state.task_layout = state.task_layout.next();

@@ -90,7 +90,10 @@ impl Engine {
                     .retain(|(id, _), f| *id != rule.id || f.stall.is_none());
             }
             for finding in found {
-                merge(self.scope, &mut self.seen, finding);
+                // Two of one look are about the same: the graver stands for both.
+                let keeps_worst =
+                    self.scope != Scope::Live || (rule.over_window && finding.stall.is_some());
+                merge(keeps_worst, &mut self.seen, finding);
             }
         }
         let since = context.since;
@@ -176,12 +179,12 @@ impl Engine {
 
 /// Adds what a look found to what earlier looks found. Over a window, a
 /// finding is as it was at its worst, in all its fields; live, as it is now.
-fn merge(scope: Scope, seen: &mut Seen, mut found: Finding) {
+fn merge(keeps_worst: bool, seen: &mut Seen, mut found: Finding) {
     let key = (found.rule, found.subject.clone());
     if let Some(earlier) = seen.get(&key) {
         let first_seen = earlier.first_seen.min(found.first_seen);
         let worst = |f: &Finding| (f.severity, f.max, f.count);
-        if scope != Scope::Live && worst(earlier) > worst(&found) {
+        if keeps_worst && worst(earlier) > worst(&found) {
             found = Finding {
                 last_seen: earlier.last_seen.max(found.last_seen),
                 live: earlier.live || found.live,

@@ -8,6 +8,26 @@ use super::{
     rules::{self, Rule},
 };
 
+/// The scale, for the document.
+const SEVERITIES: &str = "
+## Severities
+
+What a severity means is what the requests of a service feel; `looptop check` fails
+from a warning on, unless `--fail-on` says otherwise.
+
+| severity | meaning | a poll that blocks, without the time in which it had no CPU |
+|---|---|---|
+| notice | nobody suffers yet | three times over 10 ms, or once over 20 ms |
+| warning | others wait noticeably | once 100 ms; or shorter ones that take a fifth of one worker's time; or three and more that last 50 ms as a rule and take a hundredth of all workers' time, so that they are the service's 99th percentile |
+| critical | the loop stands still | 1 s |
+
+A finding over a window is as it was at its worst, in all its fields. The host is
+never named before a mistake of the code that is a notice only because of it.
+
+A rule that needs a longer time than was observed is listed as not judged: its
+silence means nothing.
+";
+
 /// What a rule means, as text for the terminal.
 pub fn explain(rule: &Rule) -> String {
     let Rule {
@@ -60,6 +80,7 @@ pub fn all_rules() -> String {
              - **Fires when** {threshold}\n- **Evidence** {evidence}\n- **Remedy** {remedy}\n"
         );
     }
+    text.push_str(SEVERITIES);
     text.push_str("\n## Remedies by case\n\n| case | meaning |\n|---|---|\n");
     for case in [Case::A, Case::B, Case::C] {
         let _ = writeln!(text, "| {case:?} | {} |", case.meaning());

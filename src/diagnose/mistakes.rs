@@ -63,12 +63,11 @@ enum Key<'a> {
     Line(&'a str, u32),
     Function(&'a str, i32),
     Computing(Option<LocationId>, &'a str),
-    Lock(u64),
     /// Without a name: the task's spawn location, or the runtime, and the cause.
     Nameless(Option<LocationId>, Option<RuntimeId>, i32),
 }
 
-fn keys<'a>(stall: &'a Stall) -> Vec<Key<'a>> {
+fn keys(stall: &Stall) -> Vec<Key<'_>> {
     let cause = stall.cause.into();
     let mut keys = Vec::new();
     if let Some(culprit) = stall.culprit() {
@@ -82,9 +81,6 @@ fn keys<'a>(stall: &'a Stall) -> Vec<Key<'a>> {
     } else {
         let runtime = stall.worker.map(|worker| worker.runtime);
         keys.push(Key::Nameless(stall.location, runtime, cause));
-    }
-    if stalls::is_known_lock(stall) {
-        keys.extend(stall.lock_address.map(Key::Lock));
     }
     keys
 }
@@ -123,6 +119,7 @@ fn group<'a>(model: &Model, all: Vec<&'a Stall>) -> Vec<Mistake<'a>> {
             sets.unite(i, other);
         }
     }
+    unite_locks(&all, &mut sets);
     unite_with_holders(model, &all, &mut sets);
     unite_nameless(model, &all, &mut sets);
     let mut groups: BTreeMap<usize, Vec<&Stall>> = BTreeMap::new();
@@ -133,6 +130,30 @@ fn group<'a>(model: &Model, all: Vec<&'a Stall>) -> Vec<Mistake<'a>> {
         .into_values()
         .filter_map(|stalls| Mistake::new(model, stalls))
         .collect()
+}
+
+/// Whoever waits for the same lock belongs together, also one whose stack does not
+/// show that it is one. Readers and writers of one lock may wait on two words of
+/// it, side by side.
+fn unite_locks(all: &[&Stall], sets: &mut Sets) {
+    const WORD: u64 = 4;
+    let waits = |s: &Stall| s.lock_address.filter(|_| s.cause == Cause::Lock);
+    let known: BTreeMap<u64, usize> = all
+        .iter()
+        .enumerate()
+        .filter(|(_, s)| stalls::is_known_lock(s))
+        .filter_map(|(i, s)| Some((waits(s)?, i)))
+        .collect();
+    for (i, address) in all
+        .iter()
+        .enumerate()
+        .filter_map(|(i, s)| Some((i, waits(s)?)))
+    {
+        let near = address.saturating_sub(WORD)..=address.saturating_add(WORD);
+        for (_, other) in known.range(near) {
+            sets.unite(i, *other);
+        }
+    }
 }
 
 /// A waiter belongs to the stall of the thread that holds its lock.
@@ -202,7 +223,13 @@ impl<'a> Mistake<'a> {
             .copied()
             .partition(|s| s.cause == Cause::Lock && stalls::is_known_lock(s));
         // While one works, the other waits for the lock that it works under.
-        let busy = others.iter().copied().filter(|s| s.cause != Cause::Unknown);
+        let works = |s: &&Stall| match s.cause {
+            Cause::Unknown => false,
+            // Without a name it may wait for the same lock.
+            Cause::Lock => stalls::call(s).is_some(),
+            _ => true,
+        };
+        let busy = others.iter().copied().filter(works);
         let holders: Vec<&Stall> = busy
             .filter(|s| locks.iter().any(|w| at_once(s, w, now)))
             .collect();

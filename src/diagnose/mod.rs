@@ -12,6 +12,7 @@
 //! - A finding says what the evidence shows; where it does not decide, the cause
 //!   is unknown.
 
+mod coverage;
 mod engine;
 mod explain;
 mod finding;
@@ -22,6 +23,7 @@ mod stalls;
 mod verdict;
 mod words;
 
+pub use coverage::{Gap, gaps, remarks};
 pub use engine::{Engine, Scope};
 pub use explain::{all_rules, explain, list};
 pub use finding::{Finding, Severity, Subject, cause_word};

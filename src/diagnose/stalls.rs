@@ -1,10 +1,9 @@
 //! What several rules ask of stalls: who, where, why.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use crate::model::{
-    Call, CallKind, Capability, Cause, Culprit, Model, Resolved, Stall, StallScope, ThreadRole,
-    Tid, WorkerId,
+    Call, CallKind, Capability, Cause, Culprit, Model, Stall, StallScope, ThreadRole, Tid,
 };
 
 use super::{
@@ -202,20 +201,33 @@ pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
 }
 
 /// The cause in as few words as a sentence needs beside the culprit, with a
-/// blank before them; empty where it is unknown.
+/// blank before them; empty where it is unknown. Where a call is recognised it is
+/// named, with a comma behind it, as the culprit follows.
 pub(super) fn short_cause(stall: &Stall, model: &Model) -> String {
-    match stall.cause {
-        Cause::Unknown => String::new(),
-        Cause::Sleeping if stall.culprit().is_some() => " sleeping".to_owned(),
-        Cause::Lock if is_known_lock(stall) => " waiting for a lock".to_owned(),
-        Cause::SystemCall if stall.culprit().is_some() => {
-            let syscall = model.text(stall.syscall);
-            match standard_stream(model.text(stall.object)) {
-                Some(_) => format!(" {},", cause_text(stall, model)),
-                None if syscall.is_empty() => String::new(),
-                None => format!(" in {syscall}"),
-            }
+    if stall.culprit().is_none() {
+        return match stall.cause {
+            Cause::Unknown => String::new(),
+            _ => format!(" {}", cause_text(stall, model)),
+        };
+    }
+    let name = call(stall).map(|call| call.name.as_str());
+    let syscall = model.text(stall.syscall);
+    let stream = standard_stream(model.text(stall.object));
+    match (stall.cause, name) {
+        (Cause::SystemCall, _) if stream.is_some() => format!(" {},", cause_text(stall, model)),
+        (Cause::SystemCall, Some(name)) if syscall.is_empty() => format!(" in {name},"),
+        (Cause::SystemCall, Some(name)) => format!(" in {name} ({syscall}),"),
+        (Cause::SystemCall, None) if syscall.is_empty() => String::new(),
+        (Cause::SystemCall, None) => format!(" in {syscall},"),
+        (Cause::Sleeping, Some(name)) => format!(" sleeping in {name},"),
+        (Cause::Sleeping, None) => " sleeping".to_owned(),
+        (Cause::Lock, name) if is_known_lock(stall) => {
+            format!(" waiting for a lock{}", bracketed(name.unwrap_or_default()))
         }
+        (Cause::Computing, Some(name)) => format!(" computing in {name},"),
+        (Cause::Unknown, Some(name)) => format!(" in {name},"),
+        (Cause::Unknown, None) => String::new(),
+        (Cause::Lock, Some(_)) => format!(" {},", cause_text(stall, model)),
         _ => format!(" {}", cause_text(stall, model)),
     }
 }
@@ -273,9 +285,7 @@ pub(super) struct Held<'a> {
     /// "held by worker 1 in `save` (app.rs:7), in std::thread::sleep".
     pub text: String,
     /// The holder's code, where its stack is known.
-    pub culprit: Option<&'a Culprit>,
-    /// Its stack.
-    pub stack: Option<&'a Arc<Resolved>>,
+    culprit: Option<&'a Culprit>,
 }
 
 /// Who holds the lock that `stall` waits for, where that was found.
@@ -288,7 +298,6 @@ pub(super) fn held<'a>(stall: &'a Stall, model: &'a Model) -> Option<Held<'a>> {
         return Some(Held {
             text: format!("held by {}{place}", thread_name(tid, model)),
             culprit,
-            stack: other.and_then(|s| s.resolved.as_ref()),
         });
     };
     let culprit = holder.culprit();
@@ -304,7 +313,6 @@ pub(super) fn held<'a>(stall: &'a Stall, model: &'a Model) -> Option<Held<'a>> {
     Some(Held {
         text: format!("{sure}held by {}{place}{doing}", thread_name(tid, model)),
         culprit,
-        stack: holder.resolved.as_ref(),
     })
 }
 
@@ -319,7 +327,7 @@ pub(super) fn holder<'a>(mistake: &Mistake<'a>, model: &'a Model) -> Option<Held
 /// "worker 2", or the thread that is none.
 pub(super) fn place(stall: &Stall, model: &Model) -> String {
     match (stall.worker, stall.tid) {
-        (Some(worker), _) => worker_name(worker, model),
+        (Some(worker), _) => model.worker_words(worker),
         (None, Some(tid)) => thread_name(tid, model),
         (None, None) => "a worker".to_owned(),
     }
@@ -329,7 +337,7 @@ pub(super) fn place(stall: &Stall, model: &Model) -> String {
 pub(super) fn thread_name(tid: Tid, model: &Model) -> String {
     let worker = model.workers.values().find(|w| w.tid == Some(tid));
     if let Some(worker) = worker {
-        return worker_name(worker.id, model);
+        return model.worker_words(worker.id);
     }
     match model.threads.get(&tid).map(|thread| thread.role) {
         Some(ThreadRole::Blocking) => format!("blocking thread {tid}"),
@@ -337,17 +345,8 @@ pub(super) fn thread_name(tid: Tid, model: &Model) -> String {
     }
 }
 
-fn worker_name(worker: WorkerId, model: &Model) -> String {
-    if model.runtimes.len() > 1 {
-        format!("worker {}.{}", worker.runtime, worker.index)
-    } else {
-        format!("worker {}", worker.index)
-    }
-}
-
 /// A finding over a mistake, all but its title: every field tells of the same
-/// stalls, and cause, text, function, line and stack of the one that is shown; or
-/// of the one that holds its lock, where that was found.
+/// stalls, and cause, text, function, line and stack of the one that is shown.
 pub(super) fn finding(
     rule: &'static str,
     severity: Severity,
@@ -358,7 +357,7 @@ pub(super) fn finding(
     let (shown, group) = (mistake.shown, &mistake.stalls);
     let started = group.iter().map(|s| s.started).min();
     let ended = group.iter().map(|s| s.end(now)).max();
-    let mut finding = Finding {
+    Finding {
         cause: Some(shown.cause),
         cause_text: cause_text(shown, model),
         task: shown.task,
@@ -375,17 +374,7 @@ pub(super) fn finding(
         last_seen: ended.unwrap_or(now).min(now),
         live: group.iter().any(|s| s.live),
         ..Finding::new(rule, severity, mistake.subject(model), now)
-    };
-    // The one to mend is the holder.
-    if shown.cause == Cause::Lock
-        && let Some(held) = holder(mistake, model)
-        && let Some(culprit) = held.culprit
-    {
-        finding.function = Some(culprit.function.clone());
-        finding.location = culprit.location();
-        finding.stack = held.stack.cloned();
     }
-    finding
 }
 
 /// The longest stall of a mistake.
@@ -395,14 +384,21 @@ pub(super) fn longest(mistake: &Mistake<'_>, model: &Model) -> Duration {
 }
 
 /// "843 ms"; "114 ms, up to 499 ms" where the one that is shown is not the
-/// longest of them.
+/// longest of them; "300 ms (210 ms of it without a CPU)" where the host had a
+/// hand in it.
 pub(super) fn how_long(mistake: &Mistake<'_>, model: &Model) -> String {
     let age = mistake.shown.age(model.now);
     let longest = longest(mistake, model);
-    if longest > age + age / 20 {
-        format!("{}, up to {},", human(age), human(longest))
+    let without_cpu = mistake.shown.run_queue.unwrap_or_default();
+    let host = if without_cpu * 4 >= age && !age.is_zero() {
+        format!(" ({} of it without a CPU)", human(without_cpu))
     } else {
-        human(age)
+        String::new()
+    };
+    if longest > age + age / 20 {
+        format!("{}{host}, up to {},", human(age), human(longest))
+    } else {
+        human(age) + &host
     }
 }
 

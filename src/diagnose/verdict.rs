@@ -6,6 +6,7 @@ use crate::model::{Lag, Model, TaskKind};
 
 use super::{
     Finding, Severity, Subject,
+    coverage::{self, Gap},
     words::{count, counted, human},
 };
 
@@ -18,6 +19,8 @@ pub enum Level {
     Healthy,
     /// At worst a notice.
     Notice,
+    /// Nothing can be said of the loop, or not of the part that works.
+    NotObserving,
     /// At worst a warning.
     Warning,
     /// The loop stands still.
@@ -25,12 +28,23 @@ pub enum Level {
 }
 
 impl Level {
+    /// From the mildest to the gravest.
+    pub const ALL: [Level; 6] = [
+        Level::Unknown,
+        Level::Healthy,
+        Level::Notice,
+        Level::NotObserving,
+        Level::Warning,
+        Level::Starved,
+    ];
+
     /// The word on screen.
     pub fn word(self) -> &'static str {
         match self {
             Level::Unknown => "WAITING",
             Level::Healthy => "HEALTHY",
             Level::Notice => "NOTICE",
+            Level::NotObserving => "NOT OBSERVING",
             Level::Warning => "SLOW",
             Level::Starved => "STARVED",
         }
@@ -53,8 +67,12 @@ pub struct Verdict {
 impl Verdict {
     /// The verdict over `findings`, which are ordered by weight.
     pub(super) fn over(model: &Model, findings: &[Finding]) -> Self {
+        let gap = coverage::gaps(model).into_iter().next();
         let Some(worst) = findings.first() else {
-            return Self::without_findings(model);
+            return gap.map_or_else(
+                || Self::without_findings(model),
+                |gap| Self::not_observing(gap, 0),
+            );
         };
         let gravest = findings.iter().map(|f| f.severity).max();
         let level = match gravest.unwrap_or(worst.severity) {
@@ -62,6 +80,9 @@ impl Verdict {
             Severity::Warning if !stands_still(model) => Level::Warning,
             Severity::Warning | Severity::Critical => Level::Starved,
         };
+        if let Some(gap) = gap.filter(|_| level < Level::NotObserving) {
+            return Self::not_observing(gap, findings.len());
+        }
         let others = findings.len() - 1;
         let mut sentence = worst.title.clone();
         let waiting = model.waiting_tasks();
@@ -79,27 +100,40 @@ impl Verdict {
         }
     }
 
+    /// `findings` milder ones there are beside.
+    fn not_observing(gap: Gap, findings: usize) -> Self {
+        let more = match findings {
+            0 => String::new(),
+            n => format!(" (+{n} more)"),
+        };
+        Self {
+            level: Level::NotObserving,
+            sentence: gap.cause + &more,
+            remedy: gap.remedy,
+            finding: None,
+        }
+    }
+
     fn without_findings(model: &Model) -> Self {
         let (level, sentence) = if model.since.is_none() {
             (Level::Unknown, "no data yet".to_owned())
         } else {
-            // What is not known is not said: tasks that nobody sees or counts, and the
-            // workers of a target that tells of none, are there all the same.
-            let tasks = model.live_tasks().map(|n| count(n, "task"));
-            let workers = match model.workers.len() as u64 {
-                0 => None,
-                n => Some(count(n, "worker")),
-            };
-            let known: Vec<String> = tasks.into_iter().chain(workers).collect();
-            let colon = if known.is_empty() { "" } else { ": " };
-            (
-                Level::Healthy,
-                format!(
-                    "nothing starves the loop{colon}{}{}",
-                    known.join(", "),
-                    quiet(model)
-                ),
-            )
+            // A target that reports no worker has some all the same.
+            let workers = Some(model.workers.len() as u64).filter(|n| *n > 0);
+            let known = [
+                model.live_tasks().map(|n| count(n, "task")),
+                workers.map(|n| count(n, "worker")),
+            ];
+            let known: Vec<_> = known.into_iter().flatten().collect();
+            let mut sentence = "nothing starves the loop".to_owned();
+            if !known.is_empty() {
+                let _ = write!(sentence, ": {}", known.join(", "));
+            }
+            sentence.push_str(&quiet(model));
+            for remark in coverage::remarks(model) {
+                let _ = write!(sentence, "; {remark}");
+            }
+            (Level::Healthy, sentence)
         };
         Self {
             level,

@@ -6,7 +6,7 @@ use super::{Capability, Model, Moment};
 
 /// A target with every insight.
 pub fn hello() -> proto::HelloResponse {
-    let capabilities = (1..=16).filter_map(|n| Capability::try_from(n).ok());
+    let capabilities = (1..=17).filter_map(|n| Capability::try_from(n).ok());
     proto::HelloResponse {
         protocol: 1,
         session: "fixture".into(),
@@ -76,6 +76,10 @@ pub fn starving_frame(now: Moment) -> proto::Frame {
         self_wakes: column(&|id| id * 10),
         last_wake_at_ns: column(&|_| now.0.saturating_sub(ms(50)) + 1),
         poll_started_at_ns: column(&|id| if stalled(id) { now.0 - ms(843) + 1 } else { 0 }),
+        idle_since_ns: column(&|id| {
+            let idle = state_of(id) == proto::TaskState::Idle;
+            if idle { now.0 - ms(id * 37) + 1 } else { 0 }
+        }),
         tid: column(&|id| 5_000 + id % 4),
         size_bytes: column(&|id| id * 128),
         tokio_id: column(&|id| id + 100),

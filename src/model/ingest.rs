@@ -8,8 +8,8 @@ use looptop_wire::{
 };
 
 use super::{
-    Capability, EndedCells, Flavor, Gauge, Host, LocationId, Merge, Model, Moment, RuntimeId,
-    Series, SiteKey, TextId, Thread, Tid, Worker, WorkerId, WorkerState, stall,
+    Capability, Coverage, EndedCells, Flavor, Gauge, Host, LocationId, Merge, Model, Moment,
+    RuntimeId, Series, SiteKey, TextId, Thread, Tid, Worker, WorkerId, WorkerState, stall,
     worker::{Process, Runtime, Wait},
 };
 
@@ -83,6 +83,12 @@ impl Model {
         self.apply_ended_cells(frame);
         if let Some(loss) = frame.loss {
             self.loss = loss;
+        }
+        if let Some(coverage) = &frame.coverage {
+            self.coverage = Some(Coverage::new(coverage));
+        }
+        if !self.workers.is_empty() {
+            self.session.sees_workers();
         }
         self.complete |= frame.snapshot_complete;
         self.name(&frame.names);

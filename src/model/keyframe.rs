@@ -11,8 +11,8 @@ use looptop_wire::{
 };
 
 use super::{
-    EndedCells, Gauge, Holder, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task, Thread,
-    Worker, names, past,
+    Coverage, EndedCells, Gauge, Holder, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task,
+    Thread, Worker, names, past,
 };
 
 /// Tasks that are turned into columns at a time.
@@ -105,6 +105,7 @@ impl Model {
             gauges: self.gauges.iter().map(gauge).collect(),
             loss: Some(self.loss),
             ended_cells: self.ended_cells.values().map(EndedCells::to_wire).collect(),
+            coverage: self.coverage.as_ref().map(Coverage::to_wire),
             ..Frame::default()
         }
     }
@@ -317,6 +318,7 @@ fn push_task(columns: &mut proto::Tasks, task: &Task) {
     columns.last_wake_at_ns.push(instant(task.last_wake));
     columns.poll_started_at_ns.push(instant(task.poll_started));
     columns.lock_wait_since_ns.push(instant(task.lock_wait));
+    columns.idle_since_ns.push(instant(task.idle_since));
     columns.tid.push(task.tid.map_or(0, |tid| tid.0));
     columns.size_bytes.push(task.size.unwrap_or_default());
     columns

@@ -13,6 +13,7 @@ mod activity;
 mod call;
 mod ended_cells;
 mod holder;
+mod coverage;
 mod ids;
 mod ingest;
 mod keyframe;
@@ -38,6 +39,7 @@ pub use activity::{ACTIVITY_WINDOW, Activity, Share};
 pub use call::{Call, CallKind};
 pub use ended_cells::EndedCells;
 pub use holder::Holder;
+pub use coverage::{Coverage, Stranger, StrangerKind};
 pub use ids::{
     AsyncOpId, LocationId, Moment, ResourceId, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId,
 };
@@ -95,6 +97,8 @@ pub struct Model {
     /// Ended tasks whose result nobody has taken, as counted in the process's
     /// memory; by module and offset of their poll function and by spawn location.
     pub ended_cells: BTreeMap<(u32, u64, u32), EndedCells>,
+    /// What the agent does not watch; `None` where it has not looked, or cannot.
+    pub coverage: Option<Coverage>,
     /// What the agent had to drop.
     pub loss: Loss,
     modules: BTreeMap<u32, looptop_wire::proto::Module>,
@@ -113,6 +117,37 @@ impl Model {
     /// The text behind an id; empty where there is none.
     pub fn text(&self, id: Option<TextId>) -> &str {
         id.map_or("", |id| self.texts.get(id))
+    }
+
+    /// What a runtime is called: by its name, with a number where another has the
+    /// same; by its place in the order of registration where it has none.
+    pub fn runtime_name(&self, id: RuntimeId) -> String {
+        let named = |r: &&Runtime| self.text(r.name);
+        let name = self
+            .runtimes
+            .iter()
+            .find(|r| r.id == id)
+            .as_ref()
+            .map(named);
+        let Some(name) = name.filter(|name| !name.is_empty()) else {
+            return id.to_string();
+        };
+        let alike = self.runtimes.iter().filter(|r| named(r) == name);
+        let mut ids: Vec<RuntimeId> = alike.map(|r| r.id).collect();
+        ids.sort_unstable();
+        match ids.iter().position(|other| *other == id) {
+            Some(before) if ids.len() > 1 => format!("{name}#{}", before + 1),
+            _ => name.to_owned(),
+        }
+    }
+
+    /// "worker 3", or "worker 3 of runtime io" where there are several runtimes.
+    pub fn worker_words(&self, id: WorkerId) -> String {
+        if self.runtimes.len() < 2 {
+            return format!("worker {}", id.index);
+        }
+        let runtime = self.runtime_name(id.runtime);
+        format!("worker {} of runtime {runtime}", id.index)
     }
 
     /// The source location behind an id.

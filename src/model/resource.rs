@@ -2,7 +2,7 @@
 //! console-subscriber reports them.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -107,6 +107,8 @@ pub struct Resources {
     all: BTreeMap<ResourceId, Resource>,
     ops: BTreeMap<AsyncOpId, AsyncOp>,
     live_ops: HashMap<ResourceId, usize>,
+    /// The live operations of each task.
+    by_task: HashMap<TaskId, BTreeSet<AsyncOpId>>,
     live: usize,
     numbered: u64,
     numbered_ops: u64,
@@ -154,10 +156,10 @@ impl Resources {
         ops
     }
 
-    /// The live operations of a task. Looks at every operation.
+    /// The live operations of a task, by id.
     pub fn ops_of(&self, task: TaskId) -> impl Iterator<Item = &AsyncOp> {
-        let of_task = move |op: &&AsyncOp| op.task == Some(task) && op.is_live();
-        self.ops.values().filter(of_task)
+        let ids = self.by_task.get(&task).into_iter().flatten();
+        ids.filter_map(|id| self.ops.get(id))
     }
 
     /// Live operations on a resource; costs nothing.
@@ -223,8 +225,19 @@ impl Resources {
                 self.live_ops.remove(&resource);
             }
         }
+        if let Some(task) = before.and_then(|op| op.task)
+            && let Some(ops) = self.by_task.get_mut(&task)
+        {
+            ops.remove(&id);
+            if ops.is_empty() {
+                self.by_task.remove(&task);
+            }
+        }
         self.numbered_ops = self.numbered_ops.max(number);
         let op = AsyncOp::new(update, number);
+        if let Some(task) = op.task.filter(|_| op.is_live()) {
+            self.by_task.entry(task).or_default().insert(id);
+        }
         match (op.dropped_at, op.resource) {
             (Some(at), _) => self.dropped_ops.push_back((id, at)),
             (None, Some(resource)) => *self.live_ops.entry(resource).or_default() += 1,
@@ -324,6 +337,11 @@ mod tests {
         let order: Vec<u64> = all.ops_on(ResourceId(1)).iter().map(|op| op.id.0).collect();
         assert_eq!(order, [1, 3, 2], "what was dropped comes last");
         assert_eq!(all.ops_of(TaskId(7)).count(), 2);
+        for id in 1..=3 {
+            all.update_op(&op(id, 1, 10));
+        }
+        assert_eq!(all.ops_of(TaskId(7)).count(), 0);
+        assert!(all.by_task.is_empty());
     }
 
     #[test]

@@ -136,6 +136,16 @@ impl Session {
         matches!(self.insights.get(&kind.into()), Some(Insight::Available))
     }
 
+    /// A worker has been reported: a runtime was registered after the target
+    /// greeted, so what it then could not supply for want of one it can now.
+    pub(super) fn sees_workers(&mut self) {
+        for kind in [Capability::Workers, Capability::Stalls, Capability::Lag] {
+            if let Some(insight) = self.insights.get_mut(&kind.into()) {
+                *insight = Insight::Available;
+            }
+        }
+    }
+
     /// What the target told that it cannot supply, with the reasons.
     pub fn all_missing(&self) -> impl Iterator<Item = (Capability, &str)> {
         self.insights

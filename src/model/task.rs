@@ -57,6 +57,8 @@ pub struct Task {
     pub tid: Option<Tid>,
     /// Since when it waits for a lock or permit of tokio's, where that is known.
     pub lock_wait: Option<Moment>,
+    /// When its last poll ended, of a task that waits to be woken, or may.
+    pub idle_since: Option<Moment>,
     /// Wakers cloned, and dropped.
     pub wakers: Option<(u64, u64)>,
     /// Size of the future in bytes.
@@ -111,7 +113,7 @@ impl Task {
         Some(self.finished_scheduled? + waiting)
     }
 
-    /// Time spent waiting to be woken.
+    /// Time spent waiting to be woken, all told.
     pub fn idle(&self, now: Moment) -> Option<Duration> {
         Some(
             self.total(now)
@@ -120,15 +122,25 @@ impl Task {
         )
     }
 
+    /// For how long it has not been polled, exactly, of a task that waits to be woken,
+    /// or may where wakes are not known.
+    pub fn resting_for(&self, now: Moment) -> Option<Duration> {
+        self.idle_since.map(|since| now.since(since))
+    }
+
     /// For how long it has been neither polled nor woken, at least; `None` where
     /// it is not idle or that is not known.
     ///
-    /// Where wakes are known, since its last wake, less its longest poll, in which
-    /// that wake was answered. Otherwise since its counters last changed, which
+    /// Exactly, where the target says when its last poll ended. Otherwise, where
+    /// wakes are known, since its last wake, less its longest poll, in
+    /// which that wake was answered; and else since its counters last changed, which
     /// the newer window knows to within its length.
     pub fn idle_for(&self, now: Moment) -> Option<Duration> {
         if self.state != TaskState::Idle || !self.is_live() {
             return None;
+        }
+        if let Some(resting) = self.resting_for(now) {
+            return Some(resting);
         }
         let unchanged = match self.earlier[1] {
             Some(newer) => now.since(newer.at).saturating_sub(WINDOW),
@@ -252,6 +264,7 @@ impl Task {
             poll_started: None,
             tid: None,
             lock_wait: None,
+            idle_since: None,
             wakers: None,
             size: None,
             original_size: None,
@@ -282,12 +295,14 @@ impl Task {
         self.poll_started = row.poll_started_at_ns().flatten().map(Moment);
         self.tid = row.tid().map(Tid);
         self.lock_wait = row.lock_wait_since_ns().flatten().map(Moment);
+        self.idle_since = row.idle_since_ns().flatten().map(Moment);
         self.wakers = row.waker_clones().zip(row.waker_drops());
         self.size = row.size_bytes();
         self.original_size = row.original_size_bytes();
         if self.ended_at.is_some() {
             self.state = TaskState::Completed;
             self.poll_started = None;
+            self.idle_since = None;
         }
         match self.earlier[1] {
             Some(c) if now.since(c.at) < WINDOW => {}

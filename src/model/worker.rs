@@ -42,9 +42,9 @@ pub struct Runtime {
     pub busy_ratio: Option<f64>,
     /// It was shut down.
     pub gone: bool,
-    /// When its shutdown began, while that waits for threads.
+    /// When its shutdown began; it may be over.
     pub shutdown_began: Option<Moment>,
-    /// Where the threads are that the shutdown waits for.
+    /// Where the threads are that the shutdown may wait for, and those that wait.
     pub shutdown_waits: Vec<Wait>,
     /// Length of the global queue over time.
     pub queue_series: Series,

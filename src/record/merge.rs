@@ -43,6 +43,7 @@ pub(super) fn merge(earlier: &mut Frame, later: Frame) -> Result<(), Box<Frame>>
     earlier.process = later.process.or(earlier.process);
     earlier.host = later.host.or(earlier.host);
     earlier.loss = later.loss.or(earlier.loss);
+    earlier.coverage = later.coverage.or(earlier.coverage.take());
     Ok(())
 }
 

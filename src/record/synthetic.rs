@@ -125,6 +125,16 @@ impl Session {
                 history: self.frame / 50,
                 ..proto::Loss::default()
             }),
+            coverage: Some(proto::Coverage {
+                strangers: vec![proto::Stranger {
+                    tid: 900,
+                    kind: proto::StrangerKind::Worker.into(),
+                    since_ns: 7,
+                    cpu_ns: Some(self.frame * 1_000),
+                }],
+                unread_threads: 2,
+                skipped_threads: 1,
+            }),
             ..Frame::default()
         };
         if first {
@@ -259,6 +269,9 @@ impl Session {
             tasks.self_wakes.push(self.frame);
             tasks.last_wake_at_ns.push(now_ns - MS);
             tasks.poll_started_at_ns.push(0);
+            tasks
+                .idle_since_ns
+                .push(if ended { 0 } else { now_ns - MS });
             tasks.tid.push(100);
             tasks.waker_clones.push(self.frame * 9 + id);
             tasks.waker_drops.push(self.frame * 9);
@@ -362,6 +375,7 @@ impl Session {
             }),
             first_count: 1,
             first_counted_at_ns: MS,
+            location: 0,
         };
         let label = self.interner.string("app+0x5000");
         vec![

@@ -64,7 +64,8 @@ fn shown(model: &Model) -> String {
                 &model.stalls,
                 &model.lag,
                 &model.gauges,
-                &model.loss
+                &model.loss,
+                &model.coverage
             ),
         )
     )
@@ -513,8 +514,8 @@ fn a_ring_of_files_is_one_recording_and_keeps_the_newest() {
         bytes: Some(1 << 20),
     };
     let shape = Shape {
-        tasks: 400,
-        changed: 100,
+        tasks: 250,
+        changed: 60,
         ..Shape::default()
     };
     let mut session = Session::new(shape);

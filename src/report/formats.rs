@@ -49,11 +49,25 @@ pub(super) fn junit(report: &Report) -> String {
     });
     let _ = writeln!(
         text,
-        "<testsuite name=\"looptop\" tests=\"{}\" failures=\"{}\" time=\"{}\">",
-        rules::ALL.len(),
+        "<testsuite name=\"looptop\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{}\">",
+        rules::ALL.len() + 1,
         failed.count(),
+        u8::from(!report.is_observed()),
         report.window_s
     );
+    let _ = if report.is_observed() {
+        writeln!(
+            text,
+            "  <testcase classname=\"looptop\" name=\"observed\"/>"
+        )
+    } else {
+        let _ = writeln!(text, "  <testcase classname=\"looptop\" name=\"observed\">");
+        for gap in &report.not_observed {
+            let (cause, remedy) = (xml(&gap.cause), xml(&gap.remedy));
+            let _ = writeln!(text, "    <error message=\"{cause}\">{remedy}</error>");
+        }
+        writeln!(text, "  </testcase>")
+    };
     for rule in rules::ALL {
         let findings: Vec<_> = report
             .findings
@@ -116,7 +130,15 @@ pub(super) fn github(report: &Report) -> String {
             data(&format!("{}. {}", finding.title, finding.remedy))
         );
     }
-    let _ = writeln!(text, "looptop: {}", escaped(&report.verdict));
+    for gap in &report.not_observed {
+        let _ = writeln!(
+            text,
+            "::error title=looptop not observing::{}",
+            data(&format!("{}. {}", gap.cause, gap.remedy))
+        );
+    }
+    let level = report.level.to_uppercase();
+    let _ = writeln!(text, "looptop: {level}: {}", escaped(&report.verdict));
     text
 }
 

@@ -11,7 +11,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    diagnose::{Engine, Finding, Severity, cause_word},
+    diagnose::{Engine, Finding, Gap, Level, Severity, cause_word, gaps, remarks},
     model::{Loss, Model, Moment, StackFrame, total},
 };
 
@@ -44,8 +44,14 @@ pub struct Report {
     pub name: String,
     /// Seconds observed.
     pub window_s: f64,
+    /// waiting, healthy, notice, not observing, slow or starved.
+    pub level: String,
     /// All findings in one sentence.
     pub verdict: String,
+    /// Why it cannot be said how the loop does; empty where it was observed.
+    pub not_observed: Vec<GapEntry>,
+    /// What the level of insight leaves out, sentences.
+    pub remarks: Vec<String>,
     /// The gravest first.
     pub findings: Vec<Entry>,
     /// Findings that the user allows, which do not count.
@@ -62,6 +68,15 @@ pub struct Report {
     pub loss: std::collections::BTreeMap<&'static str, u64>,
     /// What the target cannot supply, with the reasons.
     pub missing: std::collections::BTreeMap<String, String>,
+}
+
+/// What was not observed.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GapEntry {
+    /// One sentence.
+    pub cause: String,
+    /// The line to change.
+    pub remedy: String,
 }
 
 /// One finding.
@@ -125,6 +140,8 @@ pub struct NotJudged {
 pub struct WorkerEntry {
     /// In the order of registration.
     pub runtime: u32,
+    /// What the runtime is called; `null` where it has no name.
+    pub runtime_name: Option<String>,
     /// Within the runtime.
     pub index: u32,
     /// Thread id; `null` where unknown.
@@ -216,12 +233,25 @@ impl Report {
             .partition(|f| allow.iter().any(|a| a.covers(f)));
         let entries =
             |list: Vec<&Finding>| list.into_iter().map(|f| Entry::new(f, since)).collect();
+        let window = model.now.since(since);
+        let verdict = engine.verdict(model);
+        let not_observed = not_observed(model, window);
+        // Without a finding an empty window is no health.
+        let (level, sentence) = match not_observed.first() {
+            Some(gap) if verdict.level < Level::NotObserving => {
+                (Level::NotObserving, gap.cause.clone())
+            }
+            _ => (verdict.level, verdict.sentence),
+        };
         Self {
             schema: SCHEMA,
             target: target.to_owned(),
             name: model.session.name.clone(),
-            window_s: round(model.now.since(since).as_secs_f64()),
-            verdict: engine.verdict(model).sentence,
+            window_s: round(window.as_secs_f64()),
+            level: level.word().to_lowercase(),
+            verdict: sentence,
+            not_observed: not_observed.into_iter().map(GapEntry::from).collect(),
+            remarks: remarks(model),
             findings: entries(findings),
             allowed: entries(allowed),
             workers: model.workers.values().map(|w| worker(model, w)).collect(),
@@ -235,6 +265,11 @@ impl Report {
             loss: loss(&model.loss),
             missing: missing(model),
         }
+    }
+
+    /// Something was observed, and nothing of weight was left out.
+    pub fn is_observed(&self) -> bool {
+        self.not_observed.is_empty()
     }
 
     /// Some finding is at least as bad as `severity`.
@@ -296,10 +331,37 @@ impl FrameEntry {
     }
 }
 
+/// A window over which no sample came says nothing, whatever lay before it.
+const LEAST_WINDOW: Duration = Duration::from_millis(50);
+
+fn not_observed(model: &Model, window: Duration) -> Vec<Gap> {
+    let mut all = gaps(model);
+    if all.is_empty() && window < LEAST_WINDOW {
+        all.push(Gap {
+            cause: "no sample came in the time observed".to_owned(),
+            remedy: "observe for longer (--for), and see whether the target answers".to_owned(),
+        });
+    }
+    all
+}
+
+impl From<Gap> for GapEntry {
+    fn from(gap: Gap) -> Self {
+        Self {
+            cause: gap.cause,
+            remedy: gap.remedy,
+        }
+    }
+}
+
 fn worker(model: &Model, worker: &crate::model::Worker) -> WorkerEntry {
     let thread = worker.tid.and_then(|tid| model.threads.get(&tid));
+    let runtime = model.runtimes.iter().find(|r| r.id == worker.id.runtime);
     WorkerEntry {
         runtime: worker.id.runtime.0,
+        runtime_name: runtime
+            .filter(|r| !model.text(r.name).is_empty())
+            .map(|r| model.runtime_name(r.id)),
         index: worker.id.index,
         tid: worker.tid.map(|tid| tid.0),
         busy: worker.busy_ratio().map(round),
@@ -387,6 +449,8 @@ impl fmt::Display for Format {
 mod tests {
     use std::sync::Arc;
 
+    use looptop_wire::proto;
+
     use super::*;
     use crate::{
         diagnose::Scope,
@@ -472,10 +536,77 @@ mod tests {
         assert_same_keys(&properties["tasks"], &report["tasks"], "tasks");
         let unjudged = &report["not_judged"][0];
         assert_same_keys(&properties["not_judged"]["items"], unjudged, "not judged");
+        let gap = serde_json::to_value(GapEntry {
+            cause: "no worker was seen".into(),
+            remedy: "call init()".into(),
+        });
+        let gaps = &properties["not_observed"]["items"];
+        assert_same_keys(gaps, &gap.unwrap(), "gap");
+        let levels = properties["level"]["enum"].as_array().unwrap();
+        for level in Level::ALL {
+            assert!(levels.contains(&level.word().to_lowercase().into()));
+        }
         let causes = finding["properties"]["cause"]["enum"].as_array().unwrap();
         for cause in (0..7).filter_map(|n| crate::model::Cause::try_from(n).ok()) {
             assert!(causes.contains(&cause_word(cause).into()), "{cause:?}");
         }
+    }
+
+    /// A synchronous main with the agent, and two threads that run tokio.
+    fn unobserved(window: Duration) -> Report {
+        let since = Moment(18_000_000_000);
+        let mut model = Model::new(&fixtures::hello());
+        let stranger = |tid| proto::Stranger {
+            tid,
+            kind: proto::StrangerKind::Worker.into(),
+            ..proto::Stranger::default()
+        };
+        let frame = proto::Frame {
+            snapshot_complete: true,
+            coverage: Some(proto::Coverage {
+                strangers: vec![stranger(7), stranger(8)],
+                ..proto::Coverage::default()
+            }),
+            ..fixtures::frame(since.plus(window))
+        };
+        model.apply(&frame).unwrap();
+        let mut engine = Engine::new(Scope::Since(since));
+        engine.update(&model);
+        Report::new("http://127.0.0.1:6669", &model, &engine, since, &[])
+    }
+
+    #[test]
+    fn nothing_observed_is_not_healthy_in_any_format() {
+        use clap::ValueEnum;
+        let report = unobserved(Duration::from_secs(6));
+        assert!(!report.is_observed() && !report.fails(Severity::Notice));
+        assert_eq!(report.level, "not observing");
+        for format in Format::value_variants() {
+            insta::assert_snapshot!(format!("not_observing_{format}"), report.render(*format));
+        }
+    }
+
+    #[test]
+    fn a_window_without_a_sample_is_not_healthy() {
+        let since = Moment(18_000_000_000);
+        let mut model = Model::new(&fixtures::hello());
+        let frame = proto::Frame {
+            snapshot_complete: true,
+            runtimes: vec![proto::Runtime::default()],
+            workers: vec![proto::Worker::default()],
+            ..fixtures::frame(since)
+        };
+        model.apply(&frame).unwrap();
+        let report = |model: &Model| {
+            let mut engine = Engine::new(Scope::Since(since));
+            engine.update(model);
+            let report = Report::new("127.0.0.1:6669", model, &engine, since, &[]);
+            (report.level.clone(), report.is_observed())
+        };
+        assert_eq!(report(&model), ("not observing".into(), false));
+        let later = fixtures::frame(since.plus(Duration::from_secs(1)));
+        model.apply(&later).unwrap();
+        assert_eq!(report(&model), ("healthy".into(), true));
     }
 
     #[test]

@@ -18,7 +18,15 @@ pub(super) fn render(report: &Report) -> String {
         escaped(&report.name),
         report.window_s
     );
-    let _ = writeln!(text, "{}\n", escaped(&report.verdict));
+    let level = report.level.to_uppercase();
+    let _ = writeln!(text, "{level}: {}", escaped(&report.verdict));
+    for gap in &report.not_observed {
+        if gap.cause != report.verdict {
+            let _ = writeln!(text, "not observed: {}", escaped(&gap.cause));
+        }
+        let _ = writeln!(text, "    remedy: {}", escaped(&gap.remedy));
+    }
+    text.push('\n');
     for finding in &report.findings {
         entry(&mut text, finding);
     }
@@ -55,6 +63,12 @@ pub(super) fn render(report: &Report) -> String {
             unjudged.rule,
             escaped(&unjudged.reason)
         );
+    }
+    for remark in &report.remarks {
+        // The sentence of a verdict without findings holds them already.
+        if !report.verdict.contains(remark) {
+            let _ = writeln!(text, "not seen  {}", escaped(remark));
+        }
     }
     if !report.loss.is_empty() {
         let lost: Vec<_> = report

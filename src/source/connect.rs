@@ -51,7 +51,7 @@ pub(super) async fn open(target: &Target, deadline: Instant) -> Result<Link, Pro
     let sniffed = Sniffed::default();
     let stream = Sniffer::new(stream, sniffed.clone());
     let authority = match target {
-        Target::Tcp { .. } => format!("http://{target}"),
+        Target::Tcp { .. } | Target::Number(_) => format!("http://{target}"),
         _ => "http://localhost".into(),
     };
     let endpoint = Endpoint::from_shared(authority)
@@ -102,10 +102,10 @@ async fn probe(target: &Target) -> Option<String> {
 
 async fn dial(target: &Target, deadline: Instant) -> Result<Box<dyn Io>, Problem> {
     let began = Instant::now();
-    let dialled = match target {
-        Target::Tcp { host, port } => timeout_at(deadline, dial_tcp(target, host, *port)).await,
-        Target::Unix(path) => timeout_at(deadline, dial_unix(target, path)).await,
-        Target::Recording(_) => Ok(Err(Problem::connecting(
+    let dialled = match (target.tcp(), target) {
+        (Some((host, port)), _) => timeout_at(deadline, dial_tcp(target, host, port)).await,
+        (None, Target::Unix(path)) => timeout_at(deadline, dial_unix(target, path)).await,
+        (None, _) => Ok(Err(Problem::connecting(
             target,
             &io::ErrorKind::Unsupported.into(),
         ))),

@@ -174,7 +174,7 @@ impl Problem {
             format!(
                 "{target} speaks HTTP/2 but serves neither looptop's agent nor console-subscriber"
             ),
-            "is this the right port? The application prints or sets where its agent listens",
+            which_port(target),
         )
     }
 
@@ -256,7 +256,7 @@ impl Problem {
         Self::new(
             ProblemKind::OtherProtocol,
             format!("{target} speaks something else ({text})"),
-            "is this the right port? looptop wants the agent's port or console-subscriber's",
+            which_port(target),
         )
     }
 
@@ -265,8 +265,18 @@ impl Problem {
         Self::new(
             ProblemKind::Closed,
             format!("{target} accepts the connection and closes it without a word"),
-            "is this the right port, or is the application about to end?",
+            which_port(target),
         )
+    }
+}
+
+/// What to do where something else listens.
+fn which_port(target: &Target) -> &'static str {
+    if target.is_local() {
+        "is this the right port? `looptop ls` lists where agents and console-subscribers \
+         of this machine listen"
+    } else {
+        "is this the right port? looptop wants the agent's port or console-subscriber's"
     }
 }
 

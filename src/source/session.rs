@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{
     Command, Event, Options, Problem, ProblemKind, Target, agent,
     connect::{self, Link, PATIENCE, PING_TIMEOUT},
-    console, host, problem,
+    console, host, problem, processes,
     received::Received,
     replay,
 };
@@ -114,11 +114,25 @@ impl Session {
         if let Target::Recording(path) = &self.target {
             return replay::run(self, &path.clone()).await;
         }
-        let link = connect::open(&self.target, self.last_sign + PATIENCE).await?;
+        let link = match connect::open(&self.target, self.last_sign + PATIENCE).await {
+            Ok(link) => link,
+            Err(problem) => return Err(self.explained(problem).await.into()),
+        };
         match agent::attach(self, &link).await? {
             agent::Peer::Agent(peer) => peer.run(self).await,
             agent::Peer::NoAgent => console::run(self, &link, known).await,
         }
+    }
+
+    /// The problem; where nothing listens at a bare number that is also the id of
+    /// a process, with what can be done about that one.
+    async fn explained(&self, mut problem: Problem) -> Problem {
+        if let (Target::Number(number), ProblemKind::Refused) = (&self.target, problem.kind)
+            && let Some(process) = processes::with_id(u32::from(*number)).await
+        {
+            problem.advice = process;
+        }
+        problem
     }
 
     /// Delivers an event; waits while the consumer is behind.

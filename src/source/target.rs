@@ -20,6 +20,9 @@ pub enum Target {
         /// Port, never 0.
         port: u16,
     },
+    /// A bare number: this port of this machine, never 0. Somebody who writes it
+    /// may mean a process, which is said where nothing listens there.
+    Number(u16),
     /// A Unix socket.
     Unix(PathBuf),
     /// A recording.
@@ -94,7 +97,26 @@ impl Target {
                         .parse::<std::net::IpAddr>()
                         .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
             }
-            Self::Unix(_) | Self::Recording(_) => true,
+            Self::Number(_) | Self::Unix(_) | Self::Recording(_) => true,
+        }
+    }
+
+    /// Host and port of a TCP target.
+    pub(super) fn tcp(&self) -> Option<(&str, u16)> {
+        match self {
+            Self::Tcp { host, port } => Some((host, *port)),
+            Self::Number(port) => Some((DEFAULT_HOST, *port)),
+            Self::Unix(_) | Self::Recording(_) => None,
+        }
+    }
+}
+
+impl TargetError {
+    /// The number that stands alone and is no port: perhaps a process's id.
+    pub fn number(&self) -> Option<u32> {
+        match self {
+            Self::Port { text, port } if text == port => port.parse().ok(),
+            _ => None,
         }
     }
 }
@@ -104,6 +126,7 @@ impl fmt::Display for Target {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Number(port) => write!(f, "{DEFAULT_HOST}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Recording(path) => write!(f, "{}", path.display()),
         }
@@ -183,17 +206,24 @@ fn tcp(text: &str, address: &str) -> Result<Target, TargetError> {
             }
         },
     };
+    if is_number(text) {
+        return Ok(Target::Number(port));
+    }
     Ok(Target::Tcp {
         host: host.into(),
         port,
     })
 }
 
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
 fn host_and_port(address: &str) -> (&str, Option<&str>) {
     if let Some((host, rest)) = address.strip_prefix('[').and_then(|a| a.split_once(']')) {
         return (host, rest.strip_prefix(':'));
     }
-    if !address.is_empty() && address.bytes().all(|b| b.is_ascii_digit()) {
+    if is_number(address) {
         return ("", Some(address));
     }
     if address.matches(':').count() > 1 {
@@ -228,7 +258,8 @@ mod tests {
             ("localhost:7000", tcp("localhost", 7000)),
             ("localhost", tcp("localhost", 6669)),
             (":7000", tcp("127.0.0.1", 7000)),
-            ("7000", tcp("127.0.0.1", 7000)),
+            ("7000", Target::Number(7000)),
+            ("http://7000", tcp("127.0.0.1", 7000)),
             ("[::1]:7000", tcp("::1", 7000)),
             ("http://[::1]:7000", tcp("::1", 7000)),
             ("::1", tcp("::1", 6669)),
@@ -271,11 +302,28 @@ mod tests {
             let target: Target = text.parse().unwrap();
             assert_eq!(target.to_string(), text);
         }
+        assert_eq!(Target::Number(7000).to_string(), "127.0.0.1:7000");
+    }
+
+    #[test]
+    fn a_bare_number_that_is_no_port_may_be_a_process() {
+        let number = |text: &str| text.parse::<Target>().unwrap_err().number();
+        assert_eq!(number("99999"), Some(99_999));
+        assert_eq!(number(":99999"), None);
+        assert_eq!(number("host:99999"), None);
+        assert_eq!(number("unix:"), None);
     }
 
     #[test]
     fn local_targets() {
-        let local = ["localhost", "127.0.0.1", "[::1]:1", "unix:/x", "127.8.9.1"];
+        let local = [
+            "localhost",
+            "127.0.0.1",
+            "[::1]:1",
+            "7000",
+            "unix:/x",
+            "127.8.9.1",
+        ];
         for text in local {
             assert!(text.parse::<Target>().unwrap().is_local(), "{text}");
         }

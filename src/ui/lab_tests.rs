@@ -1,13 +1,19 @@
 //! The Lab view and presenter mode as snapshots, at sizes of a desk and a stage.
 
+use std::sync::Arc;
+
+use looptop_wire::proto;
 use proptest::prelude::*;
 
-use crate::app::{
-    Action, Event, State, Twin,
-    lab::Told,
-    lab_tests::{lab_state, tell},
-    tests::{crowd, empty_state, type_text},
-    update,
+use crate::{
+    app::{
+        Action, Event, State, Twin,
+        lab::Told,
+        lab_tests::{lab_state, tell},
+        tests::{crowd, empty_state, type_text},
+        update,
+    },
+    model::fixtures,
 };
 
 use super::{
@@ -82,6 +88,13 @@ fn presenter_of_a_healthy_twin_and_of_no_lab() {
         s.twin = Some(Twin::Fixed);
         s.now = before.figures;
     });
+    let now = state.now;
+    let frame = proto::Frame {
+        runtimes: vec![proto::Runtime::default()],
+        workers: vec![proto::Worker::default()],
+        ..fixtures::frame(state.model().now)
+    };
+    state.apply(Event::Frame(Arc::new(frame)), now);
     type_text(&mut state, "p");
     insta::assert_snapshot!("presenter_healthy", screen(&mut state, 100, 30));
 

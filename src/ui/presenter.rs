@@ -206,7 +206,7 @@ fn figure(state: &State, row: &Row, area: Rect, large: bool, painter: &mut Paint
     painter.put(area.x, area.y, area.width, &row.name, Tone::Title);
     let tone = match state.shown().verdict.level {
         Level::Starved => Tone::Critical,
-        Level::Warning => Tone::Warning,
+        Level::Warning | Level::NotObserving => Tone::Warning,
         _ => Tone::Strong,
     };
     letters(number, dot, drop_rows(area, 1), tone, painter);

@@ -7,7 +7,10 @@ use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, layout::Size, styl
 
 use crate::app::{
     Action, Event, Motion, State, ViewId,
-    tests::{crowd, empty_state, hostile_state, name_stall, poor_state, starving_state, type_text},
+    tests::{
+        crowd, empty_state, hostile_state, name_stall, poor_state, starving_state, type_text,
+        unobserved_state,
+    },
     update, view,
 };
 
@@ -74,7 +77,7 @@ fn pages() {
         ("explain", "e", 80, 24),
         ("task_details", "2/report\n\n", 80, 40),
         ("stall_details", "4\n", 80, 24),
-        ("stall_groups", "4t", 80, 24),
+        ("stalls_one_by_one", "4t", 80, 24),
         ("filter_error", "2/state:running bussy>1s", 80, 24),
     ];
     for (name, keys, width, height) in table {
@@ -142,6 +145,15 @@ fn connections() {
     };
     state.apply(silent, now + Duration::from_secs(3));
     insta::assert_snapshot!("silent", screen(&mut state, 120, 15));
+}
+
+#[test]
+fn a_program_that_registers_nothing_is_not_healthy() {
+    let mut state = unobserved_state();
+    insta::assert_snapshot!("not_observing", screen(&mut state, 80, 24));
+    insta::assert_snapshot!("not_observing_60x15", screen(&mut state, 60, 15));
+    type_text(&mut state, "p");
+    insta::assert_snapshot!("not_observing_presenter", screen(&mut state, 80, 24));
 }
 
 #[test]

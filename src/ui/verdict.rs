@@ -127,6 +127,7 @@ pub(super) fn level(level: Level) -> (&'static str, Tone) {
         Level::Unknown => ("◌", Tone::Dim),
         Level::Healthy => ("✓", Tone::Good),
         Level::Notice => ("◆", Tone::Notice),
+        Level::NotObserving => ("?", Tone::Warning),
         Level::Warning => ("▲", Tone::Warning),
         Level::Starved => ("■", Tone::Critical),
     }

@@ -58,7 +58,8 @@ macro_rules! for_each_column {
             runtime,
             fields,
             longest_scheduled_ns,
-            lock_wait_since_ns
+            lock_wait_since_ns,
+            idle_since_ns
         )
     };
 }
@@ -251,6 +252,8 @@ impl<'a> Row<'a> {
         poll_started_at_ns;
         /// Since when it waits for a lock or permit of tokio's.
         lock_wait_since_ns;
+        /// When its last poll ended, of a task that waits to be woken.
+        idle_since_ns;
     }
 }
 

@@ -59,6 +59,10 @@ fn split_at(mut frame: Frame, limit: usize) -> Vec<Frame> {
     parts.open.process = frame.process.take();
     parts.open.host = frame.host.take();
     parts.open.loss = frame.loss.take();
+    if let Some(coverage) = frame.coverage.take() {
+        parts.reserve(coverage.encoded_len() + 8);
+        parts.open.coverage = Some(coverage);
+    }
 
     let mut done = parts.finish();
     if let Some(last) = done.last_mut() {
@@ -119,7 +123,7 @@ impl Parts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{InternedString, Loss, Stall, Tasks};
+    use crate::proto::{Coverage, InternedString, Loss, Stall, Stranger, Tasks};
 
     fn large() -> Frame {
         Frame {
@@ -146,6 +150,15 @@ mod tests {
             loss: Some(Loss {
                 frames: 3,
                 ..Loss::default()
+            }),
+            coverage: Some(Coverage {
+                strangers: (0..64)
+                    .map(|tid| Stranger {
+                        tid,
+                        ..Stranger::default()
+                    })
+                    .collect(),
+                ..Coverage::default()
             }),
             ..Frame::default()
         }
@@ -174,6 +187,7 @@ mod tests {
             sum.forgotten_tasks.extend(&part.forgotten_tasks);
             sum.stalls.extend(part.stalls.iter().cloned());
             sum.loss = part.loss.or(sum.loss);
+            sum.coverage = part.coverage.clone().or(sum.coverage);
             if let (Some(all), Some(some)) = (&mut sum.tasks, &part.tasks) {
                 columns::check(some).unwrap();
                 all.id.extend(&some.id);

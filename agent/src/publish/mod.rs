@@ -16,9 +16,12 @@ use looptop_wire::{proto, split};
 
 use self::table::Table;
 use crate::clock::now_ns;
+use crate::coverage::Coverage;
 use crate::ids::RuntimeId;
 use crate::probe::LagSample;
-use crate::sample::{Context, ProcessSampler, Roles, RuntimeSampler, ThreadSampler};
+use crate::sample::{
+    Context, ProcessSampler, Roles, RuntimeSampler, ShutdownSampler, ThreadSampler,
+};
 use crate::shared::Shared;
 use crate::slot::{self, SlotView};
 use crate::sync::lock;
@@ -42,6 +45,7 @@ pub(crate) struct Publisher {
     samplers: BTreeMap<RuntimeId, RuntimeSampler>,
     thread_sampler: ThreadSampler,
     process_sampler: Option<ProcessSampler>,
+    shutdown_sampler: ShutdownSampler,
 
     runtimes: Table<u32, proto::Runtime>,
     workers: Table<(u32, u32), proto::Worker>,
@@ -55,6 +59,8 @@ pub(crate) struct Publisher {
     loss_sent: Option<proto::Loss>,
     /// What viewers know of what can be known of tasks.
     capabilities: Vec<proto::Capability>,
+    coverage: Option<proto::Coverage>,
+    coverage_sent: Option<proto::Coverage>,
     lag_sent: BTreeMap<RuntimeId, u64>,
     stalls_sent: u64,
     sampled_at_ns: u64,
@@ -74,6 +80,7 @@ impl Publisher {
             samplers: BTreeMap::new(),
             thread_sampler: ThreadSampler::default(),
             process_sampler: None,
+            shutdown_sampler: ShutdownSampler::default(),
             runtimes: Table::default(),
             workers: Table::default(),
             threads: Table::default(),
@@ -85,6 +92,8 @@ impl Publisher {
             loss: proto::Loss::default(),
             loss_sent: None,
             capabilities: Vec::new(),
+            coverage: None,
+            coverage_sent: None,
             lag_sent: BTreeMap::new(),
             stalls_sent: 0,
             sampled_at_ns: 0,
@@ -127,6 +136,10 @@ impl Publisher {
         self.loss.strings = self.interner.refused();
         frame.loss = Some(self.loss).filter(|loss| self.loss_sent.as_ref() != Some(loss));
         self.loss_sent = Some(self.loss);
+        if self.coverage != self.coverage_sent {
+            frame.coverage.clone_from(&self.coverage);
+            self.coverage_sent.clone_from(&self.coverage);
+        }
         self.keep_interned();
         frame.strings = self.strings[self.strings_sent..].to_vec();
         frame.locations = self.locations[self.locations_sent..].to_vec();
@@ -164,6 +177,7 @@ impl Publisher {
             modules: self.modules.all(),
             ended_cells: self.ended_cells.all(),
             loss: Some(self.loss),
+            coverage: self.coverage.clone(),
             ..proto::Frame::default()
         };
         self.keep_interned();
@@ -188,6 +202,7 @@ impl Publisher {
             return;
         }
         self.sampled_at_ns = now_ns;
+        self.coverage = lock(&self.shared.coverage).as_ref().map(Coverage::to_wire);
         self.sample_runtimes(now_ns);
         self.sample_threads(now_ns);
         self.sample_modules();
@@ -206,6 +221,7 @@ impl Publisher {
                 .entry(runtime.id)
                 .or_insert_with(|| RuntimeSampler::new(runtime, now_ns));
         }
+        self.shutdown_sampler.sample(&self.shared, now_ns);
         let mut slots: Vec<SlotView> = Vec::new();
         slot::for_each(|view| slots.push(view));
         let stalls = lock(&self.shared.stalls);
@@ -215,7 +231,8 @@ impl Publisher {
             stalls: &stalls,
         };
         for sampler in self.samplers.values_mut() {
-            let (runtime, workers) = sampler.sample(&context, &mut self.interner);
+            let (mut runtime, workers) = sampler.sample(&context, &mut self.interner);
+            self.shutdown_sampler.add(sampler.runtime(), &mut runtime);
             self.runtimes.set(runtime.id, runtime);
             for worker in workers {
                 self.workers.set((worker.runtime, worker.index), worker);
@@ -248,7 +265,11 @@ impl Publisher {
             agent: lock(&self.shared.own_threads).clone(),
             complete: true,
             workers: Vec::new(),
+            strangers: Vec::new(),
         };
+        if let Some(coverage) = &*lock(&self.shared.coverage) {
+            roles.strangers.extend(coverage.unregistered());
+        }
         for sampler in self.samplers.values() {
             let runtime = sampler.runtime();
             roles.workers.extend(runtime.entered_on());

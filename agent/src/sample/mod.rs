@@ -3,10 +3,12 @@
 
 mod process;
 mod runtimes;
+mod shutdown;
 mod threads;
 mod usage;
 
 pub(crate) use process::{ProcessSampler, started_unix_ns};
 pub(crate) use runtimes::{Context, RuntimeSampler};
+pub(crate) use shutdown::ShutdownSampler;
 pub(crate) use threads::{Roles, ThreadSampler};
 pub(crate) use usage::{Usage, UsageFiles, is_out_of_descriptors};

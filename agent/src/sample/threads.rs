@@ -22,6 +22,8 @@ const MAX_THREADS: usize = 4_096;
 pub(crate) struct Roles {
     pub(crate) workers: Vec<Tid>,
     pub(crate) agent: Vec<Tid>,
+    /// Drive a runtime that nobody registered.
+    pub(crate) strangers: Vec<Tid>,
     /// Every worker's thread is known, so that others are none.
     pub(crate) complete: bool,
 }
@@ -45,6 +47,7 @@ impl ThreadSampler {
     ) -> Vec<proto::Thread> {
         if self.next_all_ns.is_some_and(|next| now_ns < next) {
             let workers = roles.workers.iter().chain(&roles.agent);
+            let workers = workers.chain(&roles.strangers);
             return workers
                 .filter_map(|tid| self.read(*tid, roles, interner))
                 .collect();
@@ -102,6 +105,9 @@ impl ThreadSampler {
         }
         if roles.workers.contains(&tid) {
             return proto::ThreadRole::Worker;
+        }
+        if roles.strangers.contains(&tid) {
+            return proto::ThreadRole::Stranger;
         }
         // tokio's blocking threads bear the same name as its workers.
         let mut names = roles.workers.iter().filter_map(|w| self.names.get(w));

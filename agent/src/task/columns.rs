@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use looptop_wire::intern::Interner;
 use looptop_wire::proto::{TaskKind, TaskState, Tasks};
 
-use super::record::{Handle, Text, Wake, flag};
+use super::record::{Handle, RESTING, Text, Wake, flag};
 use super::site::SiteId;
 use crate::clock::{self, Ticks};
 
@@ -100,7 +100,15 @@ fn read_polls(tasks: &mut Tasks, handle: Handle, known: Known) {
     // Read once: state and instant belong together.
     let since = hot.since.load(Relaxed);
     let state = state(handle, known, since);
-    let if_state = |wanted| if state == wanted { plus_1(since) } else { 0 };
+    let rests = since & RESTING != 0 && matches!(state, TaskState::Idle | TaskState::Unknown);
+    let idle_since = if rests { since & !RESTING } else { 0 };
+    let if_state = |wanted| {
+        if state == wanted {
+            plus_1(since & !RESTING)
+        } else {
+            0
+        }
+    };
     tasks.id.push(hot.id());
     tasks.tokio_id.push(hot.id());
     tasks.state.push(state.into());
@@ -112,6 +120,7 @@ fn read_polls(tasks: &mut Tasks, handle: Handle, known: Known) {
     tasks.spawned_at_ns.push(clock::to_ns(spawned));
     tasks.ended_at_ns.push(if_state(TaskState::Completed));
     tasks.poll_started_at_ns.push(if_state(TaskState::Running));
+    tasks.idle_since_ns.push(plus_1(idle_since));
     tasks.polls.push(hot.polls.load(Relaxed));
     tasks.busy_ns.push(ns(hot.busy.load(Relaxed)));
     tasks
@@ -157,7 +166,7 @@ fn state(handle: Handle, known: Known, since: u64) -> TaskState {
     if hot.has(flag::ENDED) {
         return TaskState::Completed;
     }
-    if since != 0 {
+    if since != 0 && since & RESTING == 0 {
         return TaskState::Running;
     }
     if hot.polls.load(Relaxed) == 0 {

@@ -52,7 +52,7 @@ use looptop_wire::proto::TaskKind;
 use self::index::{Index, LEVELS};
 use self::local::Local;
 pub(crate) use self::record::{Birth, Handle, Hot, Text, Wake};
-use self::record::{INDEX_BITS, flag};
+use self::record::{INDEX_BITS, RESTING, flag};
 #[cfg(test)]
 use self::shard::Size;
 pub(crate) use self::shard::{Limits, Losses};
@@ -107,6 +107,7 @@ pub(crate) fn with_sight<R>(sight: bool, work: impl FnOnce() -> R) -> R {
             local::with(|local| local.excluded.set(self.0));
         }
     }
+    let _hidden = (!sight).then(crate::coverage::Hidden::current_thread);
     let before = local::with(|local| local.excluded.replace(!sight));
     let _restore = Restore(before.unwrap_or(!sight));
     work()
@@ -301,7 +302,8 @@ impl Hot {
     pub(crate) fn poll_ends(&self, ticks: u64, now: Ticks) {
         add(&self.busy, ticks);
         raise(&self.longest_poll, ticks);
-        let since = if self.has(flag::ENDED) { now.0 } else { 0 };
+        let resting = if self.has(flag::ENDED) { 0 } else { RESTING };
+        let since = now.0 | resting;
         self.since.store(since, Relaxed);
     }
 

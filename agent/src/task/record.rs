@@ -27,6 +27,10 @@ pub(super) const CHUNK: usize = 128;
 /// Bits of a record's index within its shard, which begin its number.
 pub(super) const INDEX_BITS: u32 = 16;
 
+/// The bit of [`Hot::since`] that says: not in a poll since this instant. No clock
+/// counts that far.
+pub(super) const RESTING: u64 = 1 << 63;
+
 /// See [`Wake::last_poll`].
 pub(super) const NOT_A_POLL: u64 = u64::MAX;
 
@@ -57,7 +61,7 @@ pub(crate) struct Hot {
     pub(super) busy: AtomicU64,
     pub(super) longest_poll: AtomicU64,
     /// Ticks: when it ended, if it has; else when the poll began that is open;
-    /// else 0.
+    /// else, with [`RESTING`], when the last poll ended; 0 before the first.
     pub(super) since: AtomicU64,
     /// Ticks between wake and poll.
     pub(super) scheduled: AtomicU64,

@@ -13,7 +13,7 @@ use super::collect::{Collector, Gathered};
 use super::local;
 use super::shard::{SHARDS, Source};
 use super::{Birth, Limits, Table};
-use crate::clock::Ticks;
+use crate::clock::{self, Ticks};
 
 fn table(limits: Limits) -> &'static Table {
     let table: &'static Table = Box::leak(Box::new(Table::new()));
@@ -112,6 +112,36 @@ impl Model {
             self.tasks.remove(&oldest);
             self.evicted += 1;
         }
+    }
+}
+
+#[test]
+fn a_task_between_two_polls_says_since_when() {
+    let table = table(Limits::default());
+    let mut collector = Collector::of(table);
+    collector.set_watched(true);
+    // By the hooks, and by the layer.
+    for (id, resting) in [(1, TaskState::Unknown), (3, TaskState::Idle)] {
+        let mut told = || {
+            let changes = collector.gather().encode(&mut Interner::default());
+            let rows = changes.tasks.iter().flat_map(Row::all);
+            let row = rows.last().expect("a change");
+            let instants = [row.poll_started_at_ns(), row.idle_since_ns()];
+            (row.state(), instants.map(Option::flatten))
+        };
+        spawn(table, id);
+        assert_eq!(told(), (TaskState::Scheduled, [None, None]));
+        let hot = table.find(id).unwrap().hot();
+        let now = clock::ticks();
+        let ns = clock::to_ns(now);
+        hot.poll_begins(7, now);
+        table.changed(hot);
+        assert_eq!(told(), (TaskState::Running, [Some(ns), None]));
+        hot.poll_ends(5, now);
+        table.changed(hot);
+        assert_eq!(told(), (resting, [None, Some(ns)]));
+        retire(table, id);
+        assert_eq!(told(), (TaskState::Completed, [None, None]));
     }
 }
 

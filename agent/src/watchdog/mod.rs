@@ -11,6 +11,11 @@
 mod case;
 mod mapping;
 mod observation;
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+pub(crate) mod strangers;
 mod suspension;
 mod witness;
 mod worker;
@@ -87,6 +92,11 @@ struct Watchdog {
     seen: HashSet<Subject>,
     /// Every thread that ever drove a worker.
     ever_workers: HashSet<Tid>,
+    #[cfg(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ))]
+    strangers: strangers::Strangers,
     next_fire_ns: u64,
     holders: Holders,
 }
@@ -121,6 +131,11 @@ impl Watchdog {
             slots: HashMap::new(),
             seen: HashSet::new(),
             ever_workers: HashSet::new(),
+            #[cfg(all(
+                target_os = "linux",
+                any(target_arch = "x86_64", target_arch = "aarch64")
+            ))]
+            strangers: strangers::Strangers::new(shared.config.stall_threshold_ns()),
             next_fire_ns: 0,
             holders: Holders::new(&shared),
             interval_ns,
@@ -148,6 +163,11 @@ impl Watchdog {
         let newest = lock(&self.shared.stalls).last_id();
         self.look_at_workers(now_ns);
         self.look_at_threads(now_ns);
+        #[cfg(all(
+            target_os = "linux",
+            any(target_arch = "x86_64", target_arch = "aarch64")
+        ))]
+        self.look_at_strangers(now_ns, chores);
         if lock(&self.shared.stalls).last_id() != newest {
             self.shared.news.notify_one();
         }

@@ -45,6 +45,7 @@ pub struct Seen {
     pub lag: Vec<(u64, u64)>,
     pub pending_lag_since: Option<u64>,
     pub loss: proto::Loss,
+    pub coverage: Option<proto::Coverage>,
     pub now_ns: u64,
 }
 
@@ -66,6 +67,9 @@ impl Seen {
         self.gauges
             .extend(frame.gauges.iter().map(|g| (g.name, g.value)));
         self.loss = frame.loss.unwrap_or(self.loss);
+        if frame.coverage.is_some() {
+            self.coverage.clone_from(&frame.coverage);
+        }
         self.pending_lag_since = None;
         for lag in &frame.lag {
             self.lag
@@ -98,22 +102,26 @@ impl Viewer {
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let sink = Arc::clone(&seen);
         let thread = std::thread::spawn(move || {
-            client_runtime().block_on(async {
-                let watch = async {
-                    let mut client = connect(address).await;
-                    let request = proto::WatchRequest {
-                        interval_ns: 20_000_000,
+            let client = client_runtime();
+            // Its thread is no part of what the agent looks at.
+            looptop_agent::unobserved(|| {
+                client.block_on(async {
+                    let watch = async {
+                        let mut client = connect(address).await;
+                        let request = proto::WatchRequest {
+                            interval_ns: 20_000_000,
+                        };
+                        let stream = client.watch(request).await;
+                        let mut frames = stream.expect("watching").into_inner();
+                        while let Ok(Some(frame)) = frames.message().await {
+                            sink.lock().expect("no panic").add(frame);
+                        }
                     };
-                    let stream = client.watch(request).await;
-                    let mut frames = stream.expect("watching").into_inner();
-                    while let Ok(Some(frame)) = frames.message().await {
-                        sink.lock().expect("no panic").add(frame);
+                    tokio::select! {
+                        () = watch => {}
+                        _ = stopped => {}
                     }
-                };
-                tokio::select! {
-                    () = watch => {}
-                    _ = stopped => {}
-                }
+                })
             });
         });
         Self {

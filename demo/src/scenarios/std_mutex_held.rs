@@ -28,16 +28,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Expected {
             rule: "blocked-worker",
             causes: &[Cause::Lock],
-            // The one that holds it where that is found, otherwise one that waits.
-            function: "std_mutex_held::",
-            at: At::Nowhere,
+            function: "std_mutex_held::count_visit",
+            at: At::Code,
         },
         Expected {
             rule: "lock-convoy",
             causes: &[Cause::Lock],
-            // The one that holds it where that is found, otherwise one that waits.
-            function: "std_mutex_held::",
-            at: At::Nowhere,
+            function: "std_mutex_held::count_visit",
+            at: At::Code,
         },
     ],
     flavors: &Flavor::ALL,

@@ -1,8 +1,13 @@
 //! Details of a stall: who, where, why, the remedy and the stack.
 
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
+
 use crate::{
     app::{State, Tone, quantity, tables},
-    model::{Capability, Culprit, Model, Stall, StallId, StallScope, WorkerId},
+    model::{Capability, Culprit, Model, Moment, Stall, StallId, StallScope, WorkerId},
 };
 
 use super::{Line, stack};
@@ -153,29 +158,90 @@ fn stack_of(state: &State, stall: &Stall, width: usize) -> Vec<Line> {
     lines
 }
 
+/// Newest stalls that are looked at for the lines below the workers.
+const LOOKED_AT: usize = 500;
+/// Kinds of stalls that are told there.
+const KINDS: usize = 60;
+
+/// Stalls that happened for one reason at one place.
+struct Kind<'a> {
+    newest: &'a Stall,
+    count: u64,
+    first: Moment,
+    longest: Duration,
+    workers: BTreeSet<WorkerId>,
+}
+
 /// What the Workers view tells below its table: the newest stalls of a worker,
-/// or of all.
+/// or of all. Those alike are one line, with how many there were.
 pub fn worker_lines(state: &State, worker: Option<WorkerId>, width: usize) -> Vec<Line> {
     let model = state.model();
     let wanted = |s: &&Stall| s.worker.is_some() && (worker.is_none() || s.worker == worker);
-    let stalls: Vec<&Stall> = model.stalls.iter().filter(wanted).take(60).collect();
-    if stalls.is_empty() {
+    let stalls = model.stalls.iter().filter(wanted).take(LOOKED_AT);
+    let kinds = kinds(model, stalls);
+    if kinds.is_empty() {
         return vec![Line::new("✓ no stall seen", Tone::Good)];
     }
-    let line = |s: &Stall| match (worker, s.worker) {
-        (None, Some(of)) => brief(
-            model,
-            s,
-            &format!("#{} ", tables::worker_name(model, of)),
-            width,
-        ),
-        _ => brief(model, s, "", width),
+    let line = |kind: &Kind<'_>| {
+        let many = kind.workers.len() > 1;
+        let who = match (worker, kind.workers.first()) {
+            (None, Some(_)) if many => format!("{} workers ", kind.workers.len()),
+            (None, Some(of)) => format!("#{} ", tables::worker_name(model, *of)),
+            _ => String::new(),
+        };
+        let repeated = match kind.count {
+            1 => String::new(),
+            n => format!(
+                "×{} in {}, up to {}",
+                quantity::count(n),
+                quantity::duration(model.now.since(kind.first)),
+                quantity::duration(kind.longest)
+            ),
+        };
+        brief(model, kind.newest, &who, &repeated, width)
     };
-    stalls.into_iter().flat_map(line).collect()
+    kinds.iter().take(KINDS).flat_map(line).collect()
 }
 
-/// A stall in a line.
-pub(super) fn brief(model: &Model, stall: &Stall, who: &str, width: usize) -> Vec<Line> {
+/// Stalls of the same place and cause, the kind of the newest first.
+fn kinds<'a>(model: &Model, stalls: impl Iterator<Item = &'a Stall>) -> Vec<Kind<'a>> {
+    let mut places = HashMap::new();
+    let mut kinds: Vec<Kind<'_>> = Vec::new();
+    for stall in stalls {
+        let culprit = stall.culprit();
+        let place = (
+            culprit.map(|c| (c.function.as_str(), c.file.as_str(), c.line)),
+            stall.location.filter(|_| culprit.is_none()),
+            stall.cause,
+        );
+        let at = *places.entry(place).or_insert(kinds.len());
+        if at == kinds.len() {
+            kinds.push(Kind {
+                newest: stall,
+                count: 0,
+                first: stall.started,
+                longest: Duration::ZERO,
+                workers: BTreeSet::new(),
+            });
+        }
+        let kind = &mut kinds[at];
+        kind.count += 1;
+        kind.first = kind.first.min(stall.started);
+        kind.longest = kind.longest.max(stall.age(model.now));
+        kind.workers.extend(stall.worker);
+    }
+    kinds
+}
+
+/// A stall in a line; `repeated`, where it is not empty, says how often it was so,
+/// and the length of one that is over then stands in it.
+pub(super) fn brief(
+    model: &Model,
+    stall: &Stall,
+    who: &str,
+    repeated: &str,
+    width: usize,
+) -> Vec<Line> {
     let age = quantity::duration(stall.age(model.now));
     let (when, tone) = if stall.live {
         ("■ now".to_owned(), Tone::Critical)
@@ -191,10 +257,12 @@ pub(super) fn brief(model: &Model, stall: &Stall, who: &str, width: usize) -> Ve
             Some(format!("{} ({at})", model.text(stall.name)))
         })
         .unwrap_or_default();
-    let text = format!(
-        "{who}{age:>7}  {}  {place}",
-        tables::cause_text(model, stall)
-    );
+    let cause = tables::cause_text(model, stall);
+    let text = match repeated {
+        "" => format!("{who}{age:>7}  {cause}  {place}"),
+        _ if stall.live => format!("{who}{age:>7}  {cause} {repeated}  {place}"),
+        _ => format!("{who}{cause} {repeated}  {place}"),
+    };
     let mut lines = Line::value(&when, &text, tone, width);
     lines.truncate(1);
     lines

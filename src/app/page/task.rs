@@ -145,6 +145,10 @@ fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         Line::known("idle", task.idle(now).map(share), waits, width),
     ]
     .concat();
+    if let Some(idle) = task.resting_for(now) {
+        let text = format!("{} ago", quantity::duration(idle));
+        lines.extend(Line::value("idle since", &text, Tone::Strong, width));
+    }
     if let Some(age) = task.poll_age(now) {
         let text = format!("{} in this poll", quantity::duration(age));
         lines.extend(Line::value("running", &text, Tone::Strong, width));
@@ -178,17 +182,10 @@ fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     });
     let ago = |at| format!("{} ago", quantity::duration(now.since(at)));
     let wakes = missing(Capability::Wakes);
-    let lock = task.lock_wait.map(|since| {
-        let age = quantity::duration(now.since(since));
-        Line::known(
-            "waits for",
-            Some(format!("a lock or permit, {age}")),
-            None,
-            width,
-        )
-    });
+    let waits_for = tables::waits_for(model, task);
+    let waits_for = waits_for.map(|what| Line::known("waits for", Some(what), None, width));
     [
-        lock.unwrap_or_default(),
+        waits_for.unwrap_or_default(),
         Line::known("polls", polls, None, width),
         Line::known(
             "longest poll",
@@ -334,7 +331,7 @@ fn stalls(state: &State, task: &Task, width: usize, page: &mut Page) {
     page.lines.extend(Line::heading(title));
     for stall in &stalls {
         page.link(LinkId::Stall(stall.id), Details::Stall(stall.id));
-        page.lines.extend(stall::brief(model, stall, "", width));
+        page.lines.extend(stall::brief(model, stall, "", "", width));
     }
     if let Some(resolved) = stalls.iter().find_map(|s| s.resolved.as_ref()) {
         page.lines

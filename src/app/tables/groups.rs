@@ -1,4 +1,5 @@
-//! Stalls by culprit line, and the columns of that table.
+//! Stalls by culprit line, so that kinds show and not instances, and the columns
+//! of that table.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,6 +9,7 @@ use crate::{
         column::{Cell, Column, Head, Key, Unit},
         quantity,
     },
+    diagnose::cause_word,
     model::{Cause, Model, Moment, Span, Stall, StallId},
 };
 
@@ -20,12 +22,16 @@ pub struct StallGroup {
     pub location: String,
     /// The culprit's function; empty where unknown.
     pub function: String,
-    /// Why the newest of them took so long.
+    /// Why they took so long: the known cause that took the most time.
     pub cause: String,
     /// How many there were.
     pub count: u64,
     /// Those that still go on.
     pub live: u64,
+    /// When the first of them began.
+    pub first: Moment,
+    /// When the newest of them ended; the model's now while one goes on.
+    pub last: Moment,
     /// All together.
     pub total: Duration,
     /// The longest.
@@ -36,29 +42,58 @@ pub struct StallGroup {
     pub example: StallId,
 }
 
+/// What stands for the function of stalls that no code is to blame for.
+const HOST: &str = "the host";
+
+impl StallGroup {
+    /// The filter that leaves the stalls of this group alone; empty where it has
+    /// nothing to be told by.
+    pub fn filter(&self) -> String {
+        let quoted = |text: &str| text.replace('"', "");
+        match (self.function.as_str(), self.location.as_str()) {
+            (HOST, "") => format!("cause:\"{}\"", cause_word(Cause::StarvedByHost)),
+            ("", "") => String::new(),
+            ("", location) => format!("loc:\"{}\"", quoted(location)),
+            (function, "") => format!("fn:\"{}\"", quoted(function)),
+            (function, location) => {
+                format!("fn:\"{}\" loc:\"{}\"", quoted(function), quoted(location))
+            }
+        }
+    }
+}
+
+/// Whom a stall is laid to: location and function of the culprit, or the host.
+fn blamed(model: &Model, stall: &Stall) -> (String, String) {
+    if stall.cause == Cause::StarvedByHost {
+        return (String::new(), HOST.to_owned());
+    }
+    let function = stall.culprit().map(|c| c.function.clone());
+    (stalls::location(model, stall), function.unwrap_or_default())
+}
+
 /// Groups the log's stalls; `share` is of the last `span`.
 pub fn group(model: &Model, span: Span) -> Vec<StallGroup> {
     let mut groups: BTreeMap<(String, String), StallGroup> = BTreeMap::new();
+    let mut causes: BTreeMap<(String, String), BTreeMap<String, Duration>> = BTreeMap::new();
     let window = window(model, span);
-    for stall in model
-        .stalls
-        .iter()
-        .filter(|s| s.cause != Cause::StarvedByHost)
-    {
-        let location = stalls::location(model, stall);
-        let function = stall
-            .culprit()
-            .map(|c| c.function.clone())
-            .unwrap_or_default();
+    for stall in model.stalls.iter() {
+        let (location, function) = blamed(model, stall);
         let age = stall.age(model.now);
+        if stall.cause != Cause::Unknown {
+            let known = causes.entry((location.clone(), function.clone()));
+            let text = stalls::cause_text(model, stall);
+            *known.or_default().entry(text).or_default() += age;
+        }
         let group = groups
             .entry((location.clone(), function.clone()))
             .or_insert_with(|| StallGroup {
                 location,
                 function,
-                cause: stalls::cause_text(model, stall),
+                cause: cause_word(Cause::Unknown).to_owned(),
                 count: 0,
                 live: 0,
+                first: stall.started,
+                last: stall.end(model.now),
                 total: Duration::ZERO,
                 max: Duration::ZERO,
                 share: 0.0,
@@ -66,12 +101,20 @@ pub fn group(model: &Model, span: Span) -> Vec<StallGroup> {
             });
         group.count += 1;
         group.live += u64::from(stall.live);
+        group.first = group.first.min(stall.started);
+        group.last = group.last.max(stall.end(model.now));
         group.total += age;
         if age > group.max {
             group.max = age;
             group.example = stall.id;
         }
         group.share += overlap(stall, model.now, window).as_secs_f64() / window.as_secs_f64();
+    }
+    for (key, causes) in causes {
+        let most = causes.into_iter().max_by_key(|(_, total)| *total);
+        if let (Some(group), Some((cause, _))) = (groups.get_mut(&key), most) {
+            group.cause = cause;
+        }
     }
     groups.into_values().collect()
 }
@@ -97,36 +140,63 @@ fn overlap(stall: &Stall, now: Moment, window: Duration) -> Duration {
 /// What can be shown of a group.
 pub(in crate::app) const COLUMNS: &[Column<StallGroup>] = &[
     Column {
-        head: Head::number("count", "COUNT", 5, 0, Unit::Count).help("how many there were"),
-        key: |_, g| Key::count(Some(g.count)),
-        cell: |_, g, _| Cell::new(quantity::count(g.count), Tone::Text),
-    },
-    Column {
-        head: Head::number("live", "LIVE", 6, 3, Unit::Count).help("those that still go on"),
-        key: |_, g| Key::count(Some(g.live)),
-        cell: |_, g, _| match g.live {
-            0 => Cell::new("0", Tone::Dim),
-            n => Cell::new(format!("■ {n}"), Tone::Critical),
+        head: Head::number("last", "LAST", 7, 0, Unit::Time)
+            .help("how long ago the newest ended; live while one goes on"),
+        key: |c, g| {
+            Key::Number(match g.live {
+                0 => c.now().since(g.last).as_secs_f64(),
+                _ => -1.0,
+            })
+        },
+        cell: |c, g, _| match g.live {
+            0 => Cell::new(quantity::duration(c.now().since(g.last)), Tone::Dim),
+            _ => Cell::new("■ LIVE", Tone::Critical),
         },
     },
     Column {
-        head: Head::number("total", "TOTAL", 7, 0, Unit::Time).help("all together"),
-        key: |_, g| Key::time(Some(g.total)),
-        cell: |_, g, _| Cell::new(quantity::duration(g.total), Tone::Text),
+        head: Head::number("count", "COUNT", 12, 0, Unit::Count)
+            .help("how many there were, and in how long a time until now"),
+        key: |_, g| Key::count(Some(g.count)),
+        cell: |c, g, _| {
+            let count = quantity::count(g.count);
+            match g.count {
+                1 => Cell::new(count, Tone::Text),
+                _ => Cell(vec![
+                    (format!("×{count}").into(), Tone::Strong),
+                    (
+                        format!(" in {}", quantity::duration(c.now().since(g.first))).into(),
+                        Tone::Dim,
+                    ),
+                ]),
+            }
+        },
     },
     Column {
-        head: Head::number("max", "MAX", 7, 1, Unit::Time).help("the longest"),
+        head: Head::number("max", "LONGEST", 7, 0, Unit::Time).help("the longest"),
         key: |_, g| Key::time(Some(g.max)),
         cell: |_, g, _| Cell::new(quantity::duration(g.max), tasks::age_tone(g.max)),
     },
     Column {
-        head: Head::number("share", "SHARE", 5, 1, Unit::Share)
+        head: Head::number("total", "TOTAL", 7, 2, Unit::Time).help("all together"),
+        key: |_, g| Key::time(Some(g.total)),
+        cell: |_, g, _| Cell::new(quantity::duration(g.total), Tone::Text),
+    },
+    Column {
+        head: Head::number("share", "SHARE", 5, 4, Unit::Share)
             .help("share of one worker over the time span; 100% is a whole worker lost"),
         key: |_, g| Key::Number(g.share),
         cell: |_, g, _| Cell::new(quantity::percent(g.share), Tone::Text),
     },
     Column {
-        head: Head::text("fn", "FUNCTION", 14, 3)
+        head: Head::text("cause", "CAUSE", 12, 1)
+            .growing(1, 40)
+            .searched()
+            .help("why they took so long: the cause that took the most time"),
+        key: |_, g| Key::text(&g.cause),
+        cell: |_, g, _| Cell::text(&g.cause),
+    },
+    Column {
+        head: Head::text("fn", "FUNCTION", 13, 3)
             .growing(2, 50)
             .cut_at_start()
             .searched()
@@ -141,7 +211,7 @@ pub(in crate::app) const COLUMNS: &[Column<StallGroup>] = &[
         },
     },
     Column {
-        head: Head::text("loc", "LOCATION", 16, 0)
+        head: Head::text("loc", "LOCATION", 14, 0)
             .growing(3, 60)
             .cut_at_start()
             .searched()
@@ -150,12 +220,12 @@ pub(in crate::app) const COLUMNS: &[Column<StallGroup>] = &[
         cell: |_, g, _| Cell::text(&g.location),
     },
     Column {
-        head: Head::text("cause", "CAUSE", 14, 2)
-            .growing(1, 40)
-            .searched()
-            .help("why one of them took so long"),
-        key: |_, g| Key::text(&g.cause),
-        cell: |_, g, _| Cell::text(&g.cause),
+        head: Head::number("live", "LIVE", 6, 5, Unit::Count).help("those that still go on"),
+        key: |_, g| Key::count(Some(g.live)),
+        cell: |_, g, _| match g.live {
+            0 => Cell::new("0", Tone::Dim),
+            n => Cell::new(format!("■ {n}"), Tone::Critical),
+        },
     },
 ];
 
@@ -193,5 +263,32 @@ mod tests {
             ]
         );
         assert!((groups[1].share - 0.19).abs() < 0.02, "{}", groups[1].share);
+        assert_eq!(groups[0].filter(), "loc:\"demo/src/service.rs:40\"");
+        let ago = |at: Moment| model.now.since(at).as_millis();
+        let span: Vec<_> = groups.iter().map(|g| (ago(g.first), ago(g.last))).collect();
+        assert_eq!(span, [(5_099, 5_049), (943, 0)]);
+    }
+
+    #[test]
+    fn stalls_of_the_host_are_one_group_that_names_it() {
+        let mut model = fixtures::starving();
+        let mut frame = fixtures::frame(model.now.plus(Duration::from_millis(100)));
+        frame.stalls = (2..5)
+            .map(|id| proto::Stall {
+                id,
+                state: proto::StallState::Ended.into(),
+                location: id as u32,
+                cause: proto::Cause::StarvedByHost.into(),
+                started_at_ns: model.now.0 - 5_000_000_000,
+                duration_ns: 50_000_000,
+                ..proto::Stall::default()
+            })
+            .collect();
+        model.apply(&frame).unwrap();
+        let groups = group(&model, Span::Minute);
+        let host: Vec<_> = groups.iter().filter(|g| g.function == "the host").collect();
+        assert_eq!(host.len(), 1);
+        assert_eq!((host[0].count, host[0].location.as_str()), (3, ""));
+        assert_eq!(host[0].filter(), "cause:\"starved by host\"");
     }
 }

@@ -27,7 +27,7 @@ pub use workers::worker_name;
 pub(super) use {
     groups::COLUMNS as GROUPS, ops::COLUMNS as OPS, resources::COLUMNS as RESOURCES,
     stalls::COLUMNS as STALLS, task_groups::COLUMNS as TASK_GROUPS, tasks::COLUMNS as TASKS,
-    tasks::name_of, threads::COLUMNS as THREADS, workers::COLUMNS as WORKERS,
+    tasks::name_of, tasks::waits_for, threads::COLUMNS as THREADS, workers::COLUMNS as WORKERS,
 };
 
 use super::{
@@ -116,6 +116,20 @@ macro_rules! with_columns {
 /// The columns of a table, as they are laid out and named.
 pub fn heads(table: TableId) -> Vec<&'static Head> {
     with_columns!(table, columns => columns.iter().map(|c| &c.head).collect())
+}
+
+/// The columns of a table as this program needs them: workers of several runtimes
+/// have longer names.
+pub fn heads_for(table: TableId, model: &crate::model::Model) -> Vec<Head> {
+    let mut heads: Vec<Head> = heads(table).into_iter().copied().collect();
+    if table == TableId::Workers {
+        let width = workers::name_width(model);
+        let name = heads.iter_mut().find(|head| head.id == "worker");
+        if let Some(name) = name {
+            (name.width, name.easy, name.most) = (width, width, width);
+        }
+    }
+    heads
 }
 
 /// The column that sorts a table until the user chooses another.

@@ -215,6 +215,7 @@ mod tests {
         let context = Context {
             model: &model,
             alarms: &alarms,
+            functions: &BTreeMap::new(),
             span: Span::Minute,
             depths: &HashMap::new(),
         };

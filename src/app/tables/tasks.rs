@@ -9,7 +9,7 @@ use crate::{
         quantity,
     },
     diagnose::Severity,
-    model::{Task, TaskKind, TaskState},
+    model::{AsyncOp, Model, Task, TaskKind, TaskState},
 };
 
 /// What can be shown of a task.
@@ -36,12 +36,18 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
             .growing(2, 32)
             .easy(20)
             .searched()
-            .help("the name given to it, otherwise where it was spawned"),
-        key: |c, t| Key::text(c.model.text(t.name)),
+            .help("the name given to it, otherwise what it runs or where it was spawned"),
+        key: |c, t| match c.model.text(t.name) {
+            "" => Key::text(nameless(c, t).unwrap_or_default()),
+            name => Key::text(name),
+        },
         cell: |c, t, _| {
             let branch = c.depths.get(&t.id).map_or_else(String::new, branch);
             let mut cell = match c.model.text(t.name) {
-                "" => Cell::unknown(),
+                "" => match nameless(c, t) {
+                    Some(known_by) => Cell::new(known_by, Tone::Dim),
+                    None => Cell::unknown(),
+                },
                 name if t.is_live() => Cell::new(name.to_owned(), Tone::Strong),
                 name => Cell::new(name.to_owned(), Tone::Dim),
             };
@@ -89,13 +95,35 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
         cell: |c, t, _| Cell::known(t.busy(c.now()), quantity::duration),
     },
     Column {
-        head: Head::number("sched", "SCHED", 7, 5, Unit::Time)
+        head: Head::number("sched", "SCHED", 7, 6, Unit::Time)
             .help("time spent woken but not polled"),
         key: |c, t| Key::time(t.scheduled(c.now())),
         cell: |c, t, _| Cell::known(t.scheduled(c.now()), quantity::duration),
     },
     Column {
-        head: Head::number("idle", "IDLE", 7, 8, Unit::Time).help("time spent waiting to be woken"),
+        head: Head::number("idle", "IDLE SINCE", 10, 5, Unit::Time)
+            .help("how long ago its last poll ended, while it waits to be woken"),
+        key: |c, t| Key::time(t.resting_for(c.now())),
+        cell: |c, t, _| match t.resting_for(c.now()) {
+            Some(idle) => Cell::new(quantity::duration(idle), Tone::Text),
+            None if waits(t) => Cell::unknown(),
+            None => Cell::default(),
+        },
+    },
+    Column {
+        head: Head::text("waits", "WAITS FOR", 12, 7)
+            .growing(1, 36)
+            .help("the lock, timer or channel that it waits for, where the target tells"),
+        key: |c, t| Key::text(waits_for(c.model, t).unwrap_or_default()),
+        cell: |c, t, _| match waits_for(c.model, t) {
+            Some(what) => Cell::new(what, Tone::Text),
+            None if waits(t) => Cell::unknown(),
+            None => Cell::default(),
+        },
+    },
+    Column {
+        head: Head::number("idle-total", "IDLE TOTAL", 10, 8, Unit::Time)
+            .help("time spent waiting to be woken, all told"),
         key: |c, t| Key::time(t.idle(c.now())),
         cell: |c, t, _| Cell::known(t.idle(c.now()), quantity::duration),
     },
@@ -170,6 +198,44 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
         cell: |c, t, _| Cell::text(c.model.text(t.fields)),
     },
 ];
+
+/// It is neither in a poll nor over, so that it waits for something.
+fn waits(task: &Task) -> bool {
+    matches!(task.state, TaskState::Idle | TaskState::Unknown) && task.poll_started.is_none()
+}
+
+/// Operations that are named before the rest is counted.
+const NAMED: usize = 2;
+
+/// What a task waits for, as far as the target tells: the operations that are
+/// not part of others, or one of tokio's locks. `None` where it waits for nothing,
+/// or nobody knows for what.
+pub(in crate::app) fn waits_for(model: &Model, task: &Task) -> Option<String> {
+    if !waits(task) {
+        return None;
+    }
+    let ops: Vec<&AsyncOp> = model.resources.ops_of(task.id).collect();
+    let outermost = |op: &&&AsyncOp| {
+        let parent = op.parent;
+        parent.is_none_or(|id| !ops.iter().any(|other| other.id == id))
+    };
+    let mut names: Vec<&str> = ops
+        .iter()
+        .filter(outermost)
+        .map(|op| model.text(op.source))
+        .filter(|name| !name.is_empty())
+        .collect();
+    let lock = task.lock_wait.map(|since| {
+        let age = quantity::duration(model.now.since(since));
+        format!("lock or permit, {age}")
+    });
+    names.dedup();
+    match names.len() {
+        0 => lock,
+        n if n <= NAMED => Some(names.join(", ")),
+        n => Some(format!("{}, {} more", names[..NAMED].join(", "), n - NAMED)),
+    }
+}
 
 /// What stands before a task's name in the tree.
 #[expect(
@@ -246,10 +312,23 @@ pub(super) fn age_tone(age: Duration) -> Tone {
     }
 }
 
+/// What a task without a name is known by in a table: the function that it runs,
+/// where a stack of a task of its location named it, or the end of the path of
+/// where it was spawned.
+fn nameless(c: &Context<'_>, task: &Task) -> Option<String> {
+    if let Some(function) = task.location.and_then(|at| c.functions.get(&at)) {
+        return Some(function.clone());
+    }
+    let location = c.model.location(task.location)?.to_string();
+    let file = location.rsplit(['/', '\\']).next().unwrap_or_default();
+    Some(format!("at {file}"))
+}
+
 /// A task's name, or what else it is known by.
 pub(in crate::app) fn name_of(c: &Context<'_>, task: &Task) -> String {
+    let function = task.location.and_then(|at| c.functions.get(&at));
     match (c.model.text(task.name), c.model.location(task.location)) {
-        ("", Some(location)) => location.to_string(),
+        ("", Some(location)) => function.cloned().unwrap_or(location.to_string()),
         ("", None) => format!("task {}", task.tokio_id.unwrap_or(task.id.0)),
         (name, _) => name.to_owned(),
     }

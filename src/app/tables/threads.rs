@@ -33,7 +33,7 @@ pub(in crate::app) const COLUMNS: &[Column<Thread>] = &[
         head: Head::text("role", "ROLE", 10, 1)
             .growing(1, 14)
             .searched()
-            .help("worker, blocking pool, looptop's agent, other"),
+            .help("worker, blocking pool, looptop's agent, stranger (runs a runtime that nobody registered), other"),
         key: |c, t| Key::text(role(c, t)),
         cell: |c, t, _| match role(c, t) {
             r if r.is_empty() => Cell::unknown(),
@@ -133,5 +133,6 @@ pub fn role_word(role: ThreadRole) -> &'static str {
         ThreadRole::Blocking => "blocking",
         ThreadRole::Agent => "agent",
         ThreadRole::Other => "other",
+        ThreadRole::Stranger => "stranger",
     }
 }

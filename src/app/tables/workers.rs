@@ -15,11 +15,13 @@ use super::{strip, tasks};
 pub(in crate::app) const COLUMNS: &[Column<Worker>] = &[
     Column {
         head: Head::text("worker", "#", 2, 0)
-            .growing(1, 10)
             .searched()
             .help("its index, with its runtime's name where there are several"),
         key: |_, w| Key::Number(f64::from(w.id.runtime.0) * 65_536.0 + f64::from(w.id.index)),
-        cell: |c, w, _| Cell::new(worker_name(c.model, w.id), Tone::Strong),
+        cell: |c, w, width| {
+            let name = worker_name(c.model, w.id);
+            Cell::new(fitted(&name, width), Tone::Strong)
+        },
     },
     Column {
         head: Head::text("state", "STATE", 9, 0).help("blocked, poll, active, parked"),
@@ -133,14 +135,36 @@ pub fn worker_name(model: &Model, id: WorkerId) -> String {
     if model.runtimes.len() < 2 {
         return id.index.to_string();
     }
-    let runtime = model.runtimes.iter().find(|r| r.id == id.runtime);
-    match runtime
-        .map(|r| model.text(r.name))
-        .filter(|n| !n.is_empty())
-    {
-        Some(name) => format!("{name}/{}", id.index),
-        None => format!("{}/{}", id.runtime, id.index),
+    format!("{}/{}", model.runtime_name(id.runtime), id.index)
+}
+
+/// The widest that the name of a worker may make its column.
+const WIDEST: usize = 16;
+
+/// How wide the names of the workers are.
+pub(super) fn name_width(model: &Model) -> u16 {
+    if model.runtimes.len() < 2 {
+        return 2;
     }
+    let width = |id: &WorkerId| worker_name(model, *id).chars().count();
+    let widest = model.workers.keys().map(width).max().unwrap_or(2);
+    widest.clamp(2, WIDEST) as u16
+}
+
+/// The worker's name in `width` columns: what has to go goes from the middle of the
+/// runtime's name, because runtimes are told apart by its end and workers by their
+/// index.
+fn fitted(name: &str, width: usize) -> String {
+    let length = name.chars().count();
+    if length <= width || width < 3 {
+        return name.to_owned();
+    }
+    let index = name.rsplit('/').next().unwrap_or_default().chars().count() + 1;
+    // A little of the runtime's end stays, where two differ by a number.
+    let end = (index + 2).min(width - 2);
+    let begin: String = name.chars().take(width - 1 - end).collect();
+    let rest: String = name.chars().skip(length - end).collect();
+    format!("{begin}…{rest}")
 }
 
 /// `report::render` of `app::report::render`; what has angle brackets whole.
@@ -158,4 +182,52 @@ fn task<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Task> {
 
 fn thread<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Thread> {
     c.model.threads.get(&worker.tid?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runtimes_of_one_name_are_told_apart() {
+        let mut model = crate::model::fixtures::starving();
+        let worker = |runtime, index| WorkerId {
+            runtime: crate::model::RuntimeId(runtime),
+            index,
+        };
+        assert_eq!(worker_name(&model, worker(0, 3)), "3");
+        assert_eq!(name_width(&model), 2);
+        assert_eq!(model.worker_words(worker(0, 3)), "worker 3");
+        let mut frame = crate::model::fixtures::frame(model.now);
+        let runtime = |id, name| looptop_wire::proto::Runtime {
+            id,
+            name,
+            ..looptop_wire::proto::Runtime::default()
+        };
+        let name = model.runtimes[0].name.unwrap().0;
+        frame.runtimes = vec![runtime(0, name), runtime(1, name), runtime(2, 0)];
+        model.apply(&frame).unwrap();
+        let names = [0, 1, 2].map(|runtime| worker_name(&model, worker(runtime, 3)));
+        assert_eq!(names, ["main#1/3", "main#2/3", "2/3"]);
+        assert_eq!(name_width(&model), 8);
+        let words = [1, 2].map(|runtime| model.worker_words(worker(runtime, 3)));
+        assert_eq!(
+            words,
+            ["worker 3 of runtime main#2", "worker 3 of runtime 2"]
+        );
+    }
+
+    #[test]
+    fn what_tells_workers_apart_is_not_cut_off() {
+        for (name, width, fits) in [
+            ("3", 2, "3"),
+            ("io/3", 8, "io/3"),
+            ("actix-server/0", 8, "act…er/0"),
+            ("actix-rt#12/0", 8, "act…12/0"),
+            ("background/11", 6, "b…d/11"),
+            ("background/11", 2, "background/11"),
+        ] {
+            assert_eq!(fitted(name, width), fits, "{name} in {width}");
+        }
+    }
 }

@@ -404,6 +404,32 @@ fn the_holder_comes_before_the_waiters() {
 }
 
 #[test]
+fn all_who_wait_for_one_lock_are_one_finding() {
+    // Two readers, and a writer that waits on the word beside theirs, without names.
+    let waiter = |tid: u64, address| proto::Stall {
+        id: tid,
+        tid: Some(tid),
+        worker: Some((tid - 70) as u32),
+        lock_address: Some(address),
+        location: tid as u32 - 68,
+        ..stall(Cause::Lock, 1_200, 400)
+    };
+    let mut session = Session::new();
+    session.ms = 3_000;
+    let reader = || stack(&["app::record_tip"], 9, Some(CallKind::Lock));
+    session.feed_named(
+        stalls([waiter(70, 64), waiter(71, 64), waiter(72, 68)]),
+        &[(70, reader()), (71, reader())],
+    );
+    let found = session.only();
+    assert_eq!(
+        (found.rule, found.severity, found.count),
+        ("lock-convoy", Severity::Critical, 3)
+    );
+    assert_eq!(found.function.as_deref(), Some("app::record_tip"));
+}
+
+#[test]
 fn a_holder_that_is_no_worker_is_named() {
     let addresses = vec![proto::CodeAddress {
         module: 1,
@@ -446,8 +472,7 @@ fn a_holder_that_is_no_worker_is_named() {
         session.feed(Frame::default());
         let found = session.only();
         assert_eq!(found.rule, rule);
-        assert_eq!(found.function.as_deref(), Some("app::save"));
-        assert_eq!(found.location, "src/app.rs:21");
+        assert_eq!(found.function.as_deref(), Some("app::count_visit"));
         let held = "held by thread 99 in app::save (src/app.rs:21), sleeping";
         assert!(found.title.contains(held), "{}", found.title);
         assert!(found.title.contains("app::count_visit"), "{}", found.title);
@@ -1188,6 +1213,43 @@ fn blocking_pool_full_only_at_its_limit() {
 }
 
 #[test]
+fn a_pool_that_waits_for_itself_is_told_from_a_busy_one() {
+    type Queue = fn(u64) -> u64;
+    let grows: Queue = |ms| 4 + ms / 1_000;
+    // Jobs queued at a time in ms, and the CPU of the pool's threads in percent.
+    for (what, queue, cpu, expected) in [
+        ("nothing moves", grows, 0, true),
+        ("jobs compute", grows, 90, false),
+        ("jobs end", |ms| 40 + ms / 100 % 7, 0, false),
+    ] {
+        let mut session = Session::new();
+        session.run(4_000, |now| Frame {
+            runtimes: vec![proto::Runtime {
+                max_blocking_threads: Some(4),
+                blocking_threads: Some(4),
+                idle_blocking_threads: Some(0),
+                blocking_queue: Some(queue(now)),
+                ..proto::Runtime::default()
+            }],
+            threads: vec![proto::Thread {
+                tid: 90,
+                role: proto::ThreadRole::Blocking.into(),
+                user_ns: now * MS * cpu / 100,
+                ..proto::Thread::default()
+            }],
+            ..Frame::default()
+        });
+        let found = session.only();
+        assert_eq!(found.rule, "blocking-pool-full", "{what}");
+        assert_eq!(
+            found.title.contains("wait for the pool"),
+            expected,
+            "{what}"
+        );
+    }
+}
+
+#[test]
 fn memory_growth_is_neither_a_warm_up_nor_a_load() {
     const MIB: u64 = 1 << 20;
     type Bytes = fn(u64) -> u64;
@@ -1305,6 +1367,7 @@ fn unreaped_tasks_only_while_they_become_more() {
                     }),
                     first_count: kept(1_000),
                     first_counted_at_ns: 1_000 * MS,
+                    location: 0,
                 };
                 Frame {
                     sites: vec![site],
@@ -1441,6 +1504,84 @@ fn large_and_boxed_futures() {
             expected,
             "{size} {original}"
         );
+    }
+}
+
+#[test]
+fn shutdown_waits_only_while_somebody_waits() {
+    let stack = |offset| proto::StackSample {
+        frames: vec![proto::CodeAddress { module: 1, offset }],
+        ..proto::StackSample::default()
+    };
+    let names = |offset, functions: &[&str], culprit: &str| proto::NamedStack {
+        addresses: stack(offset).frames,
+        frames: functions
+            .iter()
+            .map(|function| proto::NamedFrame {
+                function: (*function).to_owned(),
+                ..proto::NamedFrame::default()
+            })
+            .collect(),
+        culprit: (!culprit.is_empty()).then(|| proto::NamedCulprit {
+            function: culprit.to_owned(),
+            file: "src/archive.rs".to_owned(),
+            line: 12,
+            call: "std::thread::sleep".to_owned(),
+            call_kind: "Sleep".to_owned(),
+        }),
+        ..proto::NamedStack::default()
+    };
+    let run = |began: Option<u64>, waits: Vec<proto::StackSample>| {
+        let mut session = Session::new();
+        session.feed(Frame {
+            names: vec![
+                names(
+                    1,
+                    &[
+                        "std::thread::sleep",
+                        "app::compress",
+                        "blocking::pool::Inner::run",
+                    ],
+                    "app::compress",
+                ),
+                names(
+                    2,
+                    &["Condvar::wait", "BlockingPool::shutdown", "main"],
+                    "main",
+                ),
+                names(3, &["epoll_wait", "worker::run"], ""),
+            ],
+            ..Frame::default()
+        });
+        session.run(8_000, |_| Frame {
+            runtimes: vec![proto::Runtime {
+                shutdown_began_at_ns: began,
+                shutdown_waits: waits.clone(),
+                gone: began.is_some(),
+                ..proto::Runtime::default()
+            }],
+            ..Frame::default()
+        });
+        session
+    };
+    let session = run(Some(1_000 * MS), vec![stack(1), stack(2), stack(3)]);
+    let finding = session.only();
+    assert_eq!(
+        finding.title,
+        "runtime was shut down 7 s ago and waits for app::compress (std::thread::sleep)"
+    );
+    assert_eq!(finding.location, "src/archive.rs:12");
+    for (began, waits, why) in [
+        (Some(1_000), vec![1, 3], "shut down in the background"),
+        (Some(1_000), vec![], "over"),
+        (Some(5_000), vec![1, 2], "only just"),
+        (None, vec![1, 2], "of another runtime"),
+    ] {
+        let session = run(
+            began.map(|ms| ms * MS),
+            waits.into_iter().map(stack).collect(),
+        );
+        assert_eq!(session.rules(), [""; 0], "{why}");
     }
 }
 

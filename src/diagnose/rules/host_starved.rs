@@ -22,7 +22,7 @@ pub(super) const RULE: Rule = Rule {
                control group, CPU use of the host",
     remedy: "not your code: take other load away, raise the quota, or give the process more CPUs",
     needs: &[Capability::WorkerThreads],
-    rank: 65,
+    rank: 33,
     over_window: false,
     scans_tasks: false,
     explained_by: &[],

@@ -75,10 +75,11 @@ fn of_polls(context: &Context<'_>, mistake: &Mistake<'_>) -> Finding {
             location => format!(", spawned at {location}"),
         },
     };
+    let lock = stalls::call(shown).map_or(String::new(), |call| format!(" ({})", call.name));
     let held = stalls::holder(mistake, model);
     let held = held.map_or(String::new(), |held| format!("; {}", held.text));
     finding.title = format!(
-        "{} waited for one lock, {now} now, up to {}{place}{held}",
+        "{} waited for one lock{lock}, {now} now, up to {}{place}{held}",
         count(finding.count, "poll"),
         human(finding.max),
     );

@@ -117,8 +117,8 @@ pub struct Rule {
     /// Among findings of one severity the higher comes first: causes before
     /// symptoms.
     pub rank: u8,
-    /// Each look yields all findings of the window; otherwise those of the
-    /// moment, to be added to the earlier ones.
+    /// Each look yields all findings about stalls of the window; otherwise, as all
+    /// others, those of the moment, to be added to the earlier ones.
     pub over_window: bool,
     /// A look passes over all tasks, so that it is taken less often where there
     /// are many.
@@ -136,7 +136,6 @@ pub struct Rule {
 /// All rules; those that explain others come first.
 pub const ALL: &[Rule] = &[
     nested_runtime::RULE,
-    shutdown_waits::RULE,
     lock_convoy::RULE,
     blocked_worker::RULE,
     never_yielded::RULE,
@@ -146,6 +145,7 @@ pub const ALL: &[Rule] = &[
     self_wake_spin::RULE,
     task_flood::RULE,
     blocking_pool_full::RULE,
+    shutdown_waits::RULE,
     lost_waker::RULE,
     task_leak::RULE,
     growing_queue::RULE,

@@ -1,25 +1,26 @@
-//! A runtime that was shut down and still waits for its threads.
+//! A runtime was shut down, and its shutdown does not end.
 
 use std::time::Duration;
 
 use crate::{
-    diagnose::{Finding, Severity, Subject, stalls, words::human},
-    model::{Culprit, Runtime},
+    diagnose::{Finding, Severity, Subject},
+    model::{Capability, Culprit, Resolved, Runtime, Wait},
 };
 
 use super::{Context, Rule};
 
 pub(super) const RULE: Rule = Rule {
     id: "shutdown-waits",
-    summary: "a runtime was shut down and waits for a job that does not end",
-    meaning: "Dropping a runtime cancels its tasks, but waits for every job of spawn_blocking that \
-              has begun: these cannot be cancelled. The process seems to hang on its way out.",
-    threshold: "a shutdown has waited for over 5 s (warning)",
-    evidence: "when the shutdown began, and the stacks of the threads that it waits for",
-    remedy: "let the job look at a flag or channel, use Runtime::shutdown_timeout, or give it a \
-             thread of its own",
-    needs: &[],
-    rank: 75,
+    summary: "a runtime's shutdown waits for a blocking job",
+    meaning: "A runtime that is dropped waits for the jobs of its blocking pool that have begun, \
+              for ever: they cannot be cancelled. The thread that drops it stands still, and a \
+              program does not end.",
+    threshold: "a thread has waited for a runtime's shutdown for 5 s",
+    evidence: "the stacks of the threads that the shutdown waits for",
+    remedy: "let the job look at a flag or a CancellationToken now and then, or end the runtime \
+             with shutdown_timeout",
+    needs: &[Capability::Stacks],
+    rank: 58,
     over_window: false,
     scans_tasks: false,
     explained_by: &[],
@@ -28,51 +29,85 @@ pub(super) const RULE: Rule = Rule {
     check,
 };
 
-const LONG: Duration = Duration::from_secs(5);
+const FOR: Duration = Duration::from_secs(5);
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let runtimes = context.model.runtimes.iter();
-    runtimes
-        .filter_map(|runtime| finding(context, runtime))
-        .collect()
+    runtimes.filter_map(|r| finding(context, r)).collect()
 }
 
 fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
     let model = context.model;
-    let began = runtime.shutdown_began?;
-    let waited = model.now.since(began);
-    if waited < LONG {
+    let age = model.now.since(runtime.shutdown_began?);
+    if age < FOR {
         return None;
     }
-    let subject = Subject::Runtime(runtime.id);
-    let mut finding = Finding::new(RULE.id, Severity::Warning, subject, model.now);
-    finding.max = waited;
-    finding.total = waited;
-    finding.first_seen = began;
-    finding.count = runtime.shutdown_waits.len().max(1) as u64;
-    let stacks = runtime.shutdown_waits.iter();
-    let named = stacks.filter_map(|wait| wait.resolved.as_ref());
-    let stack = named.max_by_key(|stack| stack.culprit.is_some());
-    let culprit: Option<&Culprit> = stack.and_then(|stack| stack.culprit.as_ref());
-    let what = match culprit {
-        Some(culprit) => {
-            finding.function = Some(culprit.function.clone());
-            finding.location = culprit.location();
-            stalls::code(culprit)
-        }
-        None => "a job of the blocking pool".to_owned(),
-    };
-    finding.stack = stack.cloned();
-    let name = match model.text(runtime.name) {
-        "" => "the runtime".to_owned(),
-        name => format!("runtime {name}"),
-    };
-    finding.title = format!(
-        "{name} was shut down {} ago and waits for {what}",
-        human(waited)
+    let stacks = || runtime.shutdown_waits.iter().filter_map(named);
+    // Whoever shuts down in the background waits for nothing.
+    if !stacks().any(|stack| is_shutdown(stack)) {
+        return None;
+    }
+    let jobs: Vec<&Wait> = runtime
+        .shutdown_waits
+        .iter()
+        .filter(|wait| named(wait).is_some_and(is_job))
+        .collect();
+    let job = jobs.iter().find(|wait| culprit(wait).is_some());
+    let mut finding = Finding::new(
+        RULE.id,
+        Severity::Warning,
+        Subject::Runtime(runtime.id),
+        model.now,
     );
-    finding.remedy =
-        "let the job look at a flag or channel and end, or use Runtime::shutdown_timeout"
-            .to_owned();
+    finding.max = age;
+    finding.total = age;
+    finding.count = (jobs.len() as u64).max(1);
+    let name = match model.text(runtime.name) {
+        "" => String::new(),
+        name => format!(" {name}"),
+    };
+    let what = match job.and_then(|wait| culprit(wait)) {
+        Some(culprit) => {
+            finding.location = culprit.location();
+            finding.function = Some(culprit.function.clone());
+            match &culprit.call {
+                Some(call) => format!("{} ({})", culprit.function, call.name),
+                None => culprit.function.clone(),
+            }
+        }
+        None => "a job of its blocking pool".to_owned(),
+    };
+    finding.stack = job.and_then(|wait| wait.resolved.clone());
+    let seconds = age.as_secs();
+    finding.title = format!("runtime{name} was shut down {seconds} s ago and waits for {what}");
+    finding.remedy = "let the job look at a flag or a CancellationToken now and then, or end the \
+                      runtime with shutdown_timeout"
+        .to_owned();
     Some(finding)
+}
+
+fn named(wait: &Wait) -> Option<&Resolved> {
+    wait.resolved.as_deref()
+}
+
+fn culprit(wait: &Wait) -> Option<&Culprit> {
+    named(wait)?.culprit.as_ref()
+}
+
+/// The thread waits until a runtime's threads have ended.
+fn is_shutdown(stack: &Resolved) -> bool {
+    stack
+        .frames
+        .iter()
+        .any(|f| f.function.contains("BlockingPool") && f.function.contains("shutdown"))
+}
+
+/// The thread runs a job of a blocking pool.
+fn is_job(stack: &Resolved) -> bool {
+    let of_pool = |function: &str| {
+        function.contains("BlockingTask") || function.contains("blocking::pool::Inner::run")
+    };
+    let by_name = stack.frames.iter().any(|f| of_pool(&f.function));
+    // Without the pool's names, somebody's own code says as much.
+    !is_shutdown(stack) && (by_name || stack.culprit.is_some())
 }

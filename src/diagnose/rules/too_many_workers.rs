@@ -23,7 +23,7 @@ pub(super) const RULE: Rule = Rule {
                use, the control group's quota",
     remedy: "set worker_threads to the number of CPUs that the process may use",
     needs: &[Capability::WorkerThreads],
-    rank: 66,
+    rank: 34,
     over_window: false,
     scans_tasks: false,
     explained_by: &[],

@@ -96,7 +96,7 @@ fn of_site(context: &Context<'_>, key: SiteKey, site: &Site) -> Option<Finding> 
     Some(finding)
 }
 
-fn of_type(context: &Context<'_>, key: (u32, u64), cells: &EndedCells) -> Option<Finding> {
+fn of_type(context: &Context<'_>, key: (u32, u64, u32), cells: &EndedCells) -> Option<Finding> {
     let model = context.model;
     let window = model.session.scaled(FOR);
     let counted = cells.counted_at;
@@ -116,13 +116,22 @@ fn of_type(context: &Context<'_>, key: (u32, u64), cells: &EndedCells) -> Option
         None => added as f64 / life.as_secs_f64().max(1.0),
     };
     let name = type_name(model, cells);
-    let subject = Subject::Named(name.clone());
-    let mut finding = Finding::new(RULE.id, Severity::Warning, subject, model.now);
+    let place = cells
+        .location
+        .filter(|l| model.location(Some(*l)).is_some());
+    let mut finding = match place {
+        Some(location) => Finding::about_site(RULE.id, Severity::Warning, model, location),
+        None => {
+            let subject = Subject::Named(name.clone());
+            Finding::new(RULE.id, Severity::Warning, subject, model.now)
+        }
+    };
     finding.task_name.clone_from(&name);
     finding.first_seen = cells.first_counted_at;
-    let who = match name.as_str() {
-        "" => "tasks".to_owned(),
-        name => format!("tasks of {name}"),
+    let who = match (name.as_str(), finding.location.as_str()) {
+        ("", "") => "tasks".to_owned(),
+        (name, "") => format!("tasks of {name}"),
+        (_, location) => format!("tasks spawned at {location}"),
     };
     complete(
         &mut finding,

@@ -139,6 +139,10 @@ impl Task {
         columns.last_wake_at_ns.push(instant(self.last_wake));
         let running = self.poll_started.filter(|_| self.is_running());
         columns.poll_started_at_ns.push(instant(running));
+        let idle = self.state() == TaskState::Idle;
+        columns
+            .idle_since_ns
+            .push(instant(self.poll_ended.filter(|_| idle)));
         columns.waker_clones.push(self.waker_clones);
         columns.waker_drops.push(self.waker_drops);
         columns.size_bytes.push(identity.size_bytes);

@@ -210,7 +210,7 @@ pub(super) async fn stopped(target: Target) -> Option<Problem> {
     let look = move || {
         let pid = owner::find(&target).ok()?;
         let stat = procfs::stat(pid)?;
-        matches!(stat.state, 'T' | 't').then(|| Problem::stopped(pid, &stat.name))
+        stat.is_stopped().then(|| Problem::stopped(pid, &stat.name))
     };
     spawn_blocking(look).await.ok().flatten()
 }

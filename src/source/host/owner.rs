@@ -1,12 +1,12 @@
 //! Which process listens on a socket.
 
 use std::{
-    fs,
+    fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use super::Unseen;
+use super::{Unseen, procfs};
 use crate::source::Target;
 
 /// `st` of a listening TCP socket, and the flag of a listening Unix socket.
@@ -22,10 +22,10 @@ pub(super) fn find(target: &Target) -> Result<u32, Unseen> {
     if !cfg!(target_os = "linux") {
         return Err(Unseen::NoProcfs);
     }
-    let inode = match target {
-        Target::Tcp { host, port } => tcp_inode(host, *port),
-        Target::Unix(path) => unix_inode(path),
-        Target::Recording(_) => None,
+    let inode = match (target.tcp(), target) {
+        (Some((host, port)), _) => tcp_inode(host, port),
+        (None, Target::Unix(path)) => unix_inode(path),
+        (None, _) => None,
     };
     let inode = inode.ok_or(Unseen::NotFound)?;
     let link = format!("socket:[{inode}]");
@@ -56,21 +56,37 @@ pub(in crate::source) fn entries<T: std::str::FromStr>(directory: &str) -> impl 
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// The TCP addresses at which a process listens.
-pub(in crate::source) fn listening_at(pid: u32) -> Vec<String> {
-    let files = fs::read_dir(format!("/proc/{pid}/fd"));
-    let links = files.into_iter().flatten().flatten();
+/// Whether a signal or a debugger has stopped the process.
+pub(in crate::source) fn is_stopped(pid: u32) -> bool {
+    procfs::stat(pid).is_some_and(|stat| stat.is_stopped())
+}
+
+/// A socket at which a process listens, as it bound it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::source) enum Listening {
+    /// A TCP address of its network namespace.
+    Tcp(SocketAddr),
+    /// A path as it sees it, relative to its working directory or not.
+    Unix(PathBuf),
+}
+
+/// The sockets at which a process listens, save those of Unix without a path.
+/// An error where this user may not look.
+pub(in crate::source) fn listening_at(pid: u32) -> io::Result<Vec<Listening>> {
+    let links = fs::read_dir(format!("/proc/{pid}/fd"))?.flatten();
     let sockets: Vec<u64> = links
         .filter_map(|file| fs::read_link(file.path()).ok())
         .filter_map(|link| socket_inode(link.to_str()?))
         .collect();
-    ["tcp", "tcp6"]
-        .into_iter()
-        .filter_map(|table| fs::read_to_string(format!("/proc/{pid}/net/{table}")).ok())
-        .flat_map(|table| listeners(&table))
-        .filter(|(_, inode)| sockets.contains(inode))
-        .map(|(address, _)| address.to_string())
-        .collect()
+    let table = |name: &str| fs::read_to_string(format!("/proc/{pid}/net/{name}")).ok();
+    let tcp = ["tcp", "tcp6"].into_iter().filter_map(table);
+    let tcp = tcp.flat_map(|table| listeners(&table));
+    let tcp = tcp.map(|(address, inode)| (Listening::Tcp(address), inode));
+    let unix = table("unix").unwrap_or_default();
+    let unix = unix.lines().filter_map(unix_listener);
+    let unix = unix.map(|(path, inode)| (Listening::Unix(path.to_owned()), inode));
+    let own = tcp.chain(unix).filter(|(_, inode)| sockets.contains(inode));
+    Ok(own.map(|(socket, _)| socket).collect())
 }
 
 fn socket_inode(link: &str) -> Option<u64> {
@@ -133,20 +149,26 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 fn unix_inode(path: &Path) -> Option<u64> {
     let table = fs::read_to_string("/proc/self/net/unix").ok()?;
     let canonical = fs::canonicalize(path).ok();
-    table.lines().skip(1).find_map(|line| {
-        // Address, references, protocol, flags, type, state, inode, path; the
-        // path may hold spaces.
-        let mut rest = line;
-        let mut columns = [""; 7];
-        for column in &mut columns {
-            (*column, rest) = rest.trim_start().split_once(' ')?;
-        }
-        let [_, _, _, flags, _, _, inode] = columns;
-        let bound = Path::new(rest);
-        let ours = bound == path || Some(bound) == canonical.as_deref();
-        let inode = inode.parse().ok()?;
-        (flags == UNIX_LISTEN && ours).then_some(inode)
-    })
+    let ours = |bound: &Path| bound == path || Some(bound) == canonical.as_deref();
+    let mut listeners = table.lines().filter_map(unix_listener);
+    let found = listeners.find(|(bound, _)| ours(bound));
+    found.map(|(_, inode)| inode)
+}
+
+/// Path and inode of a socket that listens, out of a line of `/proc/net/unix`;
+/// `None` for one without a path, also in the abstract namespace.
+fn unix_listener(line: &str) -> Option<(&Path, u64)> {
+    // Address, references, protocol, flags, type, state, inode, path; the path
+    // may hold spaces.
+    let mut rest = line;
+    let mut columns = [""; 7];
+    for column in &mut columns {
+        (*column, rest) = rest.trim_start().split_once(' ')?;
+    }
+    let [_, _, _, flags, _, _, inode] = columns;
+    let named = !rest.is_empty() && !rest.starts_with('@');
+    let inode = inode.parse().ok()?;
+    (flags == UNIX_LISTEN && named).then_some((Path::new(rest), inode))
 }
 
 #[cfg(test)]
@@ -171,5 +193,29 @@ mod tests {
         let six = "00000000000000000000000001000000";
         assert_eq!(parse_address(six), ip("::1"));
         assert_eq!(parse_address("0000"), None);
+    }
+
+    #[test]
+    fn listening_unix_sockets_have_a_path() {
+        let listener = |rest: &str| {
+            let line = format!("0000000000000000: 00000002 00000000 {rest}");
+            unix_listener(&line).map(|(path, inode)| (path.to_owned(), inode))
+        };
+        let cases = [
+            (
+                "00010000 0001 01 41 /run/a b.sock",
+                Some(("/run/a b.sock", 41)),
+            ),
+            ("00010000 0001 01 42 app.sock", Some(("app.sock", 42))),
+            ("00000000 0001 03 43 /run/app.sock", None),
+            ("00010000 0001 01 44 @/tmp/.X11-unix/X0", None),
+            ("00000000 0001 03 45", None),
+        ];
+        for (rest, expected) in cases {
+            let expected = expected.map(|(path, inode)| (PathBuf::from(path), inode));
+            assert_eq!(listener(rest), expected, "{rest}");
+        }
+        let header = "Num       RefCount Protocol Flags    Type St Inode Path";
+        assert_eq!(unix_listener(header), None);
     }
 }

@@ -24,6 +24,13 @@ pub(super) struct Stat {
     start_ticks: u64,
 }
 
+impl Stat {
+    /// By a signal or a debugger.
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.state, 'T' | 't')
+    }
+}
+
 fn parse_stat(text: &str) -> Option<Stat> {
     // The name may hold spaces and parentheses; nothing behind it does.
     let (head, tail) = text.rsplit_once(')')?;

@@ -122,7 +122,8 @@ fn workers_panel(state: &State, area: Rect, list: &List, painter: &mut Painter<'
         };
         return super::paragraph(&reason, Tone::Dim, area, 1, painter);
     }
-    let heads: Vec<&Head> = tables::heads(TableId::Workers);
+    let heads = tables::heads_for(TableId::Workers, model);
+    let heads: Vec<&Head> = heads.iter().collect();
     let placed = place(&heads, list.rows.width, 0);
     let context = state.context();
     for_rows(state, list, painter, |painter, row, index| {

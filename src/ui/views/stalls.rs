@@ -1,9 +1,10 @@
-//! Polls that took too long: live ones first, or by culprit line.
+//! Polls that took too long: by culprit line, so that a kind is one row however
+//! often it happens; or one by one, live ones first.
 //!
 //! ```text
-//! ─ Stalls  1 live · 12 ended · t: by culprit ──────────────────────────────────
-//! STATE▲   LENGTH    AGO WORKER CAUSE          TASK         LOCATION
-//! ■ LIVE   843 ms    now 3      computing      report       demo/src/service.rs:43
+//! ─ Stalls by culprit  1 live · 31 ended · t: one by one ───────────────────────
+//!    LAST        COUNT LONGEST  ▼TOTAL CAUSE        FUNCTION       LOCATION
+//!  ■ LIVE   ×31 in 6 s  843 ms   7.1 s computing    app::report    src/service.rs:43
 //! ```
 
 use crate::{

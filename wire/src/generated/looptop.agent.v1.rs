@@ -145,6 +145,9 @@ pub struct Frame {
     /// were last sent.
     #[prost(message, repeated, tag = "26")]
     pub ended_cells: ::prost::alloc::vec::Vec<EndedCells>,
+    /// What the agent does not watch; the newest word counts.
+    #[prost(message, optional, tag = "24")]
+    pub coverage: ::core::option::Option<Coverage>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InternedString {
@@ -207,11 +210,11 @@ pub struct Runtime {
     /// The bound of the blocking pool, where the application told the agent.
     #[prost(uint64, optional, tag = "17")]
     pub max_blocking_threads: ::core::option::Option<u64>,
-    /// Its shutdown has begun and is not over: it waits for threads that still run
-    /// a job. Absent otherwise.
+    /// When its shutdown began; absent where it runs. Whether that is over the stacks
+    /// tell: some thread waits in the shutdown as long as it is not.
     #[prost(uint64, optional, tag = "21")]
     pub shutdown_began_at_ns: ::core::option::Option<u64>,
-    /// Where those threads are.
+    /// Where the threads are that may run a job of its pool or wait for its end.
     #[prost(message, repeated, tag = "22")]
     pub shutdown_waits: ::prost::alloc::vec::Vec<StackSample>,
 }
@@ -274,6 +277,33 @@ pub struct Thread {
     /// The thread has ended; its last record.
     #[prost(bool, tag = "10")]
     pub gone: bool,
+}
+/// The threads of the process that run tokio although no registered runtime has
+/// them. Absent until the agent has looked for the first time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Coverage {
+    #[prost(message, repeated, tag = "1")]
+    pub strangers: ::prost::alloc::vec::Vec<Stranger>,
+    /// Threads that nobody knows and whose stacks could not be read so far.
+    #[prost(uint32, tag = "2")]
+    pub unread_threads: u32,
+    /// Threads over the bound of those that are looked at.
+    #[prost(uint32, tag = "3")]
+    pub skipped_threads: u32,
+}
+/// A thread whose stack stands in tokio's scheduler or in a task's poll.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stranger {
+    #[prost(uint64, tag = "1")]
+    pub tid: u64,
+    #[prost(enumeration = "StrangerKind", tag = "2")]
+    pub kind: i32,
+    /// When it was first seen so.
+    #[prost(uint64, tag = "3")]
+    pub since_ns: u64,
+    /// CPU that it has used since then.
+    #[prost(uint64, optional, tag = "4")]
+    pub cpu_ns: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Process {
@@ -408,6 +438,12 @@ pub struct Tasks {
     /// does not. Otherwise the instant plus 1.
     #[prost(uint64, repeated, tag = "26")]
     pub lock_wait_since_ns: ::prost::alloc::vec::Vec<u64>,
+    /// When its last poll ended, of a task that is neither in a poll nor over nor
+    /// woken: since then it waits to be woken. Where wakes are not known (state
+    /// UNKNOWN) it may have been woken since. 0: unknown, or it is not so. Otherwise
+    /// the instant plus 1.
+    #[prost(uint64, repeated, tag = "27")]
+    pub idle_since_ns: ::prost::alloc::vec::Vec<u64>,
     /// What can be known of tasks, where that has changed since the agent's hello: the
     /// application has set a subscriber, or another filter. No column.
     #[prost(message, repeated, tag = "30")]
@@ -928,6 +964,8 @@ pub enum CapabilityKind {
     Resources = 15,
     /// Waker clones and drops, hence lost wakers.
     Wakers = 16,
+    /// Threads that run runtimes which nobody registered.
+    Coverage = 17,
 }
 impl CapabilityKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -953,6 +991,7 @@ impl CapabilityKind {
             Self::Console => "CAPABILITY_KIND_CONSOLE",
             Self::Resources => "CAPABILITY_KIND_RESOURCES",
             Self::Wakers => "CAPABILITY_KIND_WAKERS",
+            Self::Coverage => "CAPABILITY_KIND_COVERAGE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -975,6 +1014,7 @@ impl CapabilityKind {
             "CAPABILITY_KIND_CONSOLE" => Some(Self::Console),
             "CAPABILITY_KIND_RESOURCES" => Some(Self::Resources),
             "CAPABILITY_KIND_WAKERS" => Some(Self::Wakers),
+            "CAPABILITY_KIND_COVERAGE" => Some(Self::Coverage),
             _ => None,
         }
     }
@@ -1099,6 +1139,8 @@ pub enum ThreadRole {
     Blocking = 2,
     Agent = 3,
     Other = 4,
+    /// Drives a runtime that nobody registered.
+    Stranger = 5,
 }
 impl ThreadRole {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1112,6 +1154,7 @@ impl ThreadRole {
             Self::Blocking => "THREAD_ROLE_BLOCKING",
             Self::Agent => "THREAD_ROLE_AGENT",
             Self::Other => "THREAD_ROLE_OTHER",
+            Self::Stranger => "THREAD_ROLE_STRANGER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1122,6 +1165,43 @@ impl ThreadRole {
             "THREAD_ROLE_BLOCKING" => Some(Self::Blocking),
             "THREAD_ROLE_AGENT" => Some(Self::Agent),
             "THREAD_ROLE_OTHER" => Some(Self::Other),
+            "THREAD_ROLE_STRANGER" => Some(Self::Stranger),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum StrangerKind {
+    Unknown = 0,
+    /// A worker of a multi-thread runtime.
+    Worker = 1,
+    /// Drives a current-thread runtime.
+    CurrentThread = 2,
+    /// In `block_on` of a multi-thread runtime, as the thread of `main` is. That
+    /// runtime may be registered.
+    BlockOn = 3,
+}
+impl StrangerKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "STRANGER_KIND_UNKNOWN",
+            Self::Worker => "STRANGER_KIND_WORKER",
+            Self::CurrentThread => "STRANGER_KIND_CURRENT_THREAD",
+            Self::BlockOn => "STRANGER_KIND_BLOCK_ON",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "STRANGER_KIND_UNKNOWN" => Some(Self::Unknown),
+            "STRANGER_KIND_WORKER" => Some(Self::Worker),
+            "STRANGER_KIND_CURRENT_THREAD" => Some(Self::CurrentThread),
+            "STRANGER_KIND_BLOCK_ON" => Some(Self::BlockOn),
             _ => None,
         }
     }

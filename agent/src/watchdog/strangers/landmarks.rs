@@ -1,0 +1,482 @@
+//! Where tokio's scheduler is in the running program: the address ranges of its
+//! own functions, by which a stack shows whose thread it is.
+//!
+//! They come from the symbol table of the executable (`.symtab`), which a release
+//! build keeps unless it is stripped. The table is read once, in pieces, on a
+//! thread of its own; only the few functions that count are kept.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+/// What a function of tokio says of a thread on whose stack it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Landmark {
+    /// In `block_in_place`, where a thread may block.
+    InPlace,
+    /// A task's poll.
+    Poll,
+    /// Waits for work.
+    Park,
+    /// The scheduler of a worker of a multi-thread runtime.
+    Worker,
+    /// That of a current-thread runtime.
+    CurrentThread,
+    /// The same, where it waits for work.
+    CurrentThreadPark,
+    /// Some scheduler's context is set.
+    Scoped,
+    /// `block_on`.
+    BlockOn,
+    /// The blocking pool.
+    Pool,
+}
+
+/// Every name that counts holds this, in the legacy mangling and in v0.
+const MODULE: &[u8] = b"5tokio7runtime";
+
+impl Landmark {
+    /// What the function of a mangled name is, if it counts.
+    pub(super) fn of(mangled: &[u8]) -> Option<Self> {
+        let mangled = std::str::from_utf8(mangled).unwrap_or_default();
+        let has = |part: &str| mangled.contains(part);
+        if !has("5tokio7runtime") || has("13drop_in_place") {
+            None
+        } else if has("14block_in_place") || has("12exit_runtime") {
+            Some(Self::InPlace)
+        } else if polls(&has) {
+            // The legacy mangling leaves out what the task is.
+            Some(if has("12BlockingTask") {
+                Self::Pool
+            } else {
+                Self::Poll
+            })
+        } else if has("8block_on") && BLOCK_ON.iter().any(|module| has(module)) {
+            Some(Self::BlockOn)
+        } else if PARK.iter().any(|module| has(module)) {
+            Some(Self::Park)
+        } else if has("7runtime7context6scoped") && has("3set") {
+            Some(Self::Scoped)
+        } else if has("7runtime8blocking4pool") {
+            Some(Self::Pool)
+        } else if has("7runtime4task") {
+            None
+        } else if has("9scheduler12multi_thread6worker") {
+            (has("7Context") || has("6worker3run")).then_some(Self::Worker)
+        } else if has("9scheduler14current_thread") {
+            let parks = has("7Context") && has("4park");
+            let drives = has("7Context") || has("8block_on") || has("9CoreGuard");
+            match (parks, drives) {
+                (true, _) => Some(Self::CurrentThreadPark),
+                (_, true) => Some(Self::CurrentThread),
+                _ => None,
+            }
+        } else {
+            None
+        }
+    }
+}
+
+/// `raw::poll`, which is in the task's table of functions; or what it jumps to.
+fn polls(has: &impl Fn(&str) -> bool) -> bool {
+    let within = |module: &str, names: &[&str]| has(module) && names.iter().any(|name| has(name));
+    has("4task3raw4poll")
+        || within("4task7harness", &["4poll", "8shutdown", "8complete"])
+        || within("4task4core", &["4poll"])
+}
+
+const BLOCK_ON: [&str; 5] = [
+    "16CachedParkThread",
+    "11MultiThread",
+    "7runtime7runtime",
+    "7runtime6handle",
+    "7runtime7context",
+];
+const PARK: [&str; 6] = [
+    "9scheduler12multi_thread4park",
+    "7runtime4park",
+    "7runtime6driver",
+    "7runtime2io6driver",
+    "7runtime4time",
+    "7runtime6signal",
+];
+
+/// The functions that count.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Landmarks {
+    /// By address, as the file counts.
+    functions: Vec<(Range<u64>, Landmark)>,
+    /// `block_on` waits in a function of its own, so that one that does not is in
+    /// its future.
+    parks_apart: bool,
+}
+
+impl Landmarks {
+    /// Of functions in any order.
+    pub(super) fn new(mut functions: Vec<(Range<u64>, Landmark)>, parks_apart: bool) -> Self {
+        functions.sort_by_key(|(range, _)| range.start);
+        Self {
+            functions,
+            parks_apart,
+        }
+    }
+
+    /// What the function around `address` is.
+    pub(super) fn at(&self, address: u64) -> Option<Landmark> {
+        let after = self
+            .functions
+            .partition_point(|(range, _)| range.start <= address);
+        let (range, landmark) = self.functions.get(after.checked_sub(1)?)?;
+        range.contains(&address).then_some(*landmark)
+    }
+
+    pub(super) fn parks_apart(&self) -> bool {
+        self.parks_apart
+    }
+
+    fn tell(&self, landmark: Landmark) -> bool {
+        self.functions.iter().any(|(_, l)| *l == landmark)
+    }
+}
+
+/// Why the functions are not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unknown {
+    #[error("the program's own file cannot be read")]
+    Unreadable,
+    #[error(
+        "the binary is stripped of its symbols, so a thread that runs a runtime nobody registered cannot be told from others; leave `strip` out of the profile"
+    )]
+    Stripped,
+    #[error("the symbols of the binary name no scheduler of tokio")]
+    NoScheduler,
+}
+
+/// Symbol tables beyond this are not read.
+const MAX_TABLE: u64 = 256 << 20;
+/// Functions that are kept at most: a task's poll for each kind of task.
+const MAX_FUNCTIONS: usize = 200_000;
+/// Read at a time.
+const PIECE: usize = 64 << 10;
+
+/// Reads the symbols of `file`, a 64-bit little-endian ELF file. Some milliseconds
+/// for a release build; up to a second for a very large one without optimisation.
+pub(super) fn read(file: &File) -> Result<Landmarks, Unknown> {
+    let sections = sections(file).ok_or(Unknown::Unreadable)?;
+    let (symbols, strings) = sections.ok_or(Unknown::Stripped)?;
+    let names = names(file, &strings).ok_or(Unknown::Unreadable)?;
+    let landmarks = functions(file, &symbols, &names).ok_or(Unknown::Unreadable)?;
+    if landmarks.tell(Landmark::Poll) && landmarks.tell(Landmark::Park) {
+        Ok(landmarks)
+    } else {
+        Err(Unknown::NoScheduler)
+    }
+}
+
+/// Where the symbol table and its strings are in the file; `None` within where
+/// it has none.
+#[allow(clippy::type_complexity)]
+fn sections(file: &File) -> Option<Option<(Range<u64>, Range<u64>)>> {
+    const ENTRY: u64 = 64;
+    const SYMBOLS: u32 = 2;
+    let header = bytes(file, 0, 64)?;
+    if header.get(..6)? != b"\x7fELF\x02\x01" || u16_at(&header, 58)? != ENTRY as u16 {
+        return None;
+    }
+    let table = u64_at(&header, 40)?;
+    let count = u64::from(u16_at(&header, 60)?);
+    let entries = bytes(file, table, (count * ENTRY) as usize)?;
+    let section = |index: usize| {
+        let entry = entries.get(index * 64..index * 64 + 64)?;
+        let start = u64_at(entry, 24)?;
+        Some(start..start.checked_add(u64_at(entry, 32)?.min(MAX_TABLE))?)
+    };
+    for (index, entry) in entries.chunks_exact(64).enumerate() {
+        if u32_at(entry, 4)? == SYMBOLS {
+            let strings = u32_at(entry, 40)? as usize;
+            return Some(Some((section(index)?, section(strings)?)));
+        }
+    }
+    Some(None)
+}
+
+/// The names that count, by their place among the strings.
+fn names(file: &File, strings: &Range<u64>) -> Option<Vec<(u32, Landmark, bool)>> {
+    let finder = Finder::new(MODULE);
+    let mut found = Vec::new();
+    // A piece keeps the name that the one before it cut.
+    let mut piece: Vec<u8> = Vec::new();
+    let mut begin = 0u64;
+    let mut next = strings.start;
+    while next < strings.end {
+        let length = PIECE.min((strings.end - next) as usize);
+        piece.extend(bytes(file, next, length)?);
+        next += length as u64;
+        let whole = match piece.iter().rposition(|byte| *byte == 0) {
+            Some(end) => end + 1,
+            None if piece.len() > 16 * PIECE => piece.len(),
+            None => continue,
+        };
+        let mut at = 0;
+        while let Some(hit) = finder.find(&piece[at..whole]) {
+            let hit = at + hit;
+            let start = piece[..hit]
+                .iter()
+                .rposition(|byte| *byte == 0)
+                .map_or(0, |end| end + 1);
+            let end = piece[hit..whole]
+                .iter()
+                .position(|byte| *byte == 0)
+                .map_or(whole, |end| hit + end);
+            let name = &piece[start..end];
+            if let (Some(landmark), Ok(place)) =
+                (Landmark::of(name), u32::try_from(begin + start as u64))
+            {
+                found.push((place, landmark, parks_thread(name)));
+            }
+            at = end;
+        }
+        begin += whole as u64;
+        piece.drain(..whole);
+    }
+    Some(found)
+}
+
+/// The function in which a thread waits in `block_on`.
+fn parks_thread(name: &[u8]) -> bool {
+    let name = std::str::from_utf8(name).unwrap_or_default();
+    name.contains("7runtime4park") && name.contains("5Inner4park")
+}
+
+fn functions(
+    file: &File,
+    symbols: &Range<u64>,
+    names: &[(u32, Landmark, bool)],
+) -> Option<Landmarks> {
+    const ENTRY: usize = 24;
+    const FUNCTION: u8 = 2;
+    let mut found = Vec::new();
+    let mut parks_apart = false;
+    let mut next = symbols.start;
+    while next < symbols.end && found.len() < MAX_FUNCTIONS {
+        let length = (PIECE / ENTRY * ENTRY).min((symbols.end - next) as usize);
+        let piece = bytes(file, next, length)?;
+        next += length as u64;
+        for entry in piece.chunks_exact(ENTRY) {
+            let (place, kind) = (u32_at(entry, 0)?, entry[4] & 0xf);
+            let Ok(index) = names.binary_search_by_key(&place, |(at, ..)| *at) else {
+                continue;
+            };
+            let (start, size) = (u64_at(entry, 8)?, u64_at(entry, 16)?);
+            if kind == FUNCTION && size > 0 {
+                let (_, landmark, parks) = names[index];
+                found.push((start..start.saturating_add(size), landmark));
+                parks_apart |= parks;
+            }
+        }
+    }
+    Some(Landmarks::new(found, parks_apart))
+}
+
+/// Looks for one part in many texts (Horspool), also where nothing is optimised.
+struct Finder<'a> {
+    part: &'a [u8],
+    /// By its last byte, how far a window moves on.
+    skip: [u8; 256],
+}
+
+impl<'a> Finder<'a> {
+    /// `part` is not empty, and shorter than 256 bytes.
+    fn new(part: &'a [u8]) -> Self {
+        let length = part.len() as u8;
+        let mut skip = [length; 256];
+        for (index, byte) in (1u8..).zip(part.iter().take(part.len().saturating_sub(1))) {
+            skip[usize::from(*byte)] = length - index;
+        }
+        Self { part, skip }
+    }
+
+    fn find(&self, text: &[u8]) -> Option<usize> {
+        let mut last = self.part.len().checked_sub(1)?;
+        while let Some(byte) = text.get(last) {
+            let at = last + 1 - self.part.len();
+            if *byte == self.part[self.part.len() - 1] && text[at..=last] == *self.part {
+                return Some(at);
+            }
+            last += usize::from(self.skip[usize::from(*byte)].max(1));
+        }
+        None
+    }
+}
+
+fn bytes(file: &File, at: u64, length: usize) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, at).ok()?;
+    Some(bytes)
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    array(bytes, at).map(u16::from_le_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    array(bytes, at).map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    array(bytes, at).map(u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_both_manglings() {
+        use Landmark::{
+            BlockOn, CurrentThread, CurrentThreadPark, InPlace, Park, Poll, Pool, Scoped, Worker,
+        };
+        let cases: [(&str, Option<Landmark>); 24] = [
+            (
+                "_ZN5tokio7runtime4task3raw4poll17h0123456789abcdefE",
+                Some(Poll),
+            ),
+            (
+                "_RINvNtNtNtCs1_5tokio7runtime4task3raw4pollNCNvCs2_3app7session0INtNtCs3_5alloc4sync3ArcNtNtNtNtB6_9scheduler12multi_thread6handle6HandleEECs2_3app",
+                Some(Poll),
+            ),
+            (
+                "_RINvNtNtNtCs1_5tokio7runtime4task3raw4pollINtNtNtB6_8blocking4task12BlockingTaskNCNvMs_NtNtNtB6_9scheduler12multi_thread6workerNtB1_6Launch6launch0ENtNtB1_8schedule16BlockingScheduleECs2_3app",
+                Some(Pool),
+            ),
+            (
+                "_ZN5tokio7runtime9scheduler12multi_thread6worker7Context3run17h0E",
+                Some(Worker),
+            ),
+            (
+                "_RNvMs_NtNtNtNtCs1_5tokio7runtime9scheduler12multi_thread6workerNtB4_7Context8run_task",
+                Some(Worker),
+            ),
+            (
+                "_ZN5tokio7runtime9scheduler12multi_thread6worker3run17h0E",
+                Some(Worker),
+            ),
+            (
+                "_ZN5tokio7runtime9scheduler12multi_thread6worker14block_in_place17h0E",
+                Some(InPlace),
+            ),
+            (
+                "_ZN5tokio7runtime7context10runtime_mt12exit_runtime17h0E",
+                Some(InPlace),
+            ),
+            (
+                "_ZN5tokio7runtime9scheduler12multi_thread4park6Parker4park17h0E",
+                Some(Park),
+            ),
+            ("_ZN5tokio7runtime4park5Inner4park17h0E", Some(Park)),
+            ("_ZN5tokio7runtime2io6driver6Driver4turn17h0E", Some(Park)),
+            (
+                "_ZN5tokio7runtime4park16CachedParkThread8block_on17h0E",
+                Some(BlockOn),
+            ),
+            (
+                "_ZN5tokio7runtime7runtime7Runtime8block_on17h0E",
+                Some(BlockOn),
+            ),
+            (
+                "_ZN5tokio7runtime9scheduler14current_thread9CoreGuard8block_on17h0E",
+                Some(CurrentThread),
+            ),
+            (
+                "_RNvMs3_NtNtNtCs1_5tokio7runtime9scheduler14current_threadNtB5_7Context4park",
+                Some(CurrentThreadPark),
+            ),
+            (
+                "_ZN5tokio7runtime7context6scoped15Scoped$LT$T$GT$3set17h0E",
+                Some(Scoped),
+            ),
+            ("_ZN5tokio7runtime8blocking4pool5Inner3run17h0E", Some(Pool)),
+            // Whoever wakes a task runs these.
+            (
+                "_ZN5tokio7runtime9scheduler14current_thread6Handle8schedule17h0E",
+                None,
+            ),
+            (
+                "_ZN5tokio7runtime4task7harness20Harness$LT$T$C$S$GT$4poll17h0E",
+                Some(Poll),
+            ),
+            (
+                "_ZN5tokio7runtime4task4core17Core$LT$T$C$S$GT$4poll17h0E",
+                Some(Poll),
+            ),
+            ("_ZN5tokio7runtime4task4join16drop_join_handle17h0E", None),
+            (
+                "_ZN4core3ptr13drop_in_place5tokio7runtime4task3raw4poll17h0E",
+                None,
+            ),
+            ("_ZN10rayon_core8registry12WorkerThread3run17h0E", None),
+            ("_ZN3app7runtime4task3raw4poll17h0E", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(Landmark::of(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_part_is_found_wherever_it_is() {
+        let finder = Finder::new(MODULE);
+        for filler in [b'5', b'e', b't', b'x'] {
+            for before in 0..40 {
+                let text = [&vec![filler; before][..], MODULE, b"\0rest"].concat();
+                assert_eq!(finder.find(&text), Some(before), "{before}");
+                assert_eq!(finder.find(&text[..before + MODULE.len() - 1]), None);
+            }
+        }
+        assert_eq!(finder.find(b""), None);
+    }
+
+    #[test]
+    fn this_program_has_a_scheduler() {
+        let file = File::open("/proc/self/exe").expect("the test's own file");
+        let landmarks = read(&file).expect("tests are not stripped");
+        for landmark in [
+            Landmark::Poll,
+            Landmark::Park,
+            Landmark::Worker,
+            Landmark::BlockOn,
+        ] {
+            assert!(landmarks.tell(landmark), "{landmark:?}");
+        }
+        let (range, landmark) = landmarks.functions[0].clone();
+        assert_eq!(landmarks.at(range.start), Some(landmark));
+        assert_eq!(landmarks.at(range.start - 1), None);
+        assert_eq!(Landmarks::default().at(1), None);
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        use std::io::Write;
+        let mut file = tempfile::tempfile().expect("a file");
+        assert_eq!(read(&file), Err(Unknown::Unreadable));
+        file.write_all(&[0xff; 4096]).expect("room");
+        assert_eq!(read(&file), Err(Unknown::Unreadable));
+    }
+
+    #[test]
+    fn a_program_without_symbols_is_stripped() {
+        use std::io::Write;
+        let mut header = vec![0u8; 64];
+        header[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        header[40] = 64;
+        header[58] = 64;
+        header[60] = 1;
+        header.extend([0; 64]);
+        let mut file = tempfile::tempfile().expect("a file");
+        file.write_all(&header).expect("room");
+        assert_eq!(read(&file), Err(Unknown::Stripped));
+    }
+}

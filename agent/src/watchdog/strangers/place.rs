@@ -1,0 +1,245 @@
+//! Where in tokio a blocked thread stands, by the landmarks on its stack.
+
+use super::landmarks::{Landmark, Landmarks};
+use crate::coverage::Kind;
+
+/// Where a blocked thread stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It waits for work.
+    Parked(Kind),
+    /// In the poll of a task, or of the future that drives a current-thread runtime:
+    /// other tasks wait.
+    InPoll(Kind),
+    /// In the future of `block_on` of a multi-thread runtime: nobody else waits.
+    InFuture,
+    /// In `block_in_place`.
+    InPlace,
+    /// A thread of the blocking pool.
+    Pool,
+    /// In no function of tokio's.
+    Elsewhere,
+}
+
+/// The call in which the thread is blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// For events of descriptors.
+    Events,
+    /// On a futex.
+    Futex,
+    Other,
+}
+
+/// Where a stack stands whose landmarks are `marks`, innermost first. `parks_apart`
+/// as [`Landmarks::parks_apart`].
+///
+/// The outermost scheduler on the stack counts, up to the poll that it does: what
+/// is further inside, another executor perhaps, is inside that poll.
+pub(super) fn place(marks: &[Landmark], wait: Wait, parks_apart: bool) -> Place {
+    use Landmark::{
+        BlockOn, CurrentThread, CurrentThreadPark, InPlace, Park, Poll, Pool, Scoped, Worker,
+    };
+    let schedules = |mark: &Landmark| {
+        matches!(
+            mark,
+            Worker | CurrentThread | CurrentThreadPark | Scoped | BlockOn
+        )
+    };
+    let Some(outermost) = marks.iter().rposition(schedules) else {
+        let pool = marks.iter().any(|m| matches!(m, Pool | Poll));
+        return if pool { Place::Pool } else { Place::Elsewhere };
+    };
+    let (within, outside) = marks.split_at(outermost + 1);
+    let poll = within.iter().rposition(|m| *m == Poll);
+    let own = &within[poll.map_or(0, |poll| poll + 1)..];
+    let kind = if own.contains(&Worker) {
+        Kind::Worker
+    } else if own.iter().all(|m| matches!(m, BlockOn | Park)) {
+        Kind::BlockOn
+    } else {
+        Kind::CurrentThread
+    };
+    if kind == Kind::BlockOn && outside.contains(&Pool) {
+        return Place::Pool;
+    }
+    if within.contains(&InPlace) {
+        return Place::InPlace;
+    }
+    // A worker has no future of its own: outside of a poll it waits for work.
+    let parked = poll.is_none()
+        && (kind == Kind::Worker
+            || matches!(within.first(), Some(Park | CurrentThreadPark))
+            || wait == Wait::Events
+            || (wait == Wait::Futex && !parks_apart));
+    match (parked, kind, poll) {
+        (true, ..) => Place::Parked(kind),
+        (false, Kind::BlockOn, None) => Place::InFuture,
+        (false, ..) => Place::InPoll(kind),
+    }
+}
+
+impl Landmarks {
+    /// The landmarks of return addresses, as the file counts them.
+    pub(super) fn on(&self, addresses: impl Iterator<Item = u64>) -> Vec<Landmark> {
+        addresses.filter_map(|address| self.at(address)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_stack_stands() {
+        use Kind::{BlockOn as Main, CurrentThread as Single, Worker as Multi};
+        use Landmark::{
+            BlockOn, CurrentThread, CurrentThreadPark, InPlace, Park, Poll, Pool, Scoped, Worker,
+        };
+        use Wait::{Events, Futex, Other};
+        let cases: [(&str, &[Landmark], Wait, Place); 22] = [
+            ("rayon, idle", &[], Futex, Place::Elsewhere),
+            (
+                "a worker parks on its condition variable",
+                &[Park, Worker, Scoped, Worker, Poll, Pool],
+                Futex,
+                Place::Parked(Multi),
+            ),
+            (
+                "a worker parks in the driver, all of it inlined",
+                &[Worker, Scoped, Poll, Pool],
+                Events,
+                Place::Parked(Multi),
+            ),
+            (
+                "a worker's task sleeps",
+                &[Poll, Worker, Worker, Scoped, Worker, Poll, Pool],
+                Other,
+                Place::InPoll(Multi),
+            ),
+            (
+                "the same where the launch is known to be a job of the pool",
+                &[Poll, Worker, Scoped, Worker, Pool, Pool],
+                Other,
+                Place::InPoll(Multi),
+            ),
+            (
+                "a worker's task blocks on another runtime",
+                &[
+                    Park,
+                    CurrentThread,
+                    Scoped,
+                    BlockOn,
+                    Poll,
+                    Worker,
+                    Scoped,
+                    Worker,
+                    Poll,
+                    Pool,
+                ],
+                Events,
+                Place::InPoll(Multi),
+            ),
+            (
+                "block_in_place",
+                &[InPlace, Poll, Worker, Scoped, Worker, Poll, Pool],
+                Other,
+                Place::InPlace,
+            ),
+            ("the blocking pool, idle", &[Pool], Futex, Place::Pool),
+            (
+                "a job of the blocking pool",
+                &[Poll, Pool],
+                Other,
+                Place::Pool,
+            ),
+            (
+                "a job that blocks on a future",
+                &[Park, BlockOn, BlockOn, Poll, Pool],
+                Futex,
+                Place::Pool,
+            ),
+            (
+                "a job that drives a runtime of its own",
+                &[Park, CurrentThread, Scoped, BlockOn, Poll, Pool],
+                Events,
+                Place::Parked(Single),
+            ),
+            (
+                "a current-thread runtime parks",
+                &[Park, CurrentThreadPark, CurrentThread, Scoped, BlockOn],
+                Events,
+                Place::Parked(Single),
+            ),
+            (
+                "the same, the driver inlined",
+                &[CurrentThreadPark, CurrentThread],
+                Events,
+                Place::Parked(Single),
+            ),
+            (
+                "all inlined into block_on",
+                &[Scoped, BlockOn],
+                Events,
+                Place::Parked(Single),
+            ),
+            (
+                "a task of a current-thread runtime sleeps",
+                &[Poll, CurrentThread, Scoped, CurrentThread, BlockOn],
+                Other,
+                Place::InPoll(Single),
+            ),
+            (
+                "its main future sleeps",
+                &[CurrentThread, Scoped, CurrentThread, BlockOn],
+                Other,
+                Place::InPoll(Single),
+            ),
+            (
+                "the thread of main waits for its future",
+                &[Park, BlockOn, BlockOn],
+                Futex,
+                Place::Parked(Main),
+            ),
+            (
+                "the future of main sleeps",
+                &[BlockOn, BlockOn],
+                Other,
+                Place::InFuture,
+            ),
+            (
+                "the future of main joins a thread",
+                &[BlockOn, BlockOn],
+                Futex,
+                Place::InFuture,
+            ),
+            (
+                "a task of a LocalSet in main sleeps",
+                &[Poll, BlockOn, BlockOn],
+                Other,
+                Place::InPoll(Main),
+            ),
+            (
+                "a current-thread runtime without drivers parks",
+                &[Park, CurrentThread, Scoped, BlockOn],
+                Futex,
+                Place::Parked(Single),
+            ),
+            (
+                "a job that is all that is known of the pool",
+                &[Poll],
+                Other,
+                Place::Pool,
+            ),
+        ];
+        for (name, marks, wait, expected) in cases {
+            assert_eq!(place(marks, wait, true), expected, "{name}");
+        }
+        // Where the wait of block_on has no function of its own, it is not told
+        // from a future that waits on a futex: no false alarm.
+        let single: &[Landmark] = &[CurrentThread];
+        assert_eq!(place(single, Futex, true), Place::InPoll(Single));
+        assert_eq!(place(single, Futex, false), Place::Parked(Single));
+        assert_eq!(place(single, Other, false), Place::InPoll(Single));
+    }
+}

@@ -1,0 +1,297 @@
+//! The census, driven by scripted threads and a fake clock.
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+const THRESHOLD: u64 = 10 * MS;
+
+/// What a scripted thread does.
+#[derive(Clone, Copy)]
+struct Script {
+    place: Option<Place>,
+    /// Where it is blocked; 0 says that it runs.
+    sp: u64,
+    slices: u64,
+    cpu_ns: u64,
+}
+
+#[derive(Default)]
+struct Scripts {
+    threads: HashMap<Tid, Script>,
+    stacks: u32,
+    blind: bool,
+}
+
+impl Scripts {
+    fn set(&mut self, tid: u64, place: Place, sp: u64) {
+        let script = self.threads.entry(Tid(tid)).or_insert(Script {
+            place: None,
+            sp: 0,
+            slices: 0,
+            cpu_ns: 0,
+        });
+        script.place = Some(place);
+        script.sp = sp;
+        script.slices += 1;
+        script.cpu_ns += MS;
+    }
+
+    /// It runs, and is on a CPU again and again.
+    fn runs(&mut self, tid: u64) {
+        self.set(tid, Place::Elsewhere, 0);
+    }
+}
+
+impl Threads for Scripts {
+    fn is_ready(&mut self) -> bool {
+        !self.blind
+    }
+
+    fn list(&mut self) -> Vec<Tid> {
+        self.threads.keys().copied().collect()
+    }
+
+    fn sched(&mut self, tid: Tid) -> Option<SchedStat> {
+        let script = self.threads.get(&tid)?;
+        Some(SchedStat {
+            cpu_ns: script.cpu_ns,
+            run_queue_ns: 0,
+            slices: script.slices,
+        })
+    }
+
+    fn sched_often(&mut self, tid: Tid) -> Option<SchedStat> {
+        self.sched(tid)
+    }
+
+    fn syscall(&mut self, tid: Tid) -> SyscallState {
+        match self.threads.get(&tid) {
+            Some(script) if script.sp > 0 => SyscallState::In {
+                number: 1,
+                args: [7, 0, 0, 0, 0, 0],
+                sp: script.sp,
+                pc: 1,
+            },
+            Some(_) => SyscallState::Running,
+            None => SyscallState::Unknown,
+        }
+    }
+
+    fn cpu_ns(&mut self, tid: Tid) -> Option<u64> {
+        self.threads.get(&tid).map(|script| script.cpu_ns)
+    }
+
+    fn place(&mut self, tid: Tid, _wait: Wait) -> Option<Place> {
+        self.stacks += 1;
+        self.threads.get(&tid)?.place
+    }
+
+    fn retain(&mut self, _tids: &HashSet<Tid>) {}
+}
+
+const PARKED: Place = Place::Parked(Kind::Worker);
+const IN_POLL: Place = Place::InPoll(Kind::Worker);
+
+/// A census at second 1 of what the scripts do, and one at second 2.
+fn censused(scripts: &mut Scripts, known: &Known) -> Census {
+    let mut census = Census::new(THRESHOLD);
+    assert!(census.take(SECOND, known, scripts));
+    assert!(census.take(2 * SECOND, known, scripts));
+    census
+}
+
+#[test]
+fn who_is_a_stranger() {
+    let mut scripts = Scripts::default();
+    let known = Known {
+        threads: HashSet::from([Tid(1)]),
+        ..Known::default()
+    };
+    scripts.set(1, PARKED, 100);
+    scripts.set(2, PARKED, 200);
+    scripts.set(3, Place::Parked(Kind::CurrentThread), 300);
+    scripts.set(4, Place::Parked(Kind::BlockOn), 400);
+    scripts.set(5, Place::Pool, 500);
+    scripts.set(6, Place::Elsewhere, 600);
+    scripts.set(7, Place::InPlace, 700);
+    scripts.runs(8);
+    let census = censused(&mut scripts, &known);
+    let coverage = census.coverage(2 * SECOND, &known, &mut scripts);
+    let told: Vec<_> = coverage
+        .strangers
+        .iter()
+        .map(|s| (s.tid.0, s.kind, s.since_ns))
+        .collect();
+    let expected = [
+        (2, Kind::Worker, SECOND),
+        (3, Kind::CurrentThread, SECOND),
+        (4, Kind::BlockOn, SECOND),
+    ];
+    assert_eq!(told, expected);
+    // In `block_in_place` since before the first look, and one that ran.
+    assert_eq!((coverage.unread, coverage.skipped), (2, 0));
+}
+
+#[test]
+fn a_worker_whose_thread_is_not_known_yet_may_be_any_of_them() {
+    for (missing, left) in [(0, 3), (1, 2), (3, 0), (9, 0)] {
+        let mut scripts = Scripts::default();
+        let known = Known {
+            workers_without_thread: missing,
+            ..Known::default()
+        };
+        for tid in 1..=3 {
+            scripts.set(tid, IN_POLL, 100 * tid);
+        }
+        let mut census = censused(&mut scripts, &known);
+        let coverage = census.coverage(2 * SECOND, &known, &mut scripts);
+        assert_eq!(coverage.strangers.len(), left, "{missing} missing");
+        let blocked = census.blocked(3 * SECOND, &known, &mut scripts).len();
+        assert_eq!(blocked, if missing == 0 { 3 } else { 0 }, "{missing}");
+    }
+}
+
+#[test]
+fn a_stranger_is_told_of_when_it_is_one_for_a_second() {
+    let mut scripts = Scripts::default();
+    let known = Known::default();
+    scripts.set(1, PARKED, 100);
+    let mut census = Census::new(THRESHOLD);
+    census.take(SECOND, &known, &mut scripts);
+    assert!(
+        census
+            .coverage(SECOND, &known, &mut scripts)
+            .strangers
+            .is_empty()
+    );
+    scripts.set(1, PARKED, 100);
+    let cpu = census.coverage(2 * SECOND, &known, &mut scripts).strangers[0].cpu_ns;
+    assert_eq!(cpu, Some(MS), "of its time as a stranger");
+}
+
+#[test]
+fn only_a_poll_that_stays_in_one_place_is_blocked() {
+    let mut scripts = Scripts::default();
+    let known = Known::default();
+    scripts.set(1, PARKED, 100);
+    let mut census = censused(&mut scripts, &known);
+    let look = |census: &mut Census, scripts: &mut Scripts, at_ms: u64| {
+        let blocked = census.blocked(at_ms * MS, &known, scripts);
+        blocked.first().map(|b| b.since_ns / MS)
+    };
+    // Many short waits for work.
+    for at in (3_000..3_100).step_by(5) {
+        scripts.set(1, PARKED, 100);
+        assert_eq!(look(&mut census, &mut scripts, at), None);
+    }
+    // A long one, in a place that is known: no stack is read for it.
+    let stacks = scripts.stacks;
+    for at in (3_100..3_500).step_by(5) {
+        assert_eq!(look(&mut census, &mut scripts, at), None);
+    }
+    assert_eq!(scripts.stacks, stacks);
+    // It waits for work in another place: one stack.
+    scripts.set(1, PARKED, 180);
+    for at in (3_500..3_600).step_by(5) {
+        assert_eq!(look(&mut census, &mut scripts, at), None);
+    }
+    assert_eq!(scripts.stacks, stacks + 1);
+    // It blocks in a poll.
+    scripts.set(1, IN_POLL, 50);
+    let seen: Vec<_> = (3_600..3_650)
+        .step_by(5)
+        .map(|at| look(&mut census, &mut scripts, at))
+        .collect();
+    assert_eq!(seen[..2], [None, None], "below the threshold");
+    assert!(seen[2..].iter().all(|s| *s == Some(3_600)), "{seen:?}");
+    assert_eq!(scripts.stacks, stacks + 2, "one stack for the whole of it");
+    // It runs again: over.
+    scripts.runs(1);
+    for at in (3_650..3_800).step_by(5) {
+        assert_eq!(look(&mut census, &mut scripts, at), None);
+    }
+}
+
+#[test]
+fn block_in_place_and_what_becomes_of_a_thread() {
+    let mut scripts = Scripts::default();
+    let known = Known::default();
+    scripts.set(1, PARKED, 100);
+    let mut census = censused(&mut scripts, &known);
+    for (sp, place, kind) in [
+        (60, Place::InPlace, Some(Kind::Worker)),
+        (
+            70,
+            Place::Parked(Kind::CurrentThread),
+            Some(Kind::CurrentThread),
+        ),
+        (80, Place::InFuture, Some(Kind::BlockOn)),
+        (90, Place::Pool, None),
+    ] {
+        scripts.set(1, place, sp);
+        let first = census.blocked(3 * SECOND, &known, &mut scripts);
+        let later = census.blocked(3 * SECOND + 2 * THRESHOLD, &known, &mut scripts);
+        assert_eq!((first, later), (vec![], vec![]), "{place:?}");
+        let seen = census.threads[&Tid(1)].kind();
+        assert_eq!(seen, kind, "{place:?}");
+        scripts.runs(1);
+        census.blocked(4 * SECOND, &known, &mut scripts);
+    }
+}
+
+#[test]
+fn a_census_is_cheap_and_bounded() {
+    let mut scripts = Scripts::default();
+    let known = Known::default();
+    for tid in 1..=200 {
+        scripts.set(tid, Place::Elsewhere, tid);
+    }
+    let mut census = Census::new(THRESHOLD);
+    let mut now = SECOND;
+    census.take(now, &known, &mut scripts);
+    assert_eq!(scripts.stacks, CENSUS_STACKS);
+    assert!(!census.take(now + HURRY_NS / 2, &known, &mut scripts));
+    while census.take(now, &known, &mut scripts) || now < 20 * SECOND {
+        now += HURRY_NS;
+        if now > 40 * SECOND {
+            break;
+        }
+    }
+    assert_eq!(
+        scripts.stacks, 200,
+        "a thread that does not run is read once"
+    );
+
+    for tid in 1_000..1_100 {
+        scripts.set(tid, PARKED, tid);
+    }
+    for _ in 0..100 {
+        now += SECOND;
+        census.take(now, &known, &mut scripts);
+    }
+    let coverage = census.coverage(now, &known, &mut scripts);
+    assert_eq!(coverage.strangers.len(), MAX_STRANGERS);
+    assert_eq!(coverage.skipped, 100 - MAX_STRANGERS as u32);
+}
+
+#[test]
+fn threads_that_end_are_forgotten_and_blindness_reads_nothing() {
+    let mut scripts = Scripts::default();
+    let known = Known::default();
+    scripts.set(1, IN_POLL, 100);
+    let mut census = censused(&mut scripts, &known);
+    scripts.threads.clear();
+    census.take(9 * SECOND, &known, &mut scripts);
+    assert!(census.threads.is_empty());
+
+    let mut scripts = Scripts {
+        blind: true,
+        ..Scripts::default()
+    };
+    scripts.set(1, IN_POLL, 100);
+    let census = censused(&mut scripts, &known);
+    assert_eq!(scripts.stacks, 0);
+    let coverage = census.coverage(2 * SECOND, &known, &mut scripts);
+    assert_eq!((coverage.strangers.len(), coverage.unread), (0, 1));
+}

@@ -1,0 +1,469 @@
+//! What is not watched: why it cannot be said how the loop does, and what the
+//! level of insight leaves out. A tool that watches nothing calls nothing healthy.
+
+use std::time::Duration;
+
+use crate::model::{Capability, Flavor, Model};
+
+use super::verdict::count;
+
+/// Why it cannot be said how the loop does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// What was not observed, and why: one sentence without its full stop.
+    pub cause: String,
+    /// The line to change.
+    pub remedy: String,
+}
+
+impl Gap {
+    fn new(cause: String, remedy: &str) -> Self {
+        Self {
+            cause,
+            remedy: remedy.to_owned(),
+        }
+    }
+}
+
+const REGISTER: &str = "call looptop_agent::register_current() in the runtime's \
+                        on_thread_start, in HttpServer's factory, or first in its block_on";
+const START: &str = "call looptop_agent::init() in an async main, or \
+                     looptop_agent::register_current() first in block_on";
+const FILTER: &str = "a filter hides tokio's spans: give it to your fmt layer alone, \
+                      .with(fmt::layer().with_filter(..)), and set the subscriber before \
+                      the first task";
+
+/// What the threads of unregistered runtimes did lately, and how the registered
+/// ones did, is judged over this.
+const LATELY: Duration = Duration::from_secs(10);
+/// Strangers work from this share of one CPU on: what an idle runtime's timers
+/// take is less.
+const WORKS: f64 = 0.01;
+/// The registered workers idle where they are busy for less than this share of
+/// the CPU that the strangers use.
+const IDLE_SHARE: f64 = 0.25;
+/// So long the first tasks may take to show.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// Why nothing may be called healthy; the most telling first.
+pub fn gaps(model: &Model) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    if !model.has_agent() || !model.complete {
+        return gaps;
+    }
+    let strangers = unregistered(model);
+    let gone = !model.runtimes.is_empty() && model.runtimes.iter().all(|r| r.gone);
+    let none = model.workers.is_empty() || gone;
+    if none && strangers > 0 {
+        gaps.push(Gap::new(
+            format!("no runtime is registered, but {}", run(strangers)),
+            REGISTER,
+        ));
+    } else if gone {
+        let cause = "every registered runtime was shut down".to_owned();
+        gaps.push(Gap::new(cause, REGISTER));
+    } else if none {
+        let cause = "no runtime is registered, no worker was seen".to_owned();
+        gaps.push(Gap::new(cause, START));
+    } else if strangers > 0 && strangers_alone_work(model) {
+        let cause = format!(
+            "{}, and work while the registered ones idle",
+            run(strangers)
+        );
+        gaps.push(Gap::new(cause, REGISTER));
+    }
+    gaps.extend(polls_without_tasks(model));
+    gaps
+}
+
+/// tokio counts tasks, and not one was ever shown although tasks can be seen.
+fn polls_without_tasks(model: &Model) -> Option<Gap> {
+    let observed = model.now.since(model.since?);
+    let counted = model.counted_tasks()?;
+    let shown = !model.tasks.is_empty() || !model.sites.is_empty();
+    if shown || counted == 0 || observed < SETTLED || !model.session.has(Capability::Tasks) {
+        return None;
+    }
+    let verb = if counted == 1 { "runs" } else { "run" };
+    let cause = format!("{} {verb}, and none is shown", count(counted, "task"));
+    Some(Gap::new(cause, FILTER))
+}
+
+/// What the level leaves out, beside a verdict that finds nothing: sentences
+/// without their full stop.
+pub fn remarks(model: &Model) -> Vec<String> {
+    let mut remarks = Vec::new();
+    if !model.has_agent() {
+        return remarks;
+    }
+    let strangers = unregistered(model);
+    let told = gaps(model)
+        .iter()
+        .any(|g| g.cause.contains(&run(strangers)));
+    if strangers > 0 && !told {
+        let pronoun = if strangers == 1 {
+            "it blocks"
+        } else {
+            "they block"
+        };
+        remarks.push(format!("{}: watched only while {pronoun}", run(strangers)));
+    }
+    let skipped = model.coverage.as_ref().map_or(0, |c| c.skipped);
+    if skipped > 0 {
+        remarks.push(format!(
+            "{} not looked at: too many",
+            verb(skipped.into(), "thread", "was", "were")
+        ));
+    }
+    remarks.extend(unseen_at_level(model));
+    remarks
+}
+
+/// The future of `main`, which is a task at level 1 alone, and runs beside the
+/// workers of a multi-thread runtime only.
+fn unseen_at_level(model: &Model) -> Option<String> {
+    let beside = |r: &crate::model::Runtime| r.flavor == Flavor::MultiThread && !r.gone;
+    let level = match (
+        model.session.has(Capability::Tasks),
+        model.session.has(Capability::TaskNames),
+    ) {
+        (true, true) => return None,
+        (true, false) => 2,
+        (false, _) => 0,
+    };
+    if !model.runtimes.iter().any(beside) {
+        return None;
+    }
+    let blocks = model.session.has(Capability::Coverage);
+    let what = if blocks {
+        "does not see the future of main, and LocalSets in it only while they block"
+    } else {
+        "does not see the future of main, nor LocalSets in it"
+    };
+    Some(format!("level {level} {what}"))
+}
+
+fn unregistered(model: &Model) -> u64 {
+    let coverage = model.coverage.as_ref();
+    coverage.map_or(0, |c| c.unregistered().count() as u64)
+}
+
+/// "5 threads run tokio runtimes that nobody registered".
+fn run(threads: u64) -> String {
+    if threads == 1 {
+        "1 thread runs a tokio runtime that nobody registered".to_owned()
+    } else {
+        format!("{threads} threads run tokio runtimes that nobody registered")
+    }
+}
+
+fn verb(n: u64, noun: &str, one: &str, many: &str) -> String {
+    format!("{} {}", count(n, noun), if n == 1 { one } else { many })
+}
+
+/// The unregistered runtimes' threads work, and the registered workers do not.
+fn strangers_alone_work(model: &Model) -> bool {
+    let Some(coverage) = &model.coverage else {
+        return false;
+    };
+    let mean = |series: &crate::model::Series| {
+        let samples: Vec<f64> = series.last(model.now, LATELY).collect();
+        let n = samples.len().max(1) as f64;
+        samples.into_iter().sum::<f64>() / n
+    };
+    let threads = coverage.unregistered();
+    let threads = threads.filter_map(|s| model.threads.get(&s.tid));
+    let strange: f64 = threads.map(|t| mean(&t.cpu_series)).sum();
+    let known: f64 = model.workers.values().map(|w| mean(&w.busy_series)).sum();
+    strange >= WORKS && known < strange * IDLE_SHARE
+}
+
+#[cfg(test)]
+mod tests {
+    use looptop_wire::proto;
+
+    use super::*;
+    use crate::model::{Moment, StrangerKind, fixtures};
+
+    /// A runtime of two workers, with `busy` of each and of `strangers` threads'
+    /// CPU, over ten seconds.
+    struct Case {
+        workers: u32,
+        tasks: u64,
+        gone: bool,
+        busy: f64,
+        strangers: u64,
+        kind: StrangerKind,
+        cpu: f64,
+        missing: &'static [Capability],
+        agent: bool,
+        shown: bool,
+    }
+
+    const QUIET: Case = Case {
+        workers: 2,
+        tasks: 0,
+        gone: false,
+        busy: 0.0,
+        strangers: 0,
+        kind: StrangerKind::Worker,
+        cpu: 0.0,
+        missing: &[Capability::Tasks, Capability::TaskNames],
+        agent: true,
+        shown: false,
+    };
+
+    fn model(case: &Case) -> Model {
+        let mut hello = fixtures::hello();
+        if !case.agent {
+            hello.agent_version.clear();
+        }
+        for capability in &mut hello.capabilities {
+            capability.available = !case.missing.contains(&capability.kind());
+        }
+        let mut model = Model::new(&hello);
+        let since = 1_000_000_000;
+        for step in 0..=100 {
+            let now_ns = since + step * 100_000_000;
+            let elapsed = (step * 100_000_000) as f64;
+            let frame = proto::Frame {
+                now_ns,
+                snapshot_complete: step == 0,
+                runtimes: (case.workers > 0)
+                    .then(|| proto::Runtime {
+                        flavor: proto::Flavor::MultiThread.into(),
+                        workers: case.workers,
+                        live_tasks: case.tasks,
+                        gone: case.gone,
+                        ..proto::Runtime::default()
+                    })
+                    .into_iter()
+                    .collect(),
+                workers: (0..case.workers)
+                    .map(|index| proto::Worker {
+                        index,
+                        busy_ns: (elapsed * case.busy) as u64,
+                        ..proto::Worker::default()
+                    })
+                    .collect(),
+                threads: (0..case.strangers)
+                    .map(|n| proto::Thread {
+                        tid: 900 + n,
+                        user_ns: (elapsed * case.cpu) as u64,
+                        ..proto::Thread::default()
+                    })
+                    .collect(),
+                coverage: Some(proto::Coverage {
+                    strangers: (0..case.strangers)
+                        .map(|n| proto::Stranger {
+                            tid: 900 + n,
+                            kind: case.kind.into(),
+                            since_ns: since,
+                            cpu_ns: None,
+                        })
+                        .collect(),
+                    ..proto::Coverage::default()
+                }),
+                tasks: case.shown.then(|| proto::Tasks {
+                    id: vec![1],
+                    ..proto::Tasks::default()
+                }),
+                ..proto::Frame::default()
+            };
+            model.apply(&frame).unwrap();
+        }
+        assert_eq!(model.now, Moment(since + 10_000_000_000));
+        model
+    }
+
+    #[test]
+    fn what_is_not_observed_and_why() {
+        let level1: &[Capability] = &[];
+        let cases: [(&str, Case, &str); 14] = [
+            ("a healthy service", QUIET, ""),
+            (
+                "a synchronous main, nobody runs",
+                Case {
+                    workers: 0,
+                    ..QUIET
+                },
+                "no runtime is registered, no worker was seen",
+            ),
+            (
+                "a synchronous main beside runtimes",
+                Case {
+                    workers: 0,
+                    strangers: 5,
+                    ..QUIET
+                },
+                "no runtime is registered, but 5 threads run tokio runtimes that nobody registered",
+            ),
+            (
+                "no agent",
+                Case {
+                    workers: 0,
+                    agent: false,
+                    ..QUIET
+                },
+                "",
+            ),
+            (
+                "the runtime has ended",
+                Case {
+                    gone: true,
+                    ..QUIET
+                },
+                "every registered runtime was shut down",
+            ),
+            (
+                "main idles, an unregistered one works",
+                Case {
+                    strangers: 2,
+                    cpu: 0.2,
+                    ..QUIET
+                },
+                "2 threads run tokio runtimes that nobody registered, and work while the registered ones idle",
+            ),
+            (
+                "both work",
+                Case {
+                    strangers: 2,
+                    cpu: 0.2,
+                    busy: 0.3,
+                    ..QUIET
+                },
+                "",
+            ),
+            (
+                "an unregistered one idles as well",
+                Case {
+                    strangers: 1,
+                    cpu: 0.001,
+                    ..QUIET
+                },
+                "",
+            ),
+            (
+                "the future of main works",
+                Case {
+                    strangers: 1,
+                    kind: StrangerKind::BlockOn,
+                    cpu: 0.5,
+                    ..QUIET
+                },
+                "",
+            ),
+            (
+                "no runtime, but the thread of main waits in block_on",
+                Case {
+                    workers: 0,
+                    strangers: 1,
+                    kind: StrangerKind::BlockOn,
+                    ..QUIET
+                },
+                "no runtime is registered, no worker was seen",
+            ),
+            ("level 0 shows no tasks", Case { tasks: 50, ..QUIET }, ""),
+            (
+                "level 1 and a filter",
+                Case {
+                    tasks: 50,
+                    missing: level1,
+                    ..QUIET
+                },
+                "50 tasks run, and none is shown",
+            ),
+            (
+                "level 1 without tasks",
+                Case {
+                    missing: level1,
+                    ..QUIET
+                },
+                "",
+            ),
+            (
+                "level 1",
+                Case {
+                    tasks: 50,
+                    missing: level1,
+                    shown: true,
+                    ..QUIET
+                },
+                "",
+            ),
+        ];
+        for (name, case, expected) in cases {
+            let gaps = gaps(&model(&case));
+            let causes: Vec<_> = gaps.iter().map(|g| g.cause.as_str()).collect();
+            assert_eq!(causes.join("; "), expected, "{name}");
+            assert!(gaps.iter().all(|g| !g.remedy.is_empty()), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_each_level_leaves_out() {
+        use Capability::{Coverage, TaskNames, Tasks};
+        let cases: [(&str, &'static [Capability], u64, &[&str]); 5] = [
+            ("level 1", &[], 0, &[]),
+            (
+                "level 2",
+                &[TaskNames],
+                0,
+                &[
+                    "level 2 does not see the future of main, and LocalSets in it only while they block",
+                ],
+            ),
+            (
+                "level 0",
+                &[Tasks, TaskNames],
+                0,
+                &[
+                    "level 0 does not see the future of main, and LocalSets in it only while they block",
+                ],
+            ),
+            (
+                "level 0 without a census",
+                &[Tasks, TaskNames, Coverage],
+                0,
+                &["level 0 does not see the future of main, nor LocalSets in it"],
+            ),
+            (
+                "level 1 and an unregistered runtime",
+                &[],
+                1,
+                &[
+                    "1 thread runs a tokio runtime that nobody registered: watched only while they block",
+                ],
+            ),
+        ];
+        for (name, missing, strangers, expected) in cases {
+            let case = Case {
+                missing,
+                strangers,
+                shown: true,
+                ..QUIET
+            };
+            assert_eq!(remarks(&model(&case)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn live_tasks_are_counted_where_they_are_not_seen() {
+        let seen = |case: Case| model(&case).live_tasks();
+        assert_eq!(seen(Case { tasks: 50, ..QUIET }), Some(50));
+        assert_eq!(
+            seen(Case {
+                workers: 0,
+                ..QUIET
+            }),
+            None
+        );
+        let shown = Case {
+            tasks: 50,
+            shown: true,
+            missing: &[],
+            ..QUIET
+        };
+        assert_eq!(seen(shown), Some(1));
+    }
+}

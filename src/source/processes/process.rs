@@ -1,0 +1,239 @@
+//! What procfs says of the processes that may be attached to.
+
+use std::{
+    fmt, fs,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
+
+use super::super::{
+    host::owner::{self, Listening},
+    target::Target,
+};
+
+/// The beginning of the name of a thread that serves viewers, and whose it is.
+/// The kernel cuts names at 15 bytes.
+const SERVERS: [(&str, Instrument); 2] = [
+    ("looptop-agent", Instrument::Agent),
+    ("console_subscri", Instrument::Console),
+];
+
+/// What serves viewers in a process, judged by its threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Instrument {
+    Agent,
+    Console,
+}
+
+impl fmt::Display for Instrument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agent => "looptop-agent",
+            Self::Console => "console-subscriber",
+        })
+    }
+}
+
+/// A process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    /// The file name of its program, whole.
+    pub(super) name: String,
+    /// `None` where it has neither an agent nor console-subscriber.
+    pub(super) instrument: Option<Instrument>,
+    pub(super) sockets: Sockets,
+}
+
+/// Where a process listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Sockets {
+    /// This user may not look.
+    Unseen,
+    /// A signal or a debugger stopped it: nothing would answer.
+    Stopped,
+    Seen(Vec<Socket>),
+}
+
+/// A socket that listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Socket {
+    pub(super) target: Target,
+    /// Whether it is in this network namespace.
+    pub(super) reachable: bool,
+}
+
+/// The processes that have an agent or console-subscriber, by id. Reads all of
+/// procfs: some milliseconds.
+pub(super) fn all() -> Vec<Process> {
+    let mut pids: Vec<u32> = owner::entries("/proc").collect();
+    pids.sort_unstable();
+    let instrumented = pids.into_iter().filter_map(|pid| {
+        let instrument = instrument(pid)?;
+        Some(process(pid, Some(instrument)))
+    });
+    instrumented.collect()
+}
+
+/// The process with this id; `None` where there is none. A thread's id is none.
+pub(super) fn of(pid: u32) -> Option<Process> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let mut lines = status.lines();
+    let leader: u32 = lines.find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())?;
+    (leader == pid).then(|| process(pid, instrument(pid)))
+}
+
+fn process(pid: u32, instrument: Option<Instrument>) -> Process {
+    Process {
+        pid,
+        name: name(pid),
+        instrument,
+        sockets: sockets(pid),
+    }
+}
+
+fn instrument(pid: u32) -> Option<Instrument> {
+    let directory = format!("/proc/{pid}/task");
+    let threads = owner::entries::<u32>(&directory);
+    let name = |tid: u32| fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok();
+    threads.filter_map(name).find_map(|thread| {
+        let mut servers = SERVERS.iter();
+        let server = servers.find(|(prefix, _)| thread.starts_with(prefix));
+        server.map(|(_, instrument)| *instrument)
+    })
+}
+
+/// The file name of the program: the kernel cuts the other name at 15 bytes.
+fn name(pid: u32) -> String {
+    let file = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    if let Some(name) = exe.as_deref().and_then(file) {
+        return name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned();
+    }
+    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let first = arguments
+        .split(|byte| *byte == 0)
+        .next()
+        .unwrap_or_default();
+    let command = String::from_utf8_lossy(first);
+    file(Path::new(command.as_ref())).unwrap_or_else(|| {
+        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        comm.trim_end().to_owned()
+    })
+}
+
+fn sockets(pid: u32) -> Sockets {
+    let Ok(listening) = owner::listening_at(pid) else {
+        return Sockets::Unseen;
+    };
+    if owner::is_stopped(pid) {
+        return Sockets::Stopped;
+    }
+    let same = |namespace: &str| {
+        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{namespace}")).ok();
+        of(&pid.to_string()) == of("self")
+    };
+    let (same_network, same_files) = (same("net"), same("mnt"));
+    let sockets = listening.into_iter().map(|socket| match socket {
+        Listening::Tcp(address) => Socket {
+            target: tcp(address),
+            reachable: same_network,
+        },
+        Listening::Unix(path) => Socket {
+            target: Target::Unix(from_here(pid, &path, same_files)),
+            reachable: true,
+        },
+    });
+    Sockets::Seen(sockets.collect())
+}
+
+/// The address to dial: loopback where it listens at all of them.
+fn tcp(address: SocketAddr) -> Target {
+    let ip = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other.ip(),
+    };
+    Target::Tcp {
+        host: ip.to_string(),
+        port: address.port(),
+    }
+}
+
+/// A path that a process bound, as this process finds it: through the other's
+/// working directory where it is relative, through its root where it sees other
+/// file systems. A Unix socket is a file, which no network namespace hides.
+fn from_here(pid: u32, path: &Path, same_files: bool) -> PathBuf {
+    if path.is_relative() {
+        let directory = format!("/proc/{pid}/cwd");
+        let seen = fs::read_link(&directory).ok().filter(|_| same_files);
+        return seen.unwrap_or(directory.into()).join(path);
+    }
+    match path.strip_prefix("/") {
+        Ok(inside) if !same_files => Path::new(&format!("/proc/{pid}/root")).join(inside),
+        _ => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_such_as_can_be_dialled() {
+        for (bound, dialled) in [
+            ("127.0.0.1:6669", "127.0.0.1:6669"),
+            ("0.0.0.0:6669", "127.0.0.1:6669"),
+            ("[::]:6669", "[::1]:6669"),
+            ("10.1.2.3:80", "10.1.2.3:80"),
+        ] {
+            assert_eq!(tcp(bound.parse().unwrap()).to_string(), dialled);
+        }
+    }
+
+    #[test]
+    fn paths_are_such_as_can_be_opened() {
+        let own = std::process::id();
+        let here = std::env::current_dir().unwrap();
+        let app = Path::new("/run/app.sock");
+        assert_eq!(from_here(own, app, true), app);
+        let other = PathBuf::from(format!("/proc/{own}/root/run/app.sock"));
+        assert_eq!(from_here(own, app, false), other);
+        if cfg!(target_os = "linux") {
+            assert_eq!(
+                from_here(own, Path::new("a.sock"), true),
+                here.join("a.sock")
+            );
+        }
+        let other = PathBuf::from(format!("/proc/{own}/cwd/a.sock"));
+        assert_eq!(from_here(own, Path::new("a.sock"), false), other);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_is_told_by_its_id() {
+        let (_end, ended) = std::sync::mpsc::channel::<()>();
+        let named = std::thread::Builder::new().name("looptop-agent".into());
+        let tid = std::sync::Arc::new(std::sync::OnceLock::new());
+        let own_tid = std::sync::Arc::clone(&tid);
+        named
+            .spawn(move || {
+                let path = fs::read_link("/proc/thread-self").unwrap();
+                let name = path.file_name().unwrap().to_str().unwrap();
+                own_tid.set(name.parse::<u32>().unwrap()).unwrap();
+                let _ = ended.recv();
+            })
+            .unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while tid.get().is_none() {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        let process = of(std::process::id()).unwrap();
+        assert_eq!(process.instrument, Some(Instrument::Agent));
+        let exe = std::env::current_exe().unwrap();
+        assert_eq!(process.name.as_str(), exe.file_name().unwrap());
+        assert_eq!(of(*tid.get().unwrap()), None, "the id of a thread");
+        assert_eq!(of(u32::MAX), None);
+    }
+}
