@@ -362,6 +362,7 @@ impl Session {
             }),
             first_count: 1,
             first_counted_at_ns: MS,
+            location: 0,
         };
         let label = self.interner.string("app+0x5000");
         vec![
