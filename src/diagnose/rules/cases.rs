@@ -150,8 +150,9 @@ fn stack(functions: &[&str], line: u32, call: Option<CallKind>) -> Resolved {
                 kind,
                 name: kind.words().to_owned(),
             }),
+            ..Culprit::default()
         }),
-        problem: None,
+        ..Resolved::default()
     }
 }
 
@@ -1367,6 +1368,7 @@ fn unreaped_tasks_only_while_they_become_more() {
                     }),
                     first_count: kept(1_000),
                     first_counted_at_ns: 1_000 * MS,
+                    location: 0,
                 };
                 Frame {
                     sites: vec![site],
@@ -1527,6 +1529,7 @@ fn shutdown_waits_only_while_somebody_waits() {
             line: 12,
             call: "std::thread::sleep".to_owned(),
             call_kind: "Sleep".to_owned(),
+            ..proto::NamedCulprit::default()
         }),
         ..proto::NamedStack::default()
     };

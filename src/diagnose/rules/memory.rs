@@ -36,7 +36,7 @@ pub struct Memory {
     pub(super) sites: BTreeMap<SiteKey, VecDeque<SiteStep>>,
     /// Results of ended tasks that are kept, by spawn location and by type.
     pub(super) unreaped: BTreeMap<SiteKey, VecDeque<(Moment, f64)>>,
-    pub(super) ended_cells: BTreeMap<(u32, u64), VecDeque<(Moment, f64)>>,
+    pub(super) ended_cells: BTreeMap<(u32, u64, u32), VecDeque<(Moment, f64)>>,
     /// Gauges by their changes.
     pub(super) gauges: BTreeMap<TextId, VecDeque<(Moment, f64)>>,
     /// Losses over time.

@@ -96,7 +96,7 @@ fn of_site(context: &Context<'_>, key: SiteKey, site: &Site) -> Option<Finding> 
     Some(finding)
 }
 
-fn of_type(context: &Context<'_>, key: (u32, u64), cells: &EndedCells) -> Option<Finding> {
+fn of_type(context: &Context<'_>, key: (u32, u64, u32), cells: &EndedCells) -> Option<Finding> {
     let model = context.model;
     let window = model.session.scaled(FOR);
     let counted = cells.counted_at;
