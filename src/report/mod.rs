@@ -46,6 +46,9 @@ pub struct Report {
     pub window_s: f64,
     /// All findings in one sentence.
     pub verdict: String,
+    /// What names or lines of functions the binary lacks, and how to get them;
+    /// `null` where nothing is lacking.
+    pub no_lines: Option<String>,
     /// The gravest first.
     pub findings: Vec<Entry>,
     /// Findings that the user allows, which do not count.
@@ -221,6 +224,7 @@ impl Report {
             name: model.session.name.clone(),
             window_s: round(model.now.since(since).as_secs_f64()),
             verdict: engine.verdict(model).sentence,
+            no_lines: model.stalls.missing_names().map(str::to_owned),
             findings: entries(findings),
             allowed: entries(allowed),
             workers: model.workers.values().map(|w| worker(model, w)).collect(),
@@ -282,14 +286,9 @@ impl Entry {
 
 impl FrameEntry {
     fn new(frame: &StackFrame) -> Self {
-        let location = match (frame.file.as_str(), frame.line) {
-            ("", _) => None,
-            (file, 0) => Some(file.to_owned()),
-            (file, line) => Some(format!("{file}:{line}")),
-        };
         Self {
             function: frame.function.clone(),
-            location,
+            location: frame.location(),
             plumbing: frame.plumbing,
         }
     }
@@ -412,9 +411,9 @@ mod tests {
                 function: "report::render".into(),
                 file: "demo/src/report.rs".into(),
                 line: 42,
-                call: None,
+                ..Culprit::default()
             }),
-            problem: None,
+            ..Resolved::default()
         };
         model.stalls.resolve(StallId(1), Arc::new(resolved));
         let since = Moment(18_000_000_000);

@@ -36,14 +36,14 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
             .growing(2, 32)
             .easy(20)
             .searched()
-            .help("the name given to it, otherwise where it was spawned"),
-        key: |c, t| Key::text(c.model.text(t.name)),
+            .help("the name given to it, otherwise the function that it runs, where known"),
+        key: |c, t| Key::text(c.model.task_name(t).unwrap_or_default()),
         cell: |c, t, _| {
             let branch = c.depths.get(&t.id).map_or_else(String::new, branch);
-            let mut cell = match c.model.text(t.name) {
-                "" => Cell::unknown(),
-                name if t.is_live() => Cell::new(name.to_owned(), Tone::Strong),
-                name => Cell::new(name.to_owned(), Tone::Dim),
+            let mut cell = match c.model.task_name(t) {
+                None => Cell::unknown(),
+                Some(name) if t.is_live() => Cell::new(name.to_owned(), Tone::Strong),
+                Some(name) => Cell::new(name.to_owned(), Tone::Dim),
             };
             if !branch.is_empty() {
                 cell.0.insert(0, (branch.into(), Tone::Dim));
@@ -248,9 +248,9 @@ pub(super) fn age_tone(age: Duration) -> Tone {
 
 /// A task's name, or what else it is known by.
 pub(in crate::app) fn name_of(c: &Context<'_>, task: &Task) -> String {
-    match (c.model.text(task.name), c.model.location(task.location)) {
-        ("", Some(location)) => location.to_string(),
-        ("", None) => format!("task {}", task.tokio_id.unwrap_or(task.id.0)),
-        (name, _) => name.to_owned(),
+    match (c.model.task_name(task), c.model.location(task.location)) {
+        (None, Some(location)) => location.to_string(),
+        (None, None) => format!("task {}", task.tokio_id.unwrap_or(task.id.0)),
+        (Some(name), _) => name.to_owned(),
     }
 }
