@@ -344,6 +344,8 @@ impl Session {
                     })
                     .collect(),
                 truncated: false,
+                cause: proto::Cause::Computing.into(),
+                syscall: self.interner.string("clock_nanosleep"),
             }],
             samples: 9,
             holder: Some(proto::LockHolder {
@@ -398,5 +400,7 @@ fn stack(n: u64) -> proto::StackSample {
         count: 1,
         frames: (0..4).map(frame).collect(),
         truncated: false,
+        cause: proto::Cause::Lock.into(),
+        syscall: 0,
     }
 }
