@@ -344,6 +344,8 @@ impl Session {
                     })
                     .collect(),
                 truncated: false,
+                cause: proto::Cause::Sleeping.into(),
+                syscall: self.interner.string("clock_nanosleep"),
             }],
             samples: 9,
             holder: Some(proto::LockHolder {
@@ -396,6 +398,6 @@ fn stack(n: u64) -> proto::StackSample {
         last_at_ns: 2 * MS,
         count: 1,
         frames: (0..4).map(frame).collect(),
-        truncated: false,
+        ..proto::StackSample::default()
     }
 }
