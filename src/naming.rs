@@ -278,6 +278,16 @@ fn addresses(
         .collect()
 }
 
+/// As a person would write it; a function of the agent's with its whole path, by
+/// which a stall is known as the agent's own.
+fn label(frame: &symbols::Frame) -> String {
+    let full = frame.function.as_deref().map(symbols::name::clean);
+    match full {
+        Some(path) if path.starts_with("looptop_agent::") => path,
+        _ => frame.label(),
+    }
+}
+
 /// The future type whose poll function of tokio's task a frame is, where its name
 /// tells: with v0 mangling, or line tables.
 fn polled_type(frame: &symbols::Frame) -> Option<String> {
@@ -314,7 +324,7 @@ fn resolved(answer: &Answer) -> Resolved {
         .map(|frame| StackFrame {
             function: polled_type(frame)
                 .filter(|_| alone)
-                .unwrap_or_else(|| frame.label()),
+                .unwrap_or_else(|| label(frame)),
             file: frame.file.as_deref().unwrap_or_default().to_owned(),
             line: frame.line.unwrap_or_default(),
             plumbing: true,

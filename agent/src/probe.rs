@@ -176,6 +176,7 @@ impl Probe {
             self.record(due_ns, now_ns());
         }
         self.see();
+        crate::subscriber::ask(now_ns());
         Poll::Pending
     }
 
@@ -236,21 +237,12 @@ fn spawn_named<F>(handle: &Handle, name: &str, future: F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    // Never under an empty dispatcher: `tracing` would ask that about tokio's
+    // callsites, and take its "never" for everybody's.
     #[cfg(all(tokio_unstable, feature = "tracing"))]
     {
-        let spawn = || {
-            let task = tokio::task::Builder::new().name(name);
-            drop(task.spawn_on(future, handle));
-        };
-        if crate::subscriber::is_one_threads() {
-            // A task without a span makes no events. A worker that makes one now
-            // would remember for good that it has no subscriber.
-            tracing_core::dispatcher::with_default(&tracing_core::Dispatch::none(), spawn);
-        } else {
-            // Never so with the application's subscriber: `tracing` would ask
-            // none about tokio's callsites, and take that for its answer.
-            spawn();
-        }
+        let task = tokio::task::Builder::new().name(name);
+        drop(task.spawn_on(future, handle));
     }
     #[cfg(not(all(tokio_unstable, feature = "tracing")))]
     {

@@ -269,14 +269,19 @@ impl StallLog {
         waiting.filter_map(of).collect()
     }
 
-    /// Notes who holds the lock that a stall waits for, also if it has just ended.
-    pub(crate) fn set_holder(&mut self, id: StallId, lock: u64, holder: Holder) {
+    /// Notes the lock that a stall waits for and who holds it, where that was found,
+    /// also if the stall has just ended.
+    pub(crate) fn set_holder(&mut self, id: StallId, lock: u64, holder: Option<Box<Holder>>) {
         let ended = self.ended.iter_mut().rev().take(64).find(|s| s.id == id);
         let Some(stall) = self.live.get_mut(&id).or(ended) else {
             return;
         };
-        stall.holder = Some(Box::new(holder));
+        let known = stall.lock == Some(lock) && (holder.is_none() || stall.holder == holder);
+        if known {
+            return;
+        }
         stall.lock = Some(lock);
+        stall.holder = holder.or(stall.holder.take());
         self.revision += 1;
         stall.revision = self.revision;
     }

@@ -27,7 +27,7 @@ pub(super) const CRITICAL: Duration = Duration::from_secs(1);
 /// The code is to blame for it, and not the host, a debugger, or a stream of
 /// short polls that the agent could not tell from a long one.
 pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
-    if stall.is_in_place() {
+    if stall.is_in_place() || agents_function(stall).is_some() {
         return false;
     }
     let age = stall.age(model.now);
@@ -53,6 +53,35 @@ pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
         _ => NOTICE,
     };
     stall.own_age(model.now) >= threshold
+}
+
+/// What of the agent runs within a poll: it writes down what it sees.
+const AGENTS_PARTS: [&str; 8] = [
+    "looptop_agent::task::",
+    "looptop_agent::layer::",
+    "looptop_agent::slot::",
+    "looptop_agent::sync::",
+    "looptop_agent::clock::",
+    "looptop_agent::capture::",
+    "looptop_agent::probe::",
+    "looptop_agent::subscriber::",
+];
+/// Of these, what runs code of the application's.
+const CALLS_BACK: [&str; 1] = ["looptop_agent::task::with_sight"];
+
+/// The agent's function in which the poll stands, where it does: its own lock, say.
+/// That is the fault of telemetry, and nobody else's.
+pub(super) fn agents_function(stall: &Stall) -> Option<&str> {
+    let frames = &stall.resolved.as_ref()?.frames;
+    let is_agents = |function: &str| {
+        AGENTS_PARTS.iter().any(|part| function.starts_with(part))
+            && !CALLS_BACK.iter().any(|part| function.starts_with(part))
+    };
+    // What stands further in than the application's code was called by that.
+    let inner = frames.iter().take_while(|frame| !frame.culprit);
+    inner
+        .map(|frame| frame.function.as_str())
+        .find(|function| is_agents(function))
 }
 
 /// System calls that wait for nobody: what they take beyond microseconds is the
@@ -262,7 +291,7 @@ fn lock_text(stall: &Stall, model: &Model) -> String {
 
 /// The thread that holds the lock of a waiter.
 pub(super) struct Held<'a> {
-    /// "held by worker 1 in `save` (app.rs:7), in std::thread::sleep".
+    /// "held by worker 1 in `save` (app.rs:7), in `std::thread::sleep`".
     pub text: String,
     /// The holder's code, where its stack is known.
     culprit: Option<&'a Culprit>,

@@ -84,11 +84,6 @@ impl<'a> Searcher<'a> {
         }
     }
 
-    /// The lock for which a thread waits now.
-    pub(super) fn lock_of(&self, tid: Tid) -> Option<Lock> {
-        lock_in(SyscallState::of_thread(tid))
-    }
-
     /// The thread that holds `lock`, where one is found.
     pub(super) fn holder_of(&mut self, lock: &Lock) -> Option<Holder> {
         if let Some(owner) = lock.owner.filter(|owner| lives(*owner)) {
@@ -99,7 +94,7 @@ impl<'a> Searcher<'a> {
             return None;
         }
         std::thread::sleep(BETWEEN);
-        candidates.retain_mut(|candidate| self.still_points(candidate, lock));
+        candidates.retain_mut(|candidate| still_points(candidate, lock));
         let tid = most_likely(&candidates, lock)?;
         Some(self.describe(tid, false))
     }
@@ -151,23 +146,6 @@ impl<'a> Searcher<'a> {
         }
     }
 
-    /// The second look: the lock is still held, and some of the words are still
-    /// there.
-    fn still_points(&self, candidate: &mut Candidate, lock: &Lock) -> bool {
-        let tid = candidate.tid;
-        let state = SyscallState::of_thread(tid);
-        if lock_in(state).is_some_and(|other| other.address == lock.address) {
-            return false;
-        }
-        let words = match state {
-            SyscallState::Running => points_at(lock, |w| capture::words_of_running(tid, w).ok()),
-            _ => points_at(lock, |w| capture::words_of_blocked(tid, state, w)),
-        };
-        let Some(now) = words else { return false };
-        candidate.hits.retain(|hit| now.hits.contains(hit));
-        !candidate.hits.is_empty()
-    }
-
     fn describe(&self, tid: Tid, certain: bool) -> Holder {
         let state = SyscallState::of_thread(tid);
         let captured = capture::capture(tid.0).ok();
@@ -216,6 +194,28 @@ impl<'a> Searcher<'a> {
         });
         task.filter(|_| !self.shared.is_stopping())
     }
+}
+
+/// The lock for which a thread waits now.
+pub(super) fn lock_of(tid: Tid) -> Option<Lock> {
+    lock_in(SyscallState::of_thread(tid))
+}
+
+/// The second look: the lock is still held, and some of the words are still
+/// there.
+fn still_points(candidate: &mut Candidate, lock: &Lock) -> bool {
+    let tid = candidate.tid;
+    let state = SyscallState::of_thread(tid);
+    if lock_in(state).is_some_and(|other| other.address == lock.address) {
+        return false;
+    }
+    let words = match state {
+        SyscallState::Running => points_at(lock, |w| capture::words_of_running(tid, w).ok()),
+        _ => points_at(lock, |w| capture::words_of_blocked(tid, state, w)),
+    };
+    let Some(now) = words else { return false };
+    candidate.hits.retain(|hit| now.hits.contains(hit));
+    !candidate.hits.is_empty()
 }
 
 /// The thread that most likely holds the lock; `None` where two are as likely.

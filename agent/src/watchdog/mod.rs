@@ -225,7 +225,8 @@ impl Watchdog {
 
     /// Every 100 ms: wakes the probes and lets go of what has ended.
     fn chores(&mut self, now_ns: u64) {
-        crate::subscriber::settle(now_ns);
+        let metrics = self.watched.iter().filter_map(|w| w.metrics.as_ref());
+        crate::subscriber::count(now_ns, metrics);
         for watched in &mut self.watched {
             if watched.runtime.is_gone() {
                 watched.metrics = None;

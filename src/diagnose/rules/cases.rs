@@ -486,6 +486,7 @@ fn a_holder_that_is_no_worker_is_named() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn one_mistake_is_one_finding() {
     use Cause::{Computing, Sleeping, SystemCall, Unknown};
     type Row<'a> = (u32, Cause, &'a [&'a str], u32);
@@ -731,7 +732,7 @@ fn a_queue_that_nobody_leaves_is_a_convoy() {
         session.run(9_000, |now| {
             let gone = if served { now / 2_000 } else { 0 };
             let waiting: Vec<u64> = (gone..count)
-                .filter(|n| 1_000 + n * every + 1 <= now.saturating_sub(300))
+                .filter(|n| 1_000 + n * every < now.saturating_sub(300))
                 .collect();
             let column = |value: &dyn Fn(u64) -> u64| waiting.iter().map(|n| value(*n)).collect();
             Frame {
@@ -1721,6 +1722,54 @@ fn telemetry_loss_says_what_was_lost() {
         session.only().title,
         "the picture has holes: 7 tasks untracked"
     );
+}
+
+/// The agent's lock, taken by the span's entry, is nobody's fault but the agent's.
+#[test]
+fn a_poll_that_stands_in_the_agents_own_code_is_telemetrys_fault() {
+    let stand = |functions: &[(&str, bool)]| {
+        let mut session = Session::new();
+        session.feed(stalls([stall(Cause::Lock, 150, 900)]));
+        let frames = functions.iter().map(|(function, culprit)| StackFrame {
+            function: (*function).to_owned(),
+            culprit: *culprit,
+            ..StackFrame::default()
+        });
+        let resolved = Resolved {
+            frames: frames.collect(),
+            culprit: functions.iter().find(|f| f.1).map(|f| Culprit {
+                function: f.0.to_owned(),
+                ..Culprit::default()
+            }),
+            problem: None,
+        };
+        session.model.stalls.resolve(StallId(900), resolved.into());
+        session.feed(Frame::default());
+        let titles = session.engine.findings().iter();
+        titles
+            .map(|f| (f.rule, f.title.clone()))
+            .collect::<Vec<_>>()
+    };
+    let findings = stand(&[
+        ("syscall", false),
+        ("looptop_agent::task::spans::Spans::insert", false),
+        ("tracing::Span::enter", false),
+        ("serve::handle", true),
+    ]);
+    let title = "the agent itself kept 1 poll waiting for up to 150 ms, in \
+                 looptop_agent::task::spans::Spans::insert";
+    assert_eq!(findings, [("telemetry-loss", title.to_owned())]);
+    // What the agent runs for the application is the application's.
+    for outer in ["looptop_agent::run::run", "looptop_agent::task::with_sight"] {
+        let findings = stand(&[("syscall", false), ("Mutex::lock", false), (outer, false)]);
+        assert_eq!(findings[0].0, "blocked-worker", "{outer}");
+    }
+    let findings = stand(&[
+        ("syscall", false),
+        ("serve::on_poll", true),
+        ("looptop_agent::task::hooked::before_poll", false),
+    ]);
+    assert_eq!(findings[0].0, "blocked-worker", "its own hook");
 }
 
 #[test]

@@ -444,6 +444,10 @@ pub struct Tasks {
     /// the instant plus 1.
     #[prost(uint64, repeated, tag = "27")]
     pub idle_since_ns: ::prost::alloc::vec::Vec<u64>,
+    /// What can be known of tasks, where that has changed since the agent's hello: the
+    /// application has set a subscriber, or another filter. No column.
+    #[prost(message, repeated, tag = "30")]
+    pub capabilities: ::prost::alloc::vec::Vec<Capability>,
 }
 /// Totals of all tasks spawned at one location.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
