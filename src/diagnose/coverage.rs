@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::{Capability, Flavor, Model};
 
-use super::verdict::count;
+use super::words::count;
 
 /// Why it cannot be said how the loop does.
 #[derive(Debug, Clone, PartialEq, Eq)]
