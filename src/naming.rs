@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use looptop_wire::proto::{self, StackSample};
+use looptop_wire::proto;
 use tokio::sync::mpsc;
 
 use crate::{
-    model::{Call, Culprit, Model, Resolved, StackFrame, StackOf, Stall},
+    model::{Call, Culprit, Model, Resolved, StackFrame, StackOf},
     source::{self, Target},
     symbols::{self, Answer, Binary, CodeAddress, Function, Remote, Row, Symbolizer},
 };
@@ -130,7 +130,7 @@ impl Naming {
             if stall.resolved.is_some() && !self.asked.contains_key(&of) {
                 continue;
             }
-            let Some(telling) = most_telling(stall) else {
+            let Some(telling) = stall.telling_stack() else {
                 continue;
             };
             let sample = Sample {
@@ -246,14 +246,6 @@ impl Naming {
 fn is_local(model: &Model) -> bool {
     model.session.hostname.is_empty()
         || sysinfo::System::host_name().map_or(true, |name| name == model.session.hostname)
-}
-
-/// The stack that was seen most often; of equals the newest.
-fn most_telling(stall: &Stall) -> Option<&StackSample> {
-    stall
-        .stacks
-        .iter()
-        .max_by_key(|sample| (sample.count, sample.last_at_ns))
 }
 
 fn addresses(

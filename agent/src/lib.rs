@@ -15,6 +15,7 @@ mod config;
 mod console;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod coverage;
+mod drivers;
 mod evidence;
 #[cfg(feature = "flight-recorder")]
 mod flight;

@@ -12,7 +12,6 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
-use std::thread::ThreadId;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -50,8 +49,6 @@ pub(crate) struct LagSample {
 #[derive(Clone, Debug)]
 pub(crate) struct Sighting {
     pub(crate) tid: Tid,
-    #[cfg_attr(not(tokio_unstable), allow(dead_code))]
-    pub(crate) thread: ThreadId,
     /// The workers that were not parked at that moment.
     pub(crate) awake: Vec<bool>,
     /// Address of a local variable of the task: how deep the stack was.
@@ -200,6 +197,8 @@ impl Probe {
     fn see(&self) {
         crate::capture::register_current_thread();
         let Some(tid) = current_tid() else { return };
+        #[cfg(tokio_unstable)]
+        crate::drivers::note();
         let Ok(handle) = Handle::try_current() else {
             return;
         };
@@ -215,7 +214,6 @@ impl Probe {
         if sightings.len() < MAX_SIGHTINGS {
             sightings.push(Sighting {
                 tid,
-                thread: std::thread::current().id(),
                 awake,
                 stack_address: std::ptr::from_ref(&tid).addr() as u64,
             });

@@ -303,3 +303,51 @@ async fn resolve(
         reason: "this agent reads no symbols (its feature `symbols`, on Linux): run the viewer where it can read the binary".into(),
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+
+    /// Refuses so many times for want of a descriptor.
+    struct Crowded(AtomicUsize);
+
+    impl Accept for Crowded {
+        type Connection = tokio::io::DuplexStream;
+
+        fn poll_accept(&self, _context: &mut Context<'_>) -> Poll<io::Result<Self::Connection>> {
+            let refusals = self.0.load(Relaxed);
+            if refusals == 0 {
+                return Poll::Ready(Ok(tokio::io::duplex(1).0));
+            }
+            self.0.store(refusals - 1, Relaxed);
+            Poll::Ready(Err(io::Error::from_raw_os_error(libc::EMFILE)))
+        }
+    }
+
+    #[test]
+    fn a_viewer_gets_the_spare_descriptors_when_there_is_no_other() {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        for (refusals, accepted, spares_left) in [(0, true, SPARES), (1, true, 0), (2, false, 0)] {
+            let mut spares = Spares::default();
+            spares.refill();
+            assert!(!spares.are_missing());
+            let listener = Crowded(AtomicUsize::new(refusals));
+            let answer = spares.poll_accept(&listener, &mut context);
+            let is_accepted = matches!(answer, Poll::Ready(Ok(_)));
+            assert_eq!(
+                (is_accepted, spares.0.len()),
+                (accepted, spares_left),
+                "{refusals}"
+            );
+            // Without spares nothing is tried twice.
+            let listener = Crowded(AtomicUsize::new(1));
+            let mut none = Spares::default();
+            assert!(matches!(
+                none.poll_accept(&listener, &mut context),
+                Poll::Ready(Err(_))
+            ));
+        }
+    }
+}

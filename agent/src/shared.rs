@@ -29,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) capture: Result<(), String>,
     /// What the process used when the agent started.
     pub(crate) started: Usage,
+    /// Open from the start, for the time when no descriptor is left.
+    pub(crate) usage: UsageFiles,
     pub(crate) watchdog_late_ns: AtomicU64,
     /// What the watchdog found that nobody watches; `None` before it has looked.
     pub(crate) coverage: Mutex<Option<Coverage>>,
@@ -46,13 +48,15 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: Config, capture: Result<(), String>) -> Self {
+        let usage = UsageFiles::open();
         Self {
             config,
             runtimes: Runtimes::default(),
             stalls: Mutex::default(),
             own_threads: Mutex::default(),
             capture,
-            started: UsageFiles::open().read(0),
+            started: usage.read(),
+            usage,
             watchdog_late_ns: AtomicU64::new(0),
             coverage: Mutex::default(),
             captures_lost: AtomicU64::new(0),

@@ -11,9 +11,9 @@
 
 mod activity;
 mod call;
+mod coverage;
 mod ended_cells;
 mod holder;
-mod coverage;
 mod ids;
 mod ingest;
 mod keyframe;
@@ -37,9 +37,9 @@ use std::collections::BTreeMap;
 
 pub use activity::{ACTIVITY_WINDOW, Activity, Share};
 pub use call::{Call, CallKind};
+pub use coverage::{Coverage, Stranger, StrangerKind};
 pub use ended_cells::EndedCells;
 pub use holder::Holder;
-pub use coverage::{Coverage, Stranger, StrangerKind};
 pub use ids::{
     AsyncOpId, LocationId, Moment, ResourceId, RuntimeId, StallId, TaskId, TextId, Tid, WorkerId,
 };

@@ -364,6 +364,7 @@ impl Session {
     /// Two types, of which one is counted anew each time and the other is gone
     /// now and then.
     fn ended_cells(&mut self, now_ns: u64) -> Vec<proto::EndedCells> {
+        let location = self.interner.location("src/service.rs", 42, 9);
         let cells = |poll: u64, label: u32, count: u64| proto::EndedCells {
             r#type: label,
             count,
@@ -375,7 +376,7 @@ impl Session {
             }),
             first_count: 1,
             first_counted_at_ns: MS,
-            location: 0,
+            location,
         };
         let label = self.interner.string("app+0x5000");
         vec![

@@ -171,7 +171,7 @@ fn rest(worked_ns: u64) {
 
 /// The `std::panic::Location` at an address.
 fn location(address: u64) -> Option<Place> {
-    if address == 0 || address % 8 != 0 {
+    if address == 0 || !address.is_multiple_of(8) {
         return None;
     }
     let words = memory::words(address, 3);
@@ -211,29 +211,20 @@ mod tests {
 
     #[test]
     fn tasks_that_nobody_joined_are_counted_one_by_one() {
-        async fn answer(n: u64) -> [u64; 40] {
-            [n; 40]
-        }
-        async fn other(n: u64) -> [u64; 90] {
-            [n; 90]
-        }
+        let answer = |n: u64| async move { [n; 40] };
+        let other = |n: u64| async move { [n; 90] };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
         runtime.block_on(async {
-            let mut header = 0;
-            let probe = std::future::poll_fn(move |cx: &mut Context<'_>| {
-                std::task::Poll::Ready(cx.waker().data() as u64)
-            });
-            header += tokio::spawn(probe).await.unwrap();
-            // Its cell is free now; the types are in constant data all the same.
-            let kept = tokio::spawn(std::future::poll_fn(|cx: &mut Context<'_>| {
-                std::task::Poll::Ready(cx.waker().data() as u64)
+            // A task that stays, as the agent's probe does.
+            let (tell, told) = std::sync::mpsc::channel();
+            tokio::spawn(std::future::poll_fn(move |cx: &mut Context<'_>| {
+                let _ = tell.send(cx.waker().data() as u64);
+                std::task::Poll::<()>::Pending
             }));
-            let mut kept = vec![kept];
             tokio::task::yield_now().await;
-            let _ = header;
-            let header = (&mut kept[0]).await.unwrap();
+            let header = told.recv().unwrap();
             let mut answers: Vec<_> = (0..137).map(|n| tokio::spawn(answer(n))).collect();
             let others: Vec<_> = (0..41).map(|n| tokio::spawn(other(n))).collect();
             for _ in 0..400 {

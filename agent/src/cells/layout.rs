@@ -82,11 +82,12 @@ pub(super) fn is_unreaped(state: u64) -> bool {
 mod tests {
     use super::*;
 
+    const CODE: [Range<u64>; 2] = [0x1000..0x2000, 0x3000..0x4000];
+
     fn vtable(offsets: &[u64]) -> Option<Vtable> {
         let words: Vec<u64> = (0..7).map(|n| 0x1000 + n * 16).collect();
         let words = [&words[..], offsets].concat();
-        #[allow(clippy::single_range_in_vec_init, reason = "one range of code")]
-        Vtable::of(&words, &[0x1000..0x2000])
+        Vtable::of(&words, &CODE)
     }
 
     #[test]
@@ -106,7 +107,7 @@ mod tests {
         }
         assert_eq!(vtable(&[0x100, 0x28]), None, "cut");
         let data = [0x5000; VTABLE_WORDS];
-        assert_eq!(Vtable::of(&data, &[0x1000..0x2000]), None, "no functions");
+        assert_eq!(Vtable::of(&data, &CODE), None, "no functions");
     }
 
     #[test]

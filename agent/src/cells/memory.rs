@@ -12,6 +12,10 @@ const PAGES: u64 = 1024;
 const MAX_MAPPINGS: usize = 65_536;
 
 /// One mapping of the process.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "the kernel's four flags, as it writes them"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mapping {
     pub(super) range: Range<u64>,
@@ -165,7 +169,7 @@ mod tests {
         let pages = vec![1_u8; 64 << 10];
         let start = (pages.as_ptr() as u64).next_multiple_of(PAGE);
         let range = start..start + 8 * PAGE;
-        assert_eq!(Present::open().parts(&range), [range.clone()]);
+        assert_eq!(Present::open().parts(&range), std::slice::from_ref(&range));
         assert_eq!(Present(None).parts(&range), [range]);
         assert_eq!(words(pages.as_ptr() as u64 & !7, 4).len(), 4);
     }

@@ -137,8 +137,8 @@ impl Rounds {
     fn turn(&mut self, shared: &Arc<Shared>) {
         let waiting = locked(&shared.stalls).waiting_for_locks();
         let mut searcher = Searcher::new(shared);
-        let mut searches = 0;
-        for (lock, stalls) in by_lock(&waiting, |tid| searcher.lock_of(tid)) {
+        let mut turns = 0;
+        for (lock, stalls) in by_lock(&waiting, search::lock_of) {
             let now_ns = now_ns();
             let searched_ns = self.searched_ns.get(&lock.address).copied();
             let rest_ns = if stalls.iter().all(|w| w.has_holder) {
@@ -147,21 +147,22 @@ impl Rounds {
                 AGAIN_NS
             };
             let rests = searched_ns.is_some_and(|at| now_ns.saturating_sub(at) < rest_ns);
-            if rests || searches >= MAX_SEARCHES {
+            if rests || turns >= MAX_SEARCHES {
                 continue;
             }
-            searches += 1;
+            turns += 1;
             let found = searcher.holder_of(&lock);
             if self.searched_ns.len() >= MAX_LOCKS {
                 self.searched_ns.clear();
             }
             self.searched_ns.insert(lock.address, now_ns);
-            if let Some(holder) = found {
-                let mut log = locked(&shared.stalls);
-                for waiting in stalls {
-                    log.set_holder(waiting.stall, lock.address, holder.clone());
-                }
-                drop(log);
+            let found = found.map(Box::new);
+            let mut log = locked(&shared.stalls);
+            for waiting in stalls {
+                log.set_holder(waiting.stall, lock.address, found.clone());
+            }
+            drop(log);
+            if found.is_some() {
                 shared.news.notify_one();
             }
         }

@@ -9,7 +9,7 @@ use super::Holder;
 use super::lock::Lock;
 use crate::capture::{self, Words};
 use crate::clock::now_ns;
-use crate::evidence::{Object, SyscallState, is_futex, may_idle, name};
+use crate::evidence::{Cause, Object, SyscallState, is_futex, may_idle, name};
 use crate::ids::Tid;
 use crate::shared::Shared;
 use crate::slot::{self, SlotView};
@@ -84,11 +84,6 @@ impl<'a> Searcher<'a> {
         }
     }
 
-    /// The lock for which a thread waits now.
-    pub(super) fn lock_of(&self, tid: Tid) -> Option<Lock> {
-        lock_in(SyscallState::of_thread(tid))
-    }
-
     /// The thread that holds `lock`, where one is found.
     pub(super) fn holder_of(&mut self, lock: &Lock) -> Option<Holder> {
         if let Some(owner) = lock.owner.filter(|owner| lives(*owner)) {
@@ -99,7 +94,7 @@ impl<'a> Searcher<'a> {
             return None;
         }
         std::thread::sleep(BETWEEN);
-        candidates.retain_mut(|candidate| self.still_points(candidate, lock));
+        candidates.retain_mut(|candidate| still_points(candidate, lock));
         let tid = most_likely(&candidates, lock)?;
         Some(self.describe(tid, false))
     }
@@ -151,40 +146,17 @@ impl<'a> Searcher<'a> {
         }
     }
 
-    /// The second look: the lock is still held, and some of the words are still
-    /// there.
-    fn still_points(&self, candidate: &mut Candidate, lock: &Lock) -> bool {
-        let tid = candidate.tid;
-        let state = SyscallState::of_thread(tid);
-        if lock_in(state).is_some_and(|other| other.address == lock.address) {
-            return false;
-        }
-        let words = match state {
-            SyscallState::Running => points_at(lock, |w| capture::words_of_running(tid, w).ok()),
-            _ => points_at(lock, |w| capture::words_of_blocked(tid, state, w)),
-        };
-        let Some(now) = words else { return false };
-        candidate.hits.retain(|hit| now.hits.contains(hit));
-        !candidate.hits.is_empty()
-    }
-
     fn describe(&self, tid: Tid, certain: bool) -> Holder {
         let state = SyscallState::of_thread(tid);
-        let call = match state {
+        let captured = capture::capture(tid.0).ok();
+        let doing = captured.as_ref().map_or(state, |captured| captured.doing);
+        let call = match doing {
             SyscallState::In { number, args, .. } => Some((number, args)),
             _ => None,
         };
-        let (frames, truncated) = match capture::capture(tid.0) {
-            Ok(stack) => (
-                stack
-                    .frames
-                    .into_iter()
-                    .map(|(module, at)| (module.map(|m| m.0), at))
-                    .collect(),
-                stack.truncated,
-            ),
-            Err(_) => (Vec::new(), false),
-        };
+        let truncated = captured.as_ref().is_some_and(|c| c.stack.truncated);
+        let frames = captured.into_iter().flat_map(|c| c.stack.frames);
+        let frames = frames.map(|(module, at)| (module.map(|m| m.0), at));
         let at_ns = now_ns();
         let task = self.task_in_poll(tid);
         let described = task.and_then(task::describe);
@@ -196,8 +168,10 @@ impl<'a> Searcher<'a> {
                 first_ns: at_ns,
                 last_ns: at_ns,
                 count: 1,
-                frames,
+                frames: frames.collect(),
                 truncated,
+                cause: Cause::of(&doing),
+                syscall: call.map(|(number, _)| name(number)),
             },
             description: described.map(|d| TaskInfo {
                 name: d.name,
@@ -220,6 +194,28 @@ impl<'a> Searcher<'a> {
         });
         task.filter(|_| !self.shared.is_stopping())
     }
+}
+
+/// The lock for which a thread waits now.
+pub(super) fn lock_of(tid: Tid) -> Option<Lock> {
+    lock_in(SyscallState::of_thread(tid))
+}
+
+/// The second look: the lock is still held, and some of the words are still
+/// there.
+fn still_points(candidate: &mut Candidate, lock: &Lock) -> bool {
+    let tid = candidate.tid;
+    let state = SyscallState::of_thread(tid);
+    if lock_in(state).is_some_and(|other| other.address == lock.address) {
+        return false;
+    }
+    let words = match state {
+        SyscallState::Running => points_at(lock, |w| capture::words_of_running(tid, w).ok()),
+        _ => points_at(lock, |w| capture::words_of_blocked(tid, state, w)),
+    };
+    let Some(now) = words else { return false };
+    candidate.hits.retain(|hit| now.hits.contains(hit));
+    !candidate.hits.is_empty()
 }
 
 /// The thread that most likely holds the lock; `None` where two are as likely.

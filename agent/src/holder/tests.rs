@@ -3,7 +3,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::lock::Lock;
-use super::search::{Candidate, Likelihood, Searcher, most_likely};
+use super::search::{
+    Candidate,
+    Likelihood::{Idle, Waits, Works},
+    Searcher, lock_of, most_likely,
+};
 use crate::config::Config;
 use crate::ids::Tid;
 use crate::shared::Shared;
@@ -45,10 +49,10 @@ impl Other {
 }
 
 /// Until the thread waits for a lock.
-fn lock_of(searcher: &Searcher<'_>, tid: Tid) -> Lock {
+fn waits_for(tid: Tid) -> Lock {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        if let Some(lock) = searcher.lock_of(tid) {
+        if let Some(lock) = lock_of(tid) {
             return lock;
         }
         assert!(Instant::now() < deadline, "the thread waits for the lock");
@@ -72,7 +76,7 @@ fn the_thread_that_blocks_with_a_mutex_is_found() {
     let bystander = Other::start(move |ready, _| {
         let known = std::hint::black_box(known);
         ready();
-        let _ = rested.recv_timeout(Duration::from_secs(60));
+        let _ = rested.recv_timeout(Duration::from_mins(1));
         drop(known);
     });
     let wanted = Arc::clone(&mutex);
@@ -82,7 +86,7 @@ fn the_thread_that_blocks_with_a_mutex_is_found() {
     });
     let shared = shared();
     let mut searcher = Searcher::new(&shared);
-    let lock = lock_of(&searcher, waiter.tid);
+    let lock = waits_for(waiter.tid);
     assert_eq!(
         lock.address,
         Arc::as_ptr(&mutex) as u64,
@@ -128,7 +132,7 @@ fn a_running_holder_is_found_by_its_signal() {
     });
     let shared = shared();
     let mut searcher = Searcher::new(&shared);
-    let lock = lock_of(&searcher, waiter.tid);
+    let lock = waits_for(waiter.tid);
     // On a busy machine it may have no CPU to answer on.
     let deadline = Instant::now() + Duration::from_secs(20);
     let found = loop {
@@ -143,6 +147,8 @@ fn a_running_holder_is_found_by_its_signal() {
     waiter.end();
 }
 
+type Case = (&'static str, Vec<Candidate>, Option<u64>);
+
 #[test]
 fn the_most_likely_of_several_is_chosen() {
     let lock = Lock {
@@ -154,8 +160,6 @@ fn the_most_likely_of_several_is_chosen() {
         likelihood,
         hits: words.iter().map(|word| (word * 16, *word)).collect(),
     };
-    use Likelihood::{Idle, Waits, Works};
-    type Case = (&'static str, Vec<Candidate>, Option<u64>);
     let cases: [Case; 6] = [
         ("one", vec![candidate(1, Works, &[0x1000])], Some(1)),
         ("an idle one", vec![candidate(1, Idle, &[0x1000])], None),

@@ -257,7 +257,7 @@ impl Publisher {
             .process_sampler
             .get_or_insert_with(|| ProcessSampler::new(started));
         let count = self.threads.len() as u64;
-        (self.process, self.host) = sampler.sample(now_ns, &roles.agent, count);
+        (self.process, self.host) = sampler.sample(now_ns, &roles.agent, count, &self.shared.usage);
     }
 
     fn roles(&self) -> Roles {

@@ -21,7 +21,7 @@ pub(crate) struct ProcessSampler {
     system: Option<System>,
     next_ns: u64,
     cpu_stat: Option<String>,
-    usage: UsageFiles,
+    counted_threads: Option<u64>,
     process: proto::Process,
     host: Option<proto::Host>,
 }
@@ -40,7 +40,7 @@ impl ProcessSampler {
             cpu_stat: cgroup_cpu_stat_paths(&cgroup)
                 .into_iter()
                 .find(has_throttling),
-            usage: UsageFiles::open(),
+            counted_threads: None,
             process: proto::Process {
                 started_resident_bytes: started.resident,
                 started_heap_bytes: started.heap,
@@ -57,24 +57,29 @@ impl ProcessSampler {
         now_ns: u64,
         agent: &[Tid],
         threads: u64,
+        usage: &UsageFiles,
     ) -> (proto::Process, Option<proto::Host>) {
         if now_ns >= self.next_ns {
             let first = self.next_ns == 0;
             self.next_ns = now_ns + PERIOD_NS;
             self.refresh(first);
-            self.add_usage(now_ns);
+            self.add_usage(usage.read());
         }
         if let Some(cpu_ns) = process_cpu_ns() {
             self.process.cpu_ns = cpu_ns;
         }
-        self.process.thread_count = threads;
+        // Where no descriptor is left to list them with, they are counted.
+        self.process.thread_count = match threads {
+            0 => self.counted_threads.unwrap_or_default(),
+            listed => listed,
+        };
         self.process.agent_cpu_ns = agent.iter().filter_map(|tid| thread_cpu_ns(*tid)).sum();
         self.process.throttled_ns = self.cpu_stat.as_ref().and_then(throttled_ns);
         (self.process, self.host)
     }
 
-    fn add_usage(&mut self, now_ns: u64) {
-        let usage = self.usage.read(now_ns);
+    fn add_usage(&mut self, usage: Usage) {
+        self.counted_threads = usage.threads;
         if let Some(resident) = usage.resident {
             self.process.resident_bytes = resident;
         }

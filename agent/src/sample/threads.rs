@@ -53,7 +53,10 @@ impl ThreadSampler {
                 .collect();
         }
         self.next_all_ns = Some(now_ns + ALL_PERIOD_NS);
-        let alive = list();
+        // Without a descriptor to ask with, nothing is known to have ended.
+        let Some(alive) = list() else {
+            return Vec::new();
+        };
         self.names.clear();
         for tid in &alive {
             if let Some(stat) = stat(*tid) {
@@ -125,12 +128,10 @@ fn stat(tid: Tid) -> Option<ThreadStat> {
     ProcFile::of_thread(tid, "stat")?.parse(parse_stat)
 }
 
-fn list() -> Vec<Tid> {
-    let Ok(entries) = fs::read_dir("/proc/self/task") else {
-        return Vec::new();
-    };
+fn list() -> Option<Vec<Tid>> {
+    let entries = fs::read_dir("/proc/self/task").ok()?;
     let tids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
-    tids.map(Tid).take(MAX_THREADS).collect()
+    Some(tids.map(Tid).take(MAX_THREADS).collect())
 }
 
 fn state(state: SchedState) -> proto::ThreadState {

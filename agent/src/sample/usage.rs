@@ -3,9 +3,6 @@
 
 use std::fs::{self, File};
 
-/// The soft limit is read again this often, ns; it hardly ever changes.
-const LIMIT_PERIOD_NS: u64 = 10_000_000_000;
-
 /// What the process uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
@@ -16,6 +13,7 @@ pub(crate) struct Usage {
     pub(crate) open_files: Option<u64>,
     /// The soft limit of open descriptors.
     pub(crate) open_file_limit: Option<u64>,
+    pub(crate) threads: Option<u64>,
 }
 
 /// The files that tell.
@@ -23,8 +21,6 @@ pub(crate) struct Usage {
 pub(crate) struct UsageFiles {
     status: Option<File>,
     limits: Option<File>,
-    limit: Option<u64>,
-    next_limit_ns: u64,
 }
 
 impl UsageFiles {
@@ -33,25 +29,20 @@ impl UsageFiles {
         Self {
             status: File::open("/proc/self/status").ok(),
             limits: File::open("/proc/self/limits").ok(),
-            limit: None,
-            next_limit_ns: 0,
         }
     }
 
-    /// What the process uses now; some 30 µs.
-    pub(crate) fn read(&mut self, now_ns: u64) -> Usage {
-        if now_ns >= self.next_limit_ns {
-            self.next_limit_ns = now_ns + LIMIT_PERIOD_NS;
-            let text = self.limits.as_ref().and_then(text);
-            self.limit = text.as_deref().and_then(parse_open_file_limit);
-        }
+    /// What the process uses now; some 50 µs.
+    pub(crate) fn read(&self) -> Usage {
+        let limits = self.limits.as_ref().and_then(text);
+        let limit = limits.as_deref().and_then(parse_open_file_limit);
         let status = self.status.as_ref().and_then(text).unwrap_or_default();
-        let open_files = open_files(self.limit);
         Usage {
             resident: parse_kib(&status, "VmRSS:"),
             heap: parse_kib(&status, "RssAnon:"),
-            open_files,
-            open_file_limit: self.limit,
+            open_files: open_files(limit),
+            open_file_limit: limit,
+            threads: parse_number(&status, "Threads:"),
         }
     }
 }
@@ -103,6 +94,11 @@ fn parse_kib(status: &str, field: &str) -> Option<u64> {
     kib.checked_mul(1_024)
 }
 
+fn parse_number(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().parse().ok()
+}
+
 /// The soft limit in a line of `/proc/self/limits`; `None` also where there is
 /// none.
 fn parse_open_file_limit(limits: &str) -> Option<u64> {
@@ -122,6 +118,7 @@ mod tests {
         assert_eq!(parse_kib(status, "VmRSS:"), Some(2 << 20));
         assert_eq!(parse_kib(status, "RssAnon:"), Some(9 << 10));
         assert_eq!(parse_kib(status, "VmSwap:"), None);
+        assert_eq!(parse_number("x\nThreads:\t7\n", "Threads:"), Some(7));
         let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
                       Max open files            1024                 524288               files     \n";
         assert_eq!(parse_open_file_limit(limits), Some(1_024));
@@ -132,10 +129,10 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn descriptors_are_counted_one_by_one() {
-        let mut files = UsageFiles::open();
-        let before = files.read(0);
+        let files = UsageFiles::open();
+        let before = files.read();
         let held: Vec<File> = (0..40).map(|_| File::open("/dev/null").unwrap()).collect();
-        let after = files.read(1);
+        let after = files.read();
         // Other tests open and close files at the same time.
         let more = after.open_files.unwrap() + 20 - before.open_files.unwrap();
         assert!((30..=90).contains(&more), "{before:?} {after:?}");

@@ -61,7 +61,8 @@ fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
     );
     finding.max = age;
     finding.total = age;
-    finding.count = (jobs.len() as u64).max(1);
+    let telling = jobs.iter().filter(|wait| culprit(wait).is_some());
+    finding.count = (telling.count() as u64).max(1);
     let name = match model.text(runtime.name) {
         "" => String::new(),
         name => format!(" {name}"),
@@ -104,10 +105,7 @@ fn is_shutdown(stack: &Resolved) -> bool {
 
 /// The thread runs a job of a blocking pool.
 fn is_job(stack: &Resolved) -> bool {
-    let of_pool = |function: &str| {
-        function.contains("BlockingTask") || function.contains("blocking::pool::Inner::run")
-    };
-    let by_name = stack.frames.iter().any(|f| of_pool(&f.function));
-    // Without the pool's names, somebody's own code says as much.
-    !is_shutdown(stack) && (by_name || stack.culprit.is_some())
+    let of_pool =
+        |function: &str| function.contains("BlockingTask") || function.ends_with("Inner::run");
+    !is_shutdown(stack) && stack.frames.iter().any(|f| of_pool(&f.function))
 }
