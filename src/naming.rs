@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use looptop_wire::proto::{self, StackSample};
+use looptop_wire::proto;
 use tokio::sync::mpsc;
 
 use crate::{
-    model::{Call, Culprit, Model, Resolved, StackFrame, StackOf, Stall},
+    model::{Call, Culprit, Model, Resolved, StackFrame, StackOf},
     source::{self, Target},
     symbols::{self, Answer, Binary, CodeAddress, Function, Remote, Row, Symbolizer},
 };
@@ -130,7 +130,7 @@ impl Naming {
             if stall.resolved.is_some() && !self.asked.contains_key(&of) {
                 continue;
             }
-            let Some(telling) = most_telling(stall) else {
+            let Some(telling) = stall.telling_stack() else {
                 continue;
             };
             let sample = Sample {
@@ -248,14 +248,6 @@ fn is_local(model: &Model) -> bool {
         || sysinfo::System::host_name().map_or(true, |name| name == model.session.hostname)
 }
 
-/// The stack that was seen most often; of equals the newest.
-fn most_telling(stall: &Stall) -> Option<&StackSample> {
-    stall
-        .stacks
-        .iter()
-        .max_by_key(|sample| (sample.count, sample.last_at_ns))
-}
-
 fn addresses(
     model: &Model,
     frames: &[proto::CodeAddress],
@@ -284,6 +276,16 @@ fn addresses(
             offset: frame.offset,
         })
         .collect()
+}
+
+/// As a person would write it; a function of the agent's with its whole path, by
+/// which a stall is known as the agent's own.
+fn label(frame: &symbols::Frame) -> String {
+    let full = frame.function.as_deref().map(symbols::name::clean);
+    match full {
+        Some(path) if path.starts_with("looptop_agent::") => path,
+        _ => frame.label(),
+    }
 }
 
 /// The future type whose poll function of tokio's task a frame is, where its name
@@ -322,7 +324,7 @@ fn resolved(answer: &Answer) -> Resolved {
         .map(|frame| StackFrame {
             function: polled_type(frame)
                 .filter(|_| alone)
-                .unwrap_or_else(|| frame.label()),
+                .unwrap_or_else(|| label(frame)),
             file: frame.file.as_deref().unwrap_or_default().to_owned(),
             line: frame.line.unwrap_or_default(),
             plumbing: true,

@@ -9,7 +9,7 @@
 //!
 //! `LOOPTOP_FIELD_CASE`, `LOOPTOP_FIELD_LEVEL` and `LOOPTOP_FIELD_BUILD` name a part of
 //! it (several with commas); `LOOPTOP_FIELD_FINDINGS=1` prints what is found in rows
-//! that are right as well.
+//! that are right as well; `LOOPTOP_FIELD_BUILT=1` builds nothing.
 
 mod field_cases;
 

@@ -33,6 +33,7 @@ fn a_critical_stall_leaves_a_recording() {
     let agent = looptop_agent::Agent::builder()
         .bind("127.0.0.1:0")
         .runtime("main", runtime.handle())
+        .install_subscriber(true)
         .flight_recorder(&flights, 1 << 20)
         .start();
     assert!(agent.is_running());

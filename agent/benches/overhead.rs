@@ -23,19 +23,20 @@ use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::layer::SubscriberExt;
 
-const VARIANTS: [(&str, &str); 5] = [
+const VARIANTS: [(&str, &str); 6] = [
     ("bare", "tokio as it is"),
     ("clock", "two readings of the counter"),
     ("hooks", "level 2"),
     ("layer", "level 1 without waker events"),
-    ("wakers", "level 1"),
+    ("wakers", "level 1, the layer on a registry"),
+    ("own", "level 1, the agent's own"),
 ];
 
 /// Name, unit of work, budget in ns over `bare` for each level.
-const WORKLOADS: [(&str, &str, [u32; 3]); 3] = [
-    ("wake", "poll that wakes itself", [15, 30, 60]),
-    ("yield", "poll of 100 yielding tasks", [15, 30, 60]),
-    ("spawn", "spawn and finish", [80, 500, 500]),
+const WORKLOADS: [(&str, &str, [u32; 4]); 3] = [
+    ("wake", "poll that wakes itself", [15, 30, 60, 60]),
+    ("yield", "poll of 100 yielding tasks", [15, 30, 60, 60]),
+    ("spawn", "spawn and finish", [80, 500, 500, 500]),
 ];
 
 fn main() {
@@ -94,6 +95,11 @@ fn runtime(variant: &str) -> Runtime {
         }
         "wakers" => {
             subscribe(tracing_subscriber::registry().with(looptop_agent::task_layer()));
+            &mut builder
+        }
+        "own" => {
+            let agent = looptop_agent::Agent::builder().bind("127.0.0.1:0");
+            agent.install_subscriber(true).start();
             &mut builder
         }
         other => panic!("no variant `{other}`"),
@@ -191,11 +197,11 @@ fn table(rounds: usize, slices: usize) {
         text.trim().parse().expect("a number")
     };
     println!(
-        "{:<28} {:<30} {:>8} {:>17} {:>8} {:>8}",
+        "{:<28} {:<33} {:>8} {:>17} {:>8} {:>8}",
         "unit", "variant", "ns", "range", "over", "budget"
     );
     for (workload, unit, budgets) in WORKLOADS {
-        let mut times: [Vec<f64>; 5] = Default::default();
+        let mut times: [Vec<f64>; 6] = Default::default();
         for _ in 0..rounds {
             for (times, (variant, _)) in times.iter_mut().zip(VARIANTS) {
                 times.push(measure(variant, workload));
@@ -205,7 +211,7 @@ fn table(rounds: usize, slices: usize) {
     }
 }
 
-fn print_rows(unit: &str, times: &[Vec<f64>; 5], budgets: [u32; 3]) {
+fn print_rows(unit: &str, times: &[Vec<f64>; 6], budgets: [u32; 4]) {
     for (index, (times_of, (_, name))) in times.iter().zip(VARIANTS).enumerate() {
         let over = times_of.iter().zip(&times[0]).map(|(a, b)| a - b);
         let mut sorted = times_of.clone();
@@ -220,7 +226,7 @@ fn print_rows(unit: &str, times: &[Vec<f64>; 5], budgets: [u32; 3]) {
             _ => format!("+{}", budgets[index - 2]),
         };
         let ns = median(sorted);
-        println!("{unit:<28} {name:<30} {ns:>8.1} {range:>17} {over:>8} {budget:>8}");
+        println!("{unit:<28} {name:<33} {ns:>8.1} {range:>17} {over:>8} {budget:>8}");
     }
 }
 

@@ -10,7 +10,8 @@
 //! application blocks a worker for 30 ms every 100 ms meanwhile. `memory TASKS
 //! LEVEL` says how much memory so many waiting tasks take with `bare` tokio,
 //! `registry` (tokio's tracing into a registry, and nobody reads), `layer` (level
-//! 1) or `hooks` (level 2).
+//! 1 in a registry), `own` (level 1 by the agent's own subscriber) or `hooks` (level
+//! 2).
 
 use std::future::pending;
 use std::time::{Duration, Instant};
@@ -34,7 +35,9 @@ fn main() {
         ["idle", seconds] => observed(seconds, pending()),
         ["stalls", seconds] => observed(seconds, stalls()),
         ["memory", tasks, level] => memory(tasks.parse().expect("TASKS is a number"), level),
-        _ => eprintln!("idle SECONDS | stalls SECONDS | memory TASKS bare|registry|layer|hooks"),
+        _ => {
+            eprintln!("idle SECONDS | stalls SECONDS | memory TASKS bare|registry|layer|own|hooks")
+        }
     }
 }
 
@@ -54,6 +57,7 @@ fn runtime(hooks: bool) -> Runtime {
 
 fn agent(runtime: &Runtime) -> Agent {
     let agent = Agent::builder().bind("127.0.0.1:0");
+    let agent = agent.install_subscriber(true);
     agent.runtime("main", runtime.handle()).start()
 }
 
@@ -108,7 +112,12 @@ fn observed(seconds: &str, work: impl Future<Output = ()> + Send + 'static) {
 fn memory(tasks: usize, level: &str) {
     let application = runtime(level == "hooks");
     let _agent = match level {
-        "layer" => Some(agent(&application)),
+        "own" => Some(agent(&application)),
+        "layer" => {
+            let registry = tracing_subscriber::registry().with(looptop_agent::layer());
+            registry.init();
+            Some(agent(&application))
+        }
         "registry" => {
             let tasks = filter_fn(|metadata| metadata.target().starts_with("tokio::task"));
             let registry = tracing_subscriber::registry().with(Nothing.with_filter(tasks));

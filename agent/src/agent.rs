@@ -180,8 +180,8 @@ impl Agent {
     }
 }
 
-/// Settings of an agent. The environment variables `LOOPTOP`, `LOOPTOP_BIND`
-/// and `LOOPTOP_CAPTURE` beat what is set here.
+/// Settings of an agent. The environment variables `LOOPTOP`, `LOOPTOP_BIND`,
+/// `LOOPTOP_CAPTURE` and `LOOPTOP_TASKS` beat what is set here.
 #[derive(Debug, Default)]
 #[must_use = "nothing happens before `start`"]
 pub struct Builder {
@@ -272,14 +272,17 @@ impl Builder {
         self
     }
 
-    /// Whether a `tracing` subscriber with the agent's layer is installed where
-    /// the application has none and tokio shows its tasks; true by default.
+    /// Whether the agent sets a `tracing` subscriber of its own, by which tasks are
+    /// seen, where the process has none at this moment. `LOOPTOP_TASKS=on` and `off`
+    /// beat it.
     ///
-    /// It is set when the calling thread spawns its first task, or after 2 s,
-    /// unless the application has made one by then. False is for an application
-    /// that spawns tasks before it sets its own.
+    /// Without this it does so where nobody else can: where the program's symbols
+    /// say that no other subscriber is in it. `true` is for an application that
+    /// knows that it sets none: whoever sets one afterwards gets an error, which
+    /// `.init()` of tracing-subscriber turns into a panic. An application with a
+    /// subscriber of its own puts [`layer`](crate::layer) into it instead.
     pub fn install_subscriber(mut self, install: bool) -> Self {
-        self.config.install_subscriber = install;
+        self.config.install_subscriber = Some(install);
         self
     }
 
@@ -359,11 +362,11 @@ impl Builder {
             ..task::Limits::default()
         });
         let stacks = install_capture(&config);
-        let tasks = guarded(|| subscriber::install(&config));
-        let tasks = tasks.unwrap_or_else(|| Err("installing the subscriber failed".into()));
+        // Before anything is spawned, or that would not be seen.
+        guarded(|| subscriber::install(&config));
         let running = Arc::new(Running {
             address,
-            shared: Arc::new(Shared::new(config, stacks, tasks)),
+            shared: Arc::new(Shared::new(config, stacks)),
         });
         let agent = Agent {
             running: Some(Arc::clone(&running)),

@@ -128,7 +128,9 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     pub(crate) capture: bool,
     pub(crate) signal_offset: i32,
-    pub(crate) install_subscriber: bool,
+    /// `None`: where nobody else can set one.
+    #[cfg_attr(not(all(tokio_unstable, feature = "tracing")), allow(dead_code))]
+    pub(crate) install_subscriber: Option<bool>,
     /// As on the wire: 0 and 1 are in earnest.
     pub(crate) time_scale: f64,
     /// Where the flight recorder writes to, and how many bytes it holds.
@@ -157,7 +159,7 @@ impl Default for Config {
             },
             capture: true,
             signal_offset: DEFAULT_SIGNAL_OFFSET,
-            install_subscriber: true,
+            install_subscriber: None,
             time_scale: 0.0,
             #[cfg(feature = "flight-recorder")]
             flight: None,
@@ -174,13 +176,20 @@ const INTERVALS: (Duration, Duration) = (Duration::from_millis(1), Duration::fro
 const FRAMES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
 
 impl Config {
-    /// Applies `LOOPTOP_BIND` and `LOOPTOP_CAPTURE`, which beat the builder.
+    /// Applies `LOOPTOP_BIND`, `LOOPTOP_CAPTURE` and `LOOPTOP_TASKS`, which beat the
+    /// builder.
     pub(crate) fn with_environment(mut self, get: impl Fn(&str) -> Option<String>) -> Self {
         if let Some(bind) = get("LOOPTOP_BIND").filter(|b| !b.is_empty()) {
             self.bind = bind;
         }
         if get("LOOPTOP_CAPTURE").is_some_and(|v| is_off(&v)) {
             self.capture = false;
+        }
+        let tasks = get("LOOPTOP_TASKS").unwrap_or_default();
+        if is_on(&tasks) {
+            self.install_subscriber = Some(true);
+        } else if is_off(&tasks) {
+            self.install_subscriber = Some(false);
         }
         self
     }
@@ -214,6 +223,12 @@ fn is_off(value: &str) -> bool {
     ["off", "0", "false", "no"]
         .iter()
         .any(|off| value.eq_ignore_ascii_case(off))
+}
+
+fn is_on(value: &str) -> bool {
+    ["on", "1", "true", "yes"]
+        .iter()
+        .any(|on| value.eq_ignore_ascii_case(on))
 }
 
 /// A variable of the process's environment.
@@ -300,6 +315,7 @@ mod tests {
         let get = |name: &str| match name {
             "LOOPTOP_BIND" => Some("unix:/tmp/x".to_owned()),
             "LOOPTOP_CAPTURE" => Some("OFF".to_owned()),
+            "LOOPTOP_TASKS" => Some("On".to_owned()),
             _ => None,
         };
         let config = Config::default().with_environment(get);
@@ -307,6 +323,13 @@ mod tests {
             (config.bind.as_str(), config.capture),
             ("unix:/tmp/x", false)
         );
+        assert_eq!(config.install_subscriber, Some(true));
+        let off = |name: &str| (name == "LOOPTOP_TASKS").then(|| "off".to_owned());
+        let config = Config {
+            install_subscriber: Some(true),
+            ..Config::default()
+        };
+        assert_eq!(config.with_environment(off).install_subscriber, Some(false));
         assert!(!is_switched_off(get));
         assert!(is_switched_off(|_| Some("off".into())));
         assert!(!is_switched_off(|_| Some("on".into())));

@@ -116,8 +116,7 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
     } else {
         Err(NEEDS_UNSTABLE)
     };
-    let levels = Levels::now(shared.traced());
-    let of_tasks = |kind| (kind, levels.tell(kind));
+    let levels = Levels::now(crate::subscriber::state());
     let capture = shared.capture.as_ref().copied().map_err(String::as_str);
     let console = if cfg!(feature = "console") {
         levels.traced.as_ref().copied().map_err(String::as_str)
@@ -145,21 +144,34 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
             coverage.as_ref().map(|()| ()).map_err(String::as_str),
         ),
     ];
-    let tasks = [
+    let fixed = fixed.map(|(kind, known)| capability(kind, known.map_err(str::to_owned)));
+    fixed.into_iter().chain(of_tasks(&levels)).collect()
+}
+
+/// What can be known of tasks now; it may change while the application runs.
+pub(crate) fn task_capabilities() -> Vec<proto::Capability> {
+    of_tasks(&Levels::now(crate::subscriber::state())).collect()
+}
+
+fn of_tasks(levels: &Levels) -> impl Iterator<Item = proto::Capability> {
+    let kinds = [
         CapabilityKind::Tasks,
         CapabilityKind::TaskNames,
         CapabilityKind::Wakes,
         CapabilityKind::ScheduleLatency,
         CapabilityKind::Wakers,
     ];
-    let fixed = fixed.map(|(kind, known)| (kind, known.map_err(str::to_owned)));
-    let kinds = fixed.into_iter().chain(tasks.map(of_tasks));
-    let capability = |(kind, known): (CapabilityKind, Result<(), String>)| proto::Capability {
+    kinds
+        .into_iter()
+        .map(|kind| capability(kind, levels.tell(kind)))
+}
+
+fn capability(kind: CapabilityKind, known: Result<(), String>) -> proto::Capability {
+    proto::Capability {
         kind: kind.into(),
         available: known.is_ok(),
         reason: known.err().unwrap_or_default(),
-    };
-    kinds.map(capability).collect()
+    }
 }
 
 /// Whether threads of unregistered runtimes can be told from others.

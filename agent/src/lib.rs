@@ -15,6 +15,7 @@ mod config;
 mod console;
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
 mod coverage;
+mod drivers;
 mod evidence;
 #[cfg(feature = "flight-recorder")]
 mod flight;
@@ -26,7 +27,7 @@ mod ids;
 #[cfg(feature = "tracing")]
 mod layer;
 mod level;
-#[cfg(any(feature = "console", all(tokio_unstable, feature = "tracing")))]
+#[cfg(feature = "console")]
 mod mute;
 mod probe;
 mod procfs;
@@ -77,8 +78,9 @@ pub use tonic::service::RoutesBuilder;
 /// watches the runtime of the caller as well, if it is another, and returns the
 /// agent that already runs. `LOOPTOP=off` makes it do nothing.
 ///
-/// An application with a `tracing` subscriber of its own puts [`layer`] into it
-/// and sets it before it spawns its first task, before or after this call; see
+/// An application with a `tracing` subscriber of its own puts [`layer`] into it, and
+/// sets it before or after this call; tasks that are spawned before are not shown.
+/// Where the program has none the agent sets its own; see
 /// [`Builder::install_subscriber`].
 ///
 /// Outside a runtime, in a synchronous `main`, the agent starts with none to watch:

@@ -12,7 +12,6 @@ use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
-use std::thread::ThreadId;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 
@@ -50,8 +49,6 @@ pub(crate) struct LagSample {
 #[derive(Clone, Debug)]
 pub(crate) struct Sighting {
     pub(crate) tid: Tid,
-    #[cfg_attr(not(tokio_unstable), allow(dead_code))]
-    pub(crate) thread: ThreadId,
     /// The workers that were not parked at that moment.
     pub(crate) awake: Vec<bool>,
     /// Address of a local variable of the task: how deep the stack was.
@@ -179,6 +176,7 @@ impl Probe {
             self.record(due_ns, now_ns());
         }
         self.see();
+        crate::subscriber::ask(now_ns());
         Poll::Pending
     }
 
@@ -199,6 +197,8 @@ impl Probe {
     fn see(&self) {
         crate::capture::register_current_thread();
         let Some(tid) = current_tid() else { return };
+        #[cfg(tokio_unstable)]
+        crate::drivers::note();
         let Ok(handle) = Handle::try_current() else {
             return;
         };
@@ -214,7 +214,6 @@ impl Probe {
         if sightings.len() < MAX_SIGHTINGS {
             sightings.push(Sighting {
                 tid,
-                thread: std::thread::current().id(),
                 awake,
                 stack_address: std::ptr::from_ref(&tid).addr() as u64,
             });
@@ -238,21 +237,12 @@ fn spawn_named<F>(handle: &Handle, name: &str, future: F)
 where
     F: Future<Output = ()> + Send + 'static,
 {
+    // Never under an empty dispatcher: `tracing` would ask that about tokio's
+    // callsites, and take its "never" for everybody's.
     #[cfg(all(tokio_unstable, feature = "tracing"))]
     {
-        let spawn = || {
-            let task = tokio::task::Builder::new().name(name);
-            drop(task.spawn_on(future, handle));
-        };
-        if crate::subscriber::is_one_threads() {
-            // A task without a span makes no events. A worker that makes one now
-            // would remember for good that it has no subscriber.
-            tracing_core::dispatcher::with_default(&tracing_core::Dispatch::none(), spawn);
-        } else {
-            // Never so with the application's subscriber: `tracing` would ask
-            // none about tokio's callsites, and take that for its answer.
-            spawn();
-        }
+        let task = tokio::task::Builder::new().name(name);
+        drop(task.spawn_on(future, handle));
     }
     #[cfg(not(all(tokio_unstable, feature = "tracing")))]
     {

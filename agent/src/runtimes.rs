@@ -135,6 +135,11 @@ impl Runtime {
         }
     }
 
+    /// What tells it from all others of the process, where tokio says so.
+    pub(crate) fn identity(&self) -> Option<&str> {
+        self.identity.as_deref()
+    }
+
     /// The handle, unless the runtime was shut down.
     pub(crate) fn handle(&self) -> Option<Handle> {
         lock(&self.handle).clone()
@@ -232,6 +237,11 @@ impl Runtimes {
         let id = RuntimeId(self.registered.fetch_add(1, Relaxed) as u32);
         list.push(Arc::new(Runtime::new(id, registration)));
         Some(id)
+    }
+
+    /// The one with this id.
+    pub(crate) fn get(&self, id: RuntimeId) -> Option<Arc<Runtime>> {
+        lock(&self.list).iter().find(|r| r.id == id).cloned()
     }
 
     /// Whether a runtime of this identity is watched.

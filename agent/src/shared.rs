@@ -27,8 +27,6 @@ pub(crate) struct Shared {
     pub(crate) own_threads: Mutex<Vec<Tid>>,
     /// Whether stacks can be captured, or the sentence why not.
     pub(crate) capture: Result<(), String>,
-    /// Whether the tracing layer was to be seen when the agent started.
-    traced: Result<(), String>,
     /// What the process used when the agent started.
     pub(crate) started: Usage,
     /// Open from the start, for the time when no descriptor is left.
@@ -49,11 +47,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(
-        config: Config,
-        capture: Result<(), String>,
-        traced: Result<(), String>,
-    ) -> Self {
+    pub(crate) fn new(config: Config, capture: Result<(), String>) -> Self {
         let usage = UsageFiles::open();
         Self {
             config,
@@ -61,7 +55,6 @@ impl Shared {
             stalls: Mutex::default(),
             own_threads: Mutex::default(),
             capture,
-            traced,
             started: usage.read(),
             usage,
             watchdog_late_ns: AtomicU64::new(0),
@@ -82,11 +75,6 @@ impl Shared {
         if let Some(tid) = current_tid() {
             lock(&self.own_threads).push(tid);
         }
-    }
-
-    /// Whether level 1 sees tasks, or the sentence why not.
-    pub(crate) fn traced(&self) -> Result<(), String> {
-        crate::subscriber::state(&self.traced)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -147,6 +147,15 @@ pub(crate) fn for_each(mut f: impl FnMut(SlotView)) {
     }
 }
 
+/// The sequence number of the slot of thread `tid`, if it has one.
+pub(crate) fn sequence_of(tid: u64) -> Option<&'static AtomicU64> {
+    let used = &TABLE[..USED.load(Acquire)];
+    let slot = used
+        .iter()
+        .find(|s| s.claimed.load(Acquire) && s.tid.load(Acquire) == tid)?;
+    Some(&slot.poll.sequence)
+}
+
 /// Threads that polled tasks and found all slots taken. Absolute.
 pub(crate) fn lost() -> u64 {
     LOST.load(Relaxed)

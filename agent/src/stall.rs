@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use looptop_wire::proto::TaskKind;
 
-use crate::evidence::{Cause, Object, Observed};
+use crate::evidence::{self, Cause, Object, Observed, SyscallState};
 use crate::holder::{Holder, Waiting};
 use crate::ids::{RuntimeId, StallId, Tid, WorkerIndex};
 use crate::task::site::SiteId;
@@ -51,6 +51,23 @@ pub(crate) struct SeenStack {
     /// Index of the module, and the address within it.
     pub(crate) frames: Vec<(Option<u32>, u64)>,
     pub(crate) truncated: bool,
+    /// What the thread was in when it was taken.
+    pub(crate) cause: Cause,
+    pub(crate) syscall: Option<Cow<'static, str>>,
+}
+
+/// A stack as it was taken, innermost frame first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TakenStack {
+    /// Index of the module, and the address within it.
+    pub(crate) frames: Vec<(Option<u32>, u64)>,
+    pub(crate) truncated: bool,
+    /// What the thread was in.
+    pub(crate) doing: SyscallState,
+    pub(crate) taken_ns: u64,
+    /// The sequence number of the thread's slot at that instant, where the thread
+    /// itself has read it.
+    pub(crate) sequence: Option<u64>,
 }
 
 /// Everything that is known of a stall.
@@ -71,6 +88,8 @@ pub(crate) struct Stall {
     pub(crate) object: Option<Object>,
     pub(crate) stacks: Vec<SeenStack>,
     pub(crate) no_stack: Option<String>,
+    /// It turned out to be none.
+    pub(crate) withdrawn: bool,
     /// The thread that holds the lock waited for, and that lock.
     pub(crate) holder: Option<Box<Holder>>,
     pub(crate) lock: Option<u64>,
@@ -98,6 +117,7 @@ impl Stall {
             object: None,
             stacks: Vec::new(),
             no_stack: None,
+            withdrawn: false,
             holder: None,
             lock: None,
             begun: 0,
@@ -106,14 +126,18 @@ impl Stall {
     }
 
     /// Adds a stack; one that was seen before counts up instead.
-    pub(crate) fn add_stack(
-        &mut self,
-        at_ns: u64,
-        frames: Vec<(Option<u32>, u64)>,
-        truncated: bool,
-    ) {
+    pub(crate) fn add_stack(&mut self, stack: TakenStack) {
         self.no_stack = None;
-        if let Some(seen) = self.stacks.iter_mut().find(|s| s.frames == frames) {
+        let at_ns = stack.taken_ns;
+        let cause = Cause::of(&stack.doing);
+        let syscall = match stack.doing {
+            SyscallState::In { number, .. } => Some(evidence::name(number)),
+            _ => None,
+        };
+        let is_same = |s: &&mut SeenStack| {
+            s.frames == stack.frames && s.cause == cause && s.syscall == syscall
+        };
+        if let Some(seen) = self.stacks.iter_mut().find(is_same) {
             seen.last_ns = at_ns;
             seen.count += 1;
         } else if self.stacks.len() < MAX_STACKS {
@@ -121,10 +145,19 @@ impl Stall {
                 first_ns: at_ns,
                 last_ns: at_ns,
                 count: 1,
-                frames,
-                truncated,
+                frames: stack.frames,
+                truncated: stack.truncated,
+                cause,
+                syscall,
             });
         }
+    }
+
+    /// Whether one of its stacks was taken while the thread did what the stall's
+    /// cause says.
+    pub(crate) fn has_telling_stack(&self) -> bool {
+        let agrees = |s: &SeenStack| s.cause == self.cause && s.syscall == self.syscall;
+        self.stacks.iter().any(agrees)
     }
 
     fn waits_for_lock(&self) -> bool {
@@ -192,6 +225,30 @@ impl StallLog {
             self.evict();
         }
         self.ended.push_back(stall);
+    }
+
+    /// A live stall turned out to be none. Viewers that know of it are told.
+    pub(crate) fn withdraw(&mut self, id: StallId) {
+        match self.live.get_mut(&id) {
+            Some(stall) if stall.begun <= self.told => {
+                stall.withdrawn = true;
+                let duration_ns = stall.duration_ns;
+                self.end(id, duration_ns);
+            }
+            Some(_) => {
+                self.live.remove(&id);
+            }
+            None => {}
+        }
+    }
+
+    /// Changes a stall that has ended, for evidence that came late.
+    pub(crate) fn amend(&mut self, id: StallId, change: impl FnOnce(&mut Stall)) {
+        if let Some(stall) = self.ended.iter_mut().rev().find(|s| s.id == id) {
+            change(stall);
+            self.revision += 1;
+            stall.revision = self.revision;
+        }
     }
 
     /// Some stalled thread waits in a futex.
@@ -344,12 +401,62 @@ mod tests {
     fn equal_stacks_merge() {
         let mut stall = stall(0);
         stall.add_no_stack("rate limit".into());
-        stall.add_stack(10, vec![(Some(0), 1)], false);
-        stall.add_stack(20, vec![(Some(0), 2)], false);
-        stall.add_stack(30, vec![(Some(0), 1)], false);
+        stall.add_stack(taken(10, 1, SyscallState::Running));
+        stall.add_stack(taken(20, 2, SyscallState::Running));
+        stall.add_stack(taken(30, 1, SyscallState::Running));
         stall.add_no_stack("later".into());
         assert_eq!(stall.no_stack, None);
         let seen: Vec<_> = stall.stacks.iter().map(|s| (s.count, s.last_ns)).collect();
         assert_eq!(seen, [(2, 30), (1, 20)]);
+    }
+
+    fn taken(taken_ns: u64, address: u64, doing: SyscallState) -> TakenStack {
+        TakenStack {
+            frames: vec![(Some(0), address)],
+            truncated: false,
+            doing,
+            taken_ns,
+            sequence: None,
+        }
+    }
+
+    #[test]
+    fn a_stack_keeps_the_state_in_which_it_was_taken() {
+        let outside = SyscallState::Outside { sp: 1, pc: 2 };
+        let mut stall = stall(0);
+        stall.add_stack(taken(10, 1, SyscallState::Running));
+        stall.cause = Cause::Page;
+        assert!(!stall.has_telling_stack(), "it was not computing");
+        stall.add_stack(taken(20, 1, outside));
+        assert!(stall.has_telling_stack());
+        let causes: Vec<_> = stall.stacks.iter().map(|s| s.cause).collect();
+        assert_eq!(causes, [Cause::Computing, Cause::Page]);
+    }
+
+    #[test]
+    fn a_withdrawn_stall_is_told_to_those_who_know_of_it() {
+        let mut log = StallLog::default();
+        let unknown = log.begin(stall(0));
+        log.withdraw(unknown);
+        assert_eq!(log.changed_after(0).count(), 0);
+        let known = log.begin(stall(0));
+        log.tell();
+        log.withdraw(known);
+        let told: Vec<_> = log.changed_after(0).collect();
+        assert_eq!(
+            (told.len(), told[0].withdrawn, told[0].live),
+            (1, true, false)
+        );
+    }
+
+    #[test]
+    fn evidence_that_comes_late_changes_a_stall_that_has_ended() {
+        let mut log = StallLog::default();
+        let id = log.begin(stall(0));
+        log.end(id, 1);
+        let revision = log.revision();
+        log.amend(id, |s| s.add_stack(taken(1, 1, SyscallState::Running)));
+        let changed: Vec<_> = log.changed_after(revision).collect();
+        assert_eq!((changed.len(), changed[0].stacks.len()), (1, 1));
     }
 }

@@ -21,6 +21,7 @@ fn the_instrument_service_shows_tasks_on_the_same_port() {
     let agent = Agent::builder()
         .bind("127.0.0.1:0")
         .runtime("main", runtime.handle())
+        .install_subscriber(true)
         .start();
     let address = agent.local_addr().expect("a TCP port");
     let name = "seen by tokio-console";

@@ -47,11 +47,12 @@ fn stalls_name_the_task_and_tasks_are_seen() {
         .enable_all()
         .build()
         .expect("a runtime");
-    // As in `#[tokio::main]`: the subscriber is there before `block_on` only if
-    // the agent was started before.
+    // The subscriber is there before `block_on` only if the agent was started before.
+    // It is asked for: a test's binary may hold any subscriber.
     let agent = Agent::builder()
         .bind("127.0.0.1:0")
         .runtime("main", runtime.handle())
+        .install_subscriber(true)
         .start();
     let address = agent.local_addr().expect("a TCP port");
     let viewer = Viewer::attach(address);

@@ -1,21 +1,24 @@
 //! The agent's own subscriber and the application's, in every order.
 //!
-//! One subscriber is the whole process's, so each case is a child process of
-//! this test binary.
-// With console-subscriber's layer the order is fixed; see the README.
+//! One subscriber is the whole process's, so each case is a child process of this
+//! test binary: a small application. This binary has subscribers of its own, so that
+//! the agent must not set one unless it is told to.
 #![cfg(all(tokio_unstable, feature = "tracing", not(feature = "console")))]
 
 mod viewer;
 
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
 
 use looptop_agent::Agent;
 use looptop_wire::columns::Row;
 use looptop_wire::proto::CapabilityKind;
-use tracing_core::{Event, Subscriber};
+use tracing_core::{Event, Metadata, Subscriber};
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use viewer::{Viewer, hello, until};
@@ -23,22 +26,43 @@ use viewer::{Viewer, hello, until};
 const CASE: &str = "LOOPTOP_TEST_CASE";
 
 /// What a case does, by its name.
-const CASES: [(&str, fn()); 9] = [
-    ("init long before the first task", init_long_before),
-    ("init long before a subscriber", plain_much_later),
-    ("a subscriber with the layer first", layer_first),
+const CASES: [(&str, fn()); 13] = [
+    ("no subscriber: the sentence", alone),
     (
-        "a subscriber with the layer first, the agent's tasks before any other",
-        agents_tasks_first,
+        "no subscriber: asked to set one",
+        || asked(set_by_builder()),
     ),
-    ("init alone", init_alone),
     (
-        "init first, then a subscriber without the layer",
-        plain_later,
+        "a subscriber without the layer, then init",
+        without_layer_first,
     ),
-    ("init first, then a subscriber with the layer", layer_later),
-    ("a pooled call between the two", plain_after_a_blocking_task),
-    ("init on a thread that spawns nothing", spawned_elsewhere),
+    ("init, a task, then a subscriber without the layer", || {
+        without_layer_later(Duration::ZERO);
+    }),
+    (
+        "init, a task, a while, then a subscriber without the layer",
+        || {
+            without_layer_later(Duration::from_millis(400));
+        },
+    ),
+    ("a subscriber with the layer, then init", layer_first),
+    ("init, a task, then a subscriber with the layer", || {
+        layer_later(Duration::ZERO);
+    }),
+    (
+        "init, a task, a while, then a subscriber with the layer",
+        || {
+            layer_later(Duration::from_millis(400));
+        },
+    ),
+    ("a subscriber of one thread", scoped),
+    (
+        "a subscriber of one thread, with the layer",
+        scoped_with_layer,
+    ),
+    ("a filter for all layers", filtered),
+    ("a filter that is changed while the program runs", reloaded),
+    ("a filter for the log alone", filtered_log),
 ];
 
 #[test]
@@ -48,14 +72,35 @@ fn the_agent_and_the_application_share_tracing() {
         return run();
     }
     for (case, _) in CASES {
-        let me = std::env::current_exe().expect("this test's binary");
-        let mut command = Command::new(me);
-        command.args(["the_agent_and_the_application_share_tracing", "--exact"]);
-        let output = command.args(["--nocapture"]).env(CASE, case).output();
-        let output = output.expect("it starts");
+        let output = child(case, &[]);
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{case}: {stderr}");
     }
+}
+
+/// As the builder does, so does the environment.
+#[test]
+fn the_environment_asks_for_a_subscriber() {
+    if std::env::var_os(CASE).is_some() {
+        return asked(Agent::builder().bind("127.0.0.1:0").start());
+    }
+    let me = std::env::current_exe().expect("this test's binary");
+    let mut command = Command::new(me);
+    command.args(["the_environment_asks_for_a_subscriber", "--exact"]);
+    command.env(CASE, "asked").env("LOOPTOP_TASKS", "on");
+    let output = command.output().expect("it starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+}
+
+fn child(case: &str, variables: &[(&str, &str)]) -> std::process::Output {
+    let me = std::env::current_exe().expect("this test's binary");
+    let mut command = Command::new(me);
+    command.args(["the_agent_and_the_application_share_tracing", "--exact"]);
+    command.args(["--nocapture"]).env(CASE, case);
+    command.env_remove("LOOPTOP_TASKS");
+    let output = command.envs(variables.iter().copied()).output();
+    output.expect("it starts")
 }
 
 fn start() -> Agent {
@@ -64,8 +109,19 @@ fn start() -> Agent {
     agent
 }
 
+fn set_by_builder() -> Agent {
+    let agent = Agent::builder().bind("127.0.0.1:0");
+    let agent = agent.install_subscriber(true).start();
+    assert!(agent.is_running());
+    agent
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().expect("a runtime")
+}
+
+fn address(agent: &Agent) -> SocketAddr {
+    agent.local_addr().expect("a TCP port")
 }
 
 fn spawn(name: &str) -> tokio::task::JoinHandle<()> {
@@ -73,18 +129,33 @@ fn spawn(name: &str) -> tokio::task::JoinHandle<()> {
     task.spawn(std::future::pending()).expect("a runtime")
 }
 
-fn tasks_told(agent: &Agent) -> bool {
-    let address = agent.local_addr().expect("a TCP port");
+/// What the agent says of tasks: nothing, or why there are none.
+fn told(agent: &Agent) -> Result<(), String> {
+    let address = address(agent);
     // Not on this thread, which may be inside a runtime.
     let hello = std::thread::spawn(move || hello(address)).join();
     let capabilities = hello.expect("no panic").capabilities;
     let tasks = |c: &&looptop_wire::proto::Capability| c.kind() == CapabilityKind::Tasks;
-    capabilities.iter().find(tasks).is_some_and(|c| c.available)
+    let tasks = capabilities.iter().find(tasks).expect("it is listed");
+    tasks.available.then_some(()).ok_or(tasks.reason.clone())
+}
+
+/// Waits until the agent says that, which it finds out twice a second.
+fn until_told(agent: &Agent, expected: Result<(), &str>) {
+    let is_told = || match (expected, told(agent)) {
+        (Ok(()), Ok(())) => true,
+        (Err(part), Err(reason)) => reason.contains(part),
+        _ => false,
+    };
+    until(
+        &format!("{expected:?} instead of {:?}", told(agent)),
+        is_told,
+    );
 }
 
 /// Waits until a viewer sees all of these tasks.
 fn until_seen(agent: &Agent, names: &[&str]) {
-    let viewer = Viewer::attach(agent.local_addr().expect("a TCP port"));
+    let viewer = Viewer::attach(address(agent));
     for name in names {
         viewer.until(name, |seen| {
             let tasks = seen.frames.iter().filter_map(|f| f.tasks.as_ref());
@@ -110,146 +181,201 @@ fn say_something() {
     tracing::info!(target: "application", "something");
 }
 
-fn layer_first() {
-    let layers = tracing_subscriber::registry().with(looptop_agent::layer());
-    layers.init();
-    init_alone();
-}
-
-fn agents_tasks_first() {
-    let layers = tracing_subscriber::registry().with(looptop_agent::layer());
-    layers.init();
-    let runtime = runtime();
-    let builder = Agent::builder().bind("127.0.0.1:0");
-    let agent = builder.runtime("main", runtime.handle()).start();
-    // Seen once the agent's probe has run there, as a task of the agent's own.
-    let viewer = Viewer::attach(agent.local_addr().expect("a TCP port"));
-    viewer.until("lag", |seen| {
-        seen.frames.iter().any(|f| !f.lag.is_empty()).then_some(())
-    });
-    let _entered = runtime.enter();
-    drop(spawn("the application's first"));
-    until_seen(&agent, &["the application's first"]);
-}
-
-/// The agent's own tasks run on the workers meanwhile.
-async fn a_while() {
-    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
-}
-
-fn init_long_before() {
-    runtime().block_on(async {
-        let agent = start();
-        a_while().await;
-        // As many as it takes to come by every worker.
-        let names: Vec<String> = (0..20).map(|n| format!("child {n}")).collect();
-        for name in names.clone() {
-            tokio::spawn(async move { drop(spawn(&name)) });
-        }
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        until_seen(&agent, &names);
-    });
-}
-
-fn plain_much_later() {
-    runtime().block_on(async {
-        let agent = start();
-        a_while().await;
-        let log = Log::default();
-        tracing_subscriber::registry().with(log.clone()).init();
-        logs(&log);
-        let before = log.0.load(Relaxed);
-        let tasks: Vec<_> = (0..20)
-            .map(|_| tokio::spawn(async { say_something() }))
-            .collect();
-        for task in tasks {
-            task.await.expect("it does not panic");
-        }
-        assert_eq!(log.0.load(Relaxed), before + 20, "on the workers");
-        assert!(!tasks_told(&agent));
-    });
-}
-
-fn init_alone() {
-    runtime().block_on(async {
-        let agent = start();
-        let first = spawn("the first");
-        let nested = tokio::spawn(async {
-            drop(spawn("on a worker"));
-        });
-        nested.await.expect("it does not panic");
-        until_seen(&agent, &["the first", "on a worker"]);
-        assert!(tasks_told(&agent));
-        drop(first);
-    });
-}
-
-/// The application's events are seen on the thread of `init()` and elsewhere.
-fn logs(log: &Log) {
+/// The application's lines all come: of this thread, of another, of the workers.
+async fn logs(log: &Log) {
     let before = log.0.load(Relaxed);
     say_something();
     std::thread::spawn(say_something).join().expect("no panic");
-    assert_eq!(log.0.load(Relaxed), before + 2);
+    let tasks: Vec<_> = (0..20)
+        .map(|_| tokio::spawn(async { say_something() }))
+        .collect();
+    for task in tasks {
+        task.await.expect("it does not panic");
+    }
+    let blocking = tokio::task::spawn_blocking(say_something);
+    blocking.await.expect("it does not panic");
+    assert_eq!(log.0.load(Relaxed), before + 23);
 }
 
-fn plain_later() {
-    runtime().block_on(async {
-        let agent = start();
+/// Tasks of this thread and of the workers, by their names.
+async fn tasks_are_seen(agent: &Agent, prefix: &str) {
+    // As many as it takes to come by every worker.
+    let names: Vec<String> = (0..20).map(|n| format!("{prefix} {n}")).collect();
+    for name in names.clone() {
+        tokio::spawn(async move { drop(spawn(&name)) });
+    }
+    drop(spawn(prefix));
+    let mut all: Vec<&str> = names.iter().map(String::as_str).collect();
+    all.push(prefix);
+    until_seen(agent, &all);
+}
+
+/// Tokio and the application meet their callsites, on workers as well.
+async fn a_start(a_while: Duration) {
+    say_something();
+    let early = tokio::spawn(async {
         say_something();
-        let log = Log::default();
-        tracing_subscriber::registry().with(log.clone()).init();
-        logs(&log);
-        assert!(!tasks_told(&agent));
-        drop(spawn("unseen"));
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        logs(&log);
-        assert!(!tasks_told(&agent));
+        tokio::task::yield_now().await;
     });
+    early.await.expect("it does not panic");
+    tokio::time::sleep(a_while).await;
 }
 
-fn plain_after_a_blocking_task() {
+fn alone() {
     runtime().block_on(async {
         let agent = start();
-        let here = tokio::fs::metadata("/").await;
-        assert!(here.is_ok_and(|m| m.is_dir()));
-        let log = Log::default();
-        tracing_subscriber::registry().with(log.clone()).init();
-        logs(&log);
-        assert!(!tasks_told(&agent));
+        a_start(Duration::from_millis(100)).await;
+        let reason = told(&agent).expect_err("the test's own binary has subscribers");
+        assert!(
+            reason.contains("looptop_agent::layer()") && reason.contains("LOOPTOP_TASKS=on"),
+            "{reason}"
+        );
     });
 }
 
-fn layer_later() {
+fn asked(agent: Agent) {
     let runtime = runtime();
-    let agent = start();
-    assert!(agent.register_runtime("main", runtime.handle()));
+    agent.register_runtime("main", runtime.handle());
+    runtime.block_on(async {
+        a_start(Duration::ZERO).await;
+        tasks_are_seen(&agent, "seen").await;
+        until_told(&agent, Ok(()));
+        // Too late, and no more than an error.
+        let set = tracing_subscriber::registry()
+            .with(Log::default())
+            .try_init();
+        assert!(set.is_err());
+    });
+}
+
+fn without_layer_first() {
+    let log = Log::default();
+    tracing_subscriber::registry().with(log.clone()).init();
+    runtime().block_on(async {
+        let agent = start();
+        logs(&log).await;
+        until_told(&agent, Err("add .with(looptop_agent::layer())"));
+    });
+}
+
+fn without_layer_later(a_while: Duration) {
+    runtime().block_on(async {
+        let agent = start();
+        a_start(a_while).await;
+        let log = Log::default();
+        tracing_subscriber::registry().with(log.clone()).init();
+        logs(&log).await;
+        until_told(&agent, Err("add .with(looptop_agent::layer())"));
+        logs(&log).await;
+    });
+}
+
+fn layer_first() {
     let log = Log::default();
     let layers = tracing_subscriber::registry().with(looptop_agent::layer());
     layers.with(log.clone()).init();
-    logs(&log);
-    runtime.block_on(async {
-        drop(spawn("seen by the application's layer"));
-        until_seen(&agent, &["seen by the application's layer"]);
+    runtime().block_on(async {
+        let agent = start();
+        logs(&log).await;
+        tasks_are_seen(&agent, "seen by the layer").await;
+        until_told(&agent, Ok(()));
     });
-    assert!(tasks_told(&agent));
-    logs(&log);
 }
 
-fn spawned_elsewhere() {
-    let runtime = runtime();
-    let agent = start();
-    assert!(agent.register_runtime("main", runtime.handle()));
-    let handle = runtime.handle().clone();
-    let elsewhere = std::thread::spawn(move || {
-        // Until the agent has given the application time enough.
-        until("the agent's subscriber is everybody's", || {
-            tracing_core::dispatcher::get_default(|d| {
-                !d.is::<tracing_core::subscriber::NoSubscriber>()
-            })
-        });
-        let _inside = handle.enter();
-        drop(spawn("from another thread"));
+fn layer_later(a_while: Duration) {
+    runtime().block_on(async {
+        let agent = start();
+        a_start(a_while).await;
+        let log = Log::default();
+        let layers = tracing_subscriber::registry().with(looptop_agent::layer());
+        layers.with(log.clone()).init();
+        logs(&log).await;
+        tasks_are_seen(&agent, "seen by the later layer").await;
+        until_told(&agent, Ok(()));
     });
-    elsewhere.join().expect("no panic");
-    until_seen(&agent, &["from another thread"]);
+}
+
+fn scoped() {
+    runtime().block_on(async {
+        let agent = start();
+        a_start(Duration::ZERO).await;
+        let log = Log::default();
+        let subscriber = tracing_subscriber::registry().with(log.clone());
+        let scope = tracing::subscriber::set_default(subscriber);
+        say_something();
+        drop(scope);
+        say_something();
+        assert_eq!(log.0.load(Relaxed), 1, "on its thread, while it is set");
+        until_told(&agent, Err("LOOPTOP_TASKS=on"));
+    });
+}
+
+fn scoped_with_layer() {
+    let layers = tracing_subscriber::registry().with(looptop_agent::layer());
+    let _scope = tracing::subscriber::set_default(layers);
+    runtime().block_on(async {
+        let agent = start();
+        drop(spawn("of the thread that has it"));
+        until_seen(&agent, &["of the thread that has it"]);
+    });
+}
+
+fn filtered() {
+    let log = Log::default();
+    let layers = tracing_subscriber::registry()
+        .with(looptop_agent::layer())
+        .with(log.clone())
+        .with(LevelFilter::INFO);
+    layers.init();
+    runtime().block_on(async {
+        let agent = start();
+        logs(&log).await;
+        until_told(&agent, Err("a filter hides `tokio::task`"));
+    });
+}
+
+fn reloaded() {
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(LevelFilter::TRACE);
+    let layers = tracing_subscriber::registry().with(looptop_agent::layer());
+    layers.with(filter).init();
+    runtime().block_on(async {
+        let agent = start();
+        // Attached before: it is told with the frames.
+        let viewer = Viewer::attach(address(&agent));
+        let tells = |available: bool| {
+            move |seen: &viewer::Seen| {
+                let tasks = seen.frames.iter().filter_map(|f| f.tasks.as_ref());
+                let told = tasks.flat_map(|t| &t.capabilities);
+                let last = told.filter(|c| c.kind() == CapabilityKind::Tasks).last()?;
+                (last.available == available).then_some(())
+            }
+        };
+        let a_while = || tokio::time::sleep(Duration::from_millis(10));
+        a_while().await;
+        tasks_are_seen(&agent, "before").await;
+        handle.reload(LevelFilter::INFO).expect("it is there");
+        tokio::task::spawn_blocking(move || {
+            viewer.until("tasks are hidden", tells(false));
+            handle.reload(LevelFilter::TRACE).expect("it is there");
+            viewer.until("tasks are seen again", tells(true));
+        })
+        .await
+        .expect("no panic");
+        tasks_are_seen(&agent, "after").await;
+    });
+}
+
+fn filtered_log() {
+    let log = Log::default();
+    let app = |metadata: &Metadata<'_>| *metadata.level() <= tracing::Level::INFO;
+    let layers = tracing_subscriber::registry()
+        .with(looptop_agent::layer())
+        .with(log.clone().with_filter(filter_fn(app)));
+    layers.init();
+    runtime().block_on(async {
+        let agent = start();
+        logs(&log).await;
+        tasks_are_seen(&agent, "seen beside a filter").await;
+        until_told(&agent, Ok(()));
+    });
 }

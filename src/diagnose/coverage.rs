@@ -55,10 +55,7 @@ pub fn gaps(model: &Model) -> Vec<Gap> {
     let gone = !model.runtimes.is_empty() && model.runtimes.iter().all(|r| r.gone);
     let none = model.workers.is_empty() || gone;
     if none && strangers > 0 {
-        gaps.push(Gap::new(
-            format!("no runtime is registered, but {}", run(strangers)),
-            REGISTER,
-        ));
+        gaps.push(Gap::new(run(strangers), REGISTER));
     } else if gone {
         let cause = "every registered runtime was shut down".to_owned();
         gaps.push(Gap::new(cause, REGISTER));
@@ -66,10 +63,9 @@ pub fn gaps(model: &Model) -> Vec<Gap> {
         let cause = "no runtime is registered, no worker was seen".to_owned();
         gaps.push(Gap::new(cause, START));
     } else if strangers > 0 && strangers_alone_work(model) {
-        let cause = format!(
-            "{}, and work while the registered ones idle",
-            run(strangers)
-        );
+        let threads = count(strangers, "thread");
+        let verb = if strangers == 1 { "works" } else { "work" };
+        let cause = format!("{threads} of unregistered runtimes {verb}, the registered idle");
         gaps.push(Gap::new(cause, REGISTER));
     }
     gaps.extend(polls_without_tasks(model));
@@ -296,7 +292,7 @@ mod tests {
                     strangers: 5,
                     ..QUIET
                 },
-                "no runtime is registered, but 5 threads run tokio runtimes that nobody registered",
+                "5 threads run tokio runtimes that nobody registered",
             ),
             (
                 "no agent",
@@ -322,7 +318,7 @@ mod tests {
                     cpu: 0.2,
                     ..QUIET
                 },
-                "2 threads run tokio runtimes that nobody registered, and work while the registered ones idle",
+                "2 threads of unregistered runtimes work, the registered idle",
             ),
             (
                 "both work",
@@ -432,7 +428,7 @@ mod tests {
                 &[],
                 1,
                 &[
-                    "1 thread runs a tokio runtime that nobody registered: watched only while they block",
+                    "1 thread runs a tokio runtime that nobody registered: watched only while it blocks",
                 ],
             ),
         ];

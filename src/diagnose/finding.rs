@@ -201,5 +201,6 @@ pub fn cause_word(cause: Cause) -> &'static str {
         Cause::Lock => "lock",
         Cause::StarvedByHost => "starved by host",
         Cause::Stopped => "stopped",
+        Cause::Page => "page",
     }
 }

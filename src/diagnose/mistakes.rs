@@ -47,14 +47,16 @@ pub(super) fn of(model: &Model, since: Moment) -> Vec<Mistake<'_>> {
             && stalls::is_own(stall, model)
             && !stalls::is_nested_runtime(stall)
     };
-    group(model, model.stalls.iter().filter(own).collect())
+    let stalls: Vec<_> = model.stalls.iter().filter(own).collect();
+    group(model, &stalls)
 }
 
 /// The stalls since a moment that sit in a second executor, by mistake.
 pub(super) fn nested(model: &Model, since: Moment) -> Vec<Mistake<'_>> {
     let nested =
         |stall: &&Stall| stall.overlaps(since, model.now) && stalls::is_nested_runtime(stall);
-    group(model, model.stalls.iter().filter(nested).collect())
+    let stalls: Vec<_> = model.stalls.iter().filter(nested).collect();
+    group(model, &stalls)
 }
 
 /// What two stalls of one mistake have in common.
@@ -110,7 +112,7 @@ impl Sets {
     }
 }
 
-fn group<'a>(model: &Model, all: Vec<&'a Stall>) -> Vec<Mistake<'a>> {
+fn group<'a>(model: &Model, all: &[&'a Stall]) -> Vec<Mistake<'a>> {
     let mut sets = Sets((0..all.len()).collect());
     let mut first: HashMap<Key<'_>, usize> = HashMap::new();
     for (i, stall) in all.iter().enumerate() {
@@ -119,9 +121,9 @@ fn group<'a>(model: &Model, all: Vec<&'a Stall>) -> Vec<Mistake<'a>> {
             sets.unite(i, other);
         }
     }
-    unite_locks(&all, &mut sets);
-    unite_with_holders(model, &all, &mut sets);
-    unite_nameless(model, &all, &mut sets);
+    unite_locks(all, &mut sets);
+    unite_with_holders(model, all, &mut sets);
+    unite_nameless(model, all, &mut sets);
     let mut groups: BTreeMap<usize, Vec<&Stall>> = BTreeMap::new();
     for (i, stall) in all.iter().enumerate() {
         groups.entry(sets.root(i)).or_default().push(stall);
@@ -163,7 +165,7 @@ fn unite_with_holders(model: &Model, all: &[&Stall], sets: &mut Sets) {
             continue;
         };
         let held = |s: &&Stall| s.tid == Some(holder) && at_once(s, waiter, model.now);
-        if let Some(j) = all.iter().position(|s| held(&s)) {
+        if let Some(j) = all.iter().position(held) {
             sets.unite(i, j);
         }
     }

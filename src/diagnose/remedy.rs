@@ -228,6 +228,11 @@ const HOST: Advice = advice(
     Case::Host,
     "not your code: give the process more CPU, or take other load away",
 );
+const PAGE: Advice = advice(
+    Case::B,
+    "it touches memory that is not loaded (a mapped file, swap): do so in spawn_blocking, read with \
+     pread there, or load it before (madvise, readahead)",
+);
 const STOPPED: Advice = advice(
     Case::Host,
     "the process was stopped from outside (signal or debugger)",
@@ -266,6 +271,7 @@ pub(super) fn for_stalls(model: &Model, stall: &Stall, group: &[&Stall]) -> Advi
         Cause::SystemCall => for_system_call(model.text(stall.syscall), model.text(stall.object)),
         Cause::StarvedByHost => HOST,
         Cause::Stopped => STOPPED,
+        Cause::Page => PAGE,
         Cause::Unknown if !model.session.has(Capability::Stacks) => NO_STACKS,
         Cause::Unknown => LOOK,
     }

@@ -16,6 +16,9 @@ use super::{
 
 /// A poll over this is worth a notice; up to 61 short ones are not one long one.
 pub(super) const NOTICE: Duration = Duration::from_millis(10);
+/// What may be up to 61 polls is worth one when it has computed for this long: 61
+/// that take well below a millisecond each take less.
+const MANY_POLLS: Duration = Duration::from_millis(50);
 /// Others wait noticeably.
 pub(super) const WARNING: Duration = Duration::from_millis(100);
 /// The loop stands still.
@@ -24,10 +27,14 @@ pub(super) const CRITICAL: Duration = Duration::from_secs(1);
 /// The code is to blame for it, and not the host, a debugger, or a stream of
 /// short polls that the agent could not tell from a long one.
 pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
+    if stall.is_in_place() || agents_function(stall).is_some() {
+        return false;
+    }
     let age = stall.age(model.now);
     let threshold = match (stall.scope, stall.cause) {
         (_, Cause::StarvedByHost | Cause::Stopped) => return false,
-        (StallScope::UpTo61Polls, Cause::Computing | Cause::Unknown) => WARNING,
+        (StallScope::UpTo61Polls, Cause::Computing) => MANY_POLLS,
+        (StallScope::UpTo61Polls, Cause::Unknown) => WARNING,
         // The agent looks every few milliseconds. Where it saw nothing in all that
         // time, it had no CPU itself: the host held up both.
         (_, Cause::Unknown) if model.session.has(Capability::Cause) && stall.observed.is_none() => {
@@ -46,6 +53,35 @@ pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
         _ => NOTICE,
     };
     stall.own_age(model.now) >= threshold
+}
+
+/// What of the agent runs within a poll: it writes down what it sees.
+const AGENTS_PARTS: [&str; 8] = [
+    "looptop_agent::task::",
+    "looptop_agent::layer::",
+    "looptop_agent::slot::",
+    "looptop_agent::sync::",
+    "looptop_agent::clock::",
+    "looptop_agent::capture::",
+    "looptop_agent::probe::",
+    "looptop_agent::subscriber::",
+];
+/// Of these, what runs code of the application's.
+const CALLS_BACK: [&str; 1] = ["looptop_agent::task::with_sight"];
+
+/// The agent's function in which the poll stands, where it does: its own lock, say.
+/// That is the fault of telemetry, and nobody else's.
+pub(super) fn agents_function(stall: &Stall) -> Option<&str> {
+    let frames = &stall.resolved.as_ref()?.frames;
+    let is_agents = |function: &str| {
+        AGENTS_PARTS.iter().any(|part| function.starts_with(part))
+            && !CALLS_BACK.iter().any(|part| function.starts_with(part))
+    };
+    // What stands further in than the application's code was called by that.
+    let inner = frames.iter().take_while(|frame| !frame.culprit);
+    inner
+        .map(|frame| frame.function.as_str())
+        .find(|function| is_agents(function))
 }
 
 /// System calls that wait for nobody: what they take beyond microseconds is the
@@ -79,7 +115,7 @@ fn call_kind(stall: &Stall) -> Option<CallKind> {
 
 /// Whether the poll is parked inside a second executor.
 pub(super) fn is_nested_runtime(stall: &Stall) -> bool {
-    call_kind(stall) == Some(CallKind::NestedExecutor)
+    call_kind(stall) == Some(CallKind::NestedExecutor) && !stall.is_in_place()
 }
 
 /// Whether it waits for something that is known to be a lock, rather than for a
@@ -94,6 +130,7 @@ pub(super) fn is_known_lock(stall: &Stall) -> bool {
             .any(|frame| is_lock_function(&frame.function))
     };
     stall.cause == Cause::Lock
+        && !stall.is_in_place()
         && match call_kind(stall) {
             Some(kind) => kind == CallKind::Lock,
             None => stall.lock_holder.is_some() || locks(),
@@ -162,6 +199,8 @@ pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
         },
         Cause::SystemCall if syscall.is_empty() => "in a system call".to_owned(),
         Cause::SystemCall => system_call_text(syscall, model.text(stall.object)),
+        Cause::Page if object.is_empty() => "waiting for a page of memory".to_owned(),
+        Cause::Page => format!("waiting for a page of {object}"),
         Cause::StarvedByHost => "waiting for a CPU: the host is busy".to_owned(),
         Cause::Stopped => "stopped from outside".to_owned(),
         Cause::Unknown => cause_word(Cause::Unknown).to_owned() + " cause",
@@ -250,7 +289,7 @@ fn lock_text(stall: &Stall, model: &Model) -> String {
 
 /// The thread that holds the lock of a waiter.
 pub(super) struct Held<'a> {
-    /// "held by worker 1 in `save` (app.rs:7), in std::thread::sleep".
+    /// "held by worker 1 in `save` (app.rs:7), in `std::thread::sleep`".
     pub text: String,
     /// The holder's code, where its stack is known.
     culprit: Option<&'a Culprit>,

@@ -174,3 +174,44 @@ fn stands_still(model: &Model) -> bool {
     let lag = |lag: &Lag| Some(lag.percentiles(model.now, window)?.p99);
     model.lag.values().filter_map(lag).any(|p99| p99 >= STARVED)
 }
+
+#[cfg(test)]
+mod tests {
+    use looptop_wire::proto;
+
+    use super::*;
+    use crate::model::{Moment, fixtures};
+
+    /// A target whose tasks are not seen, and what its runtimes say.
+    fn sentence(runtimes: Vec<proto::Runtime>) -> String {
+        let mut hello = fixtures::hello();
+        for capability in &mut hello.capabilities {
+            capability.available = false;
+        }
+        let mut model = Model::new(&hello);
+        model
+            .apply(&proto::Frame {
+                runtimes,
+                ..fixtures::frame(Moment(1_000_000_000))
+            })
+            .unwrap();
+        Verdict::over(&model, &[]).sentence
+    }
+
+    #[test]
+    fn tasks_that_are_not_seen_are_counted_by_tokio_or_not_at_all() {
+        let runtime = |id, live_tasks, gone| proto::Runtime {
+            id,
+            live_tasks,
+            gone,
+            ..proto::Runtime::default()
+        };
+        assert_eq!(sentence(Vec::new()), "nothing starves the loop");
+        let runtimes = vec![
+            runtime(0, 50, false),
+            runtime(1, 1, false),
+            runtime(2, 9, true),
+        ];
+        assert_eq!(sentence(runtimes), "nothing starves the loop: 51 tasks");
+    }
+}

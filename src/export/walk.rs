@@ -274,17 +274,11 @@ fn row(stall: &Stall, model: &Model, session: usize, clock: (Duration, u64)) -> 
         run_queue: stall.run_queue,
         syscall: text(stall.syscall),
         stack: stall.resolved.clone(),
-        addresses: most_telling(stall).map_or_else(Vec::new, |sample| addresses(sample, model)),
+        addresses: stall
+            .telling_stack()
+            .map_or_else(Vec::new, |sample| addresses(sample, model)),
         process: model.session.name.clone(),
     }
-}
-
-/// The stack that was seen most often; of equals the newest.
-fn most_telling(stall: &Stall) -> Option<&StackSample> {
-    stall
-        .stacks
-        .iter()
-        .max_by_key(|sample| (sample.count, sample.last_at_ns))
 }
 
 fn addresses(sample: &StackSample, model: &Model) -> Vec<String> {

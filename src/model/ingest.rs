@@ -201,6 +201,9 @@ impl Model {
         let Some(columns) = &frame.tasks else {
             return Ok(());
         };
+        for capability in &columns.capabilities {
+            self.session.learn(capability);
+        }
         columns::check(columns)?;
         let mut rows = Row::all(columns);
         for ids in columns.id.chunks(TOGETHER) {

@@ -32,9 +32,14 @@ impl Model {
         let now_ns = self.now.0;
         let batches = self.tasks.as_slice().chunks(BATCH);
         let mut groups = batches.flat_map(task_groups);
+        let mut tasks = groups.next();
+        let learned: Vec<_> = self.session.learned().collect();
+        if !learned.is_empty() {
+            tasks.get_or_insert_default().capabilities = learned;
+        }
         let first = Frame {
             now_ns,
-            tasks: groups.next(),
+            tasks,
             ..self.state()
         };
         let others = groups.map(move |tasks| Frame {

@@ -1,8 +1,11 @@
 //! Who is observed, and what can be known of it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use looptop_wire::proto::HelloResponse;
+use looptop_wire::proto::{self, HelloResponse};
 
 use super::{Capability, Moment};
 
@@ -13,6 +16,16 @@ pub enum Insight {
     Available,
     /// It does not, for the reason given as a sentence for the screen.
     Missing(String),
+}
+
+impl Insight {
+    fn of(capability: &proto::Capability) -> Self {
+        if capability.available {
+            Self::Available
+        } else {
+            Self::Missing(capability.reason.clone())
+        }
+    }
 }
 
 /// What the target said of itself when the source attached.
@@ -47,8 +60,12 @@ pub struct Session {
     /// The application's time is scaled for a demonstration; 1 in earnest.
     pub time_scale: f64,
     insights: BTreeMap<i32, Insight>,
+    /// Those that have changed since the hello.
+    learned: BTreeSet<i32>,
 }
 
+/// A longer reason is no sentence.
+const MAX_REASON: usize = 1 << 10;
 /// The threshold for a target that names none.
 const DEFAULT_STALL_THRESHOLD: Duration = Duration::from_millis(10);
 /// What a minute of a slow rule is at least in a demonstration: a second.
@@ -82,16 +99,36 @@ impl Session {
             insights: hello
                 .capabilities
                 .iter()
-                .map(|c| {
-                    let insight = if c.available {
-                        Insight::Available
-                    } else {
-                        Insight::Missing(c.reason.clone())
-                    };
-                    (c.kind, insight)
-                })
+                .map(|c| (c.kind, Insight::of(c)))
                 .collect(),
+            learned: BTreeSet::new(),
         }
+    }
+
+    /// What can be known has changed: the application has set a subscriber, say.
+    pub(super) fn learn(&mut self, capability: &proto::Capability) {
+        if Capability::try_from(capability.kind).is_ok() && capability.reason.len() <= MAX_REASON {
+            let insight = Insight::of(capability);
+            if self.insights.get(&capability.kind) != Some(&insight) {
+                self.insights.insert(capability.kind, insight);
+                self.learned.insert(capability.kind);
+            }
+        }
+    }
+
+    /// What has changed since the hello, as it was told.
+    pub(super) fn learned(&self) -> impl Iterator<Item = proto::Capability> {
+        self.learned.iter().filter_map(|kind| {
+            let (available, reason) = match self.insights.get(kind)? {
+                Insight::Available => (true, String::new()),
+                Insight::Missing(reason) => (false, reason.clone()),
+            };
+            Some(proto::Capability {
+                kind: *kind,
+                available,
+                reason,
+            })
+        })
     }
 
     /// Can `kind` be known of this target?
@@ -146,5 +183,43 @@ impl Session {
             .process_started_unix_ns
             .map_or(0, |started| self.started_unix_ns.saturating_sub(started));
         Duration::from_nanos(now.0.saturating_add(before))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use looptop_wire::proto::{Capability as Told, Frame, Tasks};
+
+    use super::*;
+    use crate::model::{Model, fixtures};
+
+    /// The application sets a filter while it is observed, and takes it away again.
+    #[test]
+    fn what_can_be_known_may_change_and_survives_a_keyframe() {
+        let told = |available, reason: &str| Frame {
+            tasks: Some(Tasks {
+                capabilities: vec![Told {
+                    kind: Capability::Tasks.into(),
+                    available,
+                    reason: reason.to_owned(),
+                }],
+                ..Tasks::default()
+            }),
+            ..fixtures::frame(Moment(7))
+        };
+        let hello = fixtures::hello();
+        let mut model = Model::new(&hello);
+        assert_eq!(model.session.learned().count(), 0);
+        model.apply(&told(false, "a filter")).unwrap();
+        assert_eq!(model.session.missing(Capability::Tasks), Some("a filter"));
+        let mut copy = Model::new(&hello);
+        for frame in model.keyframe() {
+            copy.apply(&frame).unwrap();
+        }
+        assert_eq!(copy.session.missing(Capability::Tasks), Some("a filter"));
+        model.apply(&told(true, "")).unwrap();
+        assert!(model.session.has(Capability::Tasks));
+        model.apply(&told(false, &"x".repeat(2_000))).unwrap();
+        assert!(model.session.has(Capability::Tasks), "no sentence");
     }
 }

@@ -89,6 +89,25 @@ impl Resolved {
         in_rust && self.culprit.as_ref().is_none_or(|c| c.call.is_none())
     }
 
+    /// The poll is inside `block_in_place`, which has given its worker to another
+    /// thread.
+    fn is_in_place(&self) -> bool {
+        self.frames.iter().any(|frame| {
+            // What it calls, where it has become a part of its caller.
+            if frame.function.ends_with("runtime_mt::exit_runtime") {
+                return true;
+            }
+            let Some(path) = frame.function.strip_suffix("block_in_place") else {
+                return false;
+            };
+            let of_tokio = match path.strip_suffix("::").map(|p| p.rsplit("::").next()) {
+                Some(Some("task" | "blocking" | "worker" | "scheduler" | "block_in_place")) => true,
+                _ => path.is_empty() && !frame.file.is_empty(),
+            };
+            of_tokio && (frame.file.is_empty() || frame.file.starts_with("tokio-"))
+        })
+    }
+
     /// The thread was in a call that never sleeps on a timer.
     fn does_io(&self) -> bool {
         let call = self.culprit.as_ref().and_then(|c| c.call.as_ref());
@@ -163,12 +182,54 @@ impl Stall {
     /// the cause: the thread had just woken when it was taken, and was elsewhere.
     pub fn culprit(&self) -> Option<&Culprit> {
         let stack = self.resolved.as_ref()?;
+        let telling = self.telling_stack();
+        let another = telling.is_some_and(|s| self.agreement(s) == Agreement::Contradicts);
         let contradicts = match self.cause {
+            _ if another => true,
             Cause::Sleeping => stack.runs() || stack.does_io(),
             Cause::Lock => stack.runs(),
             _ => false,
         };
         stack.culprit.as_ref().filter(|_| !contradicts)
+    }
+
+    /// The stack that shows the stall best: one that was taken while the thread did
+    /// what the cause says, before others; of those the one that was seen most
+    /// often; of equals the newest.
+    pub fn telling_stack(&self) -> Option<&StackSample> {
+        let weight = |s: &&StackSample| (self.agreement(s), s.count, s.last_at_ns);
+        self.stacks.iter().max_by_key(weight)
+    }
+
+    /// Whether a stack was taken while the thread did what the cause says.
+    fn agreement(&self, stack: &StackSample) -> Agreement {
+        let is_another_call = || {
+            let (call, in_stack) = (self.syscall.map_or(0, |text| text.0), stack.syscall);
+            self.cause == Cause::SystemCall && call != 0 && in_stack != 0 && call != in_stack
+        };
+        match (self.cause, stack.cause()) {
+            // One poll that computes for most of the time has been seen in a call.
+            (Cause::Computing, _) if self.scope == StallScope::OnePoll => {
+                if stack.cause() == Cause::Computing {
+                    Agreement::Agrees
+                } else {
+                    Agreement::Unknown
+                }
+            }
+            (Cause::Unknown | Cause::StarvedByHost | Cause::Stopped, _) | (_, Cause::Unknown) => {
+                Agreement::Unknown
+            }
+            (cause, seen) if cause != seen || is_another_call() => Agreement::Contradicts,
+            _ => Agreement::Agrees,
+        }
+    }
+
+    /// The poll has given its worker away (`block_in_place`) and may block: it keeps
+    /// nobody waiting.
+    pub fn is_in_place(&self) -> bool {
+        self.resolved
+            .as_ref()
+            .is_some_and(|stack| stack.is_in_place())
     }
 
     /// It overlaps the time from `from` to `now`.
@@ -222,6 +283,15 @@ impl Stall {
             no_stack_reason: text(stall.no_stack_reason),
         }
     }
+}
+
+/// How a stack fits the cause of its stall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Agreement {
+    Contradicts,
+    /// Nothing says what the thread did then, or the cause says nothing of it.
+    Unknown,
+    Agrees,
 }
 
 /// Stacks of one stall, and frames of one stack, that are held whatever a peer
@@ -341,6 +411,13 @@ impl StallLog {
             .live
             .remove(&id)
             .or_else(|| at.and_then(|at| self.ended.get(at).cloned()));
+        if stall.withdrawn {
+            if let Some(at) = at {
+                self.ended.remove(at);
+                self.total_ended -= 1;
+            }
+            return;
+        }
         let stall = Stall::new(stall, earlier.as_ref());
         self.insert(stall, at);
     }
@@ -396,6 +473,148 @@ mod tests {
             (2, 1),
             "told twice, counted once"
         );
+    }
+
+    #[test]
+    fn a_stall_that_was_none_leaves_nothing() {
+        let withdrawn = |id| proto::Stall {
+            withdrawn: true,
+            ..stall(id, proto::StallState::Ended, 70)
+        };
+        let mut log = StallLog::default();
+        log.update(&stall(1, proto::StallState::Live, 20));
+        log.update(&stall(2, proto::StallState::Ended, 20));
+        log.update(&stall(3, proto::StallState::Live, 20));
+        for id in [1, 2, 4] {
+            log.update(&withdrawn(id));
+        }
+        assert_eq!((log.len(), log.total_ended), (1, 0));
+        assert!(log.get(StallId(3)).is_some());
+    }
+
+    #[test]
+    fn the_stack_that_is_shown_was_taken_in_what_the_cause_says() {
+        use StallScope::{OnePoll, UpTo61Polls};
+        let sample = |cause: Cause, syscall, count| StackSample {
+            cause: cause.into(),
+            syscall,
+            count,
+            last_at_ns: u64::from(count),
+            ..StackSample::default()
+        };
+        let (read, write) = (3, 4);
+        // Cause and call of the stall, its stacks, which of them is shown, and
+        // whether it names somebody.
+        for (scope, cause, call, stacks, shown, named) in [
+            (
+                UpTo61Polls,
+                Cause::SystemCall,
+                read,
+                vec![
+                    sample(Cause::Lock, 5, 9),
+                    sample(Cause::SystemCall, read, 1),
+                ],
+                1,
+                true,
+            ),
+            (
+                UpTo61Polls,
+                Cause::SystemCall,
+                read,
+                vec![sample(Cause::Computing, 0, 2), sample(Cause::Lock, 5, 1)],
+                0,
+                false,
+            ),
+            (
+                OnePoll,
+                Cause::SystemCall,
+                read,
+                vec![sample(Cause::SystemCall, write, 2)],
+                0,
+                false,
+            ),
+            (
+                UpTo61Polls,
+                Cause::Computing,
+                0,
+                vec![sample(Cause::Lock, 5, 1)],
+                0,
+                false,
+            ),
+            (
+                OnePoll,
+                Cause::Computing,
+                0,
+                vec![sample(Cause::SystemCall, write, 1)],
+                0,
+                true,
+            ),
+            (
+                UpTo61Polls,
+                Cause::Page,
+                0,
+                vec![sample(Cause::Page, 0, 1)],
+                0,
+                true,
+            ),
+            // An agent that does not say what the thread did.
+            (
+                UpTo61Polls,
+                Cause::Lock,
+                5,
+                vec![sample(Cause::Unknown, 0, 1), sample(Cause::Unknown, 0, 2)],
+                1,
+                true,
+            ),
+        ] {
+            let mut stall = Stall::new(
+                &proto::Stall {
+                    scope: scope.into(),
+                    cause: cause.into(),
+                    syscall: call,
+                    stacks: stacks.clone(),
+                    ..proto::Stall::default()
+                },
+                None,
+            );
+            assert_eq!(stall.telling_stack(), Some(&stacks[shown]), "{cause:?}");
+            stall.resolved = Some(Arc::new(Resolved {
+                culprit: Some(Culprit::default()),
+                ..Resolved::default()
+            }));
+            assert_eq!(stall.culprit().is_some(), named, "{cause:?} {stacks:?}");
+        }
+    }
+
+    #[test]
+    fn a_poll_inside_block_in_place_is_known_by_its_frames() {
+        for (function, file, expected) in [
+            (
+                "blocking::block_in_place",
+                "tokio-1.54.1/src/task/blocking.rs",
+                true,
+            ),
+            ("worker::block_in_place", "", true),
+            ("tokio::task::blocking::block_in_place", "", true),
+            ("block_in_place::block_in_place", "", true),
+            ("block_in_place", "tokio-1.54.1/src/task/blocking.rs", true),
+            ("runtime_mt::exit_runtime", "", true),
+            ("worker::block_in_place", "src/worker.rs", false),
+            ("pool::block_in_place", "", false),
+            ("worker::run", "", false),
+        ] {
+            let mut stall = Stall::new(&proto::Stall::default(), None);
+            let frame = StackFrame {
+                function: function.to_owned(),
+                file: file.to_owned(),
+                ..StackFrame::default()
+            };
+            stall.resolved = Some(Arc::new(Resolved {
+                frames: vec![StackFrame::default(), frame],
+                ..Resolved::default()
+            }));
+            assert_eq!(stall.is_in_place(), expected, "{function} {file}");
+        }
     }
 
     #[test]

@@ -69,6 +69,8 @@ fn mentioned(frame: &Frame) -> Vec<u32> {
     ids.extend(frame.modules.iter().map(|m| m.path));
     let stalls = frame.stalls.iter();
     ids.extend(stalls.flat_map(|s| [s.syscall, s.object, s.no_stack_reason]));
+    let stacks = frame.stalls.iter().flat_map(|s| &s.stacks);
+    ids.extend(stacks.map(|stack| stack.syscall));
     let holders = frame.stalls.iter().filter_map(|s| s.holder.as_ref());
     ids.extend(holders.flat_map(|h| [h.name, h.doing, h.object]));
     ids.extend(frame.ended_cells.iter().map(|c| c.r#type));

@@ -88,7 +88,7 @@ pub struct Entry {
     pub severity: Severity,
     /// One sentence.
     pub title: String,
-    /// computing, system call, sleeping, lock, starved by host, stopped or
+    /// computing, system call, sleeping, lock, starved by host, stopped, page or
     /// unknown; `null` where the rule has no cause to tell.
     pub cause: Option<&'static str>,
     /// The cause to the call.
@@ -547,7 +547,7 @@ mod tests {
             assert!(levels.contains(&level.word().to_lowercase().into()));
         }
         let causes = finding["properties"]["cause"]["enum"].as_array().unwrap();
-        for cause in (0..7).filter_map(|n| crate::model::Cause::try_from(n).ok()) {
+        for cause in (0..8).filter_map(|n| crate::model::Cause::try_from(n).ok()) {
             assert!(causes.contains(&cause_word(cause).into()), "{cause:?}");
         }
     }

@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = match observer.as_str() {
         "agent" => {
             let agent = looptop_agent::Agent::builder().bind("127.0.0.1:0");
+            let agent = agent.install_subscriber(true);
             let agent = agent.runtime("main", runtime.handle()).try_start()?;
             agent.local_addr().ok_or("the agent does not listen")?
         }

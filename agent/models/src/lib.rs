@@ -10,8 +10,11 @@ mod sync {
 
 #[path = "../../src/task/dirty.rs"]
 mod dirty;
+#[path = "../../src/task/index.rs"]
+mod index;
 #[path = "../../src/slot/publication.rs"]
 mod publication;
 
 mod dirty_tests;
+mod index_tests;
 mod publication_tests;

@@ -3,9 +3,9 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::signal::{self, STACK_BYTES};
+use super::signal::{self, STACK_BYTES, Snapshot};
 use super::unwind::StackUnwinder;
-use super::{ModuleInfo, NoStack, RawStack, Unavailable, memory, syscall, thread};
+use super::{Captured, ModuleInfo, NoStack, RawStack, Unavailable, memory, syscall, thread};
 use crate::ids::Tid;
 use crate::procfs::SyscallState;
 
@@ -14,6 +14,9 @@ const ATTEMPTS: usize = 3;
 /// Share of the time on a CPU above which a thread counts as running, where the
 /// kernel tells nothing better.
 const RUNNING_SHARE: f64 = 0.5;
+
+/// How much of a stack of unknown size is read at once.
+const AHEAD: usize = 8 * 1024;
 
 pub(super) struct Engine {
     unwinder: StackUnwinder,
@@ -47,16 +50,35 @@ pub(crate) fn install(signal_offset: i32) -> Result<(), Unavailable> {
     Ok(())
 }
 
-/// The stack of thread `tid` of this process, now. For the watchdog's thread
-/// only, never for the captured one.
+/// The stack of thread `tid` of this process, now; of any thread that Rust's std
+/// has started, registered or not. For the watchdog's thread only, never for the
+/// captured one.
 ///
-/// Takes about 0.1 ms, at most 20 ms and the unwinding.
-pub(crate) fn capture(tid: u64) -> Result<RawStack, NoStack> {
+/// Takes about 0.1 ms, at most 5 ms and the unwinding. A thread that gets no CPU
+/// answers later: ask again, or ask [`late`].
+pub(crate) fn capture(tid: u64) -> Result<Captured, NoStack> {
+    with_engine(|engine| engine.capture(tid))
+}
+
+/// The answer to the signal of an earlier [`capture`], if it has come.
+pub(crate) fn late(tid: u64) -> Option<Captured> {
+    with_engine(|engine| {
+        let thread = thread::find(tid).ok_or(NoStack::NotRegistered)?;
+        let snapshot = signal::late(tid, &thread).ok_or(NoStack::StillPending)?;
+        engine.unwinder.refresh();
+        engine.unwind(&snapshot, SyscallState::Running)
+    })
+    .ok()
+}
+
+fn with_engine(
+    f: impl FnOnce(&mut Engine) -> Result<Captured, NoStack>,
+) -> Result<Captured, NoStack> {
     let mut engine = engine();
     let engine = engine.as_mut().ok_or(NoStack::NotInstalled)?;
     // The unwinder interprets tables that others wrote. Should it stumble, the
     // stack is lost, not the watchdog.
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| engine.capture(tid)));
+    let result = std::panic::catch_unwind(AssertUnwindSafe(|| f(engine)));
     result.unwrap_or_else(|_| {
         engine.unwinder = StackUnwinder::new();
         Err(NoStack::Internal)
@@ -74,8 +96,8 @@ pub(crate) fn modules() -> Vec<ModuleInfo> {
 /// A look at a thread that did not run during it.
 enum Look {
     Blocked {
-        number: u64,
-        args: [u64; 6],
+        /// In a call, or outside of any.
+        doing: SyscallState,
         stack: RawStack,
     },
     Running,
@@ -83,53 +105,62 @@ enum Look {
 }
 
 impl Engine {
-    fn capture(&mut self, tid: u64) -> Result<RawStack, NoStack> {
+    fn capture(&mut self, tid: u64) -> Result<Captured, NoStack> {
         self.unwinder.refresh();
         match self.look(tid) {
-            Look::Blocked { stack, .. } if !stack.truncated => Ok(stack),
-            Look::Blocked {
-                number,
-                args,
-                stack,
-            } => {
-                let better = if syscall::restarts(number, &args) {
-                    self.signal(tid)
-                } else {
-                    Err(NoStack::WouldInterrupt(number))
+            Look::Blocked { doing, stack } if !stack.truncated => Ok(Captured::now(stack, doing)),
+            Look::Blocked { doing, stack } => {
+                let better = match doing {
+                    SyscallState::In { number, args, .. } if syscall::restarts(number, &args) => {
+                        self.signal(tid, doing)
+                    }
+                    SyscallState::In { number, .. } => Err(NoStack::WouldInterrupt(number)),
+                    _ => Err(NoStack::Unreadable),
                 };
                 match better {
-                    Ok(signalled) if signalled.frames.len() >= stack.frames.len() => Ok(signalled),
+                    Ok(signalled) if signalled.stack.frames.len() >= stack.frames.len() => {
+                        Ok(signalled)
+                    }
                     // What was found stands: it is right as far as it goes.
-                    _ if stack.frames.len() > 1 => Ok(stack),
+                    _ if stack.frames.len() > 1 => Ok(Captured::now(stack, doing)),
                     other => other,
                 }
             }
-            Look::Running => self.signal(tid),
-            Look::Unknown if runs(tid) => self.signal(tid),
+            Look::Running => self.signal(tid, SyscallState::Running),
+            Look::Unknown if runs(tid) => self.signal(tid, SyscallState::Unknown),
             Look::Unknown => Err(NoStack::StateUnknown),
         }
     }
 
-    fn signal(&mut self, tid: u64) -> Result<RawStack, NoStack> {
-        let thread = thread::find(tid).ok_or(NoStack::NotRegistered)?;
-        let snapshot = signal::take(tid, &thread)?;
+    fn signal(&mut self, tid: u64, doing: SyscallState) -> Result<Captured, NoStack> {
+        let thread = thread::find_or_add(tid).ok_or(NoStack::NotRegistered)?;
+        let snapshot = signal::take(tid, &thread).inspect_err(|error| {
+            if *error == NoStack::ThreadEnded {
+                thread::forget(tid);
+            }
+        })?;
+        self.unwind(&snapshot, doing)
+    }
+
+    fn unwind(&mut self, snapshot: &Snapshot, doing: SyscallState) -> Result<Captured, NoStack> {
         if snapshot.stack.is_empty() {
             return Err(NoStack::Unreadable);
         }
-        Ok(self.unwinder.unwind_copy(&snapshot))
+        Ok(Captured {
+            stack: self.unwinder.unwind_copy(snapshot),
+            doing,
+            taken_ns: crate::clock::to_ns(snapshot.taken),
+            sequence: snapshot.sequence,
+        })
     }
 
-    /// Unwinds the thread where it is blocked, if it is.
+    /// Unwinds the thread where it is blocked, if it is: in a call, or, as one
+    /// that waits for a page of memory, outside of any.
     fn look(&mut self, tid: u64) -> Look {
         for _ in 0..ATTEMPTS {
             let turns_before = turns(tid);
             let before = SyscallState::of_thread(Tid(tid));
-            let SyscallState::In {
-                number,
-                args,
-                sp,
-                pc,
-            } = before
+            let (SyscallState::In { sp, pc, .. } | SyscallState::Outside { sp, pc }) = before
             else {
                 return match before {
                     SyscallState::Running => Look::Running,
@@ -139,8 +170,7 @@ impl Engine {
             let stack = self.unwind_blocked(tid, pc, sp);
             if SyscallState::of_thread(Tid(tid)) == before && turns(tid) == turns_before {
                 return Look::Blocked {
-                    number,
-                    args,
+                    doing: before,
                     stack,
                 };
             }
@@ -155,8 +185,8 @@ impl Engine {
             Some(thread) if (thread.stack.0..thread.stack.1).contains(&sp) => {
                 ((thread.stack.1 - sp) as usize).min(STACK_BYTES)
             }
-            // Another stack, of unknown size: read where needed.
-            _ => 0,
+            // Another stack, of unknown size: what is beyond is read where needed.
+            _ => AHEAD,
         };
         let length = memory::read(sp, &mut self.buffer[..size]);
         self.unwinder.unwind_blocked(pc, sp, &self.buffer[..length])

@@ -1,7 +1,8 @@
 //! The stack of a blocked worker, taken while it is blocked.
 //!
-//! Who calls what: a polling thread calls [`register_current_thread`] once; the
-//! watchdog, and only the watchdog, calls [`capture`]; the publisher reads
+//! Who calls what: a polling thread calls [`register_current_thread`] once, which
+//! makes its capture cheaper but is not needed; the watchdog, and only the
+//! watchdog, calls [`capture`] and [`late`]; the publisher reads
 //! [`modules`]. Names are not looked up here: a stack is a list of (module,
 //! offset), which the viewer resolves from the binary on disk.
 //!
@@ -40,7 +41,9 @@
 //! | reading the modules, once and after `dlopen` | 0.35 ms | | |
 //!
 //! The long tails are waits for a CPU. A thread that computes and gets no CPU for
-//! 20 ms yields [`NoStack::TimedOut`]; come again with the next tick.
+//! 5 ms yields [`NoStack::TimedOut`], and its signal stays on the way: the next
+//! [`capture`], or [`late`], finds the answer. It was taken when the thread next
+//! got a CPU, before it did anything else.
 //!
 //! Other systems than Linux on x86-64 and aarch64 have no stacks: `install` says
 //! so and everything else goes on working. On aarch64 the code is the same but
@@ -105,7 +108,7 @@ mod unwind;
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-pub(crate) use engine::{capture, install, modules};
+pub(crate) use engine::{capture, install, late, modules};
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -127,11 +130,13 @@ mod unsupported;
     any(target_arch = "x86_64", target_arch = "aarch64")
 )))]
 pub(crate) use unsupported::{
-    Words, capture, install, is_registered, modules, read_memory, register_current_thread,
+    Words, capture, install, is_registered, late, modules, read_memory, register_current_thread,
     words_of_blocked, words_of_running,
 };
 
 use std::path::PathBuf;
+
+use crate::procfs::SyscallState;
 
 /// Position of a module in [`modules`]; it stays the same for the process's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -160,6 +165,31 @@ pub(crate) struct RawStack {
     /// more frames than are kept, or could not be unwound to its end. Inner
     /// frames are right all the same.
     pub truncated: bool,
+}
+
+/// A stack, with the instant and the state of the thread in which it was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Captured {
+    pub stack: RawStack,
+    /// What the thread was in: a call, on a CPU, or waiting for a page.
+    pub doing: SyscallState,
+    /// On the agent's clock.
+    pub taken_ns: u64,
+    /// The sequence number of the thread's slot at that instant, where the thread
+    /// itself has read it.
+    pub sequence: Option<u64>,
+}
+
+impl Captured {
+    #[allow(dead_code, reason = "not on systems without stacks")]
+    fn now(stack: RawStack, doing: SyscallState) -> Self {
+        Self {
+            stack,
+            doing,
+            taken_ns: crate::clock::now_ns(),
+            sequence: None,
+        }
+    }
 }
 
 /// Why stacks cannot be had in this process.
@@ -202,7 +232,7 @@ pub(crate) enum NoStack {
     )]
     StateUnknown,
     #[error(
-        "the thread did not take the signal within 20 ms (uninterruptible system call, or the signal is masked)"
+        "the thread has not yet taken the signal (it gets no CPU, is in an uninterruptible system call, or masks the signal)"
     )]
     TimedOut,
     #[error("the thread has not yet taken the signal of an earlier capture")]
@@ -224,6 +254,11 @@ pub(crate) enum NoStack {
 }
 
 impl NoStack {
+    /// The signal is on its way: the answer comes when the thread gets a CPU.
+    pub(crate) fn is_due(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::StillPending)
+    }
+
     /// Whether the next look may find what this one did not: the thread had no
     /// CPU to take the signal on, is about to take it, or was between two states
     /// when the kernel was asked.

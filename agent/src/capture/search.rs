@@ -48,14 +48,18 @@ pub(crate) fn words_of_blocked(
 }
 
 /// The same of a thread that runs and is registered; the thread is held up for
-/// some microseconds, the caller for up to 20 ms.
+/// some microseconds, the caller for up to 5 ms.
 pub(crate) fn words_of_running(tid: Tid, wanted: impl Fn(u64) -> bool) -> Result<Words, NoStack> {
     // One capture at a time.
     let engine = engine();
     if engine.is_none() {
         return Err(NoStack::NotInstalled);
     }
-    let known = thread::find(tid.0).ok_or(NoStack::NotRegistered)?;
+    let mut known = thread::find(tid.0).ok_or(NoStack::NotRegistered)?;
+    if signal::late(tid.0, &known).is_some() {
+        // What it did when an earlier capture asked says nothing of now.
+        known = thread::find(tid.0).ok_or(NoStack::NotRegistered)?;
+    }
     let snapshot = signal::take(tid.0, &known)?;
     Ok(scan(snapshot.registers.sp, &snapshot.stack, wanted))
 }

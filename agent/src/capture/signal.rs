@@ -4,30 +4,36 @@
 //!
 //! The handler runs on the captured thread, at any instruction of any code. It
 //! therefore allocates nothing, takes no lock, touches no thread-local, and calls
-//! nothing but `memcpy` and, for a stack that is not the registered one,
-//! `process_vm_readv`. It restores `errno`.
+//! nothing but `memcpy`, the clock (which [`install`] has set up) and, for a stack
+//! that is not the registered one, `process_vm_readv`. It restores `errno`.
 //!
-//! One buffer is shared by the watchdog and the handlers. Who may touch it is told
-//! by [`Slot::state`], a generation and a [phase](Phase): the handler moves
-//! `Armed -> Writing -> Done`, the watchdog `Idle -> Armed` and, when its patience
-//! ends, `Armed -> Idle`. Each signal carries its generation, so a handler that
-//! comes late finds another generation or phase and leaves the buffer alone.
+//! The watchdog and the handlers share [`BUFFERS`] buffers, one for each capture
+//! that is on its way. Who may touch one is told by [`Buffer::state`], a generation
+//! and a [phase](Phase): the handler moves `Armed -> Writing -> Done`, the watchdog
+//! `Idle -> Armed`. A thread that gets no CPU answers late: its buffer stays armed
+//! and the watchdog takes the answer when it comes. Only where all buffers are
+//! taken does the watchdog move the oldest `Armed -> Idle`. Each signal carries its
+//! generation, which names its buffer, so a handler that finds another generation
+//! or phase there leaves the buffer alone.
 //!
 //! `SA_ONSTACK` puts the handler on the thread's alternate signal stack where it
 //! has one (each thread of Rust's std does), so that a nearly full stack does not
 //! overflow; the interrupted stack pointer is in the context either way.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::thread::{self, Registered};
 use super::{NoStack, Unavailable, memory, restart};
+use crate::clock::{self, Ticks};
 
 /// How much of a stack is copied.
 pub(super) const STACK_BYTES: usize = 64 * 1024;
-/// How long a thread may take to answer.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long the watchdog waits for the answer at once.
+const PATIENCE: Duration = Duration::from_millis(5);
+/// Captures that may be on their way at the same time.
+pub(super) const BUFFERS: usize = 8;
 /// Marks our signals among those that others may send with the same number.
 const MAGIC: u64 = 0x10_0b70_u64 << 40;
 /// Generations that fit beside the magic number.
@@ -70,42 +76,72 @@ pub(super) struct Snapshot {
     pub(super) registers: Registers,
     /// Memory from the stack pointer upwards.
     pub(super) stack: Vec<u8>,
+    /// When the handler ran.
+    pub(super) taken: Ticks,
+    /// The sequence number of the thread's slot then, if it has one.
+    pub(super) sequence: Option<u64>,
 }
 
 struct Content {
     registers: Registers,
+    taken: Ticks,
+    sequence: Option<u64>,
     length: usize,
     bytes: [u8; STACK_BYTES],
 }
 
-struct Slot {
+struct Buffer {
     state: AtomicU64,
     /// Bounds of the stack of the thread that is to be captured.
     low: AtomicU64,
     high: AtomicU64,
+    /// The sequence number of that thread's slot; null where it has none. Slots
+    /// live for ever.
+    sequence: AtomicPtr<AtomicU64>,
     content: UnsafeCell<Content>,
 }
 
 // SAFETY: `content` is accessed only by the party that `state` names, see the
 // module's documentation; every hand-over is a release store or exchange of
 // `state` that the other party acquires.
-unsafe impl Sync for Slot {}
+unsafe impl Sync for Buffer {}
 
-static SLOT: Slot = Slot {
-    state: AtomicU64::new(state(0, Phase::Idle)),
-    low: AtomicU64::new(0),
-    high: AtomicU64::new(0),
-    content: UnsafeCell::new(Content {
-        registers: Registers {
-            pc: 0,
-            sp: 0,
-            fp: 0,
-            lr: 0,
-        },
-        length: 0,
-        bytes: [0; STACK_BYTES],
-    }),
-};
+impl Buffer {
+    const fn new() -> Self {
+        Self {
+            state: AtomicU64::new(state(0, Phase::Idle)),
+            low: AtomicU64::new(0),
+            high: AtomicU64::new(0),
+            sequence: AtomicPtr::new(std::ptr::null_mut()),
+            content: UnsafeCell::new(Content {
+                registers: Registers {
+                    pc: 0,
+                    sp: 0,
+                    fp: 0,
+                    lr: 0,
+                },
+                taken: Ticks(0),
+                sequence: None,
+                length: 0,
+                bytes: [0; STACK_BYTES],
+            }),
+        }
+    }
+
+    /// That of a generation.
+    fn of(generation: u64) -> &'static Self {
+        &TABLE[generation as usize % BUFFERS]
+    }
+
+    fn is(&self, generation: u64, phase: Phase) -> bool {
+        self.state.load(Ordering::Acquire) == state(generation, phase)
+    }
+}
+
+/// All zero, so that memory is taken only for buffers that were used.
+static TABLE: [Buffer; BUFFERS] = [const { Buffer::new() }; BUFFERS];
+/// The newest generation.
+static NEWEST: AtomicU64 = AtomicU64::new(0);
 
 /// The generations whose signals arrived, by their low bits.
 static ARRIVED: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
@@ -176,6 +212,8 @@ pub(super) fn install(offset: i32) -> Result<(), Unavailable> {
             error: std::io::Error::last_os_error().to_string(),
         });
     }
+    // The handler reads the clock, which must not set itself up there.
+    clock::ticks();
     SIGNAL.store(signal, Ordering::Release);
     Ok(())
 }
@@ -193,7 +231,8 @@ fn disposition(signal: i32) -> Option<libc::sigaction> {
     }
 }
 
-/// Makes thread `tid` copy its registers and stack; waits up to 20 ms.
+/// Makes thread `tid` copy its registers and stack. Where it has not answered
+/// within 5 ms, the answer can be fetched later: by this again, or by [`late`].
 ///
 /// The caller makes sure that only one capture runs at a time, and that the
 /// thread is not in a call that a signal interrupts visibly.
@@ -201,6 +240,9 @@ pub(super) fn take(tid: u64, thread: &Registered) -> Result<Snapshot, NoStack> {
     let signal = SIGNAL.load(Ordering::Acquire);
     if signal == 0 {
         return Err(NoStack::NotInstalled);
+    }
+    if let Some(snapshot) = late(tid, thread) {
+        return Ok(snapshot);
     }
     if disposition(signal).is_none_or(|now| now.sa_sigaction != handler_address()) {
         return Err(NoStack::HandlerReplaced(signal));
@@ -213,24 +255,27 @@ pub(super) fn take(tid: u64, thread: &Registered) -> Result<Snapshot, NoStack> {
         thread::set_pending(tid, None);
     }
 
-    let generation = arm(thread)?;
+    let generation = arm(tid, thread)?;
     if let Err(error) = send(signal, tid, generation) {
         disarm(generation);
         return Err(error);
     }
     if wait(generation) {
-        return Ok(read_content());
+        return Ok(read_content(generation));
     }
-    let result = if disarm(generation) {
-        Err(NoStack::TimedOut)
-    } else if wait(generation) {
-        // It began to write when the time was up.
-        return Ok(read_content());
-    } else {
-        Err(NoStack::Busy)
-    };
     thread::set_pending(tid, Some(generation));
-    result
+    Err(NoStack::TimedOut)
+}
+
+/// The answer of `tid` to an earlier signal, if it has come meanwhile.
+pub(super) fn late(tid: u64, thread: &Registered) -> Option<Snapshot> {
+    let generation = thread.pending?;
+    if !Buffer::of(generation).is(generation, Phase::Done) {
+        return None;
+    }
+    let snapshot = read_content(generation);
+    thread::set_pending(tid, None);
+    Some(snapshot)
 }
 
 /// Is there room for the kernel's frame and the handler's?
@@ -256,24 +301,43 @@ fn arrived(generation: u64) -> bool {
     ARRIVED[generation as usize % ARRIVED.len()].load(Ordering::Acquire) >= generation
 }
 
-/// Opens the buffer for the next generation's handler.
-fn arm(thread: &Registered) -> Result<u64, NoStack> {
-    let current = SLOT.state.load(Ordering::Acquire);
-    if current & 3 == Phase::Writing as u64 {
+/// Opens a buffer for the next generation's handler: a free one, else the one
+/// whose answer nobody has fetched, else the one that has waited longest.
+fn arm(tid: u64, thread: &Registered) -> Result<u64, NoStack> {
+    let usable = |buffer: &'static Buffer| {
+        let state = buffer.state.load(Ordering::Acquire);
+        let order = [Phase::Idle, Phase::Done, Phase::Armed];
+        let place = order.iter().position(|p| *p as u64 == state & 3)?;
+        Some((place, state >> 2))
+    };
+    let candidates = (0..).zip(&TABLE);
+    let candidates = candidates.filter_map(|(index, buffer)| Some((usable(buffer)?, index)));
+    let ((place, earlier), index) = candidates.min().ok_or(NoStack::Busy)?;
+    let buffer = &TABLE[index as usize];
+    if place == 2 && !disarm(earlier) {
         return Err(NoStack::Busy);
     }
-    let generation = ((current >> 2) + 1) & GENERATION_MASK;
-    SLOT.low.store(thread.stack.0, Ordering::Relaxed);
-    SLOT.high.store(thread.stack.1, Ordering::Relaxed);
+    // The next number that names this buffer.
+    let newest = NEWEST.load(Ordering::Relaxed);
+    let generation = ((newest / BUFFERS as u64 + 1) * BUFFERS as u64 + index) & GENERATION_MASK;
+    NEWEST.store(generation, Ordering::Relaxed);
+    buffer.low.store(thread.stack.0, Ordering::Relaxed);
+    buffer.high.store(thread.stack.1, Ordering::Relaxed);
+    let sequence = crate::slot::sequence_of(tid).map_or(std::ptr::null_mut(), |cell| {
+        std::ptr::from_ref(cell).cast_mut()
+    });
+    buffer.sequence.store(sequence, Ordering::Relaxed);
     // Release: the handler that acquires this state sees the bounds.
-    SLOT.state
+    buffer
+        .state
         .store(state(generation, Phase::Armed), Ordering::Release);
     Ok(generation)
 }
 
-/// Closes the buffer again; false if a handler has taken it.
+/// Closes a buffer again; false if a handler has taken it.
 fn disarm(generation: u64) -> bool {
-    SLOT.state
+    Buffer::of(generation)
+        .state
         .compare_exchange(
             state(generation, Phase::Armed),
             state(generation, Phase::Idle),
@@ -318,7 +382,7 @@ fn send(signal: i32, tid: u64, generation: u64) -> Result<(), NoStack> {
 
 /// Waits until the handler has published; false when the time is up.
 fn wait(generation: u64) -> bool {
-    let done = || SLOT.state.load(Ordering::Acquire) == state(generation, Phase::Done);
+    let done = || Buffer::of(generation).is(generation, Phase::Done);
     let start = Instant::now();
     // A thread on another CPU answers within microseconds.
     while start.elapsed() < Duration::from_micros(20) {
@@ -336,15 +400,22 @@ fn wait(generation: u64) -> bool {
     done()
 }
 
-/// Copies what the handler published.
-fn read_content() -> Snapshot {
-    // SAFETY: the caller has acquired `Done` for the current generation, so no
-    // handler may touch the content before the next `arm`.
-    let content = unsafe { &*SLOT.content.get() };
-    Snapshot {
+/// Copies what the handler published, and frees the buffer.
+fn read_content(generation: u64) -> Snapshot {
+    let buffer = Buffer::of(generation);
+    // SAFETY: the caller has acquired `Done` for this generation, so no handler
+    // may touch the content before the next `arm`.
+    let content = unsafe { &*buffer.content.get() };
+    let snapshot = Snapshot {
         registers: content.registers,
         stack: content.bytes[..content.length].to_vec(),
-    }
+        taken: content.taken,
+        sequence: content.sequence,
+    };
+    buffer
+        .state
+        .store(state(generation, Phase::Idle), Ordering::Release);
+    snapshot
 }
 
 /// See the module's documentation for what may be done here.
@@ -400,14 +471,15 @@ unsafe fn own_generation(info: &libc::siginfo_t) -> Option<u64> {
     (sender == own && value & !GENERATION_MASK == MAGIC).then_some(value & GENERATION_MASK)
 }
 
-/// Fills the buffer, if the watchdog still waits for this generation.
+/// Fills the generation's buffer, if the watchdog still waits for it.
 ///
 /// # Safety
 ///
 /// Called by the handler, with the context of the thread that it runs on.
 unsafe fn answer(generation: u64, context: &libc::ucontext_t) {
     ARRIVED[generation as usize % ARRIVED.len()].fetch_max(generation, Ordering::Release);
-    let taken = SLOT.state.compare_exchange(
+    let buffer = Buffer::of(generation);
+    let taken = buffer.state.compare_exchange(
         state(generation, Phase::Armed),
         state(generation, Phase::Writing),
         Ordering::AcqRel,
@@ -417,11 +489,15 @@ unsafe fn answer(generation: u64, context: &libc::ucontext_t) {
         return;
     }
     // SAFETY: `Writing` of our generation makes this handler the owner.
-    let copy = unsafe { &mut *SLOT.content.get() };
+    let copy = unsafe { &mut *buffer.content.get() };
     copy.registers = registers(context);
+    copy.taken = clock::ticks();
+    // SAFETY: null, or the number in a slot, which lives for ever.
+    let sequence = unsafe { buffer.sequence.load(Ordering::Relaxed).as_ref() };
+    copy.sequence = sequence.map(|cell| cell.load(Ordering::Relaxed));
     let sp = copy.registers.sp;
-    let low = SLOT.low.load(Ordering::Relaxed);
-    let high = SLOT.high.load(Ordering::Relaxed);
+    let low = buffer.low.load(Ordering::Relaxed);
+    let high = buffer.high.load(Ordering::Relaxed);
     copy.length = if low <= sp && sp < high {
         let length = ((high - sp) as usize).min(STACK_BYTES);
         // SAFETY: from the stack pointer to the stack's upper end all memory is
@@ -436,7 +512,8 @@ unsafe fn answer(generation: u64, context: &libc::ucontext_t) {
         memory::read_pages(sp, &mut copy.bytes).unwrap_or(0)
     };
     // Release: the watchdog that acquires this state sees the content.
-    SLOT.state
+    buffer
+        .state
         .store(state(generation, Phase::Done), Ordering::Release);
 }
 

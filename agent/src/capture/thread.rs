@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::ids::Tid;
+
 /// More polling threads than this are not captured.
 const MAX_THREADS: usize = 4096;
 
@@ -75,6 +77,41 @@ pub(crate) fn register_current_thread() {
 /// What is known of thread `tid`.
 pub(super) fn find(tid: u64) -> Option<Registered> {
     threads().as_ref()?.get(&tid).copied()
+}
+
+/// The same for any thread of this process. Of one that never registered, the
+/// bounds of its stack are unknown; the kernel copies it then. It is taken for a
+/// thread of Rust's std: those have a signal stack if the caller, who must be
+/// one, has.
+pub(super) fn find_or_add(tid: u64) -> Option<Registered> {
+    let mut threads = threads();
+    let threads = threads.get_or_insert_default();
+    if let Some(known) = threads.get(&tid) {
+        return Some(*known);
+    }
+    let stranger = Registered {
+        stack: (0, 0),
+        signal_stack: current_signal_stack(),
+        pending: None,
+    };
+    if threads.len() >= MAX_THREADS {
+        // Those that registered leave by themselves.
+        threads.retain(|tid, t| {
+            t.stack != (0, 0) || crate::thread_clock::thread_cpu_ns(Tid(*tid)).is_some()
+        });
+    }
+    if threads.len() >= MAX_THREADS {
+        return None;
+    }
+    threads.insert(tid, stranger);
+    Some(stranger)
+}
+
+/// Thread `tid` has ended.
+pub(super) fn forget(tid: u64) {
+    if let Some(threads) = threads().as_mut() {
+        threads.remove(&tid);
+    }
 }
 
 /// Notes whether a signal of capture `generation` is still on its way to `tid`.

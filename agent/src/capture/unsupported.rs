@@ -1,6 +1,6 @@
 //! Systems without stack capture: every call says so, at no cost.
 
-use super::{ModuleInfo, NoStack, RawStack, Unavailable};
+use super::{Captured, ModuleInfo, NoStack, Unavailable};
 use crate::ids::Tid;
 use crate::procfs::SyscallState;
 
@@ -46,8 +46,13 @@ pub(crate) fn install(_signal_offset: i32) -> Result<(), Unavailable> {
 pub(crate) fn register_current_thread() {}
 
 /// Always fails.
-pub(crate) fn capture(_tid: u64) -> Result<RawStack, NoStack> {
+pub(crate) fn capture(_tid: u64) -> Result<Captured, NoStack> {
     Err(NoStack::Platform)
+}
+
+/// Never there.
+pub(crate) fn late(_tid: u64) -> Option<Captured> {
+    None
 }
 
 /// Always empty.

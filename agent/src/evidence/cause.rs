@@ -2,7 +2,8 @@
 
 use looptop_wire::proto;
 
-use super::syscalls::Kind;
+use super::syscalls::{Kind, kind};
+use crate::procfs::SyscallState;
 
 /// A poll that has computed this long is too long on an idle host as well.
 const ENOUGH_CPU_NS: u64 = 50_000_000;
@@ -23,6 +24,24 @@ pub(crate) enum Cause {
     StarvedByHost,
     /// Stopped by a signal or a debugger.
     Stopped,
+    /// Waiting for a page of memory: blocked, but in no call.
+    Page,
+}
+
+impl Cause {
+    /// What a thread that is found in `state` would be stalled by.
+    pub(crate) fn of(state: &SyscallState) -> Self {
+        match state {
+            SyscallState::Running => Self::Computing,
+            SyscallState::In { number, args, .. } => match kind(*number, args) {
+                Kind::Sleep => Self::Sleeping,
+                Kind::Lock => Self::Lock,
+                Kind::Other => Self::SystemCall,
+            },
+            SyscallState::Outside { .. } => Self::Page,
+            SyscallState::Unknown => Self::Unknown,
+        }
+    }
 }
 
 impl From<Cause> for proto::Cause {
@@ -35,6 +54,7 @@ impl From<Cause> for proto::Cause {
             Cause::Lock => Self::Lock,
             Cause::StarvedByHost => Self::StarvedByHost,
             Cause::Stopped => Self::Stopped,
+            Cause::Page => Self::Page,
         }
     }
 }
@@ -46,6 +66,8 @@ pub(crate) struct Tally {
     pub(crate) sleeping: u32,
     pub(crate) lock: u32,
     pub(crate) other_call: u32,
+    /// Blocked in no call, hence by a page fault.
+    pub(crate) page: u32,
     /// Blocked, but not to be seen in what.
     pub(crate) unseen: u32,
     pub(crate) stopped: u32,
@@ -65,7 +87,7 @@ impl Tally {
     }
 
     fn blocked(&self) -> u32 {
-        self.sleeping + self.lock + self.other_call + self.unseen
+        self.sleeping + self.lock + self.other_call + self.page + self.unseen
     }
 }
 
@@ -140,6 +162,7 @@ impl Observed {
             (tally.sleeping, Cause::Sleeping),
             (tally.lock, Cause::Lock),
             (tally.other_call, Cause::SystemCall),
+            (tally.page, Cause::Page),
             (tally.unseen, Cause::Unknown),
         ]
         .into_iter()
@@ -178,6 +201,7 @@ mod tests {
         sleeping: 0,
         lock: 0,
         other_call: 0,
+        page: 0,
         unseen: 0,
         stopped: 0,
     };
@@ -233,6 +257,11 @@ mod tests {
             ("a sleep", observed(10, 0, 0, sleeping(2)), Cause::Sleeping),
             ("a mutex", observed(10, 0, 0, lock(2)), Cause::Lock),
             ("a read", observed(10, 0, 0, call(2)), Cause::SystemCall),
+            (
+                "a page of a slow disk",
+                observed(80, 0, 0, Tally { page: 5, ..NOTHING }),
+                Cause::Page,
+            ),
             (
                 "mostly reads, some locks",
                 observed(50, 5, 0, Tally { lock: 2, ..call(8) }),

@@ -75,13 +75,41 @@ impl Look {
             (_, SyscallState::In { number, args, .. }) => {
                 tally.add_call(syscalls::kind(number, &args));
             }
-            // A page fault that waits for its page is a disk read in disguise.
-            (Some(SchedState::Disk), _) => tally.add_call(Kind::Other),
+            // Between two states: the files were read one after the other.
             (Some(SchedState::Running), _) => tally.running += 1,
-            (_, SyscallState::Outside { .. }) | (Some(SchedState::Sleeping), _) => {
-                tally.unseen += 1;
-            }
+            // Blocked, but in no call: it has touched a page that is not there. A
+            // disk keeps the thread uninterruptible, a handler of page faults
+            // (`userfaultfd`) asleep.
+            (_, SyscallState::Outside { .. }) => tally.page += 1,
+            (Some(SchedState::Disk), _) => tally.add_call(Kind::Other),
+            (Some(SchedState::Sleeping), _) => tally.unseen += 1,
             (Some(SchedState::Other) | None, SyscallState::Unknown) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{Cause, Observed};
+
+    #[test]
+    fn a_wait_for_a_page_is_no_call_and_not_unseen() {
+        let outside = SyscallState::Outside { sp: 16, pc: 32 };
+        let cases = [
+            (SchedState::Sleeping, outside, Cause::Page),
+            (SchedState::Disk, outside, Cause::Page),
+            (SchedState::Disk, SyscallState::Unknown, Cause::SystemCall),
+            (SchedState::Sleeping, SyscallState::Unknown, Cause::Unknown),
+            (SchedState::Running, outside, Cause::Computing),
+            (SchedState::Running, SyscallState::Running, Cause::Computing),
+            (SchedState::Stopped, outside, Cause::Stopped),
+        ];
+        for (state, syscall, cause) in cases {
+            let mut observed = Observed::default();
+            let state = Some(state);
+            Look { syscall, state }.count(&mut observed.tally);
+            assert_eq!(observed.cause(), cause, "{state:?} {syscall:?}");
         }
     }
 }

@@ -9,7 +9,7 @@ use super::Holder;
 use super::lock::Lock;
 use crate::capture::{self, Words};
 use crate::clock::now_ns;
-use crate::evidence::{Object, SyscallState, is_futex, may_idle, name};
+use crate::evidence::{Cause, Object, SyscallState, is_futex, may_idle, name};
 use crate::ids::Tid;
 use crate::shared::Shared;
 use crate::slot::{self, SlotView};
@@ -148,21 +148,15 @@ impl<'a> Searcher<'a> {
 
     fn describe(&self, tid: Tid, certain: bool) -> Holder {
         let state = SyscallState::of_thread(tid);
-        let call = match state {
+        let captured = capture::capture(tid.0).ok();
+        let doing = captured.as_ref().map_or(state, |captured| captured.doing);
+        let call = match doing {
             SyscallState::In { number, args, .. } => Some((number, args)),
             _ => None,
         };
-        let (frames, truncated) = match capture::capture(tid.0) {
-            Ok(stack) => (
-                stack
-                    .frames
-                    .into_iter()
-                    .map(|(module, at)| (module.map(|m| m.0), at))
-                    .collect(),
-                stack.truncated,
-            ),
-            Err(_) => (Vec::new(), false),
-        };
+        let truncated = captured.as_ref().is_some_and(|c| c.stack.truncated);
+        let frames = captured.into_iter().flat_map(|c| c.stack.frames);
+        let frames = frames.map(|(module, at)| (module.map(|m| m.0), at));
         let at_ns = now_ns();
         let task = self.task_in_poll(tid);
         let described = task.and_then(task::describe);
@@ -174,8 +168,10 @@ impl<'a> Searcher<'a> {
                 first_ns: at_ns,
                 last_ns: at_ns,
                 count: 1,
-                frames,
+                frames: frames.collect(),
                 truncated,
+                cause: Cause::of(&doing),
+                syscall: call.map(|(number, _)| name(number)),
             },
             description: described.map(|d| TaskInfo {
                 name: d.name,

@@ -3,15 +3,18 @@
 //! The layer wants tokio's task spans, waker events, and the events of its locks
 //! (which task waits for one, not for which), nothing else. For every other
 //! callsite it says "never" in the way of a per-layer filter, so that it neither
-//! enables nor slows what other layers want.
+//! enables nor slows what other layers want. Where the application has no subscriber
+//! at all, [`own`] takes the layer's place.
 
 mod fields;
+#[cfg(tokio_unstable)]
+pub(crate) mod own;
+mod seen;
 #[cfg(all(test, tokio_unstable))]
 mod tests;
 
 use std::any::TypeId;
 
-use looptop_wire::proto::TaskKind;
 use tracing_core::subscriber::Interest;
 use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, span};
 use tracing_subscriber::Layer;
@@ -19,12 +22,9 @@ use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
-use self::fields::{PollFields, TaskFields, WakerFields};
-use crate::clock;
-use crate::task::local::{self, Local, OpenPoll, TracedEntry};
-use crate::task::site::Spot;
-use crate::task::traced::Sight;
-use crate::task::{self, Birth, Handle, id_number};
+#[cfg(tokio_unstable)]
+pub(crate) use self::seen::take_any;
+use crate::task::traced::{Ids, Sight};
 
 const TASK_SPAN: &str = "runtime.spawn";
 const TASK_TARGET: &str = "tokio::task";
@@ -51,7 +51,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     TaskLayer {
-        sight: Sight::new(),
+        sight: Sight::new(Ids::Foreign),
         filtered: Nothing.with_filter(TaskCallsites { wakers: true }),
     }
 }
@@ -92,7 +92,6 @@ where
     }
 
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        crate::subscriber::callsite(metadata);
         self.filtered.register_callsite(metadata)
     }
 
@@ -110,7 +109,7 @@ where
 
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         if is_task_span(attrs.metadata()) {
-            self.record_spawn(attrs, id);
+            seen::spawned(&self.sight, attrs, id.into_u64());
         }
         self.filtered.on_new_span(attrs, id, context);
     }
@@ -118,37 +117,23 @@ where
     #[inline]
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if self.filtered.filter().wakers {
-            match event.metadata().target() {
-                WAKER_TARGET => self.record_waker(event),
-                OPERATION_TARGET => record_operation(event),
-                _ => {}
-            }
+            seen::event(&self.sight, event);
         }
         self.filtered.on_event(event, context);
     }
 
     #[inline]
     fn on_enter(&self, id: &span::Id, _: Context<'_, S>) {
-        local::with(|local| {
-            if let Some(entry) = find(&self.sight, local, id.into_u64())
-                && is_polled_here(&entry)
-            {
-                self.sight.enter(task::table(), local, &entry);
-            }
-        });
+        seen::entered(&self.sight, id.into_u64());
     }
 
     #[inline]
     fn on_exit(&self, id: &span::Id, _: Context<'_, S>) {
-        local::with(|local| self.sight.exit(task::table(), local, id.into_u64()));
+        seen::left(&self.sight, id.into_u64());
     }
 
     fn on_close(&self, id: span::Id, _: Context<'_, S>) {
-        local::with(|local| {
-            if let Some(entry) = find(&self.sight, local, id.into_u64()) {
-                self.sight.closed(task::table(), local, &entry);
-            }
-        });
+        seen::closed(&self.sight, id.into_u64());
     }
 
     /// A per-layer filter is recognised by what it answers here; without, the
@@ -159,40 +144,21 @@ where
         if id == TypeId::of::<Self>() {
             return Some(std::ptr::from_ref(self).cast());
         }
+        if id == TypeId::of::<Taken>() {
+            return Some(std::ptr::from_ref(&TAKEN).cast());
+        }
         // SAFETY: the pointer is to `self.filtered` or within, which lives as
         // long as `self`; its type is what `Filtered` vouches for.
         unsafe { self.filtered.downcast_raw(id) }
     }
 }
 
-/// The span's task, if it has one.
-#[inline]
-fn find(sight: &Sight, local: &Local, key: u64) -> Option<TracedEntry> {
-    let cached = local.traced(sight.realm, key);
-    cached.or_else(|| look_up(sight, local, key))
-}
+/// What a subscriber says it is that has the layer, whatever else it is made of:
+/// `Dispatch::is::<Taken>()`.
+#[derive(Debug)]
+pub(crate) struct Taken;
 
-#[inline(never)]
-fn look_up(sight: &Sight, local: &Local, key: u64) -> Option<TracedEntry> {
-    crate::subscriber::leave();
-    let entry = sight.find(local, key)?;
-    local.remember_traced(entry);
-    Some(entry)
-}
-
-/// Whether tokio itself polls or drops the span's task on this thread. An
-/// application can enter a task's span from anywhere.
-#[inline]
-fn is_polled_here(entry: &TracedEntry) -> bool {
-    // The future of `block_on` is not a task of its own to tokio.
-    entry.hot.is_block_on() || current_task() == Some(entry.id)
-}
-
-/// Tokio's id of the task that it polls on this thread.
-#[inline]
-fn current_task() -> Option<u64> {
-    tokio::task::try_id().map(id_number)
-}
+static TAKEN: Taken = Taken;
 
 /// Which callsites concern the layer.
 #[derive(Debug)]
@@ -215,12 +181,6 @@ fn is_of_lock(metadata: &Metadata<'_>) -> bool {
         (path.next(), path.next()),
         (Some("batch_semaphore.rs"), Some("sync")) | (Some("trace.rs"), Some("util"))
     )
-}
-
-/// Whether the layer wants to see this callsite.
-#[cfg(tokio_unstable)]
-pub(crate) fn wants(metadata: &Metadata<'_>) -> bool {
-    TaskCallsites { wakers: true }.want(metadata)
 }
 
 impl TaskCallsites {
@@ -257,71 +217,3 @@ impl<S> Filter<S> for TaskCallsites {
 struct Nothing;
 
 impl<S: Subscriber> Layer<S> for Nothing {}
-
-/// The task that is polled here waits for a lock, if it does.
-fn record_operation(event: &Event<'_>) {
-    let mut fields = PollFields::default();
-    event.record(&mut fields);
-    if let Some(op) = fields.pending() {
-        local::with(|local| {
-            if let Some(poll) = local.innermost() {
-                poll.pending(op);
-            }
-        });
-    }
-}
-
-impl<S> TaskLayer<S> {
-    fn record_spawn(&self, attrs: &span::Attributes<'_>, id: &span::Id) {
-        local::with(|local| {
-            if let Some(task) = self.spawn(local, attrs)
-                && let Some(entry) = self.sight.opened(local, id.into_u64(), task)
-            {
-                local.remember_traced(entry);
-            }
-        });
-    }
-
-    #[inline]
-    fn record_waker(&self, event: &Event<'_>) {
-        let mut fields = WakerFields::default();
-        event.record(&mut fields);
-        let Some(op) = fields.op else { return };
-        local::with(|local| {
-            if let Some(entry) = find(&self.sight, local, fields.span) {
-                self.sight.waker(task::table(), local, &entry, op);
-            }
-        });
-    }
-
-    fn spawn(&self, local: &Local, attrs: &span::Attributes<'_>) -> Option<Handle> {
-        if local.is_excluded() {
-            return None;
-        }
-        let mut fields = TaskFields::new(local);
-        attrs.record(&mut fields);
-        let spot = local.spot(fields.file, fields.line, fields.column, fields.kind);
-        if spot == Spot::Hidden || fields.id == 0 {
-            return None;
-        }
-        let birth = Birth {
-            id: fields.id,
-            kind: fields.kind,
-            site: spot.raw(),
-            parent: local.innermost().map_or(0, OpenPoll::task),
-            spawned: clock::ticks().0,
-            runtime: 0,
-            traced: true,
-            blind: self.sight.is_blind(),
-            size: fields.size,
-            original_size: fields.original_size,
-        };
-        // What `tokio::fs` or a look-up of a name sends to the pool comes before
-        // many an application's own subscriber.
-        if fields.kind == TaskKind::Task {
-            crate::subscriber::task_seen();
-        }
-        let text = fields.into_text().map(std::sync::Arc::new);
-        task::table().spawn(&birth, text)
-    }
-}

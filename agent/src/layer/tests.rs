@@ -15,18 +15,48 @@ use tokio::task::{JoinHandle, LocalSet, yield_now};
 use tracing_core::Dispatch;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-use super::{current_task, layer};
+use super::layer;
+use super::own::TaskSubscriber;
+use super::seen::current_task;
 use crate::clock::Ticks;
 use crate::task::collect::Collector;
 use crate::task::id_number;
 use crate::task::local;
 
+/// With this in the environment the tests run under the agent's own subscriber.
+const OWN: &str = "LOOPTOP_TEST_OWN";
+
 fn subscribe() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let subscriber = tracing_subscriber::registry().with(layer());
-        tracing_core::dispatcher::set_global_default(Dispatch::new(subscriber)).unwrap();
+        let subscriber = if std::env::var_os(OWN).is_some() {
+            Dispatch::new(TaskSubscriber::new())
+        } else {
+            Dispatch::new(tracing_subscriber::registry().with(layer()))
+        };
+        tracing_core::dispatcher::set_global_default(subscriber).unwrap();
     });
+}
+
+/// The tests of this file once more, in a process of their own.
+#[test]
+fn the_agents_own_subscriber_sees_what_the_layer_sees() {
+    if std::env::var_os(OWN).is_some() {
+        return;
+    }
+    let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
+    // Nobody but the task has its span there.
+    let skip = ["--skip", "even_if_its_span_lives_on"];
+    tests
+        .args([module_path!().split_once("::").unwrap().1])
+        .args(skip);
+    let output = tests.env(OWN, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("polls_are_exact_and_the_drop_is_none"),
+        "{text}"
+    );
 }
 
 /// The innermost poll of this thread: its task, and when it began.

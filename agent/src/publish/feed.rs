@@ -255,7 +255,7 @@ mod tests {
     #[test]
     fn the_state_comes_first_and_sequences_count() {
         runtime().block_on(async {
-            let shared = Arc::new(Shared::new(Config::default(), Ok(()), Ok(())));
+            let shared = Arc::new(Shared::new(Config::default(), Ok(())));
             let (feed, serve) = new(&shared);
             tokio::spawn(serve);
             let mut viewer = feed.watch(20_000_000);
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_stall_that_begins_does_not_wait_for_the_next_frame() {
         runtime().block_on(async {
-            let shared = Arc::new(Shared::new(Config::default(), Ok(()), Ok(())));
+            let shared = Arc::new(Shared::new(Config::default(), Ok(())));
             let (feed, serve) = new(&shared);
             tokio::spawn(serve);
             let pace = Duration::from_secs(10);
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn a_slow_viewer_is_resynced_and_delays_nobody() {
         runtime().block_on(async {
-            let shared = Arc::new(Shared::new(Config::default(), Ok(()), Ok(())));
+            let shared = Arc::new(Shared::new(Config::default(), Ok(())));
             let (feed, serve) = new(&shared);
             tokio::spawn(serve);
             let mut slow = feed.watch(20_000_000);
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn nothing_is_built_once_all_viewers_are_gone() {
         runtime().block_on(async {
-            let shared = Arc::new(Shared::new(Config::default(), Ok(()), Ok(())));
+            let shared = Arc::new(Shared::new(Config::default(), Ok(())));
             let (feed, serve) = new(&shared);
             tokio::spawn(serve);
             let mut viewer = feed.watch(20_000_000);

@@ -57,6 +57,8 @@ pub(crate) struct Publisher {
     host: Option<proto::Host>,
     loss: proto::Loss,
     loss_sent: Option<proto::Loss>,
+    /// What viewers know of what can be known of tasks.
+    capabilities: Vec<proto::Capability>,
     coverage: Option<proto::Coverage>,
     coverage_sent: Option<proto::Coverage>,
     lag_sent: BTreeMap<RuntimeId, u64>,
@@ -89,6 +91,7 @@ impl Publisher {
             host: None,
             loss: proto::Loss::default(),
             loss_sent: None,
+            capabilities: Vec::new(),
             coverage: None,
             coverage_sent: None,
             lag_sent: BTreeMap::new(),
@@ -143,7 +146,10 @@ impl Publisher {
         self.strings_sent = self.strings.len();
         self.locations_sent = self.locations.len();
         lock(&self.shared.stalls).taken(self.stalls_sent);
-        in_parts(frame, tasks.tasks)
+        let capabilities = crate::hello::task_capabilities();
+        let news = (capabilities != self.capabilities).then(|| capabilities.clone());
+        self.capabilities = capabilities;
+        in_parts(frame, with_capabilities(tasks.tasks, news))
     }
 
     /// Everything that is known, in parts that fit a message.
@@ -180,7 +186,8 @@ impl Publisher {
             locations: self.locations.clone(),
             ..frame
         };
-        in_parts(frame, tasks.tasks)
+        let capabilities = crate::hello::task_capabilities();
+        in_parts(frame, with_capabilities(tasks.tasks, Some(capabilities)))
     }
 
     fn keep_interned(&mut self) {
@@ -333,6 +340,20 @@ impl Publisher {
     }
 }
 
+/// The first message of tasks says what can be known of them, where that is news.
+fn with_capabilities(
+    mut tasks: Vec<proto::Tasks>,
+    news: Option<Vec<proto::Capability>>,
+) -> Vec<proto::Tasks> {
+    if let Some(news) = news {
+        if tasks.is_empty() {
+            tasks.push(proto::Tasks::default());
+        }
+        tasks[0].capabilities = news;
+    }
+    tasks
+}
+
 /// A frame in parts that fit a message. Tasks come in messages of different
 /// columns, of which a frame has room for one.
 fn in_parts(mut frame: proto::Frame, tasks: Vec<proto::Tasks>) -> Vec<proto::Frame> {
@@ -363,7 +384,7 @@ mod tests {
     use crate::stall::{Scope, Stall, Subject};
 
     fn publisher() -> Publisher {
-        Publisher::new(Arc::new(Shared::new(Config::default(), Ok(()), Ok(()))))
+        Publisher::new(Arc::new(Shared::new(Config::default(), Ok(()))))
     }
 
     #[test]

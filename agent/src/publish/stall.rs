@@ -49,13 +49,14 @@ pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
         object,
         lock_holder_tid: stall.holder.as_ref().map(|h| h.tid.0),
         holder: stall.holder.as_ref().map(|h| holder(h, interner)),
-        stacks: stall.stacks.iter().map(stack).collect(),
+        stacks: stall.stacks.iter().map(|s| stack(s, interner)).collect(),
         no_stack_reason: stall
             .no_stack
             .as_ref()
             .map_or(0, |reason| interner.string(reason)),
         samples: observed.tally.total(),
         lock_address: stall.lock.or(lock_address),
+        withdrawn: stall.withdrawn,
     }
 }
 
@@ -65,7 +66,7 @@ fn holder(holder: &Holder, interner: &mut Interner) -> proto::LockHolder {
     proto::LockHolder {
         tid: holder.tid.0,
         name: interner.string(&holder.name),
-        stack: Some(stack(&holder.stack)),
+        stack: Some(stack(&holder.stack, interner)),
         certain: holder.certain,
         task: holder.task,
         location: site.map_or(0, |s| interner.location(s.file, s.line, s.column)),
@@ -81,7 +82,7 @@ fn holder(holder: &Holder, interner: &mut Interner) -> proto::LockHolder {
     }
 }
 
-pub(super) fn stack(seen: &SeenStack) -> proto::StackSample {
+fn stack(seen: &SeenStack, interner: &mut Interner) -> proto::StackSample {
     let address = |(module, offset): &(Option<u32>, u64)| proto::CodeAddress {
         // Ids start at 1, the capture's indices at 0.
         module: module.map_or(0, |index| index + 1),
@@ -93,5 +94,10 @@ pub(super) fn stack(seen: &SeenStack) -> proto::StackSample {
         count: seen.count,
         frames: seen.frames.iter().map(address).collect(),
         truncated: seen.truncated,
+        cause: proto::Cause::from(seen.cause).into(),
+        syscall: seen
+            .syscall
+            .as_ref()
+            .map_or(0, |name| interner.string(name)),
     }
 }

@@ -14,7 +14,7 @@ use looptop_wire::proto;
 
 use crate::capture;
 use crate::clock::now_ns;
-use crate::evidence::{SyscallState, is_futex, may_idle};
+use crate::evidence::{Cause, SyscallState, is_futex, may_idle};
 use crate::ids::Tid;
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
@@ -110,7 +110,7 @@ fn see(tid: Tid) -> Option<Seen> {
         }
         _ => false,
     };
-    let stack = capture::capture(tid.0).ok()?;
+    let captured = capture::capture(tid.0).ok()?;
     let at_ns = now_ns();
     let address = |(module, offset): (Option<capture::ModuleIndex>, u64)| proto::CodeAddress {
         module: module.map_or(0, |index| index.0 + 1),
@@ -124,8 +124,10 @@ fn see(tid: Tid) -> Option<Seen> {
             first_at_ns: at_ns,
             last_at_ns: at_ns,
             count: 1,
-            frames: stack.frames.into_iter().map(address).collect(),
-            truncated: stack.truncated,
+            frames: captured.stack.frames.into_iter().map(address).collect(),
+            truncated: captured.stack.truncated,
+            cause: proto::Cause::from(Cause::of(&captured.doing)).into(),
+            syscall: 0,
         },
     })
 }

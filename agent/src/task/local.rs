@@ -207,6 +207,8 @@ pub(crate) struct Local {
     pub(super) excluded: Cell<bool>,
     slot: Cell<Option<&'static Slot>>,
     tid: Cell<u32>,
+    /// The outermost poll inside of which the thread was last noted.
+    noted: Cell<u64>,
     depth: Cell<usize>,
     polls: [OpenPoll; DEPTH],
     /// Ticks that this thread has spent in outermost polls, with what the
@@ -227,6 +229,7 @@ impl Local {
             excluded: Cell::new(false),
             slot: Cell::new(None),
             tid: Cell::new(0),
+            noted: Cell::new(0),
             depth: Cell::new(0),
             polls: [const { OpenPoll::none() }; DEPTH],
             occupied: Cell::new(0),
@@ -251,6 +254,16 @@ impl Local {
         self.allowance
             .set(clock::duration_ticks(SCHEDULER_NS_PER_POLL));
         crate::capture::register_current_thread();
+        crate::drivers::note();
+    }
+
+    /// A worker that was given away runs inside a job of the blocking pool: the
+    /// first poll in there is the first that the thread does as a worker.
+    #[cold]
+    #[inline(never)]
+    fn note(&self, outermost: u64) {
+        self.noted.set(outermost);
+        crate::drivers::note();
     }
 
     /// Whether the thread is one of the agent's own.
@@ -268,6 +281,9 @@ impl Local {
         let Some(place) = self.polls.get(depth) else {
             return false;
         };
+        if depth > 0 && self.polls[0].key.get() != self.noted.get() {
+            self.note(self.polls[0].key.get());
+        }
         place.set(poll);
         self.depth.set(depth + 1);
         if let Some(slot) = self.slot.get() {

@@ -11,6 +11,7 @@
 //! - [`record`]: what is held of one task
 //! - [`shard`]: the map, the recycling of records, the bounds
 //! - [`site`]: spawn locations and their totals
+//! - [`index`]: a map that is read without a lock; [`chunks`], the records likewise
 //! - [`spans`]: which span is which task's
 //! - [`local`]: what each thread keeps for itself
 //! - [`collect`]: what changed since the last time
@@ -22,11 +23,13 @@
 //! does, the first change of a task since the last collection puts it on a
 //! list, so that collecting costs what has changed.
 
+mod chunks;
 pub(crate) mod collect;
 mod columns;
 mod dirty;
 #[cfg(tokio_unstable)]
 pub(crate) mod hooked;
+mod index;
 pub(crate) mod local;
 mod prefetch;
 pub(crate) mod record;
@@ -40,20 +43,23 @@ mod tests;
 pub(crate) mod traced;
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicUsize, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, compiler_fence};
+use std::sync::{Arc, OnceLock};
 
 use looptop_wire::proto::TaskKind;
 
+use self::index::{Index, LEVELS};
 use self::local::Local;
 pub(crate) use self::record::{Birth, Handle, Hot, Text, Wake};
-use self::record::{RESTING, flag};
+use self::record::{INDEX_BITS, RESTING, flag};
 #[cfg(test)]
 use self::shard::Size;
 pub(crate) use self::shard::{Limits, Losses};
 use self::shard::{SHARDS, Shard, Source};
 use self::site::{SiteId, add, raise};
+#[cfg(feature = "tracing")]
+use self::spans::Spans;
 use crate::clock::Ticks;
 
 static TABLE: Table = Table::new();
@@ -136,9 +142,21 @@ pub(crate) fn id_number(id: tokio::task::Id) -> u64 {
     number.finish()
 }
 
+/// A map that holds nothing yet.
+const fn empty_index() -> Index {
+    Index {
+        levels: [const { OnceLock::new() }; LEVELS],
+        current: AtomicU32::new(0),
+        first: 64,
+        part: 0,
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Table {
     shards: [Shard; SHARDS],
+    #[cfg(feature = "tracing")]
+    spans: Spans,
     live: AtomicUsize,
     history: AtomicUsize,
     history_bytes: AtomicUsize,
@@ -150,6 +168,8 @@ impl Table {
     pub(crate) const fn new() -> Self {
         Self {
             shards: [const { Shard::new() }; SHARDS],
+            #[cfg(feature = "tracing")]
+            spans: Spans::new(),
             live: AtomicUsize::new(1 << 20),
             history: AtomicUsize::new(10_000),
             history_bytes: AtomicUsize::new(8 << 20),
@@ -188,6 +208,12 @@ impl Table {
     /// The record of a task, live or in the history.
     pub(crate) fn find(&self, id: u64) -> Option<Handle> {
         self.shard(id).find(id)
+    }
+
+    /// A record by its number.
+    fn record(&self, number: u32) -> Option<Handle> {
+        let shard = self.shards.get((number >> INDEX_BITS) as usize)?;
+        shard.record(number & ((1 << INDEX_BITS) - 1))
     }
 
     /// A task's future was dropped.
@@ -230,8 +256,9 @@ impl Table {
     }
 
     pub(crate) fn describe(&self, id: u64) -> Option<Description> {
-        let inner = self.shard(id).lock();
-        let handle = inner.find(id)?;
+        let shard = self.shard(id);
+        let inner = shard.lock();
+        let handle = shard.find(id)?;
         let hot = handle.hot();
         let text = inner.text(handle);
         Some(Description {

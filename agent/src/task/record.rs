@@ -1,4 +1,4 @@
-//! What is held of one task: 88 bytes, and 120 more where wakes are known.
+//! What is held of one task: 96 bytes, and 136 more where wakes are known.
 //!
 //! Records live in chunks that are never freed but used again, so that a
 //! [`Handle`] stays valid for ever and needs no counting; what it may *mean* is
@@ -10,15 +10,22 @@
 //! absolute and read by the collector at any time, each by itself: `Relaxed`
 //! unless a comment says otherwise.
 
+#[cfg(feature = "tracing")]
+use std::sync::atomic::Ordering::Acquire;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64};
 
 use looptop_wire::proto::TaskKind;
 
-use super::dirty::{Link, NONE};
+use super::dirty::Link;
+#[cfg(feature = "tracing")]
+use super::spans::SpanKey;
 
 /// Records that are allocated together.
 pub(super) const CHUNK: usize = 128;
+
+/// Bits of a record's index within its shard, which begin its number.
+pub(super) const INDEX_BITS: u32 = 16;
 
 /// The bit of [`Hot::since`] that says: not in a poll since this instant. No clock
 /// counts that far.
@@ -149,8 +156,8 @@ pub(super) struct Cold {
     /// Ticks, where the hooks measure waits; else [`Wake::longest_scheduled`].
     #[cfg(feature = "schedule-latency")]
     pub(super) longest_scheduled: AtomicU64,
-    /// The next record of the same bucket; guarded by the shard's lock.
-    pub(super) chain: AtomicU32,
+    /// The next record of the same bucket, in the two sets of an index.
+    pub(super) chain: [AtomicU32; 2],
     /// The runtime plus 1; 0 is unknown.
     pub(super) runtime: AtomicU32,
 }
@@ -162,7 +169,7 @@ impl Default for Cold {
             parent: AtomicU64::new(0),
             #[cfg(feature = "schedule-latency")]
             longest_scheduled: AtomicU64::new(0),
-            chain: AtomicU32::new(NONE),
+            chain: [const { AtomicU32::new(0) }; 2],
             runtime: AtomicU32::new(0),
         }
     }
@@ -214,6 +221,12 @@ pub(crate) struct Wake {
     pub(super) answered: AtomicU32,
     pub(super) size: AtomicU32,
     pub(super) original_size: AtomicU32,
+    /// The id of its span, where the map of spans holds it; else 0.
+    span: AtomicU64,
+    /// Whose span it is.
+    realm: AtomicU16,
+    /// The next record of the same bucket of that map.
+    pub(super) span_links: [AtomicU32; 2],
 }
 
 /// Texts of a task that has any.
@@ -233,6 +246,7 @@ impl Text {
 
 #[derive(Debug)]
 pub(super) struct Chunk {
+    shard: u32,
     hot: [Hot; CHUNK],
     cold: [Cold; CHUNK],
     wake: Option<Box<[Wake; CHUNK]>>,
@@ -240,8 +254,9 @@ pub(super) struct Chunk {
 
 impl Chunk {
     /// A chunk that is never freed.
-    pub(super) fn leaked(base: u32, traced: bool) -> &'static Self {
+    pub(super) fn leaked(shard: usize, base: u32, traced: bool) -> &'static Self {
         Box::leak(Box::new(Self {
+            shard: shard as u32,
             hot: std::array::from_fn(|index| Hot {
                 index: (base as usize + index) as u16,
                 ..Hot::default()
@@ -289,6 +304,12 @@ impl Handle {
         self.hot().index.into()
     }
 
+    /// Tells it from every other record of the table.
+    #[inline]
+    pub(super) fn number(&self) -> u32 {
+        self.chunk.shard << INDEX_BITS | self.index()
+    }
+
     /// The id of the task that the record holds now; 0 for none.
     #[inline]
     pub(crate) fn id(&self) -> u64 {
@@ -331,6 +352,27 @@ impl Wake {
     /// Wakers that were dropped or consumed.
     pub(super) fn drops(&self) -> u64 {
         self.drops.load(Relaxed) + self.deferred_wakes.load(Relaxed)
+    }
+
+    /// Its span, if the map of spans holds it.
+    #[cfg(feature = "tracing")]
+    #[inline]
+    pub(super) fn span(&self) -> Option<SpanKey> {
+        // Twice: both parts are of one key if the first has not changed.
+        let span = self.span.load(Acquire);
+        let realm = self.realm.load(Acquire);
+        (span != 0 && self.span.load(Relaxed) == span).then_some(SpanKey { realm, span })
+    }
+
+    /// Under the map's lock, or before it holds the record.
+    #[cfg(feature = "tracing")]
+    pub(super) fn set_span(&self, key: Option<SpanKey>) {
+        self.span.store(0, Relaxed);
+        if let Some(key) = key {
+            // Release: who sees this realm no longer sees the span before.
+            self.realm.store(key.realm, Release);
+            self.span.store(key.span, Release);
+        }
     }
 
     fn reset(&self, birth: &Birth) {
@@ -383,12 +425,12 @@ mod tests {
     use super::*;
 
     /// The budgets are 128 and 256 bytes; what else a task needs is 4 bytes of
-    /// free list or history, 4 to 8 of buckets, and 28 to 56 in the map of spans.
+    /// free list or history, and 4 to 8 of buckets in each of one or two maps.
     #[test]
     fn a_record_fits_its_budget() {
         assert_eq!(size_of::<Hot>(), 64);
         assert!(size_of::<Cold>() <= 32);
-        assert!(size_of::<Wake>() <= 120);
+        assert!(size_of::<Wake>() <= 136);
         let chunk = size_of::<Chunk>();
         assert!(chunk <= CHUNK * 97, "{chunk}");
     }

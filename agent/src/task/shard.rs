@@ -4,15 +4,18 @@
 //! Tokio numbers tasks one after the other, so `id % SHARDS` spreads them
 //! evenly: over the locks, and over the bounds, which each shard keeps for its
 //! own part. One lock is taken when a task is spawned and one when it ends;
-//! none for a poll.
+//! none for a poll, nor to find a task.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::Release;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use super::chunks::Chunks;
 use super::dirty::{self, DirtyList, NONE};
+use super::empty_index;
+use super::index::{Index, Nodes};
 use super::prefetch::prefetch;
 use super::record::{Birth, CHUNK, Chunk, Cold, Handle, Hot, Text, flag};
 use crate::sync::lock;
@@ -74,7 +77,48 @@ pub(super) enum Source {
 #[repr(align(128))]
 pub(super) struct Shard {
     dirty: DirtyList,
+    records: Records,
+    /// The records of tasks, by id.
+    index: Index,
     inner: Mutex<Inner>,
+}
+
+/// The records of a shard, each by its index.
+#[derive(Debug)]
+struct Records(Chunks);
+
+impl Records {
+    #[inline]
+    fn get(&self, index: u32) -> Option<Handle> {
+        let chunk = self.0.get(index as usize / CHUNK)?;
+        Some(Handle::new(chunk, index as usize % CHUNK))
+    }
+}
+
+/// Tokio counts: the numbers of a shard's tasks differ by [`SHARDS`].
+fn hash(id: u64) -> usize {
+    id as usize / SHARDS
+}
+
+impl Nodes for Records {
+    type Key = u64;
+
+    #[inline]
+    fn is(&self, node: u32, id: u64) -> bool {
+        self.get(node).is_some_and(|task| task.id() == id)
+    }
+
+    fn hash(&self, node: u32) -> usize {
+        self.get(node).map_or(0, |task| hash(task.id()))
+    }
+
+    #[inline]
+    fn link(&self, node: u32, set: usize) -> &AtomicU32 {
+        // Only records that were made are ever inserted.
+        static NOWHERE: AtomicU32 = AtomicU32::new(NONE);
+        let task = self.get(node);
+        task.map_or(&NOWHERE, |task| &task.cold().chain[set])
+    }
 }
 
 #[derive(Debug, Default)]
@@ -82,8 +126,6 @@ pub(super) struct Inner {
     chunks: Vec<&'static Chunk>,
     /// Free records, without and with a wake part.
     free: [Vec<u32>; 2],
-    /// First record of each bucket; a power of two of them.
-    buckets: Vec<u32>,
     live: usize,
     history: VecDeque<u32>,
     history_bytes: usize,
@@ -100,10 +142,11 @@ impl Shard {
             dirty: DirtyList {
                 head: AtomicU32::new(NONE),
             },
+            records: Records(Chunks::new()),
+            index: empty_index(),
             inner: Mutex::new(Inner {
                 chunks: Vec::new(),
                 free: [const { Vec::new() }; 2],
-                buckets: Vec::new(),
                 live: 0,
                 history: VecDeque::new(),
                 history_bytes: 0,
@@ -130,14 +173,14 @@ impl Shard {
         limits: Limits,
     ) -> Option<Handle> {
         let mut inner = self.lock();
-        if inner.find(birth.id).is_some() {
+        if self.find(birth.id).is_some() {
             return None;
         }
         if inner.live >= limits.live.div_ceil(SHARDS) {
             inner.losses.tasks += 1;
             return None;
         }
-        let Some(index) = inner.free_record(birth.traced) else {
+        let Some(index) = inner.free_record(self, birth) else {
             inner.losses.tasks += 1;
             return None;
         };
@@ -147,13 +190,21 @@ impl Shard {
             inner.texts.insert(index, text);
         }
         inner.live += 1;
-        inner.link(handle);
+        let held = inner.live + inner.history.len();
+        self.index.insert(&self.records, index, held);
         Some(handle)
     }
 
-    /// The record of a task, live or in the history.
+    /// The record of a task, live or in the history. Takes no lock.
+    #[inline]
     pub(super) fn find(&self, id: u64) -> Option<Handle> {
-        self.lock().find(id)
+        self.record(self.index.find(&self.records, hash(id), id)?)
+    }
+
+    /// A record by its index. Takes no lock.
+    #[inline]
+    pub(super) fn record(&self, index: u32) -> Option<Handle> {
+        self.records.get(index)
     }
 
     /// Moves a task into the history; its end is final. Once per task: `None`
@@ -167,7 +218,7 @@ impl Shard {
         limits: Limits,
     ) -> Option<&'static Hot> {
         let mut inner = self.lock();
-        let handle = inner.find(id)?;
+        let handle = self.find(id)?;
         let hot = handle.hot();
         if source == Source::Hooks && hot.has(flag::TRACED) {
             hot.end(now);
@@ -183,7 +234,7 @@ impl Shard {
         let count = limits.history.div_ceil(SHARDS);
         let most_bytes = limits.history_bytes / SHARDS;
         while inner.history.len() > count || inner.history_bytes > most_bytes {
-            inner.evict_oldest();
+            inner.evict_oldest(self);
         }
         Some(hot)
     }
@@ -234,7 +285,8 @@ impl Inner {
     }
 
     /// `None` where the shard has as many records as an index can tell apart.
-    fn free_record(&mut self, traced: bool) -> Option<u32> {
+    fn free_record(&mut self, shard: &Shard, birth: &Birth) -> Option<u32> {
+        let traced = birth.traced;
         if let Some(index) = self.free[usize::from(traced)].pop() {
             return Some(index);
         }
@@ -242,78 +294,16 @@ impl Inner {
             return None;
         }
         let base = (self.chunks.len() * CHUNK) as u32;
-        self.chunks.push(Chunk::leaked(base, traced));
+        let chunk = Chunk::leaked(birth.id as usize % SHARDS, base, traced);
+        shard.records.0.add(self.chunks.len(), chunk);
+        self.chunks.push(chunk);
         // The lowest index comes out first.
         let rest = (base + 1..base + CHUNK as u32).rev();
         self.free[usize::from(traced)].extend(rest);
         Some(base)
     }
 
-    fn bucket(&self, id: u64) -> usize {
-        (id as usize / SHARDS) & (self.buckets.len() - 1)
-    }
-
-    pub(super) fn find(&self, id: u64) -> Option<Handle> {
-        if self.buckets.is_empty() {
-            return None;
-        }
-        let mut index = self.buckets[self.bucket(id)];
-        while index != NONE {
-            let handle = self.handle(index);
-            if handle.id() == id {
-                return Some(handle);
-            }
-            index = handle.cold().chain.load(Relaxed);
-        }
-        None
-    }
-
-    fn link(&mut self, handle: Handle) {
-        let held = self.live + self.history.len();
-        if held > self.buckets.len() {
-            self.grow(held);
-        }
-        self.link_in_bucket(handle);
-    }
-
-    fn link_in_bucket(&mut self, handle: Handle) {
-        let bucket = self.bucket(handle.id());
-        handle.cold().chain.store(self.buckets[bucket], Relaxed);
-        self.buckets[bucket] = handle.index();
-    }
-
-    /// Doubles the buckets. The new task is not yet linked, and is skipped.
-    fn grow(&mut self, held: usize) {
-        let old = std::mem::take(&mut self.buckets);
-        self.buckets = vec![NONE; held.next_power_of_two().max(64)];
-        for mut index in old {
-            while index != NONE {
-                let handle = self.handle(index);
-                index = handle.cold().chain.load(Relaxed);
-                self.link_in_bucket(handle);
-            }
-        }
-    }
-
-    fn unlink(&mut self, handle: Handle) {
-        let bucket = self.bucket(handle.id());
-        let next = handle.cold().chain.load(Relaxed);
-        let mut index = self.buckets[bucket];
-        if index == handle.index() {
-            self.buckets[bucket] = next;
-            return;
-        }
-        while index != NONE {
-            let at = self.handle(index);
-            index = at.cold().chain.load(Relaxed);
-            if index == handle.index() {
-                at.cold().chain.store(next, Relaxed);
-                return;
-            }
-        }
-    }
-
-    fn evict_oldest(&mut self) {
+    fn evict_oldest(&mut self, shard: &Shard) {
         let Some(index) = self.history.pop_front() else {
             // Nothing is held, so nothing weighs.
             self.history_bytes = 0;
@@ -322,7 +312,7 @@ impl Inner {
         let handle = self.handle(index);
         self.history_bytes = self.history_bytes.saturating_sub(self.bytes(handle));
         self.losses.history += 1;
-        self.unlink(handle);
+        shard.index.remove(&shard.records, index);
         if handle.hot().has(flag::TOLD) {
             self.forgotten.push(handle.id());
         }
@@ -366,6 +356,8 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
     use super::*;
 
     const LIMITS: Limits = Limits {
@@ -403,8 +395,8 @@ mod tests {
         assert_eq!(inner.losses().history, 1);
         assert_eq!(inner.forgotten, [birth(1).id]);
         assert_eq!((inner.size().live, inner.size().finished), (0, 2));
-        assert!(inner.find(birth(1).id).is_none());
-        assert!(inner.find(birth(2).id).is_some(), "in the history");
+        assert!(shard.find(birth(1).id).is_none());
+        assert!(shard.find(birth(2).id).is_some(), "in the history");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use super::local::{Level, Local, LockWait, Poll, TracedEntry};
 use super::record::{Handle, Hot, NOT_A_POLL, Wake, flag};
 use super::shard::Source;
-use super::spans::Spans;
+use super::spans::SpanKey;
 use super::{Table, add, raise};
 use crate::clock::{self, Ticks};
 
@@ -45,26 +45,38 @@ pub(crate) enum WakerOp {
     WakeByRef,
 }
 
-/// What a layer knows of its own sight.
+/// Who gives spans their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// The registry of somebody else: a map leads to the task.
+    Foreign,
+    /// The agent's own subscriber: the id says where the task's record is.
+    Own,
+}
+
+/// Bits of an own id that are tokio's id of the task; above them its record's index.
+const TASK_BITS: u32 = 48;
+
+/// What a layer, or the agent's own subscriber, knows of its own sight.
 #[derive(Debug)]
 pub(crate) struct Sight {
+    ids: Ids,
     /// Tells the layers of one process apart.
     pub(crate) realm: u16,
     /// No wake was seen to be missing.
     sees_wakes: AtomicBool,
     /// `DEFERRED_NS` in ticks.
     deferred: u64,
-    spans: Box<Spans>,
 }
 
 impl Sight {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(ids: Ids) -> Self {
         static REALMS: AtomicU64 = AtomicU64::new(0);
         Self {
+            ids,
             realm: REALMS.fetch_add(1, Relaxed) as u16,
             sees_wakes: AtomicBool::new(true),
             deferred: clock::duration_ticks(DEFERRED_NS),
-            spans: Spans::new(),
         }
     }
 
@@ -78,15 +90,45 @@ impl Sight {
         !self.sees_wakes.load(Relaxed)
     }
 
+    fn key(&self, span: u64) -> SpanKey {
+        let realm = self.realm;
+        SpanKey { realm, span }
+    }
+
+    /// The id of a task's span, where the agent gives it; for a span that is no
+    /// task's, with no task.
+    pub(crate) fn own_id(task: Option<Handle>) -> u64 {
+        task.map_or(1 << TASK_BITS, |task| {
+            u64::from(task.index()) << TASK_BITS | (task.id() & ((1 << TASK_BITS) - 1))
+        })
+    }
+
     /// The task's span is open from now on; `None` where it is no task of a layer.
-    pub(crate) fn opened(&self, local: &Local, span: u64, task: Handle) -> Option<TracedEntry> {
-        self.spans.insert(span, task);
+    pub(crate) fn opened(
+        &self,
+        table: &Table,
+        local: &Local,
+        span: u64,
+        task: Handle,
+    ) -> Option<TracedEntry> {
+        if self.ids == Ids::Foreign {
+            table.spans.insert(table, self.key(span), task);
+        }
         self.entry(local, span, task)
     }
 
-    /// The task of an open span.
-    pub(crate) fn find(&self, local: &Local, span: u64) -> Option<TracedEntry> {
-        self.entry(local, span, self.spans.get(span)?)
+    /// The task of an open span. Takes no lock.
+    pub(crate) fn find(&self, table: &Table, local: &Local, span: u64) -> Option<TracedEntry> {
+        let task = match self.ids {
+            Ids::Foreign => table.spans.find(table, self.key(span))?,
+            Ids::Own => {
+                let id = span & ((1 << TASK_BITS) - 1);
+                let task = table.shard(id).record((span >> TASK_BITS) as u32)?;
+                // The record may have become another task's.
+                (id != 0 && task.hot().is_open(id)).then_some(task)?
+            }
+        };
+        self.entry(local, span, task)
     }
 
     fn entry(&self, local: &Local, span: u64, task: Handle) -> Option<TracedEntry> {
@@ -104,7 +146,9 @@ impl Sight {
     /// Its span has closed: the future is gone, whatever was seen of it.
     pub(crate) fn closed(&self, table: &Table, local: &Local, entry: &TracedEntry) {
         // First: what is retired may soon be another task's.
-        self.spans.remove(entry.key);
+        if let Some(task) = table.spans.find(table, self.key(entry.key)) {
+            table.spans.remove(table, task);
+        }
         let (hot, wake) = (entry.hot, entry.wake);
         if hot.id() == entry.id && !hot.has(flag::ENDED) {
             let ticks = wake.last_poll.swap(NOT_A_POLL, Relaxed);

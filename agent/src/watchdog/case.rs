@@ -9,9 +9,10 @@ use std::sync::Mutex;
 use looptop_wire::proto::TaskKind;
 
 use super::observation::{Call, Observation};
-use crate::evidence::{Baseline, Look, SyscallState};
+use super::worker::Counters;
+use crate::evidence::{Baseline, Look, Object, SyscallState};
 use crate::ids::{StallId, Tid};
-use crate::stall::{Scope, Stall, StallLog, Subject, TaskInfo};
+use crate::stall::{Scope, Stall, StallLog, Subject, TakenStack, TaskInfo};
 use crate::sync::lock;
 use crate::task::site::SiteId;
 
@@ -26,8 +27,18 @@ const ANY_TIME_FACTOR: u64 = 20;
 /// Ages at which the stack is taken, ms; afterwards every 30 s.
 const CAPTURE_AGES_MS: [u64; 4] = [20, 100, 1_000, 5_000];
 const CAPTURE_EVERY_NS: u64 = 30_000_000_000;
-/// How often one stack is asked for, from look to look, until it is lost.
+/// How often one stack is asked for, from look to look, until it is lost. One
+/// for which a signal is on its way is asked for until it comes.
 const CAPTURE_ATTEMPTS: u32 = 4;
+/// Stacks that are taken in addition, as long as none shows what the cause says,
+/// and the time between them.
+const MORE_CAPTURES: u32 = 5;
+const MORE_EVERY_NS: u64 = 20_000_000;
+/// What may be up to 61 polls is not reported before it has spent 50 ms on a CPU,
+/// and may be over when that is known: its stack is taken when it has spent this.
+const EARLY_CPU_NS: u64 = 20_000_000;
+/// How long an answer is awaited after the end of the stall.
+const LATE_NS: u64 = 2_000_000_000;
 
 /// A thread whose stack is this much shallower than any of the agent's tasks on
 /// it is not inside `block_on`.
@@ -42,6 +53,7 @@ const OBSERVED_NS: u64 = MS;
 /// the watchdog busy.
 const LEAST_REST_NS: u64 = 2 * MS;
 
+const OF_ANOTHER_POLL: &str = "the poll was over before its stack was taken";
 const RATE_LIMIT: &str = "more stacks were due than the agent takes in a second";
 
 /// The poll that a slot shows.
@@ -61,6 +73,8 @@ pub(crate) struct Sight {
     /// Since when its counters stand still, or its poll runs.
     pub(crate) since_ns: u64,
     pub(crate) poll: Option<Poll>,
+    /// The worker's counters, which stand still.
+    pub(crate) counters: Option<Counters>,
     /// Addresses above this one on the thread's stack lie outside `block_on`.
     pub(crate) stack_limit: Option<u64>,
     /// The runtime is driven in pieces: only a stack inside `block_on` counts.
@@ -69,27 +83,30 @@ pub(crate) struct Sight {
 
 /// An answer to the question for a stack.
 pub(crate) enum StackAnswer {
-    Stack {
-        frames: Vec<(Option<u32>, u64)>,
-        truncated: bool,
-    },
-    /// Stacks are not to be had in this process.
-    Never(String),
-    /// This one is lost.
-    Failed(String),
-    /// The thread had no occasion; ask again, but not for long: each attempt may
-    /// hold the watchdog up for 20 ms.
-    NotYet(String),
-    /// The rate limit refused it; ask again.
+    Stack(TakenStack),
+    /// Too many were asked for; ask again.
     Later,
+    /// It is on its way: ask again.
+    Due(String),
+    /// Ask again, a few times.
+    NotYet(String),
+    /// There is none, whenever it is asked for.
+    Never(String),
+    /// Not this time.
+    Failed(String),
 }
 
-/// Where the evidence comes from.
+/// Where evidence comes from.
 pub(crate) trait Witness {
     fn clocks(&mut self, tid: Tid, now_ns: u64) -> Baseline;
     fn look(&mut self, tid: Tid) -> Look;
     fn describe(&mut self, task: u64) -> Option<TaskInfo>;
     fn stack(&mut self, tid: Tid) -> StackAnswer;
+    /// A stack that was due, if it has come.
+    fn late(&mut self, tid: Tid) -> Option<TakenStack>;
+    /// Whether the thread still runs what `sight` shows: the same poll; or a
+    /// worker whose counters have not moved.
+    fn is_still(&mut self, sight: &Sight) -> bool;
 }
 
 /// What a look led to.
@@ -108,7 +125,30 @@ pub(crate) struct Cases {
     threshold_ns: u64,
     interval_ns: u64,
     open: HashMap<Subject, Case>,
+    /// Stacks that were on their way when their stalls ended.
+    late: Vec<Late>,
     captures_lost: u64,
+}
+
+/// A stack that is on its way to a stall that has ended.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    stall: StallId,
+    tid: Tid,
+    since_ns: u64,
+    last_seen_ns: u64,
+    sequence: Option<u64>,
+    until_ns: u64,
+}
+
+impl Late {
+    /// Whether it was taken within the stall.
+    fn is_of(&self, stack: &TakenStack) -> bool {
+        match (self.sequence, stack.sequence) {
+            (Some(poll), Some(taken_in)) => poll == taken_in,
+            _ => (self.since_ns..=self.last_seen_ns).contains(&stack.taken_ns),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -126,6 +166,12 @@ struct Case {
     /// Attempts at the stack that is due.
     attempts: u32,
     captures_lost: u64,
+    /// A signal is on its way.
+    due: bool,
+    /// Stacks that were taken in addition.
+    more: u32,
+    /// Stacks that were taken before it was reported.
+    early: Vec<TakenStack>,
     /// Asked once, when it is about to be reported.
     asked: bool,
     description: Option<TaskInfo>,
@@ -140,6 +186,7 @@ impl Cases {
             threshold_ns,
             interval_ns,
             open: HashMap::new(),
+            late: Vec::new(),
             captures_lost: 0,
         }
     }
@@ -158,29 +205,24 @@ impl Cases {
             None => false,
         };
         if !same {
-            self.clear(
-                sight.poll.map_or(now_ns, |p| p.started_ns),
-                subject,
-                None,
-                log,
-            );
+            self.clear(sight.poll.map_or(now_ns, |p| p.started_ns), subject, log);
             self.open.insert(subject, Case::new(now_ns, sight));
         }
         let Some(case) = self.open.get_mut(&subject) else {
             return Verdict::Suspected;
         };
         case.last_seen_ns = now_ns;
-        // The first look at a worker without slots says nothing yet, and most polls
-        // are over long before the next.
+        // Most polls are over long before the next look. What may be many polls is
+        // judged by its CPU time, which counts from the first look.
         let worth_ns = match case.poll {
             Some(_) => OBSERVED_NS,
-            None => self.interval_ns,
+            None => 0,
         };
         if same || now_ns.saturating_sub(case.since_ns) >= worth_ns {
-            case.observe(now_ns, witness);
+            case.observe(now_ns, sight, witness);
         }
         if case.is_outside(sight.stack_limit) {
-            self.clear(now_ns, subject, None, log);
+            self.clear(now_ns, subject, log);
             return Verdict::Undriven;
         }
         let proven = !sight.prove_inside || case.is_inside(sight.stack_limit);
@@ -190,36 +232,125 @@ impl Cases {
         }
         match case.stall {
             Some(id) => {
-                case.report(id, now_ns, log, witness);
+                case.report(id, now_ns, sight, log, witness);
                 Verdict::Stalled
             }
-            None => Verdict::Suspected,
+            None => {
+                case.take_early_stack(now_ns, sight, witness);
+                Verdict::Suspected
+            }
         }
     }
 
     /// The subject does not run, or runs something else since `ended_ns`.
-    /// `published_ns` is the busy time that the worker published for it.
-    pub(crate) fn clear(
+    pub(crate) fn clear(&mut self, ended_ns: u64, subject: Subject, log: &Mutex<StallLog>) {
+        if let Some(case) = self.open.remove(&subject) {
+            self.end(ended_ns, case, None, log);
+        }
+    }
+
+    /// The worker has published `busy_ns` of busy time for what it ran until now:
+    /// the exact length, and the last word on whether it was a stall.
+    pub(crate) fn published(
+        &mut self,
+        now_ns: u64,
+        subject: Subject,
+        busy_ns: u64,
+        log: &Mutex<StallLog>,
+        witness: &mut impl Witness,
+    ) {
+        let Some(mut case) = self.open.remove(&subject) else {
+            return;
+        };
+        case.last_clocks(now_ns, witness);
+        let rest_ns = self.rest_ns();
+        if case.stall.is_none() && case.was_long(busy_ns, rest_ns, self.threshold_ns) {
+            let mut stall = case.stall(subject);
+            case.describe_in(&mut stall, now_ns);
+            case.stall = Some(lock(log).begin(stall));
+        }
+        self.end(now_ns, case, Some(busy_ns), log);
+    }
+
+    fn end(
         &mut self,
         ended_ns: u64,
-        subject: Subject,
+        mut case: Case,
         published_ns: Option<u64>,
         log: &Mutex<StallLog>,
     ) {
-        let Some(case) = self.open.remove(&subject) else {
-            return;
-        };
         let Some(id) = case.stall else { return };
-        // It ended before the stack that was due could be had.
-        self.captures_lost += case.captures_lost + u64::from(case.attempts > 0);
+        self.captures_lost += case.captures_lost;
+        match case.tid.filter(|_| case.due) {
+            Some(tid) => self.late.push(Late {
+                stall: id,
+                tid,
+                since_ns: case.since_ns,
+                last_seen_ns: case.last_seen_ns,
+                sequence: case.poll.map(|p| p.sequence),
+                until_ns: ended_ns + LATE_NS,
+            }),
+            // It ended before the stack that was due could be had.
+            None => self.captures_lost += u64::from(case.attempts > 0),
+        }
         let least = case.last_seen_ns.saturating_sub(case.since_ns);
         let most = ended_ns.saturating_sub(case.since_ns).max(least);
         // The worker measured it itself, from up to one look earlier.
         let duration_ns = match published_ns.filter(|_| case.poll.is_none()) {
-            Some(busy_ns) => busy_ns.clamp(least, most + self.interval_ns),
+            Some(busy_ns) => busy_ns.clamp(least, most + self.rest_ns()),
             None => most,
         };
-        lock(log).end(id, duration_ns);
+        let early = std::mem::take(&mut case.early);
+        let mut log = lock(log);
+        log.update(id, |stall| {
+            early.into_iter().for_each(|s| stall.add_stack(s))
+        });
+        log.end(id, duration_ns);
+    }
+
+    /// Gives stalls that have ended the stacks that were on their way. The thread
+    /// takes the signal before it runs on, so they come with the end.
+    pub(crate) fn collect_late(
+        &mut self,
+        now_ns: u64,
+        log: &Mutex<StallLog>,
+        witness: &mut impl Witness,
+    ) {
+        let lost = &mut self.captures_lost;
+        self.late.retain(|late| match witness.late(late.tid) {
+            Some(stack) if late.is_of(&stack) => {
+                lock(log).amend(late.stall, |stall| stall.add_stack(stack));
+                false
+            }
+            Some(_) => {
+                *lost += 1;
+                false
+            }
+            None => {
+                let given_up = now_ns >= late.until_ns;
+                *lost += u64::from(given_up);
+                !given_up
+            }
+        });
+    }
+
+    /// The worker of a poll that is observed was given away to another thread:
+    /// the poll may take what time it likes. `drives` says whether a thread still
+    /// drives the worker.
+    pub(crate) fn acquit(&mut self, log: &Mutex<StallLog>, drives: impl Fn(Subject, Tid) -> bool) {
+        let gave_away = |subject: &Subject, case: &Case| {
+            let tid = case.tid.filter(|_| case.poll.is_some());
+            tid.is_some_and(|tid| !drives(*subject, tid))
+        };
+        self.open.retain(|subject, case| {
+            if !gave_away(subject, case) {
+                return true;
+            }
+            if let Some(id) = case.stall {
+                lock(log).withdraw(id);
+            }
+            false
+        });
     }
 
     /// `from` has turned out to be `to`: a polling thread drives a worker.
@@ -240,13 +371,19 @@ impl Cases {
     /// time would be a stall. So each poll over the threshold is told that is
     /// still seen running within two intervals, without looking more often.
     pub(crate) fn next_look_ns(&self, now_ns: u64) -> u64 {
-        let rest_ns = self.threshold_ns.min(2 * self.interval_ns);
-        let idle_ns = now_ns + rest_ns.max(self.interval_ns);
+        let idle_ns = now_ns + self.rest_ns();
         let cases = self.open.values();
         let due_ns = cases.filter_map(|case| case.next_ns(now_ns, self));
         due_ns.min().map_or(idle_ns, |due_ns| {
             due_ns.clamp(now_ns + LEAST_REST_NS.min(self.interval_ns), idle_ns)
         })
+    }
+
+    /// Between two looks while nothing may be stuck.
+    fn rest_ns(&self) -> u64 {
+        self.threshold_ns
+            .min(2 * self.interval_ns)
+            .max(self.interval_ns)
     }
 
     /// Stacks that were wanted and could not be had, since this was last asked.
@@ -291,6 +428,9 @@ impl Case {
             captures: 0,
             attempts: 0,
             captures_lost: 0,
+            due: false,
+            more: 0,
+            early: Vec::new(),
             next_capture_ns: since_ns + CAPTURE_AGES_MS[0] * MS,
             asked: false,
             description: None,
@@ -330,7 +470,7 @@ impl Case {
         }
     }
 
-    fn observe(&mut self, now_ns: u64, witness: &mut impl Witness) {
+    fn observe(&mut self, now_ns: u64, sight: &Sight, witness: &mut impl Witness) {
         let Some(tid) = self.tid else { return };
         let Some(observation) = &mut self.observation else {
             self.observation = Some(Observation::new(witness.clocks(tid, now_ns)));
@@ -339,8 +479,13 @@ impl Case {
         if now_ns < self.next_look_ns {
             return;
         }
-        observation.clocks(witness.clocks(tid, now_ns));
-        observation.look(witness.look(tid));
+        let (clocks, look) = (witness.clocks(tid, now_ns), witness.look(tid));
+        if !witness.is_still(sight) {
+            // It was over meanwhile: what was seen may be of the next poll.
+            return;
+        }
+        observation.clocks(clocks);
+        observation.look(look);
         let age_ns = now_ns.saturating_sub(self.since_ns);
         self.next_look_ns = now_ns
             + match age_ns / MS {
@@ -348,6 +493,46 @@ impl Case {
                 200..2_000 => 20 * MS,
                 _ => 100 * MS,
             };
+    }
+
+    /// The thread's clocks after the end. The time since then is not the poll's, but
+    /// there is one look of it at most.
+    fn last_clocks(&mut self, now_ns: u64, witness: &mut impl Witness) {
+        if let (Some(tid), Some(observation)) = (self.tid, &mut self.observation) {
+            observation.clocks(witness.clocks(tid, now_ns));
+        }
+    }
+
+    /// Whether what is over now, and may have been up to 61 polls, has spent so
+    /// much CPU that it was none of short ones. It may have run for up to
+    /// `unseen_ns` before the first look: where it computed afterwards, it did so
+    /// then too.
+    fn was_long(&self, busy_ns: u64, unseen_ns: u64, threshold_ns: u64) -> bool {
+        let Some(observation) = self.observation.as_ref().filter(|_| self.poll.is_none()) else {
+            return false;
+        };
+        let observed = observation.observed();
+        let seen_ns = self.last_seen_ns.saturating_sub(self.since_ns);
+        let mut cpu_ns = observed.cpu_ns.unwrap_or_default();
+        if cpu_ns * 5 >= observed.wall_ns.min(busy_ns) * 4 {
+            cpu_ns += busy_ns.saturating_sub(seen_ns).min(unseen_ns);
+        }
+        cpu_ns.min(busy_ns) >= threshold_ns * OWN_TIME_FACTOR
+    }
+
+    /// What may soon be over, and long enough only then.
+    fn take_early_stack(&mut self, now_ns: u64, sight: &Sight, witness: &mut impl Witness) {
+        let cpu_ns = self
+            .observation
+            .as_ref()
+            .and_then(|o| o.observed().cpu_ns)
+            .unwrap_or_default();
+        if self.poll.is_none()
+            && cpu_ns >= EARLY_CPU_NS
+            && let Some(StackAnswer::Stack(stack)) = self.capture(now_ns, sight, witness)
+        {
+            self.early.push(stack);
+        }
     }
 
     /// Its thread is blocked higher up on its stack than `block_on`.
@@ -413,49 +598,83 @@ impl Case {
         &mut self,
         id: StallId,
         now_ns: u64,
+        sight: &Sight,
         log: &Mutex<StallLog>,
         witness: &mut impl Witness,
     ) {
-        let stack = self.capture(now_ns, witness);
+        let stack = self.capture(now_ns, sight, witness);
         if let Some(poll) = self.poll {
             self.ask(poll.task, witness);
         }
-        let observation = self.observation.as_ref();
-        let call = observation.and_then(Observation::call);
-        // Object and call belong together: both change when another call turns
-        // out to take most of the time.
-        let object = (call != self.object_of).then(|| call.and_then(|call| call.object()));
-        self.object_of = call;
-        lock(log).update(id, |stall| {
-            stall.tid = self.tid;
-            stall.started_ns = self.since_ns;
-            stall.duration_ns = now_ns.saturating_sub(self.since_ns);
-            if let Some(poll) = self.poll {
-                stall.scope = Scope::OnePoll;
-                stall.task = poll.task;
-            }
-            stall.description = self.description();
-            if let Some(observation) = observation {
-                stall.observed = observation.observed();
-                stall.cause = stall.observed.cause();
-                stall.syscall = call.map(|call| call.name());
-            }
-            if let Some(object) = object {
-                stall.object = object;
-            }
-            match stack {
-                Some(StackAnswer::Stack { frames, truncated }) => {
-                    stall.add_stack(now_ns, frames, truncated);
+        let object = self.new_object(sight, witness);
+        let early = std::mem::take(&mut self.early);
+        let telling = {
+            let mut log = lock(log);
+            let mut telling = true;
+            log.update(id, |stall| {
+                self.describe_in(stall, now_ns);
+                if let Some(object) = object {
+                    stall.object = object;
                 }
-                Some(
-                    StackAnswer::Never(reason)
-                    | StackAnswer::Failed(reason)
-                    | StackAnswer::NotYet(reason),
-                ) => stall.add_no_stack(reason),
-                Some(StackAnswer::Later) => stall.add_no_stack(RATE_LIMIT.into()),
-                None => {}
-            }
-        });
+                early.into_iter().for_each(|s| stall.add_stack(s));
+                match stack {
+                    Some(StackAnswer::Stack(stack)) => stall.add_stack(stack),
+                    Some(
+                        StackAnswer::Never(reason)
+                        | StackAnswer::Failed(reason)
+                        | StackAnswer::Due(reason)
+                        | StackAnswer::NotYet(reason),
+                    ) => stall.add_no_stack(reason),
+                    Some(StackAnswer::Later) => stall.add_no_stack(RATE_LIMIT.into()),
+                    None => {}
+                }
+                telling = stall.stacks.is_empty() || stall.has_telling_stack();
+            });
+            telling
+        };
+        if !telling && self.more < MORE_CAPTURES && self.next_capture_ns > now_ns + MORE_EVERY_NS {
+            self.more += 1;
+            self.next_capture_ns = now_ns + MORE_EVERY_NS;
+        }
+    }
+
+    /// What is known of it, but for its object and its stacks.
+    fn describe_in(&self, stall: &mut Stall, now_ns: u64) {
+        stall.tid = self.tid;
+        stall.started_ns = self.since_ns;
+        stall.duration_ns = now_ns.saturating_sub(self.since_ns);
+        if let Some(poll) = self.poll {
+            stall.scope = Scope::OnePoll;
+            stall.task = poll.task;
+        }
+        stall.description = self.description();
+        if let Some(observation) = &self.observation {
+            stall.observed = observation.observed();
+            stall.cause = stall.observed.cause();
+            stall.syscall = observation.call(stall.cause).map(|call| call.name());
+        }
+    }
+
+    /// The object of the call that the stall names, where that is another than
+    /// before. A number means a file only as long as the thread is in the call:
+    /// until a look finds it there, the object is unknown.
+    fn new_object(&mut self, sight: &Sight, witness: &mut impl Witness) -> Option<Option<Object>> {
+        let observation = self.observation.as_ref()?;
+        let call = observation.call(observation.observed().cause());
+        if call == self.object_of {
+            return None;
+        }
+        self.object_of = None;
+        let Some(call) = call.filter(|call| observation.is_in(call)) else {
+            return Some(None);
+        };
+        let object = call.object();
+        let looked = witness.look(self.tid?);
+        if !call.is_in(&looked.syscall) || !witness.is_still(sight) {
+            return Some(None);
+        }
+        self.object_of = Some(call);
+        Some(object)
     }
 
     /// The task as its table describes it, or at least where it was spawned.
@@ -470,17 +689,33 @@ impl Case {
         })
     }
 
-    fn capture(&mut self, now_ns: u64, witness: &mut impl Witness) -> Option<StackAnswer> {
+    fn capture(
+        &mut self,
+        now_ns: u64,
+        sight: &Sight,
+        witness: &mut impl Witness,
+    ) -> Option<StackAnswer> {
         let tid = self.tid?;
         if now_ns < self.next_capture_ns {
             return None;
         }
-        let answer = witness.stack(tid);
+        let mut answer = witness.stack(tid);
+        if matches!(&answer, StackAnswer::Stack(stack) if self.is_earlier(stack)) {
+            // The answer to a signal of long ago.
+            self.captures_lost += 1;
+            answer = witness.stack(tid);
+        }
+        if let StackAnswer::Stack(stack) = &answer
+            && (self.is_earlier(stack) || !witness.is_still(sight))
+        {
+            answer = StackAnswer::NotYet(OF_ANOTHER_POLL.into());
+        }
+        self.due = matches!(answer, StackAnswer::Due(_));
         self.attempts += 1;
         let again = match &answer {
-            StackAnswer::Later => true,
+            StackAnswer::Later | StackAnswer::Due(_) => true,
             StackAnswer::NotYet(_) => self.attempts < CAPTURE_ATTEMPTS,
-            StackAnswer::Stack { .. } | StackAnswer::Never(_) | StackAnswer::Failed(_) => false,
+            StackAnswer::Stack(_) | StackAnswer::Never(_) | StackAnswer::Failed(_) => false,
         };
         if !again {
             let lost = matches!(answer, StackAnswer::NotYet(_) | StackAnswer::Failed(_));
@@ -495,6 +730,14 @@ impl Case {
                 .unwrap_or(now_ns + CAPTURE_EVERY_NS);
         }
         Some(answer)
+    }
+
+    /// Taken before the poll began.
+    fn is_earlier(&self, stack: &TakenStack) -> bool {
+        match (self.poll, stack.sequence) {
+            (Some(poll), Some(sequence)) => poll.sequence != sequence,
+            _ => stack.taken_ns < self.since_ns,
+        }
     }
 }
 

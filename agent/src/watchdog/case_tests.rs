@@ -20,9 +20,33 @@ enum Doing {
     WaitingInBits,
     /// Ready to run, but the host gives it no CPU.
     Starving,
+    /// It has spent so much CPU, and waits for work.
+    ComputedUntil(u64),
+}
+
+impl Doing {
+    fn state(self, futex: u64, sp: u64) -> SyscallState {
+        match self {
+            Self::Computing | Self::Starving => SyscallState::Running,
+            Self::Waiting | Self::WaitingInBits | Self::ComputedUntil(_) => SyscallState::In {
+                number: crate::evidence::number("futex").unwrap_or(202),
+                args: [futex, 0, 0, 0, 0, 0],
+                sp,
+                pc: 0,
+            },
+        }
+    }
 }
 
 struct Script {
+    now_ns: u64,
+    /// What is seen is of the poll that was looked at.
+    still: bool,
+    /// A signal is on its way.
+    due: bool,
+    late: Option<TakenStack>,
+    /// The next stack is the answer to a signal of long ago.
+    taken_before: bool,
     doing: Doing,
     kind: TaskKind,
     stacks: u32,
@@ -37,6 +61,11 @@ struct Script {
 impl Script {
     fn new(doing: Doing) -> Self {
         Self {
+            now_ns: 0,
+            still: true,
+            due: false,
+            late: None,
+            taken_before: false,
             doing,
             kind: TaskKind::Task,
             stacks: 0,
@@ -50,10 +79,12 @@ impl Script {
 
 impl Witness for Script {
     fn clocks(&mut self, _tid: Tid, now_ns: u64) -> Baseline {
+        self.now_ns = now_ns;
         let (cpu_ns, slices) = match self.doing {
             Doing::Computing => (now_ns, now_ns / MS),
             Doing::Waiting | Doing::Starving => (1, 1),
             Doing::WaitingInBits => (1, now_ns / MS),
+            Doing::ComputedUntil(cpu_ns) => (cpu_ns, cpu_ns / MS),
         };
         Baseline {
             at_ns: now_ns,
@@ -67,17 +98,10 @@ impl Witness for Script {
     }
 
     fn look(&mut self, _tid: Tid) -> Look {
-        let (syscall, state) = match self.doing {
-            Doing::Computing | Doing::Starving => (SyscallState::Running, SchedState::Running),
-            Doing::Waiting | Doing::WaitingInBits => (
-                SyscallState::In {
-                    number: crate::evidence::number("futex").unwrap_or(202),
-                    args: [self.futex, 0, 0, 0, 0, 0],
-                    sp: self.sp,
-                    pc: 0,
-                },
-                SchedState::Sleeping,
-            ),
+        let syscall = self.doing.state(self.futex, self.sp);
+        let state = match syscall {
+            SyscallState::Running => SchedState::Running,
+            _ => SchedState::Sleeping,
         };
         Look {
             syscall,
@@ -97,15 +121,29 @@ impl Witness for Script {
         if self.refuse {
             return StackAnswer::Later;
         }
+        if self.due {
+            return StackAnswer::Due("no CPU".into());
+        }
         if self.misses > 0 {
             self.misses -= 1;
             return StackAnswer::NotYet("not yet".into());
         }
         self.stacks += 1;
-        StackAnswer::Stack {
+        StackAnswer::Stack(TakenStack {
             frames: vec![(Some(1), 0x10)],
             truncated: false,
-        }
+            doing: self.doing.state(self.futex, self.sp),
+            taken_ns: self.now_ns,
+            sequence: std::mem::take(&mut self.taken_before).then_some(1),
+        })
+    }
+
+    fn late(&mut self, _tid: Tid) -> Option<TakenStack> {
+        self.late.take()
+    }
+
+    fn is_still(&mut self, _sight: &Sight) -> bool {
+        self.still
     }
 }
 
@@ -135,6 +173,13 @@ impl Bench {
         stalled.collect::<Vec<_>>().first().copied()
     }
 
+    /// The worker publishes that it was busy for so long.
+    fn published(&mut self, now_ms: u64, busy_ms: u64) {
+        let (log, script) = (&self.log, &mut self.script);
+        self.cases
+            .published(now_ms * MS, WORKER, busy_ms * MS, log, script);
+    }
+
     fn stalls(&self) -> Vec<Stall> {
         lock(&self.log).changed_after(0).cloned().collect()
     }
@@ -146,6 +191,7 @@ fn frozen(since_ms: u64) -> Sight {
         tid: Some(TID),
         since_ns: since_ms * MS,
         poll: None,
+        counters: None,
         stack_limit: None,
         prove_inside: false,
     }
@@ -183,9 +229,9 @@ fn when_a_stall_is_first_reported() {
             "unseen, may be many polls",
             Doing::WaitingInBits,
             frozen(0),
-            Some(55),
+            Some(50),
         ),
-        ("unseen, computes", Doing::Computing, frozen(0), Some(55)),
+        ("unseen, computes", Doing::Computing, frozen(0), Some(50)),
         (
             "unseen, ready but without a CPU",
             Doing::Starving,
@@ -224,8 +270,8 @@ fn it_grows_and_ends_once_with_cause_and_stack() {
         Some("task 9")
     );
     assert_eq!(live.stacks[0].count, 2, "at 20 ms and at 100 ms");
-    bench.cases.clear(203 * MS, WORKER, None, &bench.log);
-    bench.cases.clear(210 * MS, WORKER, None, &bench.log);
+    bench.cases.clear(203 * MS, WORKER, &bench.log);
+    bench.cases.clear(210 * MS, WORKER, &bench.log);
     let stalls = bench.stalls();
     assert_eq!(stalls.len(), 1);
     assert_eq!((stalls[0].live, stalls[0].duration_ns), (false, 203 * MS));
@@ -273,16 +319,157 @@ fn the_workers_own_measure_gives_the_final_length() {
     let cases = [
         ("exact", 62, 62),
         ("it cannot have been shorter than seen", 10, 60),
-        ("nor longer than one look more", 500, 69),
+        ("nor longer than one look more", 500, 74),
     ];
     for (name, published_ms, expected_ms) in cases {
         let mut bench = Bench::new(Doing::Computing);
         bench.look(0, 60, &frozen(0));
-        bench
-            .cases
-            .clear(64 * MS, WORKER, Some(published_ms * MS), &bench.log);
+        bench.published(64, published_ms);
         assert_eq!(bench.stalls()[0].duration_ns, expected_ms * MS, "{name}");
     }
+}
+
+#[test]
+fn what_computed_long_enough_is_told_at_its_end_at_the_latest() {
+    // Length of the poll, from when on it was looked at, and the length that the
+    // worker publishes. What short polls can be is not reported.
+    let cases = [
+        (60, 5, 60, Some(60)),
+        (52, 8, 52, Some(52)),
+        (90, 10, 90, Some(90)),
+        (45, 5, 45, None),
+        (48, 0, 48, None),
+    ];
+    for (length_ms, from_ms, busy_ms, expected) in cases {
+        let mut bench = Bench::new(Doing::Computing);
+        // Looks every 10 ms.
+        for ms in (from_ms..length_ms).step_by(10) {
+            bench.look(ms, ms, &frozen(from_ms));
+        }
+        bench.script.doing = Doing::ComputedUntil(length_ms * MS);
+        bench.published(length_ms + 3, busy_ms);
+        let stalls = bench.stalls();
+        let told = stalls.first().map(|s| s.duration_ns / MS);
+        assert_eq!(told, expected, "{length_ms} ms");
+        if let Some(stall) = stalls.first() {
+            assert_eq!((stall.cause, stall.live), (Cause::Computing, false));
+            assert!(!stall.stacks.is_empty(), "{length_ms} ms");
+        }
+    }
+}
+
+#[test]
+fn what_waited_for_a_cpu_does_not_compute() {
+    let mut bench = Bench::new(Doing::Starving);
+    bench.look(0, 60, &frozen(0));
+    bench.published(63, 60);
+    assert!(bench.stalls().is_empty());
+}
+
+#[test]
+fn evidence_of_another_poll_is_dropped() {
+    let mut bench = Bench::new(Doing::Waiting);
+    bench.script.still = false;
+    bench.look(0, 15, &polling(3, 0));
+    let stall = &bench.stalls()[0];
+    assert_eq!(
+        (stall.cause, stall.observed.tally.total()),
+        (Cause::Unknown, 0)
+    );
+    bench.look(20, 40, &polling(3, 0));
+    assert!(bench.stalls()[0].stacks.is_empty());
+    bench.script.still = true;
+    bench.look(45, 105, &polling(3, 0));
+    let stall = &bench.stalls()[0];
+    assert_eq!(stall.cause, Cause::Lock);
+    assert_eq!(stall.stacks[0].cause, Cause::Lock);
+    assert_eq!(bench.cases.take_captures_lost(), 1, "it is counted");
+}
+
+#[test]
+fn a_stack_on_its_way_is_awaited_and_may_come_after_the_end() {
+    let mut bench = Bench::new(Doing::Computing);
+    bench.script.due = true;
+    bench.look(0, 900, &polling(3, 0));
+    assert!(bench.stalls()[0].stacks.is_empty());
+    bench.script.due = false;
+    bench.look(905, 905, &polling(3, 0));
+    assert_eq!(
+        (bench.script.stacks, bench.stalls()[0].stacks.len()),
+        (1, 1)
+    );
+
+    let stack = |taken_ms: u64, sequence| TakenStack {
+        frames: vec![(Some(1), 0x10)],
+        truncated: false,
+        doing: SyscallState::Running,
+        taken_ns: taken_ms * MS,
+        sequence,
+    };
+    let cases = [
+        ("within the poll, by its number", stack(104, Some(3)), 1),
+        ("of the next poll", stack(104, Some(5)), 0),
+        ("seen within it", stack(90, None), 1),
+        ("it may have been over", stack(104, None), 0),
+    ];
+    for (name, late, stacks) in cases {
+        let mut bench = Bench::new(Doing::Computing);
+        bench.script.due = true;
+        bench.look(0, 100, &polling(3, 0));
+        bench.cases.clear(105 * MS, WORKER, &bench.log);
+        bench.script.late = Some(late);
+        let (log, script) = (&bench.log, &mut bench.script);
+        bench.cases.collect_late(105 * MS, log, script);
+        assert_eq!(bench.stalls()[0].stacks.len(), stacks, "{name}");
+        let lost = bench.cases.take_captures_lost();
+        assert_eq!(lost, 1 - stacks as u64, "{name}");
+    }
+}
+
+#[test]
+fn the_answer_to_an_old_signal_is_not_of_this_poll() {
+    let mut bench = Bench::new(Doing::Computing);
+    bench.script.taken_before = true;
+    bench.look(0, 20, &polling(3, 0));
+    assert!(!bench.stalls()[0].stacks.is_empty(), "the second answer is");
+    assert_eq!(bench.script.stacks, 2);
+    assert_eq!(bench.cases.take_captures_lost(), 1);
+}
+
+#[test]
+fn who_gave_the_worker_away_is_acquitted() {
+    let drives = |_, tid: Tid| tid != TID;
+    let mut bench = Bench::new(Doing::Waiting);
+    bench.look(0, 30, &polling(3, 0));
+    assert_eq!(bench.stalls().len(), 1);
+    bench.cases.acquit(&bench.log, |_, _| true);
+    assert!(bench.stalls()[0].live, "it still drives it");
+    bench.cases.acquit(&bench.log, drives);
+    assert!(bench.stalls().is_empty(), "nobody knew of it");
+
+    lock(&bench.log).tell();
+    bench.look(40, 70, &polling(5, 40));
+    lock(&bench.log).tell();
+    bench.cases.acquit(&bench.log, drives);
+    let stalls = bench.stalls();
+    assert_eq!((stalls.len(), stalls[0].withdrawn), (1, true));
+    // Without a slot nobody knows whether it is the same poll.
+    let mut bench = Bench::new(Doing::Waiting);
+    bench.look(0, 30, &frozen(0));
+    bench.cases.acquit(&bench.log, drives);
+    assert!(bench.stalls()[0].live);
+}
+
+#[test]
+fn a_stack_is_taken_that_shows_what_the_cause_says() {
+    let mut bench = Bench::new(Doing::Computing);
+    bench.look(0, 25, &polling(3, 0));
+    assert_eq!(bench.stalls()[0].stacks[0].cause, Cause::Computing);
+    bench.script.doing = Doing::Waiting;
+    bench.look(30, 90, &polling(3, 0));
+    let stall = &bench.stalls()[0];
+    assert_eq!(stall.cause, Cause::Lock);
+    assert!(stall.has_telling_stack(), "before it is due at 100 ms");
 }
 
 #[test]
@@ -344,9 +531,7 @@ fn a_stack_that_is_not_to_be_had_yet_is_asked_for_a_few_times() {
         let taken = live.stacks.first().map(|s| s.first_ns / MS);
         assert_eq!(taken, taken_ms, "{misses} misses");
         assert_eq!(live.no_stack.is_some(), taken.is_none());
-        bench
-            .cases
-            .clear((until_ms + 5) * MS, WORKER, None, &bench.log);
+        bench.cases.clear((until_ms + 5) * MS, WORKER, &bench.log);
         assert_eq!(bench.cases.take_captures_lost(), lost, "{misses} misses");
         assert_eq!(bench.cases.take_captures_lost(), 0);
     }
@@ -366,8 +551,7 @@ fn a_runtime_that_nobody_drives_is_not_stalled() {
             .see(ms * MS, &sight(limit), &bench.log, &mut bench.script)
     };
     assert_eq!(see(0, 0x8_000), Verdict::Suspected);
-    assert_eq!(see(5, 0x8_000), Verdict::Suspected);
-    assert_eq!(see(10, 0x8_000), Verdict::Undriven);
+    assert_eq!(see(5, 0x8_000), Verdict::Undriven);
     let inside: Vec<_> = [15, 20, 25].map(|ms| see(ms, 0x11_000)).into();
     assert_eq!(inside[2], Verdict::Stalled);
 }

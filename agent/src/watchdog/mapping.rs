@@ -1,8 +1,7 @@
 //! Keeps the worker maps: which thread drives which worker, now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::thread::ThreadId;
 
 use looptop_wire::proto::Flavor;
 
@@ -15,15 +14,14 @@ use crate::sync::lock;
 const FIRST_SCOUTS_NS: u64 = 20_000_000;
 const LAST_SCOUTS_NS: u64 = 5_000_000_000;
 
-/// Threads that tokio's ids are known for, at most.
+/// Threads that ever drove a worker, at most: those that have ended are forgotten
+/// then.
 const MAX_THREADS: usize = 4_096;
 
 #[derive(Debug, Default)]
 pub(crate) struct Mapping {
     /// Of the list of runtimes that is watched.
     pub(crate) revision: u64,
-    #[cfg_attr(not(tokio_unstable), allow(dead_code))]
-    threads: HashMap<ThreadId, Tid>,
     scouts: HashMap<RuntimeId, Scouts>,
 }
 
@@ -44,54 +42,15 @@ impl Mapping {
     ) {
         for runtime in runtimes {
             for sighting in runtime.probe.take_sightings() {
-                self.learn(runtime, &sighting);
+                learn(runtime, &sighting);
             }
-            self.ask_tokio(runtime);
+            ask_tokio(runtime);
             if chores {
                 forget_ended(runtime);
                 self.send_scouts(runtime, now_ns);
             }
         }
     }
-
-    fn learn(&mut self, runtime: &Runtime, sighting: &Sighting) {
-        if self.threads.len() > MAX_THREADS {
-            self.threads.clear();
-        }
-        self.threads.insert(sighting.thread, sighting.tid);
-        let mut map = lock(&runtime.map);
-        if runtime.flavor == Flavor::CurrentThread {
-            let worker = WorkerIndex(0);
-            let moved = map.thread(worker) != Some(sighting.tid);
-            map.known(sighting.tid, worker);
-            runtime.note_stack_address(sighting.stack_address, moved);
-        } else if !cfg!(tokio_unstable) {
-            map.sighted(sighting.tid, &sighting.awake);
-        }
-    }
-
-    /// tokio says which thread drives a worker, in its own ids.
-    #[cfg(tokio_unstable)]
-    fn ask_tokio(&self, runtime: &Runtime) {
-        let Some(metrics) = runtime.metrics() else {
-            return;
-        };
-        let mut map = lock(&runtime.map);
-        for worker in runtime.worker_indices() {
-            let Some(thread) = metrics.worker_thread_id(worker.index()) else {
-                continue;
-            };
-            match (self.threads.get(&thread), map.thread(worker)) {
-                (Some(tid), _) => map.known(*tid, worker),
-                (None, Some(old)) => map.forget(old),
-                (None, None) => {}
-            }
-        }
-    }
-
-    #[cfg(not(tokio_unstable))]
-    #[allow(clippy::unused_self)]
-    fn ask_tokio(&self, _runtime: &Runtime) {}
 
     /// While a worker's thread is unknown, sends tasks to find it out: soon at
     /// first, then ever more rarely.
@@ -114,6 +73,90 @@ impl Mapping {
         }
     }
 }
+
+/// The threads that drive workers.
+#[derive(Debug, Default)]
+pub(crate) struct Drivers {
+    /// Now, as far as is known.
+    now: HashSet<Tid>,
+    /// Ever.
+    ever: HashSet<Tid>,
+    /// Of which runtimes.
+    of: Vec<Arc<Runtime>>,
+}
+
+impl Drivers {
+    pub(crate) fn refresh<'a>(&mut self, runtimes: impl Iterator<Item = &'a Arc<Runtime>>) {
+        self.now.clear();
+        self.of.clear();
+        for runtime in runtimes {
+            let map = lock(&runtime.map);
+            let threads = runtime.worker_indices().filter_map(|w| map.thread(w));
+            self.now.extend(threads);
+            self.of.push(Arc::clone(runtime));
+        }
+        self.ever.extend(&self.now);
+        if self.ever.len() > MAX_THREADS {
+            self.ever.retain(|tid| !super::has_ended(*tid));
+        }
+    }
+
+    /// Every thread that drives a worker, or ever did.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(crate) fn ever(&self) -> impl Iterator<Item = &Tid> {
+        self.ever.iter()
+    }
+
+    /// Whether `tid` drives a worker.
+    pub(crate) fn drives(&self, tid: Tid) -> bool {
+        self.now.contains(&tid)
+    }
+
+    /// Whether `tid` has driven a worker that the agent watches, and drives none
+    /// now. A worker changes its thread when a poll gives it away: in
+    /// `block_in_place`, where the thread may block.
+    pub(crate) fn has_driven(&self, tid: Tid) -> bool {
+        let is_known = |id: &str| self.of.iter().any(|r| r.identity() == Some(id));
+        let drove = || crate::drivers::drove(tid, is_known);
+        !self.drives(tid) && (self.ever.contains(&tid) || drove())
+    }
+}
+
+fn learn(runtime: &Runtime, sighting: &Sighting) {
+    let mut map = lock(&runtime.map);
+    if runtime.flavor == Flavor::CurrentThread {
+        let worker = WorkerIndex(0);
+        let moved = map.thread(worker) != Some(sighting.tid);
+        map.known(sighting.tid, worker);
+        runtime.note_stack_address(sighting.stack_address, moved);
+    } else if !cfg!(tokio_unstable) {
+        map.sighted(sighting.tid, &sighting.awake);
+    }
+}
+
+/// Tokio says which thread drives a worker, in its own ids.
+#[cfg(tokio_unstable)]
+fn ask_tokio(runtime: &Runtime) {
+    let Some(metrics) = runtime.metrics() else {
+        return;
+    };
+    let mut map = lock(&runtime.map);
+    for worker in runtime.worker_indices() {
+        let Some(thread) = metrics.worker_thread_id(worker.index()) else {
+            continue;
+        };
+        match (crate::drivers::tid_of(thread), map.thread(worker)) {
+            (Some(tid), _) => map.known(tid, worker),
+            // Another thread has taken the worker over. Of one that was only concluded
+            // (`super::elimination`) nothing better is known.
+            (None, Some(old)) if crate::drivers::is_noted(old) => map.forget(old),
+            (None, _) => {}
+        }
+    }
+}
+
+#[cfg(not(tokio_unstable))]
+fn ask_tokio(_runtime: &Runtime) {}
 
 fn forget_ended(runtime: &Runtime) {
     let mut map = lock(&runtime.map);

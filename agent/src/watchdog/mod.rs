@@ -9,6 +9,7 @@
 //! The same thread wakes the lag probes and keeps the worker map.
 
 mod case;
+mod elimination;
 mod mapping;
 mod observation;
 #[cfg(all(
@@ -29,7 +30,9 @@ use looptop_wire::proto::Flavor;
 use tokio::runtime::RuntimeMetrics;
 
 use self::case::{Cases, Poll, Sight, Verdict};
-use self::mapping::Mapping;
+use self::elimination::{Doubts, Elimination};
+use self::mapping::{Drivers, Mapping};
+
 use self::suspension::Suspension;
 use self::witness::LiveWitness;
 use self::worker::{Activity, Counters, WorkerWatch};
@@ -90,8 +93,9 @@ struct Watchdog {
     slots: HashMap<Tid, SlotSight>,
     /// Subjects seen running in this tick.
     seen: HashSet<Subject>,
-    /// Every thread that ever drove a worker.
-    ever_workers: HashSet<Tid>,
+    drivers: Drivers,
+    elimination: Elimination,
+    doubts: Doubts,
     #[cfg(all(
         target_os = "linux",
         any(target_arch = "x86_64", target_arch = "aarch64")
@@ -130,7 +134,9 @@ impl Watchdog {
             watched: Vec::new(),
             slots: HashMap::new(),
             seen: HashSet::new(),
-            ever_workers: HashSet::new(),
+            drivers: Drivers::default(),
+            elimination: Elimination::default(),
+            doubts: Doubts::default(),
             #[cfg(all(
                 target_os = "linux",
                 any(target_arch = "x86_64", target_arch = "aarch64")
@@ -159,10 +165,15 @@ impl Watchdog {
         }
         self.mapping
             .refresh(self.watched.iter().map(|w| &w.runtime), now_ns, chores);
+        self.drivers
+            .refresh(self.watched.iter().map(|w| &w.runtime));
+        self.eliminate(now_ns, chores);
         self.read_slots(now_ns);
+        self.acquit_those_that_gave_their_worker_away();
         let newest = lock(&self.shared.stalls).last_id();
         self.look_at_workers(now_ns);
         self.look_at_threads(now_ns);
+        self.look_at_stuck_threads(now_ns);
         #[cfg(all(
             target_os = "linux",
             any(target_arch = "x86_64", target_arch = "aarch64")
@@ -172,6 +183,8 @@ impl Watchdog {
             self.shared.news.notify_one();
         }
         self.end_what_was_not_seen(now_ns);
+        self.cases
+            .collect_late(now_ns, &self.shared.stalls, &mut self.witness);
         self.holders.look(now_ns);
         let lost = self.cases.take_captures_lost();
         self.shared.captures_lost.fetch_add(lost, Relaxed);
@@ -199,7 +212,7 @@ impl Watchdog {
                 continue;
             };
             let workers = runtime.worker_indices();
-            let workers = workers.map(|w| WorkerWatch::new(counters(&metrics, w), now_ns));
+            let workers = workers.map(|w| WorkerWatch::new(Counters::of(&metrics, w), now_ns));
             self.watched.push(Watched {
                 workers: workers.collect(),
                 metrics: Some(metrics),
@@ -212,7 +225,8 @@ impl Watchdog {
 
     /// Every 100 ms: wakes the probes and lets go of what has ended.
     fn chores(&mut self, now_ns: u64) {
-        crate::subscriber::settle(now_ns);
+        let metrics = self.watched.iter().filter_map(|w| w.metrics.as_ref());
+        crate::subscriber::count(now_ns, metrics);
         for watched in &mut self.watched {
             if watched.runtime.is_gone() {
                 watched.metrics = None;
@@ -225,18 +239,6 @@ impl Watchdog {
         }
         self.watched.retain(|w| w.metrics.is_some());
         self.witness.forget_ended_threads();
-        for watched in &self.watched {
-            let map = lock(&watched.runtime.map);
-            let threads = watched
-                .runtime
-                .worker_indices()
-                .filter_map(|w| map.thread(w));
-            self.ever_workers.extend(threads);
-        }
-        if self.ever_workers.len() > 4_096 {
-            self.ever_workers
-                .retain(|tid| thread_cpu_ns(*tid).is_some());
-        }
     }
 
     fn read_slots(&mut self, now_ns: u64) {
@@ -256,24 +258,52 @@ impl Watchdog {
         slots.retain(|_, sight| sight.tick == now_ns);
     }
 
+    fn eliminate(&mut self, now_ns: u64, search: bool) {
+        let own = lock(&self.shared.own_threads);
+        let drivers = &self.drivers;
+        let watched = self.watched.iter();
+        let watched = watched.filter_map(|w| Some((&*w.runtime, w.metrics.as_ref()?)));
+        self.doubts.look(watched.clone(), now_ns);
+        // One that has driven a worker before is of the blocking pool now, or drives
+        // another, which a task of the agent will show.
+        let is_known = |tid| drivers.drives(tid) || drivers.has_driven(tid) || own.contains(&tid);
+        self.elimination.look(watched, now_ns, search, is_known);
+    }
+
+    /// Ends, as if it had never been, what was seen of a poll that has given its
+    /// worker away.
+    fn acquit_those_that_gave_their_worker_away(&mut self) {
+        let (watched, drivers) = (&self.watched, &self.drivers);
+        let drives = |subject, tid| match subject {
+            Subject::Worker(runtime, worker) => {
+                let runtime = watched.iter().find(|w| w.runtime.id == runtime);
+                runtime.is_none_or(|w| lock(&w.runtime.map).thread(worker) == Some(tid))
+            }
+            Subject::Thread(tid) => !drivers.has_driven(tid),
+        };
+        self.cases.acquit(&self.shared.stalls, drives);
+    }
+
     fn look_at_workers(&mut self, now_ns: u64) {
         self.seen.clear();
         let unmapped_ns = {
             let own = lock(&self.shared.own_threads);
-            let mapped: HashSet<Tid> = self.watched.iter().flat_map(Watched::threads).collect();
             let slots = self.slots.iter();
             slots
-                .filter(|(tid, _)| !mapped.contains(tid) && !own.contains(tid))
+                .filter(|(tid, _)| !self.drivers.drives(**tid) && !own.contains(tid))
                 .map(|(_, slot)| slot.poll().map_or(slot.changed_ns, |_| now_ns))
                 .max()
         };
+        let threads_answer = self.elimination.answer(now_ns);
         for watched in &mut self.watched {
             for worker in watched.runtime.worker_indices() {
                 let look = WorkerLook {
                     now_ns,
                     cases: &mut self.cases,
+                    witness: &mut self.witness,
                     slots: &self.slots,
                     unmapped_ns,
+                    threads_answer,
                 };
                 let Some(sight) = look.sight(watched, worker, &self.shared) else {
                     continue;
@@ -292,11 +322,9 @@ impl Watchdog {
     /// Polls on threads that drive no worker: `block_on`, above all.
     fn look_at_threads(&mut self, now_ns: u64) {
         let own = lock(&self.shared.own_threads).clone();
-        let current: HashSet<Tid> = self.watched.iter().flat_map(Watched::threads).collect();
         for (tid, slot) in &self.slots {
-            // A thread that gave its worker away is in `block_in_place`, where
-            // it may block.
-            if current.contains(tid) || self.ever_workers.contains(tid) || own.contains(tid) {
+            let is_worker = self.drivers.drives(*tid) || self.drivers.has_driven(*tid);
+            if is_worker || own.contains(tid) {
                 continue;
             }
             let Some(poll) = slot.poll() else { continue };
@@ -305,6 +333,40 @@ impl Watchdog {
                 tid: Some(*tid),
                 since_ns: poll.started_ns,
                 poll: Some(poll),
+                counters: None,
+                stack_limit: None,
+                prove_inside: false,
+            };
+            self.seen.insert(sight.subject);
+            self.cases
+                .see(now_ns, &sight, &self.shared.stalls, &mut self.witness);
+        }
+    }
+
+    /// Threads that are stuck in a poll, each of which drives a worker, though nobody
+    /// knows which.
+    fn look_at_stuck_threads(&mut self, now_ns: u64) {
+        let running_since = |watched: &Watched| {
+            let runtime = Arc::clone(&watched.runtime);
+            let map = lock(&runtime.map);
+            let unmapped = runtime
+                .worker_indices()
+                .filter(|w| map.thread(*w).is_none());
+            unmapped.filter_map(|w| runtime.running_since_ns(w)).max()
+        };
+        let Some(since_ns) = self.watched.iter().filter_map(running_since).max() else {
+            return;
+        };
+        for tid in self.elimination.stuck() {
+            if self.slots.get(&tid).is_some_and(|s| s.poll().is_some()) {
+                continue;
+            }
+            let sight = Sight {
+                subject: Subject::Thread(tid),
+                tid: Some(tid),
+                since_ns,
+                poll: None,
+                counters: None,
                 stack_limit: None,
                 prove_inside: false,
             };
@@ -317,19 +379,18 @@ impl Watchdog {
     fn end_what_was_not_seen(&mut self, now_ns: u64) {
         for subject in self.cases.subjects() {
             if !self.seen.contains(&subject) {
-                self.cases.clear(now_ns, subject, None, &self.shared.stalls);
+                self.cases.clear(now_ns, subject, &self.shared.stalls);
             }
         }
     }
 }
 
 impl Watched {
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     fn threads(&self) -> Vec<Tid> {
         let map = lock(&self.runtime.map);
-        self.runtime
-            .worker_indices()
-            .filter_map(|w| map.thread(w))
-            .collect()
+        let workers = self.runtime.worker_indices();
+        workers.filter_map(|w| map.thread(w)).collect()
     }
 
     fn undriven(&mut self, since_ns: u64) {
@@ -356,9 +417,13 @@ impl SlotSight {
 struct WorkerLook<'a> {
     now_ns: u64,
     cases: &'a mut Cases,
+    witness: &'a mut LiveWitness,
     slots: &'a HashMap<Tid, SlotSight>,
     /// When a thread last polled of which nobody knows which worker it drives.
     unmapped_ns: Option<u64>,
+    /// Workers without a thread are stuck, and so are their threads, which are looked
+    /// at themselves.
+    threads_answer: bool,
 }
 
 impl WorkerLook<'_> {
@@ -375,10 +440,11 @@ impl WorkerLook<'_> {
                 .adopt(Subject::Thread(tid), subject, &shared.stalls);
         }
 
-        let (activity, published_ns) = watched.activity(worker, now_ns)?;
+        let (activity, counters, published_ns) = watched.activity(worker, now_ns)?;
         if let Some(busy_ns) = published_ns.filter(|_| poll.is_none()) {
+            let log = &shared.stalls;
             self.cases
-                .clear(now_ns, subject, Some(busy_ns), &shared.stalls);
+                .published(now_ns, subject, busy_ns, log, self.witness);
         }
         let since_ns = match activity {
             Activity::Running { since_ns } => Some(since_ns),
@@ -393,7 +459,9 @@ impl WorkerLook<'_> {
             let since_ns = since_ns?;
             let polls_seen = slot.is_some_and(|s| s.changed_ns > since_ns);
             let slot_must_tell = tid.is_none() && self.unmapped_ns.is_some_and(|at| at > since_ns);
-            if polls_seen || slot_must_tell || watched.undriven_since_ns.is_some() {
+            let thread_must_tell = tid.is_none() && self.threads_answer;
+            let must_tell = slot_must_tell || thread_must_tell;
+            if polls_seen || must_tell || watched.undriven_since_ns.is_some() {
                 return None;
             }
         }
@@ -406,6 +474,7 @@ impl WorkerLook<'_> {
             tid,
             since_ns: since_ns.unwrap_or(now_ns),
             poll,
+            counters: Some(counters),
             stack_limit: one_thread.then(|| runtime.stack_limit()).flatten(),
             prove_inside: one_thread && watched.ever_undriven,
         })
@@ -415,23 +484,18 @@ impl WorkerLook<'_> {
 impl Watched {
     /// What the worker's counters mean, and the busy time that it published
     /// since the last look.
-    fn activity(&mut self, worker: WorkerIndex, now_ns: u64) -> Option<(Activity, Option<u64>)> {
+    fn activity(
+        &mut self,
+        worker: WorkerIndex,
+        now_ns: u64,
+    ) -> Option<(Activity, Counters, Option<u64>)> {
         let metrics = self.metrics.as_ref()?;
         let watch = self.workers.get_mut(worker.index())?;
-        let counters = counters(metrics, worker);
+        let counters = Counters::of(metrics, worker);
         let before_ns = watch.busy_ns();
         let activity = watch.look(counters, now_ns, self.runtime.has_started(now_ns));
         let published_ns = counters.busy_ns.checked_sub(before_ns).filter(|ns| *ns > 0);
-        Some((activity, published_ns))
-    }
-}
-
-fn counters(metrics: &RuntimeMetrics, worker: WorkerIndex) -> Counters {
-    Counters {
-        park_unpark: metrics.worker_park_unpark_count(worker.index()),
-        busy_ns: metrics
-            .worker_total_busy_duration(worker.index())
-            .as_nanos() as u64,
+        Some((activity, counters, published_ns))
     }
 }
 

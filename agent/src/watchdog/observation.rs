@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::evidence::{self, Baseline, Look, Object, Observed, SyscallState, Tally};
+use crate::evidence::{self, Baseline, Cause, Look, Object, Observed, SyscallState, Tally};
 
 /// Different calls that are counted in one stall.
 const MAX_CALLS: usize = 8;
@@ -20,6 +20,19 @@ impl Call {
     /// argument names: a file's descriptor, a lock's address.
     fn is(&self, number: u64, args: &[u64; 6]) -> bool {
         self.number == number && self.args[0] == args[0]
+    }
+
+    /// Whether a thread in `state` is in this call.
+    pub(crate) fn is_in(&self, state: &SyscallState) -> bool {
+        matches!(state, SyscallState::In { number, args, .. } if self.is(*number, args))
+    }
+
+    fn cause(&self) -> Cause {
+        match evidence::kind(self.number, &self.args) {
+            evidence::Kind::Sleep => Cause::Sleeping,
+            evidence::Kind::Lock => Cause::Lock,
+            evidence::Kind::Other => Cause::SystemCall,
+        }
     }
 
     pub(crate) fn name(&self) -> Cow<'static, str> {
@@ -123,8 +136,14 @@ impl Observation {
         self.last_syscall
     }
 
-    /// The call in which most looks found it.
-    pub(crate) fn call(&self) -> Option<Call> {
-        self.calls.iter().max_by_key(|call| call.looks).copied()
+    /// The call in which most looks found it, of those that such a cause is about.
+    pub(crate) fn call(&self, cause: Cause) -> Option<Call> {
+        let about = self.calls.iter().filter(|call| call.cause() == cause);
+        about.max_by_key(|call| call.looks).copied()
+    }
+
+    /// The last look found it in this call.
+    pub(crate) fn is_in(&self, call: &Call) -> bool {
+        call.is_in(&self.last_syscall)
     }
 }

@@ -479,7 +479,7 @@ impl Threads for LiveThreads {
 
     fn place(&mut self, tid: Tid, wait: Wait) -> Option<Place> {
         let landmarks = LANDMARKS.get()?.as_ref().ok()?;
-        let stack = capture::capture(tid.0).ok()?;
+        let stack = capture::capture(tid.0).ok()?.stack;
         let program = self.program()?;
         let own = stack
             .frames
@@ -563,7 +563,9 @@ impl Watchdog {
                 .slots
                 .get(&blocked.tid)
                 .is_some_and(|s| s.poll().is_some());
-            if polls {
+            // One that drives a worker of a registered runtime, nobody knows which.
+            let is_seen = self.seen.contains(&Subject::Thread(blocked.tid));
+            if polls || is_seen {
                 continue;
             }
             let sight = Sight {
@@ -571,6 +573,7 @@ impl Watchdog {
                 tid: Some(blocked.tid),
                 since_ns: blocked.since_ns,
                 poll: None,
+                counters: None,
                 stack_limit: None,
                 prove_inside: false,
             };
@@ -584,7 +587,7 @@ impl Watchdog {
         let mut known = Known::default();
         known.threads.extend(lock(&self.shared.own_threads).iter());
         known.threads.extend(coverage::hidden());
-        known.threads.extend(&self.ever_workers);
+        known.threads.extend(self.drivers.ever());
         for watched in self.watched.iter().filter(|w| w.metrics.is_some()) {
             let threads = Watched::threads(watched);
             let without = watched.runtime.workers.saturating_sub(threads.len());

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::case::{StackAnswer, Witness};
-use crate::capture;
+use super::case::{Sight, StackAnswer, Witness};
+use super::worker::Counters;
+use crate::capture::{self, Captured};
 use crate::clock::now_ns;
 use crate::evidence::{Baseline, Look, ThreadEvidence};
 use crate::ids::Tid;
 use crate::shared::Shared;
-use crate::stall::TaskInfo;
+use crate::slot;
+use crate::stall::{Subject, TakenStack, TaskInfo};
 use crate::task;
 use crate::thread_clock::thread_cpu_ns;
 
@@ -89,16 +92,40 @@ impl Witness for LiveWitness {
             return StackAnswer::Later;
         }
         match capture::capture(tid.0) {
-            Ok(stack) => StackAnswer::Stack {
-                frames: stack
-                    .frames
-                    .into_iter()
-                    .map(|(m, at)| (m.map(|m| m.0), at))
-                    .collect(),
-                truncated: stack.truncated,
-            },
+            Ok(captured) => StackAnswer::Stack(taken(captured)),
+            Err(reason) if reason.is_due() => StackAnswer::Due(reason.to_string()),
             Err(reason) if reason.is_passing() => StackAnswer::NotYet(reason.to_string()),
             Err(reason) => StackAnswer::Failed(reason.to_string()),
         }
+    }
+
+    fn late(&mut self, tid: Tid) -> Option<TakenStack> {
+        capture::late(tid.0).map(taken)
+    }
+
+    fn is_still(&mut self, sight: &Sight) -> bool {
+        match (sight.poll, sight.counters, sight.subject) {
+            (Some(poll), ..) => {
+                let sequence = sight.tid.and_then(|tid| slot::sequence_of(tid.0));
+                sequence.is_some_and(|s| s.load(Relaxed) == poll.sequence)
+            }
+            (None, Some(counters), Subject::Worker(runtime, worker)) => {
+                let runtime = self.shared.runtimes.get(runtime);
+                let metrics = runtime.and_then(|runtime| runtime.metrics());
+                metrics.is_some_and(|m| Counters::of(&m, worker) == counters)
+            }
+            _ => true,
+        }
+    }
+}
+
+fn taken(captured: Captured) -> TakenStack {
+    let frames = captured.stack.frames.into_iter();
+    TakenStack {
+        frames: frames.map(|(m, at)| (m.map(|m| m.0), at)).collect(),
+        truncated: captured.stack.truncated,
+        doing: captured.doing,
+        taken_ns: captured.taken_ns,
+        sequence: captured.sequence,
     }
 }

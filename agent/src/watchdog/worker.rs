@@ -5,12 +5,26 @@
 //! even therefore mean that the worker is inside a poll, or has done less than
 //! 61 of them since.
 
+use tokio::runtime::RuntimeMetrics;
+
+use crate::ids::WorkerIndex;
+
 /// The counters of one worker at one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counters {
     /// Odd while it is parked.
     pub(crate) park_unpark: u64,
     pub(crate) busy_ns: u64,
+}
+
+impl Counters {
+    pub(crate) fn of(metrics: &RuntimeMetrics, worker: WorkerIndex) -> Self {
+        let busy = metrics.worker_total_busy_duration(worker.index());
+        Self {
+            park_unpark: metrics.worker_park_unpark_count(worker.index()),
+            busy_ns: busy.as_nanos() as u64,
+        }
+    }
 }
 
 /// What they mean.

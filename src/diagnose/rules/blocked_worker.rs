@@ -25,7 +25,9 @@ pub(super) const RULE: Rule = Rule {
                 shorter ones take a fifth of one worker's time, or last 50 ms as a rule and take a \
                 hundredth of all workers' time (warning: they are the 99th percentile of a \
                 service); 1 s (critical); while it lasts. The time in which the host gave the \
-                thread no CPU does not count, nor do a clone or mprotect below 1 s",
+                thread no CPU does not count, nor what is inside block_in_place, nor do a clone or \
+                mprotect below 1 s. At level 0 up to 61 polls in a row look like one: what \
+                computes counts from 50 ms there",
     evidence: "the watchdog's stalls: task, thread, CPU time, system call, stack",
     remedy: "by cause and call: await it (case A), spawn_blocking (case B), a dedicated pool (case C)",
     needs: &[],

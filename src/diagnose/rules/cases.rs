@@ -84,6 +84,12 @@ impl Session {
         self.ms += 100;
     }
 
+    /// Gives a stall its stack with names.
+    fn resolve(&mut self, id: StallId, resolved: Resolved) {
+        self.model.stalls.resolve(id, resolved.into());
+        self.engine.update(&self.model);
+    }
+
     /// Feeds what `frame` makes of the time in ms, for `ms` more.
     fn run(&mut self, ms: u64, frame: impl Fn(u64) -> Frame) {
         for _ in 0..ms / 100 {
@@ -480,6 +486,7 @@ fn a_holder_that_is_no_worker_is_named() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn one_mistake_is_one_finding() {
     use Cause::{Computing, Sleeping, SystemCall, Unknown};
     type Row<'a> = (u32, Cause, &'a [&'a str], u32);
@@ -725,7 +732,7 @@ fn a_queue_that_nobody_leaves_is_a_convoy() {
         session.run(9_000, |now| {
             let gone = if served { now / 2_000 } else { 0 };
             let waiting: Vec<u64> = (gone..count)
-                .filter(|n| 1_000 + n * every + 1 <= now.saturating_sub(300))
+                .filter(|n| 1_000 + n * every < now.saturating_sub(300))
                 .collect();
             let column = |value: &dyn Fn(u64) -> u64| waiting.iter().map(|n| value(*n)).collect();
             Frame {
@@ -769,6 +776,7 @@ fn never_yielded_only_while_the_first_poll_computes() {
         (1, Cause::Computing, 800, false),
         (2, Cause::Computing, 2_000, false),
         (1, Cause::Sleeping, 2_000, false),
+        (1, Cause::Page, 2_000, false),
         (1, Cause::StarvedByHost, 2_000, false),
         (1, Cause::Unknown, 2_000, false),
     ] {
@@ -802,6 +810,68 @@ fn a_first_poll_that_let_go_of_its_worker_has_not_failed_to_yield() {
         })
     });
     assert_eq!(session.rules(), [""; 0]);
+}
+
+#[test]
+fn what_is_inside_block_in_place_keeps_nobody_waiting() {
+    let culprit = |call| Culprit {
+        function: "install".to_owned(),
+        file: "src/install.rs".to_owned(),
+        line: 7,
+        call,
+    };
+    let block_on = Call {
+        kind: CallKind::NestedExecutor,
+        name: "tokio's block_on".to_owned(),
+    };
+    for (cause, call) in [
+        (Cause::Computing, None),
+        (Cause::Lock, None),
+        (Cause::Lock, Some(block_on)),
+    ] {
+        for in_place in [true, false] {
+            let mut session = Session::new();
+            session.feed(stalls([stall(cause, 300, 1_500)]));
+            let function = if in_place {
+                "worker::block_in_place"
+            } else {
+                "worker::run"
+            };
+            let resolved = Resolved {
+                frames: vec![StackFrame {
+                    function: function.to_owned(),
+                    ..StackFrame::default()
+                }],
+                culprit: Some(culprit(call.clone())),
+                problem: None,
+            };
+            session.resolve(StallId(1_500), resolved);
+            assert_eq!(session.rules().is_empty(), in_place, "{cause:?} {call:?}");
+        }
+    }
+}
+
+#[test]
+fn computing_at_level_0_counts_from_50_ms() {
+    for (ms, expected) in [(45, false), (55, true), (120, true)] {
+        let mut session = Session::new();
+        session.feed(stalls([proto::Stall {
+            scope: proto::StallScope::UpTo61Polls.into(),
+            ..stall(Cause::Computing, ms, 1_500)
+        }]));
+        let found = session.rules() == ["blocked-worker"];
+        assert_eq!(found, expected, "{ms} ms");
+    }
+}
+
+#[test]
+fn a_wait_for_a_page_has_its_own_words_and_remedy() {
+    let mut session = Session::new();
+    session.feed(stalls([stall(Cause::Page, 150, 1_500)]));
+    let finding = session.only();
+    assert_eq!(finding.rule, "blocked-worker");
+    assert_eq!(finding.cause_text, "waiting for a page of memory");
+    assert!(finding.remedy.contains("pread"), "{}", finding.remedy);
 }
 
 #[test]
@@ -1593,19 +1663,22 @@ fn loop_starved_only_when_nothing_explains_it() {
 
 #[test]
 fn long_poll_where_no_stall_was_seen() {
-    let mut session = Session::new();
-    session.run(3_000, |ms| {
-        let mut frame = site(10, 0);
-        frame.sites[0].polls = ms / 100;
-        frame.sites[0].busy_ns = ms * MS / 2;
-        frame
-    });
+    let polling = |every_ms: u64, for_ms: u64| {
+        let mut session = Session::new();
+        session.run(3_000, |ms| {
+            let mut frame = site(10, 0);
+            frame.sites[0].polls = ms / every_ms;
+            frame.sites[0].busy_ns = ms / every_ms * for_ms * MS;
+            frame
+        });
+        session
+    };
+    let session = polling(50, 15);
     assert_eq!(session.rules(), ["long-poll"]);
-    assert!(
-        session.only().title.contains("50 ms on average"),
-        "{}",
-        session.only().title
-    );
+    let title = &session.only().title;
+    assert!(title.contains("15 ms on average"), "{title}");
+    // Longer ones the watchdog would have reported, but for `block_in_place`.
+    assert!(polling(100, 50).rules().is_empty());
 }
 
 #[test]
@@ -1630,6 +1703,54 @@ fn telemetry_loss_says_what_was_lost() {
         session.only().title,
         "the picture has holes: 7 tasks untracked"
     );
+}
+
+/// The agent's lock, taken by the span's entry, is nobody's fault but the agent's.
+#[test]
+fn a_poll_that_stands_in_the_agents_own_code_is_telemetrys_fault() {
+    let stand = |functions: &[(&str, bool)]| {
+        let mut session = Session::new();
+        session.feed(stalls([stall(Cause::Lock, 150, 900)]));
+        let frames = functions.iter().map(|(function, culprit)| StackFrame {
+            function: (*function).to_owned(),
+            culprit: *culprit,
+            ..StackFrame::default()
+        });
+        let resolved = Resolved {
+            frames: frames.collect(),
+            culprit: functions.iter().find(|f| f.1).map(|f| Culprit {
+                function: f.0.to_owned(),
+                ..Culprit::default()
+            }),
+            problem: None,
+        };
+        session.model.stalls.resolve(StallId(900), resolved.into());
+        session.feed(Frame::default());
+        let titles = session.engine.findings().iter();
+        titles
+            .map(|f| (f.rule, f.title.clone()))
+            .collect::<Vec<_>>()
+    };
+    let findings = stand(&[
+        ("syscall", false),
+        ("looptop_agent::task::spans::Spans::insert", false),
+        ("tracing::Span::enter", false),
+        ("serve::handle", true),
+    ]);
+    let title = "the agent itself kept 1 poll waiting for up to 150 ms, in \
+                 looptop_agent::task::spans::Spans::insert";
+    assert_eq!(findings, [("telemetry-loss", title.to_owned())]);
+    // What the agent runs for the application is the application's.
+    for outer in ["looptop_agent::run::run", "looptop_agent::task::with_sight"] {
+        let findings = stand(&[("syscall", false), ("Mutex::lock", false), (outer, false)]);
+        assert_eq!(findings[0].0, "blocked-worker", "{outer}");
+    }
+    let findings = stand(&[
+        ("syscall", false),
+        ("serve::on_poll", true),
+        ("looptop_agent::task::hooked::before_poll", false),
+    ]);
+    assert_eq!(findings[0].0, "blocked-worker", "its own hook");
 }
 
 #[test]

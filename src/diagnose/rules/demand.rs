@@ -63,7 +63,7 @@ impl Demand {
     /// The part of all waiting that others caused, 0 to 1. Of the CPUs that the
     /// process may use, those that it wanted and did not have went to others; for
     /// the rest of the waiting its threads stood in one another's way.
-    fn by_others(&self) -> f64 {
+    pub(super) fn by_others(&self) -> f64 {
         match self.cpus {
             Some(cpus) if self.waited > 0.0 => ((cpus - self.used).max(0.0) / self.waited).min(1.0),
             _ => 1.0,

@@ -79,6 +79,6 @@ fn growth(values: &VecDeque<(Moment, f64)>, now: Moment, window: Duration) -> Op
     let changes: Vec<f64> = values.range(start..).map(|(_, value)| *value).collect();
     let rises = changes.windows(2).filter(|pair| pair[1] > pair[0]).count();
     let steady = rises * 10 >= (changes.len() - 1) * 9 && rises >= RISES;
-    let growth = trend::growth(values.range(start..), from, now)?;
+    let growth = trend::growth(&values.range(start..), from, now)?;
     (steady && growth >= GROWTH).then_some(growth)
 }

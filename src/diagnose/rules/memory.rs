@@ -69,8 +69,6 @@ pub(super) struct Footprint {
 #[derive(Debug, Clone)]
 pub(super) struct SiteStep {
     pub at: Moment,
-    pub spawned: u64,
-    pub ended: u64,
     scheduled: Vec<(usize, u64)>,
 }
 
@@ -98,7 +96,10 @@ impl Memory {
         self.observe_sites(model);
         for (name, gauge) in &model.gauges {
             let values = self.gauges.entry(*name).or_default();
-            if values.back().is_none_or(|(_, last)| *last != gauge.value) {
+            if values
+                .back()
+                .is_none_or(|(_, last)| last.total_cmp(&gauge.value).is_ne())
+            {
                 push(values, (now, gauge.value));
             }
         }
@@ -185,8 +186,6 @@ impl Memory {
         for (key, site) in busiest {
             let step = SiteStep {
                 at: model.now,
-                spawned: site.spawned,
-                ended: site.ended,
                 scheduled: site.scheduled_histogram().to_vec(),
             };
             push(self.sites.entry(*key).or_default(), step);

@@ -111,7 +111,7 @@ fn steady(context: &Context<'_>, time: Duration) -> Option<f64> {
         .iter()
         .map(|step| (step.at, step.bytes as f64))
         .collect();
-    let growth = trend::growth(steps.iter(), from, now)?;
+    let growth = trend::growth(&steps.iter(), from, now)?;
     let at = |moment: Moment| {
         let before = steps.iter().rev().find(|(at, _)| *at <= moment);
         before.map(|(_, bytes)| *bytes)

@@ -50,6 +50,7 @@ fn may_never_yield(context: &Context<'_>, stall: Option<&Stall>) -> bool {
     let model = context.model;
     match stall {
         None => !model.session.has(Capability::Stalls) && !context.is_distorted(),
+        Some(stall) if stall.is_in_place() => false,
         Some(stall) => match stall.cause {
             Cause::Computing => true,
             // A target without evidence knows no cause at all.

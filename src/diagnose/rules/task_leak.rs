@@ -7,7 +7,7 @@ use crate::{
         Finding, Severity,
         words::{human, more},
     },
-    model::{Capability, LocationId, Model, Moment, SiteKey, Task, TaskKind},
+    model::{Capability, LocationId, Model, Moment, Site, SiteKey, Task, TaskKind},
 };
 
 use super::{Context, Rule, trend};
@@ -111,7 +111,7 @@ fn finding(
     }
     let (longest, task) = quiet.longest?;
     let first = quiet.spawned.iter().min()?;
-    let live = site.map_or(quiet.spawned.len() as u64, |site| site.live());
+    let live = site.map_or(quiet.spawned.len() as u64, Site::live);
     let mut finding = Finding::about_site(RULE.id, Severity::Warning, model, location);
     finding.count = live;
     finding.max = longest;

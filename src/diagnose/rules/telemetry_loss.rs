@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use crate::{
-    diagnose::{Finding, Severity, Subject},
-    model::{Loss, total},
+    diagnose::{
+        Finding, Severity, Subject, stalls,
+        words::{count, human},
+    },
+    model::{Loss, Stall, total},
 };
 
 use super::{Context, Rule};
@@ -13,10 +16,11 @@ pub(super) const RULE: Rule = Rule {
     id: "telemetry-loss",
     summary: "something was dropped: the picture has holes",
     meaning: "The agent or console-subscriber reached a bound and dropped data, or the watchdog \
-              itself was held up. What is shown is right, but not all.",
-    threshold: "any loss counter grows, or the watchdog was held up for half of the time, within the \
-                window",
-    evidence: "the agent's absolute loss counters",
+              itself was held up. What is shown is right, but not all. Or the agent itself kept a \
+              poll waiting.",
+    threshold: "any loss counter grows, or the watchdog was held up for half of the time, or a poll \
+                stands in the agent's own code for 10 ms, within the window",
+    evidence: "the agent's absolute loss counters; the stacks of stalls",
     remedy: "raise the bound that the finding names, or observe fewer tasks",
     needs: &[],
     rank: 5,
@@ -35,6 +39,40 @@ const LATE_SHARE: f64 = 0.5;
 const LATE_NS: u64 = 2_000_000_000;
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
+    let holes = holes(context);
+    holes.into_iter().chain(own_stalls(context)).collect()
+}
+
+/// Polls that stood in the agent's own code: nothing of the application's is to
+/// blame.
+fn own_stalls(context: &Context<'_>) -> Option<Finding> {
+    let model = context.model;
+    let is_agents = |stall: &&Stall| {
+        stall.overlaps(context.since, model.now)
+            && stall.own_age(model.now) >= stalls::NOTICE
+            && stalls::agents_function(stall).is_some()
+    };
+    let group: Vec<&Stall> = model.stalls.iter().filter(is_agents).collect();
+    let shown = group.iter().max_by_key(|stall| stall.own_age(model.now))?;
+    let mut finding = Finding::new(RULE.id, Severity::Notice, Subject::Process, model.now);
+    finding.title = format!(
+        "the agent itself kept {} waiting for up to {}, in {}",
+        count(group.len() as u64, "poll"),
+        human(shown.age(model.now)),
+        stalls::agents_function(shown).unwrap_or_default(),
+    );
+    finding.count = group.len() as u64;
+    finding.max = shown.age(model.now);
+    finding.total = group.iter().map(|stall| stall.age(model.now)).sum();
+    finding.stack = shown.resolved.clone();
+    finding.stall = Some(shown.id);
+    finding.remedy = "this is the agent's doing, not the application's: observe fewer tasks, or \
+                      use level 2 or 0, and report it"
+        .to_owned();
+    Some(finding)
+}
+
+fn holes(context: &Context<'_>) -> Vec<Finding> {
     let losses = &context.memory.losses;
     let Some((_, now)) = losses.back() else {
         return Vec::new();

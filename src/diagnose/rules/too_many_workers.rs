@@ -18,7 +18,7 @@ pub(super) const RULE: Rule = Rule {
               a container's quota was not looked at.",
     threshold: "for 1.5 s, twice as many workers as CPUs, which want at least one and a half times \
                 the CPUs that there are (or than the quota allows), and wait for one for over half \
-                of that time, without others taking most of it",
+                of that time, most of it because of one another",
     evidence: "run-queue wait and CPU time of each thread (schedstat), the CPUs that the process may \
                use, the control group's quota",
     remedy: "set worker_threads to the number of CPUs that the process may use",
@@ -55,12 +55,9 @@ pub(super) fn holds(model: &Model) -> bool {
             .waiting_share()
             .is_some_and(|share| share > WAIT_SHARE);
         let crowd = demand.cpus.is_some_and(|cpus| workers >= cpus * WORKERS);
-        // What others do not take, the workers take from one another.
-        let others = demand.taken_by_others().unwrap_or_default();
-        let own = demand.waiting_share().unwrap_or_default() - others;
-        crowd
-            && is_crowded(&demand)
-            && (waits && own * 2.0 > others || demand.throttled > THROTTLED)
+        // For most of their waiting the workers stand in one another's way.
+        let own = demand.by_others() <= 0.5;
+        crowd && is_crowded(&demand) && (waits && own || demand.throttled > THROTTLED)
     })
 }
 

@@ -12,7 +12,7 @@ const SHARE: f64 = 1.0 / 6.0;
 /// time. `values` are its changes, or samples of it, oldest first; what held
 /// before the first of them is not known.
 pub(super) fn growth<'a>(
-    values: impl DoubleEndedIterator<Item = &'a (Moment, f64)> + Clone,
+    values: &(impl DoubleEndedIterator<Item = &'a (Moment, f64)> + Clone),
     from: Moment,
     to: Moment,
 ) -> Option<f64> {
@@ -61,7 +61,7 @@ mod tests {
     fn steady_growth_is_told_from_leaps_and_limits() {
         let grown = |value: fn(u64) -> f64, step: usize| {
             let values: Vec<_> = (0..=60).step_by(step).map(|s| (at(s), value(s))).collect();
-            growth(values.iter(), at(0), at(60))
+            growth(&values.iter(), at(0), at(60))
         };
         for (what, value, step, expected) in [
             ("linear", (|s| s as f64) as fn(u64) -> f64, 1, Some(60.0)),
@@ -75,7 +75,7 @@ mod tests {
             assert_eq!(grown(value, step), expected, "{what}");
         }
         let late: Vec<_> = (30..=60).map(|s| (at(s), s as f64)).collect();
-        assert_eq!(growth(late.iter(), at(0), at(60)), None, "not seen before");
+        assert_eq!(growth(&late.iter(), at(0), at(60)), None, "not seen before");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn of_site(context: &Context<'_>, key: SiteKey, site: &Site) -> Option<Finding> 
     let now = model.now;
     let window = model.session.scaled(FOR);
     let steps = context.memory.unreaped.get(&key);
-    let grown = steps.and_then(|steps| trend::growth(steps.iter(), now.minus(window), now));
+    let grown = steps.and_then(|steps| trend::growth(&steps.iter(), now.minus(window), now));
     let life = site.first_spawn.map(|first| now.since(first));
     let kept = life.is_some_and(|life| life >= model.session.scaled(LIFE))
         && steps.is_some_and(becomes_more)
@@ -101,7 +101,7 @@ fn of_type(context: &Context<'_>, key: (u32, u64, u32), cells: &EndedCells) -> O
     let window = model.session.scaled(FOR);
     let counted = cells.counted_at;
     let steps = context.memory.ended_cells.get(&key);
-    let grown = steps.and_then(|s| trend::growth(s.iter(), counted.minus(window), counted));
+    let grown = steps.and_then(|s| trend::growth(&s.iter(), counted.minus(window), counted));
     // Between its first count and the last, more came than there were.
     let life = counted.since(cells.first_counted_at);
     let added = cells.count.saturating_sub(cells.first_count);
@@ -119,12 +119,11 @@ fn of_type(context: &Context<'_>, key: (u32, u64, u32), cells: &EndedCells) -> O
     let place = cells
         .location
         .filter(|l| model.location(Some(*l)).is_some());
-    let mut finding = match place {
-        Some(location) => Finding::about_site(RULE.id, Severity::Warning, model, location),
-        None => {
-            let subject = Subject::Named(name.clone());
-            Finding::new(RULE.id, Severity::Warning, subject, model.now)
-        }
+    let mut finding = if let Some(location) = place {
+        Finding::about_site(RULE.id, Severity::Warning, model, location)
+    } else {
+        let subject = Subject::Named(name.clone());
+        Finding::new(RULE.id, Severity::Warning, subject, model.now)
     };
     finding.task_name.clone_from(&name);
     finding.first_seen = cells.first_counted_at;

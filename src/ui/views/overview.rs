@@ -24,7 +24,7 @@ use crate::{
         quantity,
         tables::{self, Row, TableId},
     },
-    diagnose::{Finding, Severity},
+    diagnose::{Finding, Level, Severity},
     model::{Capability, Lag, Model, total},
 };
 
@@ -271,16 +271,17 @@ fn findings_panel(state: &State, area: Rect, list: &List, painter: &mut Painter<
     };
     painter.rule(area, [(title.into(), Tone::Title)]);
     if count == 0 && area.height > 1 {
-        let text = match shown.model.since {
-            Some(_) => "✓ none",
-            None => "– no data yet",
+        let (text, tone) = match (shown.model.since, shown.verdict.level) {
+            (Some(_), Level::NotObserving) => ("– none, but not all is observed", Tone::Dim),
+            (Some(_), _) => ("✓ none", Tone::Good),
+            (None, _) => ("– no data yet", Tone::Good),
         };
         painter.put(
             area.x + 1,
             area.y + 1,
             area.width.saturating_sub(1),
             text,
-            Tone::Good,
+            tone,
         );
     }
     for_rows(state, list, painter, |painter, row, index| {

@@ -444,6 +444,10 @@ pub struct Tasks {
     /// the instant plus 1.
     #[prost(uint64, repeated, tag = "27")]
     pub idle_since_ns: ::prost::alloc::vec::Vec<u64>,
+    /// What can be known of tasks, where that has changed since the agent's hello: the
+    /// application has set a subscriber, or another filter. No column.
+    #[prost(message, repeated, tag = "30")]
+    pub capabilities: ::prost::alloc::vec::Vec<Capability>,
 }
 /// Totals of all tasks spawned at one location.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -566,6 +570,10 @@ pub struct Stall {
     /// The address of the lock waited for, where known.
     #[prost(uint64, optional, tag = "22")]
     pub lock_address: ::core::option::Option<u64>,
+    /// It was none: the poll had given its worker away (`block_in_place`), which
+    /// came out only after the stall was sent. Nobody was kept waiting.
+    #[prost(bool, tag = "23")]
+    pub withdrawn: bool,
     /// The thread that holds the lock waited for, where one was found.
     #[prost(message, optional, tag = "26")]
     pub holder: ::core::option::Option<LockHolder>,
@@ -613,6 +621,13 @@ pub struct StackSample {
     /// end.
     #[prost(bool, tag = "5")]
     pub truncated: bool,
+    /// What the thread was doing when this stack was taken, as if that were the
+    /// cause of the stall; unknown where an older agent has sent it.
+    #[prost(enumeration = "Cause", tag = "6")]
+    pub cause: i32,
+    /// Interned name of the system call that it was in then; 0 is none.
+    #[prost(uint32, tag = "7")]
+    pub syscall: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CodeAddress {
@@ -1353,6 +1368,8 @@ pub enum Cause {
     StarvedByHost = 5,
     /// The thread was stopped by a signal or a debugger.
     Stopped = 6,
+    /// Waiting for a page of memory: the thread is blocked, but in no call.
+    Page = 7,
 }
 impl Cause {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1368,6 +1385,7 @@ impl Cause {
             Self::Lock => "CAUSE_LOCK",
             Self::StarvedByHost => "CAUSE_STARVED_BY_HOST",
             Self::Stopped => "CAUSE_STOPPED",
+            Self::Page => "CAUSE_PAGE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1380,6 +1398,7 @@ impl Cause {
             "CAUSE_LOCK" => Some(Self::Lock),
             "CAUSE_STARVED_BY_HOST" => Some(Self::StarvedByHost),
             "CAUSE_STOPPED" => Some(Self::Stopped),
+            "CAUSE_PAGE" => Some(Self::Page),
             _ => None,
         }
     }

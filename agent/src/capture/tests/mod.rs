@@ -148,7 +148,7 @@ impl Named {
 }
 
 fn capture_now(tid: u64) -> Result<RawStack, NoStack> {
-    capture(tid)
+    capture(tid).map(|captured| captured.stack)
 }
 
 /// Installs capture for the tests of this process.

@@ -138,42 +138,217 @@ fn a_thread_that_ended_yields_a_reason() {
     assert!(capture_now(tid).is_err());
 }
 
+/// A thread that runs with all signals masked until it is told otherwise, and
+/// then without until it is released.
+struct Masked {
+    gate: Arc<Gate>,
+    unmask: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Masked {
+    fn start() -> Self {
+        let (gate, unmask) = (Arc::new(Gate::default()), Arc::new(AtomicBool::new(false)));
+        let (of_thread, may_unmask) = (Arc::clone(&gate), Arc::clone(&unmask));
+        let thread = std::thread::spawn(move || {
+            let mask = |how| {
+                // SAFETY: `all` is initialised by `sigfillset`.
+                unsafe {
+                    let mut all = std::mem::zeroed();
+                    libc::sigfillset(&raw mut all);
+                    libc::pthread_sigmask(how, &raw const all, std::ptr::null_mut());
+                }
+            };
+            mask(libc::SIG_BLOCK);
+            of_thread.stall_at(line!(), 1);
+            while !may_unmask.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+            mask(libc::SIG_UNBLOCK);
+            while !of_thread.released() {
+                std::hint::spin_loop();
+            }
+        });
+        Self {
+            gate,
+            unmask,
+            thread,
+        }
+    }
+
+    fn unmask(&self) {
+        self.unmask.store(true, Ordering::Relaxed);
+    }
+
+    fn end(self) {
+        self.gate.release();
+        self.thread.join().expect("thread");
+    }
+}
+
 #[test]
 fn a_masked_signal_times_out_once_and_is_not_repeated() {
     prepare();
-    let gate = Arc::new(Gate::default());
-    let of_thread = Arc::clone(&gate);
-    let (masked, is_masked) = mpsc::channel();
-    let (unmask, may_unmask) = mpsc::channel::<()>();
-    let thread = std::thread::spawn(move || {
-        let mask = |how| {
-            // SAFETY: `all` is initialised by `sigfillset`.
-            unsafe {
-                let mut all = std::mem::zeroed();
-                libc::sigfillset(&raw mut all);
-                libc::pthread_sigmask(how, &raw const all, std::ptr::null_mut());
-            }
-        };
-        mask(libc::SIG_BLOCK);
-        of_thread.stall_at(line!(), 1);
-        masked.send(()).expect("test waits");
-        while may_unmask.try_recv().is_err() {
-            std::hint::spin_loop();
-        }
-        mask(libc::SIG_UNBLOCK);
-        while !of_thread.released() {
+    let masked = Masked::start();
+    let tid = masked.gate.tid();
+    assert_eq!(capture_now(tid), Err(NoStack::TimedOut));
+    assert_eq!(capture_now(tid), Err(NoStack::StillPending));
+    masked.unmask();
+    // The late handler clears the way for the next.
+    settle(tid).expect("captured again");
+    masked.end();
+}
+
+#[test]
+fn a_late_answer_is_kept_with_its_instant() {
+    prepare();
+    let masked = Masked::start();
+    let tid = masked.gate.tid();
+    assert_eq!(capture_now(tid), Err(NoStack::TimedOut));
+    assert_eq!(late(tid), None);
+    let before_ns = crate::clock::now_ns();
+    masked.unmask();
+    let captured = wait_for("the late answer", || late(tid));
+    let now_ns = crate::clock::now_ns();
+    assert!((before_ns..=now_ns).contains(&captured.taken_ns));
+    assert!(!captured.stack.frames.is_empty());
+    assert_eq!(late(tid), None, "it is given once");
+    masked.end();
+}
+
+#[test]
+fn more_late_answers_than_buffers() {
+    prepare();
+    let count = super::super::signal::BUFFERS + 1;
+    let all: Vec<Masked> = (0..count).map(|_| Masked::start()).collect();
+    for masked in &all {
+        let tid = masked.gate.tid();
+        assert_eq!(capture_now(tid), Err(NoStack::TimedOut));
+        // The first one's buffer is another's in the end.
+        assert_eq!(capture_now(tid), Err(NoStack::StillPending));
+    }
+    for masked in &all {
+        masked.unmask();
+        settle(masked.gate.tid()).expect("captured after all");
+    }
+    all.into_iter().for_each(Masked::end);
+}
+
+#[test]
+fn a_thread_that_never_registered() {
+    prepare();
+    let released = Arc::new(AtomicBool::new(false));
+    let (send, receive) = mpsc::channel();
+    let (sender, stop) = (send.clone(), Arc::clone(&released));
+    let runs = std::thread::spawn(move || {
+        let _ = sender.send(super::super::thread::current_tid());
+        while !stop.load(Ordering::Relaxed) {
             std::hint::spin_loop();
         }
     });
-    is_masked.recv().expect("thread runs");
+    let running = receive.recv().expect("the thread runs");
+    std::thread::spawn(move || {
+        let _ = send.send(super::super::thread::current_tid());
+        std::thread::sleep(Duration::from_mins(10));
+    });
+    let asleep = receive.recv().expect("the thread sleeps");
+    assert_eq!(super::super::thread::find(asleep), None);
+    let stack = settle(running).expect("complete while it runs");
+    assert!(stack.frames.len() > 3);
+    let stack = settle(asleep).expect("complete while it sleeps");
+    assert!(stack.frames.len() > 3);
+    released.store(true, Ordering::Relaxed);
+    runs.join().expect("thread");
+    // What was noted of it goes when it is found to have ended.
+    let gone = |tid| capture_now(tid).is_err();
+    wait_for("the end", || gone(running).then_some(()));
+}
+
+#[repr(C)]
+struct FaultApi {
+    api: u64,
+    features: u64,
+    ioctls: u64,
+}
+
+#[repr(C)]
+struct FaultRange {
+    start: u64,
+    length: u64,
+    mode: u64,
+    ioctls: u64,
+}
+
+/// A page whose first touch waits until the descriptor is closed; `None` where
+/// the system does not let us.
+fn missing_page() -> Option<(u64, i32)> {
+    const API: libc::c_ulong = 0xc018_aa3f;
+    const REGISTER: libc::c_ulong = 0xc020_aa00;
+    // SAFETY: a fresh mapping that only the test touches; both structures are those
+    // of the calls and live for them.
+    unsafe {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let page = libc::mmap(std::ptr::null_mut(), 4096, protection, kind, -1, 0);
+        let faults = libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC) as i32;
+        let mut api = FaultApi {
+            api: 0xaa,
+            features: 0,
+            ioctls: 0,
+        };
+        let mut range = FaultRange {
+            start: page as u64,
+            length: 4096,
+            mode: 1,
+            ioctls: 0,
+        };
+        let ready = faults >= 0
+            && libc::ioctl(faults, API, &raw mut api) == 0
+            && libc::ioctl(faults, REGISTER, &raw mut range) == 0;
+        ready.then_some((page as u64, faults))
+    }
+}
+
+#[inline(never)]
+fn touch(page: u64) -> u8 {
+    // SAFETY: mapped, and unmapped by nobody.
+    unsafe { std::ptr::read_volatile(page as *const u8) }
+}
+
+#[test]
+fn a_wait_for_a_page_is_read_without_a_signal() {
+    prepare();
+    let Some((page, faults)) = missing_page() else {
+        println!("skipped: no userfaultfd for this user");
+        return;
+    };
+    let gate = Arc::new(Gate::default());
+    let of_thread = Arc::clone(&gate);
+    let thread = std::thread::spawn(move || {
+        of_thread.stall_at(line!(), 1);
+        touch(page)
+    });
     let tid = gate.tid();
-    assert_eq!(capture_now(tid), Err(NoStack::TimedOut));
-    assert_eq!(capture_now(tid), Err(NoStack::StillPending));
-    unmask.send(()).expect("thread waits");
-    // The late handler clears the way for the next.
-    settle(tid).expect("captured again");
-    gate.release();
-    thread.join().expect("thread");
+    let captured = wait_for("a complete stack in the fault", || {
+        let outside = |c: &Captured| matches!(c.doing, SyscallState::Outside { .. });
+        capture(tid).ok().filter(outside)
+    });
+    let mut resolver = Resolver::new(Some(std::process::id()));
+    let named = Named::new(&mut resolver, &captured.stack);
+    let innermost = named
+        .frames
+        .iter()
+        .take(2)
+        .filter_map(|f| f.function.as_deref());
+    let names: Vec<_> = innermost.collect();
+    let touches = names
+        .iter()
+        .any(|name| name.contains("read_volatile") || name.contains("touch"));
+    assert!(touches, "{}", named.text());
+    assert!(!captured.stack.truncated, "{}", named.text());
+    // SAFETY: ours, and closed once.
+    unsafe { libc::close(faults) };
+    assert_eq!(thread.join().expect("it goes on"), 0);
 }
 
 /// Run alone in a process of its own by the test below, because signals and

@@ -1,0 +1,171 @@
+//! What is done with tokio's spans and events, by the layer and by the agent's own
+//! subscriber alike.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+
+use tracing_core::{Event, span};
+
+use super::fields::{PollFields, TaskFields, WakerFields};
+use super::{OPERATION_TARGET, WAKER_TARGET};
+use crate::clock;
+use crate::task::local::{self, Local, OpenPoll, TracedEntry};
+use crate::task::site::Spot;
+use crate::task::traced::Sight;
+use crate::task::{self, Birth, Handle, id_number};
+
+/// A span of some task has come since [`take_any`] was called.
+static ANY: AtomicBool = AtomicBool::new(false);
+
+/// Whether a task's span has come since the last call, the agent's own included.
+#[cfg(tokio_unstable)]
+pub(crate) fn take_any() -> bool {
+    ANY.swap(false, Relaxed)
+}
+
+/// A task's span is made, under the id `span`.
+pub(super) fn spawned(sight: &Sight, attrs: &span::Attributes<'_>, span: u64) {
+    local::with(|local| {
+        if let Some(task) = spawn(sight, local, attrs) {
+            open(sight, local, span, task);
+        }
+    });
+}
+
+/// The same, where the agent gives the id.
+#[cfg(tokio_unstable)]
+pub(super) fn spawned_here(sight: &Sight, attrs: &span::Attributes<'_>) -> u64 {
+    let made = local::with(|local| {
+        let task = spawn(sight, local, attrs)?;
+        let span = Sight::own_id(Some(task));
+        open(sight, local, span, task);
+        Some(span)
+    });
+    made.flatten().unwrap_or_else(|| Sight::own_id(None))
+}
+
+fn open(sight: &Sight, local: &Local, span: u64, task: Handle) {
+    if let Some(entry) = sight.opened(task::table(), local, span, task) {
+        local.remember_traced(entry);
+    }
+}
+
+/// A span is entered on this thread.
+#[inline]
+pub(super) fn entered(sight: &Sight, span: u64) {
+    local::with(|local| {
+        if let Some(entry) = find(sight, local, span)
+            && is_polled_here(&entry)
+        {
+            sight.enter(task::table(), local, &entry);
+        }
+    });
+}
+
+/// A span is left on this thread.
+#[inline]
+pub(super) fn left(sight: &Sight, span: u64) {
+    local::with(|local| sight.exit(task::table(), local, span));
+}
+
+/// Nobody has the span any more.
+pub(super) fn closed(sight: &Sight, span: u64) {
+    local::with(|local| {
+        if let Some(entry) = find(sight, local, span) {
+            sight.closed(task::table(), local, &entry);
+        }
+    });
+}
+
+/// An event of a waker or of a lock.
+#[inline]
+pub(super) fn event(sight: &Sight, event: &Event<'_>) {
+    match event.metadata().target() {
+        WAKER_TARGET => waker(sight, event),
+        OPERATION_TARGET => operation(event),
+        _ => {}
+    }
+}
+
+/// The span's task, if it has one.
+#[inline]
+fn find(sight: &Sight, local: &Local, span: u64) -> Option<TracedEntry> {
+    let cached = local.traced(sight.realm, span);
+    cached.or_else(|| look_up(sight, local, span))
+}
+
+#[inline(never)]
+fn look_up(sight: &Sight, local: &Local, span: u64) -> Option<TracedEntry> {
+    let entry = sight.find(task::table(), local, span)?;
+    local.remember_traced(entry);
+    Some(entry)
+}
+
+/// Whether tokio itself polls or drops the span's task on this thread. An
+/// application can enter a task's span from anywhere.
+#[inline]
+fn is_polled_here(entry: &TracedEntry) -> bool {
+    // The future of `block_on` is not a task of its own to tokio.
+    entry.hot.is_block_on() || current_task() == Some(entry.id)
+}
+
+/// Tokio's id of the task that it polls on this thread.
+#[inline]
+pub(super) fn current_task() -> Option<u64> {
+    tokio::task::try_id().map(id_number)
+}
+
+#[inline]
+fn waker(sight: &Sight, event: &Event<'_>) {
+    let mut fields = WakerFields::default();
+    event.record(&mut fields);
+    let Some(op) = fields.op else { return };
+    local::with(|local| {
+        if let Some(entry) = find(sight, local, fields.span) {
+            sight.waker(task::table(), local, &entry, op);
+        }
+    });
+}
+
+/// The task that is polled here waits for a lock, if it does.
+fn operation(event: &Event<'_>) {
+    let mut fields = PollFields::default();
+    event.record(&mut fields);
+    if let Some(op) = fields.pending() {
+        local::with(|local| {
+            if let Some(poll) = local.innermost() {
+                poll.pending(op);
+            }
+        });
+    }
+}
+
+fn spawn(sight: &Sight, local: &Local, attrs: &span::Attributes<'_>) -> Option<Handle> {
+    // A line that all threads read, and that is written once a second.
+    if !ANY.load(Relaxed) {
+        ANY.store(true, Relaxed);
+    }
+    if local.is_excluded() {
+        return None;
+    }
+    let mut fields = TaskFields::new(local);
+    attrs.record(&mut fields);
+    let spot = local.spot(fields.file, fields.line, fields.column, fields.kind);
+    if spot == Spot::Hidden || fields.id == 0 {
+        return None;
+    }
+    let birth = Birth {
+        id: fields.id,
+        kind: fields.kind,
+        site: spot.raw(),
+        parent: local.innermost().map_or(0, OpenPoll::task),
+        spawned: clock::ticks().0,
+        runtime: 0,
+        traced: true,
+        blind: sight.is_blind(),
+        size: fields.size,
+        original_size: fields.original_size,
+    };
+    let text = fields.into_text().map(std::sync::Arc::new);
+    task::table().spawn(&birth, text)
+}
