@@ -188,6 +188,7 @@ pub(super) fn task_name(stall: &Stall, model: &Model) -> String {
 /// The cause to the call: "sleeping in `clock_nanosleep`".
 pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
     let syscall = model.text(stall.syscall);
+    let object = model.text(stall.object);
     match stall.cause {
         Cause::Computing => "computing".to_owned(),
         Cause::Sleeping if syscall.is_empty() => "sleeping".to_owned(),

@@ -344,6 +344,7 @@ impl Session {
                     })
                     .collect(),
                 truncated: false,
+                ..proto::StackSample::default()
             }],
             samples: 9,
             holder: Some(proto::LockHolder {
@@ -398,5 +399,6 @@ fn stack(n: u64) -> proto::StackSample {
         count: 1,
         frames: (0..4).map(frame).collect(),
         truncated: false,
+        ..proto::StackSample::default()
     }
 }
