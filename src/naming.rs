@@ -12,9 +12,11 @@ use looptop_wire::proto;
 use tokio::sync::mpsc;
 
 use crate::{
-    model::{Call, Culprit, Model, Resolved, StackFrame, StackOf},
+    model::{Call, Culprit, LocationId, Model, Resolved, StackFrame, StackOf},
     source::{self, Target},
-    symbols::{self, Answer, Binary, CodeAddress, Function, Remote, Row, Symbolizer},
+    symbols::{
+        self, Answer, Binary, BlockingCall, CodeAddress, Function, Origin, Remote, Row, Symbolizer,
+    },
 };
 
 /// The way to the agent of a target, for names that no file here tells.
@@ -80,6 +82,8 @@ pub struct Naming {
     next_ticket: u64,
     binaries: HashMap<u32, Arc<Binary>>,
     numbers: Numbers,
+    /// Spawn locations of which the symbolizer knows.
+    learned: u32,
 }
 
 /// The numbers of binaries on the wire.
@@ -118,12 +122,16 @@ impl Naming {
             next_ticket: 0,
             binaries: HashMap::new(),
             numbers,
+            learned: 0,
         }
     }
 
     /// Asks for the stacks that are new in `model`. Never waits.
     pub fn request(&mut self, model: &Model) {
         self.forget(model);
+        if !self.learn(model) {
+            return;
+        }
         for stall in model.stalls.iter().filter(|s| !s.stacks.is_empty()) {
             let of = StackOf::Stall(stall.id);
             // A recording brought its names along.
@@ -150,6 +158,22 @@ impl Naming {
                 return;
             }
         }
+    }
+
+    /// Gives the symbolizer the paths of spawn locations that are new, before any
+    /// stack, so that frames are judged by all that is known; `false` where there is
+    /// no room for more now.
+    fn learn(&mut self, model: &Model) -> bool {
+        let Some(symbolizer) = &self.symbolizer else {
+            return false;
+        };
+        while let Some(location) = model.location(Some(LocationId(self.learned + 1))) {
+            if !symbolizer.learn(location.file) {
+                return false;
+            }
+            self.learned += 1;
+        }
+        true
     }
 
     /// Drops what is known of stacks that the model no longer has.
@@ -288,50 +312,34 @@ fn label(frame: &symbols::Frame) -> String {
     }
 }
 
-/// The future type whose poll function of tokio's task a frame is, where its name
-/// tells: with v0 mangling, or line tables.
-fn polled_type(frame: &symbols::Frame) -> Option<String> {
-    let function = frame.function.as_deref()?;
-    let arguments = function
-        .strip_prefix("tokio::runtime::task::raw::poll::<")
-        .or_else(|| function.strip_prefix("tokio::runtime::task::raw::poll<"))
-        .or_else(|| function.strip_prefix("poll<"))?;
-    let mut depth = 0_u32;
-    let end = arguments.char_indices().find(|(_, c)| {
-        match c {
-            '<' | '(' | '[' => depth += 1,
-            '>' | ')' | ']' if depth == 0 => return true,
-            '>' | ')' | ']' => depth -= 1,
-            ',' => return depth == 0,
-            _ => {}
-        }
-        false
-    });
-    let (end, _) = end?;
-    Some(symbols::name::short(&arguments[..end]))
-}
-
 fn resolved(answer: &Answer) -> Resolved {
-    let culprit = symbols::culprit(&answer.frames);
-    // A function by itself, not a call on a stack.
-    let alone = answer
+    let found = &answer.found;
+    let culprit = symbols::culprit(&found.frames);
+    // A poll function by itself, not a call on a stack: it stands for its future.
+    let alone = found
         .frames
         .windows(2)
         .all(|w| w[0].address == w[1].address);
-    let mut frames: Vec<StackFrame> = answer
+    let future = found.future.as_deref().map(symbols::name::shown);
+    let call = |call: BlockingCall| Call {
+        kind: call.kind,
+        name: call.name.to_owned(),
+    };
+    let mut frames: Vec<StackFrame> = found
         .frames
         .iter()
         .map(|frame| StackFrame {
-            function: polled_type(frame)
-                .filter(|_| alone)
-                .unwrap_or_else(|| label(frame)),
+            function: match &future {
+                Some(future) if alone => future.clone(),
+                _ => label(frame),
+            },
             file: frame.file.as_deref().unwrap_or_default().to_owned(),
             line: frame.line.unwrap_or_default(),
             plumbing: true,
             culprit: false,
         })
         .collect();
-    for row in symbols::fold(&answer.frames) {
+    for row in symbols::fold(&found.frames) {
         if let Row::Frame(position) = row {
             frames[position].plumbing = false;
         }
@@ -345,12 +353,14 @@ fn resolved(answer: &Answer) -> Resolved {
             function: culprit.function,
             file: culprit.file.as_deref().unwrap_or_default().to_owned(),
             line: culprit.line.unwrap_or_default(),
-            call: culprit.blocking_call.map(|call| Call {
-                kind: call.kind,
-                name: call.name.to_owned(),
-            }),
+            call: culprit.blocking_call.map(call),
+            within: culprit.within,
+            foreign: culprit.origin != Origin::User,
         }),
-        problem: (!answer.problems.is_empty()).then(|| answer.problems.join("; ")),
+        call: symbols::innermost_call(&found.frames).map(call),
+        future,
+        problem: (!found.problems.is_empty()).then(|| found.problems.join("; ")),
+        no_lines: found.no_lines.clone(),
     }
 }
 
@@ -359,37 +369,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_poll_function_says_its_future() {
-        let frame = |function: &str| symbols::Frame {
+    fn a_poll_function_by_itself_says_its_future() {
+        let frame = |function: &str, offset| symbols::Frame {
             function: Some(function.into()),
             file: None,
+            source: None,
             line: None,
             inlined: false,
-            origin: symbols::Origin::Plumbing,
+            origin: Origin::Plumbing,
             address: CodeAddress {
                 binary: None,
-                offset: 0,
+                offset,
             },
         };
-        for (function, future) in [
+        let poll = frame("tokio::runtime::task::raw::poll", 1);
+        let run = frame("tokio::runtime::blocking::pool::Inner::run", 2);
+        let future = "app::answer::{{closure}}";
+        for (frames, future, shown) in [
+            (vec![poll.clone()], Some(future), "app::answer"),
+            (vec![poll.clone()], None, "tokio::runtime::task::raw::poll"),
             (
-                "tokio::runtime::task::raw::poll::<app::answer::{closure#0}, alloc::sync::Arc<x::Handle>>",
-                Some("app::answer"),
+                vec![poll, run],
+                Some(future),
+                "tokio::runtime::task::raw::poll",
             ),
-            (
-                "poll<app::Wrapped<alloc::vec::Vec<u8>, ()>, alloc::sync::Arc<x::Handle>>",
-                Some("app::Wrapped"),
-            ),
-            ("tokio::runtime::task::raw::poll", None),
-            ("app::poll::<app::A>", None),
         ] {
-            let named = polled_type(&frame(function));
-            let matches = match (&named, future) {
-                (Some(named), Some(future)) => named.starts_with(future),
-                (None, None) => true,
-                _ => false,
+            let answer = Answer {
+                ticket: 1,
+                found: symbols::Resolution {
+                    frames,
+                    future: future.map(str::to_owned),
+                    ..symbols::Resolution::default()
+                },
+                preliminary: false,
             };
-            assert!(matches, "{function}: {named:?}");
+            let resolved = resolved(&answer);
+            assert_eq!(resolved.frames[0].function, shown);
+            assert_eq!(resolved.future.as_deref(), future.map(|_| "app::answer"));
         }
     }
 }

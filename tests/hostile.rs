@@ -390,6 +390,8 @@ fn stall(id: u64) -> Stall {
                 })
                 .collect(),
             truncated: true,
+            cause: i32::MAX,
+            syscall: u32::MAX,
         }],
         samples: u32::MAX,
         lock_address: Some(MAX),
@@ -491,7 +493,7 @@ fn a_binary_that_is_a_pipe_is_not_opened() {
         last_at_ns: 1,
         count: 1,
         frames: vec![CodeAddress { module, offset }],
-        truncated: false,
+        ..StackSample::default()
     };
     let stall = |id, module| Stall {
         id,

@@ -384,7 +384,11 @@ impl Builder {
             agent.register(registration);
         }
         start_threads(&running.shared, listener, self.services)?;
-        lock(&FIRST).get_or_insert_with(|| agent.clone());
+        let mut first = lock(&FIRST);
+        if first.as_ref().is_none_or(|first| !first.is_running()) {
+            *first = Some(agent.clone());
+        }
+        drop(first);
         Ok(agent)
     }
 }

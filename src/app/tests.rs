@@ -183,7 +183,7 @@ pub(crate) fn name_stall(state: &mut State) {
             line: 42,
             ..Culprit::default()
         }),
-        problem: None,
+        ..Resolved::default()
     };
     stack.frames[2].culprit = true;
     let now = state.now;

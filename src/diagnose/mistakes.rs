@@ -258,7 +258,7 @@ impl<'a> Mistake<'a> {
         if let Some(culprit) = shown.culprit() {
             return match culprit.line {
                 0 => Subject::Function(culprit.function.clone(), cause_word(self.cause)),
-                _ => Subject::Line(culprit.location()),
+                _ => Subject::Line(culprit.location().unwrap_or_default()),
             };
         }
         let location = shown

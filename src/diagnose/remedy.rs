@@ -73,7 +73,7 @@ const CALLS: &[(&str, Advice)] = &[
         ),
     ),
     (
-        "std::process::Child::wait",
+        "std::process",
         advice(
             Case::A,
             "std::process blocks the worker: use tokio::process",
@@ -129,6 +129,70 @@ const CALLS: &[(&str, Advice)] = &[
         ),
     ),
     (
+        "SQLite's busy handler",
+        advice(
+            Case::B,
+            "another connection writes, and SQLite sleeps until it may: keep write transactions \
+             short, write through one connection, and run queries in spawn_blocking",
+        ),
+    ),
+    (
+        "tracing::event!",
+        advice(
+            Case::B,
+            "the log is written on the worker, and whoever reads it is slow: use a non-blocking \
+             log writer (tracing_appender::non_blocking)",
+        ),
+    ),
+    (
+        "std::thread::park",
+        advice(
+            Case::A,
+            "it parks the thread until another wakes it (a block_on, a channel or a lock inside): \
+             make the caller async and await what it waits for",
+        ),
+    ),
+    ("std::io::pipe", PIPE),
+    (
+        "event_listener",
+        advice(
+            Case::A,
+            "the listener's wait() blocks the worker: await the listener instead (listener.await)",
+        ),
+    ),
+    (
+        "dashmap",
+        advice(
+            Case::A,
+            "another task holds a guard of this map, as a rule over an await: copy the value out \
+             and drop the guard first",
+        ),
+    ),
+    (
+        "tokio::sync::watch::Receiver::borrow",
+        advice(
+            Case::A,
+            "a watch's borrow is a read lock: clone the value out, hold no borrow over an await \
+             or a send, and never two",
+        ),
+    ),
+    (
+        "tokio::sync::watch::Sender::send",
+        advice(
+            Case::A,
+            "send waits until every borrow of the watch is dropped: clone values out of borrows, \
+             and hold none over an await or a send",
+        ),
+    ),
+    (
+        "std::thread::JoinHandle::join",
+        advice(
+            Case::B,
+            "joining a thread blocks the worker: join it in spawn_blocking and await that (from \
+             Drop: offer an async close, or let the thread end by itself)",
+        ),
+    ),
+    (
         "rayon (waits for its pool)",
         advice(
             Case::C,
@@ -142,10 +206,8 @@ fn for_kind(kind: CallKind) -> Option<Advice> {
     Some(match kind {
         CallKind::Sleep => SLEEPING,
         CallKind::File => FILE,
-        CallKind::Terminal => advice(
-            Case::B,
-            "reading standard input blocks: read it on a thread of its own",
-        ),
+        CallKind::Terminal => TERMINAL,
+        CallKind::Output => OUTPUT,
         CallKind::Network => SOCKET,
         CallKind::NameResolution => advice(
             Case::A,
@@ -172,10 +234,7 @@ fn for_kind(kind: CallKind) -> Option<Advice> {
             Case::B,
             "joining a thread blocks the worker: use spawn_blocking and .await its handle",
         ),
-        CallKind::Process => advice(
-            Case::A,
-            "waiting for a process blocks the worker: use tokio::process",
-        ),
+        CallKind::Process => PROCESS,
         CallKind::NestedExecutor => advice(
             Case::A,
             "block_on inside the loop parks its worker: make the caller async and .await",
@@ -189,12 +248,56 @@ pub(super) fn table() -> Vec<(String, Advice)> {
     let kinds = CallKind::ALL
         .iter()
         .filter_map(|kind| Some((kind.words().to_owned(), for_kind(*kind)?)));
+    let situations = SITUATIONS
+        .iter()
+        .map(|(what, advice)| ((*what).to_owned(), *advice));
     CALLS
         .iter()
         .map(|(call, advice)| (format!("`{call}`"), *advice))
         .chain(kinds)
+        .chain(situations)
         .collect()
 }
+
+/// Remedies that no call asks for, but a rule: what it found, in words.
+const SITUATIONS: &[(&str, Advice)] = &[
+    ("an interval that catches up", INTERVAL),
+    ("a stream that is always ready", READY_ITEMS),
+    ("a `biased` loop", BIASED),
+    ("jobs of the blocking pool that wait for it", POOL_OF_ITSELF),
+    ("a page of a mapped file", PAGE),
+];
+
+/// An interval that was held up and polls once for each tick that it missed.
+pub(super) const INTERVAL: Advice = advice(
+    Case::A,
+    "the interval catches up on ticks that it missed: \
+     set_missed_tick_behavior(MissedTickBehavior::Delay or Skip)",
+);
+/// Many items that were ready, each worked off in the same poll.
+pub(super) const READY_ITEMS: Advice = advice(
+    Case::B,
+    "every item is ready at once, so that one poll works them all off: yield after each \
+     (tokio::task::yield_now().await)",
+);
+/// A `biased` select whose first branch is always ready.
+pub(super) const BIASED: Advice = advice(
+    Case::A,
+    "a biased select takes its first ready branch for ever: put the rare branches first, or \
+     leave biased out",
+);
+/// Jobs of the blocking pool that wait for other jobs of it.
+pub(super) const POOL_OF_ITSELF: Advice = advice(
+    Case::A,
+    "jobs of the blocking pool wait for jobs of the same pool: await those in the async caller, \
+     or give them a pool of their own",
+);
+/// A thread that waits for a page of a mapped file.
+pub(super) const PAGE: Advice = advice(
+    Case::B,
+    "it touches memory that is not loaded (a mapped file, swap): do so in spawn_blocking, read with \
+     pread there, or load it before (madvise, readahead)",
+);
 
 const SLEEPING: Advice = advice(
     Case::A,
@@ -212,6 +315,25 @@ const SOCKET: Advice = advice(
     Case::A,
     "blocking network access: use tokio::net or an async client, and .await",
 );
+const TERMINAL: Advice = advice(
+    Case::B,
+    "reading standard input blocks until a line comes: read it on a thread of its own and send \
+     the lines over a channel",
+);
+const OUTPUT: Advice = advice(
+    Case::B,
+    "it writes to standard output or a log on the worker, and whoever reads that is slow: use a \
+     non-blocking writer (tracing_appender::non_blocking), or a thread of its own",
+);
+const PROCESS: Advice = advice(
+    Case::A,
+    "waiting for a process blocks the worker: use tokio::process",
+);
+const PIPE: Advice = advice(
+    Case::A,
+    "it waits for a pipe: use tokio::process for a child's output, tokio::net::unix::pipe, or a \
+     thread of its own",
+);
 const CALL: Advice = advice(
     Case::B,
     "a blocking call: move it to tokio::task::spawn_blocking",
@@ -228,11 +350,6 @@ const HOST: Advice = advice(
     Case::Host,
     "not your code: give the process more CPU, or take other load away",
 );
-const PAGE: Advice = advice(
-    Case::B,
-    "it touches memory that is not loaded (a mapped file, swap): do so in spawn_blocking, read with \
-     pread there, or load it before (madvise, readahead)",
-);
 const STOPPED: Advice = advice(
     Case::Host,
     "the process was stopped from outside (signal or debugger)",
@@ -248,8 +365,8 @@ const LOOK: Advice = advice(Case::Unknown, "the cause is not evident: look at th
 /// where the stack names one, otherwise by its cause. How heavy the work is, the
 /// heaviest of them tells: that one may only have begun.
 pub(super) fn for_stalls(model: &Model, stall: &Stall, group: &[&Stall]) -> Advice {
-    let call = stall.culprit().and_then(|c| c.call.as_ref());
-    let named = call.and_then(|call| CALLS.iter().find(|(name, _)| *name == call.name));
+    let call = stall.call();
+    let named = call.and_then(|call| CALLS.iter().find(|(name, _)| is_of(&call.name, name)));
     if let Some((_, advice)) = named {
         return *advice;
     }
@@ -277,11 +394,20 @@ pub(super) fn for_stalls(model: &Model, stall: &Stall, group: &[&Stall]) -> Advi
     }
 }
 
+/// Whether a call is the named one, or one of its module.
+fn is_of(call: &str, name: &str) -> bool {
+    let rest = call.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
+
 fn for_system_call(name: &str, object: &str) -> Advice {
-    const SOCKET_CALLS: [&str; 9] = [
+    // `poll` waits for anything, and is no network by itself.
+    const SOCKET_CALLS: [&str; 8] = [
         "recvfrom", "recvmsg", "recvmmsg", "sendto", "sendmsg", "connect", "accept", "accept4",
-        "poll",
     ];
+    const PROCESS_CALLS: [&str; 2] = ["wait4", "waitid"];
+    const READS: [&str; 4] = ["read", "readv", "pread64", "preadv"];
+    const WRITES: [&str; 4] = ["write", "writev", "pwrite64", "pwritev"];
     const FILE_CALLS: [&str; 10] = [
         "fsync",
         "fdatasync",
@@ -297,7 +423,18 @@ fn for_system_call(name: &str, object: &str) -> Advice {
     let is_socket = ["socket", "tcp", "udp", "unix"]
         .iter()
         .any(|word| object.contains(word));
-    if SOCKET_CALLS.contains(&name) || is_socket {
+    let fd = object.strip_prefix("fd ");
+    let fd = fd.and_then(|rest| rest.split(' ').next());
+    match fd {
+        Some("0") if READS.contains(&name) => return TERMINAL,
+        Some("1" | "2") if WRITES.contains(&name) => return OUTPUT,
+        _ => {}
+    }
+    if PROCESS_CALLS.contains(&name) {
+        PROCESS
+    } else if object.contains("pipe:") {
+        PIPE
+    } else if SOCKET_CALLS.contains(&name) || is_socket {
         SOCKET
     } else if FILE_CALLS.contains(&name) || object.contains('/') {
         FILE
@@ -311,6 +448,106 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_remedy_fits_the_call() {
+        use crate::model::{Call, Resolved, fixtures};
+        let model = fixtures::starving();
+        for (cause, kind, call, expected) in [
+            (
+                Cause::Sleeping,
+                CallKind::Sleep,
+                "std::thread::sleep",
+                "tokio::time::sleep",
+            ),
+            (
+                Cause::Sleeping,
+                CallKind::Database,
+                "SQLite's busy handler",
+                "write transactions short",
+            ),
+            (
+                Cause::SystemCall,
+                CallKind::Process,
+                "std::process::Command::output",
+                "tokio::process",
+            ),
+            (
+                Cause::SystemCall,
+                CallKind::Output,
+                "tracing::event!",
+                "tracing_appender::non_blocking",
+            ),
+            (
+                Cause::SystemCall,
+                CallKind::Output,
+                "println!",
+                "non-blocking writer",
+            ),
+            (
+                Cause::SystemCall,
+                CallKind::Terminal,
+                "std::io::stdin",
+                "thread of its own",
+            ),
+            (
+                Cause::Lock,
+                CallKind::Condition,
+                "event_listener::Listener::wait",
+                "listener.await",
+            ),
+            (
+                Cause::Lock,
+                CallKind::Condition,
+                "std::thread::park",
+                "make the caller async",
+            ),
+            (
+                Cause::Lock,
+                CallKind::Channel,
+                "crossbeam_channel::Receiver::recv",
+                "tokio::sync::mpsc",
+            ),
+            (
+                Cause::Lock,
+                CallKind::Join,
+                "std::thread::JoinHandle::join",
+                "spawn_blocking",
+            ),
+            (
+                Cause::Lock,
+                CallKind::Lock,
+                "tokio::sync::watch::Receiver::borrow",
+                "clone the value out",
+            ),
+            (Cause::Lock, CallKind::Lock, "dashmap", "drop the guard"),
+            (
+                Cause::Lock,
+                CallKind::NestedExecutor,
+                "futures::executor::block_on",
+                "make the caller async",
+            ),
+            // It computes: whatever its stack passed through, it does not wait.
+            (
+                Cause::Computing,
+                CallKind::Condition,
+                "std::sync::Condvar::wait",
+                "CPU",
+            ),
+        ] {
+            let mut stall = model.stalls.iter().next().unwrap().clone();
+            stall.cause = cause;
+            stall.resolved = Some(std::sync::Arc::new(Resolved {
+                call: Some(Call {
+                    kind,
+                    name: call.to_owned(),
+                }),
+                ..Resolved::default()
+            }));
+            let advice = for_stalls(&model, &stall, &[&stall]);
+            assert!(advice.text.contains(expected), "{call}: {}", advice.text);
+        }
+    }
+
+    #[test]
     fn every_system_call_has_a_remedy() {
         for (name, object, expected) in [
             ("read", "fd 7 /data/log", FILE),
@@ -318,7 +555,14 @@ mod tests {
             ("read", "", CALL),
             ("fsync", "", FILE),
             ("recvfrom", "fd 3", SOCKET),
-            ("wait4", "", CALL),
+            ("wait4", "", PROCESS),
+            ("poll", "", CALL),
+            ("read", "fd 0 /dev/pts/3", TERMINAL),
+            ("read", "fd 0 pipe:[123]", TERMINAL),
+            ("read", "fd 9 pipe:[123]", PIPE),
+            ("write", "fd 1 pipe:[123]", OUTPUT),
+            ("write", "fd 2 /dev/pts/3", OUTPUT),
+            ("write", "fd 11 /data/log", FILE),
         ] {
             assert_eq!(for_system_call(name, object), expected, "{name} {object}");
         }

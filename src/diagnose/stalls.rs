@@ -106,7 +106,7 @@ fn never_waits(stall: &Stall, model: &Model) -> bool {
 
 /// The call in which it waits, as far as the stack names one.
 pub(super) fn call(stall: &Stall) -> Option<&Call> {
-    stall.culprit()?.call.as_ref()
+    stall.call()
 }
 
 fn call_kind(stall: &Stall) -> Option<CallKind> {
@@ -156,19 +156,14 @@ fn is_lock_function(name: &str) -> bool {
 pub(super) fn location(stall: &Stall, model: &Model) -> String {
     stall
         .culprit()
-        .map(Culprit::location)
+        .and_then(Culprit::location)
         .or_else(|| model.location(stall.location).map(|l| l.to_string()))
         .unwrap_or_default()
 }
 
 /// "`report::render` (demo/src/cpu.rs:42)", or as much of it as is known.
 pub(super) fn code(culprit: &Culprit) -> String {
-    let location = culprit.location();
-    if location.is_empty() {
-        culprit.function.clone()
-    } else {
-        format!("{} ({location})", culprit.function)
-    }
+    culprit.place()
 }
 
 /// The name by which a person knows the task: its own, or where it was spawned.
@@ -177,12 +172,30 @@ pub(super) fn task_name(stall: &Stall, model: &Model) -> String {
     if !name.is_empty() {
         return name.to_owned();
     }
-    stall
-        .task
-        .and_then(|id| model.tasks.get(id))
-        .map(|task| model.text(task.name))
-        .unwrap_or_default()
-        .to_owned()
+    let task = stall.task.and_then(|id| model.tasks.get(id));
+    let name = task.and_then(|task| model.task_name(task));
+    let name = name.or(stall.future());
+    name.unwrap_or_default().to_owned()
+}
+
+/// Who it was, for a sentence, with a blank before: the culprit's function and
+/// line, or the task and where it was spawned; empty where nothing is known.
+pub(super) fn whereabouts(stall: &Stall, model: &Model) -> String {
+    if let Some(culprit) = stall.culprit() {
+        // Where the call is named, so is what of a dependency it is.
+        return match call(stall) {
+            Some(_) => format!(" in {}", culprit.place()),
+            None => format!(" in {}", culprit.sentence()),
+        };
+    }
+    let name = task_name(stall, model);
+    let location = location(stall, model);
+    match (name.is_empty(), location.is_empty()) {
+        (false, false) => format!(" in task {name} (spawned at {location})"),
+        (false, true) => format!(" in task {name}"),
+        (true, false) => format!(" in a task spawned at {location}"),
+        (true, true) => String::new(),
+    }
 }
 
 /// The cause to the call: "sleeping in `clock_nanosleep`".
@@ -199,7 +212,7 @@ pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
             Some(call) => format!("waiting in {}", call.name),
         },
         Cause::SystemCall if syscall.is_empty() => "in a system call".to_owned(),
-        Cause::SystemCall => system_call_text(syscall, model.text(stall.object)),
+        Cause::SystemCall => system_call_text(syscall, object),
         Cause::Page if object.is_empty() => "waiting for a page of memory".to_owned(),
         Cause::Page => format!("waiting for a page of {object}"),
         Cause::StarvedByHost => "waiting for a CPU: the host is busy".to_owned(),
@@ -213,8 +226,11 @@ pub(super) fn cause_text(stall: &Stall, model: &Model) -> String {
 /// named, with a comma behind it, as the culprit follows.
 pub(super) fn short_cause(stall: &Stall, model: &Model) -> String {
     if stall.culprit().is_none() {
-        return match stall.cause {
-            Cause::Unknown => String::new(),
+        let stream = standard_stream(model.text(stall.object));
+        return match (stall.cause, call(stall)) {
+            (Cause::Unknown, _) => String::new(),
+            (Cause::Sleeping, Some(call)) => format!(" sleeping in {}", call.name),
+            (Cause::SystemCall, Some(call)) if stream.is_none() => format!(" in {}", call.name),
             _ => format!(" {}", cause_text(stall, model)),
         };
     }

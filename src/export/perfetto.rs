@@ -350,7 +350,7 @@ impl<W: Write> Tracer<'_, W> {
             name: Some(shown(&title)),
             callstack: callstack(stall),
             debug_annotations: annotations([
-                ("culprit", culprit.and_then(|c| text(&c.location()))),
+                ("culprit", culprit.and_then(|c| text(&c.location()?))),
                 ("cause", text(stall.cause_word())),
                 ("system call", text(&stall.syscall)),
                 ("task", text(&stall.task)),

@@ -259,7 +259,7 @@ fn entry(stall: &StallRow) -> StallEntry {
         syscall: some(&stall.syscall),
         cpu_ms: stall.cpu.map(ms),
         run_queue_ms: stall.run_queue.map(ms),
-        culprit: culprit.and_then(|c| some(&c.location())),
+        culprit: culprit.and_then(crate::model::Culprit::location),
         function: culprit.map(|c| c.function.clone()),
         stack: stall.functions(),
     }

@@ -37,8 +37,9 @@ fn stack() -> Resolved {
                 kind: CallKind::Sleep,
                 name: "std::thread::sleep".into(),
             }),
+            ..Culprit::default()
         }),
-        problem: None,
+        ..Resolved::default()
     }
 }
 

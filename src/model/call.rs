@@ -9,6 +9,8 @@ pub enum CallKind {
     File,
     /// Reads standard input.
     Terminal,
+    /// Writes to standard output, standard error or a log.
+    Output,
     /// Waits for a peer on a socket.
     Network,
     /// Resolves a name.
@@ -35,10 +37,11 @@ pub enum CallKind {
 
 impl CallKind {
     /// All of them.
-    pub const ALL: [CallKind; 14] = [
+    pub const ALL: [CallKind; 15] = [
         CallKind::Sleep,
         CallKind::File,
         CallKind::Terminal,
+        CallKind::Output,
         CallKind::Network,
         CallKind::NameResolution,
         CallKind::Http,
@@ -52,12 +55,29 @@ impl CallKind {
         CallKind::Compute,
     ];
 
+    /// Whoever is in it waits for somebody else; one that computes is not in it.
+    pub fn only_waits(self) -> bool {
+        matches!(
+            self,
+            CallKind::Sleep
+                | CallKind::Terminal
+                | CallKind::Network
+                | CallKind::NameResolution
+                | CallKind::Lock
+                | CallKind::Condition
+                | CallKind::Channel
+                | CallKind::Join
+                | CallKind::NestedExecutor
+        )
+    }
+
     /// A few words for documents.
     pub fn words(self) -> &'static str {
         match self {
             CallKind::Sleep => "a sleep",
             CallKind::File => "file access",
             CallKind::Terminal => "standard input",
+            CallKind::Output => "standard output or a log",
             CallKind::Network => "a blocking socket",
             CallKind::NameResolution => "name resolution",
             CallKind::Http => "a blocking HTTP client",

@@ -54,7 +54,7 @@ pub use resource::{AsyncOp, Resource, Resources};
 pub use series::{COARSE_STEP, FINE_STEP, Merge, Series, Span};
 pub use session::{Insight, Session};
 pub use site::{Site, SiteKey};
-pub use stall::{Culprit, Resolved, StackFrame, Stall, StallLog};
+pub use stall::{Culprit, Resolved, StackFrame, Stall, StallLog, with_place};
 pub use task::{Recent, Task, Tasks};
 pub use text::{Location, Texts};
 pub use worker::{Gauge, Host, Loss, Process, Runtime, Thread, Wait, Worker};
@@ -148,6 +148,15 @@ impl Model {
         }
         let runtime = self.runtime_name(id.runtime);
         format!("worker {} of runtime {runtime}", id.index)
+    }
+
+    /// The name given to a task, otherwise the function that all tasks spawned at
+    /// its location run, as far as stacks have named it.
+    pub fn task_name(&self, task: &Task) -> Option<&str> {
+        match self.text(task.name) {
+            "" => self.stalls.future_of(task.location?),
+            name => Some(name),
+        }
     }
 
     /// The source location behind an id.

@@ -46,15 +46,20 @@ pub fn named_stack(owners: Vec<StackOf>, stack: &Resolved) -> NamedStack {
             file: culprit.file.clone(),
             line: culprit.line,
             call: call.map(|call| call.name.clone()).unwrap_or_default(),
-            call_kind: call
-                .map(|call| format!("{:?}", call.kind))
-                .unwrap_or_default(),
+            call_kind: call.map(kind_name).unwrap_or_default(),
+            within: culprit.within.clone().unwrap_or_default(),
+            foreign: culprit.foreign,
         }
     };
+    let call = stack.call.as_ref();
     let mut named = NamedStack {
         frames: stack.frames.iter().map(frame).collect(),
         culprit: stack.culprit.as_ref().map(culprit),
         problem: stack.problem.clone().unwrap_or_default(),
+        call: call.map(|call| call.name.clone()).unwrap_or_default(),
+        call_kind: call.map(kind_name).unwrap_or_default(),
+        future: stack.future.clone().unwrap_or_default(),
+        no_lines: stack.no_lines.clone().unwrap_or_default(),
         ..NamedStack::default()
     };
     for owner in owners {
@@ -64,6 +69,10 @@ pub fn named_stack(owners: Vec<StackOf>, stack: &Resolved) -> NamedStack {
         }
     }
     named
+}
+
+fn kind_name(call: &Call) -> String {
+    format!("{:?}", call.kind)
 }
 
 /// All names that a model has, those of stalls each distinct stack once, in parts
@@ -211,22 +220,35 @@ fn stack(named: &NamedStack) -> Resolved {
     Resolved {
         frames: named.frames.iter().take(MAX_FRAMES).map(frame).collect(),
         culprit: named.culprit.as_ref().map(culprit),
-        problem: (!named.problem.is_empty()).then(|| text(&named.problem)),
+        call: call(&named.call_kind, &named.call),
+        future: some(&named.future),
+        problem: some(&named.problem),
+        no_lines: some(&named.no_lines),
     }
 }
 
-fn culprit(named: &NamedCulprit) -> Culprit {
+fn some(named: &str) -> Option<String> {
+    (!named.is_empty()).then(|| text(named))
+}
+
+fn call(kind: &str, name: &str) -> Option<Call> {
     let kind = CallKind::ALL
         .into_iter()
-        .find(|kind| format!("{kind:?}") == named.call_kind);
+        .find(|known| format!("{known:?}") == kind)?;
+    Some(Call {
+        kind,
+        name: text(name),
+    })
+}
+
+fn culprit(named: &NamedCulprit) -> Culprit {
     Culprit {
         function: text(&named.function),
         file: text(&named.file),
         line: named.line,
-        call: kind.map(|kind| Call {
-            kind,
-            name: text(&named.call),
-        }),
+        call: call(&named.call_kind, &named.call),
+        within: some(&named.within),
+        foreign: named.foreign,
     }
 }
 
@@ -260,8 +282,16 @@ mod tests {
                         kind,
                         name: "std::thread::sleep".into(),
                     }),
+                    within: Some("bcrypt::hash".into()),
+                    foreign: true,
                 }),
+                call: Some(Call {
+                    kind,
+                    name: "nanosleep".into(),
+                }),
+                future: Some("app::serve".into()),
                 problem: Some("libc is stripped".into()),
+                no_lines: Some("no line".into()),
             };
             assert_eq!(
                 stack(&named_stack(vec![StackOf::Stall(StallId(1))], &resolved)),

@@ -72,8 +72,14 @@ pub struct Resolved {
     pub frames: Vec<StackFrame>,
     /// Who is to blame.
     pub culprit: Option<Culprit>,
+    /// The blocking call, also where nobody is to blame.
+    pub call: Option<Call>,
+    /// The function of the future that the task polls, readable.
+    pub future: Option<String>,
     /// Why names are missing, as a sentence for the screen.
     pub problem: Option<String>,
+    /// The program was built without line tables: how to get them, likewise.
+    pub no_lines: Option<String>,
 }
 
 impl Resolved {
@@ -86,7 +92,18 @@ impl Resolved {
                 .extension()
                 .is_some_and(|extension| extension == "rs")
         });
-        in_rust && self.culprit.as_ref().is_none_or(|c| c.call.is_none())
+        in_rust && self.call().is_none()
+    }
+
+    /// The blocking call: the culprit's, or the stack's where nobody is to blame.
+    pub fn call(&self) -> Option<&Call> {
+        let of_culprit = self.culprit.as_ref().and_then(|c| c.call.as_ref());
+        of_culprit.or(self.call.as_ref())
+    }
+
+    /// What of names or lines is missing, and how to get it.
+    pub fn missing(&self) -> Option<&str> {
+        self.problem.as_deref().or(self.no_lines.as_deref())
     }
 
     /// The poll is inside `block_in_place`, which has given its worker to another
@@ -110,9 +127,8 @@ impl Resolved {
 
     /// The thread was in a call that never sleeps on a timer.
     fn does_io(&self) -> bool {
-        let call = self.culprit.as_ref().and_then(|c| c.call.as_ref());
         matches!(
-            call.map(|call| call.kind),
+            self.call().map(|call| call.kind),
             Some(CallKind::File | CallKind::Terminal | CallKind::Network)
         )
     }
@@ -144,15 +160,57 @@ pub struct Culprit {
     pub line: u32,
     /// The blocking call below it, where recognised.
     pub call: Option<Call>,
+    /// What of a dependency it called, on the way to where the time goes:
+    /// `bcrypt::hash`.
+    pub within: Option<String>,
+    /// It is a dependency's: no frame of the stack is the application's own.
+    pub foreign: bool,
 }
 
 impl Culprit {
-    /// `file:line`, or what of it is known.
-    pub fn location(&self) -> String {
-        match self.line {
-            0 => self.file.clone(),
-            line => format!("{}:{line}", self.file),
+    /// `file:line`, or the file; `None` where neither is known.
+    pub fn location(&self) -> Option<String> {
+        source(&self.file, self.line)
+    }
+
+    /// `app::sign_in (src/main.rs:7)`, or what of it is known.
+    pub fn place(&self) -> String {
+        with_place(&self.function, &self.location().unwrap_or_default())
+    }
+
+    /// The place with what it called of a dependency: `bcrypt::hash called by
+    /// app::sign_in (src/main.rs:7)`.
+    pub fn sentence(&self) -> String {
+        match &self.within {
+            Some(within) => format!("{within} called by {}", self.place()),
+            None if self.foreign => format!("{}, of a dependency", self.place()),
+            None => self.place(),
         }
+    }
+}
+
+impl StackFrame {
+    /// `file:line`, or the file; `None` where neither is known.
+    pub fn location(&self) -> Option<String> {
+        source(&self.file, self.line)
+    }
+}
+
+fn source(file: &str, line: u32) -> Option<String> {
+    match (file, line) {
+        ("", _) => None,
+        (file, 0) => Some(file.to_owned()),
+        (file, line) => Some(format!("{file}:{line}")),
+    }
+}
+
+/// A name and its place in a sentence: `app::handler (src/main.rs:7)`; only one of
+/// them where the other is not known, never an empty bracket.
+pub fn with_place(name: &str, place: &str) -> String {
+    match (name, place) {
+        (name, "") => name.to_owned(),
+        ("", place) => place.to_owned(),
+        (name, place) => format!("{name} ({place})"),
     }
 }
 
@@ -181,7 +239,24 @@ impl Stall {
     /// The culprit, once the stack has names. None where the stack contradicts
     /// the cause: the thread had just woken when it was taken, and was elsewhere.
     pub fn culprit(&self) -> Option<&Culprit> {
-        let stack = self.resolved.as_ref()?;
+        self.stack()?.culprit.as_ref()
+    }
+
+    /// The call in which it waits, whether or not the stack names a culprit. One
+    /// that only waits is none for a poll that computes.
+    pub fn call(&self) -> Option<&Call> {
+        let call = self.stack()?.call()?;
+        (self.cause != Cause::Computing || !call.kind.only_waits()).then_some(call)
+    }
+
+    /// The function of the task's future, where a stack names it.
+    pub fn future(&self) -> Option<&str> {
+        self.resolved.as_ref()?.future.as_deref()
+    }
+
+    /// The stack with names, unless it contradicts the cause.
+    fn stack(&self) -> Option<&Resolved> {
+        let stack = self.resolved.as_deref()?;
         let telling = self.telling_stack();
         let another = telling.is_some_and(|s| self.agreement(s) == Agreement::Contradicts);
         let contradicts = match self.cause {
@@ -190,7 +265,7 @@ impl Stall {
             Cause::Lock => stack.runs(),
             _ => false,
         };
-        stack.culprit.as_ref().filter(|_| !contradicts)
+        (!contradicts).then_some(stack)
     }
 
     /// The stack that shows the stall best: one that was taken while the thread did
@@ -311,11 +386,18 @@ pub(super) fn bounded(sample: &StackSample) -> StackSample {
 #[derive(Debug, Clone, Default)]
 pub struct StallLog {
     live: BTreeMap<StallId, Stall>,
+    /// The function that tasks spawned at a location run; `None` where they run
+    /// several.
+    futures: BTreeMap<LocationId, Option<Arc<str>>>,
     ended: VecDeque<Stall>,
     /// Stalls that ended, whether or not they are still held.
     pub total_ended: u64,
 }
 
+/// Stacks that are asked for what they lack; all of one program lack the same.
+const RECENT: usize = 64;
+/// Locations of which it is remembered what their tasks run.
+const MAX_LOCATIONS: usize = 4_096;
 /// Ended stalls held.
 const MAX_ENDED: usize = 2_000;
 /// Stalls in progress held, whatever a peer sends; there is at most one a thread.
@@ -367,21 +449,55 @@ impl StallLog {
     /// Gives a stall its stack with names, unless a recording did.
     pub fn resolve(&mut self, id: StallId, resolved: Arc<Resolved>) {
         if let Some(stall) = self.get_mut(id).filter(|s| !s.recorded_names) {
-            stall.resolved = Some(resolved);
+            let location = stall.location;
+            stall.resolved = Some(Arc::clone(&resolved));
+            self.learn(location, &resolved);
         }
+    }
+
+    /// Remembers which function the tasks of a location run.
+    fn learn(&mut self, location: Option<LocationId>, stack: &Resolved) {
+        let (Some(location), Some(future)) = (location, &stack.future) else {
+            return;
+        };
+        if self.futures.len() >= MAX_LOCATIONS && !self.futures.contains_key(&location) {
+            return;
+        }
+        let known = self
+            .futures
+            .entry(location)
+            .or_insert_with(|| Some(future.as_str().into()));
+        if known.as_deref().is_some_and(|known| known != future) {
+            *known = None;
+        }
+    }
+
+    /// The function that all tasks spawned at a location run, as far as stacks
+    /// have named it.
+    pub fn future_of(&self, location: LocationId) -> Option<&str> {
+        self.futures.get(&location)?.as_deref()
     }
 
     /// Gives a stall the names of a recording.
     pub(super) fn resolve_recorded(&mut self, id: StallId, resolved: Arc<Resolved>) {
         if let Some(stall) = self.get_mut(id) {
-            stall.resolved = Some(resolved);
+            let location = stall.location;
+            stall.resolved = Some(Arc::clone(&resolved));
             stall.recorded_names = true;
+            self.learn(location, &resolved);
         }
     }
 
     fn get_mut(&mut self, id: StallId) -> Option<&mut Stall> {
         let ended = self.ended.iter_mut().rev().find(|s| s.id == id);
         self.live.get_mut(&id).or(ended)
+    }
+
+    /// What of names or lines the stacks of the newest stalls lack, and how to get
+    /// it.
+    pub fn missing_names(&self) -> Option<&str> {
+        let stacks = self.iter().filter_map(|s| s.resolved.as_deref());
+        stacks.take(RECENT).find_map(Resolved::missing)
     }
 
     /// Takes over the names that stalls have in `other`, a log of the same
@@ -395,6 +511,11 @@ impl StallLog {
             if let Some(resolved) = names.get(&stall.id) {
                 stall.resolved.get_or_insert_with(|| Arc::clone(resolved));
             }
+        }
+        for (location, future) in &other.futures {
+            self.futures
+                .entry(*location)
+                .or_insert_with(|| future.clone());
         }
     }
 
@@ -618,6 +739,33 @@ mod tests {
     }
 
     #[test]
+    fn tasks_of_one_location_are_named_by_what_they_run() {
+        let mut log = StallLog::default();
+        let runs = |future: &str| {
+            Arc::new(Resolved {
+                future: Some(future.to_owned()),
+                ..Resolved::default()
+            })
+        };
+        for (id, location, future, expected) in [
+            (1, 7, "app::serve", Some("app::serve")),
+            (2, 7, "app::serve", Some("app::serve")),
+            (3, 8, "app::poll", Some("app::poll")),
+            // One place that spawns anything says nothing of what it spawns.
+            (4, 8, "app::other", None),
+            (5, 8, "app::poll", None),
+        ] {
+            log.update(&proto::Stall {
+                location,
+                ..stall(id, proto::StallState::Ended, 10)
+            });
+            log.resolve(StallId(id), runs(future));
+            assert_eq!(log.future_of(LocationId(location)), expected, "{future}");
+        }
+        assert_eq!(log.future_of(LocationId(9)), None);
+    }
+
+    #[test]
     fn the_log_is_bounded() {
         let mut log = StallLog::default();
         for id in 0..5_000 {
@@ -636,6 +784,64 @@ mod tests {
     }
 
     #[test]
+    fn a_place_is_never_empty() {
+        let culprit = |function: &str, file: &str, line, within: Option<&str>| Culprit {
+            function: function.into(),
+            file: file.into(),
+            line,
+            within: within.map(Into::into),
+            ..Culprit::default()
+        };
+        for (culprit, expected) in [
+            (
+                culprit("app::f", "src/a.rs", 7, None),
+                "app::f (src/a.rs:7)",
+            ),
+            (culprit("app::f", "src/a.rs", 0, None), "app::f (src/a.rs)"),
+            (culprit("app::f", "", 0, None), "app::f"),
+            (culprit("app::f", "", 7, None), "app::f"),
+            (culprit("", "src/a.rs", 7, None), "src/a.rs:7"),
+            (
+                culprit("app::f", "", 0, Some("bcrypt::hash")),
+                "bcrypt::hash called by app::f",
+            ),
+        ] {
+            assert_eq!(culprit.sentence(), expected);
+        }
+        let foreign = Culprit {
+            foreign: true,
+            ..culprit("bcrypt::hash", "", 0, None)
+        };
+        assert_eq!(foreign.sentence(), "bcrypt::hash, of a dependency");
+        assert_eq!(foreign.location(), None);
+    }
+
+    #[test]
+    fn a_call_is_known_without_a_culprit_and_never_waits_while_it_computes() {
+        let call = |kind| {
+            Some(Call {
+                kind,
+                name: "call".to_owned(),
+            })
+        };
+        for (cause, kind, expected) in [
+            (Cause::Sleeping, CallKind::Sleep, true),
+            (Cause::Lock, CallKind::NestedExecutor, true),
+            (Cause::Computing, CallKind::Condition, false),
+            (Cause::Computing, CallKind::Compute, true),
+        ] {
+            let mut stall = Stall::new(&proto::Stall::default(), None);
+            stall.cause = cause;
+            stall.resolved = Some(Arc::new(Resolved {
+                call: call(kind),
+                ..Resolved::default()
+            }));
+            assert_eq!(stall.call().is_some(), expected, "{cause:?} in {kind:?}");
+            assert_eq!(stall.culprit(), None);
+        }
+    }
+
+    #[test]
     fn a_stack_that_contradicts_the_cause_names_nobody() {
         let stack = |innermost: &str, call: Option<CallKind>| Resolved {
             frames: vec![StackFrame {
@@ -650,8 +856,9 @@ mod tests {
                     kind,
                     name: String::new(),
                 }),
+                ..Culprit::default()
             }),
-            problem: None,
+            ..Resolved::default()
         };
         for (cause, innermost, call, named) in [
             (Cause::Sleeping, "std/src/thread/local.rs", None, false),

@@ -108,7 +108,7 @@ mod tests {
                 function: format!("app::work_{n}"),
                 ..Culprit::default()
             }),
-            problem: None,
+            ..Resolved::default()
         }
     }
 

@@ -344,7 +344,8 @@ impl Session {
                     })
                     .collect(),
                 truncated: false,
-                ..proto::StackSample::default()
+                cause: proto::Cause::Computing.into(),
+                syscall: self.interner.string("clock_nanosleep"),
             }],
             samples: 9,
             holder: Some(proto::LockHolder {
@@ -399,6 +400,7 @@ fn stack(n: u64) -> proto::StackSample {
         count: 1,
         frames: (0..4).map(frame).collect(),
         truncated: false,
-        ..proto::StackSample::default()
+        cause: proto::Cause::Lock.into(),
+        syscall: 0,
     }
 }

@@ -52,6 +52,9 @@ pub struct Report {
     pub not_observed: Vec<GapEntry>,
     /// What the level of insight leaves out, sentences.
     pub remarks: Vec<String>,
+    /// What names or lines of functions the binary lacks, and how to get them;
+    /// `null` where nothing is lacking.
+    pub no_lines: Option<String>,
     /// The gravest first.
     pub findings: Vec<Entry>,
     /// Findings that the user allows, which do not count.
@@ -252,6 +255,7 @@ impl Report {
             verdict: sentence,
             not_observed: not_observed.into_iter().map(GapEntry::from).collect(),
             remarks: remarks(model),
+            no_lines: model.stalls.missing_names().map(str::to_owned),
             findings: entries(findings),
             allowed: entries(allowed),
             workers: model.workers.values().map(|w| worker(model, w)).collect(),
@@ -318,14 +322,9 @@ impl Entry {
 
 impl FrameEntry {
     fn new(frame: &StackFrame) -> Self {
-        let location = match (frame.file.as_str(), frame.line) {
-            ("", _) => None,
-            (file, 0) => Some(file.to_owned()),
-            (file, line) => Some(format!("{file}:{line}")),
-        };
         Self {
             function: frame.function.clone(),
-            location,
+            location: frame.location(),
             plumbing: frame.plumbing,
         }
     }
@@ -477,9 +476,9 @@ mod tests {
                 function: "report::render".into(),
                 file: "demo/src/report.rs".into(),
                 line: 42,
-                call: None,
+                ..Culprit::default()
             }),
-            problem: None,
+            ..Resolved::default()
         };
         model.stalls.resolve(StallId(1), Arc::new(resolved));
         let since = Moment(18_000_000_000);

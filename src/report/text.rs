@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Entry, Report};
-use crate::escape::escaped;
+use crate::{escape::escaped, model::with_place};
 
 /// Frames shown of a stack.
 const FRAMES: usize = 6;
@@ -27,6 +27,9 @@ pub(super) fn render(report: &Report) -> String {
         let _ = writeln!(text, "    remedy: {}", escaped(&gap.remedy));
     }
     text.push('\n');
+    if let Some(no_lines) = &report.no_lines {
+        let _ = writeln!(text, "{}\n", escaped(no_lines));
+    }
     for finding in &report.findings {
         entry(&mut text, finding);
     }
@@ -103,13 +106,9 @@ fn entry(text: &mut String, finding: &Entry) {
     }
     let shown = finding.stack.iter().filter(|f| !f.plumbing).take(FRAMES);
     for frame in shown {
-        let location = frame.location.as_deref().unwrap_or("?");
-        let _ = writeln!(
-            text,
-            "      at {} ({})",
-            escaped(&frame.function),
-            escaped(location)
-        );
+        let location = frame.location.as_deref().unwrap_or_default();
+        let place = with_place(&frame.function, location);
+        let _ = writeln!(text, "      at {}", escaped(&place));
     }
     let _ = writeln!(text, "    remedy: {}\n", escaped(remedy));
 }

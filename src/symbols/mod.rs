@@ -1,14 +1,18 @@
 //! Names for the code addresses of a stall, and what of a stack matters.
 //!
-//! [`Symbolizer`] reads binaries on a thread of its own. All the rest are pure
+//! [`Symbolizer`] reads binaries on a thread of its own: names and lines, whose a
+//! crate is (`crates`), which future a task polls (`future`). All the rest are pure
 //! functions over its result: [`name`] tidies function names, [`origin`] tells
 //! user code from dependencies and plumbing, [`calls`] knows blocking calls, and
 //! [`stack`] picks the culprit and the frames worth showing.
 
 pub mod calls;
+mod crates;
+mod future;
 pub mod name;
 pub mod origin;
 mod resolver;
+mod source;
 pub mod stack;
 mod worker;
 
@@ -18,9 +22,10 @@ mod tests;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use calls::{BlockingCall, CallKind};
+pub use calls::{BlockingCall, CallKind, innermost_call};
+pub use crates::Crates;
 pub use origin::Origin;
-pub use resolver::{Function, Remote, Resolver};
+pub use resolver::{Function, Remote, Resolution, Resolver};
 pub use stack::{Culprit, Row, culprit, fold};
 pub use worker::{Answer, Symbolizer};
 
@@ -53,6 +58,8 @@ pub struct Frame {
     /// its name and version on (`tokio-1.54.1/src/...`), of the standard library
     /// from its crate on (`std/src/...`).
     pub file: Option<Arc<str>>,
+    /// The same as the binary has it.
+    pub source: Option<Arc<str>>,
     /// Line, from 1.
     pub line: Option<u32>,
     /// Its code stands inside the next frame's function.
@@ -64,10 +71,14 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// What to show for the function: its tidied name, or file and offset.
+    /// What to show for the function: its tidied name, with its crate, or file and
+    /// offset.
     pub fn label(&self) -> String {
         match (&self.function, &self.address.binary) {
-            (Some(function), _) => name::short(function),
+            (Some(function), _) => match name::kind_of_closure(function) {
+                Some(kind) => format!("{kind} in {}", name::shown(function)),
+                None => name::shown(function),
+            },
             (None, Some(binary)) => {
                 let file = binary.path.file_name().unwrap_or(binary.path.as_os_str());
                 format!("{}+{:#x}", file.to_string_lossy(), self.address.offset)

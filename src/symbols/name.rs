@@ -12,13 +12,137 @@ pub fn clean(name: &str) -> String {
     }
 }
 
-/// The last two parts of the clean path: `report::render`.
-pub fn short(name: &str) -> String {
+/// The clean path as a user of the crate writes it, always with its crate:
+/// `std::thread::functions::sleep` is `std::thread::sleep` to everybody.
+pub fn shown(name: &str) -> String {
     let full = clean(name);
-    let mut parts: Vec<&str> = full.rsplitn(3, "::").collect();
-    parts.truncate(2);
-    parts.reverse();
-    parts.join("::")
+    for (private, public) in REEXPORTS {
+        let Some(rest) = full.strip_prefix(private) else {
+            continue;
+        };
+        // A bare `lock` belongs to a type that is not known.
+        if private.ends_with("functions::") || rest.starts_with(char::is_uppercase) {
+            return format!("{public}{rest}");
+        }
+    }
+    full
+}
+
+/// Private modules, and the public ones that show what is in them.
+const REEXPORTS: &[(&str, &str)] = &[
+    ("std::thread::functions::", "std::thread::"),
+    ("std::thread::join_handle::", "std::thread::"),
+    ("std::thread::lifecycle::", "std::thread::"),
+    ("std::sync::poison::mutex::", "std::sync::"),
+    ("std::sync::poison::rwlock::", "std::sync::"),
+    ("std::sync::poison::condvar::", "std::sync::"),
+    ("std::sync::poison::once::", "std::sync::"),
+    ("std::sync::barrier::", "std::sync::"),
+    ("std::io::stdio::", "std::io::"),
+    ("std::net::tcp::", "std::net::"),
+    ("std::net::udp::", "std::net::"),
+    ("std::net::socket_addr::", "std::net::"),
+    ("std::os::unix::net::stream::", "std::os::unix::net::"),
+    ("std::os::unix::net::listener::", "std::os::unix::net::"),
+    ("std::os::unix::net::datagram::", "std::os::unix::net::"),
+    ("tokio::runtime::runtime::", "tokio::runtime::"),
+    ("tokio::runtime::handle::", "tokio::runtime::"),
+];
+
+/// The crates that may have written a function, as its name tells: of
+/// `<app::Job as core::future::Future>::poll` both, of `poll` none.
+pub(super) fn crates(name: &str) -> Vec<&str> {
+    let name = without_hash(name.trim());
+    let parts = split(name);
+    let Some(first) = parts.first().copied() else {
+        return Vec::new();
+    };
+    if let Some(inner) = first.strip_prefix('<') {
+        let inner = inner.strip_suffix('>').unwrap_or(inner);
+        let inner = inner.strip_prefix("impl ").unwrap_or(inner);
+        let (one, other) = match find(inner, " as ") {
+            Some(place) => (&inner[..place], &inner[place + 4..]),
+            None => match find(inner, " for ") {
+                Some(place) => (&inner[place + 5..], &inner[..place]),
+                None => (inner, ""),
+            },
+        };
+        return [one, other].into_iter().filter_map(crate_of).collect();
+    }
+    if parts.len() < 2 {
+        return Vec::new();
+    }
+    crate_of(name).into_iter().collect()
+}
+
+/// The crate of a type; `None` of `T`, `u8`, `[T]`.
+fn crate_of(path: &str) -> Option<&str> {
+    let path = bare_type(path);
+    let parts = split(path);
+    if path.starts_with('[') || parts.len() < 2 {
+        return None;
+    }
+    let first = parts[0];
+    match first.strip_prefix('<') {
+        Some(inner) => crate_of(self_type(inner.strip_suffix('>').unwrap_or(inner))),
+        None => Some(&first[..first.find('<').unwrap_or(first.len())]),
+    }
+}
+
+/// A type without references, pointers and `dyn`.
+fn bare_type(text: &str) -> &str {
+    let mut text = text.trim();
+    loop {
+        let shorter = ["&", "*", "mut ", "const ", "(", "dyn "]
+            .iter()
+            .find_map(|prefix| text.strip_prefix(prefix));
+        match shorter {
+            Some(shorter) => text = shorter.trim_start(),
+            None => return text,
+        }
+    }
+}
+
+/// The arguments of the last part that has some: of `a::poll::<F, S>` and of
+/// `poll<F, S>` the two.
+pub(super) fn arguments(name: &str) -> Vec<&str> {
+    let parts = split(name);
+    let found = parts.iter().rev().find_map(|part| {
+        let (start, part) = (part.find('<')?, *part);
+        let inner = part[start + 1..].strip_suffix('>')?;
+        // A `<T as Trait>` in front is the type, not its arguments.
+        (find(inner, " as ").is_none()).then_some(inner)
+    });
+    found.map_or_else(Vec::new, list)
+}
+
+/// Splits at commas outside of brackets.
+fn list(text: &str) -> Vec<&str> {
+    let mut items = Vec::new();
+    let mut start = 0;
+    for (place, depth) in depths(text) {
+        if depth == 0 && text[place..].starts_with(',') {
+            items.push(text[start..place].trim());
+            start = place + 1;
+        }
+    }
+    items.push(text[start..].trim());
+    items.retain(|item| !item.is_empty());
+    items
+}
+
+/// "an async fn" where line tables name no more than that, and its module:
+/// `app::server::{async_fn#0}`.
+pub(super) fn kind_of_closure(name: &str) -> Option<&'static str> {
+    let last = name.rsplit("::").next().unwrap_or(name);
+    let outer = name.rsplit("::").nth(1).unwrap_or_default();
+    match last {
+        _ if outer.starts_with('{') => None,
+        _ if last.starts_with("{async_fn#") => Some("an async fn"),
+        _ if last.starts_with("{async_block#") => Some("an async block"),
+        _ if last.starts_with("{async_closure#") => Some("an async closure"),
+        _ => None,
+    }
 }
 
 /// A path for a name that debug information gives bare (`lock`), from the file
@@ -39,23 +163,27 @@ pub(super) fn qualify(name: &str, file: &str) -> String {
         },
     };
     let package = before.rsplit('/').next().unwrap_or_default();
+    let package = without_version(package).replace('-', "_");
+    let mut parts = inside.split('/').peekable();
     let mut path: Vec<String> = Vec::new();
-    let krate = without_version(package).replace('-', "_");
-    if !krate.is_empty() {
-        path.push(krate);
+    // Each file in `src/bin` is a crate of its own.
+    if parts.peek() == Some(&"bin") && inside != "bin" {
+        parts.next();
+    } else if !package.is_empty() {
+        path.push(package);
     }
     path.extend(
-        inside
-            .split('/')
+        parts
             .filter(|part| !matches!(*part, "mod" | "lib" | "main"))
-            .map(str::to_owned),
+            .map(|part| part.replace('-', "_")),
     );
     path.push(name.to_owned());
     path.join("::")
 }
 
 /// The path of a closure of which only `module::{closure#0}` is known, if `outer`,
-/// a function with type parameters, mentions its type: `PATH::{closure_env#0}`.
+/// a function with type parameters, mentions its type, `PATH::{closure_env#0}`:
+/// `PATH::{{closure}}`, as symbols have it.
 pub(super) fn closure_path(function: &str, outer: &str) -> Option<String> {
     let (module, closure) = function.rsplit_once("::").unwrap_or(("", function));
     let closure = closure
@@ -73,7 +201,7 @@ pub(super) fn closure_path(function: &str, outer: &str) -> Option<String> {
         });
         let path = outer[start..end].trim_end_matches(':');
         let same_module = module.is_empty() || path.contains(&format!("::{module}::"));
-        (same_module && !path.is_empty()).then(|| format!("{path}::{closure}"))
+        (same_module && !path.is_empty()).then(|| format!("{path}::{{{{closure}}}}"))
     })
 }
 
@@ -151,10 +279,7 @@ fn self_type(inner: &str) -> &str {
 }
 
 fn type_name(text: &str) -> String {
-    let mut text = text.trim();
-    for prefix in ["&", "*", "mut ", "const ", "(", "dyn "] {
-        text = text.strip_prefix(prefix).unwrap_or(text).trim_start();
-    }
+    let text = bare_type(text);
     let text = text.strip_suffix(')').unwrap_or(text);
     if text.starts_with('[') {
         return "slice".to_owned();

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::crates::{Crates, Owner};
 use super::name;
 
 /// Whose code a frame is.
@@ -66,8 +67,14 @@ const PLUMBING: &[&str] = &[
 ];
 
 /// Crates that do an application's work, hence the culprit where no frame of its
-/// own is there. Needed only for binaries without lines.
+/// own is there. Needed only where neither lines nor the binary's texts say that a
+/// crate is a dependency ([`Crates`]).
 const LIBRARIES: &[&str] = &[
+    "event_listener*",
+    "parking",
+    "blowfish",
+    "tempfile",
+    "flume",
     "reqwest",
     "ureq",
     "curl",
@@ -105,53 +112,101 @@ const LIBRARIES: &[&str] = &[
     "dashmap",
 ];
 
-/// Classifies a frame by its function, the path of its source as the binary has
-/// it, and the binary's own path.
-pub fn origin(function: Option<&str>, file: Option<&str>, binary: Option<&Path>) -> Origin {
-    let clean = function.map(name::clean);
-    let krate = clean.as_deref().and_then(first_part);
-    if clean.as_deref().is_some_and(is_agent) {
+/// What is known of a frame's function.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// Its name, demangled.
+    pub function: Option<&'a str>,
+    /// The path of its source as the binary has it, where that can be relied on.
+    pub file: Option<&'a str>,
+    /// The binary's own path.
+    pub binary: Option<&'a Path>,
+    /// The source is C, and lies in a workspace of this machine.
+    pub own_c: bool,
+}
+
+/// The crates of the standard library. Whatever file their functions seem to
+/// stand in (that of the unit that they were compiled with), they are nobody's.
+const STANDARD: &[&str] = &["std", "core", "alloc"];
+
+/// Classifies a frame.
+pub fn origin(seen: Seen<'_>, crates: &Crates) -> Origin {
+    let writers = seen.function.map(name::crates).unwrap_or_default();
+    let system = seen.binary.is_none_or(is_system);
+    if is_agent(&writers, seen.function) {
         return Origin::Plumbing;
     }
-    if let Some(file) = file.filter(|file| is_rust(file)) {
-        return by_path(file);
+    if !writers.is_empty() && writers.iter().all(|krate| STANDARD.contains(krate)) {
+        return if system {
+            Origin::System
+        } else {
+            Origin::Plumbing
+        };
     }
-    let system = binary.is_none_or(is_system);
-    match (krate, &clean) {
-        (Some(krate), Some(_)) if matches(PLUMBING, krate) => Origin::Plumbing,
-        (Some(krate), Some(_)) if matches(LIBRARIES, krate) => Origin::Dependency,
-        (Some(_), Some(_)) if !system && file.is_none() => Origin::User,
-        _ if system => Origin::System,
+    match seen.file {
+        Some(file) if is_rust(file) => return by_path(file, crates),
+        Some(_) if seen.own_c => return Origin::User,
+        _ => {}
+    }
+    let owned = writers
+        .iter()
+        .any(|krate| crates.owner(krate) == Owner::Own);
+    if owned {
+        return Origin::User;
+    }
+    if system {
+        return Origin::System;
+    }
+    let foreign = writers
+        .into_iter()
+        .filter(|krate| !STANDARD.contains(krate))
+        .map(|krate| by_crate(krate, crates));
+    // A type of the application's with a trait of a dependency's is its own.
+    if let Some(origin) = foreign.min_by_key(|origin| *origin != Origin::User) {
+        return origin;
+    }
+    match seen.function {
         // The program's entry, before any Rust.
-        (_, Some(name)) if name == "_start" || name == "main" || name.starts_with("__") => {
+        Some(name) if name == "_start" || name == "main" || name.starts_with("__") => {
             Origin::System
         }
-        // C that is linked into the program.
-        _ if file.is_some() => Origin::Dependency,
-        (_, Some(_)) => Origin::User,
-        (_, None) => Origin::System,
+        // C that is linked into the program, or Rust of which only the last part
+        // of the name is known.
+        Some(_) => Origin::Dependency,
+        None => Origin::System,
+    }
+}
+
+fn by_crate(krate: &str, crates: &Crates) -> Origin {
+    match crates.owner(krate) {
+        Owner::Own => Origin::User,
+        _ if matches(PLUMBING, krate) => Origin::Plumbing,
+        _ if matches(LIBRARIES, krate) => Origin::Dependency,
+        Owner::Foreign => Origin::Dependency,
+        Owner::Unknown => Origin::User,
     }
 }
 
 /// The agent's layer and hooks run inside of polls, wherever its source lies.
-fn is_agent(clean: &str) -> bool {
-    clean.starts_with("looptop_agent::") && !clean.contains("::tests::")
+fn is_agent(writers: &[&str], function: Option<&str>) -> bool {
+    writers.contains(&"looptop_agent")
+        && !function.is_some_and(|function| function.contains("::tests::"))
 }
 
-fn is_rust(file: &str) -> bool {
+pub(super) fn is_rust(file: &str) -> bool {
     Path::new(file).extension().is_some_and(|end| end == "rs")
 }
 
-fn by_path(file: &str) -> Origin {
+fn by_path(file: &str, crates: &Crates) -> Origin {
     match place(file) {
         Place::Standard(_) => Origin::Plumbing,
         Place::Package(path) => {
             let package = path.split('/').next().unwrap_or(path);
             let krate = name::without_version(package).replace('-', "_");
-            if matches(PLUMBING, &krate) {
-                Origin::Plumbing
-            } else {
-                Origin::Dependency
+            match by_crate(&krate, crates) {
+                // What nothing is known of lies in the registry all the same.
+                Origin::User if crates.owner(&krate) != Owner::Own => Origin::Dependency,
+                origin => origin,
             }
         }
         Place::Generated => Origin::Dependency,
@@ -223,11 +278,6 @@ pub(super) fn is_system(binary: &Path) -> bool {
         && ["/lib", "/usr/lib", "/nix/store", "/gnu/store"]
             .iter()
             .any(|start| text.starts_with(start))
-}
-
-/// The crate of a clean path with more than one part.
-fn first_part(clean: &str) -> Option<&str> {
-    clean.split_once("::").map(|(first, _)| first)
 }
 
 fn matches(list: &[&str], krate: &str) -> bool {

@@ -8,7 +8,7 @@ use super::{Frame, Origin, name};
 /// The code to blame for a stall.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Culprit {
-    /// The tidied name, with its module: `report::render`.
+    /// The tidied name, with its crate: `app::report::render`.
     pub function: String,
     /// Source file, as in [`Frame::file`].
     pub file: Option<Arc<str>>,
@@ -16,6 +16,9 @@ pub struct Culprit {
     pub line: Option<u32>,
     /// The blocking call that it makes, if it is a known one.
     pub blocking_call: Option<BlockingCall>,
+    /// What of a dependency it called, on the way to where the time goes:
+    /// `bcrypt::hash`.
+    pub within: Option<String>,
     /// Whose code it is: the user's, or a dependency's where no frame is the
     /// user's.
     pub origin: Origin,
@@ -43,8 +46,8 @@ pub enum Row {
     Hidden(usize),
 }
 
-/// The innermost frame of user code; where there is none, the innermost of a
-/// dependency. `frames` are innermost first.
+/// The innermost frame of user code; where there is none in a poll, the innermost
+/// of a dependency. `frames` are innermost first.
 ///
 /// User code that only drives the runtime (`main` around `block_on`) is not to
 /// blame for what runs inside.
@@ -62,21 +65,47 @@ pub fn culprit(frames: &[Frame]) -> Option<Culprit> {
             frame.origin == origin && frame.function.is_some() && runs_in_poll(position)
         })
     };
-    let position = find(Origin::User).or_else(|| find(Origin::Dependency))?;
+    // C is the call, or what the call is made of, and nobody's to mend.
+    let is_rust = |position: &usize| {
+        let function = frames[*position].function.as_deref();
+        function.is_some_and(|function| !name::crates(function).is_empty())
+    };
+    // A stack that does not reach an executor was cut short: the user's frame may
+    // lie beyond.
+    let of_dependency = || executor.and_then(|_| find(Origin::Dependency).filter(is_rust));
+    let position = find(Origin::User).or_else(of_dependency)?;
     let frame = &frames[position];
     // A dependency is itself the call: `rusqlite` is both.
     let reach = match frame.origin {
         Origin::User => position,
         _ => outermost_of_same_origin(frames, position) + 1,
     };
+    let blocking_call = calls::blocking_call(frames, reach);
     Some(Culprit {
         function: frame.label(),
         file: frame.file.clone(),
         line: frame.line,
-        blocking_call: calls::blocking_call(frames, reach),
+        within: within(frames, position, blocking_call.as_ref()),
+        blocking_call,
         origin: frame.origin,
         frame: position,
     })
+}
+
+/// The dependency's function that the user's frame at `position` called, as far out
+/// as the call; its own innermost ones are of no use to a reader.
+fn within(frames: &[Frame], position: usize, call: Option<&BlockingCall>) -> Option<String> {
+    if frames[position].origin != Origin::User {
+        return None;
+    }
+    let innermost = call.map_or(0, |call| call.frame.min(position));
+    let is_executor = |frame: &Frame| frame.function.as_deref().is_some_and(calls::is_executor);
+    let called = frames[innermost..position]
+        .iter()
+        .rev()
+        .take_while(|frame| !is_executor(frame))
+        .find(|frame| frame.origin == Origin::Dependency && frame.function.is_some())?;
+    Some(called.label())
 }
 
 fn outermost_of_same_origin(frames: &[Frame], position: usize) -> usize {

@@ -11,17 +11,32 @@ fn names() {
         (
             "app::report::render",
             "app::report::render",
-            "report::render",
+            "app::report::render",
         ),
         (
             "app::report::render::h0123456789abcdef",
             "app::report::render",
-            "report::render",
+            "app::report::render",
         ),
         (
             "app::handler::{{closure}}::{{closure}}",
             "app::handler",
             "app::handler",
+        ),
+        (
+            "std::thread::functions::sleep",
+            "std::thread::functions::sleep",
+            "std::thread::sleep",
+        ),
+        (
+            "std::sync::poison::mutex::Mutex<T>::lock",
+            "std::sync::poison::mutex::Mutex::lock",
+            "std::sync::Mutex::lock",
+        ),
+        (
+            "std::sync::poison::mutex::lock",
+            "std::sync::poison::mutex::lock",
+            "std::sync::poison::mutex::lock",
         ),
         (
             "app::handler::{async_fn#0}::{closure#1}",
@@ -31,22 +46,22 @@ fn names() {
         (
             "<alloc::vec::Vec<T> as core::iter::traits::collect::Extend<T>>::extend",
             "alloc::vec::Vec::extend",
-            "Vec::extend",
+            "alloc::vec::Vec::extend",
         ),
         (
             "<&std::fs::File as std::io::Read>::read",
             "std::fs::File::read",
-            "File::read",
+            "std::fs::File::read",
         ),
         (
             "core::slice::<impl [T]>::sort_by",
             "core::slice::sort_by",
-            "slice::sort_by",
+            "core::slice::sort_by",
         ),
         (
             "<app::Job as core::future::future::Future>::poll",
             "app::Job::poll",
-            "Job::poll",
+            "app::Job::poll",
         ),
         (
             "<F as core::ops::function::FnOnce<(fn(u8) -> u8,)>>::call_once",
@@ -56,26 +71,26 @@ fn names() {
         (
             "<alloc::boxed::Box<dyn core::ops::FnOnce() -> u8 + Send> as X>::call",
             "alloc::boxed::Box::call",
-            "Box::call",
+            "alloc::boxed::Box::call",
         ),
         (
             "core::iter::Iterator::fold::<u32, u64>",
             "core::iter::Iterator::fold",
-            "Iterator::fold",
+            "core::iter::Iterator::fold",
         ),
         (
             "app::<impl app::Trait for app::Job>::run",
             "app::Job::run",
-            "Job::run",
+            "app::Job::run",
         ),
         ("main", "main", "main"),
         ("{closure#0}", "{closure#0}", "{closure#0}"),
         ("", "", ""),
         ("<<<", "<<<", "<<<"),
     ];
-    for (raw, clean, short) in cases {
+    for (raw, clean, shown) in cases {
         assert_eq!(name::clean(raw), clean, "clean name of {raw}");
-        assert_eq!(name::short(raw), short, "short name of {raw}");
+        assert_eq!(name::shown(raw), shown, "shown name of {raw}");
     }
 }
 
@@ -94,6 +109,8 @@ fn bare_names_get_the_path_of_their_file() {
         ),
         ("render", "demo/src/report.rs", "demo::report::render"),
         ("render", "src/report.rs", "report::render"),
+        ("render", "demo/src/bin/c24.rs", "c24::render"),
+        ("render", "demo/src/bin/c24/page.rs", "c24::page::render"),
         ("x", "a-b-1.0.0-rc.1/src/lib.rs", "a_b::x"),
         ("a::b", "demo/src/report.rs", "a::b"),
         ("main", "demo/src/main.rs", "main"),
@@ -108,7 +125,7 @@ fn bare_names_get_the_path_of_their_file() {
 fn closures_are_named_by_the_functions_that_poll_them() {
     let outer = "poll<demo::web::{impl#1}::serve, demo::cpu::render::{async_fn_env#0}>";
     let found = name::closure_path("demo::cpu::{async_fn#0}", outer);
-    assert_eq!(found.as_deref(), Some("demo::cpu::render::{async_fn#0}"));
+    assert_eq!(found.as_deref(), Some("demo::cpu::render::{{closure}}"));
     for (function, outer) in [
         ("demo::cpu::{async_fn#1}", outer),
         ("demo::file::{async_fn#0}", outer),
@@ -124,77 +141,233 @@ fn closures_are_named_by_the_functions_that_poll_them() {
 }
 
 #[test]
-fn origins() {
-    let registry = "/home/u/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
-    let cases = [
+fn the_crates_in_a_name() {
+    for (name, expected) in [
+        ("app::render", &["app"][..]),
         (
-            "app::render",
-            Some("/w/app/src/main.rs".to_owned()),
-            Origin::User,
+            "<app::Job as core::future::future::Future>::poll",
+            &["app", "core"],
         ),
         (
-            "core::ptr::drop_in_place<app::Job>",
-            Some("/rustc/5980/library/core/src/ptr/mod.rs".to_owned()),
-            Origin::Plumbing,
+            "<F as core::ops::function::FnOnce<()>>::call_once",
+            &["core"],
         ),
         (
-            "tokio::task::poll",
-            Some(format!("{registry}/tokio-1.54.1/src/task/mod.rs")),
-            Origin::Plumbing,
+            "<&mut app::Job<T> as tokio::io::AsyncRead>::read",
+            &["app", "tokio"],
         ),
+        ("<[u8] as app::Sum>::sum", &["app"]),
         (
-            "serde_json::to_string",
-            Some(format!("{registry}/serde_json-1.0.1/src/ser.rs")),
-            Origin::Dependency,
+            "app::<impl app::Trait for alloc::vec::Vec<T>>::run",
+            &["app"],
         ),
-        (
-            "own::x",
-            Some("/home/u/.cargo/git/checkouts/own-1a2b/3c4d/own/src/lib.rs".to_owned()),
-            Origin::Dependency,
-        ),
-        (
-            "app::pb::x",
-            Some("/w/target/debug/build/app-1a/out/pb.rs".to_owned()),
-            Origin::Dependency,
-        ),
-        (
-            "looptop_agent::layer::on_enter",
-            Some("/w/agent/src/layer.rs".to_owned()),
-            Origin::Plumbing,
-        ),
-        ("app::render", None, Origin::User),
-        ("tokio::runtime::park", None, Origin::Plumbing),
-        (
-            "<tokio::time::Sleep as core::future::Future>::poll",
-            None,
-            Origin::Plumbing,
-        ),
-        ("rusqlite::row", None, Origin::Dependency),
-        (
-            "sqlite3_step",
-            Some("/b/sqlite3.c".to_owned()),
-            Origin::Dependency,
-        ),
-        ("_start", None, Origin::System),
-    ];
-    let program = Path::new("/w/target/release/app");
-    for (function, file, expected) in cases {
-        assert_eq!(
-            origin::origin(Some(function), file.as_deref(), Some(program)),
-            expected,
-            "{function} at {file:?}"
-        );
+        ("<alloc::vec::Vec<app::X>>::push", &["alloc"]),
+        ("core::ptr::drop_in_place<app::Job>", &["core"]),
+        ("precondition_check", &[]),
+        ("", &[]),
+    ] {
+        assert_eq!(name::crates(name), expected, "{name}");
     }
-    let library = Path::new("/lib/x86_64-linux-gnu/libc.so.6");
-    assert_eq!(
-        origin::origin(Some("read"), Some("read.c"), Some(library)),
-        Origin::System
+}
+
+#[test]
+fn the_arguments_in_a_name() {
+    for (name, expected) in [
+        (
+            "tokio::runtime::task::raw::poll::<app::f::{closure#0}, alloc::sync::Arc<app::H>>",
+            &["app::f::{closure#0}", "alloc::sync::Arc<app::H>"][..],
+        ),
+        ("tokio::runtime::task::core::Core<T,S>::poll", &["T", "S"]),
+        (
+            "poll<app::f::{async_fn_env#0}, u8>",
+            &["app::f::{async_fn_env#0}", "u8"],
+        ),
+        ("<app::X as core::future::Future>::poll", &[]),
+        ("app::f", &[]),
+    ] {
+        assert_eq!(name::arguments(name), expected, "{name}");
+    }
+}
+
+const PROGRAM: &str = "/w/target/release/app";
+
+/// Function, file (with a line where it ends in `:7`), and the binary; whose it is.
+fn check_origins(cases: &[(&str, Option<&str>, &str, Origin)], crates: &Crates) {
+    for (function, file, binary, expected) in cases {
+        let found = origin::origin(
+            origin::Seen {
+                function: Some(function).filter(|name| !name.is_empty()).copied(),
+                file: *file,
+                binary: (!binary.is_empty()).then(|| Path::new(*binary)),
+                own_c: file.is_some_and(|file| file.starts_with("/w/") && file.ends_with(".c")),
+            },
+            crates,
+        );
+        assert_eq!(found, *expected, "{function} at {file:?} in {binary}");
+    }
+}
+
+#[test]
+fn origins_by_lines() {
+    const TOKIO: &str =
+        "/home/u/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/tokio-1.54.1/src/task/mod.rs";
+    const JSON: &str =
+        "/home/u/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/serde_json-1.0.1/src/ser.rs";
+    const CORE: &str = "/rustc/5980/library/core/src/ptr/mod.rs";
+    const OWN_C: &str = "/w/app/native/sum.c";
+    const GIT: &str = "/home/u/.cargo/git/checkouts/own-1a2b/3c4d/own/src/lib.rs";
+    let (main, build) = (
+        "/w/app/src/main.rs",
+        "/w/target/debug/build/app-1a/out/pb.rs",
     );
-    assert_eq!(
-        origin::origin(None, None, Some(Path::new("[vdso]"))),
-        Origin::System
+    let crates = Crates::default();
+    check_origins(
+        &[
+            ("app::render", Some(main), PROGRAM, Origin::User),
+            // The user's trait for a type of std's, and a closure without a path.
+            (
+                "<alloc::vec::Vec<T> as app::Sum>::sum",
+                Some(main),
+                PROGRAM,
+                Origin::User,
+            ),
+            ("{closure#0}", Some(main), PROGRAM, Origin::User),
+            (
+                "core::ptr::drop_in_place<app::Job>",
+                Some(CORE),
+                PROGRAM,
+                Origin::Plumbing,
+            ),
+            ("tokio::task::poll", Some(TOKIO), PROGRAM, Origin::Plumbing),
+            (
+                "serde_json::to_string",
+                Some(JSON),
+                PROGRAM,
+                Origin::Dependency,
+            ),
+            ("own::x", Some(GIT), PROGRAM, Origin::Dependency),
+            ("app::pb::x", Some(build), PROGRAM, Origin::Dependency),
+            // Those of the standard library, whatever file stands beside them.
+            (
+                "core::ptr::copy_nonoverlapping::precondition_check",
+                Some(main),
+                PROGRAM,
+                Origin::Plumbing,
+            ),
+            (
+                "std::thread::local::LocalKey<T>::with",
+                Some(main),
+                PROGRAM,
+                Origin::Plumbing,
+            ),
+            (
+                "<alloc::vec::Vec<T> as core::ops::drop::Drop>::drop",
+                Some(main),
+                PROGRAM,
+                Origin::Plumbing,
+            ),
+            (
+                "looptop_agent::layer::on_enter",
+                Some("/w/agent/src/layer.rs"),
+                PROGRAM,
+                Origin::Plumbing,
+            ),
+            (
+                "<looptop_agent::probe::Probe as core::future::Future>::poll",
+                Some("/w/agent/src/probe.rs"),
+                PROGRAM,
+                Origin::Plumbing,
+            ),
+            ("sum_of", Some(OWN_C), PROGRAM, Origin::User),
+            (
+                "sqlite3_step",
+                Some("/b/sqlite3.c"),
+                PROGRAM,
+                Origin::Dependency,
+            ),
+            (
+                "read",
+                Some("read.c"),
+                "/lib/x86_64-linux-gnu/libc.so.6",
+                Origin::System,
+            ),
+        ],
+        &crates,
     );
-    assert_eq!(origin::origin(None, None, None), Origin::System);
+}
+
+#[test]
+fn origins_without_lines() {
+    let mut crates = Crates::default();
+    crates.learn("/w/crates/web/src/lib.rs");
+    for package in [
+        "event-listener-5.4.1",
+        "blowfish-0.9.1",
+        "tempfile-3.20.0",
+        "scen-2.0.0",
+    ] {
+        let registry = "/home/u/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
+        crates.learn(&format!("{registry}/{package}/src/lib.rs"));
+    }
+    check_origins(
+        &[
+            ("app::render", None, PROGRAM, Origin::User),
+            ("web::render", None, PROGRAM, Origin::User),
+            (
+                "<web::Job as core::future::Future>::poll",
+                None,
+                PROGRAM,
+                Origin::User,
+            ),
+            // A dependency's type with the user's trait is the user's code.
+            (
+                "<blowfish::Blowfish as web::Mix>::mix",
+                None,
+                PROGRAM,
+                Origin::User,
+            ),
+            ("tokio::runtime::park", None, PROGRAM, Origin::Plumbing),
+            (
+                "<tokio::time::Sleep as core::future::Future>::poll",
+                None,
+                PROGRAM,
+                Origin::Plumbing,
+            ),
+            (
+                "event_listener::intrusive::Inner::park",
+                None,
+                PROGRAM,
+                Origin::Dependency,
+            ),
+            (
+                "blowfish::Blowfish::expand_key",
+                None,
+                PROGRAM,
+                Origin::Dependency,
+            ),
+            (
+                "<tempfile::dir::TempDir as core::ops::Drop>::drop",
+                None,
+                PROGRAM,
+                Origin::Dependency,
+            ),
+            ("scen::x", None, PROGRAM, Origin::Dependency),
+            ("rusqlite::row", None, PROGRAM, Origin::Dependency),
+            (
+                "core::ptr::copy_nonoverlapping::precondition_check",
+                None,
+                PROGRAM,
+                Origin::Plumbing,
+            ),
+            // C, and Rust of which only the last part is known.
+            ("unixSleep", None, PROGRAM, Origin::Dependency),
+            ("precondition_check", None, PROGRAM, Origin::Dependency),
+            ("_start", None, PROGRAM, Origin::System),
+            ("", None, "[vdso]", Origin::System),
+            ("", None, "", Origin::System),
+        ],
+        &crates,
+    );
 }
 
 /// `ORIGIN function file:line`, innermost first.
@@ -213,6 +386,7 @@ fn stack(text: &str) -> Vec<Frame> {
             Frame {
                 function,
                 file: place.map(|(file, _)| Arc::from(file)),
+                source: None,
                 line: place.and_then(|(_, line)| line.parse().ok()),
                 inlined: false,
                 origin,
@@ -249,7 +423,7 @@ fn the_culprit_is_the_innermost_user_frame_and_what_it_calls() {
                  user app::handler::{{{{closure}}}} src/main.rs:7\nstd axum::handler::call{POLL}"
             ),
             Some(("app::handler", "src/main.rs:7", Some("std::thread::sleep"))),
-            "functions::sleep",
+            "std::thread::sleep",
         ),
         (
             "a sort with a comparison of the user's",
@@ -263,7 +437,7 @@ fn the_culprit_is_the_innermost_user_frame_and_what_it_calls() {
         (
             "a dependency, and no user frame",
             format!("sys read\ndep rusqlite::statement::step x.rs:3{POLL}"),
-            Some(("statement::step", "x.rs:3", Some("rusqlite"))),
+            Some(("rusqlite::statement::step", "x.rs:3", Some("rusqlite"))),
             "read",
         ),
         (
@@ -277,7 +451,7 @@ fn the_culprit_is_the_innermost_user_frame_and_what_it_calls() {
                 "src/main.rs:5",
                 Some("futures::executor::block_on"),
             )),
-            "local_pool::block_on",
+            "futures_executor::local_pool::block_on",
         ),
         (
             "main drives the runtime and is not to blame",
@@ -309,6 +483,221 @@ fn the_culprit_is_the_innermost_user_frame_and_what_it_calls() {
     }
 }
 
+/// What a default release build leaves of field stacks: names, and no line. The
+/// crates of a registry are known by the paths in the binary.
+#[test]
+fn who_blocks_and_in_what_without_lines() {
+    let traced = "<tracing::instrument::Instrumented<T> as core::future::future::Future>::poll\n\
+                  tokio::runtime::task::core::Core<T,S>::poll\n\
+                  tokio::runtime::task::harness::Harness<T,S>::poll\n\
+                  tokio::runtime::scheduler::multi_thread::worker::Context::run_task";
+    // Innermost frames, the future that the poll is of, and what must be said:
+    // function, call, and what of a dependency it called.
+    let cases = [
+        (
+            "clock_nanosleep\nstd::thread::functions::sleep",
+            Some("scen::culprit::{{closure}}"),
+            Some("scen::culprit"),
+            Some("std::thread::sleep"),
+            None,
+        ),
+        (
+            "clock_nanosleep\nstd::thread::functions::sleep",
+            None,
+            None,
+            Some("std::thread::sleep"),
+            None,
+        ),
+        (
+            "blowfish::Blowfish::encrypt\nbcrypt::bcrypt::bcrypt\nbcrypt::hash",
+            Some("cases::sign_in::{{closure}}"),
+            Some("cases::sign_in"),
+            Some("bcrypt (password hashing)"),
+            Some("bcrypt::hash"),
+        ),
+        (
+            "syscall\nstd::sys::sync::condvar::futex::Condvar::wait\nparking::Inner::park\n\
+             event_listener::InnerListener<T,B>::wait_with_parker\n\
+             event_listener::EventListener<T>::wait",
+            Some("cases::wait_for_commit::{{closure}}"),
+            Some("cases::wait_for_commit"),
+            Some("event_listener::Listener::wait"),
+            Some("event_listener::EventListener::wait"),
+        ),
+        (
+            "syscall\nstd::thread::park\nfutures_executor::local_pool::block_on\n\
+             core::ptr::drop_in_place<cases::Session>",
+            Some("cases::visit::{{closure}}"),
+            Some("cases::Session::drop"),
+            Some("futures::executor::block_on"),
+            None,
+        ),
+        (
+            "clock_nanosleep\nnanosleep\nunixSleep\nsqliteDefaultBusyCallback\nbtreeBeginTrans\n\
+             sqlite3VdbeExec\nsqlite3_step",
+            Some("cases::save::{{closure}}"),
+            Some("cases::save"),
+            Some("SQLite's busy handler"),
+            Some("sqlite3_step"),
+        ),
+        (
+            "poll\nstd::sys::process::unix::common::read_output\nstd::process::Command::output",
+            Some("cases::detect_ports::{{closure}}"),
+            Some("cases::detect_ports"),
+            Some("std::process::Command::output"),
+            None,
+        ),
+        (
+            "__pthread_clockjoin_ex\n<std::sys::thread::unix::Thread>::join\n\
+             std::thread::lifecycle::JoinInner<T>::join\n\
+             <cases::Consumer as core::ops::drop::Drop>::drop",
+            Some("cases::validate::{{closure}}"),
+            Some("cases::Consumer::drop"),
+            Some("std::thread::JoinHandle::join"),
+            None,
+        ),
+        (
+            "syscall\nstd::thread::park\ncrossbeam_channel::flavors::list::Channel<T>::recv\n\
+             crossbeam_channel::channel::Receiver<T>::recv",
+            Some("cases::ask::{{closure}}"),
+            Some("cases::ask"),
+            Some("crossbeam_channel::Receiver::recv"),
+            None,
+        ),
+        (
+            "syscall\nstd::sys::sync::mutex::futex::Mutex::lock_contended\n\
+             <&std::io::stdio::Stdout as std::io::Write>::write_all\n\
+             tracing_core::event::Event::dispatch",
+            Some("cases::handle_query::{{closure}}"),
+            Some("cases::handle_query"),
+            Some("tracing::event!"),
+            None,
+        ),
+        (
+            "__GI___libc_read\nstd::io::read_until\nstd::io::stdio::Stdin::read_line",
+            Some("cases::prompt::{{closure}}"),
+            Some("cases::prompt"),
+            Some("std::io::stdin"),
+            None,
+        ),
+        (
+            "syscall\nparking_lot_core::parking_lot::park\n\
+             dashmap::lock::RawRwLock::lock_shared_slow\ndashmap::DashMap<K,V,S>::get",
+            Some("cases::look_up::{{closure}}"),
+            Some("cases::look_up"),
+            Some("dashmap"),
+            Some("dashmap::DashMap::get"),
+        ),
+    ];
+    for (inner, future, function, call, within) in cases {
+        let found = named_by_remote(&format!("{inner}\n{traced}"), future);
+        let culprit = culprit(&found);
+        let shown = culprit.as_ref().map(|culprit| culprit.function.as_str());
+        assert_eq!(shown, function, "{inner}");
+        let of_culprit = culprit.as_ref().and_then(|c| c.blocking_call.clone());
+        let said = of_culprit.or_else(|| innermost_call(&found));
+        assert_eq!(said.map(|call| call.name), call, "{inner}");
+        let called = culprit.and_then(|culprit| culprit.within);
+        assert_eq!(called.as_deref(), within, "{inner}");
+    }
+}
+
+/// The frames of a program that only a remote process names.
+fn named_by_remote(text: &str, future: Option<&str>) -> Vec<Frame> {
+    let mut names: Vec<String> = text.lines().map(|line| line.trim().to_owned()).collect();
+    if let Some(future) = future {
+        // As the newer mangling, or line tables, have it.
+        for name in names
+            .iter_mut()
+            .filter(|name| name.contains("::Core<T,S>::poll"))
+        {
+            *name = format!("tokio::runtime::task::core::Core<{future}, S>::poll");
+        }
+    }
+    let binary = Arc::new(Binary {
+        path: PathBuf::from("/nowhere/app"),
+        build_id: vec![1],
+    });
+    let stack: Vec<CodeAddress> = (0..names.len() as u64)
+        .map(|offset| CodeAddress {
+            binary: Some(Arc::clone(&binary)),
+            offset,
+        })
+        .collect();
+    let remote: Remote = Box::new(move |addresses| {
+        let function = |address: &CodeAddress| Function {
+            name: names.get(address.offset as usize).cloned(),
+            ..Function::default()
+        };
+        Ok(addresses
+            .iter()
+            .map(|address| vec![function(address)])
+            .collect())
+    });
+    let mut resolver = Resolver::with_remote(None, Some(remote));
+    for package in ["bcrypt-0.19.3", "blowfish-0.10.0", "event-listener-5.4.1"] {
+        let registry = "/home/u/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f";
+        resolver.learn(&format!("{registry}/{package}/src/lib.rs"));
+    }
+    resolver.resolve(&stack).frames
+}
+
+#[test]
+fn a_stack_that_was_cut_short_blames_no_dependency() {
+    let frames = stack("sys clock_nanosleep\nsys nanosleep\ndep unixSleep");
+    assert_eq!(culprit(&frames), None);
+    let call = innermost_call(&frames).expect("a call");
+    assert_eq!(
+        (call.kind, call.name),
+        (CallKind::Database, "SQLite's busy handler")
+    );
+}
+
+#[test]
+fn an_inlined_drop_is_named_by_its_type() {
+    let function = |name: &str, line| Function {
+        name: Some(name.to_owned()),
+        file: Some("/build/app/src/main.rs".to_owned()),
+        line: Some(line),
+    };
+    let glue = Function {
+        name: Some("drop_in_place<app::Session>".to_owned()),
+        file: Some("/rustc/5980/library/core/src/ptr/mod.rs".to_owned()),
+        line: Some(805),
+    };
+    let remote: Remote = Box::new(move |_| {
+        Ok(vec![vec![
+            function("drop", 7),
+            glue.clone(),
+            function("app::visit::{{closure}}", 9),
+        ]])
+    });
+    let mut resolver = Resolver::with_remote(None, Some(remote));
+    let binary = Arc::new(Binary {
+        path: PathBuf::from("/nowhere/app"),
+        build_id: vec![1],
+    });
+    let found = resolver.resolve(&[CodeAddress {
+        binary: Some(binary),
+        offset: 0x10,
+    }]);
+    let culprit = culprit(&found.frames).expect("a culprit");
+    assert_eq!(culprit.function, "app::Session::drop");
+    assert_eq!(culprit.location().as_deref(), Some("app/src/main.rs:7"));
+}
+
+#[test]
+fn a_worker_without_work_is_in_no_call() {
+    let frames = stack(
+        "sys syscall\nstd parking_lot::condvar::Condvar::wait_until_internal\n\
+         std tokio::runtime::scheduler::multi_thread::park::Parker::park\n\
+         std tokio::runtime::scheduler::multi_thread::worker::run\n\
+         std tokio::runtime::task::raw::poll\nstd tokio::runtime::blocking::pool::Inner::run",
+    );
+    assert_eq!(innermost_call(&frames), None);
+    assert_eq!(culprit(&frames), None);
+}
+
 #[test]
 fn the_folded_stack_counts_what_it_hides() {
     let frames = stack(&format!(
@@ -317,7 +706,7 @@ fn the_folded_stack_counts_what_it_hides() {
     ));
     assert_eq!(
         shown(&frames),
-        "(2) < fs::read_to_string < app::load < app::handler < axum::call < (2)"
+        "(2) < std::fs::read_to_string < app::load < app::handler < axum::call < (2)"
     );
 }
 
@@ -367,9 +756,14 @@ fn own_function_by_the_thread() {
         .recv_timeout(std::time::Duration::from_mins(1))
         .expect("an answer");
     assert_eq!(answer.ticket, 7);
-    assert_eq!(answer.problems, Vec::<String>::new());
-    let frame = answer.frames.last().expect("a frame");
-    assert_eq!(frame.label(), "tests::a_function_to_find");
+    assert_eq!(answer.found.problems, Vec::<String>::new());
+    assert_eq!(answer.found.no_lines, None);
+    let frame = answer.found.frames.last().expect("a frame");
+    let label = frame.label();
+    assert!(
+        label.ends_with("::symbols::tests::a_function_to_find"),
+        "{label}"
+    );
     assert_eq!(frame.origin, Origin::User);
     assert!(
         frame
@@ -403,7 +797,11 @@ fn binaries_without_names_say_how_to_get_them() {
     ];
     // A machine without binutils has nothing to strip with.
     if status.is_ok_and(|status| status.success()) {
-        cases.push((stripped, own.build_id.clone(), "is stripped of names"));
+        cases.push((
+            stripped,
+            own.build_id.clone(),
+            "no names: stripped is stripped",
+        ));
     }
     for (path, build_id, expected) in cases {
         let mut resolver = Resolver::new(None);
@@ -411,7 +809,9 @@ fn binaries_without_names_say_how_to_get_them() {
             binary: Some(Arc::new(Binary { path, build_id })),
             offset: 0x1234,
         };
-        let (frames, problems) = resolver.resolve(std::slice::from_ref(&address));
+        let Resolution {
+            frames, problems, ..
+        } = resolver.resolve(std::slice::from_ref(&address));
         assert_eq!(frames.len(), 1);
         assert!(
             frames[0].label().ends_with("+0x1234"),
@@ -452,7 +852,9 @@ fn what_no_file_tells_the_process_is_asked_for_once() {
     };
     let mut resolver = Resolver::with_remote(None, Some(remote));
     for _ in 0..2 {
-        let (frames, problems) = resolver.resolve(&[at(0x10), at(0x20)]);
+        let Resolution {
+            frames, problems, ..
+        } = resolver.resolve(&[at(0x10), at(0x20)]);
         let labels: Vec<String> = frames.iter().map(Frame::label).collect();
         assert_eq!(labels, ["app::inner", "app::outer", "app+0x20"]);
         assert_eq!(frames[0].location().unwrap(), "app/src/main.rs:7");
@@ -463,7 +865,7 @@ fn what_no_file_tells_the_process_is_asked_for_once() {
 
     let silent: Remote = Box::new(|_| Err("the agent tells no names".to_owned()));
     let mut resolver = Resolver::with_remote(None, Some(silent));
-    let (_, problems) = resolver.resolve(&[at(0x10)]);
+    let problems = resolver.resolve(&[at(0x10)]).problems;
     assert_eq!(problems[1], "the agent tells no names");
     assert_eq!(problems.len(), 2);
 }

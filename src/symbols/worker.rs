@@ -4,7 +4,7 @@
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{CodeAddress, Frame, Remote, Resolver};
+use super::{CodeAddress, Remote, Resolution, Resolver};
 
 /// Stacks that may wait; more are refused, and asked for again by the caller.
 const QUEUE: usize = 256;
@@ -14,17 +14,20 @@ const QUEUE: usize = 256;
 pub struct Answer {
     /// As given to [`Symbolizer::request`].
     pub ticket: u64,
-    /// Innermost first; inlined functions included.
-    pub frames: Vec<Frame>,
-    /// What is missing and how to get it, a sentence per binary.
-    pub problems: Vec<String>,
+    /// The names, and what is missing.
+    pub found: Resolution,
     /// The observed process is being asked for more; another answer follows.
     pub preliminary: bool,
 }
 
-struct Request {
-    ticket: u64,
-    stack: Vec<CodeAddress>,
+#[derive(Clone)]
+enum Request {
+    Names {
+        ticket: u64,
+        stack: Vec<CodeAddress>,
+    },
+    /// The path of a spawn location.
+    Learn(String),
 }
 
 /// Looks stacks up on a thread of its own; ends with its last handle.
@@ -67,8 +70,19 @@ impl Symbolizer {
     /// ask again later.
     #[must_use]
     pub fn request(&self, ticket: u64, stack: Vec<CodeAddress>) -> bool {
+        self.send(Request::Names { ticket, stack })
+    }
+
+    /// Takes over what the path of a spawn location says of whose its crate is;
+    /// never waits. False where the queue is full.
+    #[must_use]
+    pub fn learn(&self, source: &str) -> bool {
+        self.send(Request::Learn(source.to_owned()))
+    }
+
+    fn send(&self, request: Request) -> bool {
         !matches!(
-            self.queue.try_send(Request { ticket, stack }),
+            self.queue.try_send(request),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_))
         )
     }
@@ -96,14 +110,21 @@ fn serve(
     deliver: &Deliver,
     next: Option<&SyncSender<Request>>,
 ) {
-    while let Ok(Request { ticket, stack }) = requests.recv() {
-        let (frames, problems) = resolver.resolve(&stack);
-        let passed_on = !problems.is_empty()
-            && next.is_some_and(|next| next.try_send(Request { ticket, stack }).is_ok());
+    while let Ok(request) = requests.recv() {
+        let (ticket, stack) = match request.clone() {
+            Request::Names { ticket, stack } => (ticket, stack),
+            Request::Learn(source) => {
+                resolver.learn(&source);
+                let _ = next.map(|next| next.try_send(request));
+                continue;
+            }
+        };
+        let found = resolver.resolve(&stack);
+        let passed_on =
+            !found.problems.is_empty() && next.is_some_and(|next| next.try_send(request).is_ok());
         let answer = Answer {
             ticket,
-            frames,
-            problems,
+            found,
             preliminary: passed_on,
         };
         let mut deliver = deliver.lock().unwrap_or_else(PoisonError::into_inner);

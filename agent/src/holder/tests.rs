@@ -14,7 +14,7 @@ use crate::shared::Shared;
 use crate::thread_clock::current_tid;
 
 fn shared() -> Arc<Shared> {
-    Arc::new(Shared::new(Config::default(), Ok(()), Ok(())))
+    Arc::new(Shared::new(Config::default(), Ok(())))
 }
 
 /// A thread that ends when told, and its id.

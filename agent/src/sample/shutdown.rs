@@ -154,7 +154,7 @@ mod tests {
         if capture::install(9).is_err() {
             return;
         }
-        let shared = Arc::new(Shared::new(Config::default(), Ok(()), Ok(())));
+        let shared = Arc::new(Shared::new(Config::default(), Ok(())));
         let jobs = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("shutdown-test")

@@ -26,7 +26,7 @@ pub(super) fn lines(resolved: &Resolved, all: bool, width: usize) -> Vec<Line> {
         lines.extend(one(n, frame, width));
     }
     lines.extend(fold(&mut folded));
-    if let Some(problem) = &resolved.problem {
+    if let Some(problem) = resolved.missing() {
         lines.extend(Line::paragraph(problem, Tone::Notice, 2, width));
     }
     lines
@@ -59,11 +59,8 @@ fn one(n: usize, frame: &StackFrame, width: usize) -> Vec<Line> {
             _ => Line(vec![(" ".repeat(indent), tone), (text, tone)]),
         })
         .collect();
-    if !frame.file.is_empty() {
-        let place = match frame.line {
-            0 => format!("at {}", frame.file),
-            line => format!("at {}:{line}", frame.file),
-        };
+    if let Some(place) = frame.location() {
+        let place = format!("at {place}");
         let tone = if frame.culprit {
             Tone::Strong
         } else {

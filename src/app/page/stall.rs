@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     app::{State, Tone, quantity, tables},
-    model::{Capability, Culprit, Model, Moment, Stall, StallId, StallScope, WorkerId},
+    model::{Capability, Culprit, Model, Moment, Stall, StallId, StallScope, WorkerId, with_place},
 };
 
 use super::{Line, stack};
@@ -58,7 +58,8 @@ fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
     let task = stall.task.and_then(|id| model.tasks.get(id));
     let name = [
         model.text(stall.name),
-        task.map_or("", |t| model.text(t.name)),
+        task.and_then(|t| model.task_name(t)).unwrap_or_default(),
+        stall.future().unwrap_or_default(),
     ]
     .into_iter()
     .find(|n| !n.is_empty());
@@ -72,6 +73,7 @@ fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
     let spawned = model.location(stall.location).map(|l| l.to_string());
     let worker = stall.worker.map(|w| tables::worker_name(model, w));
     let culprit = stall.culprit();
+    let no_line = stall.resolved.as_ref().and_then(|stack| stack.missing());
     let missing = |kind| model.session.missing(kind);
     [
         Line::known("task", label, missing(Capability::Tasks), width),
@@ -84,8 +86,8 @@ fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
         ),
         Line::known(
             "line",
-            culprit.map(Culprit::location),
-            missing(Capability::Stacks),
+            culprit.and_then(Culprit::location),
+            no_line.or(missing(Capability::Stacks)),
             width,
         ),
         Line::known("worker", worker, missing(Capability::WorkerThreads), width),
@@ -251,10 +253,11 @@ pub(super) fn brief(
     };
     let place = stall
         .culprit()
-        .map(|c| format!("{} ({})", c.function, c.location()))
+        .map(Culprit::sentence)
         .or_else(|| {
-            let at = model.location(stall.location)?;
-            Some(format!("{} ({at})", model.text(stall.name)))
+            let at = model.location(stall.location)?.to_string();
+            let name = Some(model.text(stall.name)).filter(|name| !name.is_empty());
+            Some(with_place(name.or(stall.future()).unwrap_or_default(), &at))
         })
         .unwrap_or_default();
     let cause = tables::cause_text(model, stall);

@@ -138,7 +138,7 @@ pub fn cause_text(model: &Model, stall: &Stall) -> String {
 pub(super) fn location(model: &Model, stall: &Stall) -> String {
     stall
         .culprit()
-        .map(Culprit::location)
+        .and_then(Culprit::location)
         .or_else(|| model.location(stall.location).map(|l| l.to_string()))
         .unwrap_or_default()
 }

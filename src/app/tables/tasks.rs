@@ -316,6 +316,9 @@ pub(super) fn age_tone(age: Duration) -> Tone {
 /// where a stack of a task of its location named it, or the end of the path of
 /// where it was spawned.
 fn nameless(c: &Context<'_>, task: &Task) -> Option<String> {
+    if let Some(function) = c.model.task_name(task) {
+        return Some(function.to_owned());
+    }
     if let Some(function) = task.location.and_then(|at| c.functions.get(&at)) {
         return Some(function.clone());
     }
@@ -327,9 +330,9 @@ fn nameless(c: &Context<'_>, task: &Task) -> Option<String> {
 /// A task's name, or what else it is known by.
 pub(in crate::app) fn name_of(c: &Context<'_>, task: &Task) -> String {
     let function = task.location.and_then(|at| c.functions.get(&at));
-    match (c.model.text(task.name), c.model.location(task.location)) {
-        ("", Some(location)) => function.cloned().unwrap_or(location.to_string()),
-        ("", None) => format!("task {}", task.tokio_id.unwrap_or(task.id.0)),
-        (name, _) => name.to_owned(),
+    match (c.model.task_name(task), c.model.location(task.location)) {
+        (None, Some(location)) => function.cloned().unwrap_or(location.to_string()),
+        (None, None) => format!("task {}", task.tokio_id.unwrap_or(task.id.0)),
+        (Some(name), _) => name.to_owned(),
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         stalls,
         words::counted,
     },
-    model::{Cause, Model, Stall},
+    model::{Cause, Model},
 };
 
 use super::{Context, Rule};
@@ -81,24 +81,9 @@ fn title(model: &Model, mistake: &Mistake<'_>) -> String {
             counted(n, "poll", "wait")
         ),
     };
-    let whereabouts = whereabouts(model, stall);
-    format!("{place} {was} {age}{why}{whereabouts}{others}")
-}
-
-/// The culprit's function and line, or the task and where it was spawned.
-fn whereabouts(model: &Model, stall: &Stall) -> String {
-    if let Some(culprit) = stall.culprit() {
-        return format!(" in {}", stalls::code(culprit));
+    let mut who = stalls::whereabouts(stall, model);
+    if who.is_empty() && stall.cause == Cause::Unknown {
+        who = format!(", {} cause", cause_word(Cause::Unknown));
     }
-    let name = stalls::task_name(stall, model);
-    let location = stalls::location(stall, model);
-    match (name.is_empty(), location.is_empty()) {
-        (false, false) => format!(" in task {name} (spawned at {location})"),
-        (false, true) => format!(" in task {name}"),
-        (true, false) => format!(" in a task spawned at {location}"),
-        (true, true) => match stall.cause {
-            Cause::Unknown => format!(", {}", cause_word(Cause::Unknown).to_owned() + " cause"),
-            _ => String::new(),
-        },
-    }
+    format!("{place} {was} {age}{why}{who}{others}")
 }

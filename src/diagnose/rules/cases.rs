@@ -156,8 +156,9 @@ fn stack(functions: &[&str], line: u32, call: Option<CallKind>) -> Resolved {
                 kind,
                 name: kind.words().to_owned(),
             }),
+            ..Culprit::default()
         }),
-        problem: None,
+        ..Resolved::default()
     }
 }
 
@@ -819,6 +820,7 @@ fn what_is_inside_block_in_place_keeps_nobody_waiting() {
         file: "src/install.rs".to_owned(),
         line: 7,
         call,
+        ..Culprit::default()
     };
     let block_on = Call {
         kind: CallKind::NestedExecutor,
@@ -843,7 +845,7 @@ fn what_is_inside_block_in_place_keeps_nobody_waiting() {
                     ..StackFrame::default()
                 }],
                 culprit: Some(culprit(call.clone())),
-                problem: None,
+                ..Resolved::default()
             };
             session.resolve(StallId(1_500), resolved);
             assert_eq!(session.rules().is_empty(), in_place, "{cause:?} {call:?}");
@@ -1579,6 +1581,7 @@ fn shutdown_waits_only_while_somebody_waits() {
             line: 12,
             call: "std::thread::sleep".to_owned(),
             call_kind: "Sleep".to_owned(),
+            ..proto::NamedCulprit::default()
         }),
         ..proto::NamedStack::default()
     };
@@ -1722,7 +1725,7 @@ fn a_poll_that_stands_in_the_agents_own_code_is_telemetrys_fault() {
                 function: f.0.to_owned(),
                 ..Culprit::default()
             }),
-            problem: None,
+            ..Resolved::default()
         };
         session.model.stalls.resolve(StallId(900), resolved.into());
         session.feed(Frame::default());

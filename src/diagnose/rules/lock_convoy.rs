@@ -69,7 +69,7 @@ fn of_polls(context: &Context<'_>, mistake: &Mistake<'_>) -> Finding {
     let severity = stalls::severity(model, mistake, context.window()).max(Severity::Warning);
     let mut finding = stalls::finding(RULE.id, severity, model, mistake);
     let place = match shown.culprit() {
-        Some(culprit) => format!(", in {}", stalls::code(culprit)),
+        Some(culprit) => format!(", in {}", culprit.sentence()),
         None => match stalls::location(shown, model).as_str() {
             "" => String::new(),
             location => format!(", spawned at {location}"),

@@ -40,7 +40,6 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
 
 fn finding(model: &Model, mistake: &Mistake<'_>) -> Option<Finding> {
     let shown = mistake.shown;
-    let culprit = shown.culprit()?;
     let severity = if stalls::longest(mistake, model) >= stalls::CRITICAL {
         Severity::Critical
     } else {
@@ -49,10 +48,13 @@ fn finding(model: &Model, mistake: &Mistake<'_>) -> Option<Finding> {
     let mut finding = stalls::finding(RULE.id, severity, model, mistake);
     let executor = stalls::call(shown).map_or("block_on", |call| &call.name);
     finding.title = format!(
-        "{} parked {} inside {executor} called by {}",
+        "{} parked {} inside {executor}{}",
         stalls::place(shown, model),
         stalls::how_long(mistake, model),
-        stalls::code(culprit)
+        match shown.culprit() {
+            Some(culprit) => format!(" called by {}", culprit.place()),
+            None => stalls::whereabouts(shown, model),
+        }
     );
     Some(finding)
 }

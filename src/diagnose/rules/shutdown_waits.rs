@@ -69,7 +69,7 @@ fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
     };
     let what = match job.and_then(|wait| culprit(wait)) {
         Some(culprit) => {
-            finding.location = culprit.location();
+            finding.location = culprit.location().unwrap_or_default();
             finding.function = Some(culprit.function.clone());
             match &culprit.call {
                 Some(call) => format!("{} ({})", culprit.function, call.name),

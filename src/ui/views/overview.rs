@@ -269,7 +269,12 @@ fn findings_panel(state: &State, area: Rect, list: &List, painter: &mut Painter<
     } else {
         format!("Findings  {count}")
     };
-    painter.rule(area, [(title.into(), Tone::Title)]);
+    let mut titles = vec![(title.into(), Tone::Title)];
+    if let Some(missing) = shown.model.stalls.missing_names() {
+        let missing = crate::escape::escaped(missing).into_owned();
+        titles.push((format!("  {missing}").into(), Tone::Notice));
+    }
+    painter.rule(area, titles);
     if count == 0 && area.height > 1 {
         let (text, tone) = match (shown.model.since, shown.verdict.level) {
             (Some(_), Level::NotObserving) => ("– none, but not all is observed", Tone::Dim),

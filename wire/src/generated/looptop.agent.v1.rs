@@ -907,6 +907,19 @@ pub struct NamedStack {
     /// Why names are missing; empty where none is.
     #[prost(string, tag = "4")]
     pub problem: ::prost::alloc::string::String,
+    /// The blocking call of the stack and its kind ("Sleep"), also where nobody is to
+    /// blame; empty where none was recognised.
+    #[prost(string, tag = "6")]
+    pub call: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub call_kind: ::prost::alloc::string::String,
+    /// The function of the future that the task polls; empty where unknown.
+    #[prost(string, tag = "8")]
+    pub future: ::prost::alloc::string::String,
+    /// How to get the lines of a program that was built without; empty where it has
+    /// them.
+    #[prost(string, tag = "9")]
+    pub no_lines: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NamedFrame {
@@ -938,6 +951,12 @@ pub struct NamedCulprit {
     pub call: ::prost::alloc::string::String,
     #[prost(string, tag = "5")]
     pub call_kind: ::prost::alloc::string::String,
+    /// What of a dependency it called; empty where it called none.
+    #[prost(string, tag = "6")]
+    pub within: ::prost::alloc::string::String,
+    /// It is a dependency's: no frame of the stack is the application's own.
+    #[prost(bool, tag = "7")]
+    pub foreign: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -97,7 +97,7 @@ impl Named {
                 offset,
             })
             .collect();
-        let (frames, _) = resolver.resolve(&addresses);
+        let frames = resolver.resolve(&addresses).frames;
         Named {
             culprit: symbols::culprit(&frames),
             frames,
