@@ -124,8 +124,8 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
         Err("the application enables looptop-agent without its feature `console`")
     };
     let resources = Err("only console-subscriber's data holds these");
-    let told = capture.and_then(|()| linux).map_err(str::to_owned);
-    let coverage = told.and_then(|()| strangers());
+    let stacks = capture.and(linux).map_err(str::to_owned);
+    let coverage = stacks.and_then(|()| strangers());
     let stalls = if linux.is_ok() { linux } else { runtime };
     let fixed: [(CapabilityKind, Result<(), &str>); 12] = [
         (CapabilityKind::Workers, runtime),
@@ -141,7 +141,7 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
         (CapabilityKind::Resources, resources),
         (
             CapabilityKind::Coverage,
-            coverage.as_ref().map(|()| ()).map_err(String::as_str),
+            coverage.as_ref().copied().map_err(String::as_str),
         ),
     ];
     let fixed = fixed.map(|(kind, known)| capability(kind, known.map_err(str::to_owned)));

@@ -421,7 +421,7 @@ const INSIDE: &[(CallKind, &str, &str)] = &[
     (CallKind::Database, "*InvokeBusyHandler", BUSY_HANDLER),
 ];
 
-/// While another connection writes, SQLite sleeps and tries again.
+/// While another connection writes, `SQLite` sleeps and tries again.
 const BUSY_HANDLER: &str = "SQLite's busy handler";
 const PIPE: &str = "std::io::pipe";
 /// `tracing::info!` and its like, which call every layer.
@@ -571,6 +571,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table of cases")]
     fn names_of_calls() {
         let cases: &[(&str, &str)] = &[
             // Each as seen in a build of its own: by default, with one unit, with

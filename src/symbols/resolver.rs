@@ -3,7 +3,7 @@
 //! Blocking: reading a large binary takes some 100 ms at first. Use it through
 //! [`super::Symbolizer`].
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::fs;
@@ -92,15 +92,15 @@ struct Loaded {
     no_lines: Option<String>,
     /// Where it was read.
     path: PathBuf,
-    /// Read when it is first needed.
-    futures: RefCell<Option<Option<Futures>>>,
+    /// Read when it is first needed; `None` where it says nothing of them.
+    futures: OnceCell<Option<RefCell<Futures>>>,
 }
 
 impl Loaded {
     fn future_at(&self, offset: u64) -> Option<String> {
-        let mut futures = self.futures.borrow_mut();
-        let futures = futures.get_or_insert_with(|| Futures::load(&self.path));
-        futures.as_mut()?.polled_at(offset)
+        let load = || Futures::load(&self.path).map(RefCell::new);
+        let futures = self.futures.get_or_init(load).as_ref()?;
+        futures.borrow_mut().polled_at(offset)
     }
 }
 
@@ -757,7 +757,7 @@ fn load(pid: Option<u32>, binary: &Binary) -> Result<Loaded, Option<String>> {
                     crates: crates_of(&from, path).unwrap_or_default(),
                     no_lines: (!lines).then_some(no_lines),
                     path: from,
-                    futures: RefCell::default(),
+                    futures: OnceCell::new(),
                 });
             }
             Match::Other => {

@@ -107,6 +107,7 @@ struct Buffer {
 unsafe impl Sync for Buffer {}
 
 impl Buffer {
+    #[allow(clippy::large_stack_arrays, reason = "evaluated for a static")]
     const fn new() -> Self {
         Self {
             state: AtomicU64::new(state(0, Phase::Idle)),

@@ -71,12 +71,11 @@ impl Look {
     pub(crate) fn count(&self, tally: &mut Tally) {
         match (self.state, self.syscall) {
             (Some(SchedState::Stopped), _) => tally.stopped += 1,
-            (_, SyscallState::Running) => tally.running += 1,
             (_, SyscallState::In { number, args, .. }) => {
                 tally.add_call(syscalls::kind(number, &args));
             }
-            // Between two states: the files were read one after the other.
-            (Some(SchedState::Running), _) => tally.running += 1,
+            // Where only one file says so, the files were read between two states.
+            (_, SyscallState::Running) | (Some(SchedState::Running), _) => tally.running += 1,
             // Blocked, but in no call: it has touched a page that is not there. A
             // disk keeps the thread uninterruptible, a handler of page faults
             // (`userfaultfd`) asleep.

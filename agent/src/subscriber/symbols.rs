@@ -72,6 +72,10 @@ fn of(program: &File, until: Instant) -> Result<Others, &'static str> {
 
 /// What the names of symbols say.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is seen or not, on its own"
+)]
 struct Found {
     own: bool,
     none: bool,
@@ -200,7 +204,7 @@ fn method(names: &[u8], at: usize, name: &str, of: &Trait) -> Option<Implementor
     is_trait.then(|| legacy_implementor(whole, of).unwrap_or(Implementor::Other))
 }
 
-/// Whether a name goes on with a method of the trait: "8new_span...".
+/// Whether a name goes on with a method of the trait: `8new_span...`.
 fn is_method(after: &str, of: &Trait) -> bool {
     let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let Ok(length) = after[..digits].parse::<usize>() else {
@@ -252,7 +256,7 @@ fn without_number(text: &str) -> &str {
     }
 }
 
-/// "13looptop_agent5layer": an identifier, and what comes after it.
+/// `13looptop_agent5layer`: an identifier, and what comes after it.
 fn identifier(text: &str) -> Option<(&str, &str)> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let length: usize = text[..digits].parse().ok()?;

@@ -165,6 +165,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    #[allow(clippy::large_stack_arrays, reason = "evaluated for a static")]
     pub(crate) const fn new() -> Self {
         Self {
             shards: [const { Shard::new() }; SHARDS],

@@ -36,6 +36,7 @@ struct Part {
 }
 
 impl Spans {
+    #[allow(clippy::large_stack_arrays, reason = "evaluated for a static")]
     pub(super) const fn new() -> Self {
         let mut parts = [const { Part::new() }; PARTS];
         let mut number = 1;

@@ -130,6 +130,14 @@ pub(crate) struct Cases {
     captures_lost: u64,
 }
 
+/// What a search for the object of a call has led to.
+enum Sought {
+    /// It is what it was before.
+    Same,
+    Unknown,
+    Found(Object),
+}
+
 /// A stack that is on its way to a stall that has ended.
 #[derive(Clone, Copy, Debug)]
 struct Late {
@@ -230,15 +238,12 @@ impl Cases {
         {
             case.stall = Some(lock(log).begin(case.stall(subject)));
         }
-        match case.stall {
-            Some(id) => {
-                case.report(id, now_ns, sight, log, witness);
-                Verdict::Stalled
-            }
-            None => {
-                case.take_early_stack(now_ns, sight, witness);
-                Verdict::Suspected
-            }
+        if let Some(id) = case.stall {
+            case.report(id, now_ns, sight, log, witness);
+            Verdict::Stalled
+        } else {
+            case.take_early_stack(now_ns, sight, witness);
+            Verdict::Suspected
         }
     }
 
@@ -303,7 +308,9 @@ impl Cases {
         let early = std::mem::take(&mut case.early);
         let mut log = lock(log);
         log.update(id, |stall| {
-            early.into_iter().for_each(|s| stall.add_stack(s))
+            for stack in early {
+                stall.add_stack(stack);
+            }
         });
         log.end(id, duration_ns);
     }
@@ -606,17 +613,21 @@ impl Case {
         if let Some(poll) = self.poll {
             self.ask(poll.task, witness);
         }
-        let object = self.new_object(sight, witness);
+        let sought = self.new_object(sight, witness);
         let early = std::mem::take(&mut self.early);
         let telling = {
             let mut log = lock(log);
             let mut telling = true;
             log.update(id, |stall| {
                 self.describe_in(stall, now_ns);
-                if let Some(object) = object {
-                    stall.object = object;
+                match sought {
+                    Sought::Same => {}
+                    Sought::Unknown => stall.object = None,
+                    Sought::Found(object) => stall.object = Some(object),
                 }
-                early.into_iter().for_each(|s| stall.add_stack(s));
+                for stack in early {
+                    stall.add_stack(stack);
+                }
                 match stack {
                     Some(StackAnswer::Stack(stack)) => stall.add_stack(stack),
                     Some(
@@ -658,23 +669,26 @@ impl Case {
     /// The object of the call that the stall names, where that is another than
     /// before. A number means a file only as long as the thread is in the call:
     /// until a look finds it there, the object is unknown.
-    fn new_object(&mut self, sight: &Sight, witness: &mut impl Witness) -> Option<Option<Object>> {
-        let observation = self.observation.as_ref()?;
+    fn new_object(&mut self, sight: &Sight, witness: &mut impl Witness) -> Sought {
+        let Some(observation) = &self.observation else {
+            return Sought::Same;
+        };
         let call = observation.call(observation.observed().cause());
         if call == self.object_of {
-            return None;
+            return Sought::Same;
         }
         self.object_of = None;
-        let Some(call) = call.filter(|call| observation.is_in(call)) else {
-            return Some(None);
+        let (Some(call), Some(tid)) = (call.filter(|call| observation.is_in(call)), self.tid)
+        else {
+            return Sought::Unknown;
         };
         let object = call.object();
-        let looked = witness.look(self.tid?);
+        let looked = witness.look(tid);
         if !call.is_in(&looked.syscall) || !witness.is_still(sight) {
-            return Some(None);
+            return Sought::Unknown;
         }
         self.object_of = Some(call);
-        Some(object)
+        object.map_or(Sought::Unknown, Sought::Found)
     }
 
     /// The task as its table describes it, or at least where it was spawned.

@@ -38,6 +38,10 @@ impl Doing {
     }
 }
 
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of a script"
+)]
 struct Script {
     now_ns: u64,
     /// What is seen is of the poll that was looked at.

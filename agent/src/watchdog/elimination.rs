@@ -160,7 +160,7 @@ impl Elimination {
     /// who drives them. `search` is true every 100 ms.
     pub(super) fn look<'a>(
         &mut self,
-        watched: impl Iterator<Item = (&'a Runtime, &'a RuntimeMetrics)> + Clone,
+        watched: &(impl Iterator<Item = (&'a Runtime, &'a RuntimeMetrics)> + Clone),
         now_ns: u64,
         search: bool,
         is_known: impl Fn(Tid) -> bool,
@@ -213,9 +213,10 @@ impl Elimination {
             let map = lock(&runtime.map);
             let threads = runtime.worker_indices().filter_map(|w| map.thread(w));
             let known: Vec<String> = threads.filter_map(name).collect();
-            match known.is_empty() {
-                true => names.extend(DEFAULT_NAMES.map(String::from)),
-                false => names.extend(known),
+            if known.is_empty() {
+                names.extend(DEFAULT_NAMES.map(String::from));
+            } else {
+                names.extend(known);
             }
         }
         let mut found: BTreeSet<Tid> = threads()

@@ -267,21 +267,21 @@ impl Watchdog {
         // One that has driven a worker before is of the blocking pool now, or drives
         // another, which a task of the agent will show.
         let is_known = |tid| drivers.drives(tid) || drivers.has_driven(tid) || own.contains(&tid);
-        self.elimination.look(watched, now_ns, search, is_known);
+        self.elimination.look(&watched, now_ns, search, is_known);
     }
 
     /// Ends, as if it had never been, what was seen of a poll that has given its
     /// worker away.
     fn acquit_those_that_gave_their_worker_away(&mut self) {
         let (watched, drivers) = (&self.watched, &self.drivers);
-        let drives = |subject, tid| match subject {
+        let still_drives = |subject, tid| match subject {
             Subject::Worker(runtime, worker) => {
                 let runtime = watched.iter().find(|w| w.runtime.id == runtime);
                 runtime.is_none_or(|w| lock(&w.runtime.map).thread(worker) == Some(tid))
             }
             Subject::Thread(tid) => !drivers.has_driven(tid),
         };
-        self.cases.acquit(&self.shared.stalls, drives);
+        self.cases.acquit(&self.shared.stalls, still_drives);
     }
 
     fn look_at_workers(&mut self, now_ns: u64) {

@@ -225,7 +225,7 @@ impl Seen {
             Place::Parked(kind) | Place::InPoll(kind) => Some(kind),
             Place::InFuture => Some(Kind::BlockOn),
             // It drove a worker before it entered: it is still a stranger then.
-            Place::InPlace => self.kind(),
+            Place::HandedOver => self.kind(),
             Place::Pool | Place::Elsewhere => None,
         };
         let unchanged = kind == self.kind();
@@ -236,7 +236,7 @@ impl Seen {
                 since_ns: now_ns,
                 cpu_ns: cpu_ns.unwrap_or_default(),
             },
-            None if place == Place::InPlace => self.standing,
+            None if place == Place::HandedOver => self.standing,
             None => Standing::Nobody,
         };
         if let (Place::Parked(_), Some(signature)) = (place, Signature::of(state)) {

@@ -340,8 +340,8 @@ fn a_wait_for_a_page_is_read_without_a_signal() {
         .iter()
         .take(2)
         .filter_map(|f| f.function.as_deref());
-    let names: Vec<_> = innermost.collect();
-    let touches = names
+    let functions: Vec<_> = innermost.collect();
+    let touches = functions
         .iter()
         .any(|name| name.contains("read_volatile") || name.contains("touch"));
     assert!(touches, "{}", named.text());

@@ -134,7 +134,7 @@ impl Landmarks {
         self.parks_apart
     }
 
-    fn tell(&self, landmark: Landmark) -> bool {
+    fn has(&self, landmark: Landmark) -> bool {
         self.functions.iter().any(|(_, l)| *l == landmark)
     }
 }
@@ -162,23 +162,48 @@ const PIECE: usize = 64 << 10;
 /// Reads the symbols of `file`, a 64-bit little-endian ELF file. Some milliseconds
 /// for a release build; up to a second for a very large one without optimisation.
 pub(super) fn read(file: &File) -> Result<Landmarks, Unknown> {
-    let sections = sections(file).ok_or(Unknown::Unreadable)?;
-    let (symbols, strings) = sections.ok_or(Unknown::Stripped)?;
+    let Sections { symbols, strings } = sections(file)?;
     let names = names(file, &strings).ok_or(Unknown::Unreadable)?;
     let landmarks = functions(file, &symbols, &names).ok_or(Unknown::Unreadable)?;
-    if landmarks.tell(Landmark::Poll) && landmarks.tell(Landmark::Park) {
+    if landmarks.has(Landmark::Poll) && landmarks.has(Landmark::Park) {
         Ok(landmarks)
     } else {
         Err(Unknown::NoScheduler)
     }
 }
 
-/// Where the symbol table and its strings are in the file; `None` within where
-/// it has none.
-#[allow(clippy::type_complexity)]
-fn sections(file: &File) -> Option<Option<(Range<u64>, Range<u64>)>> {
+/// Where the symbol table and its strings are in the file.
+struct Sections {
+    symbols: Range<u64>,
+    strings: Range<u64>,
+}
+
+fn sections(file: &File) -> Result<Sections, Unknown> {
+    let all = all_sections(file).ok_or(Unknown::Unreadable)?;
+    let symbols = all.iter().find(|section| section.kind == SYMBOLS);
+    let symbols = symbols.ok_or(Unknown::Stripped)?;
+    let strings = all.get(symbols.link).ok_or(Unknown::Unreadable)?;
+    let range = |section: &Section| section.range.clone().ok_or(Unknown::Unreadable);
+    Ok(Sections {
+        symbols: range(symbols)?,
+        strings: range(strings)?,
+    })
+}
+
+/// An entry of the table of sections.
+struct Section {
+    kind: u32,
+    /// The section that belongs to it.
+    link: usize,
+    /// Where it is in the file; `None` where that is no range.
+    range: Option<Range<u64>>,
+}
+
+/// The kind of a table of symbols.
+const SYMBOLS: u32 = 2;
+
+fn all_sections(file: &File) -> Option<Vec<Section>> {
     const ENTRY: u64 = 64;
-    const SYMBOLS: u32 = 2;
     let header = bytes(file, 0, 64)?;
     if header.get(..6)? != b"\x7fELF\x02\x01" || u16_at(&header, 58)? != ENTRY as u16 {
         return None;
@@ -186,18 +211,15 @@ fn sections(file: &File) -> Option<Option<(Range<u64>, Range<u64>)>> {
     let table = u64_at(&header, 40)?;
     let count = u64::from(u16_at(&header, 60)?);
     let entries = bytes(file, table, (count * ENTRY) as usize)?;
-    let section = |index: usize| {
-        let entry = entries.get(index * 64..index * 64 + 64)?;
-        let start = u64_at(entry, 24)?;
-        Some(start..start.checked_add(u64_at(entry, 32)?.min(MAX_TABLE))?)
+    let section = |entry: &[u8]| {
+        let (start, length) = (u64_at(entry, 24)?, u64_at(entry, 32)?.min(MAX_TABLE));
+        Some(Section {
+            kind: u32_at(entry, 4)?,
+            link: u32_at(entry, 40)? as usize,
+            range: start.checked_add(length).map(|end| start..end),
+        })
     };
-    for (index, entry) in entries.chunks_exact(64).enumerate() {
-        if u32_at(entry, 4)? == SYMBOLS {
-            let strings = u32_at(entry, 40)? as usize;
-            return Some(Some((section(index)?, section(strings)?)));
-        }
-    }
-    Some(None)
+    entries.chunks_exact(ENTRY as usize).map(section).collect()
 }
 
 /// The names that count, by their place among the strings.
@@ -449,7 +471,7 @@ mod tests {
             Landmark::Worker,
             Landmark::BlockOn,
         ] {
-            assert!(landmarks.tell(landmark), "{landmark:?}");
+            assert!(landmarks.has(landmark), "{landmark:?}");
         }
         let (range, landmark) = landmarks.functions[0].clone();
         assert_eq!(landmarks.at(range.start), Some(landmark));

@@ -13,8 +13,8 @@ pub(super) enum Place {
     InPoll(Kind),
     /// In the future of `block_on` of a multi-thread runtime: nobody else waits.
     InFuture,
-    /// In `block_in_place`.
-    InPlace,
+    /// In `block_in_place`: its worker has gone to another thread.
+    HandedOver,
     /// A thread of the blocking pool.
     Pool,
     /// In no function of tokio's.
@@ -64,7 +64,7 @@ pub(super) fn place(marks: &[Landmark], wait: Wait, parks_apart: bool) -> Place 
         return Place::Pool;
     }
     if within.contains(&InPlace) {
-        return Place::InPlace;
+        return Place::HandedOver;
     }
     // A worker has no future of its own: outside of a poll it waits for work.
     let parked = poll.is_none()
@@ -91,6 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table of cases")]
     fn where_a_stack_stands() {
         use Kind::{BlockOn as Main, CurrentThread as Single, Worker as Multi};
         use Landmark::{
@@ -144,7 +145,7 @@ mod tests {
                 "block_in_place",
                 &[InPlace, Poll, Worker, Scoped, Worker, Poll, Pool],
                 Other,
-                Place::InPlace,
+                Place::HandedOver,
             ),
             ("the blocking pool, idle", &[Pool], Futex, Place::Pool),
             (

@@ -114,11 +114,11 @@ fn who_is_a_stranger() {
     scripts.set(4, Place::Parked(Kind::BlockOn), 400);
     scripts.set(5, Place::Pool, 500);
     scripts.set(6, Place::Elsewhere, 600);
-    scripts.set(7, Place::InPlace, 700);
+    scripts.set(7, Place::HandedOver, 700);
     scripts.runs(8);
     let census = censused(&mut scripts, &known);
     let coverage = census.coverage(2 * SECOND, &known, &mut scripts);
-    let told: Vec<_> = coverage
+    let reported: Vec<_> = coverage
         .strangers
         .iter()
         .map(|s| (s.tid.0, s.kind, s.since_ns))
@@ -128,7 +128,7 @@ fn who_is_a_stranger() {
         (3, Kind::CurrentThread, SECOND),
         (4, Kind::BlockOn, SECOND),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
     // In `block_in_place` since before the first look, and one that ran.
     assert_eq!((coverage.unread, coverage.skipped), (2, 0));
 }
@@ -220,7 +220,7 @@ fn block_in_place_and_what_becomes_of_a_thread() {
     scripts.set(1, PARKED, 100);
     let mut census = censused(&mut scripts, &known);
     for (sp, place, kind) in [
-        (60, Place::InPlace, Some(Kind::Worker)),
+        (60, Place::HandedOver, Some(Kind::Worker)),
         (
             70,
             Place::Parked(Kind::CurrentThread),
