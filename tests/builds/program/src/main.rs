@@ -23,7 +23,10 @@ async fn joins() {
 }
 
 async fn runs_process() {
-    std::process::Command::new("sleep").arg("600").output().unwrap();
+    std::process::Command::new("sleep")
+        .arg("600")
+        .output()
+        .unwrap();
 }
 
 async fn receives() {
