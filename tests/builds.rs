@@ -101,7 +101,7 @@ fn check(
     build: &str,
     way: &str,
     kind: CallKind,
-    names: &[&str],
+    accepted: &[&str],
     named: bool,
 ) -> Result<String, String> {
     let directory = tempfile::tempdir().expect("a directory");
@@ -117,7 +117,7 @@ fn check(
     let mut resolver = Resolver::new(Some(child.0.id()));
     let start = Instant::now();
     let mut last = String::from("no stack of a task was seen");
-    while start.elapsed() < Duration::from_secs(60) {
+    while start.elapsed() < Duration::from_mins(1) {
         for stack in stacks(child.0.id(), program) {
             let found = resolver.resolve(&stack);
             if !named {
@@ -139,7 +139,7 @@ fn check(
             let nothing_left =
                 !inner.is_empty() && inner.iter().all(|frame| frame.origin == Origin::System);
             let right = match &call {
-                Some(call) => call.kind == kind && names.contains(&call.name),
+                Some(call) => call.kind == kind && accepted.contains(&call.name),
                 None => nothing_left && build != "lines",
             };
             // An async fn that was inlined into the poll, and drops as others do, has

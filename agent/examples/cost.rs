@@ -36,7 +36,7 @@ fn main() {
         ["stalls", seconds] => observed(seconds, stalls()),
         ["memory", tasks, level] => memory(tasks.parse().expect("TASKS is a number"), level),
         _ => {
-            eprintln!("idle SECONDS | stalls SECONDS | memory TASKS bare|registry|layer|own|hooks")
+            eprintln!("idle SECONDS | stalls SECONDS | memory TASKS bare|registry|layer|own|hooks");
         }
     }
 }

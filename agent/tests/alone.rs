@@ -88,9 +88,11 @@ mod program {
 
     fn tasks(agent: &Agent) -> (bool, String) {
         let address = agent.local_addr().expect("a TCP port");
-        let told = std::thread::spawn(move || hello(address)).join();
-        let told = told.expect("no panic").capabilities;
-        let tasks = told.into_iter().find(|c| c.kind() == CapabilityKind::Tasks);
+        let greeting = std::thread::spawn(move || hello(address)).join();
+        let capabilities = greeting.expect("no panic").capabilities;
+        let tasks = capabilities
+            .into_iter()
+            .find(|c| c.kind() == CapabilityKind::Tasks);
         let tasks = tasks.expect("it is listed");
         (tasks.available, tasks.reason)
     }

@@ -1,5 +1,5 @@
 //! Level 2 alone: the runtime's hooks show tasks and exact stalls, and the agent
-//! says what they do not tell.
+//! says what they do not show.
 //!
 //! One test: a subscriber or other runtimes would change what the process has.
 #![cfg(tokio_unstable)]
@@ -26,7 +26,7 @@ fn task_at(seen: &Seen, line: u32) -> Option<(u64, u64)> {
     })
 }
 
-fn told(address: std::net::SocketAddr, kind: CapabilityKind) -> Result<(), String> {
+fn reported(address: std::net::SocketAddr, kind: CapabilityKind) -> Result<(), String> {
     let capabilities = viewer::hello(address).capabilities;
     let found = capabilities.into_iter().find(|c| c.kind() == kind);
     let found = found.expect("every kind is listed");
@@ -42,14 +42,14 @@ fn hooks_alone_show_tasks_and_exact_stalls() {
     let agent = level0().runtime("main", runtime.handle()).start();
     let address = agent.local_addr().expect("a TCP port");
 
-    assert_eq!(told(address, CapabilityKind::Tasks), Ok(()));
+    assert_eq!(reported(address, CapabilityKind::Tasks), Ok(()));
     for kind in [
         CapabilityKind::TaskNames,
         CapabilityKind::Wakes,
         CapabilityKind::Wakers,
         CapabilityKind::ScheduleLatency,
     ] {
-        let reason = told(address, kind).expect_err("level 2 does not tell");
+        let reason = reported(address, kind).expect_err("level 2 does not show it");
         assert!(reason.contains("level 2"), "{kind:?}: {reason}");
     }
 
@@ -72,8 +72,8 @@ fn hooks_alone_show_tasks_and_exact_stalls() {
         "the stall, while it lasts, with a stack or why not",
         |seen| {
             let stall = seen.live_stall().filter(ours)?;
-            let told = !stall.stacks.is_empty() || stall.no_stack_reason != 0;
-            (told && stall.duration_ns > 300_000_000).then_some(())
+            let looked = !stall.stacks.is_empty() || stall.no_stack_reason != 0;
+            (looked && stall.duration_ns > 300_000_000).then_some(())
         },
     );
     drop(release);
@@ -93,7 +93,7 @@ fn hooks_alone_show_tasks_and_exact_stalls() {
             assert_eq!(stall.cause(), Cause::Lock);
             assert_eq!(seen.text(stall.syscall), "futex");
         }
-        let stacks = told(address, CapabilityKind::Stacks);
+        let stacks = reported(address, CapabilityKind::Stacks);
         let reason = seen.text(stall.no_stack_reason);
         assert_eq!(stacks.is_ok(), !stall.stacks.is_empty(), "{reason}");
         assert_eq!(stall.stacks.is_empty(), !reason.is_empty());

@@ -16,8 +16,10 @@ fn run_shows_tasks_without_tracing_and_returns_what_main_does() {
         let line = line!() + 1;
         let task = tokio::spawn(std::future::pending::<()>());
         let watched = tokio::task::spawn_blocking(move || {
-            let told = viewer::hello(address).capabilities;
-            let names = told.iter().find(|c| c.kind() == CapabilityKind::TaskNames);
+            let capabilities = viewer::hello(address).capabilities;
+            let names = capabilities
+                .iter()
+                .find(|c| c.kind() == CapabilityKind::TaskNames);
             assert!(names.is_some_and(|c| !c.available), "no subscriber");
             let viewer = Viewer::attach(address);
             viewer.until("the task, by its line", |seen| {

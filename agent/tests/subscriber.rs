@@ -2,7 +2,7 @@
 //!
 //! One subscriber is the whole process's, so each case is a child process of this
 //! test binary: a small application. This binary has subscribers of its own, so that
-//! the agent must not set one unless it is told to.
+//! the agent must not set one unless it is asked to.
 #![cfg(all(tokio_unstable, feature = "tracing", not(feature = "console")))]
 
 mod viewer;
@@ -28,10 +28,9 @@ const CASE: &str = "LOOPTOP_TEST_CASE";
 /// What a case does, by its name.
 const CASES: [(&str, fn()); 13] = [
     ("no subscriber: the sentence", alone),
-    (
-        "no subscriber: asked to set one",
-        || asked(set_by_builder()),
-    ),
+    ("no subscriber: asked to set one", || {
+        asked(&set_by_builder());
+    }),
     (
         "a subscriber without the layer, then init",
         without_layer_first,
@@ -82,7 +81,7 @@ fn the_agent_and_the_application_share_tracing() {
 #[test]
 fn the_environment_asks_for_a_subscriber() {
     if std::env::var_os(CASE).is_some() {
-        return asked(Agent::builder().bind("127.0.0.1:0").start());
+        return asked(&Agent::builder().bind("127.0.0.1:0").start());
     }
     let me = std::env::current_exe().expect("this test's binary");
     let mut command = Command::new(me);
@@ -130,7 +129,7 @@ fn spawn(name: &str) -> tokio::task::JoinHandle<()> {
 }
 
 /// What the agent says of tasks: nothing, or why there are none.
-fn told(agent: &Agent) -> Result<(), String> {
+fn reported(agent: &Agent) -> Result<(), String> {
     let address = address(agent);
     // Not on this thread, which may be inside a runtime.
     let hello = std::thread::spawn(move || hello(address)).join();
@@ -141,15 +140,15 @@ fn told(agent: &Agent) -> Result<(), String> {
 }
 
 /// Waits until the agent says that, which it finds out twice a second.
-fn until_told(agent: &Agent, expected: Result<(), &str>) {
-    let is_told = || match (expected, told(agent)) {
+fn until_reported(agent: &Agent, expected: Result<(), &str>) {
+    let is_reported = || match (expected, reported(agent)) {
         (Ok(()), Ok(())) => true,
         (Err(part), Err(reason)) => reason.contains(part),
         _ => false,
     };
     until(
-        &format!("{expected:?} instead of {:?}", told(agent)),
-        is_told,
+        &format!("{expected:?} instead of {:?}", reported(agent)),
+        is_reported,
     );
 }
 
@@ -198,7 +197,7 @@ async fn logs(log: &Log) {
 }
 
 /// Tasks of this thread and of the workers, by their names.
-async fn tasks_are_seen(agent: &Agent, prefix: &str) {
+fn tasks_are_seen(agent: &Agent, prefix: &str) {
     // As many as it takes to come by every worker.
     let names: Vec<String> = (0..20).map(|n| format!("{prefix} {n}")).collect();
     for name in names.clone() {
@@ -225,7 +224,7 @@ fn alone() {
     runtime().block_on(async {
         let agent = start();
         a_start(Duration::from_millis(100)).await;
-        let reason = told(&agent).expect_err("the test's own binary has subscribers");
+        let reason = reported(&agent).expect_err("the test's own binary has subscribers");
         assert!(
             reason.contains("looptop_agent::layer()") && reason.contains("LOOPTOP_TASKS=on"),
             "{reason}"
@@ -233,13 +232,13 @@ fn alone() {
     });
 }
 
-fn asked(agent: Agent) {
+fn asked(agent: &Agent) {
     let runtime = runtime();
     agent.register_runtime("main", runtime.handle());
     runtime.block_on(async {
         a_start(Duration::ZERO).await;
-        tasks_are_seen(&agent, "seen").await;
-        until_told(&agent, Ok(()));
+        tasks_are_seen(agent, "seen");
+        until_reported(agent, Ok(()));
         // Too late, and no more than an error.
         let set = tracing_subscriber::registry()
             .with(Log::default())
@@ -254,7 +253,7 @@ fn without_layer_first() {
     runtime().block_on(async {
         let agent = start();
         logs(&log).await;
-        until_told(&agent, Err("add .with(looptop_agent::layer())"));
+        until_reported(&agent, Err("add .with(looptop_agent::layer())"));
     });
 }
 
@@ -265,7 +264,7 @@ fn without_layer_later(a_while: Duration) {
         let log = Log::default();
         tracing_subscriber::registry().with(log.clone()).init();
         logs(&log).await;
-        until_told(&agent, Err("add .with(looptop_agent::layer())"));
+        until_reported(&agent, Err("add .with(looptop_agent::layer())"));
         logs(&log).await;
     });
 }
@@ -277,8 +276,8 @@ fn layer_first() {
     runtime().block_on(async {
         let agent = start();
         logs(&log).await;
-        tasks_are_seen(&agent, "seen by the layer").await;
-        until_told(&agent, Ok(()));
+        tasks_are_seen(&agent, "seen by the layer");
+        until_reported(&agent, Ok(()));
     });
 }
 
@@ -290,8 +289,8 @@ fn layer_later(a_while: Duration) {
         let layers = tracing_subscriber::registry().with(looptop_agent::layer());
         layers.with(log.clone()).init();
         logs(&log).await;
-        tasks_are_seen(&agent, "seen by the later layer").await;
-        until_told(&agent, Ok(()));
+        tasks_are_seen(&agent, "seen by the later layer");
+        until_reported(&agent, Ok(()));
     });
 }
 
@@ -306,7 +305,7 @@ fn scoped() {
         drop(scope);
         say_something();
         assert_eq!(log.0.load(Relaxed), 1, "on its thread, while it is set");
-        until_told(&agent, Err("LOOPTOP_TASKS=on"));
+        until_reported(&agent, Err("LOOPTOP_TASKS=on"));
     });
 }
 
@@ -330,7 +329,7 @@ fn filtered() {
     runtime().block_on(async {
         let agent = start();
         logs(&log).await;
-        until_told(&agent, Err("a filter hides `tokio::task`"));
+        until_reported(&agent, Err("a filter hides `tokio::task`"));
     });
 }
 
@@ -340,28 +339,28 @@ fn reloaded() {
     layers.with(filter).init();
     runtime().block_on(async {
         let agent = start();
-        // Attached before: it is told with the frames.
+        // Attached before: it is reported with the frames.
         let viewer = Viewer::attach(address(&agent));
-        let tells = |available: bool| {
+        let says = |available: bool| {
             move |seen: &viewer::Seen| {
                 let tasks = seen.frames.iter().filter_map(|f| f.tasks.as_ref());
-                let told = tasks.flat_map(|t| &t.capabilities);
-                let last = told.filter(|c| c.kind() == CapabilityKind::Tasks).last()?;
+                let mut capabilities = tasks.flat_map(|t| &t.capabilities);
+                let last = capabilities.rfind(|c| c.kind() == CapabilityKind::Tasks)?;
                 (last.available == available).then_some(())
             }
         };
         let a_while = || tokio::time::sleep(Duration::from_millis(10));
         a_while().await;
-        tasks_are_seen(&agent, "before").await;
+        tasks_are_seen(&agent, "before");
         handle.reload(LevelFilter::INFO).expect("it is there");
         tokio::task::spawn_blocking(move || {
-            viewer.until("tasks are hidden", tells(false));
+            viewer.until("tasks are hidden", says(false));
             handle.reload(LevelFilter::TRACE).expect("it is there");
-            viewer.until("tasks are seen again", tells(true));
+            viewer.until("tasks are seen again", says(true));
         })
         .await
         .expect("no panic");
-        tasks_are_seen(&agent, "after").await;
+        tasks_are_seen(&agent, "after");
     });
 }
 
@@ -375,7 +374,7 @@ fn filtered_log() {
     runtime().block_on(async {
         let agent = start();
         logs(&log).await;
-        tasks_are_seen(&agent, "seen beside a filter").await;
-        until_told(&agent, Ok(()));
+        tasks_are_seen(&agent, "seen beside a filter");
+        until_reported(&agent, Ok(()));
     });
 }

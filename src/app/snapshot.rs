@@ -64,8 +64,8 @@ fn functions(model: &Model) -> BTreeMap<LocationId, String> {
         if stall.scope != StallScope::OnePoll || functions.contains_key(&location) {
             continue;
         }
-        let frames = stall.resolved.iter().flat_map(|stack| &stack.frames);
-        let outermost = frames.filter(|frame| !frame.plumbing).last();
+        let mut frames = stall.resolved.iter().flat_map(|stack| &stack.frames);
+        let outermost = frames.rfind(|frame| !frame.plumbing);
         if let Some(frame) = outermost.filter(|frame| !frame.function.is_empty()) {
             functions.insert(location, frame.function.clone());
         }

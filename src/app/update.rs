@@ -122,16 +122,13 @@ fn explain(state: &mut State) {
         state.overlay = None;
         return;
     }
-    match state
-        .finding()
-        .map(|f| Overlay::Explain(f.rule, f.subject.clone()))
-    {
-        Some(overlay) => state.overlay = Some(overlay),
-        None => {
-            let sentence = &state.shown().verdict.sentence;
-            let notice = format!("no finding to explain: {sentence}");
-            state.notify(notice);
-        }
+    let finding = state.finding();
+    if let Some(overlay) = finding.map(|f| Overlay::Explain(f.rule, f.subject.clone())) {
+        state.overlay = Some(overlay);
+    } else {
+        let sentence = &state.shown().verdict.sentence;
+        let notice = format!("no finding to explain: {sentence}");
+        state.notify(notice);
     }
 }
 

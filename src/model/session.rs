@@ -196,7 +196,7 @@ mod tests {
     /// The application sets a filter while it is observed, and takes it away again.
     #[test]
     fn what_can_be_known_may_change_and_survives_a_keyframe() {
-        let told = |available, reason: &str| Frame {
+        let report = |available, reason: &str| Frame {
             tasks: Some(Tasks {
                 capabilities: vec![Told {
                     kind: Capability::Tasks.into(),
@@ -210,16 +210,16 @@ mod tests {
         let hello = fixtures::hello();
         let mut model = Model::new(&hello);
         assert_eq!(model.session.learned().count(), 0);
-        model.apply(&told(false, "a filter")).unwrap();
+        model.apply(&report(false, "a filter")).unwrap();
         assert_eq!(model.session.missing(Capability::Tasks), Some("a filter"));
         let mut copy = Model::new(&hello);
         for frame in model.keyframe() {
             copy.apply(&frame).unwrap();
         }
         assert_eq!(copy.session.missing(Capability::Tasks), Some("a filter"));
-        model.apply(&told(true, "")).unwrap();
+        model.apply(&report(true, "")).unwrap();
         assert!(model.session.has(Capability::Tasks));
-        model.apply(&told(false, &"x".repeat(2_000))).unwrap();
+        model.apply(&report(false, &"x".repeat(2_000))).unwrap();
         assert!(model.session.has(Capability::Tasks), "no sentence");
     }
 }

@@ -449,15 +449,15 @@ impl StallLog {
     /// Gives a stall its stack with names, unless a recording did.
     pub fn resolve(&mut self, id: StallId, resolved: Arc<Resolved>) {
         if let Some(stall) = self.get_mut(id).filter(|s| !s.recorded_names) {
-            let location = stall.location;
-            stall.resolved = Some(Arc::clone(&resolved));
-            self.learn(location, &resolved);
+            let (location, future) = (stall.location, resolved.future.clone());
+            stall.resolved = Some(resolved);
+            self.learn(location, future.as_deref());
         }
     }
 
     /// Remembers which function the tasks of a location run.
-    fn learn(&mut self, location: Option<LocationId>, stack: &Resolved) {
-        let (Some(location), Some(future)) = (location, &stack.future) else {
+    fn learn(&mut self, location: Option<LocationId>, future: Option<&str>) {
+        let (Some(location), Some(future)) = (location, future) else {
             return;
         };
         if self.futures.len() >= MAX_LOCATIONS && !self.futures.contains_key(&location) {
@@ -466,7 +466,7 @@ impl StallLog {
         let known = self
             .futures
             .entry(location)
-            .or_insert_with(|| Some(future.as_str().into()));
+            .or_insert_with(|| Some(future.into()));
         if known.as_deref().is_some_and(|known| known != future) {
             *known = None;
         }
@@ -481,10 +481,10 @@ impl StallLog {
     /// Gives a stall the names of a recording.
     pub(super) fn resolve_recorded(&mut self, id: StallId, resolved: Arc<Resolved>) {
         if let Some(stall) = self.get_mut(id) {
-            let location = stall.location;
-            stall.resolved = Some(Arc::clone(&resolved));
+            let (location, future) = (stall.location, resolved.future.clone());
+            stall.resolved = Some(resolved);
             stall.recorded_names = true;
-            self.learn(location, &resolved);
+            self.learn(location, future.as_deref());
         }
     }
 

@@ -142,23 +142,23 @@ fn growth_hides_nothing() {
     });
 }
 
-/// Who is told of a key by the thread that inserted it finds it.
+/// Who hears of a key from the thread that inserted it finds it.
 #[test]
-fn what_was_inserted_is_found_by_whoever_is_told() {
+fn what_was_inserted_is_found_by_whoever_hears_of_it() {
     explore(|| {
         let map = Map::new();
         map.insert(0, 2, 1);
         let map = Arc::new(map);
-        let told = Arc::new(AtomicU32::new(0));
+        let inserted = Arc::new(AtomicU32::new(0));
         let writer = thread::spawn({
-            let (map, told) = (Arc::clone(&map), Arc::clone(&told));
+            let (map, inserted) = (Arc::clone(&map), Arc::clone(&inserted));
             move || {
                 map.insert(1, 4, 2);
                 map.remove(0);
-                told.store(4, Release);
+                inserted.store(4, Release);
             }
         });
-        if told.load(Acquire) == 4 {
+        if inserted.load(Acquire) == 4 {
             assert_eq!(map.find(4), Some(1));
             assert_eq!(map.find(2), None);
         }

@@ -122,7 +122,7 @@ fn a_task_between_two_polls_says_since_when() {
     collector.set_watched(true);
     // By the hooks, and by the layer.
     for (id, resting) in [(1, TaskState::Unknown), (3, TaskState::Idle)] {
-        let mut told = || {
+        let mut reported = || {
             let changes = collector.gather().encode(&mut Interner::default());
             let rows = changes.tasks.iter().flat_map(Row::all);
             let row = rows.last().expect("a change");
@@ -130,18 +130,18 @@ fn a_task_between_two_polls_says_since_when() {
             (row.state(), instants.map(Option::flatten))
         };
         spawn(table, id);
-        assert_eq!(told(), (TaskState::Scheduled, [None, None]));
+        assert_eq!(reported(), (TaskState::Scheduled, [None, None]));
         let hot = table.find(id).unwrap().hot();
         let now = clock::ticks();
         let ns = clock::to_ns(now);
         hot.poll_begins(7, now);
         table.changed(hot);
-        assert_eq!(told(), (TaskState::Running, [Some(ns), None]));
+        assert_eq!(reported(), (TaskState::Running, [Some(ns), None]));
         hot.poll_ends(5, now);
         table.changed(hot);
-        assert_eq!(told(), (resting, [None, Some(ns)]));
+        assert_eq!(reported(), (resting, [None, Some(ns)]));
         retire(table, id);
-        assert_eq!(told(), (TaskState::Completed, [None, None]));
+        assert_eq!(reported(), (TaskState::Completed, [None, None]));
     }
 }
 

@@ -353,8 +353,8 @@ fn what_computed_long_enough_is_told_at_its_end_at_the_latest() {
         bench.script.doing = Doing::ComputedUntil(length_ms * MS);
         bench.published(length_ms + 3, busy_ms);
         let stalls = bench.stalls();
-        let told = stalls.first().map(|s| s.duration_ns / MS);
-        assert_eq!(told, expected, "{length_ms} ms");
+        let duration_ms = stalls.first().map(|s| s.duration_ns / MS);
+        assert_eq!(duration_ms, expected, "{length_ms} ms");
         if let Some(stall) = stalls.first() {
             assert_eq!((stall.cause, stall.live), (Cause::Computing, false));
             assert!(!stall.stacks.is_empty(), "{length_ms} ms");

@@ -30,7 +30,7 @@ pub fn level0() -> Builder {
         .install_subscriber(false)
 }
 
-/// Everything that a viewer has been told so far.
+/// Everything that a viewer has received so far.
 #[derive(Default)]
 pub struct Seen {
     pub frames: Vec<proto::Frame>,
@@ -121,7 +121,7 @@ impl Viewer {
                         () = watch => {}
                         _ = stopped => {}
                     }
-                })
+                });
             });
         });
         Self {
