@@ -1,14 +1,10 @@
 //! What a system call works on: a file, a socket's peer, a lock's address.
 
 use std::fs;
-use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+#[cfg(target_os = "linux")]
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::syscalls::takes_fd;
-
-/// The tables of `/proc/net` are read no further than this: a host with tens of
-/// thousands of sockets must not hold the watchdog up.
-const MAX_SOCKET_TABLE: u64 = 256 << 10;
 
 /// What a call works on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +16,8 @@ pub(crate) enum Object {
 }
 
 impl Object {
-    /// The object of call `number` with `args`; costs some microseconds, more
-    /// for a socket, and is asked once for each stall.
+    /// The object of call `number` with `args`; costs some microseconds, and is
+    /// asked once for each stall.
     pub(crate) fn of(number: u64, args: &[u64; 6]) -> Option<Self> {
         if super::kind(number, args) == super::Kind::Lock {
             return Some(Self::Lock(args[0]));
@@ -32,95 +28,135 @@ impl Object {
         let fd = i32::try_from(args[0] as u32).ok()?;
         let link = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
         let link = link.to_string_lossy();
-        let target = match socket_inode(&link) {
-            Some(inode) => peer(inode).unwrap_or_else(|| "socket".into()),
-            None => link.into_owned(),
+        let target = if link.starts_with("socket:[") {
+            peer(fd).unwrap_or_else(|| "socket".into())
+        } else {
+            link.into_owned()
         };
         Some(Self::File(format!("fd {fd} {target}")))
     }
 }
 
-fn socket_inode(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
-}
-
-/// `tcp 127.0.0.1:80` for the socket with this inode.
-fn peer(inode: u64) -> Option<String> {
-    ["tcp", "tcp6", "udp", "udp6"]
-        .into_iter()
-        .find_map(|table| {
-            let mut text = String::new();
-            let file = fs::File::open(format!("/proc/self/net/{table}")).ok()?;
-            file.take(MAX_SOCKET_TABLE).read_to_string(&mut text).ok()?;
-            let address = find_peer(&text, inode)?;
-            let protocol = &table[..3];
-            Some(if address.port() == 0 {
-                format!("{protocol} socket, not connected")
-            } else {
-                format!("{protocol} {address}")
-            })
-        })
-}
-
-fn find_peer(table: &str, inode: u64) -> Option<SocketAddr> {
-    let line = table.lines().skip(1).find(|line| {
-        let field = line.split_ascii_whitespace().nth(9);
-        field.and_then(|f| f.parse().ok()) == Some(inode)
-    })?;
-    parse_address(line.split_ascii_whitespace().nth(2)?)
-}
-
-/// `0100007F:0050`: groups of four bytes in host order, and the port.
-fn parse_address(text: &str) -> Option<SocketAddr> {
-    let (address, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let mut bytes = Vec::with_capacity(16);
-    for group in address.as_bytes().chunks(8) {
-        let group = std::str::from_utf8(group).ok()?;
-        bytes.extend(u32::from_str_radix(group, 16).ok()?.to_ne_bytes());
-    }
-    let ip = match <[u8; 4]>::try_from(bytes.as_slice()) {
-        Ok(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
-        Err(_) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+/// `tcp 127.0.0.1:80` for a socket of the internet. The socket itself is asked: the
+/// tables of `/proc/net` hold those of the whole host, and have no end on a busy one.
+#[cfg(target_os = "linux")]
+fn peer(fd: i32) -> Option<String> {
+    let protocol = match option(fd, libc::SO_TYPE)? {
+        libc::SOCK_STREAM => "tcp",
+        libc::SOCK_DGRAM => "udp",
+        _ => return None,
     };
-    Some(SocketAddr::new(ip.to_canonical(), port))
+    let domain = option(fd, libc::SO_DOMAIN)?;
+    if domain != libc::AF_INET && domain != libc::AF_INET6 {
+        return None;
+    }
+    Some(match peer_address(fd) {
+        Some(address) => format!("{protocol} {address}"),
+        None => format!("{protocol} socket, not connected"),
+    })
 }
 
-#[cfg(test)]
+#[cfg(not(target_os = "linux"))]
+fn peer(_fd: i32) -> Option<String> {
+    None
+}
+
+/// A number that the socket says of itself.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "to call it")]
+fn option(fd: i32, name: libc::c_int) -> Option<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of_val(&value) as libc::socklen_t;
+    let (to, size) = (&raw mut value, &raw mut length);
+    // SAFETY: writes at most `length` bytes to `value`; what is no socket is an error.
+    let status = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, name, to.cast(), size) };
+    (status == 0).then_some(value)
+}
+
+/// `None` where it has no peer.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "to call it, and to read what it gives")]
+fn peer_address(fd: i32) -> Option<SocketAddr> {
+    // SAFETY: numbers and arrays of numbers, for which zero is a value.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut length = size_of_val(&storage) as libc::socklen_t;
+    let to = &raw mut storage;
+    // SAFETY: writes at most `length` bytes to `storage`; what is no socket is an error.
+    if unsafe { libc::getpeername(fd, to.cast(), &raw mut length) } != 0 {
+        return None;
+    }
+    match libc::c_int::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: of this type by its family; the storage is as large and aligned.
+            let v4 = unsafe { &*to.cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddr::from((ip, u16::from_be(v4.sin_port))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: of this type by its family; the storage is as large and aligned.
+            let v6 = unsafe { &*to.cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr).to_canonical();
+            Some(SocketAddr::new(ip, u16::from_be(v6.sin6_port)))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::fd::{AsRawFd, RawFd};
+    use std::os::unix::net::UnixStream;
+
     use super::*;
 
-    #[test]
-    fn addresses_of_both_families() {
-        let text = |t| parse_address(t).map(|a: SocketAddr| a.to_string());
-        if cfg!(target_endian = "little") {
-            assert_eq!(text("0100007F:0050").as_deref(), Some("127.0.0.1:80"));
-            let v6 = "00000000000000000000000001000000:1A0B";
-            assert_eq!(text(v6).as_deref(), Some("[::1]:6667"));
-            let mapped = "0000000000000000FFFF00000100007F:0050";
-            assert_eq!(text(mapped).as_deref(), Some("127.0.0.1:80"));
-        }
-        for bad in ["", ":", "01:zz", "0100007F", "é00007F:0050"] {
-            assert_eq!(text(bad), None, "{bad:?}");
-        }
+    fn object(fd: RawFd) -> Option<Object> {
+        let number = super::super::syscalls::number("recvfrom").expect("known");
+        Object::of(number, &[fd as u64, 0, 0, 0, 0, 0])
+    }
+
+    fn file(fd: RawFd, text: &str) -> Option<Object> {
+        Some(Object::File(format!("fd {fd} {text}")))
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
     fn the_peer_of_a_real_socket() {
-        use std::os::fd::AsRawFd;
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
         let address = listener.local_addr().expect("bound");
-        let client = std::net::TcpStream::connect(address).expect("listening");
+        let client = TcpStream::connect(address).expect("listening");
         let fd = client.as_raw_fd();
-        let args = [fd as u64, 0, 0, 0, 0, 0];
-        let number = super::super::syscalls::number("recvfrom").expect("known");
-        assert_eq!(
-            Object::of(number, &args),
-            Some(Object::File(format!("fd {fd} tcp {address}")))
-        );
+        assert_eq!(object(fd), file(fd, &format!("tcp {address}")));
+        let fd = listener.as_raw_fd();
+        assert_eq!(object(fd), file(fd, "tcp socket, not connected"));
+
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        let fd = socket.as_raw_fd();
+        assert_eq!(object(fd), file(fd, "udp socket, not connected"));
+        socket.connect(address).expect("any address will do");
+        assert_eq!(object(fd), file(fd, &format!("udp {address}")));
+
+        let (one, _other) = UnixStream::pair().expect("a pair");
+        let fd = one.as_raw_fd();
+        assert_eq!(object(fd), file(fd, "socket"));
+    }
+
+    /// Not every host has the family.
+    #[test]
+    fn the_peer_in_the_newer_family() {
+        let Ok(listener) = TcpListener::bind("[::]:0") else {
+            return;
+        };
+        let port = listener.local_addr().expect("bound").port();
+        let client = TcpStream::connect(("::1", port)).expect("listening");
+        let fd = client.as_raw_fd();
+        assert_eq!(object(fd), file(fd, &format!("tcp [::1]:{port}")));
+        // Of the older family, as the newer one has it.
+        let client = TcpStream::connect(("127.0.0.1", port)).expect("listening");
+        let own = client.local_addr().expect("connected");
+        let (accepted, _) = std::iter::repeat_with(|| listener.accept().expect("connected"))
+            .find(|(_, from)| from.port() == own.port())
+            .expect("endless");
+        let fd = accepted.as_raw_fd();
+        assert_eq!(object(fd), file(fd, &format!("tcp {own}")));
     }
 }
