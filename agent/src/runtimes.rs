@@ -94,6 +94,8 @@ pub(crate) struct Runtime {
     stack_limit: AtomicU64,
     /// Somebody drives it, as far as the agent can tell.
     driven: AtomicBool,
+    /// Its workers without a known thread are all stalled. Written by the watchdog.
+    unmapped_stalled: AtomicBool,
     handle: Mutex<Option<Handle>>,
 }
 
@@ -129,6 +131,7 @@ impl Runtime {
             map: Mutex::new(map),
             stack_limit: AtomicU64::new(inside.unwrap_or_default()),
             driven: AtomicBool::new(true),
+            unmapped_stalled: AtomicBool::new(false),
             running_since: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             entered_on,
             handle: Mutex::new(Some(handle)),
@@ -198,6 +201,16 @@ impl Runtime {
     /// Somebody drives it, as far as the agent can tell.
     pub(crate) fn is_driven(&self) -> bool {
         self.driven.load(Relaxed)
+    }
+
+    pub(crate) fn set_unmapped_stalled(&self, stalled: bool) {
+        self.unmapped_stalled.store(stalled, Relaxed);
+    }
+
+    /// Whether all of its workers of which nobody knows the thread are stalled: each
+    /// thread that may be theirs is.
+    pub(crate) fn are_unmapped_stalled(&self) -> bool {
+        self.unmapped_stalled.load(Relaxed)
     }
 
     /// Its workers.

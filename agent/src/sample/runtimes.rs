@@ -123,7 +123,8 @@ impl RuntimeSampler {
         let poll = slot.filter(|s| s.polling());
         let subject = Subject::Worker(self.runtime.id, worker);
         let parked = metrics.worker_park_unpark_count(worker.index()) % 2 == 1;
-        let state = if context.stalls.live_of(subject).is_some() {
+        let unmapped = tid.is_none() && !parked && self.runtime.are_unmapped_stalled();
+        let state = if unmapped || context.stalls.live_of(subject).is_some() {
             proto::WorkerState::Stalled
         } else if poll.is_some() {
             proto::WorkerState::Polling

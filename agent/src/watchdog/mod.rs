@@ -174,6 +174,7 @@ impl Watchdog {
         self.look_at_workers(now_ns);
         self.look_at_threads(now_ns);
         self.look_at_stuck_threads(now_ns);
+        self.conclude_on_unmapped_workers();
         #[cfg(all(
             target_os = "linux",
             any(target_arch = "x86_64", target_arch = "aarch64")
@@ -373,6 +374,21 @@ impl Watchdog {
             self.seen.insert(sight.subject);
             self.cases
                 .see(now_ns, &sight, &self.shared.stalls, &mut self.witness);
+        }
+    }
+
+    /// Workers without a thread are stalled where all threads that may be theirs are.
+    fn conclude_on_unmapped_workers(&self) {
+        let stalled = {
+            let log = lock(&self.shared.stalls);
+            let mut stuck = self.elimination.stuck().peekable();
+            let is_stalled = |tid| log.live_of(Subject::Thread(tid)).is_some();
+            stuck.peek().is_some() && stuck.all(is_stalled)
+        };
+        for watched in &self.watched {
+            // The thread of a current-thread runtime is not sought.
+            let sought = watched.runtime.flavor != Flavor::CurrentThread;
+            watched.runtime.set_unmapped_stalled(stalled && sought);
         }
     }
 
