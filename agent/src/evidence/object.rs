@@ -110,13 +110,13 @@ mod tests {
 
     use super::*;
 
-    fn object(fd: RawFd) -> Option<Object> {
+    fn object(fd: RawFd) -> Object {
         let number = super::super::syscalls::number("recvfrom").expect("known");
-        Object::of(number, &[fd as u64, 0, 0, 0, 0, 0])
+        Object::of(number, &[fd as u64, 0, 0, 0, 0, 0]).expect("a descriptor")
     }
 
-    fn file(fd: RawFd, text: &str) -> Option<Object> {
-        Some(Object::File(format!("fd {fd} {text}")))
+    fn file(fd: RawFd, text: &str) -> Object {
+        Object::File(format!("fd {fd} {text}"))
     }
 
     #[test]
