@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use crate::model::{CallKind, Capability, Cause, Model, Stall};
+use crate::model::{Call, CallKind, Capability, Cause, Model, Stall};
 
 /// Where the work belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -342,6 +342,10 @@ const HEAVY: Advice = advice(
     Case::C,
     "heavy CPU: move it to a dedicated pool (rayon) and await its answer",
 );
+const LOOP: Advice = advice(
+    Case::B,
+    "a loop that computes poll after poll: yield between its items (yield_now), or move it off the loop",
+);
 const MODERATE: Advice = advice(
     Case::B,
     "CPU work: move it to spawn_blocking, or yield between its parts",
@@ -366,9 +370,18 @@ const LOOK: Advice = advice(Case::Unknown, "the cause is not evident: look at th
 /// heaviest of them tells: that one may only have begun.
 pub(super) fn for_stalls(model: &Model, stall: &Stall, group: &[&Stall]) -> Advice {
     let call = stall.call();
-    let named = call.and_then(|call| CALLS.iter().find(|(name, _)| is_of(&call.name, name)));
-    if let Some((_, advice)) = named {
-        return *advice;
+    if let Some(advice) = call.and_then(for_call) {
+        return advice;
+    }
+    // Of those that wait for one lock, the stack of another may name what it is of.
+    let of_others = || group.iter().filter_map(|s| s.call());
+    if stall.cause == Cause::Lock
+        && call.is_none_or(|call| call.kind == CallKind::Lock)
+        && let Some(advice) = of_others()
+            .filter(|call| call.kind == CallKind::Lock)
+            .find_map(for_call)
+    {
+        return advice;
     }
     if let Some(advice) = call.and_then(|call| for_kind(call.kind)) {
         return advice;
@@ -377,7 +390,9 @@ pub(super) fn for_stalls(model: &Model, stall: &Stall, group: &[&Stall]) -> Advi
         Cause::Computing => {
             let computes = group.iter().filter(|s| s.cause == Cause::Computing);
             let cpu = computes.map(|s| s.cpu.unwrap_or_else(|| s.own_age(model.now)));
-            if cpu.max() >= Some(HEAVY_CPU) {
+            if call.is_none() && is_loop(group, model) {
+                LOOP
+            } else if cpu.max() >= Some(HEAVY_CPU) {
                 HEAVY
             } else {
                 MODERATE
@@ -395,6 +410,34 @@ pub(super) fn for_stalls(model: &Model, stall: &Stall, group: &[&Stall]) -> Advi
 }
 
 /// Whether a call is the named one, or one of its module.
+/// What is better to say than for the call's kind.
+fn for_call(call: &Call) -> Option<Advice> {
+    let named = CALLS.iter().find(|(name, _)| is_of(&call.name, name));
+    named.map(|(_, advice)| *advice)
+}
+
+/// So many polls one after the other are a loop.
+const LOOP_POLLS: usize = 3;
+
+/// Whether the polls are those of one loop, which hands the worker back only when
+/// tokio's budget is used up: they follow one another on one worker, with hardly a
+/// pause.
+fn is_loop(group: &[&Stall], model: &Model) -> bool {
+    let place = |stall: &Stall| (stall.worker, stall.task);
+    let Some(first) = group.first().map(|stall| place(stall)) else {
+        return false;
+    };
+    let begin = group.iter().map(|s| s.started).min();
+    let end = group.iter().map(|s| s.end(model.now)).max();
+    let (Some(begin), Some(end)) = (begin, end) else {
+        return false;
+    };
+    let busy: Duration = group.iter().map(|s| s.age(model.now)).sum();
+    group.len() >= LOOP_POLLS
+        && group.iter().all(|stall| place(stall) == first)
+        && busy * 5 >= end.since(begin) * 4
+}
+
 fn is_of(call: &str, name: &str) -> bool {
     let rest = call.strip_prefix(name);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))

@@ -343,7 +343,9 @@ pub(super) fn held<'a>(stall: &'a Stall, model: &'a Model) -> Option<Held<'a>> {
 /// Of a mistake in which all wait: who holds their lock. One whose code is known
 /// tells more.
 pub(super) fn holder<'a>(mistake: &Mistake<'a>, model: &'a Model) -> Option<Held<'a>> {
+    let others_hold = |s: &&&Stall| s.lock_holder != mistake.shown.tid;
     let waiters = mistake.stalls.iter().filter(|s| s.cause == Cause::Lock);
+    let waiters = waiters.filter(others_hold);
     let found = waiters.filter_map(|s| held(s, model));
     found.max_by_key(|held| held.culprit.is_some())
 }

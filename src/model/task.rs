@@ -136,7 +136,13 @@ impl Task {
     /// which that wake was answered; and else since its counters last changed, which
     /// the newer window knows to within its length.
     pub fn idle_for(&self, now: Moment) -> Option<Duration> {
-        if self.state != TaskState::Idle || !self.is_live() {
+        // Where wakes are not known, a task between two polls is as good as idle.
+        let rests = match self.state {
+            TaskState::Idle => true,
+            TaskState::Unknown => self.wakes.is_none() && self.idle_since.is_some(),
+            _ => false,
+        };
+        if !rests || !self.is_live() {
             return None;
         }
         if let Some(resting) = self.resting_for(now) {

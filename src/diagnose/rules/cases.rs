@@ -1807,3 +1807,59 @@ fn the_registry_is_in_order() {
         }
     }
 }
+
+#[test]
+fn polls_that_follow_one_another_are_a_loop_and_single_ones_are_not() {
+    // When each poll began, how long each took, and whether one loop made them.
+    for (starts, ms, is_loop) in [
+        (&[1_000, 1_260, 1_520][..], 255, true),
+        (&[1_000, 1_260], 255, false),
+        (&[1_000, 2_000, 3_000], 255, false),
+    ] {
+        let mut session = Session::new();
+        session.run(3_500, |_| Frame::default());
+        session.feed(stalls(
+            starts.iter().map(|at| stall(Cause::Computing, ms, *at)),
+        ));
+        for at in starts {
+            let id = StallId(*at);
+            session.resolve(id, stack(&["app::consume"], 7, None));
+        }
+        let remedy = &session.only().remedy;
+        assert_eq!(
+            remedy.contains("yield between its items"),
+            is_loop,
+            "{starts:?}"
+        );
+    }
+}
+
+#[test]
+fn a_convoy_is_named_by_the_waiter_whose_stack_says_most() {
+    let mut session = Session::new();
+    let waits = |id: u64| proto::Stall {
+        lock_address: Some(0x7000),
+        tid: Some(70 + id % 10),
+        worker: Some((id % 10) as u32),
+        ..stall(Cause::Lock, 400, 1_000 + id)
+    };
+    session.run(1_500, |_| Frame::default());
+    session.feed(stalls([waits(0), waits(1)]));
+    session.resolve(
+        StallId(1_000),
+        stack(&["app::record"], 7, Some(CallKind::Lock)),
+    );
+    let mut sender = stack(&["app::record"], 7, Some(CallKind::Lock));
+    if let Some(call) = sender.culprit.as_mut().and_then(|c| c.call.as_mut()) {
+        call.name = "tokio::sync::watch::Sender::send".to_owned();
+    }
+    session.resolve(StallId(1_001), sender);
+    let finding = session.only();
+    assert_eq!(finding.rule, "lock-convoy");
+    assert!(
+        finding.title.contains("(tokio::sync::watch)"),
+        "{}",
+        finding.title
+    );
+    assert!(finding.remedy.contains("borrow"), "{}", finding.remedy);
+}

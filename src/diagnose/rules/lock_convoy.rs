@@ -75,7 +75,7 @@ fn of_polls(context: &Context<'_>, mistake: &Mistake<'_>) -> Finding {
             location => format!(", spawned at {location}"),
         },
     };
-    let lock = stalls::call(shown).map_or(String::new(), |call| format!(" ({})", call.name));
+    let lock = lock_of(mistake).map_or(String::new(), |name| format!(" ({name})"));
     let held = stalls::holder(mistake, model);
     let held = held.map_or(String::new(), |held| format!("; {}", held.text));
     finding.title = format!(
@@ -84,6 +84,22 @@ fn of_polls(context: &Context<'_>, mistake: &Mistake<'_>) -> Finding {
         human(finding.max),
     );
     finding
+}
+
+/// The lock as the stack of any of its waiters names it best: as a part of something
+/// that is more than a lock, before the lock itself.
+fn lock_of<'a>(mistake: &'a Mistake<'_>) -> Option<&'a str> {
+    let of_all = mistake
+        .stalls
+        .iter()
+        .filter_map(|stall| stalls::call(stall));
+    let part = of_all.map(|call| call.name.as_str()).find_map(|name| {
+        let (owner, _) = name
+            .rsplit_once("::Sender::")
+            .or(name.rsplit_once("::Receiver::"))?;
+        Some(owner)
+    });
+    part.or(stalls::call(mistake.shown).map(|call| call.name.as_str()))
 }
 
 /// For tasks, which may well wait: that is what they are for.
