@@ -106,13 +106,10 @@ fn attempt_at(trial: &Trial<'_>) -> (Vec<String>, f64) {
         problems.push(format!("the program said: {}", case.said()));
     }
     if std::env::var_os("LOOPTOP_FIELD_FINDINGS").is_some() {
-        let found: String = outcome
-            .findings()
-            .iter()
-            .map(|finding| format!("\n    {}", brief(finding)))
-            .collect();
+        let found: Vec<String> = outcome.findings().into_iter().map(brief).collect();
+        let found = found.join("\n    ");
         eprintln!(
-            "{}: exit {:?}{found}\n{}",
+            "{}: exit {:?}\n    {found}\n{}",
             trial.name(),
             outcome.code,
             outcome.words()

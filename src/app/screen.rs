@@ -41,8 +41,8 @@ impl Screen {
             return None;
         }
         let rows = |y, height| Rect::new(0, y, size.width, height);
-        // A sentence with names and places seldom fits into 80 columns.
-        let roomy = size.width < 120 && size.height >= 20;
+        // A sentence with names and places seldom fits into one row.
+        let roomy = size.width < 180 && size.height >= 20;
         let verdict = if roomy { 3 } else { 2 };
         Some(Self {
             header: rows(0, 1),

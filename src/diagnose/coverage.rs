@@ -273,6 +273,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table of cases")]
     fn what_is_not_observed_and_why() {
         let level1: &[Capability] = &[];
         let cases: [(&str, Case, &str); 14] = [
@@ -390,8 +391,8 @@ mod tests {
         ];
         for (name, case, expected) in cases {
             let gaps = gaps(&model(&case));
-            let causes: Vec<_> = gaps.iter().map(|g| g.cause.as_str()).collect();
-            assert_eq!(causes.join("; "), expected, "{name}");
+            let found: Vec<_> = gaps.iter().map(|g| g.cause.as_str()).collect();
+            assert_eq!(found.join("; "), expected, "{name}");
             assert!(gaps.iter().all(|g| !g.remedy.is_empty()), "{name}");
         }
     }

@@ -150,7 +150,7 @@ impl Case {
 
     /// Waits until it has written `text` to standard error.
     pub fn wait_for(&self, text: &str) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !self.said().contains(text) {
             assert!(Instant::now() < deadline, "no '{text}' in: {}", self.said());
             std::thread::sleep(Duration::from_millis(50));

@@ -422,11 +422,13 @@ pub fn document(table: &Table) -> String {
 impl Row {
     fn write(&self, text: &mut String) {
         let levels: Vec<_> = self.levels.iter().map(u8::to_string).collect();
-        let set: String = self
+        let set = self
             .set
             .iter()
-            .map(|(key, value)| format!(", {key}={value}"))
-            .collect();
+            .fold(String::new(), |mut set, (key, value)| {
+                let _ = write!(set, ", {key}={value}");
+                set
+            });
         let cured = match self.twin {
             Twin::Mistake => "",
             Twin::Cured => ", cured",

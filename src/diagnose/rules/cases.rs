@@ -715,6 +715,39 @@ fn lock_convoy_of_tasks_is_no_bounded_batch() {
 }
 
 #[test]
+fn a_limiter_that_lets_one_through_a_second_is_no_convoy() {
+    // Whether some task of the location holds what the others wait for.
+    for (held, expected) in [(false, false), (true, true)] {
+        let mut session = Session::new();
+        session.run(9_000, |ms| {
+            let ids: Vec<u64> = (1..=30).collect();
+            // Task n has its turn in second n, and waits anew at once.
+            let since = |id: &u64| {
+                let served = *id <= ms / 1_000;
+                let at = if served { *id * 1_000 + 5 } else { *id };
+                at * MS + 1
+            };
+            let waits = |id: &u64| if held && *id == 30 { 0 } else { since(id) };
+            Frame {
+                tasks: Some(proto::Tasks {
+                    id: ids.clone(),
+                    state: vec![TaskState::Idle.into(); 30],
+                    kind: vec![TaskKind::Task.into(); 30],
+                    location: vec![1; 30],
+                    parent: vec![900; 30],
+                    polls: vec![9; 30],
+                    lock_wait_since_ns: ids.iter().map(waits).collect(),
+                    ..proto::Tasks::default()
+                }),
+                ..Frame::default()
+            }
+        });
+        let found = session.engine.findings();
+        assert_eq!(!found.is_empty(), expected, "held: {held}: {found:#?}");
+    }
+}
+
+#[test]
 fn a_queue_that_nobody_leaves_is_a_convoy() {
     // When task n was spawned, how many there are at a time, whether the oldest is
     // served every two seconds, and whether the others end.
@@ -1532,7 +1565,7 @@ fn what_a_window_is_too_short_for_is_not_judged() {
         unjudged[1].1.starts_with("it needs 30 s, and "),
         "{unjudged:?}"
     );
-    session.run(60_000, gauge);
+    session.run(80_000, gauge);
     assert_eq!(session.rules(), ["growing-queue"]);
     assert_eq!(session.engine.not_judged(&session.model), []);
 }

@@ -46,7 +46,8 @@ pub(super) const RULE: Rule = Rule {
     rank: 70,
     over_window: true,
     scans_tasks: false,
-    explained_by: &[],
+    // Whoever holds a lock has no CPU then, and the others wait for that.
+    explained_by: &["too-many-workers"],
     explained_here: &[],
     not_judged: |_| None,
     check,
@@ -126,7 +127,9 @@ fn of_tasks(model: &Model, site: LocationId, queue: &Queue) -> Option<Finding> {
     } else {
         let many = queue.independent >= MANY && waited >= LONG;
         let slow = queue.waiting >= 2 && waited >= VERY_LONG && lasting && queue.moves >= 2;
-        many || slow || stuck
+        // Before somebody was served it is open whether anybody is, and how often.
+        let known = queue.holders > 0 || queue.moves > 0 || stands >= STUCK;
+        (known && !queue.is_rationed() && (many || slow)) || stuck
     };
     if !fires {
         return None;

@@ -136,10 +136,10 @@ pub struct Rule {
 /// All rules; those that explain others come first.
 pub const ALL: &[Rule] = &[
     nested_runtime::RULE,
+    too_many_workers::RULE,
     lock_convoy::RULE,
     blocked_worker::RULE,
     never_yielded::RULE,
-    too_many_workers::RULE,
     host_starved::RULE,
     descriptors::RULE,
     self_wake_spin::RULE,

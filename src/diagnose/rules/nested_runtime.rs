@@ -34,11 +34,11 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     let model = context.model;
     mistakes::nested(model, context.since)
         .iter()
-        .filter_map(|mistake| finding(model, mistake))
+        .map(|mistake| finding(model, mistake))
         .collect()
 }
 
-fn finding(model: &Model, mistake: &Mistake<'_>) -> Option<Finding> {
+fn finding(model: &Model, mistake: &Mistake<'_>) -> Finding {
     let shown = mistake.shown;
     let severity = if stalls::longest(mistake, model) >= stalls::CRITICAL {
         Severity::Critical
@@ -56,5 +56,5 @@ fn finding(model: &Model, mistake: &Mistake<'_>) -> Option<Finding> {
             None => stalls::whereabouts(shown, model),
         }
     );
-    Some(finding)
+    finding
 }

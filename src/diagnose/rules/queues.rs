@@ -45,6 +45,15 @@ pub(crate) struct Queue {
     served_at: Vec<Moment>,
 }
 
+impl Queue {
+    /// Now and then one gets a permit that no task of the location holds, and the
+    /// queue does not grow (whoever was served may come again): a limiter that gives
+    /// permits out at its own pace. Whoever waits for it waits by design.
+    pub(super) fn is_rationed(&self) -> bool {
+        self.holders == 0 && (1..MOVES).contains(&self.moves) && self.arrivals <= 1
+    }
+}
+
 /// Moments of service that are remembered: more tell nothing more.
 const MOVES: usize = 4;
 /// Of what is older nothing is concluded.

@@ -44,7 +44,7 @@ fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
     }
     let stacks = || runtime.shutdown_waits.iter().filter_map(named);
     // Whoever shuts down in the background waits for nothing.
-    if !stacks().any(|stack| is_shutdown(stack)) {
+    if !stacks().any(is_shutdown) {
         return None;
     }
     let jobs: Vec<&Wait> = runtime

@@ -51,7 +51,10 @@ fn not_judged(context: &Context<'_>) -> Option<String> {
             return Some(reason);
         }
     }
-    let (needed, age) = (model.session.scaled(FOR), model.session.uptime(model.now));
+    let (needed, age) = (
+        model.session.scaled(FOR + QUIET),
+        model.session.uptime(model.now),
+    );
     (age < needed).then(|| {
         format!(
             "it needs {:.0} s, and the process is {:.0} s old",
