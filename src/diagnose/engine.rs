@@ -7,6 +7,7 @@ use crate::model::{Model, Moment};
 use super::{
     Finding, Severity, Subject, Verdict,
     rules::{self, Context, Memory},
+    stalls,
 };
 
 /// Which part of time the findings are about.
@@ -95,6 +96,9 @@ impl Engine {
                     self.scope != Scope::Live || (rule.over_window && finding.stall.is_some());
                 merge(keeps_worst, &mut self.seen, finding);
             }
+        }
+        for finding in self.seen.values_mut() {
+            stalls::name_late(finding, model);
         }
         let since = context.since;
         self.seen.retain(|_, f| f.last_seen >= since);

@@ -350,6 +350,26 @@ pub(super) fn holder<'a>(mistake: &Mistake<'a>, model: &'a Model) -> Option<Held
     found.max_by_key(|held| held.culprit.is_some())
 }
 
+/// Gives a finding the names of its stall's stack where these came after the finding
+/// was last seen: reading a large binary takes a moment.
+pub(super) fn name_late(finding: &mut Finding, model: &Model) {
+    if finding.function.is_some() {
+        return;
+    }
+    let stall = finding.stall.and_then(|id| model.stalls.get(id));
+    let Some((stall, culprit)) = stall.and_then(|s| Some((s, s.culprit()?))) else {
+        return;
+    };
+    finding.function = Some(culprit.function.clone());
+    finding.stack.clone_from(&stall.resolved);
+    if let Some(location) = culprit.location() {
+        if !finding.location.is_empty() {
+            finding.title = finding.title.replace(&finding.location, &location);
+        }
+        finding.location = location;
+    }
+}
+
 /// "worker 2", or the thread that is none.
 pub(super) fn place(stall: &Stall, model: &Model) -> String {
     match (stall.worker, stall.tid) {
