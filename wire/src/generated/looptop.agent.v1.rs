@@ -368,7 +368,7 @@ pub struct LagSamples {
 /// Tasks that are new or changed, as columns: entry i of each column describes
 /// the task `id\[i\]`. A column is as long as `id`, or empty: unknown for all.
 /// Values are absolute.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Tasks {
     #[prost(uint64, repeated, tag = "1")]
     pub id: ::prost::alloc::vec::Vec<u64>,
