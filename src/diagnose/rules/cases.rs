@@ -715,22 +715,31 @@ fn lock_convoy_of_tasks_is_no_bounded_batch() {
 }
 
 #[test]
-fn a_limiter_that_lets_one_through_a_second_is_no_convoy() {
-    // Whether some task of the location holds what the others wait for.
-    for (held, expected) in [(false, false), (true, true)] {
+fn a_limiter_that_lets_some_through_is_no_convoy() {
+    // One is let through every so many ms, and keeps its permit for some of them.
+    for (what, every, keeps, expected) in [
+        ("a permit a second, used up at once", 1_000, 0, false),
+        ("and seen in use at times", 1_000, 150, false),
+        ("two a second", 500, 10, false),
+        ("ten a second", 100, 0, true),
+        ("a lock that is held for a second", 1_000, 1_000, true),
+        ("a lock that is held for long", 1_000, 700, true),
+    ] {
         let mut session = Session::new();
         session.run(9_000, |ms| {
-            let ids: Vec<u64> = (1..=30).collect();
-            // Task n has its turn in second n, and waits anew at once.
-            let since = |id: &u64| {
-                let served = *id <= ms / 1_000;
-                let at = if served { *id * 1_000 + 5 } else { *id };
-                at * MS + 1
+            let ids: Vec<u64> = (0..30).collect();
+            // Task n has the turns n + 1, n + 31, ..., and waits anew after each.
+            let waits = |id: &u64| {
+                let turns = ms / every;
+                let Some(turn) = (1..=turns).rev().find(|turn| (turn - 1) % 30 == *id) else {
+                    return *id * MS + 1;
+                };
+                let until = turn * every + keeps;
+                if ms < until { 0 } else { until * MS + 1 }
             };
-            let waits = |id: &u64| if held && *id == 30 { 0 } else { since(id) };
             Frame {
                 tasks: Some(proto::Tasks {
-                    id: ids.clone(),
+                    id: ids.iter().map(|id| id + 1).collect(),
                     state: vec![TaskState::Idle.into(); 30],
                     kind: vec![TaskKind::Task.into(); 30],
                     location: vec![1; 30],
@@ -743,7 +752,7 @@ fn a_limiter_that_lets_one_through_a_second_is_no_convoy() {
             }
         });
         let found = session.engine.findings();
-        assert_eq!(!found.is_empty(), expected, "held: {held}: {found:#?}");
+        assert_eq!(!found.is_empty(), expected, "{what}: {found:#?}");
     }
 }
 

@@ -128,7 +128,7 @@ fn of_tasks(model: &Model, site: LocationId, queue: &Queue) -> Option<Finding> {
         let many = queue.independent >= MANY && waited >= LONG;
         let slow = queue.waiting >= 2 && waited >= VERY_LONG && lasting && queue.moves >= 2;
         // Before somebody was served it is open whether anybody is, and how often.
-        let known = queue.holders > 0 || queue.moves > 0 || stands >= STUCK;
+        let known = queue.is_held() || queue.moves > 0 || stands >= STUCK;
         (known && !queue.is_rationed() && (many || slow)) || stuck
     };
     if !fires {

@@ -43,19 +43,31 @@ pub(crate) struct Queue {
     /// How often the queue has grown since somebody was served.
     pub arrivals: usize,
     served_at: Vec<Moment>,
+    /// Whether there were holders, at each look within the last seconds.
+    held_at: Vec<(Moment, bool)>,
 }
 
 impl Queue {
-    /// Now and then one gets a permit that no task of the location holds, and the
-    /// queue does not grow (whoever was served may come again): a limiter that gives
+    /// Somebody gets a permit now and then, hardly ever is one held, and the queue
+    /// does not grow (whoever was served may come again): a limiter that gives
     /// permits out at its own pace. Whoever waits for it waits by design.
     pub(super) fn is_rationed(&self) -> bool {
-        self.holders == 0 && (1..MOVES).contains(&self.moves) && self.arrivals <= 1
+        (1..MOVES).contains(&self.moves) && !self.is_held() && self.arrivals <= 1
+    }
+
+    /// Some task of the location holds what the others wait for, at more than a
+    /// third of the looks; a permit that was used up at once is seen less often.
+    pub(super) fn is_held(&self) -> bool {
+        let held = self.held_at.iter().filter(|(_, held)| *held).count();
+        self.held_at.len() >= LOOKS && held * 3 > self.held_at.len()
     }
 }
 
+/// Fewer looks than this do not show whether a lock is held.
+const LOOKS: usize = 3;
+
 /// Moments of service that are remembered: more tell nothing more.
-const MOVES: usize = 4;
+const MOVES: usize = 8;
 /// Of what is older nothing is concluded.
 const RECENT: Duration = Duration::from_secs(3);
 
@@ -117,10 +129,12 @@ fn queue(
         moves: 0,
         arrivals: 0,
         served_at: Vec::new(),
+        held_at: Vec::new(),
     };
     if let Some(earlier) = earlier {
         queue.since = earlier.since;
         queue.served_at.clone_from(&earlier.served_at);
+        queue.held_at.clone_from(&earlier.held_at);
         if (earlier.first, earlier.head) == (queue.first, queue.head) {
             queue.served = earlier.served;
             let grew = usize::from(queue.waiting > earlier.waiting);
@@ -129,6 +143,8 @@ fn queue(
             queue.served_at.push(now);
         }
     }
+    queue.held_at.push((now, holders > 0));
+    queue.held_at.retain(|(at, _)| now.since(*at) < RECENT);
     queue.served_at.retain(|at| now.since(*at) < RECENT);
     let old = queue.served_at.len().saturating_sub(MOVES);
     queue.served_at.drain(..old);
