@@ -103,6 +103,8 @@ impl Model {
                 .map(stall)
                 .collect(),
             gauges: self.gauges.iter().map(gauge).collect(),
+            resources: self.resources.to_wire(),
+            async_ops: self.resources.ops_to_wire(),
             loss: Some(self.loss),
             ended_cells: self.ended_cells.values().map(EndedCells::to_wire).collect(),
             coverage: self.coverage.as_ref().map(Coverage::to_wire),

@@ -77,6 +77,7 @@ pub(super) fn collect(model: &Model) -> Vec<Past> {
         part.since_ns = model.since.map(|at| at.0);
         part.stalls_ended = model.stalls.total_ended;
         part.tasks_refused = model.tasks.refused;
+        part.resources_refused = model.resources.refused;
     }
     parts
 }
@@ -195,6 +196,7 @@ impl Model {
         self.since = past.since_ns.map(Moment).or(self.since);
         self.stalls.total_ended = past.stalls_ended;
         self.tasks.refused = past.tasks_refused;
+        self.resources.refused = past.resources_refused;
         if let Some(windows) = &past.tasks {
             self.tasks.restore_windows(windows, self.now);
         }

@@ -182,6 +182,27 @@ impl Resources {
         self.live
     }
 
+    /// All resources, those that were dropped last in the order in which they were,
+    /// so that the same ones are forgotten next.
+    pub(super) fn to_wire(&self) -> Vec<proto::Resource> {
+        let live = self.all.values().filter(|r| r.is_live());
+        let dropped = self.dropped.iter().filter_map(|(id, at)| {
+            let resource = self.all.get(id)?;
+            (resource.dropped_at == Some(*at)).then_some(resource)
+        });
+        live.chain(dropped).map(Resource::to_wire).collect()
+    }
+
+    /// All operations, likewise.
+    pub(super) fn ops_to_wire(&self) -> Vec<proto::AsyncOp> {
+        let live = self.ops.values().filter(|op| op.is_live());
+        let dropped = self.dropped_ops.iter().filter_map(|(id, at)| {
+            let op = self.ops.get(id)?;
+            (op.dropped_at == Some(*at)).then_some(op)
+        });
+        live.chain(dropped).map(AsyncOp::to_wire).collect()
+    }
+
     pub(super) fn update(&mut self, update: &proto::Resource) {
         let id = ResourceId(update.id);
         let before = self.all.get(&id);
@@ -190,7 +211,7 @@ impl Resources {
             return;
         }
         let was_live = before.is_some_and(Resource::is_live);
-        let number = before.map_or(self.numbered + 1, |r| r.number);
+        let number = before.map_or_else(|| next(update.number, self.numbered), |r| r.number);
         self.numbered = self.numbered.max(number);
         let resource = Resource::new(update, number);
         self.live = self.live + usize::from(resource.is_live()) - usize::from(was_live);
@@ -216,7 +237,7 @@ impl Resources {
             self.refused += 1;
             return;
         }
-        let number = before.map_or(self.numbered_ops + 1, |op| op.number);
+        let number = before.map_or_else(|| next(update.number, self.numbered_ops), |op| op.number);
         if let Some(resource) = before.filter(|op| op.is_live()).and_then(|op| op.resource)
             && let Some(live) = self.live_ops.get_mut(&resource)
         {
@@ -259,8 +280,24 @@ impl Resources {
     }
 }
 
+/// What the next one is called: as a recording says, or the next number.
+fn next(recorded: u64, numbered: u64) -> u64 {
+    match recorded {
+        0 => numbered.saturating_add(1),
+        number => number,
+    }
+}
+
 fn text(id: u32) -> Option<TextId> {
     (id != 0).then_some(TextId(id))
+}
+
+fn text_id(id: Option<TextId>) -> u32 {
+    id.map_or(0, |id| id.0)
+}
+
+fn plus_one(at: Option<Moment>) -> u64 {
+    at.map_or(0, |at| at.0.saturating_add(1))
 }
 
 /// "The instant plus 1, 0 for none" of the wire.
@@ -286,7 +323,42 @@ impl Resource {
     }
 }
 
+impl Resource {
+    fn to_wire(&self) -> proto::Resource {
+        proto::Resource {
+            id: self.id.0,
+            parent: self.parent.map_or(0, |id| id.0),
+            kind: text_id(self.kind),
+            type_name: text_id(self.type_name),
+            target: text_id(self.target),
+            location: self.location.map_or(0, |id| id.0),
+            internal: self.internal,
+            created_at_ns: self.created_at.0,
+            dropped_at_ns: plus_one(self.dropped_at),
+            attributes: text_id(self.attributes),
+            number: self.number,
+        }
+    }
+}
+
 impl AsyncOp {
+    fn to_wire(&self) -> proto::AsyncOp {
+        proto::AsyncOp {
+            id: self.id.0,
+            parent: self.parent.map_or(0, |id| id.0),
+            resource: self.resource.map_or(0, |id| id.0),
+            task: self.task.map_or(0, |id| id.0),
+            source: text_id(self.source),
+            created_at_ns: self.created_at.0,
+            dropped_at_ns: plus_one(self.dropped_at),
+            polls: self.polls,
+            busy_ns: super::ids::nanos(self.finished_busy),
+            attributes: text_id(self.attributes),
+            poll_started_at_ns: plus_one(self.poll_started),
+            number: self.number,
+        }
+    }
+
     fn new(update: &proto::AsyncOp, number: u64) -> Self {
         let dropped_at = instant(update.dropped_at_ns);
         Self {

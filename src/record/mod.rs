@@ -33,6 +33,8 @@ pub mod segments;
 mod store;
 
 #[cfg(test)]
+mod fields;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod measure;

@@ -121,6 +121,8 @@ impl Session {
                 name: self.interner.string("queue"),
                 value: self.wave(9.0),
             }],
+            resources: self.resource(now_ns),
+            async_ops: self.operation(now_ns),
             loss: Some(proto::Loss {
                 history: self.frame / 50,
                 ..proto::Loss::default()
@@ -361,6 +363,54 @@ impl Session {
             }),
             ..proto::Stall::default()
         }]
+    }
+
+    /// A resource that lives on, and in each frame one more, of which the one
+    /// before is dropped.
+    fn resource(&mut self, now_ns: u64) -> Vec<proto::Resource> {
+        let location = self.interner.location("src/service.rs", 44, 9);
+        let kind = self.interner.string("Sync");
+        let type_name = self.interner.string("Mutex");
+        let target = self.interner.string("tokio::sync::mutex");
+        let resource = |id: u64, dropped_at_ns| proto::Resource {
+            id,
+            parent: u64::from(id > 1),
+            kind,
+            type_name,
+            target,
+            location,
+            internal: id > 1,
+            created_at_ns: id * MS,
+            dropped_at_ns,
+            attributes: type_name,
+            number: 0,
+        };
+        let former = (self.frame > 2).then(|| resource(self.frame - 1, now_ns));
+        let lasting = (self.frame == 1).then(|| resource(1, 0));
+        let new = (self.frame > 1).then(|| resource(self.frame, 0));
+        [former, lasting, new].into_iter().flatten().collect()
+    }
+
+    /// The same of operations.
+    fn operation(&mut self, now_ns: u64) -> Vec<proto::AsyncOp> {
+        let source = self.interner.string("Mutex::lock");
+        let operation = |id: u64, dropped_at_ns| proto::AsyncOp {
+            id,
+            parent: u64::from(id > 1),
+            resource: 1,
+            task: 1 + id % 5,
+            source,
+            created_at_ns: id * MS,
+            dropped_at_ns,
+            polls: id,
+            busy_ns: id * 1_000,
+            attributes: source,
+            poll_started_at_ns: if dropped_at_ns == 0 { now_ns } else { 0 },
+            number: 0,
+        };
+        let former = (self.frame > 1).then(|| operation(self.frame - 1, now_ns));
+        let new = operation(self.frame, 0);
+        former.into_iter().chain([new]).collect()
     }
 
     /// Two types, of which one is counted anew each time and the other is gone

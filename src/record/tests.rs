@@ -67,6 +67,13 @@ fn shown(model: &Model) -> String {
                 &model.loss,
                 &model.coverage
             ),
+            (
+                model.resources.iter().collect::<Vec<_>>(),
+                model.resources.ops().collect::<Vec<_>>(),
+                model.resources.live_count(),
+                model.resources.refused,
+                &model.ended_cells,
+            ),
         )
     )
 }

@@ -54,7 +54,7 @@ fn split_at(mut frame: Frame, limit: usize) -> Vec<Frame> {
         parts.reserve(10);
         parts.open.forgotten_tasks.push(id);
     }
-    pack!(resources, async_ops, stalls, gauges, ended_cells);
+    pack!(resources, async_ops, stalls, gauges, ended_cells, names);
     parts.reserve(1024);
     parts.open.process = frame.process.take();
     parts.open.host = frame.host.take();
@@ -62,6 +62,10 @@ fn split_at(mut frame: Frame, limit: usize) -> Vec<Frame> {
     if let Some(coverage) = frame.coverage.take() {
         parts.reserve(coverage.encoded_len() + 8);
         parts.open.coverage = Some(coverage);
+    }
+    if let Some(past) = frame.past.take() {
+        parts.reserve(past.encoded_len() + 8);
+        parts.open.past = Some(past);
     }
 
     let mut done = parts.finish();

@@ -718,6 +718,9 @@ pub struct Resource {
     /// Interned text.
     #[prost(uint32, tag = "10")]
     pub attributes: u32,
+    /// In recordings alone: what the screen calls it. 0: the reader counts.
+    #[prost(uint64, tag = "11")]
+    pub number: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AsyncOp {
@@ -749,6 +752,9 @@ pub struct AsyncOp {
     /// 0: not in a poll. Otherwise the instant plus 1.
     #[prost(uint64, tag = "11")]
     pub poll_started_at_ns: u64,
+    /// In recordings alone: what the screen calls it. 0: the reader counts.
+    #[prost(uint64, tag = "12")]
+    pub number: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResolveFramesRequest {
@@ -800,6 +806,9 @@ pub struct Past {
     pub tasks: ::core::option::Option<TaskWindows>,
     #[prost(message, optional, tag = "7")]
     pub sites: ::core::option::Option<SiteWindows>,
+    /// Resources and operations that the reader refused because of its bound.
+    #[prost(uint64, tag = "8")]
+    pub resources_refused: u64,
 }
 /// A quantity over time, in steps.
 #[derive(Clone, PartialEq, ::prost::Message)]
