@@ -12,6 +12,7 @@
 //! that are right as well; `LOOPTOP_FIELD_BUILT=1` builds nothing.
 
 mod field_cases;
+mod host;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,14 +28,13 @@ use field_cases::{
     Case, Launch, brief, build,
     table::{Table, Trial, Twin, document},
 };
+use host::Cpu;
 
 /// Programs that sleep most of the time run side by side, so many.
 const LANES: usize = 4;
 /// A trial is made so often at most, and only once on a machine that has nothing
 /// else to do.
 const ATTEMPTS: usize = 3;
-/// Above this share of the CPUs for others, what is found may be the machine's.
-const BUSY_HOST: f64 = 0.3;
 
 /// What came of the trials of a run.
 #[derive(Default)]
@@ -49,7 +49,7 @@ impl Tally {
         let mut attempt = 1;
         let problems = loop {
             let (problems, others) = attempt_at(trial);
-            if problems.is_empty() || others < BUSY_HOST || attempt == ATTEMPTS {
+            if problems.is_empty() || others < host::BUSY || attempt == ATTEMPTS {
                 break problems;
             }
             attempt += 1;
@@ -98,10 +98,10 @@ fn attempt_at(trial: &Trial<'_>) -> (Vec<String>, f64) {
     if let Some(text) = &row.after {
         case.wait_for(text);
     }
-    let before = Cpu::now(&case);
+    let before = Cpu::now(case.pid());
     let outcome = case.check(&["--for", &row.window, "--warmup", &row.warmup]);
-    let others = Cpu::now(&case).others_since(before);
-    let mut problems = trial.problems(&outcome, others > BUSY_HOST);
+    let others = Cpu::now(case.pid()).others_since(before);
+    let mut problems = trial.problems(&outcome, others > host::BUSY);
     if outcome.report.is_null() {
         problems.push(format!("the program said: {}", case.said()));
     }
@@ -116,50 +116,6 @@ fn attempt_at(trial: &Trial<'_>) -> (Vec<String>, f64) {
         );
     }
     (problems, others)
-}
-
-/// CPU time in clock ticks: of everybody, of a program and of this test with its
-/// checks, and the time of all CPUs, busy or not.
-#[derive(Clone, Copy)]
-struct Cpu {
-    busy: u64,
-    own: u64,
-    all: u64,
-}
-
-impl Cpu {
-    fn now(case: &Case) -> Self {
-        let stat = std::fs::read_to_string("/proc/stat").unwrap();
-        let line = stat.lines().next().unwrap();
-        let ticks: Vec<u64> = line
-            .split_whitespace()
-            .skip(1)
-            .take(8)
-            .map(|n| n.parse().unwrap())
-            .collect();
-        let all = ticks.iter().sum();
-        let [idle, waiting_for_disk] = [ticks[3], ticks[4]];
-        Self {
-            busy: all - idle - waiting_for_disk,
-            own: used(&case.pid().to_string()) + used("self"),
-            all,
-        }
-    }
-
-    /// The share of all CPUs that went to others since `before`.
-    fn others_since(self, before: Self) -> f64 {
-        let own = self.own.saturating_sub(before.own);
-        let others = (self.busy - before.busy).saturating_sub(own);
-        others as f64 / (self.all - before.all).max(1) as f64
-    }
-}
-
-/// CPU time of a process and of its children that have ended.
-fn used(process: &str) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let times = fields.split_whitespace().skip(11).take(4);
-    times.filter_map(|n| n.parse::<u64>().ok()).sum()
 }
 
 /// Builds what the trials need, a build of each kind, and runs them: those that

@@ -3,6 +3,7 @@
 //! none.
 #![cfg(feature = "demo")]
 
+mod host;
 mod lab;
 
 use std::{
@@ -10,6 +11,7 @@ use std::{
     time::Instant,
 };
 
+use host::Cpu;
 use lab::{Lab, check};
 use looptop_demo::{Expected, Flavor, Mode, Scenario};
 use serde_json::Value;
@@ -54,56 +56,7 @@ fn brief(finding: &Value) -> String {
     )
 }
 
-/// CPU time in clock ticks: of everybody, of the lab and its check, and the time
-/// of all CPUs, busy or not.
-#[derive(Clone, Copy)]
-struct Cpu {
-    busy: u64,
-    own: u64,
-    all: u64,
-}
-
-impl Cpu {
-    fn now(lab: &Lab) -> Self {
-        let stat = std::fs::read_to_string("/proc/stat").unwrap();
-        let line = stat.lines().next().unwrap();
-        let ticks: Vec<u64> = line
-            .split_whitespace()
-            .skip(1)
-            .take(8)
-            .map(|n| n.parse().unwrap())
-            .collect();
-        let all = ticks.iter().sum();
-        let [idle, waiting_for_disk] = [ticks[3], ticks[4]];
-        Self {
-            busy: all - idle - waiting_for_disk,
-            own: used(&lab.pid().to_string()) + used("self"),
-            all,
-        }
-    }
-
-    /// The share of all CPUs that went to others since `before`.
-    fn others_since(self, before: Self) -> f64 {
-        let others = (self.busy - before.busy).saturating_sub(self.own - before.own);
-        others as f64 / (self.all - before.all).max(1) as f64
-    }
-}
-
-/// CPU time of a process and of its children that have ended.
-fn used(process: &str) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(')').unwrap();
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    fields[11..15]
-        .iter()
-        .map(|n| n.parse::<u64>().unwrap())
-        .sum()
-}
-
-/// Above this share of the CPUs for others, this machine does other work while
-/// it runs the tests, and what is found may be the machine's.
-const BUSY_HOST: f64 = 0.3;
-/// On such a machine a twin is observed so many times at most.
+/// On a busy machine a twin is observed so many times at most.
 const ATTEMPTS: usize = 4;
 
 /// Checks a lab until nothing is wrong with the findings. On a machine that has
@@ -115,20 +68,20 @@ fn problems(
     wrong: impl Fn(&Value) -> Vec<String>,
 ) -> Vec<String> {
     for attempt in 1.. {
-        let before = Cpu::now(lab);
+        let before = Cpu::now(lab.pid());
         let (mut report, _) = check(&lab.agent.to_string(), options);
-        let others = Cpu::now(lab).others_since(before);
+        let others = Cpu::now(lab.pid()).others_since(before);
         let is_starved = |f: &Value| text(f, "rule") == "host-starved";
         let findings = report["findings"].as_array_mut().unwrap();
         // What the lab is not made to show is true of the machine, which may have
         // been short of CPUs for a moment only.
         let starved = scenario.expected.iter().all(|e| e.rule != "host-starved")
             && findings.iter().any(is_starved);
-        if starved && others > BUSY_HOST {
+        if starved && others > host::BUSY {
             findings.retain(|f| !is_starved(f));
         }
         let problems = wrong(&report);
-        let undisturbed = others < BUSY_HOST && !starved;
+        let undisturbed = others < host::BUSY && !starved;
         if problems.is_empty() || undisturbed || attempt == ATTEMPTS {
             return problems;
         }
