@@ -312,6 +312,17 @@ fn label(frame: &symbols::Frame) -> String {
     }
 }
 
+/// Where its code stands; of a call on a socket the file says the kind of another as
+/// likely as that of this one.
+fn file(frame: &symbols::Frame) -> &str {
+    let merged = [symbols::name::RECV, symbols::name::SEND].contains(&&*frame.label());
+    frame
+        .file
+        .as_deref()
+        .filter(|_| !merged)
+        .unwrap_or_default()
+}
+
 fn resolved(answer: &Answer) -> Resolved {
     let found = &answer.found;
     let culprit = symbols::culprit(&found.frames);
@@ -333,7 +344,7 @@ fn resolved(answer: &Answer) -> Resolved {
                 Some(future) if alone => future.clone(),
                 _ => label(frame),
             },
-            file: frame.file.as_deref().unwrap_or_default().to_owned(),
+            file: file(frame).to_owned(),
             line: frame.line.unwrap_or_default(),
             plumbing: true,
             culprit: false,
