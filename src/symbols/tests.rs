@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn names() {
     let cases = [
         (

@@ -703,8 +703,8 @@ fn a_name_by_a_span_lasts_as_long_as_the_span() {
 fn many_tasks_are_named_by_a_span_that_they_share() {
     let runtime = current_thread();
     let span = info_span!(target: "app", "worker", pool = "io");
-    let spawn = |_| runtime.spawn(yield_now().instrument(span.clone()));
-    let tasks: Vec<JoinHandle<()>> = (0..3).map(spawn).collect();
+    let one = |_| runtime.spawn(yield_now().instrument(span.clone()));
+    let tasks: Vec<JoinHandle<()>> = (0..3).map(one).collect();
     for task in tasks {
         let id = task.id();
         runtime.block_on(task).unwrap();

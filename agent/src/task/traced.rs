@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use super::local::{Level, Local, LockWait, Poll, TracedEntry};
+use super::local::{Level, Local, LockWait, OpenPoll, Poll, TracedEntry};
 use super::record::{Handle, Hot, NOT_A_POLL, Text, Wake, flag};
 use super::shard::Source;
 use super::spans::SpanKey;
@@ -170,10 +170,17 @@ impl Sight {
         table.retire(local, entry.id, clock::ticks(), Source::Layer);
     }
 
+    /// The poll on this thread, if it was this sight that saw it begin.
+    #[inline]
+    fn poll<'a>(&self, local: &'a Local) -> Option<&'a OpenPoll> {
+        let level = Level::Traced(self.realm);
+        local.innermost().filter(|poll| poll.is_of(level))
+    }
+
     /// Whether the task that is polled here, for the first time, has no name yet.
     #[inline]
     pub(crate) fn awaits_name(&self, local: &Local) -> bool {
-        local.innermost().is_some_and(|poll| {
+        self.poll(local).is_some_and(|poll| {
             poll.hot.get().is_some_and(|hot| {
                 !hot.has(flag::NAMED) && hot.polls.load(Relaxed) == 1 && poll.wake.get().is_some()
             })
@@ -188,7 +195,7 @@ impl Sight {
         span: u64,
         text: Arc<Text>,
     ) -> Option<u64> {
-        let poll = local.innermost()?;
+        let poll = self.poll(local)?;
         let (hot, wake) = (poll.hot.get()?, poll.wake.get()?);
         wake.named_by.store(fold(span), Relaxed);
         if hot.set(flag::NAMED) & flag::NAMED != 0 {
@@ -202,7 +209,7 @@ impl Sight {
     /// closing within a poll ends the name.
     #[inline]
     pub(crate) fn maybe_named_by(&self, local: &Local, span: u64) -> Option<u64> {
-        let poll = local.innermost()?;
+        let poll = self.poll(local)?;
         let named = poll.wake.get()?.named_by.load(Relaxed) == fold(span)
             && poll.counts.get()
             && !poll.hot.get()?.has(flag::NAME_OVER);
@@ -211,7 +218,7 @@ impl Sight {
 
     /// The span that named the task that is polled here has closed.
     pub(crate) fn name_is_over(&self, table: &Table, local: &Local) {
-        let Some(poll) = local.innermost() else {
+        let Some(poll) = self.poll(local) else {
             return;
         };
         if let (Some(hot), Some(wake)) = (poll.hot.get(), poll.wake.get()) {
