@@ -76,7 +76,7 @@ impl Beside {
             return std::future::pending().await;
         };
         let update = match updates.message().await {
-            Ok(Some(update)) => return Told(Ok(update)),
+            Ok(Some(update)) => return Told(Ok(Box::new(update))),
             Ok(None) => Err(STREAM_ENDED.to_owned()),
             Err(status) => Err(status.message().to_owned()),
         };
@@ -93,7 +93,7 @@ impl Beside {
         loss: Loss,
     ) -> Vec<Frame> {
         let frame = match told.0 {
-            Ok(update) => self.translator.update(update, loss),
+            Ok(update) => self.translator.update(*update, loss),
             Err(why) => Frame {
                 tasks: Some(Tasks {
                     capabilities: vec![missing(&why)],
@@ -113,7 +113,7 @@ impl Beside {
 }
 
 /// An update, or why there are no more.
-pub(in crate::source) struct Told(Result<Update, String>);
+pub(in crate::source) struct Told(Result<Box<Update>, String>);
 
 async fn open(link: &Link) -> Result<Streaming<Update>, String> {
     let client = Client::new(link.channel.clone());
