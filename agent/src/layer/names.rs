@@ -13,6 +13,10 @@
 //!   and every task that it names pays for two more. The spans of requests, of which
 //!   a task serves thousands, are therefore soon left alone.
 //!
+//! Where the application has no spans, a poll takes 2 instructions more, of 1,350, and
+//! a spawn 110, of 7,600 (`valgrind --tool=callgrind overhead once wakers wake 40000`,
+//! and `spawn 300000`, with the benchmark `overhead` of the agent).
+//!
 //! A name belongs to the task only while its span is open. A request that a
 //! connection serves in its first poll names it no longer than that request lasts.
 
