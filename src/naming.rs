@@ -312,6 +312,16 @@ fn label(frame: &symbols::Frame) -> String {
     }
 }
 
+/// Where its code stands; of a call on a socket the file says the kind of another as
+/// likely as that of this one.
+fn place(frame: &symbols::Frame) -> (&str, u32) {
+    if [symbols::name::RECV, symbols::name::SEND].contains(&&*frame.label()) {
+        return ("", 0);
+    }
+    let file = frame.file.as_deref().unwrap_or_default();
+    (file, frame.line.unwrap_or_default())
+}
+
 fn resolved(answer: &Answer) -> Resolved {
     let found = &answer.found;
     let culprit = symbols::culprit(&found.frames);
@@ -333,8 +343,8 @@ fn resolved(answer: &Answer) -> Resolved {
                 Some(future) if alone => future.clone(),
                 _ => label(frame),
             },
-            file: frame.file.as_deref().unwrap_or_default().to_owned(),
-            line: frame.line.unwrap_or_default(),
+            file: place(frame).0.to_owned(),
+            line: place(frame).1,
             plumbing: true,
             culprit: false,
         })

@@ -122,6 +122,10 @@ fn a_local_set() {
 fn an_own_subscriber_with_filters() {
     let report = recipe("own_subscriber");
     assert!(report["missing"]["tasks"].is_null(), "{report:#}");
+    // The span that wraps the task names it.
+    let named = |f: &Value| f["task"] == "connection peer=10.0.0.1:5";
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.iter().any(named), "{report:#}");
 }
 
 /// Builds actix, which takes a minute or more.

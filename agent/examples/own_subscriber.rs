@@ -1,6 +1,6 @@
 //! An application with a `tracing` subscriber and filters of its own. The filter is
 //! given to the layer that prints: one of the whole subscriber would hide tokio's
-//! spans from looptop as well.
+//! spans from looptop as well. The span around a task gives it its name.
 //!
 //! ```text
 //! cargo run -p looptop-agent --example own_subscriber
@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use tracing::{Instrument, info_span};
 use tracing_subscriber::{Layer, filter::Targets, fmt, prelude::*};
 
 #[tokio::main]
@@ -27,13 +28,16 @@ async fn main() {
     if let Some(address) = agent.local_addr() {
         println!("attach with: looptop {address}");
     }
-    tokio::spawn(async {
+    let serve = async {
         loop {
             tracing::debug!("a request");
             blocking_handler();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-    });
+    };
+    // Its name in looptop: "connection peer=10.0.0.1:5".
+    let peer = "10.0.0.1:5";
+    tokio::spawn(serve.instrument(info_span!("connection", peer)));
     // The application ends with its standard input.
     let end = tokio::task::spawn_blocking(|| std::io::read_to_string(std::io::stdin()));
     drop(end.await);

@@ -286,6 +286,19 @@ impl Builder {
         self
     }
 
+    /// Whether the agent's own `tracing` subscriber, where it sets one, asks for the
+    /// application's spans (from the level `INFO` on), so that a task is called by
+    /// the span that wraps it. Without this nobody wants these spans in a program
+    /// without a subscriber of its own, and they cost nothing; with it each costs
+    /// what a registry takes to make one, some hundred nanoseconds.
+    ///
+    /// A subscriber of the application's own, with [`layer`](crate::layer) in it,
+    /// needs no such setting: the spans that it lets through name tasks.
+    pub fn name_tasks_by_spans(mut self, name: bool) -> Self {
+        self.config.name_by_spans = name;
+        self
+    }
+
     /// For demonstrations: viewers divide by this the time after which their
     /// slow rules (leaks, growing queues) are sure, 1 to 60.
     pub fn time_scale(mut self, scale: f64) -> Self {

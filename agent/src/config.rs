@@ -131,6 +131,9 @@ pub(crate) struct Config {
     /// `None`: where nobody else can set one.
     #[cfg_attr(not(all(tokio_unstable, feature = "tracing")), allow(dead_code))]
     pub(crate) install_subscriber: Option<bool>,
+    /// The agent's own subscriber asks for the application's spans.
+    #[cfg_attr(not(all(tokio_unstable, feature = "tracing")), allow(dead_code))]
+    pub(crate) name_by_spans: bool,
     /// As on the wire: 0 and 1 are in earnest.
     pub(crate) time_scale: f64,
     /// Where the flight recorder writes to, and how many bytes it holds.
@@ -160,6 +163,7 @@ impl Default for Config {
             capture: true,
             signal_offset: DEFAULT_SIGNAL_OFFSET,
             install_subscriber: None,
+            name_by_spans: false,
             time_scale: 0.0,
             #[cfg(feature = "flight-recorder")]
             flight: None,
@@ -217,6 +221,12 @@ impl Config {
 /// The environment switches the agent off altogether.
 pub(crate) fn is_switched_off(get: impl Fn(&str) -> Option<String>) -> bool {
     get("LOOPTOP").is_some_and(|v| is_off(&v))
+}
+
+/// Whether the application's spans name tasks; `LOOPTOP_TASK_NAMES=off` says no.
+#[cfg(feature = "tracing")]
+pub(crate) fn names_by_spans() -> bool {
+    !environment("LOOPTOP_TASK_NAMES").is_some_and(|v| is_off(&v))
 }
 
 fn is_off(value: &str) -> bool {

@@ -123,7 +123,13 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
     } else {
         Err("the application enables looptop-agent without its feature `console`")
     };
-    let resources = Err("only console-subscriber's data holds these");
+    let resources = Err(if cfg!(feature = "console") {
+        "console-subscriber reports these, on this port: a viewer that reads the agent alone, as \
+         this one does, has none"
+    } else {
+        "console-subscriber reports these: enable looptop-agent's feature `console`, which serves \
+         it on this port"
+    });
     let stacks = capture.and(linux).map_err(str::to_owned);
     let coverage = stacks.and_then(|()| strangers());
     let stalls = if linux.is_ok() { linux } else { runtime };

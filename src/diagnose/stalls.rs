@@ -1,6 +1,6 @@
 //! What several rules ask of stalls: who, where, why.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use crate::model::{
     Call, CallKind, Capability, Cause, Culprit, Model, Stall, StallScope, ThreadRole, Tid,
@@ -230,11 +230,14 @@ pub(super) fn short_cause(stall: &Stall, model: &Model) -> String {
         return match (stall.cause, call(stall)) {
             (Cause::Unknown, _) => String::new(),
             (Cause::Sleeping, Some(call)) => format!(" sleeping in {}", call.name),
-            (Cause::SystemCall, Some(call)) if stream.is_none() => format!(" in {}", call.name),
+            (Cause::SystemCall, Some(call)) if stream.is_none() => {
+                format!(" in {}", call_name(call, model.text(stall.object)))
+            }
             _ => format!(" {}", cause_text(stall, model)),
         };
     }
-    let name = call(stall).map(|call| call.name.as_str());
+    let name = call(stall).map(|call| call_name(call, model.text(stall.object)));
+    let name = name.as_deref();
     let syscall = model.text(stall.syscall);
     let stream = standard_stream(model.text(stall.object));
     match (stall.cause, name) {
@@ -268,6 +271,23 @@ fn system_call_text(syscall: &str, object: &str) -> String {
         (_, _, true) => format!("blocked in {syscall}: writing{}", bracketed(object)),
         (_, true, _) => format!("blocked in {syscall}: reading{}", bracketed(object)),
         _ => format!("blocked in {syscall}{}", bracketed(object)),
+    }
+}
+
+/// A call by its name; one on a socket by the kind of that, where it is known:
+/// "recv on a TCP socket".
+fn call_name<'a>(call: &'a Call, object: &str) -> Cow<'a, str> {
+    const ANY: &str = "on a socket";
+    let target = object.strip_prefix("fd ").and_then(|fd| fd.split_once(' '));
+    let kind = target.and_then(|(_, target)| match target.split(' ').next()? {
+        "tcp" => Some("on a TCP socket"),
+        "udp" => Some("on a UDP socket"),
+        "unix" => Some("on a Unix socket"),
+        _ => None,
+    });
+    match (call.name.strip_suffix(ANY), kind) {
+        (Some(verb), Some(kind)) => format!("{verb}{kind}").into(),
+        _ => call.name.as_str().into(),
     }
 }
 
@@ -502,6 +522,38 @@ fn toll(model: &Model, ages: &[Duration], window: Duration) -> Toll {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_on_a_socket_is_named_by_the_socket() {
+        for (name, object, expected) in [
+            (
+                "recv on a socket",
+                "fd 9 tcp 10.0.0.1:80",
+                "recv on a TCP socket",
+            ),
+            (
+                "recv on a socket",
+                "fd 9 udp socket, not connected",
+                "recv on a UDP socket",
+            ),
+            (
+                "send on a socket",
+                "fd 9 unix socket",
+                "send on a Unix socket",
+            ),
+            ("recv on a socket", "fd 9 socket", "recv on a socket"),
+            ("recv on a socket", "", "recv on a socket"),
+            // A file of such a name says nothing.
+            ("recv on a socket", "fd 9 /srv/tcp", "recv on a socket"),
+            ("std::fs", "fd 9 tcp 10.0.0.1:80", "std::fs"),
+        ] {
+            let call = Call {
+                kind: CallKind::Network,
+                name: name.to_owned(),
+            };
+            assert_eq!(call_name(&call, object), expected, "{name} {object}");
+        }
+    }
 
     #[test]
     fn a_system_call_and_what_it_works_on() {

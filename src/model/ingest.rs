@@ -82,7 +82,13 @@ impl Model {
         self.apply_gauges(frame, now);
         self.apply_ended_cells(frame);
         if let Some(loss) = frame.loss {
-            self.loss = loss;
+            // Of an agent's frames only those that come from console-subscriber
+            // beside it say what that has dropped.
+            let console_events = loss.console_events.max(self.loss.console_events);
+            self.loss = proto::Loss {
+                console_events,
+                ..loss
+            };
         }
         if let Some(coverage) = &frame.coverage {
             self.coverage = Some(Coverage::new(coverage));

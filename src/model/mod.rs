@@ -150,11 +150,13 @@ impl Model {
         format!("worker {} of runtime {runtime}", id.index)
     }
 
-    /// The name given to a task, otherwise the function that all tasks spawned at
-    /// its location run, as far as stacks have named it.
+    /// The name given to a task, otherwise the function that it runs, where tokio says
+    /// that (of blocking tasks), otherwise the function that all tasks spawned at its
+    /// location run, as far as stacks have named it.
     pub fn task_name(&self, task: &Task) -> Option<&str> {
         match self.text(task.name) {
-            "" => self.stalls.future_of(task.location?),
+            "" => task::function(self.text(task.fields))
+                .or_else(|| self.stalls.future_of(task.location?)),
             name => Some(name),
         }
     }

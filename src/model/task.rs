@@ -317,6 +317,19 @@ impl Task {
     }
 }
 
+/// The function in which the closure of a blocking task was written, from its fields:
+/// `app::save` of `fn=app::save::{{closure}}::{{closure}}`.
+pub(super) fn function(fields: &str) -> Option<&str> {
+    let mut fields = fields.split(' ');
+    let mut path = fields.find_map(|field| field.strip_prefix("fn="))?;
+    while let Some((before, "{{closure}}" | "")) = path.rsplit_once("::") {
+        path = before;
+    }
+    // Of what has type parameters, which may have spaces, only a part is here.
+    let is_path = |c: char| c.is_alphanumeric() || "_:".contains(c);
+    (path.contains("::") && path.chars().all(is_path)).then_some(path)
+}
+
 /// All tasks of the session, in no particular order.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
@@ -482,6 +495,22 @@ mod tests {
     use looptop_wire::proto::Tasks as Columns;
 
     use super::*;
+
+    #[test]
+    fn a_blocking_task_says_its_function() {
+        for (fields, expected) in [
+            ("fn=app::save::{{closure}}", Some("app::save")),
+            ("fn=app::main::{{closure}}::{{closure}}", Some("app::main")),
+            ("a=1 fn=app::Store::load b=2", Some("app::Store::load")),
+            ("fn=app::run<app::A, app::B>::{{closure}}", None),
+            ("fn=<app::A as app::Run>::run", None),
+            ("fn={{closure}}", None),
+            ("url=/fn=x", None),
+            ("", None),
+        ] {
+            assert_eq!(function(fields), expected, "{fields}");
+        }
+    }
 
     fn update(tasks: &mut Tasks, columns: &Columns, now: Moment) {
         for row in Row::all(columns) {

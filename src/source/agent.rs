@@ -5,8 +5,8 @@ use std::{convert::Infallible, time::Duration};
 use looptop_wire::{
     PROTOCOL, columns,
     proto::{
-        CodeAddress, HelloRequest, HelloResponse, ResolveFramesRequest, ResolveFramesResponse,
-        WatchRequest, agent_client::AgentClient,
+        CodeAddress, HelloRequest, HelloResponse, Loss, ResolveFramesRequest,
+        ResolveFramesResponse, WatchRequest, agent_client::AgentClient,
     },
 };
 use tokio::time::sleep_until;
@@ -15,6 +15,7 @@ use tonic::{Code, Streaming};
 use super::{
     Event, Problem, ProblemKind, SourceKind,
     connect::Link,
+    console::beside::{Beside, Told},
     received::{self, Received},
     session::{End, Session},
 };
@@ -67,7 +68,7 @@ pub(super) async fn attach(session: &mut Session, link: &Link) -> Result<Peer, E
 
 impl Attached {
     /// Passes the agent's frames on until the connection ends.
-    pub(super) async fn run(self, session: &mut Session) -> Result<Infallible, End> {
+    pub(super) async fn run(mut self, session: &mut Session) -> Result<Infallible, End> {
         let interval = session.options.interval;
         let request = WatchRequest {
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
@@ -78,6 +79,9 @@ impl Attached {
             Ok(frames) => frames,
             Err(status) => return Err(session.failed(&status, &self.link).await),
         };
+        let mut beside = Beside::attach(&self.link, &mut self.hello).await;
+        let mut newest = (0, self.hello.now_ns);
+        let mut loss = Loss::default();
         let connected = Event::Connected {
             hello: Box::new(self.hello),
             kind: SourceKind::Agent,
@@ -85,9 +89,20 @@ impl Attached {
         session.send(connected).await?;
         let patience = SILENCE.max(interval.min(MAX_INTERVAL) * 5 / 2);
         loop {
-            let frame = next(session, &mut frames, patience).await?;
+            let frame = match next(session, &mut frames, &mut beside, patience).await? {
+                Next::Frame(frame) => frame,
+                Next::Beside(told) => {
+                    // No sign of life of the agent's.
+                    for frame in beside.frames(told, newest, loss) {
+                        session.send(Event::Frame(Received::made(frame))).await?;
+                    }
+                    continue;
+                }
+            };
             match frame {
                 Ok(Some(frame)) => {
+                    newest = (frame.sequence, frame.now_ns);
+                    loss = frame.loss.unwrap_or(loss);
                     if let Err(detail) = frame.tasks.as_ref().map_or(Ok(()), columns::check) {
                         return Err(Problem::malformed(&session.target, detail).into());
                     }
@@ -100,18 +115,27 @@ impl Attached {
     }
 }
 
+/// What comes next.
+enum Next {
+    Frame(Result<Option<Received>, tonic::Status>),
+    /// From console-subscriber on the same port.
+    Beside(Told),
+}
+
 /// The next frame; tells of silence meanwhile. Commands are for other sources
 /// and fall away.
 async fn next(
     session: &mut Session,
     frames: &mut Streaming<Received>,
+    beside: &mut Beside,
     patience: Duration,
-) -> Result<Result<Option<Received>, tonic::Status>, End> {
+) -> Result<Next, End> {
     loop {
         let silent_at = session.last_sign + patience;
         tokio::select! {
             biased;
-            frame = frames.message() => return Ok(frame),
+            frame = frames.message() => return Ok(Next::Frame(frame)),
+            told = beside.next() => return Ok(Next::Beside(told)),
             Some(_) = session.commands.recv() => {}
             () = sleep_until(silent_at), if !session.is_silent() => {
                 let problem = session.unanswered(Problem::silent).await;

@@ -172,6 +172,17 @@ pub const CALLS: &[(&str, CallKind, &str)] = &[
         "std::net connect",
     ),
     ("std::net::*::accept*", CallKind::Network, "std::net accept"),
+    // One code for several names: see `name::shown`.
+    ("std::net::*::read", CallKind::Network, RECV),
+    ("std::net::*::recv", CallKind::Network, RECV),
+    ("std::net::*::peek", CallKind::Network, RECV),
+    ("std::net::*::write", CallKind::Network, SEND),
+    ("std::net::*::send", CallKind::Network, SEND),
+    ("std::os::unix::net::*::read", CallKind::Network, RECV),
+    ("std::os::unix::net::*::recv", CallKind::Network, RECV),
+    ("std::os::unix::net::*::peek", CallKind::Network, RECV),
+    ("std::os::unix::net::*::write", CallKind::Network, SEND),
+    ("std::os::unix::net::*::send", CallKind::Network, SEND),
     ("std::net::*", CallKind::Network, "std::net"),
     (
         "std::os::unix::net::*",
@@ -304,6 +315,7 @@ pub const CALLS: &[(&str, CallKind, &str)] = &[
     ),
     ("std::sys::fs::*", CallKind::File, "std::fs"),
     ("std::sys::pal::*::fs::*", CallKind::File, "std::fs"),
+    ("std::sys::net::*::recv_with_flags", CallKind::Network, RECV),
     ("std::sys::net::*", CallKind::Network, "std::net"),
     ("std::sys::process::*", CallKind::Process, "std::process"),
     (
@@ -424,6 +436,8 @@ const INSIDE: &[(CallKind, &str, &str)] = &[
 /// While another connection writes, `SQLite` sleeps and tries again.
 const BUSY_HANDLER: &str = "SQLite's busy handler";
 const PIPE: &str = "std::io::pipe";
+const RECV: &str = name::RECV;
+const SEND: &str = name::SEND;
 /// `tracing::info!` and its like, which call every layer.
 const TRACING: &str = "tracing::event!";
 const WATCH_BORROW: &str = "tokio::sync::watch::Receiver::borrow";
@@ -639,6 +653,28 @@ mod tests {
             ),
             ("getaddrinfo", "getaddrinfo"),
             ("std::net::tcp::TcpStream::connect", "std::net connect"),
+            // The linker kept one name for the code of all of these.
+            (
+                "<&std::net::tcp::TcpStream as std::io::Read>::read",
+                "recv on a socket",
+            ),
+            ("std::net::tcp::TcpStream::peek", "recv on a socket"),
+            ("std::net::udp::UdpSocket::recv", "recv on a socket"),
+            (
+                "<std::os::unix::net::stream::UnixStream as std::io::Read>::read",
+                "recv on a socket",
+            ),
+            (
+                "std::os::unix::net::datagram::UnixDatagram::send",
+                "send on a socket",
+            ),
+            (
+                "<std::net::tcp::TcpStream as std::io::Write>::write",
+                "send on a socket",
+            ),
+            // These have code of their own.
+            ("std::net::udp::UdpSocket::recv_from", "std::net"),
+            ("std::net::tcp::TcpStream::set_nodelay", "std::net"),
             (
                 "reqwest::blocking::client::Client::get",
                 "reqwest::blocking",

@@ -16,6 +16,9 @@ pub fn clean(name: &str) -> String {
 /// `std::thread::functions::sleep` is `std::thread::sleep` to everybody.
 pub fn shown(name: &str) -> String {
     let full = clean(name);
+    if let Some(call) = on_a_socket(&full) {
+        return call.to_owned();
+    }
     for (private, public) in REEXPORTS {
         let Some(rest) = full.strip_prefix(private) else {
             continue;
@@ -26,6 +29,38 @@ pub fn shown(name: &str) -> String {
         }
     }
     full
+}
+
+/// A call on a socket, of which kind only the socket itself knows: to read from a
+/// `TcpStream` and a `UnixStream` and to receive by a `UdpSocket` and a
+/// `UnixDatagram` are one and the same code in the standard library, which the
+/// compiler has merged under one of the names.
+pub const RECV: &str = "recv on a socket";
+/// The same for writing and sending.
+pub const SEND: &str = "send on a socket";
+
+fn on_a_socket(full: &str) -> Option<&'static str> {
+    const SOCKETS: [&str; 4] = [
+        "std::net::tcp::",
+        "std::net::udp::",
+        "std::os::unix::net::stream::",
+        "std::os::unix::net::datagram::",
+    ];
+    const TYPES: [&str; 4] = ["TcpStream", "UdpSocket", "UnixStream", "UnixDatagram"];
+    let rest = SOCKETS
+        .iter()
+        .find_map(|socket| full.strip_prefix(socket))?;
+    let method = match rest.split_once("::") {
+        // Line tables name no more than the function and its file.
+        None => rest,
+        Some((of, method)) if TYPES.contains(&of) => method,
+        Some(_) => return None,
+    };
+    match method {
+        "read" | "recv" | "peek" => Some(RECV),
+        "write" | "send" => Some(SEND),
+        _ => None,
+    }
 }
 
 /// Private modules, and the public ones that show what is in them.

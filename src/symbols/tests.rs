@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn names() {
     let cases = [
         (
@@ -82,6 +83,32 @@ fn names() {
             "app::<impl app::Trait for app::Job>::run",
             "app::Job::run",
             "app::Job::run",
+        ),
+        // One code under whichever of its names; the clean name is the symbol's.
+        (
+            "<&std::net::tcp::TcpStream as std::io::Read>::read",
+            "std::net::tcp::TcpStream::read",
+            "recv on a socket",
+        ),
+        (
+            "std::net::udp::UdpSocket::recv",
+            "std::net::udp::UdpSocket::recv",
+            "recv on a socket",
+        ),
+        (
+            "std::os::unix::net::datagram::UnixDatagram::send",
+            "std::os::unix::net::datagram::UnixDatagram::send",
+            "send on a socket",
+        ),
+        (
+            "std::net::tcp::write",
+            "std::net::tcp::write",
+            "send on a socket",
+        ),
+        (
+            "std::net::udp::UdpSocket::recv_from",
+            "std::net::udp::UdpSocket::recv_from",
+            "std::net::UdpSocket::recv_from",
         ),
         ("main", "main", "main"),
         ("{closure#0}", "{closure#0}", "{closure#0}"),

@@ -1,9 +1,22 @@
 //! The agent source against a scripted agent.
 
-use looptop::source::{Event, ProblemKind, SourceKind};
-use looptop_wire::proto::{Frame, InternedString, Tasks};
+use console_api::{
+    Id, Location,
+    async_ops::{self, AsyncOpUpdate},
+    field::{Name, Value},
+    instrument::{Update, instrument_server::InstrumentServer},
+    resources::{self, ResourceUpdate},
+    tasks::{Task, TaskUpdate},
+};
+use looptop::{
+    model::{Capability as Kind, Model},
+    source::{Event, ProblemKind, SourceKind},
+};
+use looptop_wire::proto::{Capability, Frame, InternedString, Tasks};
 use prost::Message;
+use tokio::sync::mpsc;
 
+use crate::console_scripts::OldServer;
 use crate::script::{
     ScriptedAgent, attach, serve, until, until_connected, until_frame, until_lost, until_silent,
 };
@@ -157,4 +170,123 @@ async fn an_agent_on_a_unix_socket() {
         .await
         .unwrap();
     assert_eq!(until_frame(&mut source).await.sequence, 1);
+}
+
+/// A semaphore that tokio's task 5, which console-subscriber calls 77, waits for.
+fn semaphore() -> Update {
+    let id = |id| Some(Id { id });
+    let field = console_api::Field {
+        name: Some(Name::StrName("task.id".into())),
+        value: Some(Value::U64Val(5)),
+        metadata_id: None,
+    };
+    let task = Task {
+        id: id(77),
+        fields: vec![field],
+        ..Task::default()
+    };
+    let resource = resources::Resource {
+        id: id(8),
+        concrete_type: "Semaphore".into(),
+        location: Some(Location {
+            file: Some("src/pool.rs".into()),
+            line: Some(7),
+            ..Location::default()
+        }),
+        ..resources::Resource::default()
+    };
+    let op = async_ops::AsyncOp {
+        id: id(9),
+        source: "Semaphore::acquire".into(),
+        resource_id: id(8),
+        ..async_ops::AsyncOp::default()
+    };
+    let op_stats = async_ops::Stats {
+        task_id: id(77),
+        ..async_ops::Stats::default()
+    };
+    Update {
+        task_update: Some(TaskUpdate {
+            new_tasks: vec![task],
+            ..TaskUpdate::default()
+        }),
+        resource_update: Some(ResourceUpdate {
+            new_resources: vec![resource],
+            dropped_events: 3,
+            ..ResourceUpdate::default()
+        }),
+        async_op_update: Some(AsyncOpUpdate {
+            new_async_ops: vec![op],
+            stats_update: [(9, op_stats)].into(),
+            ..AsyncOpUpdate::default()
+        }),
+        ..Update::default()
+    }
+}
+
+#[tokio::test]
+async fn resources_come_from_console_subscriber_on_the_same_port() {
+    let (agent, mut watchers) = ScriptedAgent::new("both");
+    let missing = Capability {
+        kind: Kind::Resources.into(),
+        available: false,
+        reason: "the agent has none".into(),
+    };
+    let console = Capability {
+        kind: Kind::Console.into(),
+        available: true,
+        reason: String::new(),
+    };
+    agent.hello.lock().unwrap().capabilities = vec![missing, console];
+    let (updates, mut update_watchers) = mpsc::channel(1);
+    let instrument = InstrumentServer::new(OldServer { watchers: updates });
+    let mut source = attach(&serve(agent.router().add_service(instrument)).await);
+
+    let console = update_watchers.recv().await.unwrap();
+    let hello = until_connected(&mut source).await;
+    let mut model = Model::new(&hello);
+    assert!(model.session.has(Kind::Resources), "{hello:?}");
+    let watcher = watchers.recv().await.unwrap();
+    let from_agent = Frame {
+        now_ns: 500,
+        strings: vec![InternedString {
+            id: 1,
+            text: "the agent's".into(),
+        }],
+        ..frame(1)
+    };
+    watcher.send(Ok(from_agent)).await.unwrap();
+    model.apply(&until_frame(&mut source).await).unwrap();
+    console.send(Ok(semaphore())).await.unwrap();
+    let beside = until_frame(&mut source).await;
+    assert_eq!((beside.sequence, beside.now_ns), (1, 500));
+    model.apply(&beside).unwrap();
+    // An agent knows nothing of what console-subscriber dropped.
+    let lossless = Frame {
+        loss: Some(looptop_wire::proto::Loss::default()),
+        ..frame(2)
+    };
+    watcher.send(Ok(lossless)).await.unwrap();
+    model.apply(&until_frame(&mut source).await).unwrap();
+    assert_eq!(model.loss.console_events, 3);
+
+    let ops: Vec<_> = model.resources.ops_of(looptop::model::TaskId(5)).collect();
+    assert_eq!(ops.len(), 1, "of the agent's task");
+    assert_eq!(model.text(ops[0].source), "Semaphore::acquire");
+    let resource = model.resources.get(ops[0].resource.unwrap()).unwrap();
+    assert_eq!(model.text(resource.type_name), "Semaphore");
+    let place = model.location(resource.location).unwrap();
+    assert_eq!(place.to_string(), "src/pool.rs:7");
+    let first = looptop::model::TextId(1);
+    assert_eq!(model.text(Some(first)), "the agent's");
+
+    // Its end is said, and is not the agent's.
+    drop(console);
+    let end = until_frame(&mut source).await;
+    model.apply(&end).unwrap();
+    assert!(!model.session.has(Kind::Resources));
+    let why = model.session.missing(Kind::Resources).unwrap_or_default();
+    assert!(why.contains("it ended the stream"), "{why}");
+    watcher.send(Ok(frame(3))).await.unwrap();
+    assert_eq!(until_frame(&mut source).await, frame(3));
 }

@@ -19,8 +19,8 @@ use crate::script::{
 };
 
 /// A server of before 0.5.0: it knows no `WatchState`.
-struct OldServer {
-    watchers: mpsc::Sender<Outbox<Update>>,
+pub(crate) struct OldServer {
+    pub(crate) watchers: mpsc::Sender<Outbox<Update>>,
 }
 
 #[tonic::async_trait]

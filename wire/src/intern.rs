@@ -51,6 +51,19 @@ impl Interner {
         id
     }
 
+    /// The id of a text that may be new for every task, as the name of a connection
+    /// is. Such texts are taken until half of the table is full, and `None` then, so
+    /// that there is room for what lasts.
+    pub fn passing(&mut self, text: &str) -> Option<u32> {
+        let text = cut(text);
+        let full = self.strings.len() >= MAX_ENTRIES / 2
+            || self.text_bytes + text.len() > MAX_TEXT_BYTES / 2;
+        if full && !self.strings.contains_key(text) {
+            return None;
+        }
+        Some(self.string(text))
+    }
+
     /// The id of a source location; 0 where the table is full.
     pub fn location(&mut self, file: &str, line: u32, column: u32) -> u32 {
         let file = self.string(file);
@@ -134,6 +147,18 @@ mod tests {
         assert_eq!(interner.refused(), 10);
         assert_eq!(interner.string("one more"), 0);
         assert_eq!(interner.string("task-7"), 8);
+    }
+
+    #[test]
+    fn passing_texts_leave_half_of_the_table() {
+        let mut interner = Interner::default();
+        for n in 0..MAX_ENTRIES / 2 {
+            assert!(interner.passing(&format!("connection {n}")).is_some());
+        }
+        assert_eq!(interner.passing("connection -1"), None);
+        assert_eq!(interner.passing("connection 1"), Some(2));
+        assert_ne!(interner.string("connection"), 0);
+        assert_eq!(interner.refused(), 0);
     }
 
     #[test]

@@ -37,16 +37,29 @@ impl Object {
     }
 }
 
-/// `tcp 127.0.0.1:80` for a socket of the internet. The socket itself is asked: the
+/// `tcp 127.0.0.1:80` for a socket of the internet, `unix socket` for one of this
+/// machine: the kind of a call on a socket is known from here alone. The socket itself is asked: the
 /// tables of `/proc/net` hold those of the whole host, and have no end on a busy one.
 #[cfg(target_os = "linux")]
 fn peer(fd: i32) -> Option<String> {
-    let protocol = match option(fd, libc::SO_TYPE)? {
+    let kind = option(fd, libc::SO_TYPE)?;
+    let domain = option(fd, libc::SO_DOMAIN)?;
+    if domain == libc::AF_UNIX {
+        let datagrams = kind == libc::SOCK_DGRAM;
+        return Some(
+            if datagrams {
+                "unix datagram socket"
+            } else {
+                "unix socket"
+            }
+            .into(),
+        );
+    }
+    let protocol = match kind {
         libc::SOCK_STREAM => "tcp",
         libc::SOCK_DGRAM => "udp",
         _ => return None,
     };
-    let domain = option(fd, libc::SO_DOMAIN)?;
     if domain != libc::AF_INET && domain != libc::AF_INET6 {
         return None;
     }
@@ -106,7 +119,7 @@ fn peer_address(fd: i32) -> Option<SocketAddr> {
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::fd::{AsRawFd, RawFd};
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixDatagram, UnixStream};
 
     use super::*;
 
@@ -137,7 +150,10 @@ mod tests {
 
         let (one, _other) = UnixStream::pair().expect("a pair");
         let fd = one.as_raw_fd();
-        assert_eq!(object(fd), file(fd, "socket"));
+        assert_eq!(object(fd), file(fd, "unix socket"));
+        let alone = UnixDatagram::unbound().expect("no name is needed");
+        let fd = alone.as_raw_fd();
+        assert_eq!(object(fd), file(fd, "unix datagram socket"));
     }
 
     /// Not every host has the family.

@@ -1,6 +1,7 @@
 //! The fields of tokio's task spans and waker events.
 
 use std::fmt::{self, Debug, Write as _};
+use std::sync::Arc;
 
 use looptop_wire::proto::TaskKind;
 use tracing_core::field::{Field, Visit};
@@ -43,14 +44,14 @@ impl<'a> TaskFields<'a> {
     }
 
     /// `None` where the task has neither a name nor further fields, as most.
-    pub(super) fn into_text(self) -> Option<Text> {
-        (self.text != Text::default()).then_some(self.text)
+    pub(super) fn text(&mut self) -> Option<Arc<Text>> {
+        (self.text != Text::default()).then(|| Arc::new(std::mem::take(&mut self.text)))
     }
 
     fn further(&mut self, field: &Field, value: &dyn Debug) {
         let fields = &mut self.text.fields;
         let separator = if fields.is_empty() { "" } else { " " };
-        let mut to = Bounded(fields);
+        let mut to = Bounded(fields, MAX_TEXT);
         let _ = write!(to, "{separator}{}={value:?}", field.name());
     }
 }
@@ -72,7 +73,7 @@ impl Visit for TaskFields<'_> {
         match field.name() {
             "loc.file" => self.file = self.local.file(value),
             "kind" => self.kind = kind(value),
-            "task.name" => drop(Bounded(&mut self.text.name).write_str(value)),
+            "task.name" => drop(Bounded(&mut self.text.name, MAX_TEXT).write_str(value)),
             _ => self.further(field, &format_args!("{value}")),
         }
     }
@@ -84,7 +85,7 @@ impl Visit for TaskFields<'_> {
                 let _ = write!(word, "{value:?}");
                 self.kind = kind(word.as_str());
             }
-            "task.name" => drop(write!(Bounded(&mut self.text.name), "{value:?}")),
+            "task.name" => drop(write!(Bounded(&mut self.text.name, MAX_TEXT), "{value:?}")),
             _ => self.further(field, value),
         }
     }
@@ -123,12 +124,12 @@ impl fmt::Write for Word {
     }
 }
 
-/// Takes the first `MAX_TEXT` bytes and drops the rest.
-struct Bounded<'a>(&'a mut String);
+/// Fills the text up to so many bytes and drops the rest.
+pub(super) struct Bounded<'a>(pub(super) &'a mut String, pub(super) usize);
 
 impl fmt::Write for Bounded<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = MAX_TEXT.saturating_sub(self.0.len());
+        let room = self.1.saturating_sub(self.0.len());
         self.0.push_str(&text[..text.floor_char_boundary(room)]);
         Ok(())
     }
@@ -197,9 +198,9 @@ mod tests {
     #[test]
     fn long_names_are_cut_between_characters() {
         let mut name = String::new();
-        let _ = Bounded(&mut name).write_str(&"é".repeat(200));
+        let _ = Bounded(&mut name, MAX_TEXT).write_str(&"é".repeat(200));
         assert_eq!(name.len(), MAX_TEXT);
-        let _ = Bounded(&mut name).write_str("more");
+        let _ = Bounded(&mut name, MAX_TEXT).write_str("more");
         assert_eq!(name.len(), MAX_TEXT);
     }
 

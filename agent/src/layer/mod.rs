@@ -3,10 +3,12 @@
 //! The layer wants tokio's task spans, waker events, and the events of its locks
 //! (which task waits for one, not for which), nothing else. For every other
 //! callsite it says "never" in the way of a per-layer filter, so that it neither
-//! enables nor slows what other layers want. Where the application has no subscriber
+//! enables nor slows what other layers want; of the spans that those want it sees
+//! enough to name tasks by them ([`names`]). Where the application has no subscriber
 //! at all, [`own`] takes the layer's place.
 
 mod fields;
+mod names;
 #[cfg(tokio_unstable)]
 pub(crate) mod own;
 mod seen;
@@ -14,14 +16,16 @@ mod seen;
 mod tests;
 
 use std::any::TypeId;
+use std::sync::Arc;
 
 use tracing_core::subscriber::Interest;
-use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, span};
+use tracing_core::{Dispatch, Event, Level, LevelFilter, Metadata, Subscriber, span};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Filter};
 use tracing_subscriber::registry::LookupSpan;
 
+use self::names::{Names, SpanNames, SpanText};
 #[cfg(tokio_unstable)]
 pub(crate) use self::seen::take_any;
 use crate::task::traced::{Ids, Sight};
@@ -52,7 +56,11 @@ where
 {
     TaskLayer {
         sight: Sight::new(Ids::Foreign),
-        filtered: Nothing.with_filter(TaskCallsites { wakers: true }),
+        names: crate::config::names_by_spans().then(SpanNames::default),
+        filtered: Nothing.with_filter(TaskCallsites {
+            wakers: true,
+            spans: false,
+        }),
     }
 }
 
@@ -60,6 +68,8 @@ where
 #[derive(Debug)]
 pub struct TaskLayer<S> {
     sight: Sight,
+    /// `None` where tasks are not named by spans.
+    names: Option<SpanNames>,
     // Tells the subscriber which callsites concern the layer. What happens there
     // is handled by the outer type: `Filtered` looks a span up in the registry
     // before it passes on that it was entered; our cache knows its own spans
@@ -76,6 +86,74 @@ impl<S> TaskLayer<S> {
         self.sight.become_blind();
         self.filtered.filter_mut().wakers = false;
         self
+    }
+}
+
+impl<S> TaskLayer<S> {
+    /// Leaves the application's spans alone: none gives the task that it wraps its
+    /// name. `LOOPTOP_TASK_NAMES=off` does the same.
+    #[must_use]
+    pub fn without_span_names(mut self) -> Self {
+        self.names = None;
+        self
+    }
+
+    /// Asks for the application's spans, which otherwise other layers do.
+    #[cfg(tokio_unstable)]
+    pub(crate) fn with_spans(mut self) -> Self {
+        self.filtered.filter_mut().spans = self.names.is_some();
+        self
+    }
+}
+
+impl<S> TaskLayer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    /// The text of a span that may name a task is kept with it.
+    fn keep_text(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: &Context<'_, S>) {
+        let Some(text) = self.names.as_ref().and_then(|names| names.text(attrs)) else {
+            return;
+        };
+        if let Some(span) = context.span(id) {
+            span.extensions_mut().replace(text);
+        }
+    }
+
+    /// The application's span that is entered names the task that is polled here.
+    #[cold]
+    #[inline(never)]
+    fn name_task(&self, id: &span::Id, context: &Context<'_, S>) {
+        let (Some(names), Some(span)) = (&self.names, context.span(id)) else {
+            return;
+        };
+        let metadata = span.metadata();
+        if !names::is_the_applications(metadata) {
+            return;
+        }
+        let full = span
+            .extensions()
+            .get::<SpanText>()
+            .map(|text| Arc::clone(&text.0));
+        let text = names.name(metadata, full);
+        if let Some(task) = seen::named(&self.sight, id.into_u64(), text) {
+            span.extensions_mut().replace(Names(task));
+        }
+    }
+
+    /// A span closes in a poll of the task that it may have named.
+    #[cold]
+    #[inline(never)]
+    fn end_name(&self, id: &span::Id, task: u64, context: &Context<'_, S>) {
+        let named = context.span(id).is_some_and(|span| {
+            let extensions = span.extensions();
+            extensions
+                .get::<Names>()
+                .is_some_and(|named| named.0 == task)
+        });
+        if named {
+            seen::name_is_over(&self.sight);
+        }
     }
 }
 
@@ -110,6 +188,8 @@ where
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         if is_task_span(attrs.metadata()) {
             seen::spawned(&self.sight, attrs, id.into_u64());
+        } else {
+            self.keep_text(attrs, id, &context);
         }
         self.filtered.on_new_span(attrs, id, context);
     }
@@ -123,8 +203,10 @@ where
     }
 
     #[inline]
-    fn on_enter(&self, id: &span::Id, _: Context<'_, S>) {
-        seen::entered(&self.sight, id.into_u64());
+    fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
+        if seen::entered(&self.sight, id.into_u64()) {
+            self.name_task(id, &context);
+        }
     }
 
     #[inline]
@@ -132,8 +214,10 @@ where
         seen::left(&self.sight, id.into_u64());
     }
 
-    fn on_close(&self, id: span::Id, _: Context<'_, S>) {
-        seen::closed(&self.sight, id.into_u64());
+    fn on_close(&self, id: span::Id, context: Context<'_, S>) {
+        if let Some(task) = seen::closed(&self.sight, id.into_u64()) {
+            self.end_name(&id, task, &context);
+        }
     }
 
     /// A per-layer filter is recognised by what it answers here; without, the
@@ -164,6 +248,8 @@ static TAKEN: Taken = Taken;
 #[derive(Debug)]
 struct TaskCallsites {
     wakers: bool,
+    /// The application's spans as well, from the level INFO on.
+    spans: bool,
 }
 
 fn is_task_span(metadata: &Metadata<'_>) -> bool {
@@ -190,7 +276,13 @@ impl TaskCallsites {
             OPERATION_TARGET => is_of_lock(metadata),
             _ => false,
         };
-        is_task_span(metadata) || (self.wakers && metadata.is_event() && concerns_waits())
+        let is_wanted_span = || {
+            let level = *metadata.level();
+            self.spans && level <= Level::INFO && names::is_the_applications(metadata)
+        };
+        is_task_span(metadata)
+            || (self.wakers && metadata.is_event() && concerns_waits())
+            || is_wanted_span()
     }
 }
 

@@ -19,7 +19,10 @@ pub(crate) struct TaskSubscriber {
 }
 
 /// What the layer of [`super::layer`] wants.
-const CALLSITES: TaskCallsites = TaskCallsites { wakers: true };
+const CALLSITES: TaskCallsites = TaskCallsites {
+    wakers: true,
+    spans: false,
+};
 
 impl TaskSubscriber {
     // With the feature `console` the layer does it, beside console-subscriber's.
@@ -68,7 +71,8 @@ impl Subscriber for TaskSubscriber {
 
     #[inline]
     fn enter(&self, id: &span::Id) {
-        seen::entered(&self.sight, id.into_u64());
+        // Nobody's spans but tokio's are wanted here.
+        let _ = seen::entered(&self.sight, id.into_u64());
     }
 
     #[inline]
@@ -77,7 +81,7 @@ impl Subscriber for TaskSubscriber {
     }
 
     fn try_close(&self, id: span::Id) -> bool {
-        seen::closed(&self.sight, id.into_u64());
+        let _ = seen::closed(&self.sight, id.into_u64());
         true
     }
 }

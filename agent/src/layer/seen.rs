@@ -1,6 +1,7 @@
 //! What is done with tokio's spans and events, by the layer and by the agent's own
 //! subscriber alike.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -12,7 +13,7 @@ use crate::clock;
 use crate::task::local::{self, Local, OpenPoll, TracedEntry};
 use crate::task::site::Spot;
 use crate::task::traced::Sight;
-use crate::task::{self, Birth, Handle, id_number};
+use crate::task::{self, Birth, Handle, Text, id_number};
 
 /// A span of some task has come since [`take_any`] was called.
 static ANY: AtomicBool = AtomicBool::new(false);
@@ -50,16 +51,30 @@ fn open(sight: &Sight, local: &Local, span: u64, task: Handle) {
     }
 }
 
-/// A span is entered on this thread.
+/// A span is entered on this thread. Whether it may give the task that is polled
+/// here its name, being the application's.
 #[inline]
-pub(super) fn entered(sight: &Sight, span: u64) {
-    local::with(|local| {
-        if let Some(entry) = find(sight, local, span)
-            && is_polled_here(&entry)
-        {
+pub(super) fn entered(sight: &Sight, span: u64) -> bool {
+    let may_name = local::with(|local| {
+        let Some(entry) = find(sight, local, span) else {
+            return sight.awaits_name(local);
+        };
+        if is_polled_here(&entry) {
             sight.enter(task::table(), local, &entry);
         }
+        false
     });
+    may_name.unwrap_or(false)
+}
+
+/// The span names the task that is polled on this thread, which is returned.
+pub(super) fn named(sight: &Sight, span: u64, text: Arc<Text>) -> Option<u64> {
+    local::with(|local| sight.name(task::table(), local, span, text)).flatten()
+}
+
+/// The span that named the task that is polled on this thread has closed.
+pub(super) fn name_is_over(sight: &Sight) {
+    local::with(|local| sight.name_is_over(task::table(), local));
 }
 
 /// A span is left on this thread.
@@ -68,13 +83,17 @@ pub(super) fn left(sight: &Sight, span: u64) {
     local::with(|local| sight.exit(task::table(), local, span));
 }
 
-/// Nobody has the span any more.
-pub(super) fn closed(sight: &Sight, span: u64) {
+/// Nobody has the span any more. The task that is polled on this thread, where the
+/// span is the application's and may have named it.
+pub(super) fn closed(sight: &Sight, span: u64) -> Option<u64> {
     local::with(|local| {
-        if let Some(entry) = find(sight, local, span) {
-            sight.closed(task::table(), local, &entry);
-        }
-    });
+        let Some(entry) = find(sight, local, span) else {
+            return sight.maybe_named_by(local, span);
+        };
+        sight.closed(task::table(), local, &entry);
+        None
+    })
+    .flatten()
 }
 
 /// An event of a waker or of a lock.
@@ -154,6 +173,7 @@ fn spawn(sight: &Sight, local: &Local, attrs: &span::Attributes<'_>) -> Option<H
     if spot == Spot::Hidden || fields.id == 0 {
         return None;
     }
+    let text = fields.text();
     let birth = Birth {
         id: fields.id,
         kind: fields.kind,
@@ -163,9 +183,9 @@ fn spawn(sight: &Sight, local: &Local, attrs: &span::Attributes<'_>) -> Option<H
         runtime: 0,
         traced: true,
         blind: sight.is_blind(),
+        named: text.as_ref().is_some_and(|text| !text.name.is_empty()),
         size: fields.size,
         original_size: fields.original_size,
     };
-    let text = fields.into_text().map(std::sync::Arc::new);
     task::table().spawn(&birth, text)
 }

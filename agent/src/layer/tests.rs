@@ -12,12 +12,15 @@ use looptop_wire::intern::Interner;
 use looptop_wire::proto::{TaskKind, TaskState, Tasks};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{JoinHandle, LocalSet, yield_now};
+use tracing::{Instrument, info_span};
 use tracing_core::Dispatch;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-use super::layer;
 use super::own::TaskSubscriber;
 use super::seen::current_task;
+use super::{Nothing, layer};
 use crate::clock::Ticks;
 use crate::task::collect::Collector;
 use crate::task::id_number;
@@ -32,7 +35,14 @@ fn subscribe() {
         let subscriber = if std::env::var_os(OWN).is_some() {
             Dispatch::new(TaskSubscriber::new())
         } else {
-            Dispatch::new(tracing_subscriber::registry().with(layer()))
+            let applications = Nothing.with_filter(filter_fn(|metadata| {
+                metadata.is_span() && metadata.target() == "app"
+            }));
+            Dispatch::new(
+                tracing_subscriber::registry()
+                    .with(layer())
+                    .with(applications),
+            )
         };
         tracing_core::dispatcher::set_global_default(subscriber).unwrap();
     });
@@ -45,11 +55,11 @@ fn the_agents_own_subscriber_sees_what_the_layer_sees() {
         return;
     }
     let mut tests = std::process::Command::new(std::env::current_exe().unwrap());
-    // Nobody but the task has its span there.
-    let skip = ["--skip", "even_if_its_span_lives_on"];
+    // Nobody but the task has its span there, and nobody wants the application's.
+    let skip = ["even_if_its_span_lives_on", "by_a_span"].map(|test| ["--skip", test]);
     tests
         .args([module_path!().split_once("::").unwrap().1])
-        .args(skip);
+        .args(skip.concat());
     let output = tests.env(OWN, "1").output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
@@ -583,4 +593,121 @@ fn a_task_that_waits_for_a_lock_says_since_when() {
         assert_eq!((empty.recv().await, empty.recv().await), (Some(1), Some(2)));
         sending.await.unwrap();
     });
+}
+
+/// Runs a task to its end and shows its name.
+fn name_of<F>(task: F) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let runtime = current_thread();
+    let task = runtime.spawn(task);
+    let id = task.id();
+    runtime.block_on(task).unwrap();
+    completed(id).name
+}
+
+#[test]
+fn a_task_is_named_by_a_span_that_wraps_it() {
+    subscribe();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 5));
+    let wrapped = yield_now().instrument(info_span!(target: "app", "connection", addr = %address));
+    assert_eq!(name_of(wrapped), "connection addr=127.0.0.1:5");
+    // Made within the task, as by `#[instrument]` on its function.
+    let inside = async {
+        let span = info_span!(target: "app", "job", id = 7, kind = "hash");
+        yield_now().instrument(span).await;
+    };
+    assert_eq!(name_of(inside), "job id=7 kind=hash");
+    // Its last poll was woken from within: the drop of the future looks like a poll.
+    let woken = async {
+        let mut first = true;
+        let twice = poll_fn(move |context| {
+            context.waker().wake_by_ref();
+            if std::mem::take(&mut first) {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        });
+        twice
+            .instrument(info_span!(target: "app", "woken", id = 1))
+            .await;
+    };
+    assert_eq!(name_of(woken), "woken id=1");
+    let nested = yield_now()
+        .instrument(info_span!(target: "app", "inner"))
+        .instrument(info_span!(target: "app", "outer"));
+    assert_eq!(name_of(nested), "outer");
+    let hostile = yield_now().instrument(info_span!(target: "app", "x", uri = "a\u{1b}[2J\n"));
+    assert_eq!(name_of(hostile), "x uri=a\\u{1b}[2J\\n");
+    let long = yield_now().instrument(info_span!(target: "app", "x", uri = "é".repeat(500)));
+    assert!(name_of(long).len() <= 128);
+}
+
+#[test]
+fn what_is_not_named_by_a_span() {
+    let unwanted = yield_now().instrument(info_span!(target: "other", "connection"));
+    assert_eq!(name_of(unwanted), "");
+    // What it does later is not what it is.
+    let later = async {
+        yield_now().await;
+        yield_now()
+            .instrument(info_span!(target: "app", "request"))
+            .await;
+    };
+    assert_eq!(name_of(later), "");
+    let runtime = current_thread();
+    let span = info_span!(target: "app", "connection");
+    let spawned = tokio::task::Builder::new()
+        .name("explicit")
+        .spawn_on(yield_now().instrument(span), runtime.handle());
+    let spawned = spawned.unwrap();
+    let id = spawned.id();
+    runtime.block_on(spawned).unwrap();
+    assert_eq!(completed(id).name, "explicit");
+}
+
+/// A connection that lives on does not keep the name of its first request.
+#[test]
+fn a_name_by_a_span_lasts_as_long_as_the_span() {
+    let runtime = current_thread();
+    let (served, mut request) = tokio::sync::mpsc::channel::<()>(1);
+    let connection = runtime.spawn(async move {
+        let first = info_span!(target: "app", "request", uri = "/first");
+        yield_now().instrument(first).await;
+        while request.recv().await.is_some() {
+            let next = info_span!(target: "app", "request", uri = "/next");
+            yield_now().instrument(next).await;
+        }
+    });
+    let id = connection.id();
+    runtime.block_on(async {
+        assert_eq!(seen(id).unwrap().name, "");
+        // Its first poll.
+        yield_now().await;
+        assert_eq!(seen(id).unwrap().name, "request uri=/first");
+        while seen(id).unwrap().row().state() != TaskState::Idle {
+            yield_now().await;
+        }
+        assert_eq!(seen(id).unwrap().name, "");
+        served.send(()).await.unwrap();
+        drop(served);
+        connection.await.unwrap();
+    });
+    assert_eq!(completed(id).name, "");
+}
+
+/// One span for all tasks of a kind.
+#[test]
+fn many_tasks_are_named_by_a_span_that_they_share() {
+    let runtime = current_thread();
+    let span = info_span!(target: "app", "worker", pool = "io");
+    let one = |_| runtime.spawn(yield_now().instrument(span.clone()));
+    let tasks: Vec<JoinHandle<()>> = (0..3).map(one).collect();
+    for task in tasks {
+        let id = task.id();
+        runtime.block_on(task).unwrap();
+        assert_eq!(completed(id).name, "worker pool=io");
+    }
 }

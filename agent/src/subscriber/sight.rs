@@ -98,7 +98,7 @@ fn set(config: &Config) -> Result<(), String> {
             }
         }
     }
-    install_now();
+    install_now(config.name_by_spans);
     Ok(())
 }
 
@@ -117,13 +117,25 @@ fn nobody_else_can() -> Result<(), &'static str> {
     Err("whether the program has a tracing subscriber of its own cannot be seen on this system")
 }
 
-fn install_now() {
+fn install_now(name_by_spans: bool) {
+    use tracing_subscriber::layer::SubscriberExt;
+    let layer = || {
+        let layer = crate::layer::layer();
+        if name_by_spans {
+            layer.with_spans()
+        } else {
+            layer
+        }
+    };
     #[cfg(not(feature = "console"))]
-    let dispatch = Dispatch::new(TaskSubscriber::new());
+    let dispatch = if name_by_spans {
+        Dispatch::new(tracing_subscriber::registry().with(layer()))
+    } else {
+        Dispatch::new(TaskSubscriber::new())
+    };
     #[cfg(feature = "console")]
     let dispatch = {
-        use tracing_subscriber::layer::SubscriberExt;
-        let registry = tracing_subscriber::registry().with(crate::layer::layer());
+        let registry = tracing_subscriber::registry().with(layer());
         Dispatch::new(registry.with(crate::console_layer()))
     };
     if dispatcher::set_global_default(dispatch).is_ok() {

@@ -38,8 +38,9 @@ pub(super) struct Columns {
 struct Group {
     /// `location` holds the site; `name` and `fields` are 0 throughout.
     tasks: Tasks,
-    /// Of the few tasks that have any: by row, in ascending order.
-    texts: Vec<(usize, Arc<Text>)>,
+    /// Of the tasks that have any: by row, in ascending order, and whether its name
+    /// is the task's now.
+    texts: Vec<(usize, Arc<Text>, bool)>,
 }
 
 impl Columns {
@@ -49,7 +50,10 @@ impl Columns {
         let known = known(handle);
         let group = &mut self.groups[known as usize];
         if let Some(text) = text {
-            group.texts.push((group.tasks.id.len(), Arc::clone(text)));
+            let row = group.tasks.id.len();
+            group
+                .texts
+                .push((row, Arc::clone(text), text.names(handle)));
         }
         read_polls(&mut group.tasks, handle, known);
         if matches!(known, Known::All | Known::PollsAndWaits) {
@@ -76,12 +80,24 @@ impl Group {
         for location in &mut tasks.location {
             *location = locations.id(SiteId::from_raw(*location), interner);
         }
-        for (row, text) in &self.texts {
-            tasks.name[*row] = interner.string(&text.name);
+        for (row, text, names) in &self.texts {
+            if *names {
+                tasks.name[*row] = name(text, interner);
+            }
             tasks.fields[*row] = interner.string(&text.fields);
         }
         tasks
     }
+}
+
+/// A name that a span gave may be new for every task: where such names have used up
+/// their part of the table, the name of the span is left.
+fn name(text: &Text, interner: &mut Interner) -> u32 {
+    if text.span.is_empty() {
+        return interner.string(&text.name);
+    }
+    let full = interner.passing(&text.name);
+    full.unwrap_or_else(|| interner.string(text.span))
 }
 
 fn known(handle: Handle) -> Known {

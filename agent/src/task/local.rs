@@ -131,6 +131,12 @@ impl OpenPoll {
         self.key.get() == key && self.level.get() == level
     }
 
+    /// Whether it was seen to begin there.
+    #[inline]
+    pub(super) fn is_of(&self, level: Level) -> bool {
+        self.level.get() == level
+    }
+
     /// The task that is polled.
     #[inline]
     pub(crate) fn task(&self) -> u64 {

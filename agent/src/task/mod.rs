@@ -217,6 +217,13 @@ impl Table {
         shard.record(number & ((1 << INDEX_BITS) - 1))
     }
 
+    /// A span of the application names the task.
+    #[cfg(feature = "tracing")]
+    fn set_name(&self, hot: &Hot, id: u64, text: Arc<Text>) {
+        self.shard(id).set_name(hot, id, text);
+        self.changed(hot);
+    }
+
     /// A task's future was dropped.
     pub(crate) fn end(&self, hot: &Hot, now: Ticks) {
         if hot.end(now.0) {
@@ -261,7 +268,7 @@ impl Table {
         let inner = shard.lock();
         let handle = shard.find(id)?;
         let hot = handle.hot();
-        let text = inner.text(handle);
+        let text = inner.text(handle).filter(|text| text.names(handle));
         Some(Description {
             name: text.map_or_else(String::new, |text| text.name.clone()),
             kind: hot.kind(),

@@ -36,6 +36,8 @@ pub(super) const NOT_A_POLL: u64 = u64::MAX;
 
 /// Bits of [`Hot::flags`].
 pub(super) mod flag {
+    /// The span that named it has closed; see [`Wake::named_by`](super::Wake::named_by).
+    pub(in crate::task) const NAME_OVER: u16 = 1 << 0;
     /// Its future was dropped.
     pub(in crate::task) const ENDED: u16 = 1 << 1;
     /// A viewer has been told of it.
@@ -48,6 +50,8 @@ pub(super) mod flag {
     pub(in crate::task) const TIMED: u16 = 1 << 5;
     /// Its wakes are not reported.
     pub(in crate::task) const BLIND: u16 = 1 << 6;
+    /// Its name is settled: it has one, or no span may give it one any more.
+    pub(in crate::task) const NAMED: u16 = 1 << 7;
     pub(super) const KIND: u16 = 8;
 }
 
@@ -225,6 +229,9 @@ pub(crate) struct Wake {
     span: AtomicU64,
     /// Whose span it is.
     realm: AtomicU16,
+    /// A part of the id of the application's span that named the task; once that
+    /// has closed, the low bits of `polls` at that moment.
+    pub(super) named_by: AtomicU16,
     /// The next record of the same bucket of that map.
     pub(super) span_links: [AtomicU32; 2],
 }
@@ -236,9 +243,17 @@ pub(crate) struct Text {
     pub(crate) name: String,
     /// Further fields of its span (`fn=app::work`).
     pub(crate) fields: String,
+    /// The name of the application's span that gave it this name; empty where the
+    /// application named the task.
+    pub(crate) span: &'static str,
 }
 
 impl Text {
+    /// Whether its name is that of the task now.
+    pub(super) fn names(&self, task: Handle) -> bool {
+        self.span.is_empty() || task.has_span_name()
+    }
+
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.name.len() + self.fields.len()
     }
@@ -266,6 +281,10 @@ impl Chunk {
         }))
     }
 }
+
+/// Polls after its span closed in which a task that ends is seen for the last time:
+/// that poll itself, and the drop of its future where it was taken for one.
+const LAST_POLLS: u16 = 1;
 
 /// A record, for ever; and which task it held when the handle was taken, only
 /// as long as `hot().id` says so.
@@ -296,6 +315,18 @@ impl Handle {
     pub(crate) fn wake(&self) -> Option<&'static Wake> {
         let wake = self.chunk.wake.as_ref()?;
         Some(&wake[self.index as usize % CHUNK])
+    }
+
+    /// Whether a name that a span gave is still the task's: while the span is open,
+    /// and ever after if the task ended with it.
+    pub(super) fn has_span_name(&self) -> bool {
+        let hot = self.hot();
+        if !hot.has(flag::NAME_OVER) {
+            return true;
+        }
+        let closed_at = self.wake().map_or(0, |wake| wake.named_by.load(Relaxed));
+        let since = (hot.polls.load(Relaxed) as u16).wrapping_sub(closed_at);
+        hot.has(flag::ENDED) && since <= LAST_POLLS
     }
 
     /// The index within the shard.
@@ -337,8 +368,9 @@ impl Handle {
         }
         let traced = if birth.traced { flag::TRACED } else { 0 };
         let blind = if birth.blind { flag::BLIND } else { 0 };
+        let named = if birth.named { flag::NAMED } else { 0 };
         let kind = (birth.kind as u16) << flag::KIND;
-        hot.flags.store(traced | blind | kind, Relaxed);
+        hot.flags.store(traced | blind | named | kind, Relaxed);
         // Last: a stale handle that finds its old id finds its old task.
         hot.id.store(birth.id, Release);
     }
@@ -394,6 +426,7 @@ impl Wake {
         self.unanswered_since.store(birth.spawned, Relaxed);
         self.last_poll.store(NOT_A_POLL, Relaxed);
         self.answered.store(0, Relaxed);
+        self.named_by.store(0, Relaxed);
         self.size.store(birth.size, Relaxed);
         self.original_size.store(birth.original_size, Relaxed);
     }
@@ -415,6 +448,8 @@ pub(crate) struct Birth {
     pub(crate) traced: bool,
     /// Traced, but its wakes are not reported.
     pub(crate) blind: bool,
+    /// The application gave it a name.
+    pub(crate) named: bool,
     /// Bytes; 0 is unknown.
     pub(crate) size: u32,
     pub(crate) original_size: u32,

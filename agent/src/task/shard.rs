@@ -239,6 +239,22 @@ impl Shard {
         Some(hot)
     }
 
+    /// Names the open task `id`, which the record holds, by a span.
+    #[cfg(feature = "tracing")]
+    pub(super) fn set_name(&self, hot: &Hot, id: u64, mut text: Arc<Text>) {
+        let mut inner = self.lock();
+        if !hot.is_open(id) {
+            return;
+        }
+        let index = u32::from(hot.index);
+        if let Some(before) = inner.texts.get(&index)
+            && !before.fields.is_empty()
+        {
+            Arc::make_mut(&mut text).fields.clone_from(&before.fields);
+        }
+        inner.texts.insert(index, text);
+    }
+
     /// Puts a record on the dirty list, unless it is there.
     pub(super) fn put_dirty(&self, hot: &Hot) {
         self.dirty.put(hot.link());

@@ -18,11 +18,12 @@
 //! after its supposed drop proves that wakes are missed; from then on every
 //! entry counts as a poll.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use super::local::{Level, Local, LockWait, Poll, TracedEntry};
-use super::record::{Handle, Hot, NOT_A_POLL, Wake, flag};
+use super::local::{Level, Local, LockWait, OpenPoll, Poll, TracedEntry};
+use super::record::{Handle, Hot, NOT_A_POLL, Text, Wake, flag};
 use super::shard::Source;
 use super::spans::SpanKey;
 use super::{Table, add, raise};
@@ -34,6 +35,13 @@ const DEFERRED_NS: u64 = if cfg!(debug_assertions) {
 } else {
     3_000
 };
+
+/// A part of a span's id, never 0.
+#[inline]
+fn fold(span: u64) -> u16 {
+    let half = span ^ (span >> 32);
+    (half ^ (half >> 16)) as u16 | 1
+}
 
 /// What happened to a waker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,6 +168,64 @@ impl Sight {
             }
         }
         table.retire(local, entry.id, clock::ticks(), Source::Layer);
+    }
+
+    /// The poll on this thread, if it was this sight that saw it begin.
+    #[inline]
+    fn poll<'a>(&self, local: &'a Local) -> Option<&'a OpenPoll> {
+        let level = Level::Traced(self.realm);
+        local.innermost().filter(|poll| poll.is_of(level))
+    }
+
+    /// Whether the task that is polled here, for the first time, has no name yet.
+    #[inline]
+    pub(crate) fn awaits_name(&self, local: &Local) -> bool {
+        self.poll(local).is_some_and(|poll| {
+            poll.hot.get().is_some_and(|hot| {
+                !hot.has(flag::NAMED) && hot.polls.load(Relaxed) == 1 && poll.wake.get().is_some()
+            })
+        })
+    }
+
+    /// Names the task that is polled here, by a span of the application; its id.
+    pub(crate) fn name(
+        &self,
+        table: &Table,
+        local: &Local,
+        span: u64,
+        text: Arc<Text>,
+    ) -> Option<u64> {
+        let poll = self.poll(local)?;
+        let (hot, wake) = (poll.hot.get()?, poll.wake.get()?);
+        wake.named_by.store(fold(span), Relaxed);
+        if hot.set(flag::NAMED) & flag::NAMED != 0 {
+            return None;
+        }
+        table.set_name(hot, poll.task(), text);
+        Some(poll.task())
+    }
+
+    /// The task that is polled here, if the span may be the one that named it: its
+    /// closing within a poll ends the name.
+    #[inline]
+    pub(crate) fn maybe_named_by(&self, local: &Local, span: u64) -> Option<u64> {
+        let poll = self.poll(local)?;
+        let named = poll.wake.get()?.named_by.load(Relaxed) == fold(span)
+            && poll.counts.get()
+            && !poll.hot.get()?.has(flag::NAME_OVER);
+        named.then(|| poll.task())
+    }
+
+    /// The span that named the task that is polled here has closed.
+    pub(crate) fn name_is_over(&self, table: &Table, local: &Local) {
+        let Some(poll) = self.poll(local) else {
+            return;
+        };
+        if let (Some(hot), Some(wake)) = (poll.hot.get(), poll.wake.get()) {
+            wake.named_by.store(hot.polls.load(Relaxed) as u16, Relaxed);
+            hot.set(flag::NAME_OVER);
+            table.changed(hot);
+        }
     }
 
     /// Tokio polls the task, or drops it.

@@ -56,6 +56,16 @@ impl ServerClock {
         }
     }
 
+    /// A clock that began at `origin_unix_ns` and shows `now_ns`, both of somebody
+    /// else in the same process.
+    pub(super) fn at_origin(origin_unix_ns: u64, now_ns: u64) -> Self {
+        Self {
+            origin: i128::from(origin_unix_ns),
+            now_ns,
+            local_ns: 0,
+        }
+    }
+
     /// Takes the `now` of an update that came at `local_ns`; never goes back.
     pub(super) fn advance(&mut self, now: Option<&Timestamp>, local_ns: u64) -> u64 {
         let expected = self.extrapolate(local_ns);

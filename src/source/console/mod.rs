@@ -8,6 +8,7 @@
 //! `now_ns` of each frame. `longest_poll_ns` and `longest_scheduled_ns` are
 //! lower bounds.
 
+pub(super) mod beside;
 mod clock;
 pub(crate) mod details;
 mod names;
