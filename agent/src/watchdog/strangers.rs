@@ -530,6 +530,17 @@ impl Strangers {
             ..Self::default()
         }
     }
+
+    /// Whether a blocked thread stands where it drives no worker: in the blocking
+    /// pool, or in `block_in_place`. `None` where that cannot be told now.
+    pub(super) fn drives_nothing(&mut self, tid: Tid) -> Option<bool> {
+        if !self.live.is_ready() {
+            return None;
+        }
+        let wait = Signature::of(self.live.syscall(tid))?.wait();
+        let place = self.live.place(tid, wait)?;
+        Some(matches!(place, Place::Pool | Place::HandedOver))
+    }
 }
 
 impl Watchdog {
