@@ -1,11 +1,12 @@
 //! Who holds the lock that a stalled thread waits for.
 //!
 //! A lock of std does not name its owner. But a guard points at its lock, and it
-//! lives on the stack of the thread that holds it: so the used stacks of all other
-//! threads are searched for words that point at the lock, twice, since a word may
+//! lives on the stack of the thread that holds it: so the frames of all other threads'
+//! stacks are searched for words that point at the lock, twice, since a word may
 //! be a left-over ([`search`]). What is found is probable, not certain, and taken
 //! back where the lock passes on while that thread sleeps ([`refuted`]). Locks of the
-//! C library and those with priority inheritance name their owner ([`lock`]).
+//! C library, those with priority inheritance and std's for its standard streams name
+//! their owner ([`lock`]).
 //!
 //! The search runs on a thread of its own, which sleeps while no stalled thread
 //! waits for a lock: reading the stacks of 100 threads takes milliseconds, which
