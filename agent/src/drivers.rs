@@ -78,6 +78,15 @@ pub(crate) fn tid_of(thread: ThreadId) -> Option<Tid> {
     lock(&KNOWN).as_ref()?.threads.get(&thread).copied()
 }
 
+/// The same by the number of std's id, as std writes it into its own locks.
+pub(crate) fn tid_of_number(number: u64) -> Option<Tid> {
+    // The number itself is not to be had from the id.
+    let text = format!("ThreadId({number})");
+    let known = lock(&KNOWN);
+    let mut threads = known.as_ref()?.threads.iter();
+    threads.find_map(|(thread, tid)| (format!("{thread:?}") == text).then_some(*tid))
+}
+
 /// Whether a thread has noted itself.
 #[cfg_attr(not(tokio_unstable), allow(dead_code))]
 pub(crate) fn is_noted(tid: Tid) -> bool {

@@ -14,6 +14,8 @@ use crate::task::site::SiteId;
 const MAX_ENDED: usize = 1_000;
 /// Distinct stacks that are kept for one stall.
 const MAX_STACKS: usize = 8;
+/// Ended stalls of which the holder of their lock may still come out.
+const RECENTLY_ENDED: usize = 64;
 
 /// Who is stalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -164,6 +166,12 @@ impl Stall {
         matches!(self.object, Some(Object::Lock(_)))
     }
 
+    /// Its end shows that its thread has left the place where it stood. One that is
+    /// known by its thread alone ends as well when a signal wakes that.
+    fn ends_when_its_thread_goes_on(&self) -> bool {
+        self.scope == Scope::OnePoll || matches!(self.subject, Subject::Worker(..))
+    }
+
     /// Notes why there is no stack, as long as there is none.
     pub(crate) fn add_no_stack(&mut self, reason: String) {
         if self.stacks.is_empty() {
@@ -264,6 +272,7 @@ impl StallLog {
                 stall: stall.id,
                 tid: stall.tid?,
                 has_holder: stall.holder.is_some(),
+                is_exact: stall.ends_when_its_thread_goes_on(),
             })
         };
         waiting.filter_map(of).collect()
@@ -272,7 +281,8 @@ impl StallLog {
     /// Notes the lock that a stall waits for and who holds it, where that was found,
     /// also if the stall has just ended.
     pub(crate) fn set_holder(&mut self, id: StallId, lock: u64, holder: Option<Box<Holder>>) {
-        let ended = self.ended.iter_mut().rev().take(64).find(|s| s.id == id);
+        let mut ended = self.ended.iter_mut().rev().take(RECENTLY_ENDED);
+        let ended = ended.find(|s| s.id == id);
         let Some(stall) = self.live.get_mut(&id).or(ended) else {
             return;
         };
@@ -284,6 +294,31 @@ impl StallLog {
         stall.holder = holder.or(stall.holder.take());
         self.revision += 1;
         stall.revision = self.revision;
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn is_live(&self, id: StallId) -> bool {
+        self.live.contains_key(&id)
+    }
+
+    /// `tid` did not hold `lock`, though it was named since `since_ns`: takes that back
+    /// from all stalls, those that have just ended as well; true where there was one.
+    pub(crate) fn take_back_holder(&mut self, lock: u64, tid: Tid, since_ns: u64) -> bool {
+        let ended = self.ended.iter_mut().rev().take(RECENTLY_ENDED);
+        let mut taken_back = false;
+        for stall in self.live.values_mut().chain(ended) {
+            let wrong = stall.lock == Some(lock)
+                && stall.holder.as_ref().is_some_and(|holder| {
+                    holder.tid == tid && !holder.certain && holder.stack.first_ns >= since_ns
+                });
+            if wrong {
+                stall.holder = None;
+                self.revision += 1;
+                stall.revision = self.revision;
+                taken_back = true;
+            }
+        }
+        taken_back
     }
 
     /// Drops the oldest, but not the end of a stall that viewers hold to be live:

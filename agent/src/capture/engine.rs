@@ -76,13 +76,7 @@ fn with_engine(
 ) -> Result<Captured, NoStack> {
     let mut engine = engine();
     let engine = engine.as_mut().ok_or(NoStack::NotInstalled)?;
-    // The unwinder interprets tables that others wrote. Should it stumble, the
-    // stack is lost, not the watchdog.
-    let result = std::panic::catch_unwind(AssertUnwindSafe(|| f(engine)));
-    result.unwrap_or_else(|_| {
-        engine.unwinder = StackUnwinder::new();
-        Err(NoStack::Internal)
-    })
+    engine.guarded(f).unwrap_or(Err(NoStack::Internal))
 }
 
 /// All modules that frames may name, by index; the list only grows.
@@ -105,6 +99,27 @@ enum Look {
 }
 
 impl Engine {
+    /// Unwinds something, by the modules as they are now.
+    pub(super) fn with_unwinder<T>(
+        &mut self,
+        f: impl FnOnce(&mut StackUnwinder) -> T,
+    ) -> Option<T> {
+        self.guarded(|engine| {
+            engine.unwinder.refresh();
+            f(&mut engine.unwinder)
+        })
+    }
+
+    /// The unwinder interprets tables that others wrote. Should it stumble, the stack
+    /// is lost, not the caller.
+    fn guarded<T>(&mut self, f: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        let result = std::panic::catch_unwind(AssertUnwindSafe(|| f(self)));
+        if result.is_err() {
+            self.unwinder = StackUnwinder::new();
+        }
+        result.ok()
+    }
+
     fn capture(&mut self, tid: u64) -> Result<Captured, NoStack> {
         self.unwinder.refresh();
         match self.look(tid) {

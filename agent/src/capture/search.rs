@@ -1,11 +1,14 @@
 //! Words on the stacks of other threads: whose stack points at a lock?
 //!
 //! A blocked thread is only read. A running one is asked by the signal of a
-//! capture, for as long as a capture takes.
+//! capture, for as long as a capture takes. Only what lies in a function's frame
+//! counts: above the outermost one are the thread's own variables, and behind those
+//! another thread's memory.
 
 use super::engine::engine;
 use super::signal::{self, STACK_BYTES};
-use super::{NoStack, memory, thread};
+use super::unwind::StackUnwinder;
+use super::{NoStack, RawStack, memory, thread};
 use crate::ids::Tid;
 use crate::procfs::SyscallState;
 
@@ -33,7 +36,7 @@ pub(crate) fn words_of_blocked(
     state: SyscallState,
     wanted: impl Fn(u64) -> bool,
 ) -> Option<Words> {
-    let (SyscallState::In { sp, .. } | SyscallState::Outside { sp, .. }) = state else {
+    let (SyscallState::In { sp, pc, .. } | SyscallState::Outside { sp, pc }) = state else {
         return None;
     };
     let end = match thread::find(tid.0) {
@@ -43,7 +46,12 @@ pub(crate) fn words_of_blocked(
     };
     let mut copy = vec![0; ((end - sp) as usize).min(STACK_BYTES)];
     let length = memory::read(sp, &mut copy);
-    let words = scan(sp, &copy[..length], wanted);
+    let stack = &copy[..length];
+    let mut words = scan(sp, stack, wanted);
+    if !words.hits.is_empty() {
+        let (found, end) = unwound(|unwinder| unwinder.unwind_blocked_to_end(pc, sp, stack))?;
+        words.keep_frames(&found, end);
+    }
     (SyscallState::of_thread(tid) == state).then_some(words)
 }
 
@@ -51,17 +59,36 @@ pub(crate) fn words_of_blocked(
 /// some microseconds, the caller for up to 5 ms.
 pub(crate) fn words_of_running(tid: Tid, wanted: impl Fn(u64) -> bool) -> Result<Words, NoStack> {
     // One capture at a time.
-    let engine = engine();
-    if engine.is_none() {
-        return Err(NoStack::NotInstalled);
-    }
+    let mut engine = engine();
+    let engine = engine.as_mut().ok_or(NoStack::NotInstalled)?;
     let mut known = thread::find(tid.0).ok_or(NoStack::NotRegistered)?;
     if signal::late(tid.0, &known).is_some() {
         // What it did when an earlier capture asked says nothing of now.
         known = thread::find(tid.0).ok_or(NoStack::NotRegistered)?;
     }
     let snapshot = signal::take(tid.0, &known)?;
-    Ok(scan(snapshot.registers.sp, &snapshot.stack, wanted))
+    let mut words = scan(snapshot.registers.sp, &snapshot.stack, wanted);
+    if !words.hits.is_empty() {
+        let unwind = |unwinder: &mut StackUnwinder| unwinder.unwind_copy_to_end(&snapshot);
+        let (found, end) = engine.with_unwinder(unwind).ok_or(NoStack::Internal)?;
+        words.keep_frames(&found, end);
+    }
+    Ok(words)
+}
+
+impl Words {
+    /// Keeps those in the frames of `stack`, whose outermost one begins at `end`. Of a
+    /// stack that could not be unwound to its end the outer frames are unknown, and no
+    /// word there counts.
+    fn keep_frames(&mut self, stack: &RawStack, end: u64) {
+        // A single frame is where it was looked for: there is nothing to go by.
+        let end = if stack.frames.len() > 1 { end } else { 0 };
+        self.hits.retain(|(at, _)| *at < end);
+    }
+}
+
+fn unwound(unwind: impl FnOnce(&mut StackUnwinder) -> (RawStack, u64)) -> Option<(RawStack, u64)> {
+    engine().as_mut()?.with_unwinder(unwind)
 }
 
 /// A thread whose stack can be taken while it runs.

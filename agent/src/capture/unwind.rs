@@ -148,6 +148,12 @@ impl StackUnwinder {
 
     /// Unwinds what a handler copied.
     pub(super) fn unwind_copy(&mut self, snapshot: &Snapshot) -> RawStack {
+        self.unwind_copy_to_end(snapshot).0
+    }
+
+    /// The same, and where on the stack the outermost frame begins that was found: what
+    /// lies above belongs to no function's frame, or to none that was found.
+    pub(super) fn unwind_copy_to_end(&mut self, snapshot: &Snapshot) -> (RawStack, u64) {
         let memory = Memory {
             base: snapshot.registers.sp,
             copy: &snapshot.stack,
@@ -160,6 +166,16 @@ impl StackUnwinder {
     /// Unwinds the stack of a thread that is blocked, from code and stack pointer
     /// alone. `stack` is a copy from `sp` upwards; more is read where it is.
     pub(super) fn unwind_blocked(&mut self, pc: u64, sp: u64, stack: &[u8]) -> RawStack {
+        self.unwind_blocked_to_end(pc, sp, stack).0
+    }
+
+    /// The same, with the end as [`StackUnwinder::unwind_copy_to_end`] gives it.
+    pub(super) fn unwind_blocked_to_end(
+        &mut self,
+        pc: u64,
+        sp: u64,
+        stack: &[u8],
+    ) -> (RawStack, u64) {
         let registers = Registers {
             pc,
             sp,
@@ -175,8 +191,9 @@ impl StackUnwinder {
         self.unwind(registers, memory)
     }
 
-    fn unwind(&mut self, start: Registers, mut memory: Memory<'_>) -> RawStack {
+    fn unwind(&mut self, start: Registers, mut memory: Memory<'_>) -> (RawStack, u64) {
         let mut registers = self.native_registers(start);
+        let mut end = start.sp;
         let mut address = FrameAddress::from_instruction_pointer(start.pc);
         let mut frames = vec![self.locate(start.pc)];
         let mut assumed_from: Option<usize> = None;
@@ -204,6 +221,7 @@ impl StackUnwinder {
                 _ => break false,
             }
             frames.push(self.locate(address.address_for_lookup()));
+            end = registers.sp();
         };
         if !complete {
             if let Some(sure) = assumed_from {
@@ -213,10 +231,11 @@ impl StackUnwinder {
             // "walk frame pointers"; the next stack shall not inherit that.
             self.cache = CacheNative::new();
         }
-        RawStack {
+        let stack = RawStack {
             frames,
             truncated: !complete,
-        }
+        };
+        (stack, end)
     }
 
     fn step(

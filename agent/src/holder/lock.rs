@@ -38,6 +38,11 @@ pub(crate) struct Lock {
     pub(crate) address: u64,
     /// The thread that the lock itself names.
     pub(crate) owner: Option<Tid>,
+    /// The thread that the lock seems to name in std's own numbers. To be believed only
+    /// of a thread that points at it: other memory may look the same.
+    pub(crate) number: Option<u64>,
+    /// The thread gives up after some time, without the lock.
+    pub(crate) gives_up: bool,
 }
 
 impl Lock {
@@ -50,6 +55,8 @@ impl Lock {
         let lock = |address| Self {
             address,
             owner: None,
+            number: None,
+            gives_up: args[3] != 0,
         };
         match command {
             LOCK_PI | LOCK_PI2 => {
@@ -70,6 +77,7 @@ impl Lock {
             // does so as well, but its word changes when the lock would be free.
             CONTENDED if word == CONTENDED => Some(Self {
                 owner: owner_of_mutex(address, &read),
+                number: owner_of_reentrant(address, &read),
                 ..lock(address)
             }),
             RUNNING_QUEUED if word == RUNNING_QUEUED => Some(lock(address)),
@@ -106,6 +114,20 @@ fn owner_of_mutex(address: u64, read: impl Fn(u64) -> Option<u32>) -> Option<Tid
     let (owner, users, kind) = (field(2)?, field(3)?, field(4)?);
     let plausible = (1..MAX_USERS).contains(&users) && kind < MAX_KIND && owner > 0;
     plausible.then_some(Tid(owner.into()))
+}
+
+/// The thread that a lock of std names which its owner may take again, such as the
+/// one of standard output: before the mutex stands its owner's number, behind it how
+/// often that has taken it. (Up to Rust 1.83 an address stood there, which is larger
+/// than any number of a thread.)
+pub(super) fn owner_of_reentrant(address: u64, read: impl Fn(u64) -> Option<u32>) -> Option<u64> {
+    /// Nobody takes one so often, and no process has had so many threads.
+    const MAX_COUNT: u32 = 1_024;
+    let before = address.checked_sub(8)?;
+    let count = read(address.checked_add(4)?)?;
+    let (low, high) = (read(before)?, read(before + 4)?);
+    let plausible = (1..MAX_COUNT).contains(&count) && low > 0 && high == 0;
+    plausible.then_some(low.into())
 }
 
 /// What a thread of `parking_lot` waits for: it waits at a word of its own, and
@@ -215,10 +237,31 @@ mod tests {
     }
 
     #[test]
+    fn a_lock_that_may_be_taken_again_names_its_owner_by_number() {
+        type Case = (&'static str, &'static [(i64, u32)], Option<u64>);
+        let cases: [Case; 4] = [
+            ("held once", &[(-8, 12), (-4, 0), (0, 2), (4, 1)], Some(12)),
+            ("a mutex", &[(-8, 12), (-4, 0), (0, 2), (4, 0)], None),
+            (
+                "behind an address",
+                &[(-8, 0x2000), (-4, 0x55), (0, 2), (4, 1)],
+                None,
+            ),
+            ("nobody", &[(-8, 0), (-4, 0), (0, 2), (4, 1)], None),
+        ];
+        for (what, words, number) in cases {
+            let lock = Lock::of(&args(BITSET, 2), memory(words)).unwrap();
+            assert_eq!((lock.number, lock.owner), (number, None), "{what}");
+        }
+    }
+
+    #[test]
     fn a_guard_points_at_the_lock_or_before_it() {
         let lock = Lock {
             address: AT,
             owner: None,
+            number: None,
+            gives_up: false,
         };
         for (distance, points) in [(0, true), (16, true), (64, true), (72, false), (-8, false)] {
             let word = AT.wrapping_sub_signed(distance);

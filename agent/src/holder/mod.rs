@@ -1,16 +1,19 @@
 //! Who holds the lock that a stalled thread waits for.
 //!
 //! A lock of std does not name its owner. But a guard points at its lock, and it
-//! lives on the stack of the thread that holds it: so the used stacks of all other
-//! threads are searched for words that point at the lock, twice, since a word may
-//! be a left-over ([`search`]). What is found is probable, not certain. Locks of
-//! the C library and those with priority inheritance name their owner ([`lock`]).
+//! lives on the stack of the thread that holds it: so the frames of all other threads'
+//! stacks are searched for words that point at the lock, twice, since a word may
+//! be a left-over ([`search`]). What is found is probable, not certain, and taken
+//! back where the lock passes on while that thread sleeps ([`refuted`]). Locks of the
+//! C library, those with priority inheritance and std's for its standard streams name
+//! their owner ([`lock`]).
 //!
 //! The search runs on a thread of its own, which sleeps while no stalled thread
 //! waits for a lock: reading the stacks of 100 threads takes milliseconds, which
 //! the watchdog does not have.
 
 mod lock;
+mod refuted;
 mod search;
 #[cfg(all(test, target_os = "linux"))]
 mod tests;
@@ -18,9 +21,11 @@ mod tests;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use self::lock::Lock;
+use self::refuted::Refuted;
 use self::search::Searcher;
 use crate::clock::now_ns;
 use crate::evidence::Object;
@@ -66,25 +71,42 @@ pub(crate) struct Holders {
     shared: Arc<Shared>,
     wake: Option<SyncSender<()>>,
     next_wake_ns: u64,
+    /// Whom the search has named may yet be refuted.
+    open: Arc<AtomicBool>,
+    /// What is known from the start; the search takes it.
+    refuted: Option<Refuted>,
 }
 
 impl Holders {
+    /// Reads how often each thread has run: some microseconds for each.
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         Self {
             shared: Arc::clone(shared),
             wake: None,
             next_wake_ns: 0,
+            open: Arc::default(),
+            refuted: Some(Refuted::at_start(search::threads().into_iter())),
         }
     }
 
-    /// Wakes the search if a stalled thread waits for a lock. Below 1 µs, and some
-    /// 50 µs for the first one.
+    /// Wakes the search if a stalled thread waits for a lock, or has just got one.
+    /// Below 1 µs, and some 50 µs for the first one.
     pub(crate) fn look(&mut self, now_ns: u64) {
-        if now_ns < self.next_wake_ns || !locked(&self.shared.stalls).some_waits_for_lock() {
+        let due = || {
+            self.open.load(Ordering::Relaxed) || locked(&self.shared.stalls).some_waits_for_lock()
+        };
+        if now_ns < self.next_wake_ns || !due() {
             return;
         }
         self.next_wake_ns = now_ns + WAKE_NS;
-        let wake = self.wake.get_or_insert_with(|| start(&self.shared));
+        let wake = self.wake.get_or_insert_with(|| {
+            let rounds = Rounds {
+                refuted: self.refuted.take().unwrap_or_default(),
+                open: Arc::clone(&self.open),
+                ..Rounds::default()
+            };
+            start(&self.shared, rounds)
+        });
         if let Err(TrySendError::Disconnected(())) = wake.try_send(()) {
             // It gave up; nobody is searched for any more.
             self.next_wake_ns = u64::MAX;
@@ -93,24 +115,26 @@ impl Holders {
 }
 
 /// Starts the search; it ends when the sender is dropped.
-fn start(shared: &Arc<Shared>) -> SyncSender<()> {
+fn start(shared: &Arc<Shared>, rounds: Rounds) -> SyncSender<()> {
     let (sender, receiver) = sync_channel(1);
     let shared = Arc::clone(shared);
     let thread = std::thread::Builder::new().name(THREAD_NAME.into());
     // Without a thread the receiver is gone, which the sender learns.
-    drop(thread.spawn(move || run(&shared, &receiver)));
+    drop(thread.spawn(move || run(&shared, rounds, &receiver)));
     sender
 }
 
-fn run(shared: &Arc<Shared>, woken: &Receiver<()>) {
+fn run(shared: &Arc<Shared>, mut rounds: Rounds, woken: &Receiver<()>) {
     shared.enter_own_thread();
-    let mut rounds = Rounds::default();
     let mut panics = 0;
     while woken.recv().is_ok() && !shared.is_stopping() {
         let turn = AssertUnwindSafe(|| rounds.turn(shared));
         if std::panic::catch_unwind(turn).is_err() {
             panics += 1;
-            rounds = Rounds::default();
+            rounds = Rounds {
+                open: rounds.open,
+                ..Rounds::default()
+            };
             if panics == MAX_PANICS {
                 return;
             }
@@ -118,10 +142,12 @@ fn run(shared: &Arc<Shared>, woken: &Receiver<()>) {
     }
 }
 
-/// When each lock was searched for.
+/// When each lock was searched for, and who turned out not to hold one.
 #[derive(Debug, Default)]
 struct Rounds {
     searched_ns: HashMap<u64, u64>,
+    refuted: Refuted,
+    open: Arc<AtomicBool>,
 }
 
 /// A stall whose thread waits in a futex.
@@ -130,15 +156,32 @@ pub(crate) struct Waiting {
     pub(crate) stall: StallId,
     pub(crate) tid: Tid,
     pub(crate) has_holder: bool,
+    /// The stall ends when the thread goes on, and not before.
+    pub(crate) is_exact: bool,
 }
 
 impl Rounds {
     /// Searches for the holders of the locks that stalled threads wait for.
     fn turn(&mut self, shared: &Arc<Shared>) {
-        let waiting = locked(&shared.stalls).waiting_for_locks();
-        let mut searcher = Searcher::new(shared);
+        let waits_for = |tid| search::lock_of(tid).map(|lock| lock.address);
+        let (taken_back, waiting) = {
+            let mut log = locked(&shared.stalls);
+            let taken_back = self.refuted.look(&mut log, waits_for);
+            (taken_back, log.waiting_for_locks())
+        };
+        if taken_back {
+            shared.news.notify_one();
+        }
+        self.search(shared, &waiting);
+        self.open.store(self.refuted.is_open(), Ordering::Relaxed);
+    }
+
+    fn search(&mut self, shared: &Arc<Shared>, waiting: &[Waiting]) {
+        let mut searcher = None;
         let mut turns = 0;
-        for (lock, stalls) in by_lock(&waiting, search::lock_of) {
+        for (lock, stalls) in by_lock(waiting, search::lock_of) {
+            let waiters = if lock.gives_up { &[] } else { &*stalls };
+            self.refuted.waits(lock.address, waiters);
             let now_ns = now_ns();
             let searched_ns = self.searched_ns.get(&lock.address).copied();
             let rest_ns = if stalls.iter().all(|w| w.has_holder) {
@@ -151,12 +194,16 @@ impl Rounds {
                 continue;
             }
             turns += 1;
-            let found = searcher.holder_of(&lock);
+            let searcher = searcher.get_or_insert_with(|| Searcher::new(shared));
+            let found = searcher.holder_of(&lock, &self.refuted);
+            if let Some(candidate) = found.as_ref().and_then(|f| f.candidate.as_ref()) {
+                self.refuted.named(lock.address, candidate, now_ns, waiters);
+            }
             if self.searched_ns.len() >= MAX_LOCKS {
                 self.searched_ns.clear();
             }
             self.searched_ns.insert(lock.address, now_ns);
-            let found = found.map(Box::new);
+            let found = found.map(|found| Box::new(found.holder));
             let mut log = locked(&shared.stalls);
             for waiting in stalls {
                 log.set_holder(waiting.stall, lock.address, found.clone());

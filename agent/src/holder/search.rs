@@ -1,12 +1,15 @@
 //! The search for the thread that holds a lock.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use looptop_wire::proto::Flavor;
+
 use super::Holder;
-use super::lock::Lock;
+use super::lock::{Lock, owner_of_reentrant};
+use super::refuted::{Refuted, Sleep};
 use crate::capture::{self, Words};
 use crate::clock::now_ns;
 use crate::evidence::{Cause, Object, SyscallState, is_futex, may_idle, name};
@@ -44,6 +47,24 @@ pub(super) struct Candidate {
     pub(super) likelihood: Likelihood,
     /// Where the words are that point at it, and what they are.
     pub(super) hits: Vec<(u64, u64)>,
+    /// Its stay, where it did not run between the looks.
+    pub(super) sleep: Option<Sleep>,
+}
+
+/// The holder that was found.
+pub(super) struct Found {
+    pub(super) holder: Holder,
+    /// What speaks for it, where the lock itself does not.
+    pub(super) candidate: Option<Candidate>,
+}
+
+/// What a worker has run: a guard on its thread's stack is gone with the poll, and
+/// there is none while it is parked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    /// Of the thread's slot; changes with each poll.
+    sequence: Option<u64>,
+    park_unpark: u64,
 }
 
 /// Looks at the threads of the process at one moment.
@@ -54,6 +75,8 @@ pub(super) struct Searcher<'a> {
     parked: HashSet<Tid>,
     /// Threads that drive a worker which is not parked.
     awake: HashSet<Tid>,
+    /// What workers had run at the first look.
+    progress: HashMap<Tid, Progress>,
     own: Vec<Tid>,
 }
 
@@ -62,20 +85,16 @@ impl<'a> Searcher<'a> {
         let mut slots = Vec::new();
         slot::for_each(|view| slots.push(view));
         let (mut parked, mut awake) = (HashSet::new(), HashSet::new());
-        for runtime in shared.runtimes.all() {
-            let Some(metrics) = runtime.metrics() else {
-                continue;
+        for_each_worker(shared, |_, tid, park_unpark| {
+            let list = if park_unpark % 2 == 1 {
+                &mut parked
+            } else {
+                &mut awake
             };
-            let map = locked(&runtime.map);
-            for worker in runtime.worker_indices() {
-                let is_parked = metrics.worker_park_unpark_count(worker.index()) % 2 == 1;
-                if let Some(tid) = map.thread(worker) {
-                    let list = if is_parked { &mut parked } else { &mut awake };
-                    list.insert(tid);
-                }
-            }
-        }
+            list.insert(tid);
+        });
         Self {
+            progress: progress(shared, &slots),
             slots,
             parked,
             awake,
@@ -84,19 +103,39 @@ impl<'a> Searcher<'a> {
         }
     }
 
-    /// The thread that holds `lock`, where one is found.
-    pub(super) fn holder_of(&mut self, lock: &Lock) -> Option<Holder> {
+    /// The thread that holds `lock`, where one is found that nothing refutes.
+    pub(super) fn holder_of(&mut self, lock: &Lock, refuted: &Refuted) -> Option<Found> {
         if let Some(owner) = lock.owner.filter(|owner| lives(*owner)) {
-            return Some(self.describe(owner, true));
+            return Some(Found {
+                holder: self.describe(owner, true),
+                candidate: None,
+            });
         }
         let mut candidates = self.candidates(lock);
         if candidates.is_empty() {
             return None;
         }
         std::thread::sleep(BETWEEN);
-        candidates.retain_mut(|candidate| still_points(candidate, lock));
-        let tid = most_likely(&candidates, lock)?;
-        Some(self.describe(tid, false))
+        let mut slots = Vec::new();
+        slot::for_each(|view| slots.push(view));
+        let now = progress(self.shared, &slots);
+        candidates.retain_mut(|candidate| {
+            let is_same = now.get(&candidate.tid) == self.progress.get(&candidate.tid);
+            is_same && still_points(candidate, lock) && !refuted.excludes(lock.address, candidate)
+        });
+        if let Some(owner) = owner_by_number(lock)
+            && candidates.iter().any(|c| c.tid == owner)
+        {
+            return Some(Found {
+                holder: self.describe(owner, true),
+                candidate: None,
+            });
+        }
+        let best = most_likely(&candidates, lock)?.clone();
+        Some(Found {
+            holder: self.describe(best.tid, false),
+            candidate: Some(best),
+        })
     }
 
     fn candidates(&self, lock: &Lock) -> Vec<Candidate> {
@@ -114,8 +153,9 @@ impl<'a> Searcher<'a> {
                 SyscallState::Running if capture::is_registered(tid) => running.push(tid),
                 SyscallState::In { .. } | SyscallState::Outside { .. } => {
                     let likelihood = self.likelihood(tid, state);
+                    let sleep = Sleep::of(tid, state);
                     let words = points_at(lock, |w| capture::words_of_blocked(tid, state, w));
-                    found.extend(candidate(tid, likelihood, words));
+                    found.extend(candidate(tid, likelihood, words, sleep));
                 }
                 SyscallState::Running | SyscallState::Unknown => {}
             }
@@ -125,7 +165,7 @@ impl<'a> Searcher<'a> {
         }
         for tid in running.into_iter().take(MAX_RUNNING) {
             let words = points_at(lock, |w| capture::words_of_running(tid, w).ok());
-            found.extend(candidate(tid, Likelihood::Works, words));
+            found.extend(candidate(tid, Likelihood::Works, words, None));
         }
         found
     }
@@ -196,6 +236,50 @@ impl<'a> Searcher<'a> {
     }
 }
 
+/// Calls `f` with each worker whose thread is known, that thread, and how often it
+/// has parked and gone on (odd: it is parked).
+fn for_each_worker(shared: &Shared, mut f: impl FnMut(Flavor, Tid, u64)) {
+    for runtime in shared.runtimes.all() {
+        let Some(metrics) = runtime.metrics() else {
+            continue;
+        };
+        let map = locked(&runtime.map);
+        for worker in runtime.worker_indices() {
+            if let Some(tid) = map.thread(worker) {
+                let park_unpark = metrics.worker_park_unpark_count(worker.index());
+                f(runtime.flavor, tid, park_unpark);
+            }
+        }
+    }
+}
+
+/// What the workers of multi-thread runtimes have run; the caller of `block_on` may
+/// hold a lock around all of it.
+fn progress(shared: &Shared, slots: &[SlotView]) -> HashMap<Tid, Progress> {
+    let mut found = HashMap::new();
+    for_each_worker(shared, |flavor, tid, park_unpark| {
+        if flavor != Flavor::CurrentThread {
+            let slot = slots.iter().find(|s| s.tid == tid.0);
+            let sequence = slot.map(|s| s.sequence);
+            found.insert(
+                tid,
+                Progress {
+                    sequence,
+                    park_unpark,
+                },
+            );
+        }
+    });
+    found
+}
+
+/// The thread that the lock names by std's number, before as now.
+fn owner_by_number(lock: &Lock) -> Option<Tid> {
+    let number = owner_of_reentrant(lock.address, read_u32)?;
+    let same = lock.number == Some(number);
+    same.then(|| crate::drivers::tid_of_number(number))?
+}
+
 /// The lock for which a thread waits now.
 pub(super) fn lock_of(tid: Tid) -> Option<Lock> {
     lock_in(SyscallState::of_thread(tid))
@@ -214,12 +298,15 @@ fn still_points(candidate: &mut Candidate, lock: &Lock) -> bool {
         _ => points_at(lock, |w| capture::words_of_blocked(tid, state, w)),
     };
     let Some(now) = words else { return false };
+    if candidate.sleep != Sleep::of(tid, state) {
+        candidate.sleep = None;
+    }
     candidate.hits.retain(|hit| now.hits.contains(hit));
     !candidate.hits.is_empty()
 }
 
 /// The thread that most likely holds the lock; `None` where two are as likely.
-pub(super) fn most_likely(candidates: &[Candidate], lock: &Lock) -> Option<Tid> {
+pub(super) fn most_likely<'a>(candidates: &'a [Candidate], lock: &Lock) -> Option<&'a Candidate> {
     let weight = |c: &Candidate| {
         // A guard points at the lock, whose word is the first or second in it; who
         // only knows the lock often points at what the lock is a part of.
@@ -232,15 +319,21 @@ pub(super) fn most_likely(candidates: &[Candidate], lock: &Lock) -> Option<Tid> 
         .filter(|c| c.likelihood > Likelihood::Idle)
         .max_by_key(|c| weight(c))?;
     let equals = candidates.iter().filter(|c| weight(c) == weight(best));
-    (equals.count() == 1).then_some(best.tid)
+    (equals.count() == 1).then_some(best)
 }
 
-fn candidate(tid: Tid, likelihood: Likelihood, words: Option<Words>) -> Option<Candidate> {
+fn candidate(
+    tid: Tid,
+    likelihood: Likelihood,
+    words: Option<Words>,
+    sleep: Option<Sleep>,
+) -> Option<Candidate> {
     let hits = words?.hits;
     (!hits.is_empty()).then_some(Candidate {
         tid,
         likelihood,
         hits,
+        sleep,
     })
 }
 
@@ -267,7 +360,7 @@ fn read_u32(address: u64) -> Option<u32> {
     whole.then(|| u32::from_le_bytes(bytes))
 }
 
-fn threads() -> Vec<Tid> {
+pub(super) fn threads() -> Vec<Tid> {
     let Ok(entries) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };

@@ -3,14 +3,18 @@
 //!
 //! Time and evidence are arguments, so tests drive it with scripted looks.
 
+mod report;
+mod stack;
+
 use std::collections::HashMap;
 use std::sync::Mutex;
 
 use looptop_wire::proto::TaskKind;
 
+use self::stack::{CAPTURE_AGES_MS, LATE_NS, Late};
 use super::observation::{Call, Observation};
 use super::worker::Counters;
-use crate::evidence::{Baseline, Look, Object, SyscallState};
+use crate::evidence::{Baseline, Look};
 use crate::ids::{StallId, Tid};
 use crate::stall::{Scope, Stall, StallLog, Subject, TakenStack, TaskInfo};
 use crate::sync::lock;
@@ -24,26 +28,6 @@ const OWN_TIME_FACTOR: u64 = 5;
 /// polls of 0.1 ms to nearly that.
 const ANY_TIME_FACTOR: u64 = 20;
 
-/// Ages at which the stack is taken, ms; afterwards every 30 s.
-const CAPTURE_AGES_MS: [u64; 4] = [20, 100, 1_000, 5_000];
-const CAPTURE_EVERY_NS: u64 = 30_000_000_000;
-/// How often one stack is asked for, from look to look, until it is lost. One
-/// for which a signal is on its way is asked for until it comes.
-const CAPTURE_ATTEMPTS: u32 = 4;
-/// Stacks that are taken in addition, as long as none shows what the cause says,
-/// and the time between them.
-const MORE_CAPTURES: u32 = 5;
-const MORE_EVERY_NS: u64 = 20_000_000;
-/// What may be up to 61 polls is not reported before it has spent 50 ms on a CPU,
-/// and may be over when that is known: its stack is taken when it has spent this.
-const EARLY_CPU_NS: u64 = 20_000_000;
-/// How long an answer is awaited after the end of the stall.
-const LATE_NS: u64 = 2_000_000_000;
-
-/// A thread whose stack is this much shallower than any of the agent's tasks on
-/// it is not inside `block_on`.
-const STACK_SLACK: u64 = 1_024;
-
 const MS: u64 = 1_000_000;
 
 /// A poll that is older at the first look is observed from then on.
@@ -52,9 +36,6 @@ const OBSERVED_NS: u64 = MS;
 /// Between two looks, so that many polls of which each is soon due do not keep
 /// the watchdog busy.
 const LEAST_REST_NS: u64 = 2 * MS;
-
-const OF_ANOTHER_POLL: &str = "the poll was over before its stack was taken";
-const RATE_LIMIT: &str = "more stacks were due than the agent takes in a second";
 
 /// The poll that a slot shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,35 +109,6 @@ pub(crate) struct Cases {
     /// Stacks that were on their way when their stalls ended.
     late: Vec<Late>,
     captures_lost: u64,
-}
-
-/// What a search for the object of a call has led to.
-enum Sought {
-    /// It is what it was before.
-    Same,
-    Unknown,
-    Found(Object),
-}
-
-/// A stack that is on its way to a stall that has ended.
-#[derive(Clone, Copy, Debug)]
-struct Late {
-    stall: StallId,
-    tid: Tid,
-    since_ns: u64,
-    last_seen_ns: u64,
-    sequence: Option<u64>,
-    until_ns: u64,
-}
-
-impl Late {
-    /// Whether it was taken within the stall.
-    fn is_of(&self, stack: &TakenStack) -> bool {
-        match (self.sequence, stack.sequence) {
-            (Some(poll), Some(taken_in)) => poll == taken_in,
-            _ => (self.since_ns..=self.last_seen_ns).contains(&stack.taken_ns),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -313,32 +265,6 @@ impl Cases {
             }
         });
         log.end(id, duration_ns);
-    }
-
-    /// Gives stalls that have ended the stacks that were on their way. The thread
-    /// takes the signal before it runs on, so they come with the end.
-    pub(crate) fn collect_late(
-        &mut self,
-        now_ns: u64,
-        log: &Mutex<StallLog>,
-        witness: &mut impl Witness,
-    ) {
-        let lost = &mut self.captures_lost;
-        self.late.retain(|late| match witness.late(late.tid) {
-            Some(stack) if late.is_of(&stack) => {
-                lock(log).amend(late.stall, |stall| stall.add_stack(stack));
-                false
-            }
-            Some(_) => {
-                *lost += 1;
-                false
-            }
-            None => {
-                let given_up = now_ns >= late.until_ns;
-                *lost += u64::from(given_up);
-                !given_up
-            }
-        });
     }
 
     /// The worker of a poll that is observed was given away to another thread:
@@ -527,41 +453,6 @@ impl Case {
         cpu_ns.min(busy_ns) >= threshold_ns * OWN_TIME_FACTOR
     }
 
-    /// What may soon be over, and long enough only then.
-    fn take_early_stack(&mut self, now_ns: u64, sight: &Sight, witness: &mut impl Witness) {
-        let cpu_ns = self
-            .observation
-            .as_ref()
-            .and_then(|o| o.observed().cpu_ns)
-            .unwrap_or_default();
-        if self.poll.is_none()
-            && cpu_ns >= EARLY_CPU_NS
-            && let Some(StackAnswer::Stack(stack)) = self.capture(now_ns, sight, witness)
-        {
-            self.early.push(stack);
-        }
-    }
-
-    /// Its thread is blocked higher up on its stack than `block_on`.
-    fn is_outside(&self, stack_limit: Option<u64>) -> bool {
-        let depth = self.stack_pointer().zip(stack_limit);
-        self.poll.is_none() && depth.is_some_and(|(sp, limit)| sp > limit + STACK_SLACK)
-    }
-
-    /// Its thread is certainly inside `block_on`.
-    fn is_inside(&self, stack_limit: Option<u64>) -> bool {
-        let depth = self.stack_pointer().zip(stack_limit);
-        self.poll.is_some() || depth.is_some_and(|(sp, limit)| sp <= limit + STACK_SLACK)
-    }
-
-    /// Where the thread's stack ended when it was last found blocked.
-    fn stack_pointer(&self) -> Option<u64> {
-        match self.observation.as_ref()?.last_syscall() {
-            SyscallState::In { sp, .. } | SyscallState::Outside { sp, .. } => Some(sp),
-            SyscallState::Running | SyscallState::Unknown => None,
-        }
-    }
-
     fn is_reportable(
         &mut self,
         now_ns: u64,
@@ -599,159 +490,6 @@ impl Case {
     fn stall(&self, subject: Subject) -> Stall {
         let scope = Scope::UpTo61Polls;
         Stall::new(subject, scope, self.since_ns)
-    }
-
-    fn report(
-        &mut self,
-        id: StallId,
-        now_ns: u64,
-        sight: &Sight,
-        log: &Mutex<StallLog>,
-        witness: &mut impl Witness,
-    ) {
-        let stack = self.capture(now_ns, sight, witness);
-        if let Some(poll) = self.poll {
-            self.ask(poll.task, witness);
-        }
-        let sought = self.new_object(sight, witness);
-        let early = std::mem::take(&mut self.early);
-        let telling = {
-            let mut log = lock(log);
-            let mut telling = true;
-            log.update(id, |stall| {
-                self.describe_in(stall, now_ns);
-                match sought {
-                    Sought::Same => {}
-                    Sought::Unknown => stall.object = None,
-                    Sought::Found(object) => stall.object = Some(object),
-                }
-                for stack in early {
-                    stall.add_stack(stack);
-                }
-                match stack {
-                    Some(StackAnswer::Stack(stack)) => stall.add_stack(stack),
-                    Some(
-                        StackAnswer::Never(reason)
-                        | StackAnswer::Failed(reason)
-                        | StackAnswer::Due(reason)
-                        | StackAnswer::NotYet(reason),
-                    ) => stall.add_no_stack(reason),
-                    Some(StackAnswer::Later) => stall.add_no_stack(RATE_LIMIT.into()),
-                    None => {}
-                }
-                telling = stall.stacks.is_empty() || stall.has_telling_stack();
-            });
-            telling
-        };
-        if !telling && self.more < MORE_CAPTURES && self.next_capture_ns > now_ns + MORE_EVERY_NS {
-            self.more += 1;
-            self.next_capture_ns = now_ns + MORE_EVERY_NS;
-        }
-    }
-
-    /// What is known of it, but for its object and its stacks.
-    fn describe_in(&self, stall: &mut Stall, now_ns: u64) {
-        stall.tid = self.tid;
-        stall.started_ns = self.since_ns;
-        stall.duration_ns = now_ns.saturating_sub(self.since_ns);
-        if let Some(poll) = self.poll {
-            stall.scope = Scope::OnePoll;
-            stall.task = poll.task;
-        }
-        stall.description = self.description();
-        if let Some(observation) = &self.observation {
-            stall.observed = observation.observed();
-            stall.cause = stall.observed.cause();
-            stall.syscall = observation.call(stall.cause).map(|call| call.name());
-        }
-    }
-
-    /// The object of the call that the stall names, where that is another than
-    /// before. A number means a file only as long as the thread is in the call:
-    /// until a look finds it there, the object is unknown.
-    fn new_object(&mut self, sight: &Sight, witness: &mut impl Witness) -> Sought {
-        let Some(observation) = &self.observation else {
-            return Sought::Same;
-        };
-        let call = observation.call(observation.observed().cause());
-        if call == self.object_of {
-            return Sought::Same;
-        }
-        self.object_of = None;
-        let (Some(call), Some(tid)) = (call.filter(|call| observation.is_in(call)), self.tid)
-        else {
-            return Sought::Unknown;
-        };
-        let object = call.object();
-        let looked = witness.look(tid);
-        if !call.is_in(&looked.syscall) || !witness.is_still(sight) {
-            return Sought::Unknown;
-        }
-        self.object_of = Some(call);
-        object.map_or(Sought::Unknown, Sought::Found)
-    }
-
-    /// The task as its table describes it, or at least where it was spawned.
-    fn description(&self) -> Option<TaskInfo> {
-        let described = self.description.clone();
-        described.or_else(|| {
-            Some(TaskInfo {
-                name: String::new(),
-                kind: TaskKind::Unknown,
-                site: Some(self.poll?.site?),
-            })
-        })
-    }
-
-    fn capture(
-        &mut self,
-        now_ns: u64,
-        sight: &Sight,
-        witness: &mut impl Witness,
-    ) -> Option<StackAnswer> {
-        let tid = self.tid?;
-        if now_ns < self.next_capture_ns {
-            return None;
-        }
-        let mut answer = witness.stack(tid);
-        if matches!(&answer, StackAnswer::Stack(stack) if self.is_earlier(stack)) {
-            // The answer to a signal of long ago.
-            self.captures_lost += 1;
-            answer = witness.stack(tid);
-        }
-        if let StackAnswer::Stack(stack) = &answer
-            && (self.is_earlier(stack) || !witness.is_still(sight))
-        {
-            answer = StackAnswer::NotYet(OF_ANOTHER_POLL.into());
-        }
-        self.due = matches!(answer, StackAnswer::Due(_));
-        self.attempts += 1;
-        let again = match &answer {
-            StackAnswer::Later | StackAnswer::Due(_) => true,
-            StackAnswer::NotYet(_) => self.attempts < CAPTURE_ATTEMPTS,
-            StackAnswer::Stack(_) | StackAnswer::Never(_) | StackAnswer::Failed(_) => false,
-        };
-        if !again {
-            let lost = matches!(answer, StackAnswer::NotYet(_) | StackAnswer::Failed(_));
-            self.captures_lost += u64::from(lost);
-            self.attempts = 0;
-            self.captures += 1;
-            // An age that has passed while nobody asked is not made up for.
-            let later = CAPTURE_AGES_MS.iter().map(|ms| self.since_ns + ms * MS);
-            self.next_capture_ns = later
-                .skip(self.captures)
-                .find(|at| *at > now_ns)
-                .unwrap_or(now_ns + CAPTURE_EVERY_NS);
-        }
-        Some(answer)
-    }
-
-    /// Taken before the poll began.
-    fn is_earlier(&self, stack: &TakenStack) -> bool {
-        match (self.poll, stack.sequence) {
-            (Some(poll), Some(sequence)) => poll.sequence != sequence,
-            _ => stack.taken_ns < self.since_ns,
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::evidence::{Cause, Object};
 use crate::ids::{RuntimeId, WorkerIndex};
-use crate::procfs::{SchedStat, SchedState};
+use crate::procfs::{SchedStat, SchedState, SyscallState};
 
 const WORKER: Subject = Subject::Worker(RuntimeId(0), WorkerIndex(0));
 const TID: Tid = Tid(77);

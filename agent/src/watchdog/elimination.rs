@@ -10,8 +10,9 @@
 //!   drive it.
 //!
 //! The threads in question are those that are named as the runtime's workers are,
-//! and of them there must be as many as workers: with threads of the blocking pool
-//! among them nothing is concluded.
+//! and of them there must be as many as workers. Threads of the blocking pool have
+//! the same name: one that is blocked shows by its stack that it is of the pool, and
+//! does not count until it runs. With others among them nothing is concluded.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -35,6 +36,9 @@ const MAX_THREADS: usize = 256;
 /// A thread has evidently run when it had this much of a CPU while the worker was
 /// parked: more than the look at timers and sockets takes.
 const RAN_NS: u64 = 2_000_000;
+
+/// Stacks that are read in one look, to tell threads of the blocking pool.
+const STACKS: usize = 4;
 
 /// How long threads that were stuck answer for the workers.
 const ANSWER_NS: u64 = 500_000_000;
@@ -153,17 +157,30 @@ struct Candidate {
     cpu_ns: [Option<u64>; 3],
     /// Those that it does not drive.
     not: BTreeSet<Worker>,
+    /// Where it stood when it had had this much of a CPU.
+    stood: Option<(u64, Stand)>,
+}
+
+/// Where a blocked thread stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stand {
+    /// In the blocking pool, or in `block_in_place`: it drives no worker.
+    Apart,
+    /// Elsewhere, or nobody can tell.
+    Unclear,
 }
 
 impl Elimination {
     /// Looks at workers without a thread, and maps those of which it becomes clear
-    /// who drives them. `search` is true every 100 ms.
+    /// who drives them. `search` is true every 100 ms. `is_apart` says of a blocked
+    /// thread whether it stands where none drives a worker.
     pub(super) fn look<'a>(
         &mut self,
         watched: &(impl Iterator<Item = (&'a Runtime, &'a RuntimeMetrics)> + Clone),
         now_ns: u64,
         search: bool,
         is_known: impl Fn(Tid) -> bool,
+        mut is_apart: impl FnMut(Tid) -> Option<bool>,
     ) {
         let counted = watched.clone().flat_map(|(runtime, metrics)| {
             let counters = move |w| ((runtime.id, w), Counters::of(metrics, w));
@@ -178,6 +195,9 @@ impl Elimination {
             self.search(watched.clone().map(|(runtime, _)| runtime), &is_known);
         }
         self.threads.retain(|thread| !is_known(thread.tid));
+        if self.threads.len() > counters.len() {
+            self.tell_apart(search, thread_cpu_ns, &mut is_apart);
+        }
         let cpu_ns = self.threads.iter().map(|t| thread_cpu_ns(t.tid)).collect();
         for (worker, tid) in self.conclude(now_ns, &counters, cpu_ns) {
             let mut runtimes = watched.clone().map(|(runtime, _)| runtime);
@@ -191,8 +211,8 @@ impl Elimination {
     /// workers without a thread, and all of those stand still.
     pub(super) fn stuck(&self) -> impl Iterator<Item = Tid> {
         let stuck = self.stuck;
-        let threads = self.threads.iter().map(|t| t.tid);
-        threads.filter(move |_| stuck)
+        let threads = self.threads.iter().filter(move |t| stuck && !t.is_apart());
+        threads.map(|t| t.tid)
     }
 
     /// Whether the threads answer for workers whose thread is unknown: they are
@@ -227,6 +247,34 @@ impl Elimination {
         self.threads.extend(found.into_iter().map(Candidate::new));
     }
 
+    /// Reads where threads stand that have run since that was last read; of those that
+    /// were unclear again when `search` is due.
+    fn tell_apart(
+        &mut self,
+        search: bool,
+        cpu_ns: impl Fn(Tid) -> Option<u64>,
+        is_apart: &mut impl FnMut(Tid) -> Option<bool>,
+    ) {
+        let mut stacks = 0;
+        for thread in &mut self.threads {
+            let before = cpu_ns(thread.tid);
+            let is_told = thread.stood.is_some_and(|(at, stand)| {
+                before == Some(at) && (stand == Stand::Apart || !search)
+            });
+            if is_told || stacks == STACKS {
+                continue;
+            }
+            stacks += 1;
+            let stand = match is_apart(thread.tid) {
+                Some(true) => Stand::Apart,
+                Some(false) | None => Stand::Unclear,
+            };
+            // It did not run while its stack was read.
+            let after = cpu_ns(thread.tid);
+            thread.stood = after.filter(|_| before == after).map(|at| (at, stand));
+        }
+    }
+
     /// Adds what was seen now; gives what has become certain.
     fn conclude(
         &mut self,
@@ -243,6 +291,11 @@ impl Elimination {
             .retain(|worker, _| counters.contains_key(worker));
         for (thread, cpu_ns) in self.threads.iter_mut().zip(cpu_ns) {
             thread.cpu_ns = pushed(thread.cpu_ns, cpu_ns);
+            if thread.is_apart() {
+                // It may take a worker over when it runs: nothing of now is true then.
+                thread.not.clear();
+                continue;
+            }
             for (worker, seen) in &self.workers {
                 if contradicts(seen, &thread.cpu_ns, &self.looks_ns) {
                     thread.not.insert(*worker);
@@ -250,7 +303,8 @@ impl Elimination {
             }
         }
         // As many as workers: then each drives one.
-        let certain = self.threads.len() == self.workers.len();
+        let threads = self.threads.iter().filter(|t| !t.is_apart()).count();
+        let certain = threads == self.workers.len();
         self.stuck = certain && self.workers.values().all(stands_still);
         if self.stuck {
             self.stuck_ns = Some(now_ns);
@@ -271,14 +325,16 @@ impl Elimination {
 
     fn pair(&self) -> Option<(Worker, Tid)> {
         let only_thread = self.workers.keys().find_map(|worker| {
-            let mut able = self.threads.iter().filter(|t| !t.not.contains(worker));
+            let threads = self.threads.iter().filter(|t| !t.is_apart());
+            let mut able = threads.filter(|t| !t.not.contains(worker));
             match (able.next(), able.next()) {
                 (Some(thread), None) => Some((*worker, thread.tid)),
                 _ => None,
             }
         });
         let only_worker = || {
-            self.threads.iter().find_map(|thread| {
+            let mut threads = self.threads.iter().filter(|t| !t.is_apart());
+            threads.find_map(|thread| {
                 let mut able = self.workers.keys().filter(|w| !thread.not.contains(w));
                 match (able.next(), able.next()) {
                     (Some(worker), None) => Some((*worker, thread.tid)),
@@ -296,7 +352,14 @@ impl Candidate {
             tid,
             cpu_ns: [None; 3],
             not: BTreeSet::new(),
+            stood: None,
         }
+    }
+
+    /// It drives no worker, and has not run since that was seen.
+    fn is_apart(&self) -> bool {
+        let [.., now_ns] = self.cpu_ns;
+        matches!(self.stood, Some((at, Stand::Apart)) if now_ns == Some(at))
     }
 }
 
@@ -348,6 +411,12 @@ mod tests {
     /// 10 ms. At each look: the workers' counts of parks (odd: parked), and the
     /// threads' CPU times in ms.
     fn concluded(looks: &[([u64; 2], &[u64])]) -> (Vec<(u32, u64)>, Vec<u64>) {
+        concluded_with(&[], looks)
+    }
+
+    /// The same, where threads of `pool` show by their stacks that they are of the
+    /// blocking pool.
+    fn concluded_with(pool: &[u64], looks: &[([u64; 2], &[u64])]) -> (Vec<(u32, u64)>, Vec<u64>) {
         let mut elimination = Elimination::default();
         let mut pairs = Vec::new();
         for (n, (parks, cpu_ms)) in (0..).zip(looks) {
@@ -364,6 +433,8 @@ mod tests {
                 (worker(w), counters)
             });
             let counters = counters.collect();
+            let of = |tid: Tid| Some(cpu_ms.get(tid.0 as usize - 10)? * MS);
+            elimination.tell_apart(false, of, &mut |tid| Some(pool.contains(&tid.0)));
             let cpu = cpu_ms.iter().map(|ms| Some(ms * MS)).collect();
             for (worker, tid) in elimination.conclude(n * 10 * MS, &counters, cpu) {
                 pairs.push((worker.1.0, tid.0));
@@ -382,6 +453,42 @@ mod tests {
         // Worker 1 waits for ever, on thread 10; worker 0 runs now and then.
         let waits = concluded(&[([1, 0], &[0, 0]), ([1, 0], &[0, 0]), ([3, 0], &[0, 1])]);
         assert_eq!(waits, (both, vec![]));
+    }
+
+    #[test]
+    fn threads_of_the_blocking_pool_do_not_count_until_they_run() {
+        let both: Vec<(u32, u64)> = vec![(0, 11), (1, 10)];
+        // Worker 1 waits for ever, on thread 10; worker 0 runs now and then.
+        let looks: [([u64; 2], &[u64]); 3] = [
+            ([1, 0], &[0, 0, 3]),
+            ([1, 0], &[0, 0, 3]),
+            ([3, 0], &[0, 1, 3]),
+        ];
+        assert_eq!(concluded(&looks), (vec![], vec![]), "three may drive two");
+        assert_eq!(concluded_with(&[12], &looks), (both, vec![]));
+        // Both wait for each other from the start; a job sleeps beside them.
+        let stuck: [([u64; 2], &[u64]); 3] = [([2, 4], &[7, 7, 3]); 3];
+        assert_eq!(concluded_with(&[12], &stuck), (vec![], vec![10, 11]));
+        // It ran after its stack was read: it may have taken a worker over.
+        let mut elimination = Elimination {
+            threads: vec![Candidate::new(Tid(12))],
+            ..Elimination::default()
+        };
+        let mut cpu_ns = 5;
+        elimination.tell_apart(false, |_| Some(cpu_ns), &mut |_| Some(true));
+        let is_apart = |elimination: &mut Elimination, cpu_ns| {
+            elimination.conclude(0, &HashMap::new(), vec![Some(cpu_ns)]);
+            elimination.threads[0].is_apart()
+        };
+        assert!(is_apart(&mut elimination, cpu_ns));
+        cpu_ns += 1;
+        assert!(!is_apart(&mut elimination, cpu_ns));
+        elimination.tell_apart(false, |_| Some(cpu_ns), &mut |_| Some(false));
+        assert!(!is_apart(&mut elimination, cpu_ns), "it drives one now");
+        elimination.tell_apart(false, |_| Some(cpu_ns), &mut |_| Some(true));
+        assert!(!is_apart(&mut elimination, cpu_ns), "it has not run");
+        elimination.tell_apart(true, |_| Some(cpu_ns), &mut |_| Some(true));
+        assert!(is_apart(&mut elimination, cpu_ns), "asked again");
     }
 
     #[test]

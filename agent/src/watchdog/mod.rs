@@ -268,7 +268,18 @@ impl Watchdog {
         // One that has driven a worker before is of the blocking pool now, or drives
         // another, which a task of the agent will show.
         let is_known = |tid| drivers.drives(tid) || drivers.has_driven(tid) || own.contains(&tid);
-        self.elimination.look(&watched, now_ns, search, is_known);
+        #[cfg(all(
+            target_os = "linux",
+            any(target_arch = "x86_64", target_arch = "aarch64")
+        ))]
+        let is_apart = |tid| self.strangers.drives_nothing(tid);
+        #[cfg(not(all(
+            target_os = "linux",
+            any(target_arch = "x86_64", target_arch = "aarch64")
+        )))]
+        let is_apart = |_| None;
+        self.elimination
+            .look(&watched, now_ns, search, is_known, is_apart);
     }
 
     /// Ends, as if it had never been, what was seen of a poll that has given its

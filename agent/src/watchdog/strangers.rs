@@ -20,32 +20,28 @@
 //! been blocked for longer than the threshold.
 
 mod landmarks;
+mod live;
 mod place;
+mod seen;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, OnceLock};
 
 use looptop_wire::proto::Flavor;
 
-use self::{
-    landmarks::{Landmarks, Unknown},
-    place::{Place, Wait, place},
-};
+pub(crate) use self::live::can_tell;
+use self::live::{LiveThreads, read_landmarks};
+use self::place::{Place, Wait};
+use self::seen::{Seen, Signature, Standing};
 use super::case::Sight;
 use super::{Watchdog, Watched};
 use crate::coverage::{self, Coverage, Kind, Stranger};
 use crate::ids::Tid;
-use crate::procfs::{ProcFile, SchedStat, SyscallState, parse_schedstat};
+use crate::procfs::{SchedStat, SyscallState};
 use crate::stall::Subject;
 use crate::sync::lock;
-use crate::thread_clock::thread_cpu_ns;
-use crate::{capture, evidence};
 
 /// Strangers that are watched at most.
 const MAX_STRANGERS: usize = 64;
-/// Of these the file that is read at each look stays open: they count against the
-/// application's limit.
-const MAX_OPEN: usize = 32;
 /// Threads of which anything is remembered.
 const MAX_THREADS: usize = 4_096;
 /// Between two censuses; where threads are left over, and where none are.
@@ -56,12 +52,8 @@ const SURE_NS: u64 = 900_000_000;
 /// Stacks that are read in one census, and for strangers in one look.
 const CENSUS_STACKS: u32 = 8;
 const LOOK_STACKS: u32 = 4;
-/// A thread that is nobody's is looked at again after this, and then ever more
-/// rarely up to the other.
-const FIRST_AGAIN_NS: u64 = 1_000_000_000;
+/// A thread that is nobody's is looked at again after this at the latest.
 const LAST_AGAIN_NS: u64 = 16_000_000_000;
-/// Places where one thread waits for work: the driver, its condition variable.
-const MAX_PARKS: usize = 4;
 
 /// The threads that are somebody's, at one look.
 #[derive(Debug, Default)]
@@ -116,136 +108,6 @@ struct Census {
     next_census_ns: u64,
     threads: HashMap<Tid, Seen>,
     skipped: u32,
-}
-
-/// What is known of one thread that is nobody's.
-#[derive(Debug)]
-struct Seen {
-    standing: Standing,
-    /// Times that it was given a CPU, at the last look.
-    slices: Option<u64>,
-    /// Since when that has not changed.
-    still_ns: u64,
-    /// The place where it is now is judged: not to be looked at before it runs.
-    judged: bool,
-    blocked: bool,
-    parks: Vec<Signature>,
-    again_ns: u64,
-    wait_ns: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Its stack could not be read yet.
-    Unread,
-    /// No thread of a runtime.
-    Nobody,
-    Stranger {
-        kind: Kind,
-        since_ns: u64,
-        cpu_ns: u64,
-    },
-}
-
-/// A blocked thread's call, what it works on, and how deep the stack was: the same
-/// again is the same place in the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Signature {
-    number: u64,
-    argument: u64,
-    sp: u64,
-    pc: u64,
-}
-
-impl Signature {
-    fn of(state: SyscallState) -> Option<Self> {
-        match state {
-            SyscallState::In {
-                number,
-                args,
-                sp,
-                pc,
-            } => Some(Self {
-                number,
-                argument: args[0],
-                sp,
-                pc,
-            }),
-            _ => None,
-        }
-    }
-
-    fn wait(self) -> Wait {
-        match &*evidence::name(self.number) {
-            "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Wait::Events,
-            "futex" => Wait::Futex,
-            _ => Wait::Other,
-        }
-    }
-}
-
-impl Seen {
-    fn new(now_ns: u64) -> Self {
-        Self {
-            standing: Standing::Unread,
-            slices: None,
-            still_ns: now_ns,
-            judged: false,
-            blocked: false,
-            parks: Vec::new(),
-            again_ns: now_ns,
-            wait_ns: FIRST_AGAIN_NS,
-        }
-    }
-
-    fn kind(&self) -> Option<Kind> {
-        match self.standing {
-            Standing::Stranger { kind, .. } => Some(kind),
-            Standing::Unread | Standing::Nobody => None,
-        }
-    }
-
-    /// Notes how often it ran; true where it has not since the last look.
-    fn stands_still(&mut self, now_ns: u64, slices: Option<u64>) -> bool {
-        let same = slices.is_some() && slices == self.slices;
-        if !same {
-            self.slices = slices;
-            self.still_ns = now_ns;
-            self.judged = false;
-            self.blocked = false;
-        }
-        same
-    }
-
-    /// Draws the conclusion from where it stands.
-    fn judge(&mut self, place: Place, state: SyscallState, now_ns: u64, cpu_ns: Option<u64>) {
-        self.judged = true;
-        self.blocked = matches!(place, Place::InPoll(_));
-        let kind = match place {
-            Place::Parked(kind) | Place::InPoll(kind) => Some(kind),
-            Place::InFuture => Some(Kind::BlockOn),
-            // It drove a worker before it entered: it is still a stranger then.
-            Place::HandedOver => self.kind(),
-            Place::Pool | Place::Elsewhere => None,
-        };
-        let unchanged = kind == self.kind();
-        self.standing = match kind {
-            Some(_) if unchanged => self.standing,
-            Some(kind) => Standing::Stranger {
-                kind,
-                since_ns: now_ns,
-                cpu_ns: cpu_ns.unwrap_or_default(),
-            },
-            None if place == Place::HandedOver => self.standing,
-            None => Standing::Nobody,
-        };
-        if let (Place::Parked(_), Some(signature)) = (place, Signature::of(state)) {
-            if self.parks.len() == MAX_PARKS {
-                self.parks.remove(0);
-            }
-            self.parks.push(signature);
-        }
-    }
 }
 
 impl Census {
@@ -406,113 +268,6 @@ impl Census {
     }
 }
 
-/// The process's own threads.
-#[derive(Debug, Default)]
-struct LiveThreads {
-    scheds: HashMap<Tid, Option<ProcFile>>,
-    /// Module of the program itself among those of captures.
-    program: Option<u32>,
-}
-
-/// The functions of tokio's scheduler, once they were read.
-static LANDMARKS: OnceLock<Result<Arc<Landmarks>, Unknown>> = OnceLock::new();
-
-/// Name of the thread that reads them.
-const READER: &str = "looptop-names";
-
-/// Reads the functions of tokio's scheduler, on a thread of its own.
-fn read_landmarks() {
-    let reader = std::thread::Builder::new().name(READER.into());
-    // Without a thread there are no landmarks, and strangers stay unread.
-    drop(reader.spawn(|| {
-        LANDMARKS.get_or_init(|| {
-            let file = std::fs::File::open("/proc/self/exe").map_err(|_| Unknown::Unreadable)?;
-            landmarks::read(&file).map(Arc::new)
-        });
-    }));
-}
-
-/// Whether strangers can be told from other threads, or why not. Before the symbols
-/// were read they are expected to be there.
-pub(crate) fn can_tell() -> Result<(), String> {
-    match LANDMARKS.get() {
-        Some(Err(unknown)) => Err(unknown.to_string()),
-        Some(Ok(_)) | None => Ok(()),
-    }
-}
-
-impl Threads for LiveThreads {
-    fn list(&mut self) -> Vec<Tid> {
-        let Ok(entries) = std::fs::read_dir("/proc/self/task") else {
-            return Vec::new();
-        };
-        let tids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
-        tids.map(Tid).collect()
-    }
-
-    fn is_ready(&mut self) -> bool {
-        matches!(LANDMARKS.get(), Some(Ok(_)))
-    }
-
-    fn sched(&mut self, tid: Tid) -> Option<SchedStat> {
-        ProcFile::of_thread(tid, "schedstat")?.parse(parse_schedstat)
-    }
-
-    fn sched_often(&mut self, tid: Tid) -> Option<SchedStat> {
-        if !self.scheds.contains_key(&tid) {
-            if self.scheds.len() >= MAX_OPEN {
-                return self.sched(tid);
-            }
-            let file = ProcFile::of_thread(tid, "schedstat");
-            self.scheds.insert(tid, file);
-        }
-        self.scheds.get(&tid)?.as_ref()?.parse(parse_schedstat)
-    }
-
-    fn syscall(&mut self, tid: Tid) -> SyscallState {
-        SyscallState::of_thread(tid)
-    }
-
-    fn cpu_ns(&mut self, tid: Tid) -> Option<u64> {
-        thread_cpu_ns(tid)
-    }
-
-    fn place(&mut self, tid: Tid, wait: Wait) -> Option<Place> {
-        let landmarks = LANDMARKS.get()?.as_ref().ok()?;
-        let stack = capture::capture(tid.0).ok()?.stack;
-        let program = self.program()?;
-        let own = stack
-            .frames
-            .iter()
-            .filter(|(module, _)| module.is_some_and(|m| m.0 == program));
-        let marks = landmarks.on(own.map(|(_, address)| *address));
-        let place = place(&marks, wait, landmarks.parks_apart());
-        // What is missing outside may be the scheduler.
-        let sure = !stack.truncated || !matches!(place, Place::Elsewhere | Place::Pool);
-        sure.then_some(place)
-    }
-
-    fn retain(&mut self, tids: &HashSet<Tid>) {
-        self.scheds.retain(|tid, _| tids.contains(tid));
-    }
-}
-
-impl LiveThreads {
-    fn program(&mut self) -> Option<u32> {
-        if self.program.is_none() {
-            let path = std::fs::read_link("/proc/self/exe").ok()?;
-            let text = path.to_string_lossy();
-            let path = text.strip_suffix(" (deleted)").unwrap_or(&text);
-            let modules = capture::modules();
-            let index = modules
-                .iter()
-                .position(|m| m.path.to_string_lossy() == *path)?;
-            self.program = Some(index as u32);
-        }
-        self.program
-    }
-}
-
 /// What the watchdog keeps for it.
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
@@ -529,6 +284,17 @@ impl Strangers {
             census: Census::new(threshold_ns),
             ..Self::default()
         }
+    }
+
+    /// Whether a blocked thread stands where it drives no worker: in the blocking
+    /// pool, or in `block_in_place`. `None` where that cannot be told now.
+    pub(super) fn drives_nothing(&mut self, tid: Tid) -> Option<bool> {
+        if !self.live.is_ready() {
+            return None;
+        }
+        let wait = Signature::of(self.live.syscall(tid))?.wait();
+        let place = self.live.place(tid, wait)?;
+        Some(matches!(place, Place::Pool | Place::HandedOver))
     }
 }
 

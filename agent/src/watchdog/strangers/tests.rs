@@ -295,3 +295,42 @@ fn threads_that_end_are_forgotten_and_blindness_reads_nothing() {
     let coverage = census.coverage(2 * SECOND, &known, &mut scripts);
     assert_eq!((coverage.strangers.len(), coverage.unread), (0, 1));
 }
+
+/// What a closure says on the thread on which it runs, which then waits there.
+fn told_by(run: impl FnOnce(Box<dyn FnOnce() + Send>)) -> (Tid, std::sync::mpsc::Sender<()>) {
+    let (says, said) = std::sync::mpsc::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    run(Box::new(move || {
+        let _ = says.send(crate::thread_clock::current_tid());
+        let _ = ended.recv();
+    }));
+    let tid = said.recv().ok().flatten().expect("Linux has thread ids");
+    (tid, end)
+}
+
+#[test]
+fn a_thread_of_the_blocking_pool_is_told_from_a_worker() {
+    if crate::capture::install(9).is_err() {
+        return;
+    }
+    read_landmarks();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .expect("a runtime without drivers");
+    let (job, end_job) = told_by(|f| drop(runtime.spawn_blocking(f)));
+    let (worker, end_poll) = told_by(|f| drop(runtime.spawn(async move { f() })));
+    let mut strangers = Strangers::new(THRESHOLD);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let mut seen = |tid| loop {
+        if let Some(apart) = strangers.drives_nothing(tid) {
+            break apart;
+        }
+        assert!(std::time::Instant::now() < deadline, "it is blocked");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    assert!(seen(job), "a job");
+    assert!(!seen(worker), "a poll");
+    drop(end_job);
+    drop(end_poll);
+}

@@ -1,0 +1,123 @@
+//! The census's view of this process: its threads, and tokio's functions in it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
+
+use super::Threads;
+use super::landmarks::{self, Landmarks, Unknown};
+use super::place::{Place, Wait, place};
+use crate::capture;
+use crate::ids::Tid;
+use crate::procfs::{ProcFile, SchedStat, SyscallState, parse_schedstat};
+use crate::thread_clock::thread_cpu_ns;
+
+/// Of strangers the file that is read at each look stays open: so many, for they count
+/// against the application's limit.
+const MAX_OPEN: usize = 32;
+
+/// The process's own threads.
+#[derive(Debug, Default)]
+pub(super) struct LiveThreads {
+    scheds: HashMap<Tid, Option<ProcFile>>,
+    /// Module of the program itself among those of captures.
+    program: Option<u32>,
+}
+
+/// The functions of tokio's scheduler, once they were read.
+static LANDMARKS: OnceLock<Result<Arc<Landmarks>, Unknown>> = OnceLock::new();
+
+/// Name of the thread that reads them.
+const READER: &str = "looptop-names";
+
+/// Reads the functions of tokio's scheduler, on a thread of its own.
+pub(super) fn read_landmarks() {
+    let reader = std::thread::Builder::new().name(READER.into());
+    // Without a thread there are no landmarks, and strangers stay unread.
+    drop(reader.spawn(|| {
+        LANDMARKS.get_or_init(|| {
+            let file = std::fs::File::open("/proc/self/exe").map_err(|_| Unknown::Unreadable)?;
+            landmarks::read(&file).map(Arc::new)
+        });
+    }));
+}
+
+/// Whether strangers can be told from other threads, or why not. Before the symbols
+/// were read they are expected to be there.
+pub(crate) fn can_tell() -> Result<(), String> {
+    match LANDMARKS.get() {
+        Some(Err(unknown)) => Err(unknown.to_string()),
+        Some(Ok(_)) | None => Ok(()),
+    }
+}
+
+impl Threads for LiveThreads {
+    fn list(&mut self) -> Vec<Tid> {
+        let Ok(entries) = std::fs::read_dir("/proc/self/task") else {
+            return Vec::new();
+        };
+        let tids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+        tids.map(Tid).collect()
+    }
+
+    fn is_ready(&mut self) -> bool {
+        matches!(LANDMARKS.get(), Some(Ok(_)))
+    }
+
+    fn sched(&mut self, tid: Tid) -> Option<SchedStat> {
+        ProcFile::of_thread(tid, "schedstat")?.parse(parse_schedstat)
+    }
+
+    fn sched_often(&mut self, tid: Tid) -> Option<SchedStat> {
+        if !self.scheds.contains_key(&tid) {
+            if self.scheds.len() >= MAX_OPEN {
+                return self.sched(tid);
+            }
+            let file = ProcFile::of_thread(tid, "schedstat");
+            self.scheds.insert(tid, file);
+        }
+        self.scheds.get(&tid)?.as_ref()?.parse(parse_schedstat)
+    }
+
+    fn syscall(&mut self, tid: Tid) -> SyscallState {
+        SyscallState::of_thread(tid)
+    }
+
+    fn cpu_ns(&mut self, tid: Tid) -> Option<u64> {
+        thread_cpu_ns(tid)
+    }
+
+    fn place(&mut self, tid: Tid, wait: Wait) -> Option<Place> {
+        let landmarks = LANDMARKS.get()?.as_ref().ok()?;
+        let stack = capture::capture(tid.0).ok()?.stack;
+        let program = self.program()?;
+        let own = stack
+            .frames
+            .iter()
+            .filter(|(module, _)| module.is_some_and(|m| m.0 == program));
+        let marks = landmarks.on(own.map(|(_, address)| *address));
+        let place = place(&marks, wait, landmarks.parks_apart());
+        // What is missing outside may be the scheduler.
+        let sure = !stack.truncated || !matches!(place, Place::Elsewhere | Place::Pool);
+        sure.then_some(place)
+    }
+
+    fn retain(&mut self, tids: &HashSet<Tid>) {
+        self.scheds.retain(|tid, _| tids.contains(tid));
+    }
+}
+
+impl LiveThreads {
+    fn program(&mut self) -> Option<u32> {
+        if self.program.is_none() {
+            let path = std::fs::read_link("/proc/self/exe").ok()?;
+            let text = path.to_string_lossy();
+            let path = text.strip_suffix(" (deleted)").unwrap_or(&text);
+            let modules = capture::modules();
+            let index = modules
+                .iter()
+                .position(|m| m.path.to_string_lossy() == *path)?;
+            self.program = Some(index as u32);
+        }
+        self.program
+    }
+}

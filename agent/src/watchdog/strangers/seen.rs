@@ -1,0 +1,147 @@
+//! What is known of one thread, from census to census.
+
+use super::place::{Place, Wait};
+use crate::coverage::Kind;
+use crate::evidence;
+use crate::procfs::SyscallState;
+
+/// A thread that is nobody's is looked at again after this, and then ever more rarely.
+const FIRST_AGAIN_NS: u64 = 1_000_000_000;
+/// Places where one thread waits for work: the driver, its condition variable.
+const MAX_PARKS: usize = 4;
+
+/// What is known of one thread that is nobody's.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) standing: Standing,
+    /// Times that it was given a CPU, at the last look.
+    slices: Option<u64>,
+    /// Since when that has not changed.
+    pub(super) still_ns: u64,
+    /// The place where it is now is judged: not to be looked at before it runs.
+    pub(super) judged: bool,
+    pub(super) blocked: bool,
+    pub(super) parks: Vec<Signature>,
+    pub(super) again_ns: u64,
+    pub(super) wait_ns: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its stack could not be read yet.
+    Unread,
+    /// No thread of a runtime.
+    Nobody,
+    Stranger {
+        kind: Kind,
+        since_ns: u64,
+        cpu_ns: u64,
+    },
+}
+
+/// A blocked thread's call, what it works on, and how deep the stack was: the same
+/// again is the same place in the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Signature {
+    number: u64,
+    argument: u64,
+    sp: u64,
+    pc: u64,
+}
+
+impl Signature {
+    pub(super) fn of(state: SyscallState) -> Option<Self> {
+        match state {
+            SyscallState::In {
+                number,
+                args,
+                sp,
+                pc,
+            } => Some(Self {
+                number,
+                argument: args[0],
+                sp,
+                pc,
+            }),
+            _ => None,
+        }
+    }
+
+    pub(super) fn wait(self) -> Wait {
+        match &*evidence::name(self.number) {
+            "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Wait::Events,
+            "futex" => Wait::Futex,
+            _ => Wait::Other,
+        }
+    }
+}
+
+impl Seen {
+    pub(super) fn new(now_ns: u64) -> Self {
+        Self {
+            standing: Standing::Unread,
+            slices: None,
+            still_ns: now_ns,
+            judged: false,
+            blocked: false,
+            parks: Vec::new(),
+            again_ns: now_ns,
+            wait_ns: FIRST_AGAIN_NS,
+        }
+    }
+
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match self.standing {
+            Standing::Stranger { kind, .. } => Some(kind),
+            Standing::Unread | Standing::Nobody => None,
+        }
+    }
+
+    /// Notes how often it ran; true where it has not since the last look.
+    pub(super) fn stands_still(&mut self, now_ns: u64, slices: Option<u64>) -> bool {
+        let same = slices.is_some() && slices == self.slices;
+        if !same {
+            self.slices = slices;
+            self.still_ns = now_ns;
+            self.judged = false;
+            self.blocked = false;
+        }
+        same
+    }
+
+    /// Draws the conclusion from where it stands.
+    pub(super) fn judge(
+        &mut self,
+        place: Place,
+        state: SyscallState,
+        now_ns: u64,
+        cpu_ns: Option<u64>,
+    ) {
+        self.judged = true;
+        self.blocked = matches!(place, Place::InPoll(_));
+        let kind = match place {
+            Place::Parked(kind) | Place::InPoll(kind) => Some(kind),
+            Place::InFuture => Some(Kind::BlockOn),
+            // It drove a worker before it entered: it is still a stranger then.
+            Place::HandedOver => self.kind(),
+            Place::Pool | Place::Elsewhere => None,
+        };
+        let unchanged = kind == self.kind();
+        self.standing = match kind {
+            Some(_) if unchanged => self.standing,
+            Some(kind) => Standing::Stranger {
+                kind,
+                since_ns: now_ns,
+                cpu_ns: cpu_ns.unwrap_or_default(),
+            },
+            None if place == Place::HandedOver => self.standing,
+            None => Standing::Nobody,
+        };
+        if let (Place::Parked(_), Some(signature)) = (place, Signature::of(state)) {
+            if self.parks.len() == MAX_PARKS {
+                self.parks.remove(0);
+            }
+            self.parks.push(signature);
+        }
+    }
+}
