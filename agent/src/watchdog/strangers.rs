@@ -8,19 +8,24 @@
 //!
 //! Such a stranger that stays blocked in one place, which is not where it waits for
 //! work, for longer than the threshold is a stall like any other, unless only the
-//! future of `block_on` beside a multi-thread runtime stands still: nobody waits. tokio's counters
-//! of its runtime are not to be had, so one that computes is not told from one that
-//! does many short polls, and is not reported.
+//! future of `block_on` beside a multi-thread runtime stands still: nobody waits.
+//!
+//! One that computes shows the same stacks in one long poll and in many short ones.
+//! They are told apart by its scheduler's own counters, which are learned while it
+//! parks ([`ticks`]); where they are not known, nothing is reported, and the census
+//! says so.
 //!
 //! # Cost
 //!
 //! A census reads the directory of threads; a thread whose place is known is looked
 //! at again only when it has run, ever more rarely. A stranger costs one small read
 //! (1 µs) at each look of the watchdog, and one more (6 µs) each time that it has
-//! been blocked for longer than the threshold.
+//! been blocked for longer than the threshold. Its counters cost four looks of half a
+//! millisecond in all, and then some 3 µs at each look that finds it running.
 
 mod landmarks;
 mod place;
+mod ticks;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
@@ -30,6 +35,7 @@ use looptop_wire::proto::Flavor;
 use self::{
     landmarks::{Landmarks, Unknown},
     place::{Place, Wait, place},
+    ticks::Ticks,
 };
 use super::case::Sight;
 use super::{Watchdog, Watched};
@@ -60,6 +66,10 @@ const LOOK_STACKS: u32 = 4;
 /// rarely up to the other.
 const FIRST_AGAIN_NS: u64 = 1_000_000_000;
 const LAST_AGAIN_NS: u64 = 16_000_000_000;
+/// A poll that computes for so long is looked at more closely: its stack is taken.
+const COMPUTES_NS: u64 = 20_000_000;
+/// Between two looks at a parked thread that teach where its counters are.
+const LEARN_NS: u64 = 50_000_000;
 /// Places where one thread waits for work: the driver, its condition variable.
 const MAX_PARKS: usize = 4;
 
@@ -105,6 +115,8 @@ trait Threads {
     fn cpu_ns(&mut self, tid: Tid) -> Option<u64>;
     /// Where the blocked thread stands; `None` where its stack cannot be read now.
     fn place(&mut self, tid: Tid, wait: Wait) -> Option<Place>;
+    /// Copies this process's memory; gives the number of bytes.
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize;
     /// Keeps nothing of threads that are not in `tids`.
     fn retain(&mut self, tids: &HashSet<Tid>);
 }
@@ -132,6 +144,21 @@ struct Seen {
     parks: Vec<Signature>,
     again_ns: u64,
     wait_ns: u64,
+    ticks: Ticks,
+    /// The next look that may teach them.
+    learn_ns: u64,
+    turn: Option<Turn>,
+}
+
+/// One turn of a scheduler's loop, for as long as its counters stand still.
+#[derive(Debug)]
+struct Turn {
+    counters: Vec<u32>,
+    since_ns: u64,
+    /// CPU that the thread had used then.
+    cpu_ns: u64,
+    /// Whether it is a poll; `None` before its stack was taken.
+    polls: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +222,9 @@ impl Seen {
             parks: Vec::new(),
             again_ns: now_ns,
             wait_ns: FIRST_AGAIN_NS,
+            ticks: Ticks::default(),
+            learn_ns: now_ns,
+            turn: None,
         }
     }
 
@@ -215,6 +245,56 @@ impl Seen {
             self.blocked = false;
         }
         same
+    }
+
+    /// It is parked, as `state` says: its scheduler's counters may be learned.
+    fn learn(&mut self, tid: Tid, state: SyscallState, now_ns: u64, threads: &mut impl Threads) {
+        let SyscallState::In { sp, .. } = state else {
+            return;
+        };
+        if now_ns < self.learn_ns || !self.ticks.wants() {
+            return;
+        }
+        self.learn_ns = now_ns + LEARN_NS;
+        let read = |address: u64, buffer: &mut [u8]| threads.read(address, buffer);
+        let snapshot = ticks::Snapshot::take(sp, &read);
+        let stayed = threads.syscall(tid) == state
+            && threads.sched_often(tid).map(|s| s.slices) == self.slices;
+        if stayed {
+            self.ticks.learn(snapshot);
+        }
+    }
+
+    /// Since when it is in one poll that has computed for some time, if it is.
+    fn computes(&mut self, tid: Tid, now_ns: u64, threads: &mut impl Threads) -> Option<u64> {
+        let read = |address: u64, buffer: &mut [u8]| threads.read(address, buffer);
+        let Some(counters) = self.ticks.now(&read) else {
+            self.turn = None;
+            return None;
+        };
+        let cpu_ns = threads.cpu_ns(tid)?;
+        let turn = match &mut self.turn {
+            Some(turn) if turn.counters == counters => turn,
+            other => other.insert(Turn {
+                counters,
+                since_ns: now_ns,
+                cpu_ns,
+                polls: None,
+            }),
+        };
+        if turn.polls.is_none() && cpu_ns.saturating_sub(turn.cpu_ns) >= COMPUTES_NS {
+            let place = threads.place(tid, Wait::Other);
+            let read = |address: u64, buffer: &mut [u8]| threads.read(address, buffer);
+            // The stack may have been taken in the next turn.
+            let same = self.ticks.now(&read).as_ref() == Some(&turn.counters);
+            if let Some(place) = place.filter(|_| same) {
+                turn.polls = Some(matches!(
+                    place,
+                    Place::InPoll(Kind::Worker | Kind::CurrentThread)
+                ));
+            }
+        }
+        (turn.polls == Some(true)).then_some(turn.since_ns)
     }
 
     /// Draws the conclusion from where it stands.
@@ -325,7 +405,8 @@ impl Census {
         false
     }
 
-    /// The strangers that are blocked in a poll for longer than the threshold now.
+    /// The strangers that are blocked in a poll for longer than the threshold now, or
+    /// have computed for long in it.
     fn blocked(&mut self, now_ns: u64, known: &Known, threads: &mut impl Threads) -> Vec<Blocked> {
         let mut stacks = 0;
         let mut blocked = Vec::new();
@@ -342,7 +423,10 @@ impl Census {
             if still && long && due && stacks < LOOK_STACKS {
                 let state = threads.syscall(*tid);
                 match Signature::of(state) {
-                    Some(signature) if seen.parks.contains(&signature) => seen.judged = true,
+                    Some(signature) if seen.parks.contains(&signature) => {
+                        seen.judged = true;
+                        seen.learn(*tid, state, now_ns, threads);
+                    }
                     Some(signature) => {
                         stacks += 1;
                         match threads.place(*tid, signature.wait()) {
@@ -360,6 +444,13 @@ impl Census {
                 blocked.push(Blocked {
                     tid: *tid,
                     since_ns: seen.still_ns,
+                });
+            } else if !seen.judged
+                && let Some(since_ns) = seen.computes(*tid, now_ns, threads)
+            {
+                blocked.push(Blocked {
+                    tid: *tid,
+                    since_ns,
                 });
             }
         }
@@ -384,6 +475,7 @@ impl Census {
                     kind,
                     since_ns,
                     cpu_ns: threads.cpu_ns(*tid).map(|now| now.saturating_sub(cpu_ns)),
+                    polls_told: seen.ticks.are_known(),
                 }),
                 _ => None,
             })
@@ -490,6 +582,10 @@ impl Threads for LiveThreads {
         // What is missing outside may be the scheduler.
         let sure = !stack.truncated || !matches!(place, Place::Elsewhere | Place::Pool);
         sure.then_some(place)
+    }
+
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        capture::read_memory(address, buffer)
     }
 
     fn retain(&mut self, tids: &HashSet<Tid>) {
