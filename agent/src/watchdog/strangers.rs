@@ -399,7 +399,10 @@ impl Census {
                 strangers += 1;
             } else {
                 seen.again_ns = now_ns + seen.wait_ns;
-                seen.wait_ns = (seen.wait_ns * 2).min(LAST_AGAIN_NS);
+                // Of one that ran nothing is known yet.
+                if seen.standing == Standing::Nobody {
+                    seen.wait_ns = (seen.wait_ns * 2).min(LAST_AGAIN_NS);
+                }
             }
         }
         false

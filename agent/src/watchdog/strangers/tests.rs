@@ -384,3 +384,43 @@ fn threads_that_end_are_forgotten_and_blindness_reads_nothing() {
     let coverage = census.coverage(2 * SECOND, &known, &mut scripts);
     assert_eq!((coverage.strangers.len(), coverage.unread), (0, 1));
 }
+
+/// A thread of this process, as the watchdog looks at it.
+#[test]
+fn a_real_stranger_that_computes_is_found() {
+    use std::time::{Duration, Instant};
+    capture::install(0).expect("stacks");
+    read_landmarks();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build().expect("a runtime");
+        let compute = || {
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_millis(300) {
+                std::hint::spin_loop();
+            }
+        };
+        let _ = tell.send(crate::thread_clock::current_tid().expect("Linux"));
+        runtime.block_on(async {
+            loop {
+                let _ = tokio::spawn(async move { compute() }).await;
+                tokio::time::sleep(Duration::from_millis(60)).await;
+            }
+        });
+    });
+    let tid = told.recv().expect("it runs");
+    let (mut census, mut live) = (Census::new(THRESHOLD), LiveThreads::default());
+    let known = Known::default();
+    let deadline = Instant::now() + Duration::from_secs(100);
+    loop {
+        let now = crate::clock::now_ns();
+        census.take(now, &known, &mut live);
+        let found = census.blocked(now, &known, &mut live);
+        if found.iter().any(|b| b.tid == tid) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{:#?}", census.threads.get(&tid));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -14,14 +14,14 @@
 //! one (tokio's LIFO slot). A thread that never parks cannot be learned, and nothing
 //! is known of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Of the stack of a parked thread this is looked at.
 const STACK: usize = 32 << 10;
 /// Behind a pointer. A `Core` takes some 200 to 600 bytes.
 const WINDOW: usize = 1 << 10;
 /// Different pointers of one stack.
-const MAX_POINTERS: usize = 512;
+const MAX_POINTERS: usize = 768;
 /// Pairs of looks in which all that is learned has held.
 const PAIRS: u32 = 3;
 /// Attempts to learn, each of up to so many pairs, before a thread is let be.
@@ -65,6 +65,19 @@ pub(super) struct Ticks {
     groups: BTreeMap<u64, Group>,
     pairs: u32,
     failures: u32,
+    known: Vec<Counters>,
+}
+
+/// Counters of which one pointer leads to the same parks as others: all that they
+/// lead to, and the pointers of the outermost.
+#[derive(Debug)]
+struct Counters {
+    pointer: u64,
+    /// Where the pointer is, innermost first.
+    roots: Vec<u64>,
+    /// Addresses.
+    words: BTreeSet<u64>,
+    parks: BTreeSet<u64>,
 }
 
 impl Snapshot {
@@ -129,16 +142,6 @@ impl Group {
         group.is_possible().then_some(group)
     }
 
-    /// The pointers among which that of the scheduler's context is: its frame is one
-    /// of the outermost.
-    fn context(&self) -> impl Iterator<Item = u64> + '_ {
-        let (inner, outer) = (self.roots.first(), self.roots.last());
-        let middle = inner
-            .zip(outer)
-            .map_or(0, |(inner, outer)| inner.midpoint(*outer));
-        self.roots.iter().copied().filter(move |at| *at >= middle)
-    }
-
     fn and(&self, other: &Self) -> Option<Self> {
         let group = Self {
             roots: common(&self.roots, &other.roots),
@@ -156,6 +159,37 @@ impl Group {
 
 fn common<T: Copy + PartialEq>(a: &[T], b: &[T]) -> Vec<T> {
     a.iter().filter(|item| b.contains(item)).copied().collect()
+}
+
+impl Counters {
+    fn of(pointer: u64, group: &Group) -> Self {
+        let at = |index: &usize| pointer + *index as u64 * 4;
+        Self {
+            pointer,
+            roots: group.roots.clone(),
+            words: group.grown.iter().map(at).collect(),
+            parks: group.doubles.iter().map(|(half, _)| at(half)).collect(),
+        }
+    }
+
+    /// Takes the other's over.
+    fn merge(&mut self, other: Self) {
+        self.words.extend(other.words);
+        self.parks.extend(other.parks);
+        if other.roots.last() > self.roots.last() {
+            (self.pointer, self.roots) = (other.pointer, other.roots);
+        }
+    }
+
+    /// The pointers among which that of the scheduler's context is: its frame is one
+    /// of the outermost.
+    fn context(&self) -> impl Iterator<Item = u64> + '_ {
+        let (inner, outer) = (self.roots.first(), self.roots.last());
+        let middle = inner
+            .zip(outer)
+            .map_or(0, |(inner, outer)| inner.midpoint(*outer));
+        self.roots.iter().copied().filter(move |at| *at >= middle)
+    }
 }
 
 impl Ticks {
@@ -197,28 +231,27 @@ impl Ticks {
             self.pairs += 1;
         }
         if self.are_known() {
-            self.drop_copies();
+            self.settle();
         }
         if !self.wants() {
             self.last = None;
         }
     }
 
-    /// Lets go of pointers from further inside, whose words are watched behind
-    /// another one as well: parking leaves them behind, and a poll writes over them.
-    fn drop_copies(&mut self) {
-        let words = |pointer: u64, group: &Group| -> Vec<u64> {
-            let words = group.grown.iter();
-            words.map(|index| pointer + *index as u64 * 4).collect()
-        };
-        let all = self.groups.clone();
-        self.groups.retain(|pointer, group| {
-            let own = words(*pointer, group);
-            !all.iter().any(|(other, outer)| {
-                let watched = words(*other, outer);
-                group.roots.last() < outer.roots.last() && own.iter().all(|w| watched.contains(w))
-            })
-        });
+    /// Parking leaves pointers behind further inside, which a poll writes over: what
+    /// leads to the same parks is one.
+    fn settle(&mut self) {
+        for (pointer, group) in std::mem::take(&mut self.groups) {
+            let mut counters = Counters::of(pointer, &group);
+            let (same, other) = std::mem::take(&mut self.known)
+                .into_iter()
+                .partition(|known: &Counters| !known.parks.is_disjoint(&counters.parks));
+            self.known = other;
+            for known in same {
+                counters.merge(known);
+            }
+            self.known.push(counters);
+        }
     }
 
     /// The counters now; `None` where they are not known, or the thread's context
@@ -231,23 +264,25 @@ impl Ticks {
             let mut bytes = [0; 8];
             (read(at, &mut bytes) == 8).then(|| u64::from_le_bytes(bytes))
         };
-        let mut counters = Vec::new();
-        for (pointer, group) in &self.groups {
+        let mut values = Vec::new();
+        for counters in &self.known {
             // Frames further inside than the context are others now. Were it the
             // context that does not point there, its core would be another thread's.
-            if !group.context().all(|at| word(at) == Some(*pointer)) {
+            if !counters
+                .context()
+                .all(|at| word(at) == Some(counters.pointer))
+            {
                 return None;
             }
-            let mut memory = [0; WINDOW];
-            let length = read(*pointer, &mut memory);
-            let memory: Vec<u32> = words::<4>(&memory[..length])
-                .map(u32::from_le_bytes)
-                .collect();
-            for index in &group.grown {
-                counters.push(*memory.get(*index)?);
+            for at in &counters.words {
+                let mut bytes = [0; 4];
+                if read(*at, &mut bytes) < bytes.len() {
+                    return None;
+                }
+                values.push(u32::from_le_bytes(bytes));
             }
         }
-        Some(counters)
+        Some(values)
     }
 }
 
@@ -493,7 +528,7 @@ mod tests {
             for builder in [Builder::new_current_thread(), single] {
                 let worker = Worker::start(builder);
                 let ticks = worker.learn();
-                assert!(ticks.are_known(), "{:?}", ticks.groups);
+                assert!(ticks.are_known(), "{ticks:?}");
                 let now = || ticks.now(&capture::read_memory);
                 let begun = worker.polls.load(SeqCst);
                 worker.release.store(begun, SeqCst);
