@@ -130,10 +130,8 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
         "console-subscriber reports these: enable looptop-agent's feature `console`, which serves \
          it on this port"
     });
-    let stacks = capture.and(linux).map_err(str::to_owned);
-    let coverage = stacks.and_then(|()| strangers());
     let stalls = if linux.is_ok() { linux } else { runtime };
-    let fixed: [(CapabilityKind, Result<(), &str>); 12] = [
+    let fixed: [(CapabilityKind, Result<(), &str>); 11] = [
         (CapabilityKind::Workers, runtime),
         (CapabilityKind::WorkerThreads, linux),
         (CapabilityKind::Threads, linux),
@@ -145,18 +143,23 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
         (CapabilityKind::Lag, runtime),
         (CapabilityKind::Console, console),
         (CapabilityKind::Resources, resources),
-        (
-            CapabilityKind::Coverage,
-            coverage.as_ref().copied().map_err(String::as_str),
-        ),
     ];
     let fixed = fixed.map(|(kind, known)| capability(kind, known.map_err(str::to_owned)));
-    fixed.into_iter().chain(of_tasks(&levels)).collect()
+    let changing = changing(shared, &levels);
+    fixed.into_iter().chain(changing).collect()
 }
 
-/// What can be known of tasks now; it may change while the application runs.
-pub(crate) fn task_capabilities() -> Vec<proto::Capability> {
-    of_tasks(&Levels::now(crate::subscriber::state())).collect()
+/// What can be known of tasks, and of runtimes that nobody registered, now; it may
+/// change while the application runs.
+pub(crate) fn changing_capabilities(shared: &Shared) -> Vec<proto::Capability> {
+    changing(shared, &Levels::now(crate::subscriber::state())).collect()
+}
+
+fn changing(shared: &Shared, levels: &Levels) -> impl Iterator<Item = proto::Capability> {
+    // The symbols of the binary are read some time after the start.
+    let coverage = shared.capture.clone().and_then(|()| strangers());
+    let coverage = capability(CapabilityKind::Coverage, coverage);
+    of_tasks(levels).chain([coverage])
 }
 
 fn of_tasks(levels: &Levels) -> impl Iterator<Item = proto::Capability> {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Capability, Flavor, Model};
+use crate::model::{Capability, Flavor, Model, Series, Stranger};
 
 use super::words::count;
 
@@ -42,6 +42,8 @@ const WORKS: f64 = 0.01;
 /// The registered workers idle where they are busy for less than this share of
 /// the CPU that the strangers use.
 const IDLE_SHARE: f64 = 0.25;
+/// A thread is busy from this share of one CPU on.
+const BUSY: f64 = 0.1;
 /// So long the first tasks may take to show.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -97,12 +99,13 @@ pub fn remarks(model: &Model) -> Vec<String> {
         .iter()
         .any(|g| g.cause.contains(&run(strangers)));
     if strangers > 0 && !told {
-        let pronoun = if strangers == 1 {
-            "it blocks"
-        } else {
-            "they block"
-        };
-        remarks.push(format!("{}: watched only while {pronoun}", run(strangers)));
+        remarks.push(format!("{}: {}", run(strangers), watched(model, strangers)));
+    }
+    let mut missing = model.session.all_missing();
+    if let Some((_, reason)) = missing.find(|(kind, _)| *kind == Capability::Coverage) {
+        remarks.push(format!(
+            "whether threads run runtimes that nobody registered is not known: {reason}"
+        ));
     }
     let skipped = model.coverage.as_ref().map_or(0, |c| c.skipped);
     if skipped > 0 {
@@ -139,6 +142,39 @@ fn unseen_at_level(model: &Model) -> Option<String> {
     Some(format!("level {level} {what}"))
 }
 
+/// What is seen of the threads of unregistered runtimes: a poll that blocks, and one
+/// that computes only where the scheduler's counters are known.
+fn watched(model: &Model, strangers: u64) -> String {
+    let blind = |s: &&Stranger| !s.polls_told;
+    let coverage = model.coverage.as_ref();
+    let blind: Vec<_> = coverage
+        .into_iter()
+        .flat_map(|c| c.unregistered().filter(blind))
+        .collect();
+    if blind.is_empty() {
+        return "watched only for polls that block or compute for long".to_owned();
+    }
+    let pronoun = if strangers == 1 {
+        "it blocks"
+    } else {
+        "they block"
+    };
+    let busy = blind
+        .iter()
+        .filter_map(|s| model.threads.get(&s.tid))
+        .filter(|t| mean(&t.cpu_series, model) >= BUSY)
+        .count() as u64;
+    if busy == 0 {
+        return format!("watched only while {pronoun}");
+    }
+    let them = match (busy, strangers) {
+        (1, 1) => "it is busy".to_owned(),
+        (1, _) => "1 of them is busy".to_owned(),
+        (n, _) => format!("{n} of them are busy"),
+    };
+    format!("watched only while {pronoun}; {them}, whether in one poll is not known")
+}
+
 fn unregistered(model: &Model) -> u64 {
     let coverage = model.coverage.as_ref();
     coverage.map_or(0, |c| c.unregistered().count() as u64)
@@ -157,20 +193,26 @@ fn verb(n: u64, noun: &str, one: &str, many: &str) -> String {
     format!("{} {}", count(n, noun), if n == 1 { one } else { many })
 }
 
+/// Lately.
+fn mean(series: &Series, model: &Model) -> f64 {
+    let samples: Vec<f64> = series.last(model.now, LATELY).collect();
+    let n = samples.len().max(1) as f64;
+    samples.into_iter().sum::<f64>() / n
+}
+
 /// The unregistered runtimes' threads work, and the registered workers do not.
 fn strangers_alone_work(model: &Model) -> bool {
     let Some(coverage) = &model.coverage else {
         return false;
     };
-    let mean = |series: &crate::model::Series| {
-        let samples: Vec<f64> = series.last(model.now, LATELY).collect();
-        let n = samples.len().max(1) as f64;
-        samples.into_iter().sum::<f64>() / n
-    };
     let threads = coverage.unregistered();
     let threads = threads.filter_map(|s| model.threads.get(&s.tid));
-    let strange: f64 = threads.map(|t| mean(&t.cpu_series)).sum();
-    let known: f64 = model.workers.values().map(|w| mean(&w.busy_series)).sum();
+    let strange: f64 = threads.map(|t| mean(&t.cpu_series, model)).sum();
+    let known: f64 = model
+        .workers
+        .values()
+        .map(|w| mean(&w.busy_series, model))
+        .sum();
     strange >= WORKS && known < strange * IDLE_SHARE
 }
 
@@ -190,6 +232,7 @@ mod tests {
         busy: f64,
         strangers: u64,
         kind: StrangerKind,
+        told: bool,
         cpu: f64,
         missing: &'static [Capability],
         agent: bool,
@@ -203,6 +246,7 @@ mod tests {
         busy: 0.0,
         strangers: 0,
         kind: StrangerKind::Worker,
+        told: false,
         cpu: 0.0,
         missing: &[Capability::Tasks, Capability::TaskNames],
         agent: true,
@@ -216,6 +260,7 @@ mod tests {
         }
         for capability in &mut hello.capabilities {
             capability.available = !case.missing.contains(&capability.kind());
+            capability.reason = "the binary is stripped".to_owned();
         }
         let mut model = Model::new(&hello);
         let since = 1_000_000_000;
@@ -256,6 +301,7 @@ mod tests {
                             kind: case.kind.into(),
                             since_ns: since,
                             cpu_ns: None,
+                            polls_told: case.told,
                         })
                         .collect(),
                     ..proto::Coverage::default()
@@ -422,7 +468,10 @@ mod tests {
                 "level 0 without a census",
                 &[Tasks, TaskNames, Coverage],
                 0,
-                &["level 0 does not see the future of main, nor LocalSets in it"],
+                &[
+                    "whether threads run runtimes that nobody registered is not known: the binary is stripped",
+                    "level 0 does not see the future of main, nor LocalSets in it",
+                ],
             ),
             (
                 "level 1 and an unregistered runtime",
@@ -441,6 +490,51 @@ mod tests {
                 ..QUIET
             };
             assert_eq!(remarks(&model(&case)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_seen_of_unregistered_runtimes() {
+        let cases = [
+            (
+                1,
+                false,
+                0.0,
+                "runs a tokio runtime that nobody registered: watched only while it blocks",
+            ),
+            (
+                1,
+                false,
+                0.5,
+                "runs a tokio runtime that nobody registered: watched only while it blocks; it is busy, whether in one poll is not known",
+            ),
+            (
+                3,
+                false,
+                0.5,
+                "run tokio runtimes that nobody registered: watched only while they block; 3 of them are busy, whether in one poll is not known",
+            ),
+            (
+                3,
+                true,
+                0.5,
+                "run tokio runtimes that nobody registered: watched only for polls that block or compute for long",
+            ),
+        ];
+        for (strangers, told, cpu, expected) in cases {
+            let case = Case {
+                strangers,
+                told,
+                cpu,
+                // The registered ones work as well.
+                busy: 0.5,
+                missing: &[],
+                shown: true,
+                ..QUIET
+            };
+            let remarks = remarks(&model(&case));
+            assert_eq!(remarks.len(), 1, "{remarks:?}");
+            assert!(remarks[0].ends_with(expected), "{remarks:?}");
         }
     }
 

@@ -31,6 +31,8 @@ pub struct Stranger {
     pub since: Moment,
     /// CPU that it has used since then.
     pub cpu: Option<Duration>,
+    /// One long poll of it that computes is told from many short ones.
+    pub polls_told: bool,
 }
 
 /// More strangers than this are not held, whatever a peer sends.
@@ -43,6 +45,7 @@ impl Coverage {
             kind: s.kind(),
             since: Moment(s.since_ns),
             cpu: s.cpu_ns.map(Duration::from_nanos),
+            polls_told: s.polls_told,
         };
         Self {
             strangers: update
@@ -62,6 +65,7 @@ impl Coverage {
             kind: s.kind.into(),
             since_ns: s.since.0,
             cpu_ns: s.cpu.map(super::ids::nanos),
+            polls_told: s.polls_told,
         };
         proto::Coverage {
             strangers: self.strangers.iter().map(stranger).collect(),

@@ -1,11 +1,13 @@
 //! Names for the code addresses of a stall, and what of a stack matters.
 //!
 //! [`Symbolizer`] reads binaries on a thread of its own: names and lines, whose a
-//! crate is (`crates`), which future a task polls (`future`). All the rest are pure
+//! crate is (`crates`), code of several names (`aliases`), which future a task polls
+//! (`future`). All the rest are pure
 //! functions over its result: [`name`] tidies function names, [`origin`] tells
 //! user code from dependencies and plumbing, [`calls`] knows blocking calls, and
 //! [`stack`] picks the culprit and the frames worth showing.
 
+mod aliases;
 pub mod calls;
 mod crates;
 mod future;

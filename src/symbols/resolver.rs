@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use addr2line::Loader;
 use object::{Object, ObjectSection};
 
+use super::aliases::{self, Aliases};
 use super::crates::Crates;
 use super::future::Futures;
 use super::origin::{self, Place, Seen, origin};
@@ -92,11 +93,20 @@ struct Loaded {
     no_lines: Option<String>,
     /// Where it was read.
     path: PathBuf,
+    /// Read when they are first needed.
+    aliases: OnceCell<Aliases>,
     /// Read when it is first needed; `None` where it says nothing of them.
     futures: OnceCell<Option<RefCell<Futures>>>,
 }
 
 impl Loaded {
+    /// The names of the function at an address of code that has several.
+    fn names_at(&self, offset: u64) -> &[String] {
+        let load = || Aliases::load(&self.path).unwrap_or_default();
+        let start = self.loader.find_symbol_info(offset).map(|s| s.address());
+        start.map_or(&[], |start| self.aliases.get_or_init(load).at(start))
+    }
+
     fn future_at(&self, offset: u64) -> Option<String> {
         let load = || Futures::load(&self.path).map(RefCell::new);
         let futures = self.futures.get_or_init(load).as_ref()?;
@@ -358,6 +368,17 @@ impl Resolver {
             && let Symbols::Loaded(loaded) = &*self.symbols(binary)
         {
             found = functions(&loaded.loader, address.offset);
+            let names = loaded.names_at(address.offset);
+            if let Some(outermost) = found.last_mut()
+                && outermost.line.is_none()
+                && !names.is_empty()
+            {
+                let crates = self.crates(Some(binary));
+                let own = |name: &str| is_own(name, &crates);
+                if let Some(name) = aliases::true_of(names, own) {
+                    outermost.name = Some(name);
+                }
+            }
         }
         if found.is_empty() {
             found.push(Function::default());
@@ -541,14 +562,8 @@ fn dropped_by(frame: &Frame, crates: &Crates) -> Option<String> {
     if frame.line.is_some() {
         return None;
     }
-    let seen = Seen {
-        function: Some(dropped),
-        file: None,
-        binary: Some(Path::new("")),
-        own_c: false,
-    };
-    let is_own = !dropped.contains('{') && origin(seen, crates) == Origin::User;
-    is_own.then(|| format!("<{dropped} as core::ops::drop::Drop>::drop"))
+    let own = !dropped.contains('{') && is_own(dropped, crates);
+    own.then(|| format!("<{dropped} as core::ops::drop::Drop>::drop"))
 }
 
 /// The type whose values a function of core's drops.
@@ -596,17 +611,22 @@ fn unwrapped(future: &str) -> &str {
     future
 }
 
+/// Whether a path is of the application's own crates.
+fn is_own(path: &str, crates: &Crates) -> bool {
+    let seen = Seen {
+        function: Some(path),
+        file: None,
+        binary: Some(Path::new("")),
+        own_c: false,
+    };
+    origin(seen, crates) == Origin::User
+}
+
 /// The application's own future in a type: that itself, or in what wraps futures.
 fn own_future(future: &str, crates: &Crates) -> Option<String> {
     let mut future = future;
     for _ in 0..MAX_WRAPPERS {
-        let seen = Seen {
-            function: Some(future),
-            file: None,
-            binary: Some(Path::new("")),
-            own_c: false,
-        };
-        if origin(seen, crates) == Origin::User {
+        if is_own(future, crates) {
             return Some(future.to_owned());
         }
         future = name::arguments(future).first()?;
@@ -757,6 +777,7 @@ fn load(pid: Option<u32>, binary: &Binary) -> Result<Loaded, Option<String>> {
                     crates: crates_of(&from, path).unwrap_or_default(),
                     no_lines: (!lines).then_some(no_lines),
                     path: from,
+                    aliases: OnceCell::new(),
                     futures: OnceCell::new(),
                 });
             }

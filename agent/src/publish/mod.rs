@@ -146,7 +146,7 @@ impl Publisher {
         self.strings_sent = self.strings.len();
         self.locations_sent = self.locations.len();
         lock(&self.shared.stalls).taken(self.stalls_sent);
-        let capabilities = crate::hello::task_capabilities();
+        let capabilities = crate::hello::changing_capabilities(&self.shared);
         let news = (capabilities != self.capabilities).then(|| capabilities.clone());
         self.capabilities = capabilities;
         in_parts(frame, with_capabilities(tasks.tasks, news))
@@ -186,7 +186,7 @@ impl Publisher {
             locations: self.locations.clone(),
             ..frame
         };
-        let capabilities = crate::hello::task_capabilities();
+        let capabilities = crate::hello::changing_capabilities(&self.shared);
         in_parts(frame, with_capabilities(tasks.tasks, Some(capabilities)))
     }
 

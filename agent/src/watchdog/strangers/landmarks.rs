@@ -144,9 +144,7 @@ impl Landmarks {
 pub(super) enum Unknown {
     #[error("the program's own file cannot be read")]
     Unreadable,
-    #[error(
-        "the binary is stripped of its symbols, so a thread that runs a runtime nobody registered cannot be told from others; leave `strip` out of the profile"
-    )]
+    #[error("the binary is stripped of its symbols; leave `strip` out of the profile")]
     Stripped,
     #[error("the symbols of the binary name no scheduler of tokio")]
     NoScheduler,

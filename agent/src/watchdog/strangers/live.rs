@@ -101,6 +101,10 @@ impl Threads for LiveThreads {
         sure.then_some(place)
     }
 
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        capture::read_memory(address, buffer)
+    }
+
     fn retain(&mut self, tids: &HashSet<Tid>) {
         self.scheds.retain(|tid, _| tids.contains(tid));
     }

@@ -1,12 +1,19 @@
 //! What is known of one thread, from census to census.
 
+use super::Threads;
 use super::place::{Place, Wait};
+use super::ticks::{Snapshot, Ticks};
 use crate::coverage::Kind;
 use crate::evidence;
+use crate::ids::Tid;
 use crate::procfs::SyscallState;
 
 /// A thread that is nobody's is looked at again after this, and then ever more rarely.
 const FIRST_AGAIN_NS: u64 = 1_000_000_000;
+/// A poll that computes for so long is looked at more closely: its stack is taken.
+const COMPUTES_NS: u64 = 20_000_000;
+/// Between two looks at a parked thread that teach where its counters are.
+const LEARN_NS: u64 = 50_000_000;
 /// Places where one thread waits for work: the driver, its condition variable.
 const MAX_PARKS: usize = 4;
 
@@ -24,6 +31,21 @@ pub(super) struct Seen {
     pub(super) parks: Vec<Signature>,
     pub(super) again_ns: u64,
     pub(super) wait_ns: u64,
+    pub(super) ticks: Ticks,
+    /// The next look that may teach them.
+    learn_ns: u64,
+    turn: Option<Turn>,
+}
+
+/// One turn of a scheduler's loop, for as long as its counters stand still.
+#[derive(Debug)]
+struct Turn {
+    counters: Vec<u32>,
+    since_ns: u64,
+    /// CPU that the thread had used then.
+    cpu_ns: u64,
+    /// Whether it is a poll; `None` before its stack was taken.
+    polls: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +109,9 @@ impl Seen {
             parks: Vec::new(),
             again_ns: now_ns,
             wait_ns: FIRST_AGAIN_NS,
+            ticks: Ticks::default(),
+            learn_ns: now_ns,
+            turn: None,
         }
     }
 
@@ -107,6 +132,67 @@ impl Seen {
             self.blocked = false;
         }
         same
+    }
+
+    /// It is parked, as `state` says: its scheduler's counters may be learned.
+    pub(super) fn learn(
+        &mut self,
+        tid: Tid,
+        state: SyscallState,
+        now_ns: u64,
+        threads: &mut impl Threads,
+    ) {
+        let SyscallState::In { sp, .. } = state else {
+            return;
+        };
+        if now_ns < self.learn_ns || !self.ticks.wants() {
+            return;
+        }
+        self.learn_ns = now_ns + LEARN_NS;
+        let read = |address: u64, buffer: &mut [u8]| threads.read(address, buffer);
+        let snapshot = Snapshot::take(sp, &read);
+        let stayed = threads.syscall(tid) == state
+            && threads.sched_often(tid).map(|s| s.slices) == self.slices;
+        if stayed {
+            self.ticks.learn(snapshot);
+        }
+    }
+
+    /// Since when it is in one poll that has computed for some time, if it is.
+    pub(super) fn computes(
+        &mut self,
+        tid: Tid,
+        now_ns: u64,
+        threads: &mut impl Threads,
+    ) -> Option<u64> {
+        let read = |address: u64, buffer: &mut [u8]| threads.read(address, buffer);
+        let Some(counters) = self.ticks.now(&read) else {
+            self.turn = None;
+            return None;
+        };
+        let cpu_ns = threads.cpu_ns(tid)?;
+        let turn = match &mut self.turn {
+            Some(turn) if turn.counters == counters => turn,
+            other => other.insert(Turn {
+                counters,
+                since_ns: now_ns,
+                cpu_ns,
+                polls: None,
+            }),
+        };
+        if turn.polls.is_none() && cpu_ns.saturating_sub(turn.cpu_ns) >= COMPUTES_NS {
+            let place = threads.place(tid, Wait::Other);
+            let read = |address: u64, buffer: &mut [u8]| threads.read(address, buffer);
+            // The stack may have been taken in the next turn.
+            let same = self.ticks.now(&read).as_ref() == Some(&turn.counters);
+            if let Some(place) = place.filter(|_| same) {
+                turn.polls = Some(matches!(
+                    place,
+                    Place::InPoll(Kind::Worker | Kind::CurrentThread)
+                ));
+            }
+        }
+        (turn.polls == Some(true)).then_some(turn.since_ns)
     }
 
     /// Draws the conclusion from where it stands.

@@ -21,6 +21,8 @@ struct Scripts {
     threads: HashMap<Tid, Script>,
     stacks: u32,
     blind: bool,
+    /// The scheduler's counters: parks and ticks.
+    core: [u32; 2],
 }
 
 impl Scripts {
@@ -87,9 +89,29 @@ impl Threads for Scripts {
         self.threads.get(&tid)?.place
     }
 
+    /// A stack at [`STACK`] whose second word points at a core.
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        let [parks, ticks] = self.core;
+        let stack = [0, CORE, 0, 0].map(u64::to_le_bytes).concat();
+        let core = [0, parks, 0, 2 * parks, ticks].map(u32::to_le_bytes);
+        for (start, bytes) in [(STACK, stack), (CORE, core.concat())] {
+            let from = address
+                .checked_sub(start)
+                .and_then(|at| bytes.get(at as usize..));
+            if let Some(from) = from {
+                let length = from.len().min(buffer.len());
+                buffer[..length].copy_from_slice(&from[..length]);
+                return length;
+            }
+        }
+        0
+    }
+
     fn retain(&mut self, _tids: &HashSet<Tid>) {}
 }
 
+const STACK: u64 = 0x7f00_0000_0000;
+const CORE: u64 = 0x5500_0000_0000;
 const PARKED: Place = Place::Parked(Kind::Worker);
 const IN_POLL: Place = Place::InPoll(Kind::Worker);
 
@@ -214,6 +236,73 @@ fn only_a_poll_that_stays_in_one_place_is_blocked() {
 }
 
 #[test]
+fn one_long_poll_that_computes_is_told_from_many_short_ones() {
+    let mut scripts = Scripts::default();
+    let known = Known::default();
+    scripts.set(1, PARKED, STACK);
+    let mut census = censused(&mut scripts, &known);
+    let mut at_ms = 3_000;
+    let mut looks = |census: &mut Census, scripts: &mut Scripts, turns: bool| -> Vec<_> {
+        let looks = (0..20).map(|_| {
+            at_ms += 5;
+            let script = scripts.threads.get_mut(&Tid(1)).expect("it is there");
+            if script.sp == 0 {
+                script.cpu_ns += 5 * MS;
+                script.place = Some(IN_POLL);
+                scripts.core[1] += u32::from(turns);
+            }
+            let blocked = census.blocked(at_ms * MS, &known, scripts);
+            blocked.first().map(|b| b.since_ns / MS)
+        });
+        looks.collect()
+    };
+    let told = |census: &Census, scripts: &mut Scripts| {
+        census.coverage(9 * SECOND, &known, scripts).strangers[0].polls_told
+    };
+    // Before its counters are known.
+    scripts.runs(1);
+    assert!(
+        looks(&mut census, &mut scripts, false)
+            .iter()
+            .all(Option::is_none)
+    );
+    assert!(!told(&census, &mut scripts));
+    for _ in 0..4 {
+        scripts.core = [scripts.core[0] + 1, scripts.core[1] + 3];
+        scripts.set(1, PARKED, STACK);
+        assert!(
+            looks(&mut census, &mut scripts, false)
+                .iter()
+                .all(Option::is_none)
+        );
+    }
+    assert!(told(&census, &mut scripts));
+    // Many short polls.
+    let stacks = scripts.stacks;
+    scripts.runs(1);
+    assert!(
+        looks(&mut census, &mut scripts, true)
+            .iter()
+            .all(Option::is_none)
+    );
+    assert_eq!(scripts.stacks, stacks, "no stack is taken for them");
+    // One long poll: the same since its first look.
+    scripts.runs(1);
+    let seen = looks(&mut census, &mut scripts, false);
+    assert_eq!(seen[..3], [None; 3], "{seen:?}");
+    assert!(
+        seen[5].is_some() && seen[5..].iter().all(|s| *s == seen[5]),
+        "{seen:?}"
+    );
+    assert_eq!(scripts.stacks, stacks + 1);
+    // It turns, and computes on.
+    scripts.core[1] += 1;
+    let seen = looks(&mut census, &mut scripts, false);
+    assert_eq!(seen[..3], [None; 3], "{seen:?}");
+    assert!(seen[5].is_some() && seen[5] != seen[0], "{seen:?}");
+}
+
+#[test]
 fn block_in_place_and_what_becomes_of_a_thread() {
     let mut scripts = Scripts::default();
     let known = Known::default();
@@ -333,4 +422,44 @@ fn a_thread_of_the_blocking_pool_is_told_from_a_worker() {
     assert!(!seen(worker), "a poll");
     drop(end_job);
     drop(end_poll);
+}
+
+/// A thread of this process, as the watchdog looks at it.
+#[test]
+fn a_real_stranger_that_computes_is_found() {
+    use std::time::{Duration, Instant};
+    crate::capture::install(0).expect("stacks");
+    read_landmarks();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_all().build().expect("a runtime");
+        let compute = || {
+            let started = Instant::now();
+            while started.elapsed() < Duration::from_millis(300) {
+                std::hint::spin_loop();
+            }
+        };
+        let _ = tell.send(crate::thread_clock::current_tid().expect("Linux"));
+        runtime.block_on(async {
+            loop {
+                let _ = tokio::spawn(async move { compute() }).await;
+                tokio::time::sleep(Duration::from_millis(60)).await;
+            }
+        });
+    });
+    let tid = told.recv().expect("it runs");
+    let (mut census, mut live) = (Census::new(THRESHOLD), LiveThreads::default());
+    let known = Known::default();
+    let deadline = Instant::now() + Duration::from_secs(100);
+    loop {
+        let now = crate::clock::now_ns();
+        census.take(now, &known, &mut live);
+        let found = census.blocked(now, &known, &mut live);
+        if found.iter().any(|b| b.tid == tid) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{:#?}", census.threads.get(&tid));
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
