@@ -3,7 +3,7 @@
 use std::{future::Future, net::SocketAddr, thread};
 
 use tokio::{
-    runtime::{Builder, Handle},
+    runtime::{Builder, Handle, Runtime},
     task::JoinHandle,
 };
 use tracing::{Dispatch, dispatcher};
@@ -102,6 +102,42 @@ impl Observed {
     /// Whether the service has come to its end.
     pub(crate) fn is_finished(&self) -> bool {
         self.driver.is_finished()
+    }
+}
+
+/// Runs `work` on a runtime of the application's own beside the service's, which
+/// is watched as well. The runtime ends with `work`, or when this is dropped, and
+/// then waits for nobody.
+pub(crate) async fn on_own_runtime<F>(
+    name: &'static str,
+    workers: usize,
+    work: F,
+) -> anyhow::Result<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(workers)
+        .enable_all()
+        .thread_name(name)
+        .on_thread_start(|| {
+            looptop_agent::register_current();
+        })
+        .build()?;
+    let work = runtime.spawn(work);
+    let _end = Ending(Some(runtime));
+    Ok(work.await?)
+}
+
+/// Ends a runtime from within another, where nobody may wait for it.
+struct Ending(Option<Runtime>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

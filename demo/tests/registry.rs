@@ -11,10 +11,12 @@ const WANTED: &[&str] = &[
     "blocking-file",
     "blocking-http",
     "blocking-pool-full",
+    "burst-timer",
     "busy-yield",
     "cpu-in-handler",
     "fire-and-forget-leak",
     "forgotten-await",
+    "forgotten-permit",
     "futurelock",
     "graceful-shutdown",
     "healthy-busy",
@@ -31,11 +33,14 @@ const WANTED: &[&str] = &[
     "retry-storm",
     "sequential-awaits",
     "sleep-in-handler",
+    "slow-log",
     "std-mutex-held",
     "sync-dns",
     "three-requests",
+    "too-many-workers",
     "unbounded-fanout",
     "unbounded-queue",
+    "unreaped-tasks",
 ];
 
 #[test]

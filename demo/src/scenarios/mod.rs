@@ -10,10 +10,12 @@ mod blocking_db;
 mod blocking_file;
 mod blocking_http;
 mod blocking_pool_full;
+mod burst_timer;
 mod busy_yield;
 mod cpu_in_handler;
 mod fire_and_forget_leak;
 mod forgotten_await;
+mod forgotten_permit;
 mod futurelock;
 mod graceful_shutdown;
 mod healthy_busy;
@@ -30,11 +32,14 @@ mod rate_limited_job;
 mod retry_storm;
 mod sequential_awaits;
 mod sleep_in_handler;
+mod slow_log;
 mod std_mutex_held;
 mod sync_dns;
 mod three_requests;
+mod too_many_workers;
 mod unbounded_fanout;
 mod unbounded_queue;
+mod unreaped_tasks;
 
 pub(crate) use cpu_in_handler::{Conversation, format_conversation, long_conversation};
 pub(crate) use graceful_shutdown::shut_down;
@@ -51,22 +56,27 @@ pub(crate) static ALL: &[Scenario] = &[
     blocking_db::SCENARIO,
     blocking_file::SCENARIO,
     sync_dns::SCENARIO,
+    slow_log::SCENARIO,
     big_json::SCENARIO,
     three_requests::SCENARIO,
     sequential_awaits::SCENARIO,
     unbounded_fanout::SCENARIO,
     fire_and_forget_leak::SCENARIO,
     orphaned_siblings::SCENARIO,
+    unreaped_tasks::SCENARIO,
     no_timeout::SCENARIO,
     retry_storm::SCENARIO,
     unbounded_queue::SCENARIO,
     pool_exhaustion::SCENARIO,
+    forgotten_permit::SCENARIO,
     std_mutex_held::SCENARIO,
     nested_block_on::SCENARIO,
     busy_yield::SCENARIO,
+    burst_timer::SCENARIO,
     lost_waker::SCENARIO,
     never_yields::SCENARIO,
     blocking_pool_full::SCENARIO,
+    too_many_workers::SCENARIO,
     futurelock::SCENARIO,
     forgotten_await::SCENARIO,
     huge_future::SCENARIO,

@@ -1055,6 +1055,34 @@ fn too_many_workers_are_our_own_doing() {
 }
 
 #[test]
+fn workers_of_a_runtime_that_is_gone_want_no_cpu() {
+    for (what, gone, expected) in [
+        ("it runs", false, &["too-many-workers"] as &[&str]),
+        ("it was shut down", true, &[]),
+    ] {
+        let mut session = Session::new();
+        session.feed(Frame {
+            runtimes: vec![proto::Runtime {
+                id: 1,
+                workers: 32,
+                gone,
+                ..proto::Runtime::default()
+            }],
+            workers: (0..32)
+                .map(|index| proto::Worker {
+                    runtime: 1,
+                    index,
+                    ..proto::Worker::default()
+                })
+                .collect(),
+            ..Frame::default()
+        });
+        crowd(&mut session, 4, 7, 45, 52, 30);
+        assert_eq!(session.rules(), expected, "{what}");
+    }
+}
+
+#[test]
 fn the_host_is_not_named_before_what_it_made_small() {
     let mut session = Session::new();
     let live = proto::Stall {

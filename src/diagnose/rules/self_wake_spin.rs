@@ -77,7 +77,8 @@ fn finding(context: &Context<'_>, task: &Task, recent: &Recent) -> Finding {
          catches up needs MissedTickBehavior::Delay"
     } else {
         "what it awaits is ready each time: leave the loop when a channel is closed, wait after an \
-         error, yield between ready items"
+         error, yield between ready items; an interval that catches up needs \
+         MissedTickBehavior::Delay"
     }
     .to_owned();
     finding.count = task.self_wakes.unwrap_or_default();

@@ -64,7 +64,10 @@ pub(super) fn holds(model: &Model) -> bool {
 fn workers(model: &Model) -> usize {
     let threads = model.threads.values();
     let seen = threads.filter(|t| t.role == ThreadRole::Worker).count();
-    seen.max(model.workers.len())
+    // Those of a runtime that was shut down run no more.
+    let gone = |id| model.runtimes.iter().any(|r| r.id == id && r.gone);
+    let known = model.workers.keys().filter(|w| !gone(w.runtime)).count();
+    seen.max(known)
 }
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
