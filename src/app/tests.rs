@@ -201,6 +201,7 @@ pub(crate) fn name_stall(state: &mut State) {
 pub(crate) fn poor_state() -> State {
     let mut state = empty_state();
     let mut hello = fixtures::hello();
+    hello.agent_version.clear();
     for capability in &mut hello.capabilities {
         capability.available = false;
         capability.reason = "no agent in the target; add looptop_agent::init() to main".into();

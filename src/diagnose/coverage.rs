@@ -102,7 +102,8 @@ pub fn remarks(model: &Model) -> Vec<String> {
         remarks.push(format!("{}: {}", run(strangers), watched(model, strangers)));
     }
     let mut missing = model.session.all_missing();
-    if let Some((_, reason)) = missing.find(|(kind, _)| *kind == Capability::Coverage) {
+    let blind = missing.find(|(kind, reason)| *kind == Capability::Coverage && !reason.is_empty());
+    if let Some((_, reason)) = blind {
         remarks.push(format!(
             "whether threads run runtimes that nobody registered is not known: {reason}"
         ));
