@@ -123,6 +123,9 @@ impl<'a> Searcher<'a> {
             let is_same = now.get(&candidate.tid) == self.progress.get(&candidate.tid);
             is_same && still_points(candidate, lock) && !refuted.excludes(lock.address, candidate)
         });
+        if is_free(lock) {
+            return None;
+        }
         if let Some(owner) = owner_by_number(lock)
             && candidates.iter().any(|c| c.tid == owner)
         {
@@ -278,6 +281,12 @@ fn owner_by_number(lock: &Lock) -> Option<Tid> {
     let number = owner_of_reentrant(lock.address, read_u32)?;
     let same = lock.number == Some(number);
     same.then(|| crate::drivers::tid_of_number(number))?
+}
+
+/// It was given up since somebody waited for it: a word of 0 is a free lock, of std's
+/// as of `parking_lot`'s.
+fn is_free(lock: &Lock) -> bool {
+    read_u32(lock.address) == Some(0)
 }
 
 /// The lock for which a thread waits now.

@@ -66,27 +66,26 @@ fn waits_for(tid: Tid) -> Lock {
 
 #[test]
 fn the_thread_that_blocks_with_a_mutex_is_found() {
-    let mutex = Arc::new(Mutex::new(7_u64));
-    let held = Arc::clone(&mutex);
+    // Where no other test has had one: stacks and memory are used again.
+    static MUTEX: Mutex<u64> = Mutex::new(7);
     let holder = Other::start(move |ready, wait| {
-        let guard = held.lock().unwrap();
+        let guard = MUTEX.lock().unwrap();
         ready();
         wait();
         drop(std::hint::black_box(guard));
     });
-    // It knows the lock and has held it, but sleeps without it.
-    let known = Arc::clone(&mutex);
+    // It knows the lock, but sleeps without it.
+    let known = std::hint::black_box(&MUTEX);
     let (rest, rested) = channel::<()>();
     let bystander = Other::start(move |ready, _| {
         let known = std::hint::black_box(known);
         ready();
         let _ = rested.recv_timeout(Duration::from_mins(1));
-        drop(known);
+        std::hint::black_box(known);
     });
-    let wanted = Arc::clone(&mutex);
     let waiter = Other::start(move |ready, _| {
         ready();
-        drop(wanted.lock().unwrap());
+        drop(MUTEX.lock().unwrap());
     });
     if crate::capture::install(9).is_err() {
         return;
@@ -96,7 +95,7 @@ fn the_thread_that_blocks_with_a_mutex_is_found() {
     let lock = waits_for(waiter.tid);
     assert_eq!(
         lock.address,
-        Arc::as_ptr(&mutex) as u64,
+        std::ptr::from_ref(&MUTEX) as u64,
         "std's mutex begins with its word"
     );
     let found = searcher
@@ -122,23 +121,22 @@ fn a_running_holder_is_found_by_its_signal() {
     if crate::capture::install(9).is_err() {
         return;
     }
-    let mutex = Arc::new(Mutex::new(7_u64));
-    let held = Arc::clone(&mutex);
+    // As above.
+    static MUTEX: Mutex<u64> = Mutex::new(7);
     let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stop = Arc::clone(&done);
     let holder = Other::start(move |ready, _| {
         crate::capture::register_current_thread();
-        let guard = held.lock().unwrap();
+        let guard = MUTEX.lock().unwrap();
         ready();
         while !stop.load(std::sync::atomic::Ordering::Relaxed) {
             std::hint::spin_loop();
         }
         drop(std::hint::black_box(guard));
     });
-    let wanted = Arc::clone(&mutex);
     let waiter = Other::start(move |ready, _| {
         ready();
-        drop(wanted.lock().unwrap());
+        drop(MUTEX.lock().unwrap());
     });
     let shared = shared();
     let mut searcher = Searcher::new(&shared);

@@ -427,11 +427,13 @@ fn a_thread_of_the_blocking_pool_is_told_from_a_worker() {
 /// A thread of this process, as the watchdog looks at it.
 #[test]
 fn a_real_stranger_that_computes_is_found() {
+    use std::sync::mpsc::TryRecvError;
     use std::time::{Duration, Instant};
     crate::capture::install(0).expect("stacks");
     read_landmarks();
     let (tell, told) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().build().expect("a runtime");
         let compute = || {
@@ -442,7 +444,7 @@ fn a_real_stranger_that_computes_is_found() {
         };
         let _ = tell.send(crate::thread_clock::current_tid().expect("Linux"));
         runtime.block_on(async {
-            loop {
+            while ended.try_recv() == Err(TryRecvError::Empty) {
                 let _ = tokio::spawn(async move { compute() }).await;
                 tokio::time::sleep(Duration::from_millis(60)).await;
             }
@@ -462,4 +464,6 @@ fn a_real_stranger_that_computes_is_found() {
         assert!(Instant::now() < deadline, "{:#?}", census.threads.get(&tid));
         std::thread::sleep(Duration::from_millis(5));
     }
+    drop(end);
+    thread.join().expect("it ends");
 }
