@@ -9,7 +9,8 @@
 //!
 //! `LOOPTOP_FIELD_CASE`, `LOOPTOP_FIELD_LEVEL` and `LOOPTOP_FIELD_BUILD` name a part of
 //! it (several with commas); `LOOPTOP_FIELD_FINDINGS=1` prints what is found in rows
-//! that are right as well; `LOOPTOP_FIELD_BUILT=1` builds nothing.
+//! that are right as well; `LOOPTOP_FIELD_BUILT=1` builds nothing;
+//! `LOOPTOP_FIELD_LANES` says how many programs run side by side.
 
 mod field_cases;
 mod host;
@@ -30,7 +31,8 @@ use field_cases::{
 };
 use host::Cpu;
 
-/// Programs that sleep most of the time run side by side, so many.
+/// Programs that sleep most of the time run side by side, so many unless
+/// `LOOPTOP_FIELD_LANES` says otherwise.
 const LANES: usize = 4;
 /// A trial is made so often at most, and only once on a machine that has nothing
 /// else to do.
@@ -136,7 +138,8 @@ fn run(trials: &[Trial<'_>]) {
         trials.iter().partition(|trial| trial.row.computes);
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..LANES {
+        let lanes = std::env::var("LOOPTOP_FIELD_LANES").ok();
+        for _ in 0..lanes.and_then(|n| n.parse().ok()).unwrap_or(LANES) {
             scope.spawn(|| {
                 while let Some(trial) = sleeping.get(next.fetch_add(1, Relaxed)) {
                     tally.run(trial);

@@ -88,12 +88,16 @@ impl Types {
     /// Counts the tasks of these types that have ended and were not joined. Takes
     /// long, for it rests most of the time; `stop` ends it early.
     pub(super) fn count(&self, stop: impl Fn() -> bool) -> Option<Vec<Ended>> {
+        self.count_within(MAX_BYTES, stop)
+    }
+
+    /// The same of so many bytes of memory.
+    fn count_within(&self, mut left: u64, stop: impl Fn() -> bool) -> Option<Vec<Ended>> {
         let mut counts = BTreeMap::<(u64, u64), (u64, u64)>::new();
         let present = Present::open();
         let mut buffer = vec![0; CHUNK];
         let own = buffer.as_ptr_range();
         let own = own.start as u64..own.end as u64;
-        let mut left = MAX_BYTES;
         for mapping in memory::mappings().iter().filter(|m| m.is_heap()) {
             for part in present.parts(&mapping.range) {
                 let mut at = part.start;
@@ -231,7 +235,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             let types = Types::of_program(header).expect("as in all versions that were seen");
-            let counts = types.count(|| false).unwrap();
+            let counts = types.count_within(u64::MAX, || false).unwrap();
             let of = |n: u64| counts.iter().filter(|e| e.count == n).count();
             assert_eq!((of(137), of(41)), (1, 1), "{counts:?}");
             if cfg!(tokio_unstable) {
@@ -245,7 +249,7 @@ mod tests {
                 answer.await.unwrap();
             }
             drop(others);
-            let counts = types.count(|| false).unwrap();
+            let counts = types.count_within(u64::MAX, || false).unwrap();
             let of = |n: u64| counts.iter().filter(|e| e.count == n).count();
             assert_eq!((of(135), of(41)), (1, 0), "{counts:?}");
         });
