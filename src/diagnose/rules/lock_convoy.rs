@@ -36,7 +36,9 @@ pub(super) const RULE: Rule = Rule {
                 more for over 250 ms, two or more for over 500 ms for two seconds on end while the \
                 queue moves, or three or more in a queue that grows while nobody has been served \
                 for 2.5 s. A batch that one task spawned together, behind a limit of its own, does \
-                not count as long as it is being served",
+                not count as long as it is being served; nor does a queue that does not grow, \
+                of which up to two a second are served and hardly any look finds a holder: a \
+                limiter",
     evidence: "stalls in futex with the lock's address, their stacks, and the holder's where another \
                stalled thread evidently is it; at level 1, the tasks that last asked a lock and were \
                told to wait, and whether the oldest of them is ever served",
