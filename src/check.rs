@@ -29,7 +29,7 @@ pub enum CheckError {
 
 /// Time allowed, after the window, for the names of the last stacks.
 const NAMES: Duration = Duration::from_secs(5);
-/// How long a live target is observed unless told otherwise.
+/// How long a live target is observed by default.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// When to stop observing.
@@ -58,7 +58,7 @@ struct Observed {
     remarks: Vec<String>,
 }
 
-/// Damage that is told of one recording, at most.
+/// Damage of one recording that is reported, at most.
 const MAX_REMARKS: usize = 20;
 
 impl Observed {
@@ -195,7 +195,7 @@ async fn observe(
                     "another process answers in its place".into(),
                 ));
             }
-            // After a gap in a recording all is told anew.
+            // After a gap in a recording all is sent anew.
             Some(Event::Connected { hello, .. }) => *model = Model::new(&hello),
             Some(Event::Lost { problem, .. }) => return Err(CheckError::Gone(problem.to_string())),
             Some(Event::Ended) | None => return Ok(()),

@@ -256,7 +256,7 @@ pub struct Export {
     pub force: bool,
 }
 
-/// Where a target is looked for unless told otherwise.
+/// Where a target is looked for by default.
 pub const DEFAULT_TARGET: &str = "http://127.0.0.1:6669";
 
 /// The completion script of `shell`.

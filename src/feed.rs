@@ -6,7 +6,7 @@ use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
 
 use crate::{
-    app::{Distribution, Distributions, Effect, Event, Playback, State, Twin, lab::Told},
+    app::{Distribution, Distributions, Effect, Event, Playback, State, Twin, lab},
     keeper::Keeper,
     lab_link::LabLink,
     model::{Model, Resolved, StackOf, TaskId},
@@ -15,7 +15,7 @@ use crate::{
     source::{self, Command, DurationCounts, ProblemKind, Source, SourceKind, Speed, TaskDetails},
 };
 
-/// A source, and the names for the stacks that it tells.
+/// A source, and the names for the stacks that it sends.
 #[derive(Debug)]
 pub struct LiveFeed {
     source: Source,
@@ -55,7 +55,7 @@ impl LiveFeed {
         }
     }
 
-    /// With a way to ask the agent for names that no file here tells.
+    /// With a way to ask the agent for names that no file here has.
     #[must_use]
     pub fn with_symbols(self, agent: AgentSymbols) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl LiveFeed {
         let link = self.lab.as_ref();
         if !link.is_some_and(|lab| lab.switch(scenario.to_owned(), twin)) {
             let why = "not switched: the lab is still busy with what was asked before";
-            state.apply(Event::Lab(Told::Refused(why.to_owned())), state.now);
+            state.apply(Event::Lab(lab::Update::Refused(why.to_owned())), state.now);
         }
     }
 
@@ -110,21 +110,21 @@ impl LiveFeed {
 
 impl Feed for LiveFeed {
     async fn next(&mut self) -> Option<Event> {
-        let told = tokio::select! {
-            told = self.source.recv() => told?,
+        let received = tokio::select! {
+            event = self.source.recv() => event?,
             named = Self::named(&mut self.naming) => {
                 if let Event::Resolved { of, stack } = &named {
                     self.last = Last::Named(of.clone(), Arc::clone(stack));
                 }
                 return Some(named);
             }
-            told = Self::lab(&mut self.lab) => return Some(told),
-            told = self.keeper.told() => return Some(told),
+            event = Self::lab(&mut self.lab) => return Some(event),
+            event = self.keeper.event() => return Some(event),
         };
-        if let source::Event::Position(position) = &told {
+        if let source::Event::Position(position) = &received {
             self.speed = position.speed;
         }
-        if let source::Event::Connected { kind, hello } = &told {
+        if let source::Event::Connected { kind, hello } = &received {
             self.replay = *kind == SourceKind::Replay;
             self.last = Last::Hello(hello.clone());
             // Ids of modules and stalls begin anew.
@@ -133,12 +133,12 @@ impl Feed for LiveFeed {
                 lab.attach();
             }
         }
-        if let source::Event::Frame(frame) = told {
+        if let source::Event::Frame(frame) = received {
             let (frame, encoded) = frame.into_parts();
             self.last = Last::Frame(Arc::clone(&frame), encoded);
             return Some(Event::Frame(frame));
         }
-        Some(event(told))
+        Some(event(received))
     }
 
     fn applied(&mut self, state: &mut State) {
@@ -190,9 +190,9 @@ impl Feed for LiveFeed {
     }
 }
 
-/// What a source tells, in the words of the app.
-fn event(told: source::Event) -> Event {
-    match told {
+/// What a source reports, in the words of the app.
+fn event(received: source::Event) -> Event {
+    match received {
         source::Event::Connecting { attempt } => Event::Connecting { attempt },
         source::Event::Connected { hello, kind } => Event::Connected {
             hello,
@@ -233,15 +233,15 @@ fn event(told: source::Event) -> Event {
     }
 }
 
-fn counts(told: &TaskDetails) -> Distributions {
-    let distribution = |told: &DurationCounts| Distribution {
-        counts: told.counts.clone(),
-        outliers: told.high_outliers,
-        longest_outlier: told.highest_outlier_ns.map(Duration::from_nanos),
+fn counts(details: &TaskDetails) -> Distributions {
+    let distribution = |counted: &DurationCounts| Distribution {
+        counts: counted.counts.clone(),
+        outliers: counted.high_outliers,
+        longest_outlier: counted.highest_outlier_ns.map(Duration::from_nanos),
     };
     Distributions {
-        task: TaskId(told.task),
-        polls: told.polls.as_ref().map(distribution),
-        scheduled: told.scheduled.as_ref().map(distribution),
+        task: TaskId(details.task),
+        polls: details.polls.as_ref().map(distribution),
+        scheduled: details.scheduled.as_ref().map(distribution),
     }
 }

@@ -1,4 +1,4 @@
-//! What the terminal tells: keys, the mouse, pasted text, its size.
+//! What the terminal sends: keys, the mouse, pasted text, its size.
 
 use std::{
     sync::{
@@ -9,7 +9,8 @@ use std::{
 };
 
 use crossterm::event::{
-    self, Event as Told, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEventKind,
+    self, Event as TerminalEvent, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton,
+    MouseEventKind,
 };
 use ratatui::layout::Size;
 use tokio::sync::mpsc;
@@ -90,8 +91,8 @@ fn read(sender: &mpsc::Sender<Input>, stop: &AtomicBool, paused: &AtomicBool) {
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(_) => return,
         }
-        let Ok(told) = event::read() else { return };
-        if let Some(input) = input(told)
+        let Ok(event) = event::read() else { return };
+        if let Some(input) = input(event)
             && sender.blocking_send(input).is_err()
         {
             return;
@@ -99,10 +100,12 @@ fn read(sender: &mpsc::Sender<Input>, stop: &AtomicBool, paused: &AtomicBool) {
     }
 }
 
-fn input(told: Told) -> Option<Input> {
-    match told {
-        Told::Key(event) if event.kind != KeyEventKind::Release => key(event).map(Input::Key),
-        Told::Mouse(event) => {
+fn input(event: TerminalEvent) -> Option<Input> {
+    match event {
+        TerminalEvent::Key(event) if event.kind != KeyEventKind::Release => {
+            key(event).map(Input::Key)
+        }
+        TerminalEvent::Mouse(event) => {
             let mouse = match event.kind {
                 MouseEventKind::Down(MouseButton::Left) => Mouse::Click,
                 MouseEventKind::ScrollUp => Mouse::WheelUp,
@@ -111,8 +114,8 @@ fn input(told: Told) -> Option<Input> {
             };
             Some(Input::Mouse(mouse, event.column, event.row))
         }
-        Told::Paste(text) => Some(Input::Paste(text)),
-        Told::Resize(width, height) => Some(Input::Resize(Size::new(width, height))),
+        TerminalEvent::Paste(text) => Some(Input::Paste(text)),
+        TerminalEvent::Resize(width, height) => Some(Input::Resize(Size::new(width, height))),
         _ => None,
     }
 }

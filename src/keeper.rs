@@ -2,7 +2,7 @@
 //! file where the user records.
 //!
 //! The work is done on a thread of its own. Here orders go to it, and what it
-//! tells comes back as events.
+//! finds comes back as events.
 
 mod archive;
 mod file;
@@ -36,7 +36,7 @@ pub struct Keeper {
     events: UnboundedReceiver<Event>,
     wish: Wish,
     hello: HelloResponse,
-    /// What the thread has not been told for lack of room.
+    /// What the thread has not received for lack of room.
     missed: Missed,
 }
 
@@ -54,11 +54,11 @@ const ROOM: usize = 64;
 impl Default for Keeper {
     fn default() -> Self {
         let (orders, received) = sync_channel(ROOM);
-        let (tell, events) = unbounded_channel();
+        let (sender, events) = unbounded_channel();
         let wish = Wish::default();
-        let archive = Archive::new(wish.clone(), tell);
+        let archive = Archive::new(wish.clone(), sender);
         let thread = std::thread::Builder::new().name("past".to_owned());
-        // Without it every order is refused, and the user is told.
+        // Without it every order is refused, and the user learns it.
         let thread = thread.spawn(move || archive.serve(&received)).ok();
         Self {
             orders: Some(orders),
@@ -116,7 +116,7 @@ impl Keeper {
         }
     }
 
-    /// Tells the thread what it has missed. `false` where it still has no room.
+    /// Sends the thread what it has missed. `false` where it still has no room.
     fn caught_up(&mut self) -> bool {
         if self.missed == Missed::Session
             && self
@@ -142,7 +142,7 @@ impl Keeper {
         self.ask(order, state);
     }
 
-    /// Tells what the watched task did before, as far as it is held.
+    /// Looks up what the watched task did before, as far as it is held.
     pub fn recall(&mut self, state: &mut State) {
         if let Some(task) = state.watched() {
             self.ask(Order::Recall(task, state.to_recall()), state);
@@ -170,7 +170,7 @@ impl Keeper {
 
     /// What became of what was asked. Waits for ever where there is nothing; safe
     /// to cancel.
-    pub async fn told(&mut self) -> Event {
+    pub async fn event(&mut self) -> Event {
         match self.events.recv().await {
             Some(event) => event,
             None => std::future::pending().await,

@@ -3,7 +3,7 @@
 //!
 //! It has a connection of its own, so that whatever it does neither delays the
 //! frames of the target nor the screen. Whether the target is a lab at all is
-//! told by its answer to the first question.
+//! recognised by its answer to the first question.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::{
 use tonic::{Code, transport::Channel};
 
 use crate::{
-    app::lab::{Before, Entry, Figures, Latency, Status, Told, Twin},
+    app::lab::{Before, Entry, Figures, Latency, Status, Twin, Update},
     lab_link::{Command, LabLink},
     source::{self, Target},
 };
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_secs(1);
 /// A status is some 10 KiB.
 const MAX_BYTES: usize = 1 << 20;
-/// Bounds of what a lab may tell.
+/// Bounds of what a lab may send.
 const MAX_SCENARIOS: usize = 256;
 const MAX_READINGS: usize = 8;
 const MAX_LINE: usize = 400;
@@ -36,10 +36,10 @@ const MAX_CODE: usize = 8 << 10;
 
 /// A remote control of `target`, which is asked from [`LabLink::attach`] on.
 pub fn spawn(target: Target, runtime: &tokio::runtime::Handle) -> LabLink {
-    LabLink::new(|told, commands| {
+    LabLink::new(|updates, commands| {
         let remote = Remote {
             target,
-            told,
+            updates,
             commands,
         };
         runtime.spawn(remote.run())
@@ -48,7 +48,7 @@ pub fn spawn(target: Target, runtime: &tokio::runtime::Handle) -> LabLink {
 
 struct Remote {
     target: Target,
-    told: mpsc::Sender<Told>,
+    updates: mpsc::Sender<Update>,
     commands: mpsc::Receiver<Command>,
 }
 
@@ -71,18 +71,18 @@ impl Remote {
             if !self.wait(wait).await {
                 return;
             }
-            let told;
-            (told, wait) = match self.serve().await {
+            let update;
+            (update, wait) = match self.serve().await {
                 Err(End::Unwanted) => return,
-                Err(End::NoLab) => (Told::Absent, None),
-                Err(End::Lost(problem)) => (Told::Lost(problem), Some(RETRY)),
+                Err(End::NoLab) => (Update::Absent, None),
+                Err(End::Lost(problem)) => (Update::Lost(problem), Some(RETRY)),
                 Err(End::Anew) => {
                     wait = Some(Duration::ZERO);
                     continue;
                 }
                 Ok(never) => match never {},
             };
-            if self.told.send(told).await.is_err() {
+            if self.updates.send(update).await.is_err() {
                 return;
             }
         }
@@ -103,8 +103,9 @@ impl Remote {
                 None => return false,
                 Some(Command::Attach) => return true,
                 Some(Command::Switch { .. }) => {
-                    let told = Told::Refused("the lab does not answer: nothing switched".into());
-                    if self.told.send(told).await.is_err() {
+                    let update =
+                        Update::Refused("the lab does not answer: nothing switched".into());
+                    if self.updates.send(update).await.is_err() {
                         return false;
                     }
                 }
@@ -129,14 +130,17 @@ impl Remote {
                 },
                 _ = ticks.tick() => None,
             };
-            let told = ask(&mut client, wanted).await?;
-            self.told.send(told).await.map_err(|_| End::Unwanted)?;
+            let update = ask(&mut client, wanted).await?;
+            self.updates.send(update).await.map_err(|_| End::Unwanted)?;
         }
     }
 }
 
 /// Asks how the lab does, after a switch where one is `wanted`.
-async fn ask(client: &mut LabClient<Channel>, wanted: Option<(String, Twin)>) -> Result<Told, End> {
+async fn ask(
+    client: &mut LabClient<Channel>,
+    wanted: Option<(String, Twin)>,
+) -> Result<Update, End> {
     let switches = wanted.is_some();
     let answer = match wanted {
         None => timeout(PATIENCE, client.status(proto::StatusRequest {})).await,
@@ -160,12 +164,12 @@ async fn ask(client: &mut LabClient<Channel>, wanted: Option<(String, Twin)>) ->
                 "the lab has not answered for {seconds} s"
             )))
         }
-        Ok(Ok(response)) => Ok(Told::Status(Box::new(status(response.into_inner())))),
+        Ok(Ok(response)) => Ok(Update::Status(Box::new(status(response.into_inner())))),
         Ok(Err(error)) => match error.code() {
             Code::Unimplemented => Err(End::NoLab),
             Code::NotFound | Code::InvalidArgument | Code::Internal if switches => {
                 let reason = cut(error.message().to_owned(), MAX_LINE);
-                Ok(Told::Refused(format!("not switched: {reason}")))
+                Ok(Update::Refused(format!("not switched: {reason}")))
             }
             _ => {
                 let reason = cut(error.message().to_owned(), MAX_LINE);
@@ -175,28 +179,28 @@ async fn ask(client: &mut LabClient<Channel>, wanted: Option<(String, Twin)>) ->
     }
 }
 
-fn status(told: proto::StatusResponse) -> Status {
-    let twin_now = twin(told.mode());
-    let before = told.before_switch.map(|before| Before {
+fn status(sent: proto::StatusResponse) -> Status {
+    let twin_now = twin(sent.mode());
+    let before = sent.before_switch.map(|before| Before {
         twin: twin(before.mode()),
         scenario: cut(before.scenario, MAX_LINE),
         figures: figures(before.figures.unwrap_or_default(), before.readings),
     });
-    let scenarios = told.scenarios.into_iter().take(MAX_SCENARIOS);
+    let scenarios = sent.scenarios.into_iter().take(MAX_SCENARIOS);
     Status {
-        scenario: cut(told.scenario, MAX_LINE),
+        scenario: cut(sent.scenario, MAX_LINE),
         twin: twin_now,
-        caption: cut(told.caption, MAX_LINE),
-        notes: cut(told.notes, MAX_LINE),
-        watch: cut(told.watch, MAX_LINE),
-        endpoint: cut(told.endpoint, MAX_LINE),
-        flavor: cut(told.flavor, MAX_LINE),
-        workers: told.workers,
-        phase: told.phase,
-        now: figures(told.since_switch.unwrap_or_default(), told.readings),
+        caption: cut(sent.caption, MAX_LINE),
+        notes: cut(sent.notes, MAX_LINE),
+        watch: cut(sent.watch, MAX_LINE),
+        endpoint: cut(sent.endpoint, MAX_LINE),
+        flavor: cut(sent.flavor, MAX_LINE),
+        workers: sent.workers,
+        phase: sent.phase,
+        now: figures(sent.since_switch.unwrap_or_default(), sent.readings),
         before,
-        broken_code: cut(told.broken_code, MAX_CODE),
-        fixed_code: cut(told.fixed_code, MAX_CODE),
+        broken_code: cut(sent.broken_code, MAX_CODE),
+        fixed_code: cut(sent.fixed_code, MAX_CODE),
         scenarios: scenarios
             .map(|entry| Entry {
                 id: cut(entry.id, MAX_LINE),
@@ -204,7 +208,7 @@ fn status(told: proto::StatusResponse) -> Status {
                 has_broken_twin: entry.has_broken_twin,
             })
             .collect(),
-        http: cut(told.http, MAX_LINE),
+        http: cut(sent.http, MAX_LINE),
     }
 }
 
@@ -217,29 +221,29 @@ fn twin(mode: proto::Mode) -> Option<Twin> {
     }
 }
 
-fn figures(told: proto::Figures, readings: Vec<proto::Reading>) -> Figures {
+fn figures(sent: proto::Figures, readings: Vec<proto::Reading>) -> Figures {
     let readings = readings
         .into_iter()
         .filter(|reading| reading.value.is_finite())
         .take(MAX_READINGS)
         .map(|reading| (cut(reading.name, MAX_LINE), reading.value));
     Figures {
-        lasted: Duration::try_from_secs_f64(told.seconds).unwrap_or_default(),
-        requests_per_s: Some(told.requests_per_s).filter(|n| n.is_finite() && *n >= 0.0),
-        errors: told.errors,
-        latency: latency(told.latency),
-        canary: latency(told.canary),
-        canary_waits: duration(Some(told.canary_waiting_ms)).filter(|waits| !waits.is_zero()),
+        lasted: Duration::try_from_secs_f64(sent.seconds).unwrap_or_default(),
+        requests_per_s: Some(sent.requests_per_s).filter(|n| n.is_finite() && *n >= 0.0),
+        errors: sent.errors,
+        latency: latency(sent.latency),
+        canary: latency(sent.canary),
+        canary_waits: duration(Some(sent.canary_waiting_ms)).filter(|waits| !waits.is_zero()),
         readings: readings.collect(),
     }
 }
 
-fn latency(told: Option<proto::Latency>) -> Latency {
-    let told = told.unwrap_or_default();
+fn latency(sent: Option<proto::Latency>) -> Latency {
+    let sent = sent.unwrap_or_default();
     Latency {
-        p50: duration(told.p50_ms),
-        p99: duration(told.p99_ms),
-        max: duration(told.max_ms),
+        p50: duration(sent.p50_ms),
+        p99: duration(sent.p99_ms),
+        max: duration(sent.max_ms),
     }
 }
 
@@ -268,26 +272,26 @@ mod tests {
         ] {
             assert_eq!(duration(ms), known);
         }
-        let told = proto::Figures {
+        let sent = proto::Figures {
             requests_per_s: f64::NAN,
             seconds: -3.0,
             ..proto::Figures::default()
         };
-        let figures = figures(told, Vec::new());
+        let figures = figures(sent, Vec::new());
         assert_eq!(figures.requests_per_s, None);
         assert_eq!(figures.lasted, Duration::ZERO);
     }
 
     #[test]
     fn what_a_lab_tells_is_bounded() {
-        let told = proto::StatusResponse {
+        let sent = proto::StatusResponse {
             caption: "é".repeat(10_000),
             scenarios: vec![proto::Entry::default(); 1_000],
             readings: vec![proto::Reading::default(); 100],
             mode: 77,
             ..proto::StatusResponse::default()
         };
-        let status = status(told);
+        let status = status(sent);
         assert_eq!(status.caption.len(), MAX_LINE);
         assert_eq!(status.scenarios.len(), MAX_SCENARIOS);
         assert_eq!(status.now.readings.len(), MAX_READINGS);

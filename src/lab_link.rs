@@ -3,7 +3,7 @@
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use crate::app::lab::{Told, Twin};
+use crate::app::lab::{Twin, Update};
 
 /// What is asked of the remote control.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Command {
 /// Dropping it ends the remote control.
 #[derive(Debug)]
 pub struct LabLink {
-    told: mpsc::Receiver<Told>,
+    updates: mpsc::Receiver<Update>,
     commands: mpsc::Sender<Command>,
     task: JoinHandle<()>,
 }
@@ -33,21 +33,21 @@ const WAITING: usize = 16;
 impl LabLink {
     /// A link to what `start` starts.
     pub fn new(
-        start: impl FnOnce(mpsc::Sender<Told>, mpsc::Receiver<Command>) -> JoinHandle<()>,
+        start: impl FnOnce(mpsc::Sender<Update>, mpsc::Receiver<Command>) -> JoinHandle<()>,
     ) -> Self {
-        let (told_in, told) = mpsc::channel(WAITING);
+        let (sender, updates) = mpsc::channel(WAITING);
         let (commands, commands_out) = mpsc::channel(WAITING);
         Self {
-            told,
+            updates,
             commands,
-            task: start(told_in, commands_out),
+            task: start(sender, commands_out),
         }
     }
 
-    /// What the lab tells next; never, once it has ended. Safe to cancel.
-    pub async fn recv(&mut self) -> Told {
-        match self.told.recv().await {
-            Some(told) => told,
+    /// What the lab reports next; never, once it has ended. Safe to cancel.
+    pub async fn recv(&mut self) -> Update {
+        match self.updates.recv().await {
+            Some(update) => update,
             None => std::future::pending().await,
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// The way to the agent of a target, for names that no file here tells.
+/// The way to the agent of a target, for names that no file here has.
 #[derive(Debug, Clone)]
 pub struct AgentSymbols {
     /// The target.
@@ -53,8 +53,8 @@ impl AgentSymbols {
                     Ok(response.frames.into_iter().map(functions).collect())
                 }
                 Ok(Ok(response)) => Err(format!("the agent: {}", response.reason)),
-                Ok(Err(problem)) => Err(format!("the agent tells no names: {problem}")),
-                Err(_late) => Err("the agent has told no names in 20 s".to_owned()),
+                Ok(Err(problem)) => Err(format!("the agent sends no names: {problem}")),
+                Err(_late) => Err("the agent has sent no names in 20 s".to_owned()),
             }
         })
     }
@@ -95,7 +95,7 @@ struct Asked {
     answered: bool,
 }
 
-/// Tells the samples of one stall apart.
+/// Distinguishes the samples of one stall.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sample {
     first_at_ns: u64,
@@ -138,14 +138,14 @@ impl Naming {
             if stall.resolved.is_some() && !self.asked.contains_key(&of) {
                 continue;
             }
-            let Some(telling) = stall.telling_stack() else {
+            let Some(shown) = stall.telling_stack() else {
                 continue;
             };
             let sample = Sample {
-                first_at_ns: telling.first_at_ns,
-                frames: telling.frames.len(),
+                first_at_ns: shown.first_at_ns,
+                frames: shown.frames.len(),
             };
-            if !self.ask(model, of, sample, &telling.frames) {
+            if !self.ask(model, of, sample, &shown.frames) {
                 return;
             }
         }

@@ -65,10 +65,10 @@ pub async fn run(
         // In this order: a signal, a key, the screen, and only then the target.
         let done = tokio::select! {
             biased;
-            told = signals.next() => match told {
-                Told::End => true,
-                Told::Stop => suspend(&mut tui, &keyboard),
-                Told::Continue => {
+            signal = signals.next() => match signal {
+                Wanted::End => true,
+                Wanted::Stop => suspend(&mut tui, &keyboard),
+                Wanted::Continue => {
                     keyboard.pause(false);
                     state.size = resume(&mut tui).map_err(RunError::Draw)?;
                     pace.now();
@@ -204,7 +204,7 @@ struct Signals {
     go_on: Signal,
 }
 
-enum Told {
+enum Wanted {
     End,
     Stop,
     Continue,
@@ -222,13 +222,13 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Wanted {
         tokio::select! {
-            _ = self.terminate.recv() => Told::End,
-            _ = self.hang_up.recv() => Told::End,
-            _ = self.interrupt.recv() => Told::End,
-            _ = self.stop.recv() => Told::Stop,
-            _ = self.go_on.recv() => Told::Continue,
+            _ = self.terminate.recv() => Wanted::End,
+            _ = self.hang_up.recv() => Wanted::End,
+            _ = self.interrupt.recv() => Wanted::End,
+            _ = self.stop.recv() => Wanted::Stop,
+            _ = self.go_on.recv() => Wanted::Continue,
         }
     }
 }

@@ -91,7 +91,7 @@ impl Tui {
         Ok(Self { mouse, terminal })
     }
 
-    /// Its size; the least size of all where it does not tell.
+    /// Its size; the least size of all where it does not know.
     pub fn size(&self) -> Size {
         self.terminal.size().unwrap_or(Size::new(1, 1))
     }

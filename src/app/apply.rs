@@ -54,7 +54,7 @@ impl State {
                 remark,
             } => self.opened(length, marks, remark),
             Event::Position { at, playing, speed } => self.positioned(at, playing, speed),
-            Event::Gap(sentence) | Event::Told(sentence) => self.notify(sentence),
+            Event::Gap(sentence) | Event::Notice(sentence) => self.notify(sentence),
             Event::Past(past) => self.arrived(*past),
             Event::Present { journey } => {
                 if journey == self.journey {
@@ -66,9 +66,9 @@ impl State {
                 self.recording = begun.then_some(now);
                 self.notify(sentence);
             }
-            Event::TaskDetails(told) => self.distributions = Some(*told),
-            Event::Lab(told) => {
-                if let Some(reason) = self.lab.take(told) {
+            Event::TaskDetails(details) => self.distributions = Some(*details),
+            Event::Lab(update) => {
+                if let Some(reason) = self.lab.take(update) {
                     self.notify(reason);
                 }
             }

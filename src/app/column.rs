@@ -98,7 +98,7 @@ pub struct Head {
     pub unit: Unit,
     /// A filter without a column name searches it.
     pub searched: bool,
-    /// What it tells, for the help.
+    /// What it shows, for the help.
     pub help: &'static str,
 }
 
@@ -172,7 +172,7 @@ impl Head {
         }
     }
 
-    /// What it tells.
+    /// What it shows.
     #[must_use]
     pub const fn help(self, help: &'static str) -> Self {
         Self { help, ..self }
@@ -313,7 +313,7 @@ pub struct Placed {
 const GAP: u16 = 1;
 
 /// From this priority on a column is worth less than names and places that can
-/// be told apart.
+/// be distinguished.
 const LUXURY: u8 = 6;
 
 /// Chooses the columns that fit in `width` by priority and gives them their

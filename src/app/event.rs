@@ -10,7 +10,7 @@ use looptop_wire::proto::{Frame, HelloResponse};
 use super::Snapshot;
 use crate::model::{Activity, Moment, Resolved, StackOf, TaskId};
 
-/// What a source, or the symbolizer, tells. The run loop translates their own
+/// What a source, or the symbolizer, reports. The run loop translates their own
 /// events, so that nothing here depends on them.
 #[derive(Debug)]
 pub enum Event {
@@ -49,7 +49,7 @@ pub enum Event {
     /// Part of a recording was left out, and why.
     Gap(String),
     /// What became of what was asked of the past, as a sentence.
-    Told(String),
+    Notice(String),
     /// A moment of the past.
     Past(Box<PastMoment>),
     /// The way forward has led to the present.
@@ -97,7 +97,7 @@ pub enum Event {
     /// [`Effect::WatchTask`]: super::Effect::WatchTask
     TaskDetails(Box<Distributions>),
     /// How the lab does.
-    Lab(super::lab::Told),
+    Lab(super::lab::Update),
     /// A recording's end.
     Ended,
     /// A stack has names.
@@ -129,9 +129,9 @@ pub struct PastMoment {
 pub struct Distributions {
     /// The task.
     pub task: TaskId,
-    /// Finished polls; `None` where the target does not tell.
+    /// Finished polls; `None` where the target does not report them.
     pub polls: Option<Distribution>,
-    /// Finished waits; `None` where the target does not tell.
+    /// Finished waits; `None` where the target does not report them.
     pub scheduled: Option<Distribution>,
 }
 

@@ -80,7 +80,7 @@ impl Filter {
         self.terms.is_empty()
     }
 
-    /// Whether a row passes whose values `key` tells by column.
+    /// Whether a row passes whose values `key` returns by column.
     pub fn matches<'a>(&self, key: impl Fn(usize) -> Key<'a>) -> bool {
         self.terms
             .iter()

@@ -33,9 +33,9 @@ impl Twin {
     }
 }
 
-/// What the lab's client tells.
+/// What the lab's client reports.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Told {
+pub enum Update {
     /// The target is no lab.
     Absent,
     /// How the lab does.
@@ -273,16 +273,16 @@ pub struct LabState {
 }
 
 impl LabState {
-    /// Takes in what the client tells; a sentence where the user should know.
-    pub(super) fn take(&mut self, told: Told) -> Option<String> {
-        match told {
-            Told::Absent => {
+    /// Takes in what the client reports; a sentence where the user should know.
+    pub(super) fn take(&mut self, update: Update) -> Option<String> {
+        match update {
+            Update::Absent => {
                 *self = Self {
                     absent: true,
                     ..Self::default()
                 };
             }
-            Told::Status(status) => {
+            Update::Status(status) => {
                 let confirmed = self.asked.as_ref().is_some_and(|(scenario, twin)| {
                     *scenario == status.scenario && status.twin == Some(*twin)
                 });
@@ -295,11 +295,11 @@ impl LabState {
                 self.problem = None;
                 self.status = Some(Arc::new(*status));
             }
-            Told::Refused(reason) => {
+            Update::Refused(reason) => {
                 self.asked = None;
                 return Some(reason);
             }
-            Told::Lost(problem) => {
+            Update::Lost(problem) => {
                 self.asked = None;
                 self.problem = Some(problem);
             }

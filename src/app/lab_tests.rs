@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    lab::{Before, Entry, Figures, Latency, Status, Told},
+    lab::{Before, Entry, Figures, Latency, Status, Update},
     tests::{starving_state, type_text},
     *,
 };
@@ -65,19 +65,19 @@ pub(crate) fn status() -> Status {
     }
 }
 
-/// What the lab tells of a scenario and twin that became active.
-pub(crate) fn tell(state: &mut State, change: impl FnOnce(&mut Status)) {
+/// What the lab reports of a scenario and twin that became active.
+pub(crate) fn report(state: &mut State, change: impl FnOnce(&mut Status)) {
     let mut status = status();
     change(&mut status);
     let now = state.now;
-    state.apply(Event::Lab(Told::Status(Box::new(status))), now);
+    state.apply(Event::Lab(Update::Status(Box::new(status))), now);
     state.prepare();
 }
 
 /// Attached to a starving lab.
 pub(crate) fn lab_state() -> State {
     let mut state = starving_state();
-    tell(&mut state, |_| {});
+    report(&mut state, |_| {});
     state
 }
 
@@ -138,17 +138,17 @@ fn a_switch_is_pending_until_the_lab_confirms_it() {
         Some(("cpu-in-handler".into(), Twin::Broken))
     );
     // An answer from before the switch does not confirm it.
-    tell(&mut state, |_| {});
+    report(&mut state, |_| {});
     assert!(state.lab.asked.is_some());
     assert_eq!(state.lab.row(), 1);
-    tell(&mut state, |s| s.scenario = "cpu-in-handler".into());
+    report(&mut state, |s| s.scenario = "cpu-in-handler".into());
     assert_eq!((state.lab.asked.clone(), state.lab.row()), (None, 1));
     // Now the cursor follows what others switch.
-    tell(&mut state, |s| s.scenario = "healthy-busy".into());
+    report(&mut state, |s| s.scenario = "healthy-busy".into());
     assert_eq!(state.lab.row(), 2);
 
     press(&mut state, "f");
-    let refused = Told::Refused("not switched: no such scenario".into());
+    let refused = Update::Refused("not switched: no such scenario".into());
     let now = state.now;
     state.apply(Event::Lab(refused), now);
     assert_eq!(state.lab.asked, None);
@@ -162,15 +162,15 @@ fn the_tab_is_there_where_the_lab_is() {
     assert!(!lab(&state));
     press(&mut state, "7");
     assert_eq!(state.notice(), Some(lab::NO_LAB));
-    tell(&mut state, |_| {});
+    report(&mut state, |_| {});
     press(&mut state, "7");
     assert!(lab(&state) && state.view == ViewId::Lab);
     // The lab stops answering: what was known stays, with the reason.
     let now = state.now;
-    state.apply(Event::Lab(Told::Lost("gone".into())), now);
+    state.apply(Event::Lab(Update::Lost("gone".into())), now);
     assert!(lab(&state) && state.lab.problem.is_some());
     // Another program behind the same address is no lab.
-    state.apply(Event::Lab(Told::Absent), now);
+    state.apply(Event::Lab(Update::Absent), now);
     assert!(!lab(&state) && state.lab.absent);
     assert!(!state.lab_has_keys());
 }
@@ -205,7 +205,7 @@ fn only_twins_of_one_scenario_are_compared() {
         lab::comparison(status).iter().any(|r| r.before.is_some())
     };
     assert!(known(&state));
-    tell(&mut state, |s| s.scenario = "cpu-in-handler".into());
+    report(&mut state, |s| s.scenario = "cpu-in-handler".into());
     assert!(!known(&state));
 }
 
@@ -213,7 +213,7 @@ fn only_twins_of_one_scenario_are_compared() {
 fn a_frozen_screen_keeps_the_lab_as_it_was() {
     let mut state = lab_state();
     type_text(&mut state, "7 ");
-    tell(&mut state, |s| s.twin = Some(Twin::Fixed));
+    report(&mut state, |s| s.twin = Some(Twin::Fixed));
     let twin = |lab: &LabState| lab.status.as_ref().and_then(|s| s.twin);
     assert_eq!(twin(state.shown_lab()), Some(Twin::Broken));
     type_text(&mut state, " ");

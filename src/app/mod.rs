@@ -1,7 +1,7 @@
 //! The program apart from its screen: what the user can do, and what that does.
 //!
 //! [`Event`]s from outside go to [`State::apply`], [`Action`]s of the user to
-//! [`update`]; both tell the [`Effect`]s that are left to the run loop.
+//! [`update`]; both return the [`Effect`]s that are left to the run loop.
 //!
 //! Invariants:
 //! - No I/O and no clock: the run loop sets [`State::now`].

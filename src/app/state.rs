@@ -160,7 +160,7 @@ pub enum Mode {
     Presenter,
 }
 
-/// The whole state. No I/O; the run loop tells it the time.
+/// The whole state. No I/O; the run loop passes the time.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,

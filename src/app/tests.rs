@@ -108,7 +108,7 @@ pub(crate) fn busy_minute() -> (proto::HelloResponse, Vec<proto::Frame>) {
     (fixtures::hello(), (0..=700).map(frame).collect())
 }
 
-/// The target has told a [`busy_minute`], and task 4 was watched from the
+/// The target has sent a [`busy_minute`], and task 4 was watched from the
 /// `first` second on.
 pub(crate) fn watched_state(first: usize) -> State {
     let mut state = empty_state();
@@ -532,7 +532,7 @@ fn one_records_what_is_live_and_saves_what_is_past() {
     state.show_past(moment, crate::model::Moment(0));
     assert_eq!(key(&mut state, Key::Char('R')), [Effect::SavePast]);
     assert!(labels(&state).contains(&"save") && !labels(&state).contains(&"record"));
-    state.apply(Event::Told("saved".into()), state.now);
+    state.apply(Event::Notice("saved".into()), state.now);
     assert_eq!(state.notice(), Some("saved"));
     state.go_live();
     assert_eq!(key(&mut state, Key::Char('R')), [Effect::Record]);

@@ -12,7 +12,7 @@ use super::{
     view,
 };
 
-/// Does what a user asked for, and tells what is left to be done outside.
+/// Does what a user asked for, and returns what is left to be done outside.
 pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
     state.prepare();
     let details = state.details;
@@ -196,7 +196,7 @@ fn neighbour_span(span: Span, longer: bool) -> Span {
 }
 
 /// Details of what is under the cursor: the stall where there is one, because
-/// it tells more than the thing that it holds.
+/// it says more than the thing that it holds.
 fn open(state: &mut State) {
     if state.details.is_some() {
         return follow_link(state);
@@ -315,7 +315,7 @@ fn group(state: &mut State) {
             state.task_layout = state.task_layout.next();
             let parents = state.model().tasks.iter().any(|t| t.parent.is_some());
             if state.task_layout == TaskLayout::Tree && !parents {
-                state.notify("no tree: the target does not tell which task spawned which");
+                state.notify("no tree: the target does not say which task spawned which");
             }
         }
         _ => {}

@@ -59,7 +59,7 @@ impl State {
         }
     }
 
-    /// Takes what the past tells of the watched task.
+    /// Takes what the past holds of the watched task.
     pub(super) fn recalled(&mut self, mut past: Activity, frozen: bool) {
         let activity = match &mut self.frozen {
             Some(shown) if frozen => &mut shown.activity,

@@ -47,7 +47,7 @@ const BUSY: f64 = 0.1;
 /// So long the first tasks may take to show.
 const SETTLED: Duration = Duration::from_secs(1);
 
-/// Why nothing may be called healthy; the most telling first.
+/// Why nothing may be called healthy; the gravest first.
 pub fn gaps(model: &Model) -> Vec<Gap> {
     let mut gaps = Vec::new();
     if !model.has_agent() || !model.complete {
@@ -95,10 +95,10 @@ pub fn remarks(model: &Model) -> Vec<String> {
         return remarks;
     }
     let strangers = unregistered(model);
-    let told = gaps(model)
+    let said = gaps(model)
         .iter()
         .any(|g| g.cause.contains(&run(strangers)));
-    if strangers > 0 && !told {
+    if strangers > 0 && !said {
         remarks.push(format!("{}: {}", run(strangers), watched(model, strangers)));
     }
     let mut missing = model.session.all_missing();
@@ -233,7 +233,7 @@ mod tests {
         busy: f64,
         strangers: u64,
         kind: StrangerKind,
-        told: bool,
+        polls_told: bool,
         cpu: f64,
         missing: &'static [Capability],
         agent: bool,
@@ -247,7 +247,7 @@ mod tests {
         busy: 0.0,
         strangers: 0,
         kind: StrangerKind::Worker,
-        told: false,
+        polls_told: false,
         cpu: 0.0,
         missing: &[Capability::Tasks, Capability::TaskNames],
         agent: true,
@@ -302,7 +302,7 @@ mod tests {
                             kind: case.kind.into(),
                             since_ns: since,
                             cpu_ns: None,
-                            polls_told: case.told,
+                            polls_told: case.polls_told,
                         })
                         .collect(),
                     ..proto::Coverage::default()
@@ -522,10 +522,10 @@ mod tests {
                 "run tokio runtimes that nobody registered: watched only for polls that block or compute for long",
             ),
         ];
-        for (strangers, told, cpu, expected) in cases {
+        for (strangers, polls_told, cpu, expected) in cases {
             let case = Case {
                 strangers,
-                told,
+                polls_told,
                 cpu,
                 // The registered ones work as well.
                 busy: 0.5,

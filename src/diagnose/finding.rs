@@ -82,7 +82,7 @@ pub struct Finding {
     pub subject: Subject,
     /// One sentence: who, where, why, how long.
     pub title: String,
-    /// Why it takes so long; `None` where the rule has no cause to tell.
+    /// Why it takes so long; `None` where the rule has no cause.
     pub cause: Option<Cause>,
     /// The cause to the call: "sleeping in `clock_nanosleep`".
     pub cause_text: String,

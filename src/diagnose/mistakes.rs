@@ -202,7 +202,7 @@ fn unite_nameless(model: &Model, all: &[&Stall], sets: &mut Sets) {
             Cause::Unknown if short => None,
             cause => Some(cause.into()),
         };
-        // Without a location there is nothing but the cause to tell them by, so
+        // Without a location there is nothing but the cause to group them by, so
         // that it must be the only one.
         let roots = named.get(&(stall.location, cause));
         let only = roots.filter(|roots| stall.location.is_some() || roots.len() == 1);
@@ -239,9 +239,9 @@ impl<'a> Mistake<'a> {
             .iter()
             .filter(|w| holders.iter().any(|s| at_once(s, w, now)))
             .count();
-        let telling = if holders.is_empty() { &stalls } else { &others };
-        let cause = cause_of(telling, now);
-        let shown = most_telling(telling, cause, now)?;
+        let judged = if holders.is_empty() { &stalls } else { &others };
+        let cause = cause_of(judged, now);
+        let shown = most_telling(judged, cause, now)?;
         Some(Self {
             is_convoy: holders.is_empty() && cause == Cause::Lock && is_convoy(&locks, now),
             shown,

@@ -361,13 +361,13 @@ const STOPPED: Advice = advice(
 /// For targets that supply no stack.
 const NO_STACKS: Advice = advice(
     Case::Unknown,
-    "the cause is not told by this target: add looptop_agent::init() to see line and stack",
+    "this target does not report the cause: add looptop_agent::init() to see line and stack",
 );
 const LOOK: Advice = advice(Case::Unknown, "the cause is not evident: look at the stack");
 
-/// The remedy for a group of stalls of which `stall` tells most: by its call
+/// The remedy for a group of stalls of which `stall` says most: by its call
 /// where the stack names one, otherwise by its cause. How heavy the work is, the
-/// heaviest of them tells: that one may only have begun.
+/// heaviest of them says: that one may only have begun.
 pub(super) fn for_stalls(model: &Model, stall: &Stall, group: &[&Stall]) -> Advice {
     let call = stall.call();
     if let Some(advice) = call.and_then(for_call) {

@@ -25,7 +25,7 @@ pub(super) const WARNING: Duration = Duration::from_millis(100);
 pub(super) const CRITICAL: Duration = Duration::from_secs(1);
 
 /// The code is to blame for it, and not the host, a debugger, or a stream of
-/// short polls that the agent could not tell from a long one.
+/// short polls that the agent could not distinguish from a long one.
 pub(super) fn is_own(stall: &Stall, model: &Model) -> bool {
     if stall.is_in_place() || agents_function(stall).is_some() {
         return false;
@@ -361,7 +361,7 @@ pub(super) fn held<'a>(stall: &'a Stall, model: &'a Model) -> Option<Held<'a>> {
 }
 
 /// Of a mistake in which all wait: who holds their lock. One whose code is known
-/// tells more.
+/// says more.
 pub(super) fn holder<'a>(mistake: &Mistake<'a>, model: &'a Model) -> Option<Held<'a>> {
     let others_hold = |s: &&&Stall| s.lock_holder != mistake.shown.tid;
     let waiters = mistake.stalls.iter().filter(|s| s.cause == Cause::Lock);
@@ -411,7 +411,7 @@ pub(super) fn thread_name(tid: Tid, model: &Model) -> String {
     }
 }
 
-/// A finding over a mistake, all but its title: every field tells of the same
+/// A finding over a mistake, all but its title: every field is of the same
 /// stalls, and cause, text, function, line and stack of the one that is shown.
 pub(super) fn finding(
     rule: &'static str,

@@ -49,7 +49,7 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// Exports as `options` say; what is to be told of it afterwards, a sentence
+/// Exports as `options` say; what is to be said of it afterwards, a sentence
 /// each, is for standard error.
 pub fn export(options: &Export) -> Result<Vec<String>, ExportError> {
     let recording = Recording::open(&options.file).map_err(|error| ExportError::Open {

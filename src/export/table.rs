@@ -30,7 +30,7 @@ struct Sample {
     at_s: f64,
     /// Wall clock, milliseconds since 1970.
     unix_ms: Option<u64>,
-    /// Largest loop lag told in this frame, of all runtimes.
+    /// Largest loop lag in this frame, of all runtimes.
     lag_ms: Option<f64>,
     /// Tasks in all queues of workers and runtimes.
     queue: Option<u64>,
@@ -58,7 +58,7 @@ struct StallEntry {
     duration_ms: f64,
     /// False: it was still in progress when the recording ended.
     ended: bool,
-    /// It may have been several polls that the agent could not tell apart.
+    /// It may have been several polls that the agent could not distinguish.
     several_polls: bool,
     runtime: Option<u32>,
     worker: Option<u32>,

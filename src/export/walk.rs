@@ -26,7 +26,7 @@ pub trait Visitor {
     fn frame(&mut self, at: Duration, model: &Model, frame: &Frame) -> io::Result<()>;
 }
 
-/// What an export tells of a stall.
+/// What an export says of a stall.
 #[derive(Debug, Clone)]
 pub struct StallRow {
     /// The process that it is of, counted from 0.
@@ -111,7 +111,7 @@ pub fn walk(recording: &Recording, visitor: &mut impl Visitor) -> io::Result<Wal
                 walk.session += usize::from(new && walk.model.since.is_some());
                 walk.naming = Some(Naming::new(&model, None));
                 walk.model = model;
-                walk.told_ended = None;
+                walk.ended_before = None;
                 walk.begin = Some(new);
             }
             Step::Frame(frame, at) => walk.frame(&frame, at, visitor)?,
@@ -137,7 +137,7 @@ struct Walk {
     /// Recording time and the session's clock at its newest frame.
     clock: (Duration, u64),
     /// Ended stalls that were taken note of.
-    told_ended: Option<u64>,
+    ended_before: Option<u64>,
     stalls: BTreeMap<(usize, StallId), StallRow>,
     walked: Walked,
 }
@@ -155,7 +155,7 @@ impl Walk {
             begin: None,
             began: Moment::default(),
             clock: (Duration::ZERO, 0),
-            told_ended: None,
+            ended_before: None,
             stalls: BTreeMap::new(),
             walked: Walked::default(),
         }
@@ -191,9 +191,9 @@ impl Walk {
     /// Takes note of stalls that are live or ended since the last frame.
     fn note_new(&mut self) {
         let ended = self.model.stalls.total_ended;
-        let told = self.told_ended.replace(ended);
+        let before = self.ended_before.replace(ended);
         // A keyframe brings those of before.
-        let new = told.map_or(usize::MAX, |told| ended.saturating_sub(told) as usize);
+        let new = before.map_or(usize::MAX, |before| ended.saturating_sub(before) as usize);
         let live = self.model.stalls.live().map(|s| s.id);
         let ids: Vec<_> = live
             .chain(self.model.stalls.ended().take(new).map(|s| s.id))

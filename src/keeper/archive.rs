@@ -29,14 +29,14 @@ use crate::{
     record::{History, Recorder, history::Bounds},
 };
 
-/// What was found at a moment; the model alone does not tell.
+/// What was found at a moment; the model alone does not hold it.
 #[derive(Debug, Clone)]
 pub(super) struct Note {
     pub(super) findings: Arc<[Finding]>,
     pub(super) verdict: Arc<Verdict>,
 }
 
-/// What the thread is told, and asked.
+/// What the thread is sent, and asked.
 #[derive(Debug)]
 pub(super) enum Order {
     /// A session begins, or a connection to the same one anew.
@@ -170,13 +170,13 @@ impl Archive {
         let _ = self.finish();
     }
 
-    fn tell(&self, event: Event) {
+    fn send(&self, event: Event) {
         // Whoever listened may have gone.
         let _ = self.events.send(event);
     }
 
     fn say(&self, sentence: impl Into<String>) {
-        self.tell(Event::Told(sentence.into()));
+        self.send(Event::Notice(sentence.into()));
     }
 
     fn take(&mut self, order: Order) {
@@ -264,7 +264,7 @@ impl Archive {
                 recording.path.display()
             );
             self.recording = None;
-            self.tell(Event::Recording {
+            self.send(Event::Recording {
                 begun: false,
                 sentence,
             });
@@ -285,7 +285,7 @@ impl Archive {
             ) =>
             {
                 self.due = None;
-                self.tell(Event::Present {
+                self.send(Event::Present {
                     journey: step.journey,
                 });
             }
@@ -338,7 +338,7 @@ impl Archive {
         let now = past.model.now;
         let Note { findings, verdict } = past.note;
         let activity = step.watched.map(|task| self.minute(task, now));
-        self.tell(Event::Past(Box::new(PastMoment {
+        self.send(Event::Past(Box::new(PastMoment {
             oldest: self.history.oldest().unwrap_or(now),
             activity,
             snapshot: Snapshot::of(Arc::new(past.model), findings, verdict),
@@ -346,12 +346,12 @@ impl Archive {
         })));
     }
 
-    /// Tells what a task did before, as far as it is held.
+    /// Sends what a task did before, as far as it is held.
     fn recall(&mut self, task: TaskId, moments: Recall) {
         for (until, frozen) in [(moments.live, false), (moments.frozen, true)] {
             if let Some(until) = until {
                 let past = self.minute(task, until);
-                self.tell(Event::Recalled { past, frozen });
+                self.send(Event::Recalled { past, frozen });
             }
         }
     }
@@ -380,7 +380,7 @@ impl Archive {
 
     fn record(&mut self, target: &str, model: &Model) {
         if let Some(sentence) = self.finish() {
-            return self.tell(Event::Recording {
+            return self.send(Event::Recording {
                 begun: false,
                 sentence,
             });
@@ -393,7 +393,7 @@ impl Archive {
                 (false, sentence)
             }
         };
-        self.tell(Event::Recording { begun, sentence });
+        self.send(Event::Recording { begun, sentence });
     }
 
     fn begin(&mut self, target: &str, model: &Model) -> Result<String, Unwritten> {
@@ -433,7 +433,7 @@ impl Archive {
     }
 }
 
-/// Begins in the middle of a session: what came before is told by a keyframe.
+/// Begins in the middle of a session: what came before is in a keyframe.
 fn open(
     recorder: &mut Recorder<Unhurried>,
     hello: &HelloResponse,

@@ -11,7 +11,7 @@ use crate::{
     record::Held,
 };
 
-/// Saves one past after another, and tells what became of each.
+/// Saves one past after another, and reports what became of each.
 #[derive(Debug)]
 pub(super) struct Saver {
     running: Option<JoinHandle<()>>,
@@ -47,7 +47,7 @@ impl Saver {
         let events = self.events.clone();
         let work = move || {
             // Whoever listened may have gone; the file is whole nevertheless.
-            let _ = events.send(Event::Told(save.sentence()));
+            let _ = events.send(Event::Notice(save.sentence()));
         };
         let thread = std::thread::Builder::new().name("save".to_owned());
         match thread.spawn(work) {
@@ -88,7 +88,7 @@ impl Save {
         match written {
             Ok(()) => Ok(path),
             Err(error) => {
-                // Nobody is told of half a file, so it does not stay.
+                // Nobody learns of half a file, so it does not stay.
                 discard(&path);
                 Err(Unwritten { path, error })
             }
@@ -132,12 +132,12 @@ mod tests {
     #[tokio::test]
     async fn what_became_of_a_save_is_told() {
         let directory = tempfile::tempdir().unwrap();
-        let (events, mut told) = unbounded_channel();
+        let (events, mut notices) = unbounded_channel();
         let mut saver = Saver::new(events);
         let now = saver.begin(save(vec![directory.path().to_owned()]));
         assert_eq!(now, "saving the last 00:05");
-        let Some(Event::Told(sentence)) = told.recv().await else {
-            panic!("nothing was told");
+        let Some(Event::Notice(sentence)) = notices.recv().await else {
+            panic!("nothing was reported");
         };
         let path = sentence.strip_prefix("saved the last 00:05: looptop replay ");
         let recording = Recording::open(path.unwrap().as_ref()).unwrap();
@@ -146,8 +146,8 @@ mod tests {
 
         let gone = directory.path().join("gone");
         saver.begin(save(vec![gone.clone()]));
-        let Some(Event::Told(sentence)) = told.recv().await else {
-            panic!("nothing was told");
+        let Some(Event::Notice(sentence)) = notices.recv().await else {
+            panic!("nothing was reported");
         };
         let tried = format!("not saved to {}/lab-", gone.display());
         assert!(sentence.starts_with(&tried), "{sentence}");

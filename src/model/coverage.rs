@@ -31,7 +31,7 @@ pub struct Stranger {
     pub since: Moment,
     /// CPU that it has used since then.
     pub cpu: Option<Duration>,
-    /// One long poll of it that computes is told from many short ones.
+    /// One long poll of it that computes is distinguished from many short ones.
     pub polls_told: bool,
 }
 

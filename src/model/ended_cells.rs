@@ -23,7 +23,7 @@ pub struct EndedCells {
     pub counted_at: Moment,
     /// The function that polls the type.
     pub poll: CodeAddress,
-    /// Where they were spawned, where tokio tells.
+    /// Where they were spawned, where tokio knows.
     pub location: Option<LocationId>,
     /// Its name, which says the type, once it was looked up.
     pub resolved: Option<Arc<Resolved>>,

@@ -42,15 +42,15 @@ impl Model {
     /// Takes in a frame. An error names what was malformed and left out; the
     /// model is consistent either way.
     pub fn apply(&mut self, frame: &Frame) -> Result<(), Rejected> {
-        let told = Moment(frame.now_ns);
+        let stamped = Moment(frame.now_ns);
         // A sample of the host says nothing of tasks: one that was in a poll at
         // the target's last word may have left it since, so nobody ages by it.
         let now = if self.is_host_sample(frame) {
             self.now
         } else {
-            told.max(self.now)
+            stamped.max(self.now)
         };
-        let sampled = told.max(now);
+        let sampled = stamped.max(now);
         self.now = now;
         self.since.get_or_insert(now);
         let stray = self.apply_texts(frame);

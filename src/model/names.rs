@@ -15,7 +15,7 @@ const STACKS_PER_PART: usize = 32;
 /// Whose names a stack's are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum StackOf {
-    /// Those of a stall's most telling stack.
+    /// Those of a stall's most informative stack.
     Stall(StallId),
     /// Those of all that have this very stack and are no stall: the holder of a
     /// lock, a thread that a shutdown waits for, a poll function.

@@ -116,7 +116,7 @@ impl Session {
         }
     }
 
-    /// What has changed since the hello, as it was told.
+    /// What has changed since the hello, as the target reported it.
     pub(super) fn learned(&self) -> impl Iterator<Item = proto::Capability> {
         self.learned.iter().filter_map(|kind| {
             let (available, reason) = match self.insights.get(kind)? {
@@ -146,7 +146,7 @@ impl Session {
         }
     }
 
-    /// What the target told that it cannot supply, with the reasons.
+    /// What the target says it cannot supply, with the reasons.
     pub fn all_missing(&self) -> impl Iterator<Item = (Capability, &str)> {
         self.insights
             .iter()
@@ -188,7 +188,7 @@ impl Session {
 
 #[cfg(test)]
 mod tests {
-    use looptop_wire::proto::{Capability as Told, Frame, Tasks};
+    use looptop_wire::proto::{self, Frame, Tasks};
 
     use super::*;
     use crate::model::{Model, fixtures};
@@ -198,7 +198,7 @@ mod tests {
     fn what_can_be_known_may_change_and_survives_a_keyframe() {
         let report = |available, reason: &str| Frame {
             tasks: Some(Tasks {
-                capabilities: vec![Told {
+                capabilities: vec![proto::Capability {
                     kind: Capability::Tasks.into(),
                     available,
                     reason: reason.to_owned(),

@@ -43,7 +43,7 @@ pub struct Site {
     earlier: [Option<(Moment, Totals)>; 2],
 }
 
-/// What is compared to tell a rate.
+/// What is compared to compute a rate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Totals {
     spawned: u64,

@@ -257,8 +257,8 @@ impl Stall {
     /// The stack with names, unless it contradicts the cause.
     fn stack(&self) -> Option<&Resolved> {
         let stack = self.resolved.as_deref()?;
-        let telling = self.telling_stack();
-        let another = telling.is_some_and(|s| self.agreement(s) == Agreement::Contradicts);
+        let shown = self.telling_stack();
+        let another = shown.is_some_and(|s| self.agreement(s) == Agreement::Contradicts);
         let contradicts = match self.cause {
             _ if another => true,
             Cause::Sleeping => stack.runs() || stack.does_io(),
@@ -592,7 +592,7 @@ mod tests {
         assert_eq!(
             (log.len(), log.total_ended),
             (2, 1),
-            "told twice, counted once"
+            "reported twice, counted once"
         );
     }
 

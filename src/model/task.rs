@@ -113,7 +113,7 @@ impl Task {
         Some(self.finished_scheduled? + waiting)
     }
 
-    /// Time spent waiting to be woken, all told.
+    /// Time spent waiting to be woken, in total.
     pub fn idle(&self, now: Moment) -> Option<Duration> {
         Some(
             self.total(now)

@@ -1,4 +1,4 @@
-//! `looptop record`: a target's frames go to a file until told to stop.
+//! `looptop record`: a target's frames go to a file until it is stopped.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -84,7 +84,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Damage that is told of one recording, at most.
+/// Damage of one recording that is reported, at most.
 const MAX_REMARKS: usize = 20;
 
 /// Time allowed at the end for the names of the last stacks.
@@ -193,7 +193,7 @@ impl Run {
         })
     }
 
-    /// Waits until something is recorded; otherwise tells why it is not.
+    /// Waits until something is recorded; otherwise says why it is not.
     async fn attach(&mut self, deadline: Instant) -> io::Result<Result<(), String>> {
         while !self.recorder.has_begun() {
             let Ok(Some(event)) = timeout_at(deadline, self.source.recv()).await else {

@@ -194,7 +194,7 @@ fn is_object(line: &[u8]) -> bool {
     serde_json::from_slice::<serde_json::Map<_, _>>(line).is_ok()
 }
 
-/// A task as the events tell it.
+/// A task as the events describe it.
 #[derive(Debug)]
 struct Task {
     id: u64,
@@ -493,7 +493,7 @@ impl<W: Sink> Translation<W> {
             }),
             ..Frame::default()
         };
-        // A task is told to have ended before it is forgotten.
+        // A task is reported to have ended before it is forgotten.
         let excess = self.finished.len().saturating_sub(FINISHED);
         self.forgotten.extend(self.finished.drain(..excess));
         self.recorder.frame(&frame)

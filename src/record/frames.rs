@@ -52,7 +52,7 @@ impl Frames {
         }
     }
 
-    /// Opens the next chunk; a step where there is something to tell before its
+    /// Opens the next chunk; a step where there is something to say before its
     /// frames.
     fn open_next(&mut self) -> Option<Step> {
         let chunk = self.recording.chunks.get(self.next)?;

@@ -163,7 +163,7 @@ fn read(bytes: Vec<u8>) -> usize {
     frames
 }
 
-/// The most memory that the process ever held, in MB, where the system tells.
+/// The most memory that the process ever held, in MB, where the system says.
 fn peak_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
@@ -207,7 +207,7 @@ fn changed_recordings_are_read_without_a_panic() {
 }
 
 #[test]
-#[ignore = "runs for as long as it is told"]
+#[ignore = "runs for as long as LOOPTOP_FUZZ_SECONDS says"]
 fn for_long() {
     let seconds = std::env::var("LOOPTOP_FUZZ_SECONDS")
         .ok()

@@ -27,10 +27,10 @@ const MAX_LARGE_CHUNK: Duration = Duration::from_secs(30);
 const LARGE_KEYFRAME: u64 = 1 << 20;
 /// A chunk with fewer bytes of changes is not closed for its size.
 const MIN_CHANGES: u64 = 256 << 10;
-/// A source that has not told all it knew by then is recorded as it is.
+/// A source that has not sent all it knew by then is recorded as it is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Who writes, as an opening tells it.
+/// Who writes, as an opening says.
 pub(super) const RECORDER: &str = concat!("looptop ", env!("CARGO_PKG_VERSION"));
 
 /// So many times a large keyframe do changes outweigh before the next: where all
@@ -192,7 +192,7 @@ impl<W: Sink> Recorder<W> {
         &self.model
     }
 
-    /// Something is being recorded: a session has told what it knew.
+    /// Something is being recorded: a session has sent what it knew.
     pub fn has_begun(&self) -> bool {
         self.chunk.is_some()
     }

@@ -211,7 +211,7 @@ impl Recording {
     }
 }
 
-/// A stall that spans chunks is told in each: the last word counts.
+/// A stall that spans chunks is in each: the last word counts.
 fn push_mark(
     marks: &mut Vec<Mark>,
     last: &mut Option<(usize, u64)>,
@@ -353,7 +353,7 @@ impl Scan {
     }
 
     /// Something is missing. If it was an opening, what follows is not of the
-    /// session before; that cannot be told, but its keyframe would show it.
+    /// session before; that is not known, but its keyframe would show it.
     fn lose(&mut self) {
         self.damaged += 1;
     }

@@ -92,7 +92,7 @@ pub struct Entry {
     /// One sentence.
     pub title: String,
     /// computing, system call, sleeping, lock, starved by host, stopped, page or
-    /// unknown; `null` where the rule has no cause to tell.
+    /// unknown; `null` where the rule has no cause.
     pub cause: Option<&'static str>,
     /// The cause to the call.
     pub cause_text: String,

@@ -15,7 +15,7 @@ use tonic::{Code, Streaming};
 use super::{
     Event, Problem, ProblemKind, SourceKind,
     connect::Link,
-    console::beside::{Beside, Told},
+    console::beside::{Beside, Heard},
     received::{self, Received},
     session::{End, Session},
 };
@@ -91,9 +91,9 @@ impl Attached {
         loop {
             let frame = match next(session, &mut frames, &mut beside, patience).await? {
                 Next::Frame(frame) => frame,
-                Next::Beside(told) => {
+                Next::Beside(heard) => {
                     // No sign of life of the agent's.
-                    for frame in beside.frames(told, newest, loss) {
+                    for frame in beside.frames(heard, newest, loss) {
                         session.send(Event::Frame(Received::made(frame))).await?;
                     }
                     continue;
@@ -119,10 +119,10 @@ impl Attached {
 enum Next {
     Frame(Result<Option<Received>, tonic::Status>),
     /// From console-subscriber on the same port.
-    Beside(Told),
+    Beside(Heard),
 }
 
-/// The next frame; tells of silence meanwhile. Commands are for other sources
+/// The next frame; reports silence meanwhile. Commands are for other sources
 /// and fall away.
 async fn next(
     session: &mut Session,
@@ -135,7 +135,7 @@ async fn next(
         tokio::select! {
             biased;
             frame = frames.message() => return Ok(Next::Frame(frame)),
-            told = beside.next() => return Ok(Next::Beside(told)),
+            heard = beside.next() => return Ok(Next::Beside(heard)),
             Some(_) = session.commands.recv() => {}
             () = sleep_until(silent_at), if !session.is_silent() => {
                 let problem = session.unanswered(Problem::silent).await;

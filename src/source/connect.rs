@@ -1,4 +1,4 @@
-//! Opening a connection, so that each way to fail is told apart.
+//! Opening a connection, so that each way to fail has its own error.
 
 use std::{io, sync::Mutex, time::Duration};
 
@@ -19,7 +19,7 @@ use super::{
     target::Target,
 };
 
-/// Within this time of the beginning of an attempt the user is told when
+/// Within this time of the beginning of an attempt the user learns when
 /// nothing has come; of the 2 s that are promised it leaves some for the rest.
 pub(super) const PATIENCE: Duration = Duration::from_millis(1_500);
 

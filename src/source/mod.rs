@@ -2,13 +2,13 @@
 //!
 //! Every source yields the same normal form: [`HelloResponse`] and frames of the
 //! wire protocol. [`spawn`] attaches to a [`Target`] in the background,
-//! reconnects for as long as the [`Source`] lives, and tells what happens in
+//! reconnects for as long as the [`Source`] lives, and reports what happens in
 //! [`Event`]s; nothing here waits for the screen, save that a full channel
 //! stops reading from the peer.
 //!
 //! - [`target`]: what a user may name,
 //! - [`problem`]: what stands between, as a sentence,
-//! - `connect`, `sniff`: opening a connection and telling what answers,
+//! - `connect`, `sniff`: opening a connection and recognising what answers,
 //! - `received`: a frame with the bytes in which it came,
 //! - `session`: what both live sources share: patience, silence, events,
 //! - `agent`: looptop's own agent,
@@ -47,7 +47,7 @@ pub use self::{
 const EVENTS: usize = 64;
 const COMMANDS: usize = 16;
 
-/// What a source tells the rest of the program.
+/// What a source reports to the rest of the program.
 #[derive(Debug)]
 pub enum Event {
     /// An attempt to connect begins; the first of a loss is 1.
@@ -69,12 +69,12 @@ pub enum Event {
     /// Distributions of the task named by [`Command::WatchTask`].
     TaskDetails(Box<TaskDetails>),
     /// Nothing has come for longer than expected though the connection stands,
-    /// as when the target is frozen. Told once; the next event that carries
+    /// as when the target is frozen. Reported once; the next event that carries
     /// data ends it.
     Silent {
         /// When something last came, or the attempt began.
         since: Instant,
-        /// Why, as far as can be told.
+        /// Why, as far as is known.
         problem: Problem,
     },
     /// The connection broke or could not be made.
@@ -84,9 +84,9 @@ pub enum Event {
         /// When the next attempt begins; `None` where none would help.
         retry_in: Option<Duration>,
     },
-    /// What a recording covers. Told once, before its first session.
+    /// What a recording covers. Reported once, before its first session.
     Recording(Box<Extent>),
-    /// Where in the recording the player is. Told when that changes by command,
+    /// Where in the recording the player is. Reported when that changes by command,
     /// and at most every 100 ms while it plays.
     Position(Position),
     /// Part of the recording was left out, and why. What follows begins with
@@ -141,7 +141,7 @@ pub struct Options {
     /// How fast a recording is played at first.
     pub pace: Pace,
     /// An attempt that is still unanswered is given up then, and begun anew.
-    /// Until then the user has been told, and a target that is merely slow can
+    /// Until then the user knows, and a target that is merely slow can
     /// still answer.
     pub give_up: Duration,
 }

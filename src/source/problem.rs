@@ -12,7 +12,7 @@ use super::{
 /// Text of a peer is cut at this many characters.
 const MAX_QUOTE: usize = 160;
 
-/// Kinds of [`Problem`], for those who must tell them apart.
+/// Kinds of [`Problem`], for those who must distinguish them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ProblemKind {
     /// Nothing listens there.

@@ -46,8 +46,8 @@ pub(super) struct Session {
     pub(super) origin: Instant,
     /// When something last came, or the attempt began.
     pub(super) last_sign: Instant,
-    /// What the consumer has been told about the present silence.
-    told: Option<ProblemKind>,
+    /// What was reported of the present silence.
+    reported: Option<ProblemKind>,
     /// Whether this connection has delivered a frame.
     delivered: bool,
     events: mpsc::Sender<Event>,
@@ -67,7 +67,7 @@ impl Session {
             commands,
             origin: now,
             last_sign: now,
-            told: None,
+            reported: None,
             delivered: false,
             events,
         }
@@ -107,7 +107,7 @@ impl Session {
         known: &mut Option<console::Identity>,
     ) -> Result<Infallible, End> {
         self.last_sign = Instant::now();
-        self.told = None;
+        self.reported = None;
         self.delivered = false;
         while self.commands.try_recv().is_ok() {}
         self.send(Event::Connecting { attempt }).await?;
@@ -158,26 +158,26 @@ impl Session {
         self.send(Event::Frame(frame)).await?;
         // After sending: a slow consumer is not the target's silence.
         self.last_sign = Instant::now();
-        self.told = None;
+        self.reported = None;
         Ok(())
     }
 
-    /// Tells the consumer once that nothing comes, and why.
+    /// Reports once that nothing comes, and why.
     pub(super) async fn tell_silence(&mut self, problem: Problem) -> Result<(), End> {
-        if self.told == Some(problem.kind) {
+        if self.reported == Some(problem.kind) {
             return Ok(());
         }
-        self.told = Some(problem.kind);
+        self.reported = Some(problem.kind);
         let since = self.last_sign.into_std();
         self.send(Event::Silent { since, problem }).await
     }
 
     /// Whether the consumer knows that nothing comes.
     pub(super) fn is_silent(&self) -> bool {
-        self.told.is_some()
+        self.reported.is_some()
     }
 
-    /// Awaits an answer of the target. Tells the consumer when it takes longer
+    /// Awaits an answer of the target. Reports when it takes longer
     /// than [`PATIENCE`] from the last sign of life, and gives up in the end.
     pub(super) async fn patiently<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, End> {
         let give_up = self.options.give_up;
@@ -196,11 +196,11 @@ impl Session {
         let answered = timeout_at(began + give_up, answer).await;
         let answer = answered.map_err(|_| Problem::no_answer(&self.target, began.elapsed()))?;
         self.last_sign = Instant::now();
-        self.told = None;
+        self.reported = None;
         Ok(answer)
     }
 
-    /// Why the target does not answer; `otherwise` where that cannot be told.
+    /// Why the target does not answer; `otherwise` where that is not known.
     pub(super) async fn unanswered(&self, otherwise: fn(&Target, Duration) -> Problem) -> Problem {
         let stopped = host::stopped(self.target.clone()).await;
         stopped.unwrap_or_else(|| otherwise(&self.target, self.last_sign.elapsed()))

@@ -1,4 +1,4 @@
-//! The first bytes of a peer, kept to tell what it is when it is not ours.
+//! The first bytes of a peer, kept to recognise what it is when it is not ours.
 
 use std::{
     io,

@@ -3,7 +3,7 @@
 //! [`Symbolizer`] reads binaries on a thread of its own: names and lines, whose a
 //! crate is (`crates`), code of several names (`aliases`), which future a task polls
 //! (`future`). All the rest are pure
-//! functions over its result: [`name`] tidies function names, [`origin`] tells
+//! functions over its result: [`name`] tidies function names, [`origin`] says
 //! user code from dependencies and plumbing, [`calls`] knows blocking calls, and
 //! [`stack`] picks the culprit and the frames worth showing.
 

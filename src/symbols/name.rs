@@ -84,7 +84,7 @@ const REEXPORTS: &[(&str, &str)] = &[
     ("tokio::runtime::handle::", "tokio::runtime::"),
 ];
 
-/// The crates that may have written a function, as its name tells: of
+/// The crates that may have written a function, by its name: of
 /// `<app::Job as core::future::Future>::poll` both, of `poll` none.
 pub(super) fn crates(name: &str) -> Vec<&str> {
     let name = without_hash(name.trim());
@@ -226,7 +226,7 @@ pub(super) fn closure_path(function: &str, outer: &str) -> Option<String> {
         .next()
         .filter(|name| name.starts_with('{'))?;
     let environment = closure.replace('#', "_env#");
-    // The module as its file tells it begins with a directory, which need not be
+    // The module by its file begins with a directory, which need not be
     // the crate's name.
     let module = module.split_once("::").map_or("", |(_, inside)| inside);
     outer.match_indices(&environment).find_map(|(end, _)| {

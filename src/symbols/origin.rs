@@ -227,7 +227,7 @@ pub(super) enum Place<'a> {
     Workspace,
 }
 
-/// Tells where a source file lies from its path alone.
+/// Says where a source file lies from its path alone.
 pub(super) fn place(file: &str) -> Place<'_> {
     // /rustc/HASH/library/std/src/..., .../lib/rustlib/src/rust/library/std/src/...
     let compiler = file.starts_with("/rustc/") || file.contains("/rustlib/src/rust/");

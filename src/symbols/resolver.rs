@@ -44,7 +44,7 @@ pub struct Resolver {
     learned: Crates,
     /// That and what the binary itself says, by binary.
     crates: HashMap<Option<Arc<Binary>>, Rc<Crates>>,
-    /// Who knows what no file here tells.
+    /// Who knows what is in no file here.
     remote: Option<Remote>,
     /// When that did not answer, and why.
     refused: Option<(Instant, String)>,
@@ -396,7 +396,7 @@ impl Resolver {
     }
 
     fn frame(&mut self, function: Function, inlined: bool, address: &CodeAddress) -> Frame {
-        // Without a line the file is that of the unit, which tells nothing.
+        // Without a line the file is that of the unit, which says nothing.
         let file = function
             .file
             .as_deref()
@@ -686,7 +686,7 @@ fn guess_relative(file: &str) -> &str {
     file
 }
 
-/// A function as the binary tells of it.
+/// A function as the binary describes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Function {
     /// Demangled.

@@ -866,11 +866,11 @@ fn what_no_file_tells_the_process_is_asked_for_once() {
             file: Some("/build/app/src/main.rs".to_owned()),
             line: Some(line),
         };
-        let tell = |address: &CodeAddress| match address.offset {
+        let name = |address: &CodeAddress| match address.offset {
             0x10 => vec![function("app::inner", 7), function("app::outer", 9)],
             _ => Vec::new(),
         };
-        Ok(addresses.iter().map(tell).collect())
+        Ok(addresses.iter().map(name).collect())
     });
     let binary = Arc::new(Binary {
         path: PathBuf::from("/nowhere/app"),
@@ -893,9 +893,9 @@ fn what_no_file_tells_the_process_is_asked_for_once() {
     }
     assert_eq!(ASKED.load(Relaxed), 2, "an answer is not asked for again");
 
-    let silent: Remote = Box::new(|_| Err("the agent tells no names".to_owned()));
+    let silent: Remote = Box::new(|_| Err("the agent sends no names".to_owned()));
     let mut resolver = Resolver::with_remote(None, Some(silent));
     let problems = resolver.resolve(&[at(0x10)]).problems;
-    assert_eq!(problems[1], "the agent tells no names");
+    assert_eq!(problems[1], "the agent sends no names");
     assert_eq!(problems.len(), 2);
 }

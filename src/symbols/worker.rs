@@ -1,5 +1,5 @@
 //! The symbolizer's threads: one reads files, the other asks the observed process
-//! for what no file tells, which may take it long or for ever.
+//! for what is in no file, which may take it long or for ever.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -12,8 +12,8 @@ use crate::app::{Tone, tables::level_glyph};
 
 use super::Painter;
 
-/// Draws values as bars up to `most`; what reaches `alarm` is told by its tone,
-/// as its height tells it too. A value that is known draws at least a line.
+/// Draws values as bars up to `most`; what reaches `alarm` is shown by its tone,
+/// as by its height. A value that is known draws at least a line.
 pub(super) fn bars(
     values: &[Option<f64>],
     most: f64,

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use crate::{
     app::{
         Action, Event, State, Twin,
-        lab::Told,
-        lab_tests::{lab_state, tell},
+        lab::Update,
+        lab_tests::{lab_state, report},
         tests::{crowd, empty_state, type_text},
         update,
     },
@@ -49,7 +49,7 @@ fn lab_view_without_a_lab() {
     let mut state = opened("7");
     let now = state.now;
     state.apply(
-        Event::Lab(Told::Lost("the lab has not answered for 3 s".into())),
+        Event::Lab(Update::Lost("the lab has not answered for 3 s".into())),
         now,
     );
     let shown = screen(&mut state, 80, 24);
@@ -57,7 +57,7 @@ fn lab_view_without_a_lab() {
         shown.contains("the lab has not answered for 3 s"),
         "{shown}"
     );
-    state.apply(Event::Lab(Told::Absent), now);
+    state.apply(Event::Lab(Update::Absent), now);
     insta::assert_snapshot!("lab_absent", screen(&mut state, 80, 24));
 }
 
@@ -83,7 +83,7 @@ fn presenter() {
 #[test]
 fn presenter_of_a_healthy_twin_and_of_no_lab() {
     let mut state = crowd(50);
-    tell(&mut state, |s| {
+    report(&mut state, |s| {
         let before = s.before.take().unwrap();
         s.twin = Some(Twin::Fixed);
         s.now = before.figures;
@@ -128,7 +128,7 @@ proptest! {
         keys in prop::collection::vec(0usize..70, 0..12),
     ) {
         let mut state = lab_state();
-        tell(&mut state, |s| {
+        report(&mut state, |s| {
             s.scenario = id.clone();
             s.caption = caption;
             s.broken_code = code;

@@ -26,7 +26,7 @@ pub(super) struct Painter<'a> {
 const CUT: char = '…';
 
 impl Painter<'_> {
-    /// Writes text from `x` on, in at most `width` columns; tells the columns
+    /// Writes text from `x` on, in at most `width` columns; returns the columns
     /// it took.
     pub(super) fn put(&mut self, x: u16, y: u16, width: u16, text: &str, tone: Tone) -> u16 {
         self.put_styled(x, y, width, text, self.theme.style(tone))
@@ -120,7 +120,7 @@ impl Painter<'_> {
         }
     }
 
-    /// A rule across `area`'s first row with a title in it; tells the columns
+    /// A rule across `area`'s first row with a title in it; returns the columns
     /// that the title took.
     pub(super) fn rule<'t>(
         &mut self,

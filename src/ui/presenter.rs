@@ -38,7 +38,7 @@ use super::{
 const MARGIN: u16 = 2;
 /// A key is shown this long.
 const ECHO: Duration = Duration::from_secs(4);
-/// The time over which lag is told where there is no lab.
+/// The time over which lag is shown where there is no lab.
 const LAG_WINDOW: Duration = Duration::from_secs(10);
 
 pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
@@ -97,7 +97,7 @@ fn drop_rows(area: Rect, rows: u16) -> Rect {
     }
 }
 
-/// The verdict in one word, as large as fits; tells the rows it took.
+/// The verdict in one word, as large as fits; returns the rows that it took.
 fn word(state: &State, area: Rect, painter: &mut Painter<'_>) -> u16 {
     let level = state.shown().verdict.level;
     let (_, tone) = verdict::level(level);
@@ -126,10 +126,14 @@ fn letters(text: &str, dot: Dot, area: Rect, tone: Tone, painter: &mut Painter<'
 /// The verdict's sentence and what to do; always the same rows, so that what is
 /// below stays in its place.
 fn sentence(state: &State, area: Rect, painter: &mut Painter<'_>) -> u16 {
-    let told = &state.shown().verdict;
+    let verdict = &state.shown().verdict;
     let problem = verdict::problem(state);
-    let remedy = if problem.is_some() { "" } else { &told.remedy };
-    let text = problem.map_or(told.sentence.clone(), |(_, sentence)| sentence);
+    let remedy = if problem.is_some() {
+        ""
+    } else {
+        &verdict.remedy
+    };
+    let text = problem.map_or(verdict.sentence.clone(), |(_, sentence)| sentence);
     let rows = match area.height {
         18.. => 4,
         12.. => 3,
@@ -181,7 +185,7 @@ fn headline(state: &State) -> [Row; 2] {
     ]
 }
 
-/// A figure with its name above and its past below; tells the rows it took.
+/// A figure with its name above and its past below; returns the rows that it took.
 fn figure(state: &State, row: &Row, area: Rect, large: bool, painter: &mut Painter<'_>) -> u16 {
     let text = row.now.map_or_else(|| "–".to_owned(), Value::text);
     let (number, unit) = text.split_once(' ').unwrap_or((&text, ""));
@@ -245,7 +249,7 @@ fn below(state: &State, area: Rect, painter: &mut Painter<'_>) {
     }
 }
 
-/// What runs, and what it shows; tells the rows it took.
+/// What runs, and what it shows; returns the rows that it took.
 fn caption(status: &Status, area: Rect, painter: &mut Painter<'_>) -> u16 {
     let (word, tone) = match status.twin {
         Some(Twin::Broken) => ("BROKEN", Tone::Critical),

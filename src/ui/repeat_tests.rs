@@ -1,4 +1,4 @@
-//! What happens again and again is one row, and what is alike is told apart.
+//! What happens again and again is one row, and what only looks alike is not.
 
 use std::{sync::Arc, time::Duration};
 

@@ -20,7 +20,7 @@ use crate::app::{
 
 use super::Painter;
 
-/// Draws the table on screen; `what` tells what it shows, `empty` why there is
+/// Draws the table on screen; `what` says what it shows, `empty` why there is
 /// nothing.
 pub(super) fn render(
     state: &State,

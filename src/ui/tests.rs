@@ -119,7 +119,7 @@ fn looks() {
     state.show_past(moment, oldest);
     let name = "x".repeat(22);
     let saved = format!("saved the last 03:00: looptop replay {name}-1795276862.looptop");
-    state.apply(Event::Told(saved), state.now);
+    state.apply(Event::Notice(saved), state.now);
     insta::assert_snapshot!("past", screen(&mut state, 80, 24));
 
     let mut state = empty_state();

@@ -267,7 +267,7 @@ mod tests {
         let theme = Theme::with("good = { fg = \"#00ff00\" }", Depth::True, false).unwrap();
         assert_eq!(theme.style(Tone::Good).fg, Some(Color::Rgb(0, 255, 0)));
         assert!(theme.style(Tone::Critical).fg.is_some());
-        for (text, told) in [
+        for (text, expected) in [
             ("good = { fg = \"green\" }", "no colour"),
             ("god = {}", "unknown variant `god`"),
             ("good = { fog = 1 }", "unknown field `fog`"),
@@ -275,7 +275,7 @@ mod tests {
             let error = Theme::with(text, Depth::True, false)
                 .unwrap_err()
                 .to_string();
-            assert!(error.contains(told), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 

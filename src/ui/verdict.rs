@@ -83,7 +83,7 @@ pub(super) fn verdict_location(state: &State) -> &str {
 }
 
 /// Text over the rows of `area`; what is left over is cut at the end of the
-/// last. Tells how many rows it took.
+/// last. Returns how many rows it took.
 pub(super) fn flow(
     text: &str,
     place: &str,

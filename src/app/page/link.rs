@@ -63,7 +63,7 @@ impl Page {
     }
 
     /// Where a step up or down leads: to the next link where it is in sight,
-    /// otherwise a line further. Tells the first line and the link.
+    /// otherwise a line further. Returns the first line and the link.
     pub fn step(&self, state: &State, down: bool) -> (usize, Option<LinkId>) {
         let page = height(state);
         let last = self.lines.len().saturating_sub(page);

@@ -135,7 +135,7 @@ fn why(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
         lines.extend(Line::value("lock held by", &text, Tone::Strong, width));
     }
     if stall.scope == StallScope::UpTo61Polls {
-        let text = "this may be up to 61 short polls in a row: tokio tells only between them";
+        let text = "this may be up to 61 short polls in a row: tokio counts only between them";
         lines.extend(Line::value("beware", text, Tone::Notice, width));
     }
     lines
@@ -162,7 +162,7 @@ fn stack_of(state: &State, stall: &Stall, width: usize) -> Vec<Line> {
 
 /// Newest stalls that are looked at for the lines below the workers.
 const LOOKED_AT: usize = 500;
-/// Kinds of stalls that are told there.
+/// Kinds of stalls that are listed there.
 const KINDS: usize = 60;
 
 /// Stalls that happened for one reason at one place.
@@ -174,7 +174,7 @@ struct Kind<'a> {
     workers: BTreeSet<WorkerId>,
 }
 
-/// What the Workers view tells below its table: the newest stalls of a worker,
+/// What the Workers view shows below its table: the newest stalls of a worker,
 /// or of all. Those alike are one line, with how many there were.
 pub fn worker_lines(state: &State, worker: Option<WorkerId>, width: usize) -> Vec<Line> {
     let model = state.model();

@@ -232,19 +232,19 @@ fn site(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     lines
 }
 
-/// The task's own distributions, where the target tells them.
+/// The task's own distributions, where the target sends them.
 fn own_histograms(state: &State, id: TaskId, width: usize) -> Vec<Line> {
-    let Some(told) = state.distributions.as_ref().filter(|d| d.task == id) else {
+    let Some(both) = state.distributions.as_ref().filter(|d| d.task == id) else {
         return Vec::new();
     };
     let mut lines = Vec::new();
-    for (title, told) in [
-        ("Its polls", &told.polls),
-        ("Its waits between wake and poll", &told.scheduled),
+    for (title, one) in [
+        ("Its polls", &both.polls),
+        ("Its waits between wake and poll", &both.scheduled),
     ] {
-        let Some(told) = told else { continue };
+        let Some(one) = one else { continue };
         lines.extend(Line::heading(title));
-        let counts = told.counts.iter().copied();
+        let counts = one.counts.iter().copied();
         let quantile = |q| {
             let ns = looptop_wire::histogram::quantile(counts.clone(), q);
             quantity::or_unknown(ns.map(Duration::from_nanos), quantity::duration)
@@ -260,11 +260,11 @@ fn own_histograms(state: &State, id: TaskId, width: usize) -> Vec<Line> {
             quantile(0.99)
         );
         lines.extend(Line::paragraph(&text, Tone::Text, 2, width));
-        lines.extend(histogram(&told.counts, width));
-        if let Some(longest) = told.longest_outlier {
+        lines.extend(histogram(&one.counts, width));
+        if let Some(longest) = one.longest_outlier {
             let text = format!(
                 "{} more were longer than the target counts, the longest {}",
-                quantity::count(told.outliers),
+                quantity::count(one.outliers),
                 quantity::duration(longest)
             );
             lines.extend(Line::paragraph(&text, Tone::Notice, 2, width));

@@ -47,7 +47,7 @@ const HOST: &str = "the host";
 
 impl StallGroup {
     /// The filter that leaves the stalls of this group alone; empty where it has
-    /// nothing to be told by.
+    /// nothing to be recognised by.
     pub fn filter(&self) -> String {
         let quoted = |text: &str| text.replace('"', "");
         match (self.function.as_str(), self.location.as_str()) {

@@ -29,7 +29,7 @@ pub enum TaskGroupKey {
 pub struct TaskGroup {
     /// What they have in common.
     pub key: TaskGroupKey,
-    /// The location or the name; empty where the target tells none.
+    /// The location or the name; empty where the target sends none.
     pub label: String,
     /// Those that live.
     pub live: u64,

@@ -113,7 +113,7 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
     Column {
         head: Head::text("waits", "WAITS FOR", 12, 7)
             .growing(1, 36)
-            .help("the lock, timer or channel that it waits for, where the target tells"),
+            .help("the lock, timer or channel that it waits for, where the target knows"),
         key: |c, t| Key::text(waits_for(c.model, t).unwrap_or_default()),
         cell: |c, t, _| match waits_for(c.model, t) {
             Some(what) => Cell::new(what, Tone::Text),
@@ -123,7 +123,7 @@ pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
     },
     Column {
         head: Head::number("idle-total", "IDLE TOTAL", 10, 8, Unit::Time)
-            .help("time spent waiting to be woken, all told"),
+            .help("time spent waiting to be woken, in total"),
         key: |c, t| Key::time(t.idle(c.now())),
         cell: |c, t, _| Cell::known(t.idle(c.now()), quantity::duration),
     },
@@ -207,7 +207,7 @@ fn waits(task: &Task) -> bool {
 /// Operations that are named before the rest is counted.
 const NAMED: usize = 2;
 
-/// What a task waits for, as far as the target tells: the operations that are
+/// What a task waits for, as far as the target knows: the operations that are
 /// not part of others, or one of tokio's locks. `None` where it waits for nothing,
 /// or nobody knows for what.
 pub(in crate::app) fn waits_for(model: &Model, task: &Task) -> Option<String> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::model::{TaskId, Tasks};
 
-/// Puts `sorted` in the order of a tree, siblings in the order given, and tells
+/// Puts `sorted` in the order of a tree, siblings in the order given, and returns
 /// how deep each task is. A task whose parent is not among them is a root.
 pub fn tree(tasks: &Tasks, sorted: &[TaskId]) -> (Vec<TaskId>, HashMap<TaskId, u8>) {
     let all: HashSet<TaskId> = sorted.iter().copied().collect();

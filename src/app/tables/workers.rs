@@ -152,7 +152,7 @@ pub(super) fn name_width(model: &Model) -> u16 {
 }
 
 /// The worker's name in `width` columns: what has to go goes from the middle of the
-/// runtime's name, because runtimes are told apart by its end and workers by their
+/// runtime's name, because runtimes differ in its end and workers by their
 /// index.
 fn fitted(name: &str, width: usize) -> String {
     let length = name.chars().count();

@@ -21,7 +21,7 @@ pub(super) struct Demand {
     pub throttled: f64,
 }
 
-/// A worker that wants less of a CPU than this tells nothing of the host.
+/// A worker that wants less of a CPU than this says nothing of the host.
 const MIN_DEMAND: f64 = 0.25;
 
 impl Demand {

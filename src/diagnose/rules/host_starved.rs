@@ -40,7 +40,7 @@ const LAG: Duration = Duration::from_millis(50);
 const FOR: Duration = Duration::from_millis(1_500);
 
 /// Workers wait so much for a CPU, whoever has it, that times measured on them
-/// tell of that rather than of the code.
+/// show that rather than of the code.
 pub(super) fn distorts(model: &Model) -> bool {
     Demand::of(model).is_some_and(|demand| {
         demand.throttled > THROTTLED

@@ -15,7 +15,7 @@ pub(super) const RULE: Rule = Rule {
     meaning: "The polls are over, so there is no stack to show; but the tasks spawned here keep \
               their worker for long, again and again.",
     threshold: "polls of the last second took over 10 ms on average (notice), 100 ms (warning), and \
-                no stall tells more",
+                no stall says more",
     evidence: "polls and busy time of the spawn location; p50, p99 and maximum where the agent keeps \
                a histogram",
     remedy: "split the work, spawn_blocking, or a dedicated pool; add the looptop agent to see the \
@@ -54,14 +54,14 @@ fn finding(context: &Context<'_>, key: SiteKey, site: &Site) -> Option<Finding> 
     let mean = Duration::try_from_secs_f64(rates.busy / rates.polls).ok()?;
     // Rates are those of the last second or so, also where the window is shorter.
     let since = context.since.min(model.now.minus(RATES));
-    let told = model
+    let reported = model
         .stalls
         .iter()
         .any(|s| s.location == Some(location) && s.overlaps(since, model.now));
     // Polls that a watchdog would have seen, and did not report, kept no worker
     // from others: they were inside `block_in_place`.
     let acquitted = model.session.has(Capability::Stalls) && mean >= 2 * stalls::NOTICE;
-    if mean < stalls::NOTICE || told || acquitted || context.is_distorted() {
+    if mean < stalls::NOTICE || reported || acquitted || context.is_distorted() {
         return None;
     }
     let severity = if mean >= stalls::WARNING {

@@ -66,7 +66,7 @@ impl Queue {
 /// Fewer looks than this do not show whether a lock is held.
 const LOOKS: usize = 3;
 
-/// Moments of service that are remembered: more tell nothing more.
+/// Moments of service that are remembered: more say nothing more.
 const MOVES: usize = 8;
 /// Of what is older nothing is concluded.
 const RECENT: Duration = Duration::from_secs(3);

@@ -61,8 +61,8 @@ fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
     );
     finding.max = age;
     finding.total = age;
-    let telling = jobs.iter().filter(|wait| culprit(wait).is_some());
-    finding.count = (telling.count() as u64).max(1);
+    let named = jobs.iter().filter(|wait| culprit(wait).is_some());
+    finding.count = (named.count() as u64).max(1);
     let name = match model.text(runtime.name) {
         "" => String::new(),
         name => format!(" {name}"),

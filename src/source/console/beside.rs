@@ -71,28 +71,28 @@ impl Beside {
     }
 
     /// What comes next; nothing ever where there is no stream. Safe to cancel.
-    pub(in crate::source) async fn next(&mut self) -> Told {
+    pub(in crate::source) async fn next(&mut self) -> Heard {
         let Some(updates) = &mut self.updates else {
             return std::future::pending().await;
         };
         let update = match updates.message().await {
-            Ok(Some(update)) => return Told(Ok(Box::new(update))),
+            Ok(Some(update)) => return Heard(Ok(Box::new(update))),
             Ok(None) => Err(STREAM_ENDED.to_owned()),
             Err(status) => Err(status.message().to_owned()),
         };
         self.updates = None;
-        Told(update)
+        Heard(update)
     }
 
     /// As frames. `newest` is number and instant of the agent's newest, and `loss`
     /// what it has lost.
     pub(in crate::source) fn frames(
         &mut self,
-        told: Told,
+        heard: Heard,
         newest: (u64, u64),
         loss: Loss,
     ) -> Vec<Frame> {
-        let frame = match told.0 {
+        let frame = match heard.0 {
             Ok(update) => self.translator.update(*update, loss),
             Err(why) => Frame {
                 tasks: Some(Tasks {
@@ -113,7 +113,7 @@ impl Beside {
 }
 
 /// An update, or why there are no more.
-pub(in crate::source) struct Told(Result<Box<Update>, String>);
+pub(in crate::source) struct Heard(Result<Box<Update>, String>);
 
 async fn open(link: &Link) -> Result<Streaming<Update>, String> {
     let client = Client::new(link.channel.clone());

@@ -71,11 +71,11 @@ impl ServerClock {
         let expected = self.extrapolate(local_ns);
         let believable =
             |now: &u64| (self.now_ns..=expected.saturating_add(MAX_JUMP_NS)).contains(now);
-        let told = now
+        let stamped = now
             .and_then(unix_ns)
             .and_then(|now| u64::try_from(now - self.origin).ok())
             .filter(believable);
-        self.now_ns = told.unwrap_or(expected);
+        self.now_ns = stamped.unwrap_or(expected);
         self.local_ns = self.local_ns.max(local_ns);
         self.now_ns
     }

@@ -1,7 +1,7 @@
 //! The console source: any application that has console-subscriber, unchanged,
 //! translated into looptop's normal form.
 //!
-//! What console-subscriber cannot tell (workers, causes, stacks, lag) is
+//! What console-subscriber does not know (workers, causes, stacks, lag) is
 //! missing with its reason; threads and CPU come from the host where the
 //! target is local. A poll that still runs is a task with `poll_started_at_ns`;
 //! the server sends nothing more about it, so its age follows from the
@@ -46,7 +46,7 @@ use super::{
 
 /// First snapshots are the largest messages. tokio-console gives up at 4 MiB.
 const MAX_UPDATE_BYTES: usize = 64 << 20;
-/// Servers before 0.5.0 refuse to tell their state; others answer at once.
+/// Servers before 0.5.0 refuse to send their state; others answer at once.
 const STATE_ANSWER: Duration = Duration::from_millis(500);
 
 /// Without an update for this long the target is called silent, unless it has
@@ -174,7 +174,7 @@ impl Watcher {
                 () = sleep_until(silent_at), if awake || self.paused => {
                     let problem = session.unanswered(Problem::silent).await;
                     session.tell_silence(problem).await?;
-                    // Told; from here on only what comes counts.
+                    // Reported; from here on only what comes counts.
                     self.paused = false;
                 }
             }
@@ -193,7 +193,7 @@ impl Watcher {
         session.send_frames(frames).await
     }
 
-    /// The server tells its state with every publish interval, so it is a sign
+    /// The server sends its state with every publish interval, so it is a sign
     /// of life also while it is paused.
     async fn state(&mut self, session: &mut Session, state: &State) -> Result<(), End> {
         self.paused = state.temporality() == Temporality::Paused;

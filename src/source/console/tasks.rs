@@ -180,7 +180,7 @@ pub(super) struct Tasks {
     refused: u64,
     nameless: u64,
     history: u64,
-    /// The server tells how long tasks wait; those before 0.1.9 do not.
+    /// The server reports how long tasks wait; those before 0.1.9 do not.
     tells_waits: bool,
 }
 

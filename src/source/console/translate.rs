@@ -24,7 +24,7 @@ use crate::source::host::Sample;
 pub(crate) struct Received {
     /// Monotonic, from any fixed origin.
     pub(crate) local_ns: u64,
-    /// Nanoseconds since the Unix epoch; only for a server that tells no time.
+    /// Nanoseconds since the Unix epoch; only for a server that sends no time.
     pub(crate) unix_ns: u64,
 }
 

@@ -1,9 +1,9 @@
-//! The host source: what this machine's procfs tells of a local process that
+//! The host source: what this machine's procfs knows of a local process that
 //! has no agent.
 //!
 //! The process is the one that owns the listening socket. Its threads are read
 //! once a second, off the runtime's threads. Linux only; elsewhere, for remote
-//! targets and for processes of other users the reason is told instead.
+//! targets and for processes of other users the reason is given instead.
 
 pub(in crate::source) mod owner;
 mod procfs;
@@ -111,7 +111,7 @@ impl Sampler {
         })
     }
 
-    /// Adds what procfs tells of the process.
+    /// Adds what procfs knows of the process.
     pub(super) fn describe(&self, hello: &mut HelloResponse) {
         procfs::describe(self.pid, hello);
     }

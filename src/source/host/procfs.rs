@@ -13,7 +13,7 @@ use super::{NamedThread, owner::entries};
 /// that this program runs on (`USER_HZ`, not `CONFIG_HZ`).
 const TICK_NS: u64 = 10_000_000;
 
-/// What `/proc/PID/stat` tells.
+/// What `/proc/PID/stat` holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stat {
     pub(super) name: String,
@@ -83,7 +83,7 @@ fn thread(directory: &str, tid: u64) -> Option<NamedThread> {
     Some((stat.name, thread))
 }
 
-/// Ticks tell user from system time, but in steps of 10 ms; the scheduler's
+/// Ticks separate user from system time, but in steps of 10 ms; the scheduler's
 /// sum is exact. The sum of what is returned is the exact one.
 fn split_cpu(stat: &Stat, on_cpu_ns: Option<u64>) -> (u64, u64) {
     let system = stat.system_ticks.saturating_mul(TICK_NS);
@@ -194,7 +194,7 @@ pub(super) fn host() -> Host {
     }
 }
 
-/// Fills in what an agent would tell of its process.
+/// Fills in what an agent would report of its process.
 pub(super) fn describe(pid: u32, hello: &mut HelloResponse) {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();

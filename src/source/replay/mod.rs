@@ -19,7 +19,7 @@ const STEPS: usize = 32;
 /// Before a moment that is sought this much is played as well, so that rules
 /// which look back a little see what they need.
 const LEAD: Duration = Duration::from_secs(3);
-/// Positions are told at most this often while playing.
+/// Positions are reported at most this often while playing.
 const POSITION_EVERY: Duration = Duration::from_millis(100);
 
 /// How fast a recording is played.
@@ -164,7 +164,7 @@ struct Player {
     target: Option<Duration>,
     /// The moment reached, and when.
     anchor: (Duration, Instant),
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 /// What a wait ended with.
@@ -187,7 +187,7 @@ impl Player {
             playing: true,
             target: Some(Duration::ZERO),
             anchor: (Duration::ZERO, Instant::now()),
-            told: None,
+            reported: None,
         }
     }
 
@@ -258,7 +258,7 @@ impl Player {
     async fn arrive(&mut self, session: &mut Session, elapsed: Duration) -> Result<(), End> {
         self.target = None;
         self.anchor = (elapsed, Instant::now());
-        self.tell(session, elapsed).await
+        self.report(session, elapsed).await
     }
 
     /// A whole frame was delivered.
@@ -267,16 +267,16 @@ impl Player {
             return Ok(());
         }
         if self
-            .told
-            .is_none_or(|told| told.elapsed() >= POSITION_EVERY)
+            .reported
+            .is_none_or(|at| at.elapsed() >= POSITION_EVERY)
         {
-            self.tell(session, at).await?;
+            self.report(session, at).await?;
         }
         Ok(())
     }
 
-    async fn tell(&mut self, session: &mut Session, elapsed: Duration) -> Result<(), End> {
-        self.told = Some(Instant::now());
+    async fn report(&mut self, session: &mut Session, elapsed: Duration) -> Result<(), End> {
+        self.reported = Some(Instant::now());
         let position = Position {
             elapsed,
             playing: self.playing,
@@ -311,7 +311,7 @@ impl Player {
             Command::WatchTask(_) | Command::Resume => return Ok(false),
         }
         self.anchor = (now, Instant::now());
-        self.tell(session, now).await?;
+        self.report(session, now).await?;
         Ok(false)
     }
 

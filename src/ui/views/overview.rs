@@ -42,7 +42,7 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
 
 /// Lag percentiles are over the last 10 s.
 const LAG_WINDOW: Duration = Duration::from_secs(10);
-/// A lag over this is told by its tone.
+/// A lag over this is shown by its tone.
 const LAG_ALARM_MS: f64 = 100.0;
 
 /// The runtime that lags most.

@@ -478,7 +478,11 @@ fn the_same_process_is_recognised_after_a_reconnection() {
     let other = update(0.0, vec![task(1, vec![])], vec![(1, born(-1.25))]);
     assert_ne!(session(&other), before, "another birth");
     assert_ne!(session(&first(2)), before, "another id");
-    assert_ne!(session(&Update::default()), before, "nothing to tell by");
+    assert_ne!(
+        session(&Update::default()),
+        before,
+        "nothing to recognise it by"
+    );
 }
 
 #[test]
