@@ -226,6 +226,10 @@ mod tests {
 
     /// A runtime of two workers, with `busy` of each and of `strangers` threads'
     /// CPU, over ten seconds.
+    #[allow(
+        clippy::struct_excessive_bools,
+        reason = "each is so or not, on its own"
+    )]
     struct Case {
         workers: u32,
         tasks: u64,

@@ -118,11 +118,11 @@ fn the_thread_that_blocks_with_a_mutex_is_found() {
 
 #[test]
 fn a_running_holder_is_found_by_its_signal() {
+    // As above.
+    static MUTEX: Mutex<u64> = Mutex::new(7);
     if crate::capture::install(9).is_err() {
         return;
     }
-    // As above.
-    static MUTEX: Mutex<u64> = Mutex::new(7);
     let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let stop = Arc::clone(&done);
     let holder = Other::start(move |ready, _| {

@@ -460,7 +460,7 @@ mod tests {
         }
 
         fn until<T>(mut condition: impl FnMut() -> Option<T>) -> T {
-            let deadline = Instant::now() + Duration::from_secs(60);
+            let deadline = Instant::now() + Duration::from_mins(1);
             loop {
                 if let Some(found) = condition() {
                     return found;
