@@ -286,28 +286,6 @@ impl Builder {
         self
     }
 
-    /// As [`install_subscriber(true)`](Self::install_subscriber), but that subscriber
-    /// also asks for the application's spans (from the level `INFO` on), so that a
-    /// task is called by the span that wraps it. Without this nobody wants these spans
-    /// in a program without a subscriber of its own, and they cost nothing; with it
-    /// each costs what a registry takes to make one, some hundred nanoseconds. It
-    /// takes effect where tasks are seen: with `--cfg tokio_unstable` and the feature
-    /// `tracing`.
-    ///
-    /// A subscriber of the application's own, with [`layer`](crate::layer) in it,
-    /// needs no such setting: the spans that it lets through name tasks.
-    pub fn name_tasks_by_spans(self) -> Self {
-        let mut builder = self.install_subscriber(true);
-        #[cfg(all(tokio_unstable, feature = "tracing"))]
-        {
-            builder.config.subscriber = Some(crate::subscriber::with_spans);
-        }
-        // Without tasks there is nothing to name.
-        #[cfg(not(all(tokio_unstable, feature = "tracing")))]
-        let _ = &mut builder;
-        builder
-    }
-
     /// For demonstrations: viewers divide by this the time after which their
     /// slow rules (leaks, growing queues) are sure, 1 to 60.
     pub fn time_scale(mut self, scale: f64) -> Self {

@@ -131,11 +131,6 @@ pub(crate) struct Config {
     /// `None`: where nobody else can set one.
     #[cfg_attr(not(all(tokio_unstable, feature = "tracing")), allow(dead_code))]
     pub(crate) install_subscriber: Option<bool>,
-    /// Makes the agent's subscriber, where it asks for the application's spans. By
-    /// its address alone, so that the registry that it needs is in the program only
-    /// where the application asks for it: it looks like the application's.
-    #[cfg(all(tokio_unstable, feature = "tracing"))]
-    pub(crate) subscriber: Option<fn() -> tracing_core::Dispatch>,
     /// As on the wire: 0 and 1 are in earnest.
     pub(crate) time_scale: f64,
     /// Where the flight recorder writes to, and how many bytes it holds.
@@ -165,8 +160,6 @@ impl Default for Config {
             capture: true,
             signal_offset: DEFAULT_SIGNAL_OFFSET,
             install_subscriber: None,
-            #[cfg(all(tokio_unstable, feature = "tracing"))]
-            subscriber: None,
             time_scale: 0.0,
             #[cfg(feature = "flight-recorder")]
             flight: None,

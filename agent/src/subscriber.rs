@@ -14,7 +14,7 @@ mod symbols;
 use std::sync::atomic::AtomicBool;
 
 #[cfg(all(tokio_unstable, feature = "tracing"))]
-pub(crate) use self::sight::{ask, count, install, state, with_spans};
+pub(crate) use self::sight::{ask, count, install, state};
 
 /// The application took the agent's layer, as a rule into its subscriber.
 #[cfg(feature = "tracing")]

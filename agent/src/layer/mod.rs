@@ -19,7 +19,7 @@ use std::any::TypeId;
 use std::sync::Arc;
 
 use tracing_core::subscriber::Interest;
-use tracing_core::{Dispatch, Event, Level, LevelFilter, Metadata, Subscriber, span};
+use tracing_core::{Dispatch, Event, LevelFilter, Metadata, Subscriber, span};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Filtered;
 use tracing_subscriber::layer::{Context, Filter};
@@ -57,10 +57,7 @@ where
     TaskLayer {
         sight: Sight::new(Ids::Foreign),
         names: crate::config::names_by_spans().then(SpanNames::default),
-        filtered: Nothing.with_filter(TaskCallsites {
-            wakers: true,
-            spans: false,
-        }),
+        filtered: Nothing.with_filter(TaskCallsites { wakers: true }),
     }
 }
 
@@ -95,13 +92,6 @@ impl<S> TaskLayer<S> {
     #[must_use]
     pub fn without_span_names(mut self) -> Self {
         self.names = None;
-        self
-    }
-
-    /// Asks for the application's spans, which otherwise other layers do.
-    #[cfg(tokio_unstable)]
-    pub(crate) fn with_spans(mut self) -> Self {
-        self.filtered.filter_mut().spans = self.names.is_some();
         self
     }
 }
@@ -248,8 +238,6 @@ static TAKEN: Taken = Taken;
 #[derive(Debug)]
 struct TaskCallsites {
     wakers: bool,
-    /// The application's spans as well, from the level INFO on.
-    spans: bool,
 }
 
 fn is_task_span(metadata: &Metadata<'_>) -> bool {
@@ -276,13 +264,7 @@ impl TaskCallsites {
             OPERATION_TARGET => is_of_lock(metadata),
             _ => false,
         };
-        let is_wanted_span = || {
-            let level = *metadata.level();
-            self.spans && level <= Level::INFO && names::is_the_applications(metadata)
-        };
-        is_task_span(metadata)
-            || (self.wakers && metadata.is_event() && concerns_waits())
-            || is_wanted_span()
+        is_task_span(metadata) || (self.wakers && metadata.is_event() && concerns_waits())
     }
 }
 

@@ -19,10 +19,7 @@ pub(crate) struct TaskSubscriber {
 }
 
 /// What the layer of [`super::layer`] wants.
-const CALLSITES: TaskCallsites = TaskCallsites {
-    wakers: true,
-    spans: false,
-};
+const CALLSITES: TaskCallsites = TaskCallsites { wakers: true };
 
 impl TaskSubscriber {
     // With the feature `console` the layer does it, beside console-subscriber's.

@@ -98,7 +98,7 @@ fn set(config: &Config) -> Result<(), String> {
             }
         }
     }
-    install_now(config.subscriber.unwrap_or(plain));
+    install_now();
     Ok(())
 }
 
@@ -117,31 +117,15 @@ fn nobody_else_can() -> Result<(), &'static str> {
     Err("whether the program has a tracing subscriber of its own cannot be seen on this system")
 }
 
-/// Tasks and nothing else.
-#[cfg(not(feature = "console"))]
-fn plain() -> Dispatch {
-    Dispatch::new(TaskSubscriber::new())
-}
-
-/// Tasks, and what console-subscriber sees.
-#[cfg(feature = "console")]
-fn plain() -> Dispatch {
-    use tracing_subscriber::layer::SubscriberExt;
-    let registry = tracing_subscriber::registry().with(crate::layer::layer());
-    Dispatch::new(registry.with(crate::console_layer()))
-}
-
-/// The same, and the application's spans, which name tasks.
-pub(crate) fn with_spans() -> Dispatch {
-    use tracing_subscriber::layer::SubscriberExt;
-    let registry = tracing_subscriber::registry().with(crate::layer::layer().with_spans());
+fn install_now() {
+    #[cfg(not(feature = "console"))]
+    let dispatch = Dispatch::new(TaskSubscriber::new());
     #[cfg(feature = "console")]
-    let registry = registry.with(crate::console_layer());
-    Dispatch::new(registry)
-}
-
-fn install_now(subscriber: fn() -> Dispatch) {
-    let dispatch = subscriber();
+    let dispatch = {
+        use tracing_subscriber::layer::SubscriberExt;
+        let registry = tracing_subscriber::registry().with(crate::layer::layer());
+        Dispatch::new(registry.with(crate::console_layer()))
+    };
     if dispatcher::set_global_default(dispatch).is_ok() {
         // A callsite that was first met meanwhile found no subscriber.
         rebuild_interest_cache();
