@@ -284,15 +284,21 @@ fn cause_of(stalls: &[&Stall], now: Moment) -> Cause {
         .unwrap_or(Cause::Unknown)
 }
 
-/// Of the stalls with that cause, and of those the ones of the line in which most
-/// of the time went, the live ones, the oldest; otherwise the longest.
+/// Of the stalls with that cause, and of those the ones of the function, and there of
+/// the line, in which most of the time went, the live ones, the oldest; otherwise the
+/// longest.
 fn most_telling<'a>(stalls: &[&'a Stall], cause: Cause, now: Moment) -> Option<&'a Stall> {
     let of_cause = || stalls.iter().copied().filter(|s| s.cause == cause);
-    let mut times: BTreeMap<(&str, u32), Duration> = BTreeMap::new();
+    let mut functions: BTreeMap<&str, Duration> = BTreeMap::new();
+    let mut lines: BTreeMap<(&str, u32), Duration> = BTreeMap::new();
     for (stall, culprit) in of_cause().filter_map(|s| Some((s, s.culprit()?))) {
-        *times.entry((&culprit.function, culprit.line)).or_default() += stall.own_age(now);
+        let (function, age) = (culprit.function.as_str(), stall.own_age(now));
+        *functions.entry(function).or_default() += age;
+        *lines.entry((function, culprit.line)).or_default() += age;
     }
-    let most = times.into_iter().max_by_key(|(_, time)| *time);
+    let most = lines
+        .into_iter()
+        .max_by_key(|((function, _), time)| (functions.get(function).copied(), *time));
     let is_of_most = |s: &Stall| {
         let place = s.culprit().map(|c| (c.function.as_str(), c.line));
         place == most.map(|(place, _)| place)

@@ -6,6 +6,9 @@
 //! pushes and a `sub rsp, N`; when nothing else moves the stack pointer, as in all
 //! Rust code, `rbp` is the stack pointer plus what the prologue subtracted.
 //!
+//! Optimised C mixes the prologue with what follows. There the frame pointer is looked
+//! for: a return address lies above it that leads back behind a call of this function.
+//!
 //! A prologue that is not understood to its end yields nothing, and so does a
 //! result that the caller's code contradicts: the instruction before the return
 //! address must be a call. A call of a fixed target must lead to exactly this
@@ -20,6 +23,8 @@ use super::memory;
 
 const MAX_PROLOGUE: u64 = 128;
 const MAX_FRAME: u64 = 1 << 20;
+/// Of a frame whose size the prologue does not tell.
+const MAX_MIXED_FRAME: u64 = 4096;
 /// Bytes searched for a jump in a function that may have passed the call on.
 const MAX_FORWARDER: u64 = 4096;
 
@@ -43,10 +48,48 @@ pub(super) fn frame_pointer(
     bounds: impl Fn(u64) -> Option<Range<u64>>,
 ) -> Option<(u64, Evidence)> {
     let code = copy(function, address.checked_sub(function)?.min(MAX_PROLOGUE));
-    let frame = frame_size(&code)?;
+    let Some(frame) = frame_size(&code) else {
+        if !is_mixed(&code) {
+            return None;
+        }
+        return nearest_return(sp, read, |at| evidence(at, function, &bounds));
+    };
     let fp = sp.checked_add(frame)?;
     let return_address = read(fp.checked_add(8)?)?;
     Some((fp, evidence(return_address, function, bounds)?))
+}
+
+/// Is a frame pointer set, once, apart from the `push rbp` before it?
+fn is_mixed(code: &[u8]) -> bool {
+    const SET: [[u8; 3]; 2] = [[0x48, 0x89, 0xe5], [0x48, 0x8b, 0xec]];
+    let is_set = |bytes: &[u8]| SET.iter().any(|set| set == bytes);
+    let mut places = code.windows(3).enumerate().filter(|(_, b)| is_set(b));
+    let Some((place, _)) = places.next() else {
+        return false;
+    };
+    code[..place].contains(&0x55) && places.next().is_none()
+}
+
+/// The frame pointer below the first return address on the stack that `evidence`
+/// confirms; where there is none, below the first that it finds possible.
+fn nearest_return(
+    sp: u64,
+    mut read: impl FnMut(u64) -> Option<u64>,
+    evidence: impl Fn(u64) -> Option<Evidence>,
+) -> Option<(u64, Evidence)> {
+    let mut possible = None;
+    // The saved frame pointer comes first.
+    for at in (sp.checked_add(8)?..sp.checked_add(MAX_MIXED_FRAME)?).step_by(8) {
+        let Some(word) = read(at) else { break };
+        match evidence(word) {
+            Some(Evidence::Confirmed) => return Some((at - 8, Evidence::Confirmed)),
+            Some(Evidence::Assumption) => {
+                possible = possible.or(Some((at - 8, Evidence::Assumption)));
+            }
+            None => {}
+        }
+    }
+    possible
 }
 
 /// How far below the frame pointer the stack pointer is after the prologue that
@@ -316,6 +359,42 @@ mod tests {
         ];
         for (name, code, expected) in cases {
             assert_eq!(frame_size(code), *expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn mixed_prologues() {
+        // push rbp; movslq rax, esi; mov rbp, rsp; push rbx
+        let mixed: &[u8] = &[0x55, 0x48, 0x63, 0xc6, 0x48, 0x89, 0xe5, 0x53];
+        let twice = [mixed, mixed].concat();
+        let cases = [
+            ("mixed", mixed, true),
+            ("none", &mixed[..4], false),
+            ("two of them", &twice, false),
+            ("nothing pushed", &mixed[1..], false),
+        ];
+        for (name, code, expected) in cases {
+            assert_eq!(is_mixed(code), expected, "{name}");
+        }
+        // The stack, from its pointer on: a 1 may be a return address, a 2 is one.
+        let cases: &[(&[u64], Option<(u64, Evidence)>)] = &[
+            (&[0, 0, 0, 2], Some((0x1010, Evidence::Confirmed))),
+            (&[2, 0, 1, 2], Some((0x1010, Evidence::Confirmed))),
+            (&[0, 0, 1, 1, 0], Some((0x1008, Evidence::Assumption))),
+            (&[0, 0, 0], None),
+        ];
+        for (stack, expected) in cases {
+            let read = |at: u64| stack.get(((at - 0x1000) / 8) as usize).copied();
+            let evidence = |word| match word {
+                1 => Some(Evidence::Assumption),
+                2 => Some(Evidence::Confirmed),
+                _ => None,
+            };
+            assert_eq!(
+                nearest_return(0x1000, read, evidence),
+                *expected,
+                "{stack:?}"
+            );
         }
     }
 

@@ -103,6 +103,7 @@ impl Types {
                 let mut at = part.start;
                 while at < part.end && left > 0 {
                     if stop() {
+                        // The process, or its agent, ends: there is no next pass.
                         return None;
                     }
                     let before_ns = cpu_ns();
@@ -115,6 +116,9 @@ impl Types {
                 }
             }
         }
+        // Left as it is, the next pass would find the copies.
+        buffer.fill(0);
+        std::hint::black_box(&buffer);
         let mut places = HashMap::new();
         let of = |((poll, place), (count, bytes))| Ended {
             poll,
