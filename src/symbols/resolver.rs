@@ -100,8 +100,13 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// The names of the function at an address of code that has several.
+    /// The names of the function at an address of code that has several. With line
+    /// tables a function has its line, and reading all symbols of such a large file
+    /// would delay the first names.
     fn names_at(&self, offset: u64) -> &[String] {
+        if self.no_lines.is_none() {
+            return &[];
+        }
         let load = || Aliases::load(&self.path).unwrap_or_default();
         let start = self.loader.find_symbol_info(offset).map(|s| s.address());
         start.map_or(&[], |start| self.aliases.get_or_init(load).at(start))
