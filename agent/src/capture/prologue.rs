@@ -377,11 +377,12 @@ mod tests {
             assert_eq!(is_mixed(code), expected, "{name}");
         }
         // The stack, from its pointer on: a 1 may be a return address, a 2 is one.
-        let cases: &[(&[u64], Option<(u64, Evidence)>)] = &[
-            (&[0, 0, 0, 2], Some((0x1010, Evidence::Confirmed))),
-            (&[2, 0, 1, 2], Some((0x1010, Evidence::Confirmed))),
-            (&[0, 0, 1, 1, 0], Some((0x1008, Evidence::Assumption))),
-            (&[0, 0, 0], None),
+        let confirmed = |fp| Some((fp, Evidence::Confirmed));
+        let cases = [
+            ([0, 0, 0, 2, 0], confirmed(0x1010)),
+            ([2, 0, 1, 2, 0], confirmed(0x1010)),
+            ([0, 0, 1, 1, 0], Some((0x1008, Evidence::Assumption))),
+            ([0; 5], None),
         ];
         for (stack, expected) in cases {
             let read = |at: u64| stack.get(((at - 0x1000) / 8) as usize).copied();
@@ -392,7 +393,7 @@ mod tests {
             };
             assert_eq!(
                 nearest_return(0x1000, read, evidence),
-                *expected,
+                expected,
                 "{stack:?}"
             );
         }
