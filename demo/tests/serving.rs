@@ -138,6 +138,10 @@ const ENDLESS: &[&str] = &[
     "/import/unbounded",
     "/import/bounded",
     "/nightly",
+    "/samples/burst",
+    "/samples/skip",
+    "/prices/crowd",
+    "/prices/one-a-cpu",
     // Half a minute, to be exact.
     "/ready/yielding",
     "/ready/notified",

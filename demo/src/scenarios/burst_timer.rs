@@ -79,7 +79,7 @@ impl Collector {
 
 // [broken]
 async fn bursting(collector: Collector) -> &'static str {
-    // MissedTickBehavior::Burst, unless told otherwise.
+    // By default MissedTickBehavior::Burst.
     let mut every = paused_interval();
     loop {
         every.tick().await; // <- culprit
