@@ -5,9 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
 
-use object::{Object, ObjectSymbol, SymbolKind};
-
-use super::name;
+use super::{name, table};
 
 /// The names of code that has several.
 #[derive(Debug, Default)]
@@ -23,13 +21,12 @@ impl Aliases {
     pub(super) fn load(path: &Path) -> Option<Self> {
         let cache = object::ReadCache::new(fs::File::open(path).ok()?);
         let file = object::File::parse(&cache).ok()?;
-        let functions = file.symbols().filter(|symbol| {
-            symbol.kind() == SymbolKind::Text && symbol.address() != 0 && symbol.size() > 0
+        let mut functions: Vec<(u64, String)> = Vec::new();
+        table::for_each(&file, |symbol| {
+            if symbol.is_function && symbol.size > 0 && symbol.name.len() <= MAX_NAME {
+                functions.push((symbol.address, symbol.name.to_owned()));
+            }
         });
-        let mut functions: Vec<(u64, &str)> = functions
-            .filter_map(|symbol| Some((symbol.address(), symbol.name().ok()?)))
-            .filter(|(_, name)| name.len() <= MAX_NAME)
-            .collect();
         functions.sort_unstable();
         let shared = functions.chunk_by(|one, other| one.0 == other.0);
         let shared = shared.filter(|names| names.len() > 1).map(|names| {

@@ -8,10 +8,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use object::{Object, ObjectSection, ObjectSymbol};
+use object::{Object, ObjectSection};
 
-use super::name;
 use super::origin::{Place, place};
+use super::{name, table};
 
 /// Whose crates are whose, as far as it is known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,10 +45,8 @@ impl Crates {
         for section in constants {
             crates.read_texts(section.data().unwrap_or_default());
         }
-        let mains: BTreeSet<String> = file
-            .symbols()
-            .filter_map(|symbol| main_of(symbol.name().ok()?))
-            .collect();
+        let mut mains = BTreeSet::new();
+        table::for_each(file, |symbol| mains.extend(main_of(symbol.name)));
         // A dependency may have a `main` of its own, which nobody calls.
         let own = mains
             .iter()

@@ -10,9 +10,9 @@ use std::fs;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use object::{Architecture, Object, ObjectSection, ObjectSymbol, SectionKind, SymbolKind};
+use object::{Architecture, Object, ObjectSection, SectionKind};
 
-use super::name;
+use super::{name, table};
 
 /// The code of a program, as far as it polls and drops futures.
 pub(super) struct Futures {
@@ -72,21 +72,20 @@ impl Futures {
         let mut functions = Vec::new();
         let mut drops: HashMap<u64, Vec<String>> = HashMap::new();
         let mut tasks = BTreeMap::new();
-        for symbol in object.symbols() {
-            if symbol.kind() != SymbolKind::Text || symbol.address() == 0 {
-                continue;
+        table::for_each(&object, |symbol| {
+            if !symbol.is_function {
+                return;
             }
-            functions.push((symbol.address(), symbol.size()));
-            let Ok(raw) = symbol.name() else { continue };
-            if let Some(future) = dropped(raw) {
-                let futures = drops.entry(symbol.address()).or_default();
+            functions.push((symbol.address, symbol.size));
+            if let Some(future) = dropped(symbol.name) {
+                let futures = drops.entry(symbol.address).or_default();
                 if !futures.contains(&future) {
                     futures.push(future);
                 }
-            } else if let Some(role) = role(raw) {
-                tasks.insert(symbol.address(), role);
+            } else if let Some(role) = role(symbol.name) {
+                tasks.insert(symbol.address, role);
             }
-        }
+        });
         functions.sort_unstable();
         functions.dedup();
         let architecture = object.architecture();

@@ -16,6 +16,7 @@ pub mod origin;
 mod resolver;
 mod source;
 pub mod stack;
+mod table;
 mod worker;
 
 #[cfg(test)]
