@@ -39,8 +39,8 @@ pub(crate) struct Stranger {
     pub(crate) since_ns: u64,
     /// CPU that it has used since then.
     pub(crate) cpu_ns: Option<u64>,
-    /// One long poll of it is told from many short ones.
-    pub(crate) polls_told: bool,
+    /// One long poll of it is distinguished from many short ones.
+    pub(crate) polls_distinguished: bool,
 }
 
 impl Coverage {
@@ -55,7 +55,7 @@ impl Coverage {
             .into(),
             since_ns: s.since_ns,
             cpu_ns: s.cpu_ns,
-            polls_told: s.polls_told,
+            polls_distinguished: s.polls_distinguished,
         };
         proto::Coverage {
             strangers: self.strangers.iter().map(stranger).collect(),
@@ -131,7 +131,7 @@ mod tests {
             kind,
             since_ns: 5,
             cpu_ns: None,
-            polls_told: false,
+            polls_distinguished: false,
         };
         let coverage = Coverage {
             strangers: vec![

@@ -146,7 +146,7 @@ fn unseen_at_level(model: &Model) -> Option<String> {
 /// What is seen of the threads of unregistered runtimes: a poll that blocks, and one
 /// that computes only where the scheduler's counters are known.
 fn watched(model: &Model, strangers: u64) -> String {
-    let blind = |s: &&Stranger| !s.polls_told;
+    let blind = |s: &&Stranger| !s.polls_distinguished;
     let coverage = model.coverage.as_ref();
     let blind: Vec<_> = coverage
         .into_iter()
@@ -237,7 +237,7 @@ mod tests {
         busy: f64,
         strangers: u64,
         kind: StrangerKind,
-        polls_told: bool,
+        polls_distinguished: bool,
         cpu: f64,
         missing: &'static [Capability],
         agent: bool,
@@ -251,7 +251,7 @@ mod tests {
         busy: 0.0,
         strangers: 0,
         kind: StrangerKind::Worker,
-        polls_told: false,
+        polls_distinguished: false,
         cpu: 0.0,
         missing: &[Capability::Tasks, Capability::TaskNames],
         agent: true,
@@ -306,7 +306,7 @@ mod tests {
                             kind: case.kind.into(),
                             since_ns: since,
                             cpu_ns: None,
-                            polls_told: case.polls_told,
+                            polls_distinguished: case.polls_distinguished,
                         })
                         .collect(),
                     ..proto::Coverage::default()
@@ -526,10 +526,10 @@ mod tests {
                 "run tokio runtimes that nobody registered: watched only for polls that block or compute for long",
             ),
         ];
-        for (strangers, polls_told, cpu, expected) in cases {
+        for (strangers, polls_distinguished, cpu, expected) in cases {
             let case = Case {
                 strangers,
-                polls_told,
+                polls_distinguished,
                 cpu,
                 // The registered ones work as well.
                 busy: 0.5,

@@ -32,7 +32,7 @@ pub struct Stranger {
     /// CPU that it has used since then.
     pub cpu: Option<Duration>,
     /// One long poll of it that computes is distinguished from many short ones.
-    pub polls_told: bool,
+    pub polls_distinguished: bool,
 }
 
 /// More strangers than this are not held, whatever a peer sends.
@@ -45,7 +45,7 @@ impl Coverage {
             kind: s.kind(),
             since: Moment(s.since_ns),
             cpu: s.cpu_ns.map(Duration::from_nanos),
-            polls_told: s.polls_told,
+            polls_distinguished: s.polls_distinguished,
         };
         Self {
             strangers: update
@@ -65,7 +65,7 @@ impl Coverage {
             kind: s.kind.into(),
             since_ns: s.since.0,
             cpu_ns: s.cpu.map(super::ids::nanos),
-            polls_told: s.polls_told,
+            polls_distinguished: s.polls_distinguished,
         };
         proto::Coverage {
             strangers: self.strangers.iter().map(stranger).collect(),

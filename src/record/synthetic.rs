@@ -133,7 +133,7 @@ impl Session {
                     kind: proto::StrangerKind::Worker.into(),
                     since_ns: 7,
                     cpu_ns: Some(self.frame * 1_000),
-                    polls_told: true,
+                    polls_distinguished: true,
                 }],
                 unread_threads: 2,
                 skipped_threads: 1,

@@ -23,7 +23,7 @@ use super::memory;
 
 const MAX_PROLOGUE: u64 = 128;
 const MAX_FRAME: u64 = 1 << 20;
-/// Of a frame whose size the prologue does not tell.
+/// Of a frame whose size the prologue does not show.
 const MAX_MIXED_FRAME: u64 = 4096;
 /// Bytes searched for a jump in a function that may have passed the call on.
 const MAX_FORWARDER: u64 = 4096;

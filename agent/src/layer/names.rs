@@ -35,7 +35,7 @@ use crate::task::Text;
 const TRUST: i32 = 32;
 /// What a named task pays for.
 const RETURN: i32 = 2;
-/// Callsites that are told apart; the spans of others name tasks without fields.
+/// Callsites that are remembered; the spans of others name tasks without fields.
 const CALLSITES: usize = 256;
 /// Places in which a callsite is looked for.
 const PROBES: usize = 8;

@@ -37,7 +37,7 @@ const MAX_THREADS: usize = 256;
 /// parked: more than the look at timers and sockets takes.
 const RAN_NS: u64 = 2_000_000;
 
-/// Stacks that are read in one look, to tell threads of the blocking pool.
+/// Stacks that are read in one look, to recognise threads of the blocking pool.
 const STACKS: usize = 4;
 
 /// How long threads that were stuck answer for the workers.
@@ -166,7 +166,7 @@ struct Candidate {
 enum Stand {
     /// In the blocking pool, or in `block_in_place`: it drives no worker.
     Apart,
-    /// Elsewhere, or nobody can tell.
+    /// Elsewhere, or it is not known.
     Unclear,
 }
 

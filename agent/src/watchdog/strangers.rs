@@ -11,7 +11,7 @@
 //! future of `block_on` beside a multi-thread runtime stands still: nobody waits.
 //!
 //! One that computes shows the same stacks in one long poll and in many short ones.
-//! They are told apart by its scheduler's own counters, which are learned while it
+//! Its scheduler's own counters make the difference, which are learned while it
 //! parks ([`ticks`]); where they are not known, nothing is reported, and the census
 //! says so.
 //!
@@ -267,7 +267,7 @@ impl Census {
                     kind,
                     since_ns,
                     cpu_ns: threads.cpu_ns(*tid).map(|now| now.saturating_sub(cpu_ns)),
-                    polls_told: seen.ticks.are_known(),
+                    polls_distinguished: seen.ticks.are_known(),
                 }),
                 _ => None,
             })
@@ -309,7 +309,7 @@ impl Strangers {
     }
 
     /// Whether a blocked thread stands where it drives no worker: in the blocking
-    /// pool, or in `block_in_place`. `None` where that cannot be told now.
+    /// pool, or in `block_in_place`. `None` where that is not known now.
     pub(super) fn drives_nothing(&mut self, tid: Tid) -> Option<bool> {
         if !self.live.is_ready() {
             return None;

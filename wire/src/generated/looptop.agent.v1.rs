@@ -305,9 +305,9 @@ pub struct Stranger {
     #[prost(uint64, optional, tag = "4")]
     pub cpu_ns: ::core::option::Option<u64>,
     /// The agent reads this scheduler's counters, so that one long poll which computes
-    /// is told from many short ones. Otherwise only a poll that blocks is reported.
+    /// is distinguished from many short ones. Otherwise only a poll that blocks is reported.
     #[prost(bool, tag = "5")]
-    pub polls_told: bool,
+    pub polls_distinguished: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Process {

@@ -257,7 +257,7 @@ fn one_long_poll_that_computes_is_told_from_many_short_ones() {
         looks.collect()
     };
     let told = |census: &Census, scripts: &mut Scripts| {
-        census.coverage(9 * SECOND, &known, scripts).strangers[0].polls_told
+        census.coverage(9 * SECOND, &known, scripts).strangers[0].polls_distinguished
     };
     // Before its counters are known.
     scripts.runs(1);

@@ -1,5 +1,5 @@
-//! Whether a stranger's scheduler has gone on: one long poll is not told from many
-//! short ones by stacks, which look the same, but by the scheduler's own counters.
+//! Whether a stranger's scheduler has gone on. Stacks look the same in one long poll and
+//! in many short ones; the scheduler's own counters do not.
 //!
 //! A worker of tokio keeps its `Core` on the heap: a tick for each turn of its loop,
 //! and how often it has parked, and parked or unparked. While it parks and while it
