@@ -196,7 +196,7 @@ impl Elimination {
         }
         self.threads.retain(|thread| !is_known(thread.tid));
         if self.threads.len() > counters.len() {
-            self.tell_apart(search, thread_cpu_ns, &mut is_apart);
+            self.read_stands(search, thread_cpu_ns, &mut is_apart);
         }
         let cpu_ns = self.threads.iter().map(|t| thread_cpu_ns(t.tid)).collect();
         for (worker, tid) in self.conclude(now_ns, &counters, cpu_ns) {
@@ -249,7 +249,7 @@ impl Elimination {
 
     /// Reads where threads stand that have run since that was last read; of those that
     /// were unclear again when `search` is due.
-    fn tell_apart(
+    fn read_stands(
         &mut self,
         search: bool,
         cpu_ns: impl Fn(Tid) -> Option<u64>,
@@ -258,10 +258,10 @@ impl Elimination {
         let mut stacks = 0;
         for thread in &mut self.threads {
             let before = cpu_ns(thread.tid);
-            let is_told = thread.stood.is_some_and(|(at, stand)| {
+            let is_settled = thread.stood.is_some_and(|(at, stand)| {
                 before == Some(at) && (stand == Stand::Apart || !search)
             });
-            if is_told || stacks == STACKS {
+            if is_settled || stacks == STACKS {
                 continue;
             }
             stacks += 1;
@@ -434,7 +434,7 @@ mod tests {
             });
             let counters = counters.collect();
             let of = |tid: Tid| Some(cpu_ms.get(tid.0 as usize - 10)? * MS);
-            elimination.tell_apart(false, of, &mut |tid| Some(pool.contains(&tid.0)));
+            elimination.read_stands(false, of, &mut |tid| Some(pool.contains(&tid.0)));
             let cpu = cpu_ms.iter().map(|ms| Some(ms * MS)).collect();
             for (worker, tid) in elimination.conclude(n * 10 * MS, &counters, cpu) {
                 pairs.push((worker.1.0, tid.0));
@@ -475,7 +475,7 @@ mod tests {
             ..Elimination::default()
         };
         let mut cpu_ns = 5;
-        elimination.tell_apart(false, |_| Some(cpu_ns), &mut |_| Some(true));
+        elimination.read_stands(false, |_| Some(cpu_ns), &mut |_| Some(true));
         let is_apart = |elimination: &mut Elimination, cpu_ns| {
             elimination.conclude(0, &HashMap::new(), vec![Some(cpu_ns)]);
             elimination.threads[0].is_apart()
@@ -483,11 +483,11 @@ mod tests {
         assert!(is_apart(&mut elimination, cpu_ns));
         cpu_ns += 1;
         assert!(!is_apart(&mut elimination, cpu_ns));
-        elimination.tell_apart(false, |_| Some(cpu_ns), &mut |_| Some(false));
+        elimination.read_stands(false, |_| Some(cpu_ns), &mut |_| Some(false));
         assert!(!is_apart(&mut elimination, cpu_ns), "it drives one now");
-        elimination.tell_apart(false, |_| Some(cpu_ns), &mut |_| Some(true));
+        elimination.read_stands(false, |_| Some(cpu_ns), &mut |_| Some(true));
         assert!(!is_apart(&mut elimination, cpu_ns), "it has not run");
-        elimination.tell_apart(true, |_| Some(cpu_ns), &mut |_| Some(true));
+        elimination.read_stands(true, |_| Some(cpu_ns), &mut |_| Some(true));
         assert!(is_apart(&mut elimination, cpu_ns), "asked again");
     }
 

@@ -146,6 +146,7 @@ impl Case {
             _ => stack.taken_ns < self.since_ns,
         }
     }
+
     /// Its thread is blocked higher up on its stack than `block_on`.
     pub(super) fn is_outside(&self, stack_limit: Option<u64>) -> bool {
         let depth = self.stack_pointer().zip(stack_limit);
