@@ -252,7 +252,7 @@ impl Terminal {
 
     /// Waits until the screen satisfies `ready`, and returns it.
     #[track_caller]
-    pub fn wait_for(&self, what: &str, ready: impl Fn(&str) -> bool) -> String {
+    pub fn wait_for(&self, what: &str, mut ready: impl FnMut(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let text = self.text();
