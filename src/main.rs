@@ -4,8 +4,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use looptop::{cli::Cli, command};
+use looptop::{cli::Cli, commands};
 
 fn main() -> ExitCode {
-    command::run(Cli::parse())
+    commands::run(Cli::parse())
 }

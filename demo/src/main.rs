@@ -1,4 +1,5 @@
 //! The starvation lab on the command line.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -3,12 +3,10 @@
 //! - [`walk`]: through a recording once, with the model as it was,
 //! - [`perfetto`]: a trace for ui.perfetto.dev,
 //! - [`folded`]: stacks of stalls, weighted by time, for flame graphs,
-//! - [`table`]: JSON and CSV,
-//! - [`command`]: `looptop export`.
+//! - [`table`]: JSON and CSV.
 //!
 //! `docs/recording.md` describes what each holds.
 
-pub mod command;
 pub mod folded;
 pub mod perfetto;
 pub mod table;

@@ -16,11 +16,9 @@
 //! - `coarse`: the older of them in steps of a second,
 //! - [`held`]: such a history as a file,
 //! - [`segments`]: a ring of files in a directory,
-//! - [`redact`]: leaving names out,
-//! - [`command`]: `looptop record`.
+//! - [`redact`]: leaving names out.
 
 mod coarse;
-pub mod command;
 mod console;
 pub mod frames;
 pub mod held;

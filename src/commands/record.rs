@@ -6,22 +6,41 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    process::ExitCode,
     time::Duration,
 };
 
 use looptop_wire::proto::CodeAddress;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{
-    recorder::Recorder,
-    segments::{Ring, RingBounds},
-};
+use super::{attach::one_target, runtime};
 use crate::{
     cli::{DEFAULT_TARGET, Record},
     model::{Model, Resolved, StackOf},
     naming::{AgentSymbols, Naming},
+    record::{
+        recorder::Recorder,
+        segments::{Ring, RingBounds},
+    },
     source::{self, Event, Options, Pace, Source, Target},
 };
+
+/// Records, and says on standard error what became of it.
+pub(super) fn run(options: &Record) -> anyhow::Result<ExitCode> {
+    let target = options.target.as_deref().unwrap_or_default();
+    one_target("looptop record", target, &options.more)?;
+    let runtime = runtime()?;
+    let recorded = runtime.block_on(record(options, |path| {
+        eprintln!("recording to {}; Ctrl-C ends", path.display());
+    }));
+    runtime.shutdown_background();
+    let recorded = recorded?;
+    for remark in &recorded.remarks {
+        eprintln!("looptop: {remark}");
+    }
+    eprintln!("{recorded}");
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Why nothing was recorded, or no more.
 #[derive(Debug, thiserror::Error)]

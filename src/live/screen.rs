@@ -2,14 +2,16 @@
 
 use std::{path::PathBuf, time::Instant};
 
+use super::{
+    feed::LiveFeed,
+    run::{self, RunError},
+    terminal::MouseUse,
+};
 use crate::{
     app::{Lab, Options, State},
     cli,
-    feed::LiveFeed,
     naming::AgentSymbols,
-    run::{self, RunError},
     source::{self, Pace, Source, Target},
-    terminal::MouseUse,
     ui::{ColorChoice, Depth, Theme, ThemeError},
 };
 
@@ -60,7 +62,7 @@ pub fn show(
         columns: screen.columns.clone(),
     };
     #[cfg(feature = "demo")]
-    let link = crate::lab_client::spawn(target.clone(), runtime.handle());
+    let link = crate::lab::client::spawn(target.clone(), runtime.handle());
     let how = source::Options {
         pace,
         ..source::Options::default()

@@ -1,5 +1,5 @@
 //! The screen's end of the lab's remote control. What the other end does is in
-//! `lab_client`, where the program was built with the lab.
+//! `client`, where the program was built with the lab.
 
 use tokio::{sync::mpsc, task::JoinHandle};
 

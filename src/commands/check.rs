@@ -1,17 +1,41 @@
 //! `looptop check`: observe for a while, without a screen, and report.
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
+use super::{FINDINGS, NOT_OBSERVED, attach::one_target, print, runtime};
 use crate::{
     cli::{Check, DEFAULT_TARGET},
+    config,
     diagnose::{Engine, Scope},
     model::{Model, Moment},
     naming::{AgentSymbols, Naming},
     report::Report,
     source::{self, Event, Options, Pace, Problem, Source, Target},
 };
+
+/// Observes, prints the report, and returns its exit code.
+pub(super) fn run(mut options: Check) -> anyhow::Result<ExitCode> {
+    let config = config::load()?;
+    let target = options.target.get_or_insert(config.target);
+    one_target("looptop check", target, &options.more)?;
+    let runtime = runtime()?;
+    let checked = runtime.block_on(check(&options));
+    runtime.shutdown_background();
+    let Checked { report, remarks } = checked?;
+    for remark in remarks {
+        eprintln!("looptop: {remark}");
+    }
+    print(report.render(options.format).as_bytes())?;
+    Ok(ExitCode::from(if report.fails(options.fail_on) {
+        FINDINGS
+    } else if report.is_observed() {
+        0
+    } else {
+        NOT_OBSERVED
+    }))
+}
 
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]

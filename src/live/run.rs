@@ -14,10 +14,12 @@ use tokio::{
     time::sleep_until,
 };
 
-use crate::{
-    app::{Action, Effect, Event, Mode, State, bindings, mouse, update},
+use super::{
     input::{Input, Keyboard},
     terminal::{MouseUse, TerminalError, Tui},
+};
+use crate::{
+    app::{Action, Effect, Event, Mode, State, bindings, mouse, update},
     ui::{self, Theme},
 };
 

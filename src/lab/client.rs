@@ -14,9 +14,9 @@ use tokio::{
 };
 use tonic::{Code, transport::Channel};
 
+use super::link::{Command, LabLink};
 use crate::{
     app::lab::{Before, Entry, Figures, Latency, Status, Twin, Update},
-    lab_link::{Command, LabLink},
     source::{self, Target},
 };
 

@@ -5,13 +5,12 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
 
+use super::{keeper::Keeper, run::Feed};
 use crate::{
     app::{Distribution, Distributions, Effect, Event, Playback, State, Twin, lab},
-    keeper::Keeper,
-    lab_link::LabLink,
+    lab::link::LabLink,
     model::{Model, Resolved, StackOf, TaskId},
     naming::{AgentSymbols, Naming},
-    run::Feed,
     source::{self, Command, DurationCounts, ProblemKind, Source, SourceKind, Speed, TaskDetails},
 };
 

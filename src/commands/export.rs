@@ -4,13 +4,27 @@ use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal, Write},
     path::PathBuf,
+    process::ExitCode,
 };
 
-use super::{Format, folded, perfetto, table, walk::Walked};
 use crate::{
     cli::Export,
+    export::{Format, folded, perfetto, table, walk::Walked},
     record::{OpenError, Recording},
 };
+
+/// Exports, and says on standard error what there is to say of it.
+pub(super) fn run(options: &Export) -> anyhow::Result<ExitCode> {
+    let remarks = export(options).map_err(|error| match error {
+        // A reader that has seen enough is no error.
+        ExportError::Output(error) => error.into(),
+        error => anyhow::Error::new(error),
+    })?;
+    for remark in remarks {
+        eprintln!("looptop: {remark}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Why nothing was exported.
 #[derive(Debug, thiserror::Error)]

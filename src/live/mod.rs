@@ -1,0 +1,15 @@
+//! A target on a terminal, live: where keys, frames, the clock and signals meet.
+//!
+//! - [`screen`]: the options become a state, a theme and a feed,
+//! - [`run`]: the run loop: keys before the screen before the target,
+//! - [`feed`]: events from the source, the names and the lab,
+//! - [`input`]: what the terminal sends,
+//! - [`terminal`]: taking the terminal, and giving it back,
+//! - [`keeper`]: the past of a session, and its recording.
+
+pub mod feed;
+pub mod input;
+pub mod keeper;
+pub mod run;
+pub mod screen;
+pub mod terminal;
