@@ -60,7 +60,7 @@ fn main() {
         n += 1;
         let _ = model.apply(&frame(n, tasks / 10, &mut interner));
     });
-    let mut engine = looptop::diagnose::Engine::new(looptop::diagnose::Scope::Live);
+    let mut engine = looptop::diagnose::Engine::new(looptop::diagnose::Window::Live);
     let mut at = model.now;
     timed("  of it: the diagnosis", 30, || {
         at = at.plus(Duration::from_millis(100));

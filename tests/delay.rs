@@ -22,7 +22,7 @@ use looptop_demo::At;
 const BUDGET: Duration = Duration::from_millis(100);
 
 /// Delays between the moment at which a poll became a stall (its start plus the
-/// threshold) and the frame that first tells of it, by the agent's clock, of the
+/// threshold) and the frame that first reports it, by the agent's clock, of the
 /// first `count` stalls.
 fn delays(lab: &Lab, count: usize) -> Vec<Duration> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -41,7 +41,7 @@ fn delays(lab: &Lab, count: usize) -> Vec<Duration> {
         match event.expect("stalls in time").expect("a session") {
             Event::Connected { hello, .. } => threshold = hello.stall_threshold_ns,
             Event::Frame(frame) => {
-                // Stalls from before the session began are told late, of course.
+                // Stalls from before the session began are reported late, of course.
                 let began = *began.get_or_insert(frame.now_ns);
                 for stall in frame.stalls.iter().filter(|s| s.started_at_ns > began) {
                     let due = stall.started_at_ns + threshold;
@@ -61,7 +61,7 @@ fn describe(delays: &[Duration]) -> String {
     let at = |share: f64| delays[((delays.len() - 1) as f64 * share) as usize];
     let late = delays.iter().filter(|d| **d > BUDGET).count();
     format!(
-        "{} stalls told after the threshold by p50 {:.0?} p90 {:.0?} max {:.0?}; {late} over {BUDGET:?}",
+        "{} stalls reported after the threshold by p50 {:.0?} p90 {:.0?} max {:.0?}; {late} over {BUDGET:?}",
         delays.len(),
         at(0.5),
         at(0.9),

@@ -80,9 +80,9 @@ fn damage_is_told_by_whoever_reads_the_file() {
             .args(args)
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
+        let said = String::from_utf8_lossy(&output.stderr);
         let sentence = "looptop: the file was cut: its last ";
-        assert!(told.contains(sentence), "{args:?}: {told}");
+        assert!(said.contains(sentence), "{args:?}: {said}");
     }
 }
 

@@ -41,7 +41,7 @@ fn main() {
     }
 }
 
-/// Is told of tasks, and keeps nothing.
+/// Hears of tasks, and keeps nothing.
 struct Nothing;
 
 impl Layer<Registry> for Nothing {}

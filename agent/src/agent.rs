@@ -103,7 +103,7 @@ impl Agent {
     ///
     /// Returns whether the runtime is watched now: false outside of a runtime, where
     /// the agent does not run, where it watches 64 others, or before tokio 1.49,
-    /// which does not tell one runtime from another.
+    /// which does not distinguish runtimes.
     ///
     /// The runtime is called as tokio's builder names it (1.51), else as the thread,
     /// else "runtime 1" and so on.
@@ -251,7 +251,7 @@ impl Builder {
         self
     }
 
-    /// The bound of the blocking pool, which tokio does not tell: of the runtime
+    /// The bound of the blocking pool, which tokio does not say: of the runtime
     /// that is named next with [`Builder::runtime`], or else of the one in which
     /// [`Builder::start`] is called. Viewers then see when it is full.
     pub fn max_blocking_threads(mut self, threads: usize) -> Self {

@@ -176,7 +176,7 @@ mod cpu {
         const POWER: u32 = 0x8000_0007;
         const INVARIANT: u32 = 1 << 8;
         // SAFETY: CPUID is part of the x86-64 baseline, and leaf `8000_0000h`
-        // tells whether the leaf that is read exists.
+        // says whether the leaf that is read exists.
         let invariant =
             unsafe { __cpuid(0x8000_0000).eax >= POWER && __cpuid(POWER).edx & INVARIANT != 0 };
         invariant && super::kernel_trusts_counter()

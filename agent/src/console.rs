@@ -65,7 +65,7 @@ fn is_of_runtime(metadata: &Metadata<'_>) -> bool {
 /// A subscriber for threads that are nobody's business.
 ///
 /// `tracing` remembers for the whole process what the thread that first comes by
-/// a callsite was told there. So this one says what the process's subscriber
+/// a callsite got as its answer. So this one says what the process's subscriber
 /// says, and then takes no notice; without a subscriber at all on such a thread
 /// the callsites of tokio's wakers would be off for everybody.
 pub(crate) fn deaf() -> Dispatch {

@@ -2,7 +2,7 @@
 //! grave happens.
 //!
 //! It is a viewer like any other, on the agent's own thread, that keeps what it
-//! is told in chunks of the recording format. Each chunk begins with a snapshot,
+//! is written in chunks of the recording format. Each chunk begins with a snapshot,
 //! so that the oldest can be dropped.
 
 use std::collections::VecDeque;

@@ -96,7 +96,7 @@ pub(crate) fn response(shared: &Arc<Shared>) -> proto::HelloResponse {
 }
 
 const NEEDS_UNSTABLE: &str =
-    "tokio tells this only when built with RUSTFLAGS=\"--cfg tokio_unstable\"";
+    "tokio reports this only when built with RUSTFLAGS=\"--cfg tokio_unstable\"";
 const NEEDS_LINUX: &str = "the agent reads this from /proc, which only Linux has";
 
 fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
@@ -172,7 +172,7 @@ fn of_tasks(levels: &Levels) -> impl Iterator<Item = proto::Capability> {
     ];
     kinds
         .into_iter()
-        .map(|kind| capability(kind, levels.tell(kind)))
+        .map(|kind| capability(kind, levels.know(kind)))
 }
 
 fn capability(kind: CapabilityKind, known: Result<(), String>) -> proto::Capability {
@@ -183,7 +183,7 @@ fn capability(kind: CapabilityKind, known: Result<(), String>) -> proto::Capabil
     }
 }
 
-/// Whether threads of unregistered runtimes can be told from others.
+/// Whether threads of unregistered runtimes can be distinguished from others.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")

@@ -1,4 +1,4 @@
-//! What tells of tasks in this process, and therefore what can be said of them.
+//! What reports the tasks of this process, and therefore what can be said of them.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -8,8 +8,8 @@ use looptop_wire::proto::CapabilityKind;
 static HOOKED: AtomicBool = AtomicBool::new(false);
 /// tokio measures the delays of tasks on such a runtime.
 static HOOKED_DELAYS: AtomicBool = AtomicBool::new(false);
-/// The agent's layer was told to leave wakers alone.
-static BLIND: AtomicBool = AtomicBool::new(false);
+/// The agent's layer was set to leave wakers alone.
+static WAKERS_LEFT: AtomicBool = AtomicBool::new(false);
 
 /// A runtime is being built with the agent's hooks.
 pub(crate) fn hooked(delays: bool) {
@@ -21,12 +21,12 @@ pub(crate) fn hooked(delays: bool) {
 
 /// The application's layer sees no wakers.
 #[cfg(feature = "tracing")]
-pub(crate) fn blind() {
-    BLIND.store(true, Relaxed);
+pub(crate) fn leave_wakers() {
+    WAKERS_LEFT.store(true, Relaxed);
 }
 
 /// Where tasks come from. With both levels active a task of an instrumented
-/// runtime is the layer's, so that what the layer tells is told of all tasks.
+/// runtime is the layer's, so that what the layer knows it knows of all tasks.
 #[derive(Clone, Debug)]
 pub(crate) struct Levels {
     /// Level 1, or why not.
@@ -35,7 +35,7 @@ pub(crate) struct Levels {
     pub(crate) wakers: bool,
     /// Level 2.
     pub(crate) hooked: bool,
-    /// Level 2 tells of delays.
+    /// Level 2 measures delays.
     pub(crate) delays: bool,
 }
 
@@ -44,20 +44,20 @@ impl Levels {
     pub(crate) fn now(traced: Result<(), String>) -> Self {
         Self {
             traced,
-            wakers: !BLIND.load(Relaxed),
+            wakers: !WAKERS_LEFT.load(Relaxed),
             hooked: HOOKED.load(Relaxed),
             delays: HOOKED_DELAYS.load(Relaxed),
         }
     }
 
     /// Whether tasks have what `kind` stands for, or the sentence why not.
-    pub(crate) fn tell(&self, kind: CapabilityKind) -> Result<(), String> {
+    pub(crate) fn know(&self, kind: CapabilityKind) -> Result<(), String> {
         const WITHOUT_WAKERS: &str =
             "the application's layer leaves wakers out (TaskLayer::without_wakers)";
-        const NO_DELAYS: &str = "the hooks of level 2 tell it only with looptop-agent's feature `schedule-latency` and Hooks::track_schedule_latency()";
+        const NO_DELAYS: &str = "the hooks of level 2 report it only with looptop-agent's feature `schedule-latency` and Hooks::track_schedule_latency()";
         let traced = self.traced.as_ref().map_err(|reason| {
             if self.hooked {
-                format!("the hooks of level 2 do not tell it, and level 1 is missing: {reason}")
+                format!("the hooks of level 2 do not report it, and level 1 is missing: {reason}")
             } else if cfg!(tokio_unstable) {
                 format!("{reason}; or build the runtime with looptop_agent::instrument()")
             } else {
@@ -133,9 +133,9 @@ mod tests {
             ),
         ];
         for (name, levels, expected, reason) in cases {
-            let told = KINDS.map(|kind| levels.tell(kind));
-            assert_eq!(told.each_ref().map(Result::is_ok), expected, "{name}");
-            for why in told.into_iter().filter_map(Result::err) {
+            let known = KINDS.map(|kind| levels.know(kind));
+            assert_eq!(known.each_ref().map(Result::is_ok), expected, "{name}");
+            for why in known.into_iter().filter_map(Result::err) {
                 assert!(why.contains(reason), "{name}: {why}");
             }
         }

@@ -165,12 +165,12 @@ where
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub fn unobserved<R>(work: impl FnOnce() -> R) -> R {
-    task::with_sight(false, work)
+    task::seen(false, work)
 }
 
 /// The opposite, within [`unobserved`].
 pub fn observed<R>(work: impl FnOnce() -> R) -> R {
-    task::with_sight(true, work)
+    task::seen(true, work)
 }
 
 /// One sentence for whoever runs the application. A closed standard error is no

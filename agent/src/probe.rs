@@ -29,7 +29,7 @@ const HISTORY: usize = 600;
 /// Sightings that wait for the watchdog at most.
 const MAX_SIGHTINGS: usize = 256;
 
-/// Name of the probe's task, by which a viewer tells it from the application's.
+/// Name of the probe's task, by which a viewer distinguishes it from the application's.
 const PROBE_NAME: &str = "looptop-agent lag probe";
 /// Name of the tasks that look which thread drives which worker.
 const SCOUT_NAME: &str = "looptop-agent scout";
@@ -221,7 +221,7 @@ impl Probe {
     }
 }
 
-/// Tells that the runtime dropped the task that holds it.
+/// Reports that the runtime dropped the task that holds it.
 struct Gone(Arc<Probe>);
 
 impl Drop for Gone {

@@ -22,7 +22,7 @@ pub(crate) const MAX_RUNTIMES: usize = 64;
 /// A worker's thread has started after this, ns.
 const START_NS: u64 = 100_000_000;
 
-/// What tokio tells of a runtime's handle since 1.49 (its id) and 1.51 (its name).
+/// What tokio says of a runtime's handle since 1.49 (its id) and 1.51 (its name).
 /// Where the handle has these methods itself they come first; of an older tokio
 /// nothing is known.
 #[allow(dead_code, reason = "of an older tokio")]
@@ -41,7 +41,7 @@ impl Older for Handle {
     }
 }
 
-/// What tells a runtime from all others of the process; `None` where tokio does
+/// What distinguishes a runtime from all others of the process; `None` where tokio does
 /// not say.
 pub(crate) fn identity(handle: &Handle) -> Option<String> {
     Some(handle.id().to_string()).filter(|id| !id.is_empty())
@@ -92,7 +92,7 @@ pub(crate) struct Runtime {
     /// The shallowest address that is known to lie inside `block_on` on the
     /// stack of a `current_thread` runtime's thread; 0: unknown.
     stack_limit: AtomicU64,
-    /// Somebody drives it, as far as the agent can tell.
+    /// Somebody drives it, as far as the agent knows.
     driven: AtomicBool,
     /// Its workers without a known thread are all stalled. Written by the watchdog.
     unmapped_stalled: AtomicBool,
@@ -138,7 +138,7 @@ impl Runtime {
         }
     }
 
-    /// What tells it from all others of the process, where tokio says so.
+    /// What distinguishes it from all others of the process, where tokio says so.
     pub(crate) fn identity(&self) -> Option<&str> {
         self.identity.as_deref()
     }
@@ -198,7 +198,7 @@ impl Runtime {
         self.driven.store(driven, Relaxed);
     }
 
-    /// Somebody drives it, as far as the agent can tell.
+    /// Somebody drives it, as far as the agent knows.
     pub(crate) fn is_driven(&self) -> bool {
         self.driven.load(Relaxed)
     }

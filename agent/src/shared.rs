@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     server: tokio::sync::Notify,
     /// Tasks that ended and were not joined.
     pub(crate) cells: Cells,
-    /// A stall has begun that no frame has told of.
+    /// A stall has begun that no frame has reported.
     pub(crate) news: tokio::sync::Notify,
 }
 

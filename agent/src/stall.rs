@@ -37,7 +37,7 @@ pub(crate) struct TaskInfo {
 
 /// What a stall covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub(crate) enum StallScope {
     OnePoll,
     /// The worker published nothing meanwhile: one long poll, or up to 61
     /// shorter ones.
@@ -77,7 +77,7 @@ pub(crate) struct TakenStack {
 pub(crate) struct Stall {
     pub(crate) id: StallId,
     pub(crate) live: bool,
-    pub(crate) scope: Scope,
+    pub(crate) scope: StallScope,
     pub(crate) subject: Subject,
     pub(crate) tid: Option<Tid>,
     pub(crate) task: Option<u64>,
@@ -102,7 +102,7 @@ pub(crate) struct Stall {
 
 impl Stall {
     /// A stall that the watchdog has just recognised.
-    pub(crate) fn new(subject: Subject, scope: Scope, started_ns: u64) -> Self {
+    pub(crate) fn new(subject: Subject, scope: StallScope, started_ns: u64) -> Self {
         Self {
             id: StallId(0),
             live: true,
@@ -157,7 +157,7 @@ impl Stall {
 
     /// Whether one of its stacks was taken while the thread did what the stall's
     /// cause says.
-    pub(crate) fn has_telling_stack(&self) -> bool {
+    pub(crate) fn has_informative_stack(&self) -> bool {
         let agrees = |s: &SeenStack| s.cause == self.cause && s.syscall == self.syscall;
         self.stacks.iter().any(agrees)
     }
@@ -169,7 +169,7 @@ impl Stall {
     /// Its end shows that its thread has left the place where it stood. One that is
     /// known by its thread alone ends as well when a signal wakes that.
     fn ends_when_its_thread_goes_on(&self) -> bool {
-        self.scope == Scope::OnePoll || matches!(self.subject, Subject::Worker(..))
+        self.scope == StallScope::OnePoll || matches!(self.subject, Subject::Worker(..))
     }
 
     /// Notes why there is no stack, as long as there is none.
@@ -187,8 +187,8 @@ pub(crate) struct StallLog {
     ended: VecDeque<Stall>,
     last_id: u64,
     revision: u64,
-    /// The revision up to which some viewer has been told.
-    told: u64,
+    /// The revision up to which some viewer has everything.
+    sent: u64,
     /// The revision up to which all viewers have taken everything.
     taken: u64,
     lost: u64,
@@ -235,10 +235,10 @@ impl StallLog {
         self.ended.push_back(stall);
     }
 
-    /// A live stall turned out to be none. Viewers that know of it are told.
+    /// A live stall turned out to be none. Viewers that know of it learn that.
     pub(crate) fn withdraw(&mut self, id: StallId) {
         match self.live.get_mut(&id) {
-            Some(stall) if stall.begun <= self.told => {
+            Some(stall) if stall.begun <= self.sent => {
                 stall.withdrawn = true;
                 let duration_ns = stall.duration_ns;
                 self.end(id, duration_ns);
@@ -324,7 +324,7 @@ impl StallLog {
     /// Drops the oldest, but not the end of a stall that viewers hold to be live:
     /// there are no more of those than threads, and they would stay for ever.
     fn evict(&mut self) {
-        let owed = |s: &Stall| s.begun <= self.told && s.revision > self.taken;
+        let owed = |s: &Stall| s.begun <= self.sent && s.revision > self.taken;
         let place = self.ended.iter().position(|s| !owed(s)).unwrap_or(0);
         if let Some(evicted) = self.ended.remove(place)
             && evicted.revision > self.taken
@@ -349,9 +349,9 @@ impl StallLog {
         ended.filter(move |s| s.revision > revision)
     }
 
-    /// Some viewer is told of everything up to now.
-    pub(crate) fn tell(&mut self) {
-        self.told = self.revision;
+    /// Some viewer has everything up to now.
+    pub(crate) fn sent(&mut self) {
+        self.sent = self.revision;
     }
 
     /// Viewers have taken everything up to `revision`.
@@ -371,7 +371,7 @@ mod tests {
 
     fn stall(started_ns: u64) -> Stall {
         let subject = Subject::Worker(RuntimeId(0), WorkerIndex(1));
-        Stall::new(subject, Scope::OnePoll, started_ns)
+        Stall::new(subject, StallScope::OnePoll, started_ns)
     }
 
     #[test]
@@ -416,15 +416,15 @@ mod tests {
     #[test]
     fn the_end_of_a_stall_that_was_told_is_not_dropped() {
         let mut log = StallLog::default();
-        let told = log.begin(stall(0));
-        log.tell();
-        log.end(told, 1);
+        let known = log.begin(stall(0));
+        log.sent();
+        log.end(known, 1);
         for n in 0..2 * MAX_ENDED as u64 {
             let id = log.begin(stall(n));
             log.end(id, 1);
         }
         assert_eq!(log.changed_after(0).count(), MAX_ENDED);
-        let end = |log: &StallLog| log.changed_after(0).any(|s| s.id == told);
+        let end = |log: &StallLog| log.changed_after(0).any(|s| s.id == known);
         assert!(end(&log));
         log.taken(log.revision());
         let id = log.begin(stall(1));
@@ -461,9 +461,9 @@ mod tests {
         let mut stall = stall(0);
         stall.add_stack(taken(10, 1, SyscallState::Running));
         stall.cause = Cause::Page;
-        assert!(!stall.has_telling_stack(), "it was not computing");
+        assert!(!stall.has_informative_stack(), "it was not computing");
         stall.add_stack(taken(20, 1, outside));
-        assert!(stall.has_telling_stack());
+        assert!(stall.has_informative_stack());
         let causes: Vec<_> = stall.stacks.iter().map(|s| s.cause).collect();
         assert_eq!(causes, [Cause::Computing, Cause::Page]);
     }
@@ -475,11 +475,11 @@ mod tests {
         log.withdraw(unknown);
         assert_eq!(log.changed_after(0).count(), 0);
         let known = log.begin(stall(0));
-        log.tell();
+        log.sent();
         log.withdraw(known);
-        let told: Vec<_> = log.changed_after(0).collect();
+        let sent: Vec<_> = log.changed_after(0).collect();
         assert_eq!(
-            (told.len(), told[0].withdrawn, told[0].live),
+            (sent.len(), sent[0].withdrawn, sent[0].live),
             (1, true, false)
         );
     }

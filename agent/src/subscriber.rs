@@ -2,7 +2,7 @@
 //!
 //! There is one global `tracing` subscriber for a process, set once; whoever comes
 //! second gets an error, of which many applications make a panic. So the agent sets
-//! one where nobody else can ([`symbols`]), or where it is told to, and at once,
+//! one where nobody else can ([`symbols`]), or where it is asked to, and at once,
 //! before anything is spawned. `docs/adr/0001-subscriber.md` has the reasons.
 
 #[cfg(all(tokio_unstable, feature = "tracing"))]

@@ -7,7 +7,7 @@
 
 use crate::ids::Tid;
 
-/// The id of the calling thread; `None` where the agent cannot tell.
+/// The id of the calling thread; `None` where the agent does not know.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 pub(crate) fn current_tid() -> Option<Tid> {
@@ -51,19 +51,19 @@ fn read_clock(clock: libc::clockid_t) -> Option<u64> {
     Some(seconds * 1_000_000_000 + nanos)
 }
 
-/// The id of the calling thread; `None` where the agent cannot tell.
+/// The id of the calling thread; `None` where the agent does not know.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn current_tid() -> Option<Tid> {
     None
 }
 
-/// CPU time of a thread; `None` where the agent cannot tell.
+/// CPU time of a thread; `None` where the agent does not know.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn thread_cpu_ns(_tid: Tid) -> Option<u64> {
     None
 }
 
-/// CPU time of this process; `None` where the agent cannot tell.
+/// CPU time of this process; `None` where the agent does not know.
 #[cfg(not(unix))]
 pub(crate) fn process_cpu_ns() -> Option<u64> {
     None

@@ -11,7 +11,7 @@ use looptop_wire::proto::{Cause, StallScope, StallState};
 use tokio::runtime::{Builder, Runtime};
 use viewer::{PATIENCE, Viewer, alone, level0};
 
-/// A way to keep a worker from its work until it is told to stop.
+/// A way to keep a worker from its work until it is asked to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Sleep,

@@ -36,7 +36,7 @@ impl Configuration {
         Self::Hooks,
     ];
 
-    /// Nobody would choose it: it is there to tell where a cost comes from, and
+    /// Nobody would choose it: it is there to find where a cost comes from, and
     /// what takes long is not measured.
     pub(crate) fn is_control(self) -> bool {
         matches!(
@@ -80,7 +80,7 @@ impl Configuration {
             Self::Nosub => "`tokio_unstable`, tokio's `tracing`, and nobody subscribes",
             Self::Level1NoWakes => "as level1, with `looptop_agent::task_layer().without_wakers()`",
             Self::Registry => {
-                "the floor of level 1: tracing-subscriber's registry, and a layer that is told what level 1 is told, and does nothing"
+                "the floor of level 1: tracing-subscriber's registry, and a layer that gets what level 1 gets, and does nothing"
             }
             Self::Hooks => {
                 "the floor of level 2: the same hooks, which read the CPU's clock as often, and do nothing"

@@ -39,7 +39,7 @@ pub(crate) fn sized<I, O>(
 /// Measure for so long at least.
 const WINDOW: Duration = Duration::from_millis(1);
 
-/// CPU time of this thread so far; wall time where the system does not tell.
+/// CPU time of this thread so far; wall time where the system has no such clock.
 pub(crate) fn thread_cpu() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
         .or_else(|_| clock_gettime(ClockId::CLOCK_MONOTONIC))

@@ -78,7 +78,7 @@ async fn answer(stream: TcpStream, control: Router) {
     let service = TowerToHyperService::new(control);
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().keep_alive(false);
-    // The peer sees the same error; there is nobody else to tell.
+    // The peer sees the same error; nobody else wants to know.
     let _ = server.serve_connection(TokioIo::new(stream), service).await;
 }
 

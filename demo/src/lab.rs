@@ -150,7 +150,7 @@ impl Lab {
         self.plans.subscribe()
     }
 
-    /// Switches at once. Work of the phase before is told to end.
+    /// Switches at once. Work of the phase before is asked to end.
     ///
     /// # Errors
     ///

@@ -147,7 +147,7 @@ pub(crate) fn unseen<R>(work: impl FnOnce() -> R) -> R {
     looptop_agent::unobserved(work)
 }
 
-/// Tells the agent a number of the application's own, for its rules and screens.
+/// Gives the agent a number of the application's own, for its rules and screens.
 pub(crate) fn gauge(name: &'static str, value: f64) {
     looptop_agent::gauge(name, value);
 }

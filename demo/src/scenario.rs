@@ -180,7 +180,7 @@ pub struct Scenario {
     pub expected: &'static [Expected],
     /// Flavours on which the broken twin shows what it is meant to show.
     pub flavors: &'static [Flavor],
-    /// Workers with which the lab starts, unless told otherwise.
+    /// Workers with which the lab starts, unless set otherwise.
     pub workers: usize,
     /// Path of the source as the compiler records it, and its text.
     pub(crate) source: (&'static str, &'static str),

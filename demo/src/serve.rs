@@ -1,4 +1,4 @@
-//! `looptop-demo serve`: puts the lab together and runs it until told to stop.
+//! `looptop-demo serve`: puts the lab together and runs it until asked to stop.
 
 use std::{
     io::{Read, Write},
@@ -41,10 +41,10 @@ use crate::{
 const BACKLOG: usize = 1024;
 
 /// How long the service may take to end, after which the process ends anyway: a
-/// worker that never yields cannot be told to.
+/// worker that never yields cannot be asked to.
 const LAST_CALL: Duration = Duration::from_secs(3);
 
-/// Seed of the load, unless told otherwise.
+/// Seed of the load, unless set otherwise.
 pub const DEFAULT_SEED: u64 = 6669;
 
 /// How to run the lab.
@@ -95,7 +95,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let scenario = registry::find(&options.scenario)?;
     if options.exit_with_parent {
         prctl::set_pdeathsig(Signal::SIGTERM)
-            .context("could not ask to be told of the parent's end")?;
+            .context("could not ask for a signal at the parent's end")?;
     }
     allow_many_files();
     observed::show_tasks();
@@ -182,10 +182,10 @@ impl Control<'_> {
             Arc::clone(&self.recorder),
             Arc::clone(&canary_stop),
         )?;
-        let told = until_told(self.options.exit_with_parent)?;
+        let asked = until_asked(self.options.exit_with_parent)?;
         self.announce()?;
         self.lab.switch(first)?;
-        told.await;
+        asked.await;
         canary_stop.store(true, Ordering::Relaxed);
         front.abort();
         Ok(())
@@ -236,7 +236,7 @@ async fn listen(port: u16) -> anyhow::Result<(TcpListener, SocketAddr)> {
 }
 
 /// Waits for a reason to stop. The signals are caught from the call on.
-fn until_told(exit_with_parent: bool) -> anyhow::Result<impl Future<Output = ()>> {
+fn until_asked(exit_with_parent: bool) -> anyhow::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;

@@ -82,7 +82,7 @@ pub(crate) async fn run(
             .into_owned();
         let connection = Box::pin(graceful.watch(connection));
         drop(observed::spawn("connection", async move {
-            // The peer sees the same error; there is nobody else to tell.
+            // The peer sees the same error; nobody else wants to know.
             let _ = connection.await;
         }));
     }

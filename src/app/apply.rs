@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use looptop_wire::proto::{Frame, HelloResponse};
 
 use crate::{
-    diagnose::{Engine, Scope},
+    diagnose::{Engine, Window},
     model::{Activity, Model},
 };
 
@@ -97,7 +97,7 @@ impl State {
         let same = before.since.is_some() && before.session.id == model.session.id;
         if same && kind == REPLAY {
             // It may have gone back, and its keyframe brings the past along.
-            self.engine = Engine::new(Scope::Live);
+            self.engine = Engine::new(Window::Live);
         } else if same {
             model.now = before.now;
             model.since = before.since;
@@ -109,7 +109,7 @@ impl State {
             if before.since.is_some() {
                 self.notify("new process: what the screen knew of the old one is gone");
             }
-            self.engine = Engine::new(Scope::Live);
+            self.engine = Engine::new(Window::Live);
             self.cursors.clear();
             if self.frozen.is_none() {
                 self.details = None;

@@ -9,7 +9,7 @@ use std::{
 use ratatui::layout::Size;
 
 use crate::{
-    diagnose::{Engine, Finding, Scope, Subject},
+    diagnose::{Engine, Finding, Subject, Window},
     model::{Activity, Model, ResourceId, Span, StallId, TaskId},
 };
 
@@ -242,7 +242,7 @@ impl State {
     /// A state that knows nothing of the target yet.
     pub fn new(options: Options, now: Instant) -> Self {
         let model = Arc::new(Model::default());
-        let engine = Engine::new(Scope::Live);
+        let engine = Engine::new(Window::Live);
         let live = Snapshot::new(model, &[], engine.verdict(&Model::default()), 0);
         Self {
             options,

@@ -8,7 +8,7 @@ use super::{FINDINGS, NOT_OBSERVED, attach::one_target, print, runtime};
 use crate::{
     cli::{Check, DEFAULT_TARGET},
     config,
-    diagnose::{Engine, Scope},
+    diagnose::{Engine, Window},
     model::{Model, Moment},
     naming::{AgentSymbols, Naming},
     report::Report,
@@ -129,7 +129,7 @@ pub async fn check(options: &Check) -> Result<Checked, CheckError> {
     };
     observe(&mut source, &mut model, &mut naming, None, warm).await?;
     let since = model.now;
-    let mut engine = Engine::new(Scope::Since(since));
+    let mut engine = Engine::new(Window::Since(since));
     let end = match (recorded, options.window) {
         (true, None) => Until::End,
         (true, Some(window)) => Until::Moment(since.plus(window)),

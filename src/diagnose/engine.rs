@@ -12,23 +12,23 @@ use super::{
 
 /// Which part of time the findings are about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub enum Window {
     /// What goes on now: a finding fades when it was not seen for
-    /// [`FADE`](Scope::FADE).
+    /// [`FADE`](Window::FADE).
     Live,
     /// Everything since a moment, as for `looptop check`.
     Since(Moment),
 }
 
-impl Scope {
+impl Window {
     /// A finding stays on screen this long after it was last seen: long enough
     /// to be read, short enough that a cure shows within 3 s.
     pub const FADE: Duration = Duration::from_millis(2_500);
 
     pub(super) fn start(self, now: Moment) -> Moment {
         match self {
-            Scope::Live => now.minus(Self::FADE),
-            Scope::Since(moment) => moment,
+            Window::Live => now.minus(Self::FADE),
+            Window::Since(moment) => moment,
         }
     }
 }
@@ -36,7 +36,7 @@ impl Scope {
 /// The diagnosis of one session.
 #[derive(Debug, Clone)]
 pub struct Engine {
-    scope: Scope,
+    window: Window,
     memory: Memory,
     scanned_at: Option<Moment>,
     seen: Seen,
@@ -55,9 +55,9 @@ const MAX_FINDINGS: usize = 500;
 
 impl Engine {
     /// A diagnosis that has seen nothing.
-    pub fn new(scope: Scope) -> Self {
+    pub fn new(window: Window) -> Self {
         Self {
-            scope,
+            window,
             memory: Memory::default(),
             scanned_at: None,
             seen: BTreeMap::new(),
@@ -74,7 +74,7 @@ impl Engine {
         let context = Context {
             model,
             memory: &self.memory,
-            since: self.scope.start(model.now),
+            since: self.window.start(model.now),
         };
         for rule in rules::ALL {
             let explained = self
@@ -93,7 +93,7 @@ impl Engine {
             for finding in found {
                 // Two of one look are about the same: the graver stands for both.
                 let keeps_worst =
-                    self.scope != Scope::Live || (rule.over_window && finding.stall.is_some());
+                    self.window != Window::Live || (rule.over_window && finding.stall.is_some());
                 merge(keeps_worst, &mut self.seen, finding);
             }
         }
@@ -169,7 +169,7 @@ impl Engine {
         let context = Context {
             model,
             memory: &self.memory,
-            since: self.scope.start(model.now),
+            since: self.window.start(model.now),
         };
         let unknown = rules::ALL
             .iter()

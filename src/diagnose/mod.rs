@@ -24,7 +24,7 @@ mod verdict;
 mod words;
 
 pub use coverage::{Gap, gaps, remarks};
-pub use engine::{Engine, Scope};
+pub use engine::{Engine, Window};
 pub use explain::{all_rules, explain, list};
 pub use finding::{Finding, Severity, Subject, cause_word};
 pub use remedy::{Advice, Case};

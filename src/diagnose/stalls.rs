@@ -325,7 +325,7 @@ fn lock_text(stall: &Stall, model: &Model) -> String {
 }
 
 /// The thread that holds the lock of a waiter.
-pub(super) struct Held<'a> {
+pub(super) struct LockHolder<'a> {
     /// "held by worker 1 in `save` (app.rs:7), in `std::thread::sleep`".
     pub text: String,
     /// The holder's code, where its stack is known.
@@ -333,13 +333,13 @@ pub(super) struct Held<'a> {
 }
 
 /// Who holds the lock that `stall` waits for, where that was found.
-pub(super) fn held<'a>(stall: &'a Stall, model: &'a Model) -> Option<Held<'a>> {
+pub(super) fn held<'a>(stall: &'a Stall, model: &'a Model) -> Option<LockHolder<'a>> {
     let tid = stall.lock_holder?;
     let Some(holder) = &stall.holder else {
         let other = model.stalls.on_thread(tid);
         let culprit = other.and_then(Stall::culprit);
         let place = culprit.map_or(String::new(), |c| format!(" in {}", code(c)));
-        return Some(Held {
+        return Some(LockHolder {
             text: format!("held by {}{place}", thread_name(tid, model)),
             culprit,
         });
@@ -354,7 +354,7 @@ pub(super) fn held<'a>(stall: &'a Stall, model: &'a Model) -> Option<Held<'a>> {
         ("", None) => String::new(),
         (syscall, _) => format!(", {}", system_call_text(syscall, model.text(holder.object))),
     };
-    Some(Held {
+    Some(LockHolder {
         text: format!("{sure}held by {}{place}{doing}", thread_name(tid, model)),
         culprit,
     })
@@ -362,7 +362,7 @@ pub(super) fn held<'a>(stall: &'a Stall, model: &'a Model) -> Option<Held<'a>> {
 
 /// Of a mistake in which all wait: who holds their lock. One whose code is known
 /// says more.
-pub(super) fn holder<'a>(mistake: &Mistake<'a>, model: &'a Model) -> Option<Held<'a>> {
+pub(super) fn holder<'a>(mistake: &Mistake<'a>, model: &'a Model) -> Option<LockHolder<'a>> {
     let others_hold = |s: &&&Stall| s.lock_holder != mistake.shown.tid;
     let waiters = mistake.stalls.iter().filter(|s| s.cause == Cause::Lock);
     let waiters = waiters.filter(others_hold);

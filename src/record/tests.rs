@@ -15,7 +15,7 @@ use super::{
     synthetic::{Session, Shape},
 };
 use crate::{
-    diagnose::{Engine, Scope},
+    diagnose::{Engine, Window},
     model::{Model, Moment},
 };
 
@@ -486,7 +486,7 @@ fn redacting_leaves_no_name_and_no_field() {
 fn the_findings_of_a_recording_are_those_of_the_live_target() {
     let (hello, frames, bytes) = recorded(Shape::default(), 600);
     let mut model = live(&hello, &frames[..1]);
-    let mut engine = Engine::new(Scope::Since(model.now));
+    let mut engine = Engine::new(Window::Since(model.now));
     for frame in &frames[1..] {
         model.apply(frame).unwrap();
         engine.update(&model);
@@ -501,7 +501,7 @@ fn the_findings_of_a_recording_are_those_of_the_live_target() {
         replayed.apply(&frame).unwrap();
         match &mut again {
             Some(engine) if !frame.more => engine.update(&replayed),
-            None if replayed.complete => again = Some(Engine::new(Scope::Since(replayed.now))),
+            None if replayed.complete => again = Some(Engine::new(Window::Since(replayed.now))),
             _ => {}
         }
     }

@@ -452,7 +452,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        diagnose::Scope,
+        diagnose::Window,
         model::{Culprit, Resolved, StallId, fixtures},
     };
 
@@ -482,7 +482,7 @@ mod tests {
         };
         model.stalls.resolve(StallId(1), Arc::new(resolved));
         let since = Moment(18_000_000_000);
-        let mut engine = Engine::new(Scope::Since(since));
+        let mut engine = Engine::new(Window::Since(since));
         engine.update(&model);
         let allow: Vec<Allow> = allow.iter().map(|a| a.parse().unwrap()).collect();
         Report::new("http://127.0.0.1:6669", &model, &engine, since, &allow)
@@ -569,7 +569,7 @@ mod tests {
             ..fixtures::frame(since.plus(window))
         };
         model.apply(&frame).unwrap();
-        let mut engine = Engine::new(Scope::Since(since));
+        let mut engine = Engine::new(Window::Since(since));
         engine.update(&model);
         Report::new("http://127.0.0.1:6669", &model, &engine, since, &[])
     }
@@ -597,7 +597,7 @@ mod tests {
         };
         model.apply(&frame).unwrap();
         let report = |model: &Model| {
-            let mut engine = Engine::new(Scope::Since(since));
+            let mut engine = Engine::new(Window::Since(since));
             engine.update(model);
             let report = Report::new("127.0.0.1:6669", model, &engine, since, &[]);
             (report.level.clone(), report.is_observed())

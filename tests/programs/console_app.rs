@@ -20,7 +20,7 @@ use tokio::{task::Builder, time::sleep};
 fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args().nth(1);
     let address: SocketAddr = address.as_deref().unwrap_or("127.0.0.1:0").parse()?;
-    // console-subscriber does not tell which port it got, so a free one is
+    // console-subscriber does not say which port it got, so a free one is
     // found for it.
     let address = TcpListener::bind(address)?.local_addr()?;
     console_subscriber::ConsoleLayer::builder()

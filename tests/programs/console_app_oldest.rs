@@ -11,7 +11,7 @@ use console_subscriber_oldest::ConsoleLayer;
 use tokio::{sync::Semaphore, task::Builder, time::sleep};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    // console-subscriber does not tell which port it got, so a free one is
+    // console-subscriber does not say which port it got, so a free one is
     // found for it.
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     ConsoleLayer::builder()

@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             agent.local_addr().ok_or("the agent does not listen")?
         }
         "console" => {
-            // It does not tell which port it got, so a free one is found for it.
+            // It does not say which port it got, so a free one is found for it.
             let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
             let layer = console_subscriber::ConsoleLayer::builder();
             layer.server_addr(address).init();

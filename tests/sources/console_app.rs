@@ -65,7 +65,7 @@ async fn tasks_states_and_polls_that_still_run() {
         memory.named("on the pool").unwrap().kind,
         TaskKind::Blocking
     );
-    // tokio boxes it in a debug build, and tells the size only then.
+    // tokio boxes it in a debug build, and records the size only then.
     if cfg!(debug_assertions) {
         assert!(memory.named("big").unwrap().original_size > 4_096);
     }
@@ -90,7 +90,7 @@ async fn a_frozen_process_is_told_apart_and_goes_on() {
         "{problem}"
     );
 
-    // Who attaches now is told as well.
+    // Who attaches now learns it as well.
     let late = until_silent(&mut attach(&app.address)).await;
     assert_eq!(late.kind, ProblemKind::Stopped);
 

@@ -32,7 +32,7 @@ pub(crate) fn stream<T: Send + 'static>() -> (Outbox<T>, Outgoing<T>) {
     (outbox, Box::pin(ReceiverStream::new(stream)))
 }
 
-/// An agent that answers as it is told; each watcher's stream is handed to the
+/// An agent that answers by a script; each watcher's stream is handed to the
 /// test.
 #[derive(Clone)]
 pub(crate) struct ScriptedAgent {

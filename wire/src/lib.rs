@@ -32,7 +32,7 @@ pub mod proto;
 /// that readers may skip do not count.
 pub const PROTOCOL: u32 = 1;
 
-/// Where an agent listens and a viewer looks, unless told otherwise. The same
+/// Where an agent listens and a viewer looks, unless set otherwise. The same
 /// as tokio-console's, so that one port serves both.
 pub const DEFAULT_ADDR: &str = "127.0.0.1:6669";
 

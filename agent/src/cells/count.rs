@@ -29,7 +29,7 @@ pub(crate) struct Place {
     pub(crate) column: u32,
 }
 
-/// Ended tasks of one type and, where tokio tells it, one spawn location.
+/// Ended tasks of one type and, where tokio says it, one spawn location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
     /// The function that polls the type.

@@ -29,7 +29,7 @@ const REFERENCES: u32 = 6;
 /// More references to one task are garbage: 2^20.
 const MAX_REFERENCES: u64 = 1 << 20;
 
-/// A future type, as its vtable tells.
+/// A future type, as its vtable says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Vtable {
     /// The function that polls it.

@@ -74,7 +74,7 @@ impl Present {
         Self(File::open("/proc/self/pagemap").ok())
     }
 
-    /// Everything where the kernel does not tell.
+    /// Everything where the kernel does not say.
     #[cfg(unix)]
     pub(super) fn parts(&self, range: &Range<u64>) -> Vec<Range<u64>> {
         use std::os::unix::fs::FileExt;

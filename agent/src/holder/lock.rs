@@ -34,7 +34,7 @@ const OWNER: u32 = 0x3fff_ffff;
 /// A lock that a thread waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lock {
-    /// Tells locks apart; of one lock the same for all that wait for it.
+    /// Distinguishes locks; of one lock the same for all that wait for it.
     pub(crate) address: u64,
     /// The thread that the lock itself names.
     pub(crate) owner: Option<Tid>,

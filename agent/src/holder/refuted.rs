@@ -241,7 +241,7 @@ mod tests {
     use crate::evidence::Cause;
     use crate::holder::Holder;
     use crate::ids::{RuntimeId, WorkerIndex};
-    use crate::stall::{Scope, SeenStack, Stall, Subject};
+    use crate::stall::{SeenStack, Stall, StallScope, Subject};
 
     const LOCK: u64 = 0x1000;
     const HOLDER: Tid = Tid(7);
@@ -351,7 +351,7 @@ mod tests {
         let mut log = StallLog::default();
         let begin = |log: &mut StallLog, holder_ns| {
             let subject = Subject::Worker(RuntimeId(0), WorkerIndex(0));
-            let id = log.begin(Stall::new(subject, Scope::OnePoll, 0));
+            let id = log.begin(Stall::new(subject, StallScope::OnePoll, 0));
             log.set_holder(id, LOCK, Some(Box::new(holder(holder_ns))));
             id
         };

@@ -14,14 +14,14 @@ use crate::config::Config;
 use crate::evidence::Object;
 use crate::ids::{RuntimeId, Tid, WorkerIndex};
 use crate::shared::Shared;
-use crate::stall::{Scope, Stall, StallLog, Subject};
+use crate::stall::{Stall, StallLog, StallScope, Subject};
 use crate::thread_clock::current_tid;
 
 fn shared() -> Arc<Shared> {
     Arc::new(Shared::new(Config::default(), Ok(())))
 }
 
-/// A thread that ends when told, and its id.
+/// A thread that ends when asked, and its id.
 struct Other {
     tid: Tid,
     end: std::sync::mpsc::Sender<()>,
@@ -158,7 +158,7 @@ fn a_running_holder_is_found_by_its_signal() {
 /// A worker's stall on the lock that `waiter` waits for.
 fn stall_of(waiter: Tid, log: &mut StallLog) -> Waiting {
     let subject = Subject::Worker(RuntimeId(0), WorkerIndex(0));
-    let mut stall = Stall::new(subject, Scope::OnePoll, 0);
+    let mut stall = Stall::new(subject, StallScope::OnePoll, 0);
     stall.tid = Some(waiter);
     stall.object = Some(Object::Lock(0));
     log.begin(stall);

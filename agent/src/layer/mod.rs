@@ -28,7 +28,7 @@ use tracing_subscriber::registry::LookupSpan;
 use self::names::{Names, SpanNames, SpanText};
 #[cfg(tokio_unstable)]
 pub(crate) use self::seen::take_any;
-use crate::task::traced::{Ids, Sight};
+use crate::task::traced::{Ids, LayerState};
 
 const TASK_SPAN: &str = "runtime.spawn";
 const TASK_TARGET: &str = "tokio::task";
@@ -55,7 +55,7 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     TaskLayer {
-        sight: Sight::new(Ids::Foreign),
+        state: LayerState::new(Ids::Foreign),
         names: crate::config::names_by_spans().then(SpanNames::default),
         filtered: Nothing.with_filter(TaskCallsites { wakers: true }),
     }
@@ -64,10 +64,10 @@ where
 /// The layer that [`layer`] makes.
 #[derive(Debug)]
 pub struct TaskLayer<S> {
-    sight: Sight,
+    state: LayerState,
     /// `None` where tasks are not named by spans.
     names: Option<SpanNames>,
-    // Tells the subscriber which callsites concern the layer. What happens there
+    // Answers which callsites concern the layer. What happens there
     // is handled by the outer type: `Filtered` looks a span up in the registry
     // before it passes on that it was entered; our cache knows its own spans
     // sooner.
@@ -79,8 +79,8 @@ impl<S> TaskLayer<S> {
     /// wakes nor scheduled times.
     #[must_use]
     pub fn without_wakers(mut self) -> Self {
-        crate::level::blind();
-        self.sight.become_blind();
+        crate::level::leave_wakers();
+        self.state.leave_wakers();
         self.filtered.filter_mut().wakers = false;
         self
     }
@@ -126,7 +126,7 @@ where
             .get::<SpanText>()
             .map(|text| Arc::clone(&text.0));
         let text = names.name(metadata, full);
-        if let Some(task) = seen::named(&self.sight, id.into_u64(), text) {
+        if let Some(task) = seen::named(&self.state, id.into_u64(), text) {
             span.extensions_mut().replace(Names(task));
         }
     }
@@ -142,7 +142,7 @@ where
                 .is_some_and(|named| named.0 == task)
         });
         if named {
-            seen::name_is_over(&self.sight);
+            seen::name_is_over(&self.state);
         }
     }
 }
@@ -177,7 +177,7 @@ where
 
     fn on_new_span(&self, attrs: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
         if is_task_span(attrs.metadata()) {
-            seen::spawned(&self.sight, attrs, id.into_u64());
+            seen::spawned(&self.state, attrs, id.into_u64());
         } else {
             self.keep_text(attrs, id, &context);
         }
@@ -187,25 +187,25 @@ where
     #[inline]
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         if self.filtered.filter().wakers {
-            seen::event(&self.sight, event);
+            seen::event(&self.state, event);
         }
         self.filtered.on_event(event, context);
     }
 
     #[inline]
     fn on_enter(&self, id: &span::Id, context: Context<'_, S>) {
-        if seen::entered(&self.sight, id.into_u64()) {
+        if seen::entered(&self.state, id.into_u64()) {
             self.name_task(id, &context);
         }
     }
 
     #[inline]
     fn on_exit(&self, id: &span::Id, _: Context<'_, S>) {
-        seen::left(&self.sight, id.into_u64());
+        seen::left(&self.state, id.into_u64());
     }
 
     fn on_close(&self, id: span::Id, context: Context<'_, S>) {
-        if let Some(task) = seen::closed(&self.sight, id.into_u64()) {
+        if let Some(task) = seen::closed(&self.state, id.into_u64()) {
             self.end_name(&id, task, &context);
         }
     }
@@ -246,7 +246,7 @@ fn is_task_span(metadata: &Metadata<'_>) -> bool {
         && matches!(metadata.target(), TASK_TARGET | BLOCKING_TARGET)
 }
 
-/// Locks are told by where in tokio the event is made: the callsites of timers
+/// A lock is known by the place in tokio that makes the event: the callsites of timers
 /// and channels, which are used more often, stay off.
 fn is_of_lock(metadata: &Metadata<'_>) -> bool {
     let file = metadata.file().unwrap_or_default();

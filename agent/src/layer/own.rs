@@ -10,12 +10,12 @@ use tracing_core::subscriber::Interest;
 use tracing_core::{Event, LevelFilter, Metadata, Subscriber, span};
 
 use super::{TaskCallsites, is_task_span, seen};
-use crate::task::traced::{Ids, Sight};
+use crate::task::traced::{Ids, LayerState};
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct TaskSubscriber {
-    sight: Sight,
+    state: LayerState,
 }
 
 /// What the layer of [`super::layer`] wants.
@@ -26,7 +26,7 @@ impl TaskSubscriber {
     #[cfg_attr(feature = "console", allow(dead_code))]
     pub(crate) fn new() -> Self {
         Self {
-            sight: Sight::new(Ids::Own),
+            state: LayerState::new(Ids::Own),
         }
     }
 }
@@ -50,9 +50,9 @@ impl Subscriber for TaskSubscriber {
 
     fn new_span(&self, attrs: &span::Attributes<'_>) -> span::Id {
         let id = if is_task_span(attrs.metadata()) {
-            seen::spawned_here(&self.sight, attrs)
+            seen::spawned_here(&self.state, attrs)
         } else {
-            Sight::own_id(None)
+            LayerState::own_id(None)
         };
         span::Id::from_u64(id)
     }
@@ -63,22 +63,22 @@ impl Subscriber for TaskSubscriber {
 
     #[inline]
     fn event(&self, event: &Event<'_>) {
-        seen::event(&self.sight, event);
+        seen::event(&self.state, event);
     }
 
     #[inline]
     fn enter(&self, id: &span::Id) {
         // Nobody's spans but tokio's are wanted here.
-        let _ = seen::entered(&self.sight, id.into_u64());
+        let _ = seen::entered(&self.state, id.into_u64());
     }
 
     #[inline]
     fn exit(&self, id: &span::Id) {
-        seen::left(&self.sight, id.into_u64());
+        seen::left(&self.state, id.into_u64());
     }
 
     fn try_close(&self, id: span::Id) -> bool {
-        let _ = seen::closed(&self.sight, id.into_u64());
+        let _ = seen::closed(&self.state, id.into_u64());
         true
     }
 }

@@ -12,7 +12,7 @@ use super::{OPERATION_TARGET, WAKER_TARGET};
 use crate::clock;
 use crate::task::local::{self, Local, OpenPoll, TracedEntry};
 use crate::task::site::Spot;
-use crate::task::traced::Sight;
+use crate::task::traced::LayerState;
 use crate::task::{self, Birth, Handle, Text, id_number};
 
 /// A span of some task has come since [`take_any`] was called.
@@ -25,28 +25,28 @@ pub(crate) fn take_any() -> bool {
 }
 
 /// A task's span is made, under the id `span`.
-pub(super) fn spawned(sight: &Sight, attrs: &span::Attributes<'_>, span: u64) {
+pub(super) fn spawned(state: &LayerState, attrs: &span::Attributes<'_>, span: u64) {
     local::with(|local| {
-        if let Some(task) = spawn(sight, local, attrs) {
-            open(sight, local, span, task);
+        if let Some(task) = spawn(state, local, attrs) {
+            open(state, local, span, task);
         }
     });
 }
 
 /// The same, where the agent gives the id.
 #[cfg(tokio_unstable)]
-pub(super) fn spawned_here(sight: &Sight, attrs: &span::Attributes<'_>) -> u64 {
+pub(super) fn spawned_here(state: &LayerState, attrs: &span::Attributes<'_>) -> u64 {
     let made = local::with(|local| {
-        let task = spawn(sight, local, attrs)?;
-        let span = Sight::own_id(Some(task));
-        open(sight, local, span, task);
+        let task = spawn(state, local, attrs)?;
+        let span = LayerState::own_id(Some(task));
+        open(state, local, span, task);
         Some(span)
     });
-    made.flatten().unwrap_or_else(|| Sight::own_id(None))
+    made.flatten().unwrap_or_else(|| LayerState::own_id(None))
 }
 
-fn open(sight: &Sight, local: &Local, span: u64, task: Handle) {
-    if let Some(entry) = sight.opened(task::table(), local, span, task) {
+fn open(state: &LayerState, local: &Local, span: u64, task: Handle) {
+    if let Some(entry) = state.opened(task::table(), local, span, task) {
         local.remember_traced(entry);
     }
 }
@@ -54,13 +54,13 @@ fn open(sight: &Sight, local: &Local, span: u64, task: Handle) {
 /// A span is entered on this thread. Whether it may give the task that is polled
 /// here its name, being the application's.
 #[inline]
-pub(super) fn entered(sight: &Sight, span: u64) -> bool {
+pub(super) fn entered(state: &LayerState, span: u64) -> bool {
     let may_name = local::with(|local| {
-        let Some(entry) = find(sight, local, span) else {
-            return sight.awaits_name(local);
+        let Some(entry) = find(state, local, span) else {
+            return state.awaits_name(local);
         };
         if is_polled_here(&entry) {
-            sight.enter(task::table(), local, &entry);
+            state.enter(task::table(), local, &entry);
         }
         false
     });
@@ -68,29 +68,29 @@ pub(super) fn entered(sight: &Sight, span: u64) -> bool {
 }
 
 /// The span names the task that is polled on this thread, which is returned.
-pub(super) fn named(sight: &Sight, span: u64, text: Arc<Text>) -> Option<u64> {
-    local::with(|local| sight.name(task::table(), local, span, text)).flatten()
+pub(super) fn named(state: &LayerState, span: u64, text: Arc<Text>) -> Option<u64> {
+    local::with(|local| state.name(task::table(), local, span, text)).flatten()
 }
 
 /// The span that named the task that is polled on this thread has closed.
-pub(super) fn name_is_over(sight: &Sight) {
-    local::with(|local| sight.name_is_over(task::table(), local));
+pub(super) fn name_is_over(state: &LayerState) {
+    local::with(|local| state.name_is_over(task::table(), local));
 }
 
 /// A span is left on this thread.
 #[inline]
-pub(super) fn left(sight: &Sight, span: u64) {
-    local::with(|local| sight.exit(task::table(), local, span));
+pub(super) fn left(state: &LayerState, span: u64) {
+    local::with(|local| state.exit(task::table(), local, span));
 }
 
 /// Nobody has the span any more. The task that is polled on this thread, where the
 /// span is the application's and may have named it.
-pub(super) fn closed(sight: &Sight, span: u64) -> Option<u64> {
+pub(super) fn closed(state: &LayerState, span: u64) -> Option<u64> {
     local::with(|local| {
-        let Some(entry) = find(sight, local, span) else {
-            return sight.maybe_named_by(local, span);
+        let Some(entry) = find(state, local, span) else {
+            return state.maybe_named_by(local, span);
         };
-        sight.closed(task::table(), local, &entry);
+        state.closed(task::table(), local, &entry);
         None
     })
     .flatten()
@@ -98,9 +98,9 @@ pub(super) fn closed(sight: &Sight, span: u64) -> Option<u64> {
 
 /// An event of a waker or of a lock.
 #[inline]
-pub(super) fn event(sight: &Sight, event: &Event<'_>) {
+pub(super) fn event(state: &LayerState, event: &Event<'_>) {
     match event.metadata().target() {
-        WAKER_TARGET => waker(sight, event),
+        WAKER_TARGET => waker(state, event),
         OPERATION_TARGET => operation(event),
         _ => {}
     }
@@ -108,14 +108,14 @@ pub(super) fn event(sight: &Sight, event: &Event<'_>) {
 
 /// The span's task, if it has one.
 #[inline]
-fn find(sight: &Sight, local: &Local, span: u64) -> Option<TracedEntry> {
-    let cached = local.traced(sight.realm, span);
-    cached.or_else(|| look_up(sight, local, span))
+fn find(state: &LayerState, local: &Local, span: u64) -> Option<TracedEntry> {
+    let cached = local.traced(state.realm, span);
+    cached.or_else(|| look_up(state, local, span))
 }
 
 #[inline(never)]
-fn look_up(sight: &Sight, local: &Local, span: u64) -> Option<TracedEntry> {
-    let entry = sight.find(task::table(), local, span)?;
+fn look_up(state: &LayerState, local: &Local, span: u64) -> Option<TracedEntry> {
+    let entry = state.find(task::table(), local, span)?;
     local.remember_traced(entry);
     Some(entry)
 }
@@ -135,13 +135,13 @@ pub(super) fn current_task() -> Option<u64> {
 }
 
 #[inline]
-fn waker(sight: &Sight, event: &Event<'_>) {
+fn waker(state: &LayerState, event: &Event<'_>) {
     let mut fields = WakerFields::default();
     event.record(&mut fields);
     let Some(op) = fields.op else { return };
     local::with(|local| {
-        if let Some(entry) = find(sight, local, fields.span) {
-            sight.waker(task::table(), local, &entry, op);
+        if let Some(entry) = find(state, local, fields.span) {
+            state.waker(task::table(), local, &entry, op);
         }
     });
 }
@@ -159,7 +159,7 @@ fn operation(event: &Event<'_>) {
     }
 }
 
-fn spawn(sight: &Sight, local: &Local, attrs: &span::Attributes<'_>) -> Option<Handle> {
+fn spawn(state: &LayerState, local: &Local, attrs: &span::Attributes<'_>) -> Option<Handle> {
     // A line that all threads read, and that is written once a second.
     if !ANY.load(Relaxed) {
         ANY.store(true, Relaxed);
@@ -182,7 +182,7 @@ fn spawn(sight: &Sight, local: &Local, attrs: &span::Attributes<'_>) -> Option<H
         spawned: clock::ticks().0,
         runtime: 0,
         traced: true,
-        blind: sight.is_blind(),
+        wakes_unseen: state.misses_wakes(),
         named: text.as_ref().is_some_and(|text| !text.name.is_empty()),
         size: fields.size,
         original_size: fields.original_size,

@@ -27,7 +27,7 @@ pub(super) struct EndedCells {
     first: BTreeMap<Key, (u64, u64)>,
 }
 
-/// Types that are told of.
+/// Types that are sent.
 const MAX_TYPES: usize = 256;
 
 impl EndedCells {

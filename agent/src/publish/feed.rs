@@ -1,7 +1,7 @@
 //! Hands frames to viewers.
 //!
 //! All viewers share one delta at a time; the shortest interval that any of
-//! them asked for sets the pace. A stall that begins is told of sooner, but never
+//! them asked for sets the pace. A stall that begins is sent sooner, but never
 //! sooner than half an interval after the last delta. A viewer that does not keep up falls out of a
 //! bounded queue, which delays nobody: it starts again from a snapshot, and the
 //! frames that it missed are counted.
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::ids::Tid;
-    use crate::stall::{Scope, Stall, Subject};
+    use crate::stall::{Stall, StallScope, Subject};
 
     fn runtime() -> tokio::runtime::Runtime {
         let mut builder = tokio::runtime::Builder::new_current_thread();
@@ -278,7 +278,7 @@ mod tests {
             state(&mut viewer).await;
             let begin = Instant::now();
             let subject = Subject::Thread(Tid(1));
-            lock(&shared.stalls).begin(Stall::new(subject, Scope::OnePoll, 1));
+            lock(&shared.stalls).begin(Stall::new(subject, StallScope::OnePoll, 1));
             shared.news.notify_one();
             while next(&mut viewer).await.stalls.is_empty() {}
             assert!(begin.elapsed() < pace * 3 / 4, "{:?}", begin.elapsed());

@@ -40,7 +40,7 @@ pub(crate) struct Publisher {
     locations_sent: usize,
 
     tasks: Collector,
-    /// The table was told that somebody looks.
+    /// The table knows that somebody looks.
     watched: bool,
     samplers: BTreeMap<RuntimeId, RuntimeSampler>,
     thread_sampler: ThreadSampler,
@@ -295,10 +295,10 @@ impl Publisher {
     }
 
     /// What changed after a revision, and up to which one: both of one moment, or
-    /// the end of a stall in between would never be told.
+    /// the end of a stall in between would never be sent.
     fn stalls(&mut self, after_revision: u64) -> (Vec<proto::Stall>, u64) {
         let mut log = lock(&self.shared.stalls);
-        log.tell();
+        log.sent();
         let stalls = log
             .changed_after(after_revision)
             .map(|stall| stall::to_wire(stall, &mut self.interner))
@@ -381,7 +381,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::ids::WorkerIndex;
-    use crate::stall::{Scope, Stall, Subject};
+    use crate::stall::{Stall, StallScope, Subject};
 
     fn publisher() -> Publisher {
         Publisher::new(Arc::new(Shared::new(Config::default(), Ok(()))))
@@ -408,7 +408,7 @@ mod tests {
         let subject = Subject::Worker(RuntimeId(0), WorkerIndex(0));
         let id = {
             let mut log = lock(&publisher.shared.stalls);
-            log.begin(Stall::new(subject, Scope::OnePoll, 1))
+            log.begin(Stall::new(subject, StallScope::OnePoll, 1))
         };
         let stalls = |frames: Vec<proto::Frame>| -> Vec<proto::Stall> {
             frames.into_iter().flat_map(|f| f.stalls).collect()
@@ -429,7 +429,7 @@ mod tests {
         let watchdog = std::thread::spawn(move || {
             let subject = Subject::Worker(RuntimeId(0), WorkerIndex(0));
             for _ in 0..STALLS {
-                let stall = Stall::new(subject, Scope::OnePoll, 1);
+                let stall = Stall::new(subject, StallScope::OnePoll, 1);
                 let id = lock(&shared.stalls).begin(stall);
                 lock(&shared.stalls).end(id, 20);
             }
@@ -447,7 +447,7 @@ mod tests {
                 break;
             }
         }
-        assert!(live.is_empty(), "told as live for ever: {live:?}");
+        assert!(live.is_empty(), "sent as live for ever: {live:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use looptop_wire::{intern::Interner, proto};
 
 use crate::evidence::Object;
 use crate::holder::Holder;
-use crate::stall::{Scope, SeenStack, Stall, Subject};
+use crate::stall::{SeenStack, Stall, StallScope, Subject};
 
 pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
     let (runtime, worker) = match stall.subject {
@@ -27,8 +27,8 @@ pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
             proto::StallState::Ended.into()
         },
         scope: match stall.scope {
-            Scope::OnePoll => proto::StallScope::OnePoll.into(),
-            Scope::UpTo61Polls => proto::StallScope::UpTo61Polls.into(),
+            StallScope::OnePoll => proto::StallScope::OnePoll.into(),
+            StallScope::UpTo61Polls => proto::StallScope::UpTo61Polls.into(),
         },
         runtime,
         worker,

@@ -1,7 +1,7 @@
 //! Where the threads are for which a runtime's shutdown may wait.
 //!
 //! `Runtime::drop` waits for the jobs of the blocking pool, for ever. Which thread
-//! is of which pool tokio does not tell, and that somebody waits in the shutdown
+//! is of which pool tokio does not say, and that somebody waits in the shutdown
 //! shows in a name of a stack alone, which the agent does not look up. So it sends
 //! the stacks of the threads that may be concerned: those that bear the name of the
 //! runtime's threads and do something, and those that wait without a time limit.

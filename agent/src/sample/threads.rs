@@ -82,7 +82,7 @@ impl ThreadSampler {
         let sched = ProcFile::of_thread(tid, "schedstat").and_then(|f| f.parse(parse_schedstat));
         let switches = ProcFile::of_thread(tid, "status").and_then(|f| f.parse(parse_switches));
         // The ticks of `stat` are 10 ms long; the CPU clock is exact but does
-        // not tell user from system.
+        // not separate user from system.
         let system_ns = stat.system_ticks * TICK_NS;
         let total_ns = thread_cpu_ns(tid).unwrap_or(stat.user_ticks * TICK_NS + system_ns);
         let system_ns = system_ns.min(total_ns).max(last.system_ns);

@@ -16,7 +16,7 @@ pub(crate) struct Usage {
     pub(crate) threads: Option<u64>,
 }
 
-/// The files that tell.
+/// The files that say it.
 #[derive(Debug)]
 pub(crate) struct UsageFiles {
     status: Option<File>,

@@ -233,7 +233,7 @@ fn legacy_implementor(symbol: &str, of: &Trait) -> Option<Implementor> {
 fn v0_implementor(before: &str, of: &Trait) -> Option<Implementor> {
     let at = before.find("NvX")?;
     let path = without_number(&before[at + 3..]);
-    // Namespaces of the modules, then `C` for the crate and what tells it apart.
+    // Namespaces of the modules, then `C` for the crate and its disambiguator.
     let crate_at = path.find('C')?;
     let (home, _) = identifier(without_number(&path[crate_at + 1..]))?;
     let nobody = format!("{}{}", of.nobody.len(), of.nobody);
@@ -247,7 +247,7 @@ fn v0_implementor(before: &str, of: &Trait) -> Option<Implementor> {
     })
 }
 
-/// What tells apart things of one name: `s_`, `s4fqI2P2rA04_`.
+/// What distinguishes things of one name: `s_`, `s4fqI2P2rA04_`.
 fn without_number(text: &str) -> &str {
     let number = text.strip_prefix('s').and_then(|rest| rest.split_once('_'));
     match number {

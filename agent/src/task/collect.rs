@@ -25,13 +25,13 @@ use crate::clock;
 /// Records that are read under one hold of a shard's lock: some microseconds.
 const BATCH: usize = 64;
 
-/// What a viewer is to be told.
+/// What a viewer is to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// One message for each set of columns that is known, so that an unknown
     /// column can be absent. Each goes into a frame, or a part of one, by itself.
     pub(crate) tasks: Vec<Tasks>,
-    /// Tasks that a viewer has been told of and the table no longer holds.
+    /// Tasks that a viewer knows and the table no longer holds.
     pub(crate) forgotten: Vec<u64>,
     /// Sites that changed, with their histograms.
     pub(crate) sites: Vec<SpawnSite>,
@@ -83,7 +83,7 @@ impl Collector {
         }
     }
 
-    /// Tells the table whether anybody looks. While nobody does, changes are
+    /// Sets whether anybody looks. While nobody does, changes are
     /// not listed and nothing is kept for them. Begin a watch with `true`, then
     /// [`Collector::snapshot`].
     pub(crate) fn set_watched(&mut self, watched: bool) {
@@ -150,8 +150,8 @@ impl Collector {
                     stamps.resize((at + 1).next_power_of_two(), 0);
                 }
                 stamps[at] = self.round;
-                if !handle.hot().has(flag::TOLD) {
-                    handle.hot().set(flag::TOLD);
+                if !handle.hot().has(flag::SENT) {
+                    handle.hot().set(flag::SENT);
                 }
             }
         }
@@ -199,7 +199,7 @@ impl Collector {
     }
 }
 
-/// Tells whether a record has changed.
+/// Whether a record has changed.
 fn fingerprint(handle: Handle) -> u64 {
     let hot = handle.hot();
     let mix = |print: u64, n: u64| (print.rotate_left(7) ^ n).wrapping_mul(0x9e37_79b9_7f4a_7c15);

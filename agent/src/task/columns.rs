@@ -103,7 +103,7 @@ fn name(text: &Text, interner: &mut Interner) -> u32 {
 fn known(handle: Handle) -> Known {
     let hot = handle.hot();
     match handle.wake() {
-        Some(_) if hot.is_block_on() || hot.has(flag::BLIND) => Known::AllButWakes,
+        Some(_) if hot.is_block_on() || hot.has(flag::WAKES_UNSEEN) => Known::AllButWakes,
         Some(_) => Known::All,
         None if hot.has(flag::TIMED) => Known::PollsAndWaits,
         None => Known::Polls,
@@ -192,7 +192,7 @@ fn state(handle: Handle, known: Known, since: u64) -> TaskState {
         (Known::All, Some(wake)) if wake.is_due() => TaskState::Scheduled,
         (Known::All, _) => TaskState::Idle,
         (Known::AllButWakes, _) if hot.kind() == TaskKind::BlockOn => TaskState::Idle,
-        // Idle or scheduled: without wakes nobody can tell.
+        // Idle or scheduled: without wakes nobody knows.
         _ => TaskState::Unknown,
     }
 }

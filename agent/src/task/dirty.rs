@@ -55,7 +55,7 @@ impl DirtyList {
 }
 
 /// Frees a record of a list that was taken, to be put on the new one from now
-/// on; tells which comes after it.
+/// on; says which comes after it.
 pub(super) fn taken(link: Link<'_>) -> Option<u32> {
     // The link first: once the mark is gone others may set it anew.
     let next = link.next.load(Acquire);

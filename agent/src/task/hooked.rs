@@ -4,7 +4,7 @@
 //! as a poll, and counts it as one itself; so does this level.
 //!
 //! A task that the tracing layer has recorded is left to it; only its end, which
-//! the hook knows exactly, is told.
+//! the hook knows exactly, is passed on.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -101,7 +101,7 @@ pub(crate) fn after_poll(meta: &TaskMeta<'_>) {
     });
 }
 
-/// The task's future is gone; also told of blocking tasks, whose spawn is not.
+/// The task's future is gone; also called for blocking tasks, whose spawn is not reported.
 pub(crate) fn terminate(meta: &TaskMeta<'_>) {
     local::with(|local| {
         let id = id_number(meta.id());

@@ -16,7 +16,7 @@
 //!
 //! Orderings: links and heads are stored with `Release` and loaded with `Acquire`,
 //! so that who comes to a record by one sees its key, and the links behind it.
-//! Whoever looks a key up has been told of it by the thread that inserted it.
+//! Whoever looks a key up has got it from the thread that inserted it.
 //! `agent/models` runs this file through every order that the memory model allows.
 
 use std::sync::OnceLock;
@@ -61,7 +61,7 @@ pub(super) struct Index {
     pub(super) current: AtomicU32,
     /// Buckets of the first level: a power of two, 256 at most.
     pub(super) first: usize,
-    /// Tells apart the maps between which records move; below 64.
+    /// Distinguishes the maps between which records move; below 64.
     pub(super) part: u32,
 }
 

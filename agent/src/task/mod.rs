@@ -6,7 +6,7 @@
 //! A task is known by the id that tokio itself prints; it is unique in the
 //! process, so that both sources mean the same task by it. Where both watch one
 //! runtime the layer wins, because it knows more: the hooks recognise its
-//! records and leave them alone, except that they tell it the exact end.
+//! records and leave them alone, except that they give it the exact end.
 //!
 //! - [`record`]: what is held of one task
 //! - [`shard`]: the map, the recycling of records, the bounds
@@ -100,16 +100,16 @@ pub(crate) fn exclude_current_thread() {
 }
 
 /// Runs `work`; tasks that it spawns from the calling thread are seen, or not.
-pub(crate) fn with_sight<R>(sight: bool, work: impl FnOnce() -> R) -> R {
+pub(crate) fn seen<R>(is_seen: bool, work: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
             local::with(|local| local.excluded.set(self.0));
         }
     }
-    let _hidden = (!sight).then(crate::coverage::Hidden::current_thread);
-    let before = local::with(|local| local.excluded.replace(!sight));
-    let _restore = Restore(before.unwrap_or(!sight));
+    let _hidden = (!is_seen).then(crate::coverage::Hidden::current_thread);
+    let before = local::with(|local| local.excluded.replace(!is_seen));
+    let _restore = Restore(before.unwrap_or(!is_seen));
     work()
 }
 

@@ -40,8 +40,8 @@ pub(super) mod flag {
     pub(in crate::task) const NAME_OVER: u16 = 1 << 0;
     /// Its future was dropped.
     pub(in crate::task) const ENDED: u16 = 1 << 1;
-    /// A viewer has been told of it.
-    pub(in crate::task) const TOLD: u16 = 1 << 2;
+    /// A frame has shown it to a viewer.
+    pub(in crate::task) const SENT: u16 = 1 << 2;
     /// Watched by the tracing layer; the hooks leave it alone.
     pub(in crate::task) const TRACED: u16 = 1 << 3;
     /// Its end is final; it waits in the history.
@@ -49,7 +49,7 @@ pub(super) mod flag {
     /// Waits between wake and poll are measured.
     pub(in crate::task) const TIMED: u16 = 1 << 5;
     /// Its wakes are not reported.
-    pub(in crate::task) const BLIND: u16 = 1 << 6;
+    pub(in crate::task) const WAKES_UNSEEN: u16 = 1 << 6;
     /// Its name is settled: it has one, or no span may give it one any more.
     pub(in crate::task) const NAMED: u16 = 1 << 7;
     pub(super) const KIND: u16 = 8;
@@ -335,7 +335,7 @@ impl Handle {
         self.hot().index.into()
     }
 
-    /// Tells it from every other record of the table.
+    /// Distinguishes it from every other record of the table.
     #[inline]
     pub(super) fn number(&self) -> u32 {
         self.chunk.shard << INDEX_BITS | self.index()
@@ -367,10 +367,15 @@ impl Handle {
             wake.reset(birth);
         }
         let traced = if birth.traced { flag::TRACED } else { 0 };
-        let blind = if birth.blind { flag::BLIND } else { 0 };
+        let wakes_unseen = if birth.wakes_unseen {
+            flag::WAKES_UNSEEN
+        } else {
+            0
+        };
         let named = if birth.named { flag::NAMED } else { 0 };
         let kind = (birth.kind as u16) << flag::KIND;
-        hot.flags.store(traced | blind | named | kind, Relaxed);
+        hot.flags
+            .store(traced | wakes_unseen | named | kind, Relaxed);
         // Last: a stale handle that finds its old id finds its old task.
         hot.id.store(birth.id, Release);
     }
@@ -447,7 +452,7 @@ pub(crate) struct Birth {
     /// Seen by the tracing layer.
     pub(crate) traced: bool,
     /// Traced, but its wakes are not reported.
-    pub(crate) blind: bool,
+    pub(crate) wakes_unseen: bool,
     /// The application gave it a name.
     pub(crate) named: bool,
     /// Bytes; 0 is unknown.

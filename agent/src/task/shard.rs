@@ -66,7 +66,7 @@ pub(crate) struct Size {
     pub(crate) records: usize,
 }
 
-/// Who tells of a task's end.
+/// Who reports a task's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     Layer,
@@ -300,7 +300,7 @@ impl Inner {
         }
     }
 
-    /// `None` where the shard has as many records as an index can tell apart.
+    /// `None` where the shard has as many records as an index can distinguish.
     fn free_record(&mut self, shard: &Shard, birth: &Birth) -> Option<u32> {
         let traced = birth.traced;
         if let Some(index) = self.free[usize::from(traced)].pop() {
@@ -329,7 +329,7 @@ impl Inner {
         self.history_bytes = self.history_bytes.saturating_sub(self.bytes(handle));
         self.losses.history += 1;
         shard.index.remove(&shard.records, index);
-        if handle.hot().has(flag::TOLD) {
+        if handle.hot().has(flag::SENT) {
             self.forgotten.push(handle.id());
         }
         if !self.texts.is_empty() {
@@ -400,7 +400,7 @@ mod tests {
         assert!(insert(3).is_none(), "known already");
         assert_eq!(shard.lock().losses().tasks, 1);
 
-        handles[0].hot().set(flag::TOLD);
+        handles[0].hot().set(flag::SENT);
         let retire = |n, source| shard.retire(birth(n).id, 9, source, LIMITS);
         assert!(retire(2, Source::Hooks).is_none(), "the layer's");
         for n in 1..=3 {
@@ -424,12 +424,12 @@ mod tests {
         let shard = Shard::new();
         let first = shard.insert(&birth(1), None, limits).unwrap();
         first.hot().polls.store(5, Relaxed);
-        first.hot().set(flag::TOLD | flag::ENDED);
+        first.hot().set(flag::SENT | flag::ENDED);
         shard.retire(birth(1).id, 9, Source::Hooks, limits).unwrap();
         let second = shard.insert(&birth(3), None, limits).unwrap();
         assert_eq!(second.index(), first.index());
         assert_eq!(second.hot().polls.load(Relaxed), 0);
-        assert!(!second.hot().has(flag::TOLD | flag::ENDED | flag::RETIRED));
+        assert!(!second.hot().has(flag::SENT | flag::ENDED | flag::RETIRED));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use looptop_wire::proto::TaskKind;
 use crate::clock::{duration_ns, now_ns};
 use crate::sync::lock;
 
-/// Sites that are told apart; tasks of further ones have no location.
+/// Sites that are distinguished; tasks of further ones have no location.
 pub(crate) const MAX_SITES: usize = 4096;
 
 /// A spawn location with a kind of task; ids are dense from 1.
@@ -87,7 +87,7 @@ impl Spot {
 }
 
 /// A file name that lives for ever. Takes a lock; `Local::file` is the cache
-/// before it. More than [`MAX_SITES`] files are not told apart.
+/// before it. More than [`MAX_SITES`] files are not distinguished.
 pub(super) fn file(file: &str) -> &'static str {
     let mut files = lock(&FILES);
     if let Some(known) = files.get(file) {
@@ -287,7 +287,7 @@ impl Site {
     }
 
     /// Entries that are not 0 of both histograms, polls and waits. The first
-    /// also tells the number of polls.
+    /// also holds the number of polls.
     pub(super) fn histograms(&self) -> [Vec<(u32, u64)>; 2] {
         let (mut poll, mut scheduled) = ([0; BUCKETS], [0; BUCKETS]);
         for share in &lock(&self.shares).all {

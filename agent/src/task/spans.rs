@@ -62,7 +62,7 @@ impl Spans {
     /// The span is open from now on, and the task's.
     pub(super) fn insert(&self, table: &Table, key: SpanKey, task: Handle) {
         let Some(wake) = task.wake() else { return };
-        // A span whose end nobody told of.
+        // A span whose end nobody has reported.
         self.remove(table, task);
         wake.set_span(Some(key));
         let part = self.part(spread(key));

@@ -11,7 +11,7 @@
 //!   on elsewhere. The task has ended nevertheless: when the entry that was
 //!   recognised as the drop is left.
 //! - *An application may enter the span from elsewhere* (`in_current_span()`).
-//!   The id of the task that tokio polls on this thread tells that apart.
+//!   The id of the task that tokio polls on this thread distinguishes that.
 //!
 //! Wakes are seen only on threads whose subscriber is ours. That is all of
 //! them, unless the subscriber is a scoped one. The first task that is polled
@@ -65,11 +65,11 @@ pub(crate) enum Ids {
 /// Bits of an own id that are tokio's id of the task; above them its record's index.
 const TASK_BITS: u32 = 48;
 
-/// What a layer, or the agent's own subscriber, knows of its own sight.
+/// What a layer, or the agent's own subscriber, keeps for itself.
 #[derive(Debug)]
-pub(crate) struct Sight {
+pub(crate) struct LayerState {
     ids: Ids,
-    /// Tells the layers of one process apart.
+    /// Distinguishes the layers of one process.
     pub(crate) realm: u16,
     /// No wake was seen to be missing.
     sees_wakes: AtomicBool,
@@ -77,7 +77,7 @@ pub(crate) struct Sight {
     deferred: u64,
 }
 
-impl Sight {
+impl LayerState {
     pub(crate) fn new(ids: Ids) -> Self {
         static REALMS: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -89,12 +89,12 @@ impl Sight {
     }
 
     /// Wakes are not reported at all: every entry counts as a poll.
-    pub(crate) fn become_blind(&self) {
+    pub(crate) fn leave_wakers(&self) {
         self.sees_wakes.store(false, Relaxed);
     }
 
     /// Whether wakes are unknown, by choice or because some were missed.
-    pub(crate) fn is_blind(&self) -> bool {
+    pub(crate) fn misses_wakes(&self) -> bool {
         !self.sees_wakes.load(Relaxed)
     }
 
@@ -170,7 +170,7 @@ impl Sight {
         table.retire(local, entry.id, clock::ticks(), Source::Layer);
     }
 
-    /// The poll on this thread, if it was this sight that saw it begin.
+    /// The poll on this thread, if it was this layer that saw it begin.
     #[inline]
     fn poll<'a>(&self, local: &'a Local) -> Option<&'a OpenPoll> {
         let level = Level::Traced(self.realm);
@@ -268,14 +268,14 @@ impl Sight {
         wake.poll_ended.load(Relaxed) == 0
             || hot.is_block_on()
             || hot.has(flag::ENDED)
-            || self.is_blind()
+            || self.misses_wakes()
     }
 
     /// What was taken for the drop was a poll: wakes are missed.
     #[cold]
     fn revive(&self, entry: &TracedEntry) {
         entry.hot.clear(flag::ENDED);
-        entry.hot.set(flag::BLIND);
+        entry.hot.set(flag::WAKES_UNSEEN);
         // The poll that was not counted.
         add(&entry.hot.polls, 1);
         self.sees_wakes.store(false, Relaxed);
@@ -359,7 +359,7 @@ impl Sight {
     /// Whether a wake outside any poll is that of `yield_now` or of an exhausted
     /// budget. Tokio defers those: the scheduler itself wakes the task by value, on
     /// the same thread, once it has looked for other work. Its event is the same as
-    /// that of a driver that found a socket ready; what tells them apart is that
+    /// that of a driver that found a socket ready; what distinguishes them is that
     /// hardly any time has passed on this thread but for other polls.
     fn is_deferred(&self, local: &Local, hot: &Hot, wake: &Wake, now: Ticks) -> bool {
         let same_thread = hot.tid.load(Relaxed) == local.tid() && local.tid() != 0;

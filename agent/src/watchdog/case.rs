@@ -16,7 +16,7 @@ use super::observation::{Call, Observation};
 use super::worker::Counters;
 use crate::evidence::{Baseline, Look};
 use crate::ids::{StallId, Tid};
-use crate::stall::{Scope, Stall, StallLog, Subject, TakenStack, TaskInfo};
+use crate::stall::{Stall, StallLog, StallScope, Subject, TakenStack, TaskInfo};
 use crate::sync::lock;
 use crate::task::site::SiteId;
 
@@ -92,7 +92,7 @@ pub(crate) trait Witness {
 
 /// What a look led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Outcome {
     /// Too short, or no stall.
     Suspected,
     Stalled,
@@ -158,7 +158,7 @@ impl Cases {
         sight: &Sight,
         log: &Mutex<StallLog>,
         witness: &mut impl Witness,
-    ) -> Verdict {
+    ) -> Outcome {
         let subject = sight.subject;
         let same = match self.open.get_mut(&subject) {
             Some(case) => case.continues_as(sight, self.interval_ns),
@@ -169,7 +169,7 @@ impl Cases {
             self.open.insert(subject, Case::new(now_ns, sight));
         }
         let Some(case) = self.open.get_mut(&subject) else {
-            return Verdict::Suspected;
+            return Outcome::Suspected;
         };
         case.last_seen_ns = now_ns;
         // Most polls are over long before the next look. What may be many polls is
@@ -183,7 +183,7 @@ impl Cases {
         }
         if case.is_outside(sight.stack_limit) {
             self.clear(now_ns, subject, log);
-            return Verdict::Undriven;
+            return Outcome::Undriven;
         }
         let proven = !sight.prove_inside || case.is_inside(sight.stack_limit);
         if case.stall.is_none() && proven && case.is_reportable(now_ns, self.threshold_ns, witness)
@@ -192,10 +192,10 @@ impl Cases {
         }
         if let Some(id) = case.stall {
             case.report(id, now_ns, sight, log, witness);
-            Verdict::Stalled
+            Outcome::Stalled
         } else {
             case.take_early_stack(now_ns, sight, witness);
-            Verdict::Suspected
+            Outcome::Suspected
         }
     }
 
@@ -301,7 +301,7 @@ impl Cases {
 
     /// When to look again: after an interval where something may be stuck, after
     /// two where nothing is, and when a poll that was just seen for the first
-    /// time would be a stall. So each poll over the threshold is told that is
+    /// time would be a stall. So each poll over the threshold is reported that is
     /// still seen running within two intervals, without looking more often.
     pub(crate) fn next_look_ns(&self, now_ns: u64) -> u64 {
         let idle_ns = now_ns + self.rest_ns();
@@ -372,7 +372,7 @@ impl Case {
         }
     }
 
-    /// Whether `sight` shows the same poll, or tells which poll it is.
+    /// Whether `sight` shows the same poll, or says which poll it is.
     fn continues_as(&mut self, sight: &Sight, interval_ns: u64) -> bool {
         if self.tid.is_some() && sight.tid != self.tid {
             return false;
@@ -488,7 +488,7 @@ impl Case {
     }
 
     fn stall(&self, subject: Subject) -> Stall {
-        let scope = Scope::UpTo61Polls;
+        let scope = StallScope::UpTo61Polls;
         Stall::new(subject, scope, self.since_ns)
     }
 }

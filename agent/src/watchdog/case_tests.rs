@@ -171,8 +171,8 @@ impl Bench {
     fn look(&mut self, from_ms: u64, to_ms: u64, sight: &Sight) -> Option<u64> {
         let looks = (from_ms..=to_ms).step_by(5);
         let stalled = looks.filter(|ms| {
-            let verdict = self.cases.see(ms * MS, sight, &self.log, &mut self.script);
-            verdict == Verdict::Stalled
+            let outcome = self.cases.see(ms * MS, sight, &self.log, &mut self.script);
+            outcome == Outcome::Stalled
         });
         stalled.collect::<Vec<_>>().first().copied()
     }
@@ -267,7 +267,7 @@ fn it_grows_and_ends_once_with_cause_and_stack() {
     assert!(live.live);
     assert_eq!((live.started_ns, live.duration_ns), (0, 200 * MS));
     assert_eq!(live.cause, Cause::Lock);
-    assert_eq!(live.scope, Scope::OnePoll);
+    assert_eq!(live.scope, StallScope::OnePoll);
     assert_eq!(live.task, Some(9));
     assert_eq!(
         live.description.as_ref().map(|d| d.name.as_str()),
@@ -310,11 +310,11 @@ fn the_next_poll_ends_the_stall_where_it_began() {
 fn a_slot_refines_what_the_counters_began() {
     let mut bench = Bench::new(Doing::Waiting);
     bench.look(0, 20, &frozen(0));
-    assert_eq!(bench.stalls()[0].scope, Scope::UpTo61Polls);
+    assert_eq!(bench.stalls()[0].scope, StallScope::UpTo61Polls);
     bench.look(25, 30, &polling(3, 2));
     let stalls = bench.stalls();
     assert_eq!(stalls.len(), 1, "never two reports of one stall");
-    assert_eq!(stalls[0].scope, Scope::OnePoll);
+    assert_eq!(stalls[0].scope, StallScope::OnePoll);
     assert_eq!(stalls[0].started_ns, 2 * MS);
 }
 
@@ -451,9 +451,9 @@ fn who_gave_the_worker_away_is_acquitted() {
     bench.cases.acquit(&bench.log, drives);
     assert!(bench.stalls().is_empty(), "nobody knew of it");
 
-    lock(&bench.log).tell();
+    lock(&bench.log).sent();
     bench.look(40, 70, &polling(5, 40));
-    lock(&bench.log).tell();
+    lock(&bench.log).sent();
     bench.cases.acquit(&bench.log, drives);
     let stalls = bench.stalls();
     assert_eq!((stalls.len(), stalls[0].withdrawn), (1, true));
@@ -473,7 +473,7 @@ fn a_stack_is_taken_that_shows_what_the_cause_says() {
     bench.look(30, 90, &polling(3, 0));
     let stall = &bench.stalls()[0];
     assert_eq!(stall.cause, Cause::Lock);
-    assert!(stall.has_telling_stack(), "before it is due at 100 ms");
+    assert!(stall.has_informative_stack(), "before it is due at 100 ms");
 }
 
 #[test]
@@ -554,10 +554,10 @@ fn a_runtime_that_nobody_drives_is_not_stalled() {
             .cases
             .see(ms * MS, &sight(limit), &bench.log, &mut bench.script)
     };
-    assert_eq!(see(0, 0x8_000), Verdict::Suspected);
-    assert_eq!(see(5, 0x8_000), Verdict::Undriven);
+    assert_eq!(see(0, 0x8_000), Outcome::Suspected);
+    assert_eq!(see(5, 0x8_000), Outcome::Undriven);
     let inside: Vec<_> = [15, 20, 25].map(|ms| see(ms, 0x11_000)).into();
-    assert_eq!(inside[2], Verdict::Stalled);
+    assert_eq!(inside[2], Outcome::Stalled);
 }
 
 #[test]

@@ -29,7 +29,7 @@ use std::time::Duration;
 use looptop_wire::proto::Flavor;
 use tokio::runtime::RuntimeMetrics;
 
-use self::case::{Cases, Poll, Sight, Verdict};
+use self::case::{Cases, Outcome, Poll, Sight};
 use self::elimination::{Doubts, Elimination};
 use self::mapping::{Drivers, Mapping};
 
@@ -321,10 +321,10 @@ impl Watchdog {
                     continue;
                 };
                 self.seen.insert(sight.subject);
-                let verdict =
+                let outcome =
                     self.cases
                         .see(now_ns, &sight, &self.shared.stalls, &mut self.witness);
-                if verdict == Verdict::Undriven {
+                if outcome == Outcome::Undriven {
                     watched.undriven(sight.since_ns);
                 }
             }

@@ -52,7 +52,7 @@ const MAX_THREADS: usize = 4_096;
 /// Between two censuses; where threads are left over, and where none are.
 const HURRY_NS: u64 = 100_000_000;
 const CENSUS_NS: u64 = 1_000_000_000;
-/// A stranger is told of after this.
+/// A stranger is reported after this.
 const SURE_NS: u64 = 900_000_000;
 /// Stacks that are read in one census, and for strangers in one look.
 const CENSUS_STACKS: u32 = 8;
@@ -92,7 +92,7 @@ struct Blocked {
 
 /// Whence the census has what it needs, so that tests can script it.
 trait Threads {
-    /// Whether places can be told.
+    /// Whether places can be recognised.
     fn is_ready(&mut self) -> bool;
     fn list(&mut self) -> Vec<Tid>;
     fn sched(&mut self, tid: Tid) -> Option<SchedStat>;
@@ -204,7 +204,7 @@ impl Census {
         let mut blocked = Vec::new();
         for (tid, seen) in &mut self.threads {
             let Some(kind) = seen.kind() else { continue };
-            // It may drive a worker of a registered runtime, whose counters tell.
+            // It may drive a worker of a registered runtime, whose counters say so.
             if known.threads.contains(tid) || known.without_thread(kind) > 0 {
                 continue;
             }

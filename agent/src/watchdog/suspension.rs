@@ -1,4 +1,4 @@
-//! Tells a suspended process from a busy host when the watchdog runs late.
+//! Distinguishes a suspended process from a busy host when the watchdog runs late.
 
 use crate::procfs::{ProcFile, parse_schedstat};
 use crate::thread_clock::current_tid;
@@ -29,7 +29,7 @@ impl Suspension {
     /// too late: what the thread's wait for a CPU does not explain.
     pub(crate) fn look(&mut self, late_ns: u64) -> Option<u64> {
         if late_ns < self.least_gap_ns {
-            // Reading the wait at each tick would cost more than it tells; an
+            // Reading the wait at each tick would cost more than it is worth; an
             // older value only makes a busy host look more so.
             return None;
         }

@@ -85,7 +85,7 @@ where
     (last.as_secs_f64() * 1e3, late.as_secs_f64() * 1e3)
 }
 
-/// The longest that a tick came late, until told to stop.
+/// The longest that a tick came late, until asked to stop.
 async fn latest(mut stopped: oneshot::Receiver<()>) -> Duration {
     let mut worst = Duration::ZERO;
     loop {

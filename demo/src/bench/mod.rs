@@ -114,7 +114,7 @@ pub struct Table {
     pub rows: Vec<Row>,
 }
 
-/// Measures the experiment called `only`, or all, and tells `each` of every
+/// Measures the experiment called `only`, or all, and calls `each` with every
 /// table as soon as it is there.
 ///
 /// # Errors

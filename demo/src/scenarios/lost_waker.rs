@@ -1,4 +1,4 @@
-//! A future that says "not yet" and forgets whom to tell.
+//! A future that says "not yet" and forgets whom to wake.
 
 use std::{
     future::Future,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use looptop_wire::proto::{self, Frame};
 
 use crate::{
-    diagnose::{Engine, Finding, Scope, Severity},
+    diagnose::{Engine, Finding, Severity, Window},
     model::{
         Call, CallKind, Cause, Culprit, Model, Moment, Resolved, StackFrame, StallId, TaskKind,
         TaskState, fixtures,
@@ -33,7 +33,7 @@ impl Session {
             time_scale,
             ..fixtures::hello()
         };
-        let engine = Engine::new(Scope::Since(Moment(0)));
+        let engine = Engine::new(Window::Since(Moment(0)));
         let mut session = Self {
             model: Model::new(&hello),
             engine,
@@ -292,7 +292,7 @@ fn a_live_stall_grows_and_names_its_worker() {
 #[test]
 fn what_is_over_fades_from_the_live_view() {
     let mut session = Session::new();
-    session.engine = Engine::new(Scope::Live);
+    session.engine = Engine::new(Window::Live);
     session.feed(stalls([stall(Cause::Sleeping, 150, 950)]));
     assert_eq!(session.rules(), ["blocked-worker"]);
     session.run(3_000, |_| Frame::default());

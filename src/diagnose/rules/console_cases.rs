@@ -4,7 +4,7 @@
 use looptop_wire::proto::{self, Frame};
 
 use crate::{
-    diagnose::{Engine, Scope},
+    diagnose::{Engine, Window},
     model::{Capability, Model, TaskKind, TaskState, fixtures},
 };
 
@@ -32,7 +32,7 @@ fn hello() -> proto::HelloResponse {
 /// console-subscriber sends them; `at` makes the task's columns at a time in ms.
 fn rules(ms: u64, at: impl Fn(u64) -> proto::Tasks) -> Vec<&'static str> {
     let mut model = Model::new(&hello());
-    let mut engine = Engine::new(Scope::Live);
+    let mut engine = Engine::new(Window::Live);
     let text = |id, text: &str| proto::InternedString {
         id,
         text: text.into(),
@@ -172,7 +172,7 @@ fn a_completed_task_has_no_warnings() {
 #[test]
 fn samples_of_the_host_do_not_age_a_poll() {
     let mut model = Model::new(&hello());
-    let mut engine = Engine::new(Scope::Live);
+    let mut engine = Engine::new(Window::Live);
     for now in (NOW..NOW + 6_000).step_by(250) {
         // The target speaks once a second, each time from within another poll.
         let speaks = now % 1_000 == 0;

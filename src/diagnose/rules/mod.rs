@@ -76,7 +76,7 @@ impl Context<'_> {
             || self
                 .memory
                 .distorted_at
-                .is_some_and(|at| self.now().since(at) < super::Scope::FADE)
+                .is_some_and(|at| self.now().since(at) < super::Window::FADE)
     }
 
     /// Now, on the observed program's clock.

@@ -48,7 +48,7 @@ pub struct HelloResponse {
     pub process_started_unix_ns: ::core::option::Option<u64>,
     #[prost(string, tag = "14")]
     pub agent_version: ::prost::alloc::string::String,
-    /// Empty where the agent cannot tell.
+    /// Empty where the agent does not know.
     #[prost(string, tag = "15")]
     pub tokio_version: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "16")]
@@ -207,7 +207,7 @@ pub struct Runtime {
     /// The runtime was shut down.
     #[prost(bool, tag = "16")]
     pub gone: bool,
-    /// The bound of the blocking pool, where the application told the agent.
+    /// The bound of the blocking pool, where the application has given it to the agent.
     #[prost(uint64, optional, tag = "17")]
     pub max_blocking_threads: ::core::option::Option<u64>,
     /// When its shutdown began; absent where it runs. Whether that is over the stacks
@@ -513,7 +513,7 @@ pub struct EndedCells {
     pub first_count: u64,
     #[prost(uint64, tag = "7")]
     pub first_counted_at_ns: u64,
-    /// Where they were spawned, where tokio tells.
+    /// Where they were spawned, where tokio says so.
     #[prost(uint32, tag = "8")]
     pub location: u32,
 }
@@ -860,7 +860,7 @@ pub struct PastRate {
     pub counter: ::prost::alloc::vec::Vec<u64>,
 }
 /// Counters of tasks one to two seconds ago, as columns of the same length; a
-/// task has up to two entries. Each tells how long before the frame it was taken
+/// task has up to two entries. Each says how long before the frame it was taken
 /// and how much was added since, so that most are 0.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TaskWindows {
@@ -900,7 +900,7 @@ pub struct SiteWindows {
     #[prost(uint64, repeated, tag = "8")]
     pub busy_ns: ::prost::alloc::vec::Vec<u64>,
 }
-/// The names of the most telling stack of some stalls. They belong to the stack as
+/// The names of the most informative stack of some stalls. They belong to the stack as
 /// a whole: what an inlined closure is called shows in the frames around it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NamedStack {

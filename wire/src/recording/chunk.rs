@@ -195,7 +195,7 @@ impl<R: BufRead> std::fmt::Debug for ChunkFrames<R> {
 }
 
 impl<R: BufRead> ChunkFrames<R> {
-    /// Reads a payload of which `info` tells.
+    /// Reads the payload that `info` describes.
     pub fn new(payload: R, info: &ChunkInfo) -> io::Result<Self> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(payload)?;
         decoder.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG))?;

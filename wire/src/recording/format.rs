@@ -130,7 +130,7 @@ pub struct StallMark {
     /// When it began, on the session's clock.
     #[prost(uint64, tag = "2")]
     pub started_ns: u64,
-    /// How long it took, as far as this chunk tells.
+    /// How long it took, as far as this chunk knows.
     #[prost(uint64, tag = "3")]
     pub duration_ns: u64,
 }

@@ -7,7 +7,7 @@ use looptop_wire::proto::TaskKind;
 use super::{Case, Sight, StackAnswer, Witness};
 use crate::evidence::Object;
 use crate::ids::StallId;
-use crate::stall::{Scope, Stall, StallLog, TaskInfo};
+use crate::stall::{Stall, StallLog, StallScope, TaskInfo};
 use crate::sync::lock;
 
 /// Stacks that are taken in addition, as long as none shows what the cause says,
@@ -39,9 +39,9 @@ impl Case {
         }
         let sought = self.new_object(sight, witness);
         let early = std::mem::take(&mut self.early);
-        let telling = {
+        let informative = {
             let mut log = lock(log);
-            let mut telling = true;
+            let mut informative = true;
             log.update(id, |stall| {
                 self.describe_in(stall, now_ns);
                 match sought {
@@ -63,11 +63,14 @@ impl Case {
                     Some(StackAnswer::Later) => stall.add_no_stack(RATE_LIMIT.into()),
                     None => {}
                 }
-                telling = stall.stacks.is_empty() || stall.has_telling_stack();
+                informative = stall.stacks.is_empty() || stall.has_informative_stack();
             });
-            telling
+            informative
         };
-        if !telling && self.more < MORE_CAPTURES && self.next_capture_ns > now_ns + MORE_EVERY_NS {
+        if !informative
+            && self.more < MORE_CAPTURES
+            && self.next_capture_ns > now_ns + MORE_EVERY_NS
+        {
             self.more += 1;
             self.next_capture_ns = now_ns + MORE_EVERY_NS;
         }
@@ -79,7 +82,7 @@ impl Case {
         stall.started_ns = self.since_ns;
         stall.duration_ns = now_ns.saturating_sub(self.since_ns);
         if let Some(poll) = self.poll {
-            stall.scope = Scope::OnePoll;
+            stall.scope = StallScope::OnePoll;
             stall.task = poll.task;
         }
         stall.description = self.description();

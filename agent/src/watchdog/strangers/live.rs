@@ -41,7 +41,7 @@ pub(super) fn read_landmarks() {
     }));
 }
 
-/// Whether strangers can be told from other threads, or why not. Before the symbols
+/// Whether strangers can be distinguished from other threads, or why not. Before the symbols
 /// were read they are expected to be there.
 pub(crate) fn can_tell() -> Result<(), String> {
     match LANDMARKS.get() {

@@ -236,7 +236,7 @@ mod tests {
         for (name, marks, wait, expected) in cases {
             assert_eq!(place(marks, wait, true), expected, "{name}");
         }
-        // Where the wait of block_on has no function of its own, it is not told
+        // Where the wait of block_on has no function of its own, it is not distinguished
         // from a future that waits on a futex: no false alarm.
         let single: &[Landmark] = &[CurrentThread];
         assert_eq!(place(single, Futex, true), Place::InPoll(Single));
