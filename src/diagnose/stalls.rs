@@ -66,8 +66,11 @@ const AGENTS_PARTS: [&str; 8] = [
     "looptop_agent::probe::",
     "looptop_agent::subscriber::",
 ];
-/// Of these, what runs code of the application's.
-const CALLS_BACK: [&str; 1] = ["looptop_agent::task::with_sight"];
+/// Of these, what runs code of the application's; the second in older agents.
+const CALLS_BACK: [&str; 2] = [
+    "looptop_agent::task::seen",
+    "looptop_agent::task::with_sight",
+];
 
 /// The agent's function in which the poll stands, where it does: its own lock, say.
 /// That is the fault of telemetry, and nobody else's.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     diagnose::{
-        Finding,
+        Finding, Severity,
         finding::cause_word,
         mistakes::{self, Mistake},
         stalls,
@@ -26,7 +26,8 @@ pub(super) const RULE: Rule = Rule {
                 hundredth of all workers' time (warning: they are the 99th percentile of a \
                 service); 1 s (critical); while it lasts. The time in which the host gave the \
                 thread no CPU does not count, nor what is inside block_in_place, nor do a clone or \
-                mprotect below 1 s. At level 0 up to 61 polls in a row look like one: what \
+                mprotect below 1 s. Without a stack, and while threads mostly wait for a CPU, an \
+                unknown cause or a lock is a notice below 1 s. At level 0 up to 61 polls in a row look like one: what \
                 computes counts from 50 ms there",
     evidence: "the watchdog's stalls: task, thread, CPU time, system call, stack",
     remedy: "by cause and call: await it (case A), spawn_blocking (case B), a dedicated pool (case C)",
@@ -50,19 +51,30 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     mistakes::of(model, context.since)
         .iter()
         .filter(|mistake| !mistake.is_convoy)
-        .filter_map(|mistake| finding(model, mistake, context.window()))
+        .filter_map(|mistake| finding(context, mistake))
         .collect()
 }
 
-fn finding(model: &Model, mistake: &Mistake<'_>, window: Duration) -> Option<Finding> {
+fn finding(context: &Context<'_>, mistake: &Mistake<'_>) -> Option<Finding> {
+    let model = context.model;
     let ages = mistake.stalls.iter().map(|s| s.own_age(model.now));
     if ages.max()? < SINGLE_NOTICE && mistake.stalls.len() < RECURRING {
         return None;
     }
-    let severity = stalls::severity(model, mistake, window);
+    let mut severity = stalls::severity(model, mistake, context.window());
+    if severity < Severity::Critical && is_perhaps_no_cpu(mistake) && context.is_distorted() {
+        severity = Severity::Notice;
+    }
     let mut finding = stalls::finding(RULE.id, severity, model, mistake);
     finding.title = title(model, mistake);
     Some(finding)
+}
+
+/// Nothing says that it did not wait for a CPU: no stack, and at most a lock, which a
+/// thread without a CPU may keep.
+fn is_perhaps_no_cpu(mistake: &Mistake<'_>) -> bool {
+    let nameless = mistake.stalls.iter().all(|stall| stall.culprit().is_none());
+    nameless && matches!(mistake.cause, Cause::Unknown | Cause::Lock)
 }
 
 /// "worker 2 blocked 843 ms computing in `report::render` (demo/src/cpu.rs:42)".

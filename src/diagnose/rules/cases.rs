@@ -1055,6 +1055,60 @@ fn too_many_workers_are_our_own_doing() {
 }
 
 #[test]
+fn a_stall_without_evidence_among_too_many_workers_is_a_notice() {
+    let up_to_61 = |cause, ms| proto::Stall {
+        scope: proto::StallScope::UpTo61Polls.into(),
+        ..stall(cause, ms, 900)
+    };
+    for (what, live, workers, severity) in [
+        (
+            "crowded",
+            up_to_61(Cause::Unknown, 360),
+            32,
+            Severity::Notice,
+        ),
+        (
+            "crowded, a lock",
+            up_to_61(Cause::Lock, 130),
+            32,
+            Severity::Notice,
+        ),
+        (
+            "room enough",
+            up_to_61(Cause::Unknown, 360),
+            2,
+            Severity::Warning,
+        ),
+        (
+            "for long",
+            up_to_61(Cause::Unknown, 1_200),
+            32,
+            Severity::Critical,
+        ),
+        (
+            "asleep",
+            up_to_61(Cause::Sleeping, 360),
+            32,
+            Severity::Warning,
+        ),
+    ] {
+        let mut session = Session::new();
+        session.feed(stalls([live]));
+        crowd(
+            &mut session,
+            2,
+            workers,
+            if workers > 2 { 6 } else { 10 },
+            if workers > 2 { 60 } else { 1 },
+            200,
+        );
+        let findings = session.engine.findings().iter();
+        let mut blocked = findings.filter(|f| f.rule == "blocked-worker");
+        assert_eq!(blocked.next().map(|f| f.severity), Some(severity), "{what}");
+    }
+}
+
+#[test]
 fn workers_of_a_runtime_that_is_gone_want_no_cpu() {
     for (what, gone, expected) in [
         ("it runs", false, &["too-many-workers"] as &[&str]),
@@ -1814,7 +1868,7 @@ fn a_poll_that_stands_in_the_agents_own_code_is_telemetrys_fault() {
                  looptop_agent::task::spans::Spans::insert";
     assert_eq!(findings, [("telemetry-loss", title.to_owned())]);
     // What the agent runs for the application is the application's.
-    for outer in ["looptop_agent::run::run", "looptop_agent::task::with_sight"] {
+    for outer in ["looptop_agent::run::run", "looptop_agent::task::seen"] {
         let findings = stand(&[("syscall", false), ("Mutex::lock", false), (outer, false)]);
         assert_eq!(findings[0].0, "blocked-worker", "{outer}");
     }
