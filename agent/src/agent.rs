@@ -245,15 +245,15 @@ impl Builder {
         self.runtimes.push(Registration {
             name: name.into(),
             handle: handle.clone(),
-            max_blocking_threads: self.max_blocking_threads.take(),
+            max_blocking_threads: None,
             inside: None,
         });
         self
     }
 
-    /// The bound of the blocking pool, which tokio does not say: of the runtime
-    /// that is named next with [`Builder::runtime`], or else of the one in which
-    /// [`Builder::start`] is called. Viewers then see when it is full.
+    /// The bound of the blocking pools of the runtimes that this builder registers,
+    /// which tokio does not say. Viewers then see when a pool is full. The order of
+    /// calls does not matter.
     pub fn max_blocking_threads(mut self, threads: usize) -> Self {
         self.max_blocking_threads = Some(threads as u64);
         self
@@ -286,8 +286,10 @@ impl Builder {
         self
     }
 
-    /// For demonstrations: viewers divide by this the time after which their
-    /// slow rules (leaks, growing queues) are sure, 1 to 60.
+    /// For the starvation lab, no part of the stable interface: viewers divide by
+    /// this the time after which their slow rules (leaks, growing queues) are sure,
+    /// 1 to 60.
+    #[doc(hidden)]
     pub fn time_scale(mut self, scale: f64) -> Self {
         self.config.time_scale = scale;
         self
@@ -305,13 +307,11 @@ impl Builder {
         self
     }
 
-    /// Serves more gRPC services on the agent's port:
-    ///
-    /// ```ignore
-    /// builder.services(|routes| { routes.add_service(MyServer::new(my)); })
-    /// ```
+    /// For the starvation lab, no part of the stable interface: serves more gRPC
+    /// services on the agent's port.
     ///
     /// They run on the agent's own thread, so they must not block.
+    #[doc(hidden)]
     #[cfg(feature = "services")]
     pub fn services(mut self, add: impl FnOnce(&mut Services)) -> Self {
         add(&mut self.services);
@@ -376,11 +376,12 @@ impl Builder {
             runtimes.push(Registration {
                 name: runtimes::given_name(&handle).unwrap_or_else(|| "main".into()),
                 handle,
-                max_blocking_threads: self.max_blocking_threads,
+                max_blocking_threads: None,
                 inside: Some(stack_address),
             });
         }
-        for registration in runtimes {
+        for mut registration in runtimes {
+            registration.max_blocking_threads = self.max_blocking_threads;
             agent.register(registration);
         }
         start_threads(&running.shared, listener, self.services)?;

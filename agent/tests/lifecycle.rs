@@ -4,7 +4,7 @@ mod viewer;
 
 use std::time::Duration;
 
-use looptop_agent::{Agent, StartError};
+use looptop_agent::{Agent, Builder, StartError};
 use looptop_wire::proto::{CapabilityKind, Thread as ThreadRecord, ThreadRole};
 use viewer::{Viewer, alone, level0, until};
 
@@ -78,6 +78,25 @@ fn a_runtime_may_come_later_and_go_before() {
     viewer.look(|seen| assert!(seen.stalls.is_empty(), "{:?}", seen.stalls));
     assert!(agent.is_running());
     agent.shutdown();
+}
+
+#[test]
+fn the_bound_of_the_pools_does_not_depend_on_the_order_of_calls() {
+    let _alone = alone();
+    let runtime = runtime();
+    let named = |builder: Builder| builder.runtime("test", runtime.handle());
+    for builder in [
+        named(level0()).max_blocking_threads(7),
+        named(level0().max_blocking_threads(7)),
+    ] {
+        let agent = builder.start();
+        let viewer = Viewer::attach(agent.local_addr().expect("a TCP port"));
+        let bound = viewer.until("the runtime", |seen| {
+            Some(seen.runtimes.get(&0)?.max_blocking_threads)
+        });
+        assert_eq!(bound, Some(7));
+        agent.shutdown();
+    }
 }
 
 #[test]
