@@ -8,6 +8,8 @@
 //! - the function that blocks, and the cause;
 //! - while computing, the place where their tasks were spawned and the outermost
 //!   function of the user's on the stack;
+//! - where no code of the application's is on the stack, the dependency that it calls, the
+//!   place where their tasks were spawned, and the cause;
 //! - the lock that they wait for, or that one of them holds;
 //! - for those without a name, the place where their tasks were spawned.
 
@@ -16,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use crate::model::{Cause, LocationId, Model, Moment, RuntimeId, Stall, Tid};
+use crate::model::{Cause, Culprit, LocationId, Model, Moment, RuntimeId, Stall, Tid};
 
 use super::{Subject, finding::cause_word, stalls};
 
@@ -65,6 +67,9 @@ enum Key<'a> {
     Line(&'a str, u32),
     Function(&'a str, i32),
     Computing(Option<LocationId>, &'a str),
+    /// Nothing on the stack is the application's: the task's spawn location, the
+    /// dependency's crate, and the cause.
+    Dependency(Option<LocationId>, &'a str, i32),
     /// Without a name: the task's spawn location, or the runtime, and the cause.
     Nameless(Option<LocationId>, Option<RuntimeId>, i32),
 }
@@ -77,6 +82,10 @@ fn keys(stall: &Stall) -> Vec<Key<'_>> {
             keys.push(Key::Line(&culprit.file, culprit.line));
         }
         keys.push(Key::Function(&culprit.function, cause));
+        if culprit.foreign {
+            let krate = culprit.function.split("::").next().unwrap_or_default();
+            keys.push(Key::Dependency(stall.location, krate, cause));
+        }
         if stall.cause == Cause::Computing {
             keys.extend(outermost(stall).map(|name| Key::Computing(stall.location, name)));
         }
@@ -255,7 +264,8 @@ impl<'a> Mistake<'a> {
     /// known, or where the task was spawned.
     pub(super) fn subject(&self, model: &Model) -> Subject {
         let shown = self.shown;
-        if let Some(culprit) = shown.culprit() {
+        let own = |culprit: &&Culprit| !culprit.foreign || shown.location.is_none();
+        if let Some(culprit) = shown.culprit().filter(own) {
             return match culprit.line {
                 0 => Subject::Function(culprit.function.clone(), cause_word(self.cause)),
                 _ => Subject::Line(culprit.location().unwrap_or_default()),
@@ -285,8 +295,8 @@ fn cause_of(stalls: &[&Stall], now: Moment) -> Cause {
 }
 
 /// Of the stalls with that cause, and of those the ones of the function, and there of
-/// the line, in which most of the time went, the live ones, the oldest; otherwise the
-/// longest.
+/// the line, in which most of the time went, those whose call is known, the live ones,
+/// the oldest; otherwise the longest.
 fn most_telling<'a>(stalls: &[&'a Stall], cause: Cause, now: Moment) -> Option<&'a Stall> {
     let of_cause = || stalls.iter().copied().filter(|s| s.cause == cause);
     let mut functions: BTreeMap<&str, Duration> = BTreeMap::new();
@@ -305,7 +315,7 @@ fn most_telling<'a>(stalls: &[&'a Stall], cause: Cause, now: Moment) -> Option<&
     };
     of_cause()
         .filter(|s| is_of_most(s))
-        .max_by_key(|s| (s.live, s.own_age(now)))
+        .max_by_key(|s| (stalls::call(s).is_some(), s.live, s.own_age(now)))
 }
 
 /// Two threads wait at the same time, each for long.

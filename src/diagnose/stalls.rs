@@ -184,7 +184,15 @@ pub(super) fn task_name(stall: &Stall, model: &Model) -> String {
 /// Who it was, for a sentence, with a blank before: the culprit's function and
 /// line, or the task and where it was spawned; empty where nothing is known.
 pub(super) fn whereabouts(stall: &Stall, model: &Model) -> String {
+    let spawned = model.location(stall.location).map(|l| l.to_string());
     if let Some(culprit) = stall.culprit() {
+        if let Some(spawned) = spawned.filter(|_| culprit.foreign) {
+            let within = match call(stall) {
+                Some(_) => String::new(),
+                None => format!(" in {},", culprit.sentence()),
+            };
+            return format!("{within} in a task spawned at {spawned}");
+        }
         // Where the call is named, so is what of a dependency it is.
         return match call(stall) {
             Some(_) => format!(" in {}", culprit.place()),
@@ -234,7 +242,15 @@ pub(super) fn short_cause(stall: &Stall, model: &Model) -> String {
             (Cause::Unknown, _) => String::new(),
             (Cause::Sleeping, Some(call)) => format!(" sleeping in {}", call.name),
             (Cause::SystemCall, Some(call)) if stream.is_none() => {
-                format!(" in {}", call_name(call, model.text(stall.object)))
+                // Which operation on a file it is, the name of the call leaves open.
+                let operation = match call.kind {
+                    CallKind::File => bracketed(model.text(stall.syscall)),
+                    _ => String::new(),
+                };
+                format!(
+                    " in {}{operation}",
+                    call_name(call, model.text(stall.object))
+                )
             }
             _ => format!(" {}", cause_text(stall, model)),
         };

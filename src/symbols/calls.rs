@@ -483,10 +483,22 @@ const WRAPPERS: &[&str] = &[
 /// An executor counts only where `caller` runs inside of another one.
 pub fn blocking_call(frames: &[Frame], caller: usize) -> Option<BlockingCall> {
     let nested = inside_executor(frames, caller);
-    let call = (0..caller.min(frames.len())).rev().find_map(|frame| {
-        let (kind, name) = classify(frames[frame].function.as_deref()?)?;
-        (kind != CallKind::NestedExecutor || nested).then_some(BlockingCall { kind, name, frame })
-    })?;
+    let outermost = |caller: usize| {
+        (0..caller.min(frames.len())).rev().find_map(|frame| {
+            let (kind, name) = classify(frames[frame].function.as_deref()?)?;
+            let counts = kind != CallKind::NestedExecutor || nested;
+            counts.then_some(BlockingCall { kind, name, frame })
+        })
+    };
+    let mut call = outermost(caller)?;
+    // It runs a closure of the caller's, which may be what blocks: its code is often
+    // inlined into a function of the standard library's.
+    while call.name == RUNS_CLOSURES {
+        match outermost(call.frame) {
+            Some(inner) => call = inner,
+            None => break,
+        }
+    }
     let inside = |&(kind, pattern, name): &(CallKind, &str, &'static str)| {
         let found = frames[..call.frame].iter().any(|frame| {
             let function = frame.function.as_deref().map(name::clean);
@@ -523,6 +535,9 @@ pub fn innermost_call(frames: &[Frame]) -> Option<BlockingCall> {
     }
     blocking_call(frames, executor + usize::from(nested))
 }
+
+/// The call that runs code of its caller's, and makes others wait meanwhile.
+const RUNS_CLOSURES: &str = "std::sync::Once";
 
 /// Kind and shown name of one function.
 pub fn classify(function: &str) -> Option<(CallKind, &'static str)> {

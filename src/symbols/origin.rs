@@ -125,9 +125,10 @@ pub struct Seen<'a> {
     pub own_c: bool,
 }
 
-/// The crates of the standard library. Whatever file their functions seem to
+/// The crates of the standard library, and what the compiler adds to a program: its
+/// allocator. Whatever file their functions seem to
 /// stand in (that of the unit that they were compiled with), they are nobody's.
-const STANDARD: &[&str] = &["std", "core", "alloc"];
+const STANDARD: &[&str] = &["std", "core", "alloc", "__rustc"];
 
 /// Classifies a frame.
 pub fn origin(seen: Seen<'_>, crates: &Crates) -> Origin {

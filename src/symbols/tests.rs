@@ -340,6 +340,7 @@ fn origins_without_lines() {
     }
     check_origins(
         &[
+            ("__rustc::__rust_alloc", None, PROGRAM, Origin::Plumbing),
             ("app::render", None, PROGRAM, Origin::User),
             ("web::render", None, PROGRAM, Origin::User),
             (
@@ -617,6 +618,26 @@ fn who_blocks_and_in_what_without_lines() {
             Some("cases::look_up"),
             Some("dashmap"),
             Some("dashmap::DashMap::get"),
+        ),
+        // What initialises it was inlined into the standard library's closure.
+        (
+            "clock_nanosleep\nstd::thread::sleep\n\
+             std::sync::once::Once::call_once_force::{{closure}}\n\
+             std::sys::sync::once::futex::Once::call\n\
+             std::sync::once_lock::OnceLock<T>::initialize",
+            Some("cases::price::{{closure}}"),
+            Some("cases::price"),
+            Some("std::thread::sleep"),
+            None,
+        ),
+        (
+            "syscall\nstd::sys::sync::once::futex::Once::wait\n\
+             std::sys::sync::once::futex::Once::call\n\
+             std::sync::once_lock::OnceLock<T>::initialize",
+            Some("cases::price::{{closure}}"),
+            Some("cases::price"),
+            Some("std::sync::Once"),
+            None,
         ),
     ];
     for (inner, future, function, call, within) in cases {

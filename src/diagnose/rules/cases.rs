@@ -5,10 +5,10 @@ use std::sync::Arc;
 use looptop_wire::proto::{self, Frame};
 
 use crate::{
-    diagnose::{Engine, Finding, Severity, Window},
+    diagnose::{Engine, Finding, Severity, Subject, Window},
     model::{
-        Call, CallKind, Cause, Culprit, Model, Moment, Resolved, StackFrame, StallId, TaskKind,
-        TaskState, fixtures,
+        Call, CallKind, Cause, Culprit, LocationId, Model, Moment, Resolved, StackFrame, StallId,
+        TaskKind, TaskState, fixtures,
     },
 };
 
@@ -1052,6 +1052,58 @@ fn too_many_workers_are_our_own_doing() {
         "{}",
         found.remedy
     );
+}
+
+#[test]
+fn a_dependencys_functions_are_one_mistake_of_the_task_that_called_them() {
+    let of_dependency = |function: &str, call: Option<CallKind>| {
+        let mut stack = stack(&[function], 0, call);
+        stack.culprit.as_mut().unwrap().foreign = true;
+        stack
+    };
+    let mut session = Session::new();
+    session.feed_named(
+        stalls([
+            stall(Cause::Computing, 200, 900),
+            stall(Cause::Computing, 300, 1_200),
+        ]),
+        &[
+            (900, of_dependency("serde_json::de::from_str", None)),
+            (1_200, of_dependency("serde_json::value::visit", None)),
+        ],
+    );
+    let found = session.only();
+    assert_eq!(
+        found.title,
+        "worker 0 was blocked 300 ms computing in serde_json::value::visit, of a dependency, \
+         in a task spawned at src/app.rs:20"
+    );
+    assert_eq!(
+        (found.count, &found.subject),
+        (2, &Subject::Site(LocationId(2)))
+    );
+}
+
+#[test]
+fn what_is_shown_of_a_mistake_has_a_call_where_one_is_known() {
+    let mut session = Session::new();
+    let live = proto::Stall {
+        state: proto::StallState::Live.into(),
+        ..stall(Cause::Lock, 20, 1_400)
+    };
+    let parked = Resolved {
+        call: Some(Call {
+            kind: CallKind::Condition,
+            name: "std::thread::park".into(),
+        }),
+        ..Resolved::default()
+    };
+    session.feed_named(
+        stalls([stall(Cause::Lock, 200, 900), live]),
+        &[(900, parked)],
+    );
+    let title = &session.only().title;
+    assert!(title.contains("waiting in std::thread::park"), "{title}");
 }
 
 #[test]
