@@ -18,10 +18,10 @@ use super::{
     ViewId,
     filter::{Filter, FilterError},
     overview, page,
-    rows::{Request, RowKey, Rows, Sort},
+    rows::{Request, Rows, Sort},
     screen::{GUTTER, Screen, TableArea},
-    tables::{self, Row, TableId},
-    view,
+    tables::{self, RowKey, TableId},
+    views,
 };
 
 /// What the command line decides.
@@ -281,7 +281,10 @@ impl State {
             live,
             engine,
             notice: None,
-            tables: TableId::ALL.map(|t| (t, TableState::new(t))).into(),
+            tables: TableId::ALL
+                .iter()
+                .map(|table| (*table, TableState::new(*table)))
+                .collect(),
             cursors: BTreeMap::new(),
         }
     }
@@ -321,8 +324,8 @@ impl State {
 
     /// The table of the view; `None` where it is none or has nothing to show.
     pub fn table(&self) -> Option<TableId> {
-        let table = view::table(self)?;
-        view::unavailable(self.view, self.model())
+        let table = views::table(self)?;
+        views::unavailable(self.view, self.model())
             .is_none()
             .then_some(table)
     }
@@ -400,31 +403,32 @@ impl State {
     }
 
     pub(super) fn own_finding(&self) -> Option<&Finding> {
-        let findings = &self.shown().findings;
-        let of_task = |id: TaskId| findings.iter().find(|f| f.task == Some(id));
-        let of_stall = |id: StallId| {
-            let task = self.model().stalls.get(id).and_then(|s| s.task);
-            findings
-                .iter()
-                .find(|f| f.stall == Some(id))
-                .or_else(|| of_task(task?))
-        };
         match self.details {
-            Some(Details::Task(id)) => return of_task(id),
-            Some(Details::Stall(id)) => return of_stall(id),
+            Some(Details::Task(id)) => return self.finding_of_task(id),
+            Some(Details::Stall(id)) => return self.finding_of_stall(id),
             Some(Details::Resource(_)) => return None,
             None => {}
         }
         match self.row_under_cursor()? {
             RowKey::Finding(key) => self.find_finding(key.0, &key.1),
-            RowKey::Task(id) => of_task(*id),
-            RowKey::Stall(id) => of_stall(*id),
-            RowKey::Group(key) => of_stall(self.rows.group(key)?.example),
-            RowKey::Worker(id) => of_stall(self.model().stalls.on_worker(*id)?.id),
-            RowKey::Thread(tid) => of_stall(self.model().stalls.on_thread(*tid)?.id),
-            RowKey::Op(id) => of_task(self.model().resources.op(*id)?.task?),
-            RowKey::TaskGroup(_) | RowKey::Resource(_) => None,
+            key => key.table()?.table().finding(self, key),
         }
+    }
+
+    /// The finding about a task.
+    pub(super) fn finding_of_task(&self, id: TaskId) -> Option<&Finding> {
+        let findings = &self.shown().findings;
+        findings.iter().find(|f| f.task == Some(id))
+    }
+
+    /// The finding about a stall, or about the task that stalls.
+    pub(super) fn finding_of_stall(&self, id: StallId) -> Option<&Finding> {
+        let findings = &self.shown().findings;
+        let of_task = || self.finding_of_task(self.model().stalls.get(id)?.task?);
+        findings
+            .iter()
+            .find(|f| f.stall == Some(id))
+            .or_else(of_task)
     }
 
     /// The finding of a rule about a subject.
@@ -436,10 +440,10 @@ impl State {
     /// Where the table on screen is.
     pub fn table_area(&self) -> Option<TableArea> {
         let body = Screen::new(self.size)?.body;
-        match self.table()? {
-            TableId::Workers => Some(TableArea::needing(body, self.rows.len())),
-            _ => Some(TableArea::filling(body)),
-        }
+        Some(match tables::below(self.table()?) {
+            Some(_) => TableArea::needing(body, self.rows.len()),
+            None => TableArea::filling(body),
+        })
     }
 
     /// Makes the rows of the list on screen current and keeps the cursor on its
@@ -507,20 +511,25 @@ impl State {
         placed
     }
 
-    /// The row under the cursor, where the list is a table.
-    pub fn selected_row(&self) -> Option<Row<'_>> {
-        self.rows.row(self.model(), self.cursor().row)
+    /// Opens details from a view.
+    pub(super) fn show_details(&mut self, details: Details) {
+        self.details = Some(details);
+        self.trail.clear();
+        self.link = None;
+    }
+
+    /// Takes `text` as the filter of a table.
+    pub(super) fn set_filter(&mut self, table: TableId, text: String) {
+        if let Some(state) = self.tables.get_mut(&table) {
+            state.set_filter(table, text);
+        }
     }
 }
 
 impl TableState {
     fn new(table: TableId) -> Self {
-        let column = tables::default_sort(table);
-        let descending = tables::heads(table)[column].starts_descending();
-        // The log's own order and that of workers begin with the smallest.
-        let descending = descending && !matches!(table, TableId::Workers | TableId::Stalls);
         Self {
-            sort: Sort { column, descending },
+            sort: tables::default_sort(table),
             filter_text: String::new(),
             filter: Filter::default(),
             filter_error: None,

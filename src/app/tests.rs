@@ -341,9 +341,15 @@ pub(crate) fn type_text(state: &mut State, text: &str) {
 
 fn names(state: &State) -> Vec<String> {
     let name = heads_index(state, "name");
+    let placed = column::Placed {
+        index: name,
+        x: 0,
+        width: 20,
+    };
+    let context = state.context();
     (0..state.rows.len())
-        .filter_map(|i| state.rows.row(state.model(), i))
-        .map(|row| row.cell(&state.context(), name, 20).plain())
+        .filter_map(|i| state.rows.cells(&context, i, &[placed]))
+        .map(|cells| cells[0].plain())
         .collect()
 }
 
@@ -629,13 +635,36 @@ fn the_mouse_selects_sorts_and_opens_tabs() {
 }
 
 #[test]
-fn every_action_is_serialisable() {
-    for binding in bindings::BINDINGS {
-        let text = serde_json::to_string(&binding.action).unwrap();
-        let back: Action = serde_json::from_str(&text).unwrap();
-        assert_eq!(back, binding.action);
-        assert!(!binding.keys.is_empty() && !binding.help.is_empty());
+fn a_key_has_one_meaning_at_a_time() {
+    let views = ViewId::ALL.iter().map(|id| id.digit().to_string());
+    let mut states: Vec<State> = views.map(|digit| pressed(&digit)).collect();
+    for keys in ["2/x", "4\n", "2\n", "?", "e", "p", "4t\n", "5t", "2t", " "] {
+        states.push(pressed(keys));
     }
+    let mut past = starving_state();
+    let moment = past.live_snapshot().clone();
+    past.show_past(moment, crate::model::Moment(0));
+    states.push(past);
+    states.push(lab_tests::lab_state());
+    let bound: Vec<Key> = bindings::all().flat_map(|b| b.keys).copied().collect();
+    assert!(bindings::all().all(|b| !b.keys.is_empty() && !b.help.is_empty()));
+    for state in states {
+        for key in &bound {
+            let meanings = bindings::meanings(&state, *key);
+            assert!(
+                meanings.len() <= 1,
+                "{key} in {:?}: {meanings:?}",
+                state.view
+            );
+        }
+    }
+}
+
+/// [`starving_state`] after these keys.
+fn pressed(keys: &str) -> State {
+    let mut state = starving_state();
+    type_text(&mut state, keys);
+    state
 }
 
 /// Set to write the document instead of comparing it.

@@ -140,7 +140,7 @@ proptest! {
         for start in ["7", "p"] {
             type_text(&mut state, start);
             for n in &keys {
-                if let Some(binding) = crate::app::bindings::BINDINGS.get(*n) {
+                if let Some(binding) = crate::app::bindings::all().nth(*n) {
                     update(&mut state, binding.action.clone());
                 }
                 draw(&mut state, width, height, &Theme::new(Depth::True, false));
