@@ -8,7 +8,7 @@ use std::{
 use looptop_wire::proto::{Frame, HelloResponse};
 
 use super::Snapshot;
-use crate::model::{Activity, Moment, Resolved, StackOf, TaskId};
+use crate::model::{Activity, Moment, Resolved, SourceKind, StackOf, TaskId};
 
 /// What a source, or the symbolizer, reports. The run loop translates their own
 /// events, so that nothing here depends on them.
@@ -23,8 +23,8 @@ pub enum Event {
     Connected {
         /// Who answered.
         hello: Box<HelloResponse>,
-        /// Which source it is, in a word: "agent", "console", "replay".
-        kind: &'static str,
+        /// What kind of source it is.
+        kind: SourceKind,
     },
     /// State or changes.
     Frame(Arc<Frame>),

@@ -10,7 +10,7 @@ use ratatui::layout::Size;
 
 use crate::{
     diagnose::{Engine, Finding, Scope, Subject},
-    model::{Activity, Model, ResourceId, Span, StallId, TaskId},
+    model::{Activity, Model, ResourceId, SourceKind, Span, StallId, TaskId},
 };
 
 use super::{
@@ -171,8 +171,8 @@ pub struct State {
     pub options: Options,
     /// What the connection does.
     pub connection: Connection,
-    /// Which source feeds it, in a word.
-    pub source: &'static str,
+    /// What kind of source feeds it; `None` until one is connected.
+    pub source: Option<SourceKind>,
     /// The view on screen.
     pub view: ViewId,
     /// Details over the view.
@@ -250,7 +250,7 @@ impl State {
                 attempt: 1,
                 problem: None,
             },
-            source: "",
+            source: None,
             view: ViewId::default(),
             details: None,
             overlay: None,

@@ -29,7 +29,7 @@ pub(crate) fn starving_state() -> State {
     state.apply(
         Event::Connected {
             hello: Box::new(fixtures::hello()),
-            kind: "agent",
+            kind: crate::model::SourceKind::Agent,
         },
         now,
     );
@@ -116,7 +116,7 @@ pub(crate) fn watched_state(first: usize) -> State {
     let (hello, frames) = busy_minute();
     let connected = Event::Connected {
         hello: Box::new(hello),
-        kind: "agent",
+        kind: crate::model::SourceKind::Agent,
     };
     state.apply(connected, now);
     for (n, frame) in frames.into_iter().enumerate() {
@@ -210,7 +210,7 @@ pub(crate) fn poor_state() -> State {
     state.apply(
         Event::Connected {
             hello: Box::new(hello),
-            kind: "console-subscriber",
+            kind: crate::model::SourceKind::Console,
         },
         now,
     );
@@ -226,7 +226,7 @@ pub(crate) fn unobserved_state() -> State {
     state.apply(
         Event::Connected {
             hello: Box::new(fixtures::hello()),
-            kind: "agent",
+            kind: crate::model::SourceKind::Agent,
         },
         now,
     );
@@ -255,7 +255,7 @@ pub(crate) fn crowd(n: u64) -> State {
     state.apply(
         Event::Connected {
             hello: Box::new(fixtures::hello()),
-            kind: "agent",
+            kind: crate::model::SourceKind::Agent,
         },
         now,
     );
@@ -553,7 +553,7 @@ fn another_process_leaves_no_ghosts_and_the_same_one_keeps_its_past() {
     state.apply(
         Event::Connected {
             hello,
-            kind: "agent",
+            kind: crate::model::SourceKind::Agent,
         },
         now,
     );
@@ -569,7 +569,7 @@ fn another_process_leaves_no_ghosts_and_the_same_one_keeps_its_past() {
     state.apply(
         Event::Connected {
             hello,
-            kind: "agent",
+            kind: crate::model::SourceKind::Agent,
         },
         now,
     );

@@ -201,14 +201,7 @@ impl Feed for LiveFeed {
 fn event(received: source::Event) -> Event {
     match received {
         source::Event::Connecting { attempt } => Event::Connecting { attempt },
-        source::Event::Connected { hello, kind } => Event::Connected {
-            hello,
-            kind: match kind {
-                SourceKind::Agent => "agent",
-                SourceKind::Console => "console-subscriber",
-                SourceKind::Replay => "replay",
-            },
-        },
+        source::Event::Connected { hello, kind } => Event::Connected { hello, kind },
         source::Event::Frame(frame) => Event::Frame(frame.into_parts().0),
         source::Event::Silent { since, problem } if problem.kind == ProblemKind::Paused => {
             Event::Paused {

@@ -227,7 +227,7 @@ mod tests {
         let now = state.now;
         let connected = Event::Connected {
             hello: Box::new(hello.clone()),
-            kind: "agent",
+            kind: crate::model::SourceKind::Agent,
         };
         state.apply(connected, now);
         keeper.connected(&hello);

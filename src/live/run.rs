@@ -279,7 +279,7 @@ mod tests {
             vec![
                 Event::Connected {
                     hello: Box::new(fixtures::hello()),
-                    kind: "agent",
+                    kind: crate::model::SourceKind::Agent,
                 },
                 Event::Notice("it goes on".to_owned()),
             ]
