@@ -20,6 +20,7 @@ mod event;
 pub mod filter;
 mod key;
 pub mod lab;
+mod list;
 pub mod mouse;
 pub mod overview;
 pub mod page;
@@ -46,12 +47,11 @@ pub use column_choice::{ColumnChoice, WrongColumns};
 pub use event::{Connection, Distribution, Distributions, Event, PastMoment};
 pub use key::Key;
 pub use lab::{LabState, Twin};
+pub use list::{Cursor, TableState};
 pub use rows::{Request, Rows, Sort};
 pub use screen::Screen;
 pub use snapshot::Snapshot;
-pub use state::{
-    Cursor, Details, Echo, Frozen, Lab, Mode, Options, Overlay, State, TableState, TaskLayout,
-};
+pub use state::{Details, Echo, Frozen, Lab, Mode, Options, Overlay, State, TaskLayout};
 pub use tables::RowKey;
 pub use tone::Tone;
 pub use travel::{Past, Playback, Player, Timeline, Travel};

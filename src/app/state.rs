@@ -14,13 +14,9 @@ use crate::{
 };
 
 use super::{
-    ColumnChoice, Connection, Context, Distributions, Head, LabState, Past, Player, Snapshot,
-    ViewId,
-    filter::{Filter, FilterError},
-    overview, page,
-    rows::{Request, Rows, Sort},
-    screen::{GUTTER, Screen, TableArea},
-    tables::{self, RowKey, TableId},
+    ColumnChoice, Connection, Context, Cursor, Distributions, LabState, Past, Player, Rows,
+    Snapshot, TableState, ViewId, page,
+    tables::{RowKey, TableId},
     views,
 };
 
@@ -44,32 +40,6 @@ pub struct Lab {
     pub mode: String,
     /// What it shows, one line.
     pub caption: String,
-}
-
-/// How a table is looked at.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TableState {
-    /// How it is sorted.
-    pub sort: Sort,
-    /// The filter as typed.
-    pub filter_text: String,
-    /// The filter, as far as it was understood.
-    pub filter: Filter,
-    /// Why what is typed was not understood.
-    pub filter_error: Option<FilterError>,
-    /// Columns passed over.
-    pub pan: usize,
-}
-
-/// Where the cursor is in a list, and which row is the first on screen.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Cursor {
-    /// What it follows; nothing until the user moves it.
-    pub key: Option<RowKey>,
-    /// Its row.
-    pub row: usize,
-    /// The first row on screen.
-    pub offset: usize,
 }
 
 /// Details that cover the view.
@@ -330,11 +300,6 @@ impl State {
             .then_some(table)
     }
 
-    /// How a table is looked at.
-    pub fn table_state(&self, table: TableId) -> &TableState {
-        &self.tables[&table]
-    }
-
     /// Details of a stall are open.
     pub fn shows_stall_details(&self) -> bool {
         matches!(self.details, Some(Details::Stall(_)))
@@ -376,21 +341,6 @@ impl State {
     /// Shows a sentence that passes.
     pub fn notify(&mut self, text: impl Into<String>) {
         self.notice = Some((text.into(), self.now));
-    }
-
-    /// Where the cursor is in the list on screen.
-    pub fn cursor(&self) -> &Cursor {
-        static START: Cursor = Cursor {
-            key: None,
-            row: 0,
-            offset: 0,
-        };
-        self.cursors.get(&self.table()).unwrap_or(&START)
-    }
-
-    /// What is under the cursor.
-    pub fn row_under_cursor(&self) -> Option<&RowKey> {
-        self.rows.keys().get(self.cursor().row)
     }
 
     /// The finding that `e` and `y` are about: that of the row under the cursor
@@ -437,136 +387,10 @@ impl State {
         self.shown().findings.iter().find(matches)
     }
 
-    /// Where the table on screen is.
-    pub fn table_area(&self) -> Option<TableArea> {
-        let body = Screen::new(self.size)?.body;
-        Some(match tables::below(self.table()?) {
-            Some(_) => TableArea::needing(body, self.rows.len()),
-            None => TableArea::filling(body),
-        })
-    }
-
-    /// Makes the rows of the list on screen current and keeps the cursor on its
-    /// thing and on screen. To be called before drawing.
-    pub fn prepare(&mut self) {
-        let table = self.table();
-        let request = self.request(table);
-        let mut rows = std::mem::take(&mut self.rows);
-        if rows.are_stale(self.shown(), &request, self.now) {
-            rows.make(self.shown(), &self.context(), request, self.now);
-        }
-        self.rows = rows;
-        let page = self.page();
-        let cursor = self.cursors.entry(table).or_default();
-        cursor.follow(self.rows.keys());
-        cursor.scroll_into(page, self.rows.len());
-    }
-
-    fn request(&self, table: Option<TableId>) -> Request {
-        let (sort, filter) = match table {
-            Some(table) => {
-                let state = &self.tables[&table];
-                (state.sort, state.filter.clone())
-            }
-            None => (
-                Sort {
-                    column: 0,
-                    descending: false,
-                },
-                Filter::default(),
-            ),
-        };
-        let crowded = table.is_none()
-            && Screen::new(self.size).is_some_and(|screen| {
-                let room = usize::from(overview::panels(self, screen.body).workers.height);
-                self.model().workers.len() + 1 > room
-            });
-        Request {
-            table,
-            sort,
-            filter,
-            finished: self.finished,
-            layout: self.task_layout,
-            crowded,
-        }
-    }
-
-    /// Rows that are visible at once.
-    pub(super) fn page(&self) -> usize {
-        let body = Screen::new(self.size).map_or(1, |s| s.body.height);
-        let rows = self.table_area().map_or(body, |area| area.rows.height);
-        usize::from(rows).max(1)
-    }
-
-    /// Columns of the table on screen that are visible, with their places.
-    pub fn placed_columns(&self, table: TableId) -> Vec<super::column::Placed> {
-        let heads = tables::heads_for(table, self.model());
-        let chosen = self.options.columns.of(table);
-        let chosen_heads: Vec<&Head> = chosen.iter().map(|i| &heads[*i]).collect();
-        let width = self.size.width.saturating_sub(GUTTER);
-        let mut placed = super::column::place(&chosen_heads, width, self.tables[&table].pan);
-        for column in &mut placed {
-            column.index = chosen[column.index];
-        }
-        placed
-    }
-
     /// Opens details from a view.
     pub(super) fn show_details(&mut self, details: Details) {
         self.details = Some(details);
         self.trail.clear();
         self.link = None;
-    }
-
-    /// Takes `text` as the filter of a table.
-    pub(super) fn set_filter(&mut self, table: TableId, text: String) {
-        if let Some(state) = self.tables.get_mut(&table) {
-            state.set_filter(table, text);
-        }
-    }
-}
-
-impl TableState {
-    fn new(table: TableId) -> Self {
-        Self {
-            sort: tables::default_sort(table),
-            filter_text: String::new(),
-            filter: Filter::default(),
-            filter_error: None,
-            pan: 0,
-        }
-    }
-
-    /// Takes `text` as the filter, as far as it is understood.
-    pub(super) fn set_filter(&mut self, table: TableId, text: String) {
-        (self.filter, self.filter_error) = Filter::read(&text, &tables::heads(table));
-        self.filter_text = text;
-    }
-}
-
-impl Cursor {
-    /// Goes where its thing went; where that is gone, stays on the row.
-    fn follow(&mut self, keys: &[RowKey]) {
-        if let Some(key) = &self.key
-            && keys.get(self.row) != Some(key)
-        {
-            // A thing that a filter hides is found again when it is back.
-            self.row = keys.iter().position(|k| k == key).unwrap_or(self.row);
-        }
-        self.row = self.row.min(keys.len().saturating_sub(1));
-    }
-
-    fn scroll_into(&mut self, page: usize, rows: usize) {
-        self.offset = self
-            .offset
-            .min(self.row)
-            .max((self.row + 1).saturating_sub(page))
-            .min(rows.saturating_sub(page));
-    }
-
-    /// Puts it on a row, to follow what is there.
-    pub(super) fn put(&mut self, row: usize, keys: &[RowKey]) {
-        self.row = row.min(keys.len().saturating_sub(1));
-        self.key = keys.get(self.row).cloned();
     }
 }
