@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
+    fixtures::{starving_state, type_text},
     lab::{Before, Entry, Figures, Latency, Status, Update},
-    tests::{starving_state, type_text},
     *,
 };
 

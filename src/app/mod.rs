@@ -37,9 +37,11 @@ pub mod views;
 mod watch;
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 pub(crate) mod lab_tests;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use action::{Action, Effect, Motion};
 pub use column::{Context, Head};

@@ -213,7 +213,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::{
-        app::tests::{busy_minute, type_text},
+        app::fixtures::{busy_minute, type_text},
         model::{Moment, TaskId},
     };
 
@@ -221,7 +221,7 @@ mod tests {
 
     /// The state has taken in a busy minute, and the keeper has kept it.
     fn kept() -> (State, Keeper) {
-        let mut state = crate::app::tests::empty_state();
+        let mut state = crate::app::fixtures::empty_state();
         let mut keeper = Keeper::default();
         let (hello, frames) = busy_minute();
         let now = state.now;

@@ -260,7 +260,7 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use crate::{
-        app::{Connection, Details, tests::starving_state},
+        app::{Connection, Details, fixtures::starving_state},
         model::{TaskId, fixtures},
     };
 

@@ -6,7 +6,7 @@ use looptop_wire::proto::TaskState;
 
 use crate::app::{
     Event, State, Tone,
-    tests::{busy_minute, empty_state, type_text, watched_state},
+    fixtures::{busy_minute, empty_state, type_text, watched_state},
 };
 
 use super::{

@@ -7,7 +7,7 @@ use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, layout::Size, styl
 
 use crate::app::{
     Action, Event, Motion, State, ViewId,
-    tests::{
+    fixtures::{
         crowd, empty_state, hostile_state, name_stall, poor_state, starving_state, type_text,
         unobserved_state,
     },
