@@ -53,8 +53,8 @@ impl State {
             Event::Position { at, playing, speed } => self.positioned(at, playing, speed),
             Event::Gap(sentence) | Event::Notice(sentence) => self.notify(sentence),
             Event::Past(past) => self.arrived(*past),
-            Event::Present { journey } => {
-                if journey == self.journey {
+            Event::Present { epoch } => {
+                if epoch == self.epoch {
                     self.go_live();
                 }
             }

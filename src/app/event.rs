@@ -54,8 +54,8 @@ pub enum Event {
     Past(Box<PastMoment>),
     /// The way forward has led to the present.
     Present {
-        /// As in [`PastMoment::journey`].
-        journey: u64,
+        /// As in [`PastMoment::epoch`].
+        epoch: u64,
     },
     /// What the watched task did before a moment.
     Recalled {
@@ -118,10 +118,10 @@ pub struct PastMoment {
     pub oldest: Moment,
     /// What the task did before that was watched when this was asked for.
     pub activity: Option<Activity>,
-    /// [`State::journey`] when this was asked for.
+    /// [`State::epoch`] when this was asked for.
     ///
-    /// [`State::journey`]: super::State::journey
-    pub journey: u64,
+    /// [`State::epoch`]: super::State::epoch
+    pub epoch: u64,
 }
 
 /// How long the polls of one task took, and its waits between wake and poll.

@@ -188,7 +188,7 @@ pub struct State {
     /// What comes in is recorded, since then.
     pub recording: Option<Instant>,
     /// Distributions of the task whose details are open, where the target
-    /// tells them.
+    /// sends them.
     pub distributions: Option<Distributions>,
     /// What the task whose details are open did of late.
     pub(super) activity: Option<Activity>,
@@ -197,8 +197,8 @@ pub struct State {
     pub(super) live: Snapshot,
     /// Moments of the past shown so far.
     pub(super) past_shown: u64,
-    /// Times that the user came back to the present.
-    pub(super) journey: u64,
+    /// Counts how often the user came back to the present.
+    pub(super) epoch: u64,
     pub(super) engine: Engine,
     pub(super) notice: Option<(String, Instant)>,
     pub(super) tables: BTreeMap<TableId, TableState>,
@@ -244,7 +244,7 @@ impl State {
             player: None,
             recording: None,
             past_shown: 0,
-            journey: 0,
+            epoch: 0,
             distributions: None,
             activity: None,
             rows: Rows::default(),

@@ -136,7 +136,7 @@ impl Keeper {
         let order = Order::Travel(Step {
             to,
             from: state.model().now,
-            journey: state.journey(),
+            epoch: state.epoch(),
             watched: state.watched(),
         });
         self.ask(order)
