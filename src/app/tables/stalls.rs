@@ -190,17 +190,17 @@ const COLUMNS: &[Column<Stall>] = &[
 pub fn cause_text(model: &Model, stall: &Stall) -> String {
     let (call, object) = (model.text(stall.syscall), model.text(stall.object));
     let mut text = cause_word(stall.cause).to_owned();
-    let tells_call = matches!(
+    let names_call = matches!(
         stall.cause,
         Cause::SystemCall | Cause::Sleeping | Cause::Lock
     );
-    if tells_call && !call.is_empty() {
+    if names_call && !call.is_empty() {
         text = match stall.cause {
             Cause::SystemCall => format!("in {call}"),
             _ => format!("{text} in {call}"),
         };
     }
-    if tells_call && !object.is_empty() {
+    if names_call && !object.is_empty() {
         text = format!("{text} ({object})");
     }
     text
