@@ -66,7 +66,7 @@ pub enum Action {
     /// Runs the other twin of it.
     OtherTwin,
     /// Shows verdict and figures in large letters, or the view again.
-    Present,
+    PresenterMode,
     /// Begins to edit the filter.
     Filter,
     /// Goes somewhere in time.

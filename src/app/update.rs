@@ -47,7 +47,7 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
             let twin = state.lab.other_twin().unwrap_or(Twin::Broken);
             effects.extend(run(state, twin));
         }
-        Action::Present => present(state),
+        Action::PresenterMode => present(state),
         Action::Filter => state.editing = state.table().is_some(),
         Action::SortNext => sort_neighbour(state, true),
         Action::SortPrevious => sort_neighbour(state, false),

@@ -111,7 +111,7 @@ pub(super) const ANYWHERE: Section = Section {
         ),
         binding(
             &[Char('p')],
-            Action::Present,
+            Action::PresenterMode,
             Everywhere,
             (8, "present"),
             "presenter mode: verdict and figures in large letters; again to leave",
