@@ -1,4 +1,4 @@
-//! Columns of the operations on resources: who waits for what.
+//! The table of operations on resources: who waits for what.
 
 use crate::{
     app::{

@@ -1,4 +1,10 @@
-//! Columns of the resources.
+//! The table of resources.
+//!
+//! ```text
+//! ─ Resources  12 live · t: who waits · 3 dropped hidden (f) ───────────────────
+//!     ID KIND   TYPE          OPS▼     AGE ATTRIBUTES           LOCATION
+//! ▶    1 Sync   Semaphore       2   12.3 s permits=0            src/main.rs:12
+//! ```
 
 use crate::{
     app::{

@@ -1,5 +1,10 @@
-//! Stalls by culprit line, so that kinds show and not instances, and the columns
-//! of that table.
+//! The table of stalls by culprit line, so that kinds show and not instances.
+//!
+//! ```text
+//! ─ Stalls by culprit  1 live · 31 ended · t: one by one ───────────────────────
+//!    LAST        COUNT LONGEST  ▼TOTAL CAUSE        FUNCTION       LOCATION
+//!  ■ LIVE   ×31 in 6 s  843 ms   7.1 s computing    app::report    src/service.rs:43
+//! ```
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Columns of the stalls, one by one.
+//! The table of stalls, one by one.
 
 use crate::{
     app::{

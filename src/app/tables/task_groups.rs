@@ -1,5 +1,4 @@
-//! Tasks by spawn location or by name, with totals, and the columns of that
-//! table.
+//! The table of tasks by spawn location or by name, with totals.
 
 use std::{collections::HashMap, time::Duration};
 

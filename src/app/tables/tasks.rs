@@ -1,4 +1,11 @@
-//! Columns of the tasks.
+//! The table of tasks.
+//!
+//! ```text
+//! ─ Tasks  11 live · 1 running · 3 scheduled · 1 finished hidden (f) ───────────
+//! ! STATE     NAME           BUSY%▼   POLL LONGEST  POLLS LOCATION
+//! ■ ● running report           84%  843 ms  843 ms   4000 demo/src/service.rs:43
+//!   ○ idle    http::conn       12%           2 ms    1000 demo/src/service.rs:40
+//! ```
 
 use std::time::Duration;
 

@@ -1,4 +1,10 @@
-//! Columns of the threads.
+//! The table of threads.
+//!
+//! ```text
+//! ─ Threads  7 · gauges queue 812 ──────────────────────────────────────────────
+//! THREAD NAME            ROLE       STATE       CPU  SYS NO CPU CPU OVER TIME
+//!   5003 tokio-rt-worker worker 3   ● running   99%   1%     0% ▁▁▁▁▆▇▇▇
+//! ```
 
 use std::fmt::Write as _;
 

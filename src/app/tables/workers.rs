@@ -1,4 +1,13 @@
-//! Columns of the workers.
+//! The table of workers; below it, the newest stalls of the one under the cursor.
+//!
+//! ```text
+//! ─ Workers  4 · 1 blocked ─────────────────────────────────────────────────────
+//! #  STATE     TASK               FOR BUSY  CPU QUEUE BUSY OVER TIME
+//! 0  ○ parked                          12%  11%     0 ▁▁▂▁▁▁▃▁
+//! 3  ■ BLOCKED report          843 ms 100%  99%     9 ▁▁▂▁▁███
+//! ─ Stalls of worker 3 ─────────────────────────────────────────────────────────
+//!   ■ now          843 ms  computing  report::render (demo/src/cpu.rs:42)
+//! ```
 
 use crate::{
     app::{
