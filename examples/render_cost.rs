@@ -31,7 +31,7 @@ fn main() {
     state.apply(
         Event::Connected {
             hello,
-            kind: "agent",
+            kind: looptop::model::SourceKind::Agent,
         },
         Instant::now(),
     );

@@ -100,7 +100,7 @@ fn at_the_end(name: &str, size: Size) -> State {
         let event = match step {
             Step::Session(hello) => Event::Connected {
                 hello: Box::new(hello.as_ref().clone()),
-                kind: "replay",
+                kind: looptop::model::SourceKind::Replay,
             },
             Step::Frame(frame, _) => Event::Frame(Arc::from(frame)),
             Step::Gap(why) => panic!("{name}: {why}"),

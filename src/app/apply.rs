@@ -6,13 +6,10 @@ use looptop_wire::proto::{Frame, HelloResponse};
 
 use crate::{
     diagnose::{Engine, Window},
-    model::{Activity, Model},
+    model::{Activity, Model, SourceKind},
 };
 
 use super::{Connection, Effect, Event, Snapshot, State};
-
-/// The name of the source that plays recordings.
-const REPLAY: &str = "replay";
 
 impl State {
     /// Takes in an event.
@@ -56,8 +53,8 @@ impl State {
             Event::Position { at, playing, speed } => self.positioned(at, playing, speed),
             Event::Gap(sentence) | Event::Notice(sentence) => self.notify(sentence),
             Event::Past(past) => self.arrived(*past),
-            Event::Present { journey } => {
-                if journey == self.journey {
+            Event::Present { epoch } => {
+                if epoch == self.epoch {
                     self.go_live();
                 }
             }
@@ -91,11 +88,11 @@ impl State {
 
     /// A new stream: ids of texts are void, so the model begins anew; what a
     /// mere reconnection carries on is the past of the same process.
-    fn connected(&mut self, hello: &HelloResponse, kind: &'static str) {
+    fn connected(&mut self, hello: &HelloResponse, kind: SourceKind) {
         let mut model = Model::new(hello);
         let before = &self.live.model;
         let same = before.since.is_some() && before.session.id == model.session.id;
-        if same && kind == REPLAY {
+        if same && kind == SourceKind::Replay {
             // It may have gone back, and its keyframe brings the past along.
             self.engine = Engine::new(Window::Live);
         } else if same {
@@ -115,7 +112,7 @@ impl State {
                 self.details = None;
             }
         }
-        self.source = kind;
+        self.source = Some(kind);
         self.connection = Connection::Live;
         self.live.model = Arc::new(model);
         self.publish();

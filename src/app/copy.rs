@@ -46,7 +46,7 @@ pub(super) fn finding(f: &Finding) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::{app::tests::starving_state, diagnose::Severity};
+    use crate::{app::fixtures::starving_state, diagnose::Severity};
 
     #[test]
     fn what_is_copied_holds_no_control_characters() {

@@ -8,7 +8,7 @@ use std::{
 use looptop_wire::proto::{Frame, HelloResponse};
 
 use super::Snapshot;
-use crate::model::{Activity, Moment, Resolved, StackOf, TaskId};
+use crate::model::{Activity, Moment, Resolved, SourceKind, StackOf, TaskId};
 
 /// What a source, or the symbolizer, reports. The run loop translates their own
 /// events, so that nothing here depends on them.
@@ -23,8 +23,8 @@ pub enum Event {
     Connected {
         /// Who answered.
         hello: Box<HelloResponse>,
-        /// Which source it is, in a word: "agent", "console", "replay".
-        kind: &'static str,
+        /// What kind of source it is.
+        kind: SourceKind,
     },
     /// State or changes.
     Frame(Arc<Frame>),
@@ -54,8 +54,8 @@ pub enum Event {
     Past(Box<PastMoment>),
     /// The way forward has led to the present.
     Present {
-        /// As in [`PastMoment::journey`].
-        journey: u64,
+        /// As in [`PastMoment::epoch`].
+        epoch: u64,
     },
     /// What the watched task did before a moment.
     Recalled {
@@ -118,10 +118,10 @@ pub struct PastMoment {
     pub oldest: Moment,
     /// What the task did before that was watched when this was asked for.
     pub activity: Option<Activity>,
-    /// [`State::journey`] when this was asked for.
+    /// [`State::epoch`] when this was asked for.
     ///
-    /// [`State::journey`]: super::State::journey
-    pub journey: u64,
+    /// [`State::epoch`]: super::State::epoch
+    pub epoch: u64,
 }
 
 /// How long the polls of one task took, and its waits between wake and poll.

@@ -6,13 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use ratatui::layout::Rect;
-use serde::{Deserialize, Serialize};
 
 use super::quantity;
 
 /// Which twin of a scenario runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Twin {
     /// The mistake.
     Broken,
@@ -197,64 +195,94 @@ pub struct Row {
     pub now: Option<Value>,
 }
 
-/// Measures that every scenario has: name and how to read it.
-/// How a figure is read off.
-type Measure = fn(&Figures) -> Option<Value>;
+/// A figure that every scenario has.
+struct Measure {
+    name: &'static str,
+    read: fn(&Figures) -> Option<Value>,
+    /// It is of the canary: other people's pain, whatever the scenario is about.
+    canary: bool,
+}
 
-const MEASURES: [(&str, Measure); 7] = [
-    ("requests/s", |f| f.requests_per_s.map(Value::Count)),
-    ("p50", |f| f.latency.p50.map(Value::Time)),
-    ("p99", |f| f.latency.p99.map(Value::Time)),
-    ("canary p50", |f| f.canary.p50.map(Value::Time)),
-    ("canary p99", |f| f.canary.p99.map(Value::Time)),
-    ("canary max", |f| f.canary.max.map(Value::Time)),
-    ("errors", |f| Some(Value::Count(f.errors as f64))),
+impl Measure {
+    const fn new(name: &'static str, read: fn(&Figures) -> Option<Value>) -> Self {
+        Self {
+            name,
+            read,
+            canary: false,
+        }
+    }
+
+    const fn of_canary(name: &'static str, read: fn(&Figures) -> Option<Value>) -> Self {
+        Self {
+            name,
+            read,
+            canary: true,
+        }
+    }
+
+    fn row(&self, status: &Status) -> Row {
+        let before = status.own_before().map(|b| &b.figures);
+        Row {
+            name: self.name.to_owned(),
+            before: before.and_then(self.read),
+            now: (self.read)(&status.now),
+        }
+    }
+}
+
+/// The figure of a scenario that names none to watch.
+const REQUESTS: Measure = Measure::new("requests/s", |f| f.requests_per_s.map(Value::Count));
+/// The figure that is always shown.
+const CANARY: Measure = Measure::of_canary("canary p99", |f| f.canary.p99.map(Value::Time));
+
+/// All of them, in the order of the screen. A scenario's own are its readings, which
+/// need no line here.
+const MEASURES: [Measure; 7] = [
+    REQUESTS,
+    Measure::new("p50", |f| f.latency.p50.map(Value::Time)),
+    Measure::new("p99", |f| f.latency.p99.map(Value::Time)),
+    Measure::of_canary("canary p50", |f| f.canary.p50.map(Value::Time)),
+    CANARY,
+    Measure::of_canary("canary max", |f| f.canary.max.map(Value::Time)),
+    Measure::new("errors", |f| Some(Value::Count(f.errors as f64))),
 ];
 
 /// Before and after, side by side; the scenario's own readings come last. What
 /// another scenario did before cannot be compared and is left out.
 pub fn comparison(status: &Status) -> Vec<Row> {
+    let measures = MEASURES.iter().map(|measure| measure.row(status));
+    measures.chain(readings(status)).collect()
+}
+
+fn readings(status: &Status) -> impl Iterator<Item = Row> {
     let before = status.own_before().map(|b| &b.figures);
-    let measures = MEASURES.iter().map(|(name, read)| Row {
-        name: (*name).to_owned(),
-        before: before.and_then(read),
-        now: read(&status.now),
-    });
     let reading = |figures: &Figures, name: &str| {
         let found = figures.readings.iter().find(|(n, _)| n == name);
         found.map(|(_, value)| Value::Count(*value))
     };
-    let readings = status.now.readings.iter().map(|(name, value)| Row {
+    status.now.readings.iter().map(move |(name, value)| Row {
         name: name.clone(),
         before: before.and_then(|b| reading(b, name)),
         now: Some(Value::Count(*value)),
-    });
-    measures.chain(readings).collect()
+    })
 }
 
 /// The two lines that matter on a stage: other people's pain, and what the
 /// scenario says to watch.
 pub fn headline(status: &Status) -> [Row; 2] {
-    let rows = comparison(status);
-    let row = |name: &str| rows.iter().find(|r| r.name == name).cloned();
-    let unknown = |name: &str| Row {
-        name: name.to_owned(),
-        before: None,
-        now: None,
-    };
-    let mut canary = row("canary p99").unwrap_or_else(|| unknown("canary p99"));
+    let mut canary = CANARY.row(status);
     // While it waits there is no answer to measure.
     let p99 = status.now.canary.p99.unwrap_or_default();
     if let Some(waits) = status.now.canary_waits.filter(|waits| *waits > p99) {
         canary.name = "canary waits".to_owned();
         canary.now = Some(Value::Time(waits));
     }
-    let watched = rows
-        .iter()
-        .filter(|r| !r.name.starts_with("canary"))
-        .find(|r| status.watch.contains(r.name.as_str()));
-    let second = watched.cloned().or_else(|| row("requests/s"));
-    [canary, second.unwrap_or_else(|| unknown("requests/s"))]
+    let own = MEASURES.iter().filter(|measure| !measure.canary);
+    let watched = own
+        .map(|measure| measure.row(status))
+        .chain(readings(status))
+        .find(|row| status.watch.contains(row.name.as_str()));
+    [canary, watched.unwrap_or_else(|| REQUESTS.row(status))]
 }
 
 /// What the screen knows of the lab.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
+    fixtures::{starving_state, type_text},
     lab::{Before, Entry, Figures, Latency, Status, Update},
-    tests::{starving_state, type_text},
     *,
 };
 
@@ -157,7 +157,7 @@ fn a_switch_is_pending_until_the_lab_confirms_it() {
 
 #[test]
 fn the_tab_is_there_where_the_lab_is() {
-    let lab = |state: &State| view::shown(state).any(|v| v.id == ViewId::Lab);
+    let lab = |state: &State| views::shown(state).contains(&ViewId::Lab);
     let mut state = starving_state();
     assert!(!lab(&state));
     press(&mut state, "7");

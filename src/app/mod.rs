@@ -5,8 +5,9 @@
 //!
 //! Invariants:
 //! - No I/O and no clock: the run loop sets [`State::now`].
-//! - Keys are bound in one table, [`bindings`]; dispatch, footer, help and docs
-//!   come from it. Views are registered in [`view`], columns in [`tables`].
+//! - Views are registered in [`views`], tables and their columns in [`tables`], keys
+//!   in [`bindings`] and by the views that have them. Digits, tabs, dispatch, footer,
+//!   help and `docs/keys.md` come from these registries.
 //! - Text of the target reaches a screen or a clipboard through [`escape`](crate::escape) only.
 
 mod action;
@@ -19,6 +20,7 @@ mod event;
 pub mod filter;
 mod key;
 pub mod lab;
+mod list;
 pub mod mouse;
 pub mod overview;
 pub mod page;
@@ -31,13 +33,15 @@ pub mod tables;
 mod tone;
 pub mod travel;
 mod update;
-pub mod view;
+pub mod views;
 mod watch;
 
 #[cfg(test)]
+pub(crate) mod fixtures;
+#[cfg(test)]
 pub(crate) mod lab_tests;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub use action::{Action, Effect, Motion};
 pub use column::{Context, Head};
@@ -45,14 +49,14 @@ pub use column_choice::{ColumnChoice, WrongColumns};
 pub use event::{Connection, Distribution, Distributions, Event, PastMoment};
 pub use key::Key;
 pub use lab::{LabState, Twin};
-pub use rows::{RowKey, Rows, Sort};
+pub use list::{Cursor, TableState};
+pub use rows::{Request, Rows, Sort};
 pub use screen::Screen;
 pub use snapshot::Snapshot;
-pub use state::{
-    Cursor, Details, Echo, Frozen, Lab, Mode, Options, Overlay, State, TableState, TaskLayout,
-};
+pub use state::{Details, Echo, Frozen, Lab, Mode, Options, Overlay, State, TaskLayout};
+pub use tables::RowKey;
 pub use tone::Tone;
 pub use travel::{Past, Playback, Player, Timeline, Travel};
 pub use update::update;
-pub use view::ViewId;
+pub use views::ViewId;
 pub use watch::Recall;

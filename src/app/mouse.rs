@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use super::{
     Action, Mode, Motion, RowKey, State, page,
     screen::{GUTTER, Screen, within},
-    view,
+    views::{self, ViewId},
 };
 
 /// What a mouse does.
@@ -31,7 +31,7 @@ pub struct Tab {
     /// Where it is.
     pub place: Rect,
     /// Its view.
-    pub view: &'static view::View,
+    pub view: ViewId,
     /// Its name, as long as there is room for.
     pub title: &'static str,
 }
@@ -40,11 +40,10 @@ pub struct Tab {
 /// all fit.
 pub fn tabs(state: &State, area: Rect) -> Vec<Tab> {
     let width = |title: &str| u16::try_from(title.len() + 2).unwrap_or(u16::MAX);
+    let shown = views::shown(state);
     let all = |gap: u16| {
-        view::shown(state)
-            .map(|v| width(v.title) + gap)
-            .sum::<u16>()
-            + 1
+        let widths = shown.iter().map(|id| width(id.view().title) + gap);
+        widths.sum::<u16>() + 1
     };
     let gap = if all(TAB_GAP) > area.width {
         1
@@ -53,16 +52,22 @@ pub fn tabs(state: &State, area: Rect) -> Vec<Tab> {
     };
     let short = all(gap) > area.width;
     let mut x = area.x + 1;
-    view::shown(state)
-        .map(|view| {
-            let title = if short && view.id != state.view {
+    shown
+        .iter()
+        .map(|id| {
+            let view = id.view();
+            let title = if short && *id != state.view {
                 view.short
             } else {
                 view.title
             };
             let place = Rect::new(x, area.y, width(title), 1).intersection(area);
             x += width(title) + gap;
-            Tab { place, view, title }
+            Tab {
+                place,
+                view: *id,
+                title,
+            }
         })
         .collect()
 }
@@ -79,7 +84,7 @@ pub fn action(state: &State, mouse: Mouse, x: u16, y: u16) -> Option<Action> {
         .iter()
         .find(|tab| within(tab.place, x, y))
     {
-        return Some(Action::Show(tab.view.id));
+        return Some(Action::Show(tab.view));
     }
     if page::is_open(state) || state.mode() == Mode::Filter {
         return None;

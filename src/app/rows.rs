@@ -3,48 +3,17 @@
 //! They are made anew only when data, sorting or the filter changed, and for
 //! long tables not more often than they can be afforded.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use crate::{
-    diagnose::Subject,
-    model::{
-        AsyncOpId, Model, ResourceId, StallId, Task, TaskId, Tid, Worker, WorkerId, WorkerState,
-    },
-};
+use crate::model::{Model, Worker, WorkerState};
 
 use super::{
     Snapshot,
-    column::{Column, Context, Key},
+    column::{Cell, Column, Context, Placed},
     filter::Filter,
     state::TaskLayout,
-    tables::{self, Row, StallGroup, TableId, TaskGroup, TaskGroupKey, TaskGrouping},
+    tables::{self, Depths, Made, Registered, RowKey, TableId},
 };
-
-/// Which thing a row shows; the cursor follows it, wherever the row goes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RowKey {
-    /// A task.
-    Task(TaskId),
-    /// A worker.
-    Worker(WorkerId),
-    /// A stall.
-    Stall(StallId),
-    /// Stalls of one culprit: location and function.
-    Group(Box<(String, String)>),
-    /// A thread.
-    Thread(Tid),
-    /// Tasks of one location or name.
-    TaskGroup(TaskGroupKey),
-    /// A resource.
-    Resource(ResourceId),
-    /// An operation on one.
-    Op(AsyncOpId),
-    /// A finding: rule and subject.
-    Finding(Box<(&'static str, Subject)>),
-}
 
 /// How a table is sorted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,25 +24,79 @@ pub struct Sort {
     pub descending: bool,
 }
 
+impl Sort {
+    /// The largest of a column first. Where there is no such column, this does not
+    /// compile.
+    pub const fn descending<R>(columns: &[Column<R>], id: &str) -> Self {
+        Self {
+            column: column(columns, id),
+            descending: true,
+        }
+    }
+
+    /// The smallest of a column first. Where there is no such column, this does not
+    /// compile.
+    pub const fn ascending<R>(columns: &[Column<R>], id: &str) -> Self {
+        Self {
+            column: column(columns, id),
+            descending: false,
+        }
+    }
+}
+
+const fn column<R>(columns: &[Column<R>], id: &str) -> usize {
+    let mut at = 0;
+    while at < columns.len() {
+        if is_same(columns[at].head.id, id) {
+            return at;
+        }
+        at += 1;
+    }
+    panic!("no column has this id")
+}
+
+const fn is_same(a: &str, b: &str) -> bool {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
+}
+
 /// What rows are made for.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Request {
-    pub(super) table: Option<TableId>,
-    pub(super) sort: Sort,
-    pub(super) filter: Filter,
-    pub(super) finished: bool,
-    pub(super) layout: TaskLayout,
+pub struct Request {
+    /// Of this table, or of the overview's list.
+    pub table: Option<TableId>,
+    /// How they are sorted.
+    pub sort: Sort,
+    /// Which are shown.
+    pub filter: Filter,
+    /// What is over is shown, too.
+    pub finished: bool,
+    /// How tasks are laid out.
+    pub layout: TaskLayout,
     /// Not all workers fit on the overview: the blocked ones come first.
-    pub(super) crowded: bool,
+    pub crowded: bool,
+}
+
+/// Rows that were selected from a table, or from the overview.
+#[derive(Debug, Default)]
+pub(super) struct Selection {
+    pub(super) keys: Vec<RowKey>,
+    pub(super) filtered_out: usize,
+    pub(super) finished_hidden: usize,
+    pub(super) looked_at: usize,
+    pub(super) depths: Depths,
 }
 
 /// The rows on screen, and what they were made for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Rows {
     keys: Vec<RowKey>,
-    groups: Vec<StallGroup>,
-    task_groups: Vec<TaskGroup>,
-    depths: HashMap<TaskId, u8>,
+    made: Made,
+    depths: Depths,
     looked_at: usize,
     /// Rows that the filter left out.
     pub filtered_out: usize,
@@ -100,34 +123,28 @@ impl Rows {
         self.keys.is_empty()
     }
 
-    /// The row at `index`; `None` where it is gone from the model, or no table's.
-    pub fn row<'a>(&'a self, model: &'a Model, index: usize) -> Option<Row<'a>> {
-        match self.keys.get(index)? {
-            RowKey::Task(id) => model.tasks.get(*id).map(Row::Task),
-            RowKey::Worker(id) => model.workers.get(id).map(Row::Worker),
-            RowKey::Stall(id) => model.stalls.get(*id).map(Row::Stall),
-            RowKey::Thread(tid) => model.threads.get(tid).map(Row::Thread),
-            RowKey::Group(key) => self.group(key).map(Row::Group),
-            RowKey::TaskGroup(key) => self.task_group(*key).map(Row::TaskGroup),
-            RowKey::Resource(id) => model.resources.get(*id).map(Row::Resource),
-            RowKey::Op(id) => model.resources.op(*id).map(Row::Op),
-            RowKey::Finding(_) => None,
-        }
+    /// The cells of the row at `index`; `None` where it is gone from the model, or no
+    /// table's.
+    pub fn cells<'a>(
+        &'a self,
+        context: &Context<'a>,
+        index: usize,
+        placed: &[Placed],
+    ) -> Option<Vec<Cell>> {
+        tables::cells(context, &self.made, self.keys.get(index)?, placed)
     }
 
-    /// The group of a key.
-    pub(super) fn group(&self, key: &(String, String)) -> Option<&StallGroup> {
-        let matches = |g: &&StallGroup| g.location == key.0 && g.function == key.1;
-        self.groups.iter().find(matches)
-    }
-
-    /// The tasks of a location or name.
-    pub(super) fn task_group(&self, key: TaskGroupKey) -> Option<&TaskGroup> {
-        self.task_groups.iter().find(|g| g.key == key)
+    /// The row of a table that a key names.
+    pub(super) fn row<'a, T: Registered>(
+        &'a self,
+        model: &'a Model,
+        key: &T::Key,
+    ) -> Option<&'a T::Row> {
+        T::row(model, T::made(&self.made), key)
     }
 
     /// How deep each task is in the tree; empty where tasks are no tree.
-    pub fn depths(&self) -> &HashMap<TaskId, u8> {
+    pub fn depths(&self) -> &Depths {
         &self.depths
     }
 
@@ -161,158 +178,24 @@ impl Rows {
         request: Request,
         now: Instant,
     ) {
-        let model = &*snapshot.model;
-        self.finished_hidden = 0;
-        self.groups = match request.table {
-            Some(TableId::StallGroups) => tables::group(model, context.span),
-            _ => Vec::new(),
+        self.made = Made::default();
+        let selection = match request.table {
+            None => overview(snapshot, request.crowded),
+            Some(table) => table.table().select(context, &request, &mut self.made),
         };
-        let made = match request.table {
-            None => Made {
-                keys: overview(snapshot, request.crowded),
-                filtered_out: 0,
-            },
-            Some(TableId::Tasks) => {
-                let tasks = self.tasks(model, request.finished);
-                select(context, tasks, tables::TASKS, &request, |t| {
-                    RowKey::Task(t.id)
-                })
-            }
-            Some(TableId::TaskGroups) => {
-                let by = match request.layout {
-                    TaskLayout::ByName => TaskGrouping::Name,
-                    _ => TaskGrouping::Location,
-                };
-                let tasks = self.tasks(model, request.finished);
-                self.task_groups = tables::group_tasks(context, tasks, by);
-                let key = |g: &TaskGroup| RowKey::TaskGroup(g.key);
-                let groups = self.task_groups.iter();
-                select(context, groups, tables::TASK_GROUPS, &request, key)
-            }
-            Some(TableId::Resources) => {
-                let (all, finished) = (&model.resources, request.finished);
-                if !finished {
-                    self.finished_hidden = all.len() - all.live_count();
-                }
-                let shown = all.iter().filter(|r| finished || r.is_live());
-                select(context, shown, tables::RESOURCES, &request, |r| {
-                    RowKey::Resource(r.id)
-                })
-            }
-            Some(TableId::Ops) => {
-                let finished = request.finished;
-                let shown = model.resources.ops().filter(|o| finished || o.is_live());
-                select(context, shown, tables::OPS, &request, |o| RowKey::Op(o.id))
-            }
-            Some(TableId::Workers) => select(
-                context,
-                model.workers.values(),
-                tables::WORKERS,
-                &request,
-                |w| RowKey::Worker(w.id),
-            ),
-            Some(TableId::Stalls) => select(
-                context,
-                model.stalls.iter(),
-                tables::STALLS,
-                &request,
-                |s| RowKey::Stall(s.id),
-            ),
-            Some(TableId::StallGroups) => {
-                let key = |g: &StallGroup| {
-                    RowKey::Group(Box::new((g.location.clone(), g.function.clone())))
-                };
-                select(context, self.groups.iter(), tables::GROUPS, &request, key)
-            }
-            Some(TableId::Threads) => select(
-                context,
-                model.threads.values(),
-                tables::THREADS,
-                &request,
-                |t| RowKey::Thread(t.tid),
-            ),
-        };
-        self.keys = made.keys;
-        self.filtered_out = made.filtered_out;
-        self.looked_at = match request.table {
-            Some(TableId::TaskGroups) => model.tasks.len(),
-            _ => self.keys.len() + self.filtered_out,
-        };
-        self.depths.clear();
-        if (request.table, request.layout) == (Some(TableId::Tasks), TaskLayout::Tree) {
-            self.make_tree(model);
-        }
+        self.keys = selection.keys;
+        self.filtered_out = selection.filtered_out;
+        self.finished_hidden = selection.finished_hidden;
+        self.looked_at = selection.looked_at;
+        self.depths = selection.depths;
         self.made_for = Some(request);
         self.revision = snapshot.revision;
         self.made_at = Some(now);
     }
 }
 
-impl Rows {
-    /// The tasks to show; counts the finished ones that are not.
-    fn tasks<'a>(
-        &mut self,
-        model: &'a Model,
-        finished: bool,
-    ) -> impl Iterator<Item = &'a Task> + use<'a> {
-        if !finished {
-            self.finished_hidden = model.tasks.len() - model.tasks.live_count();
-        }
-        model.tasks.iter().filter(move |t| finished || t.is_live())
-    }
-
-    fn make_tree(&mut self, model: &Model) {
-        let sorted: Vec<TaskId> = self
-            .keys
-            .iter()
-            .filter_map(|key| match key {
-                RowKey::Task(id) => Some(*id),
-                _ => None,
-            })
-            .collect();
-        let (order, depths) = tables::tree(&model.tasks, &sorted);
-        self.keys = order.into_iter().map(RowKey::Task).collect();
-        self.depths = depths;
-    }
-}
-
-struct Made {
-    keys: Vec<RowKey>,
-    filtered_out: usize,
-}
-
-/// Filters and sorts; equal rows keep the order of their keys.
-fn select<'a, R: 'static>(
-    context: &Context<'a>,
-    rows: impl Iterator<Item = &'a R>,
-    columns: &'static [Column<R>],
-    request: &Request,
-    name: impl Fn(&R) -> RowKey,
-) -> Made {
-    let sort_key = columns.get(request.sort.column).map(|c| c.key);
-    let mut filtered_out = 0;
-    let mut keyed: Vec<(Key<'a>, RowKey)> = Vec::new();
-    for row in rows {
-        if request
-            .filter
-            .matches(|column| (columns[column].key)(context, row))
-        {
-            let key = sort_key.map_or(Key::Unknown, |key| key(context, row));
-            keyed.push((key, name(row)));
-        } else {
-            filtered_out += 1;
-        }
-    }
-    let descending = request.sort.descending;
-    keyed.sort_unstable_by(|(a, m), (b, n)| a.order(b, descending).then_with(|| m.cmp(n)));
-    Made {
-        keys: keyed.into_iter().map(|(_, key)| key).collect(),
-        filtered_out,
-    }
-}
-
 /// The cursor goes through the findings first, then through the workers.
-fn overview(snapshot: &Snapshot, crowded: bool) -> Vec<RowKey> {
+fn overview(snapshot: &Snapshot, crowded: bool) -> Selection {
     let findings = snapshot
         .findings
         .iter()
@@ -321,6 +204,11 @@ fn overview(snapshot: &Snapshot, crowded: bool) -> Vec<RowKey> {
     if crowded {
         workers.sort_by_key(|w| (w.state != WorkerState::Stalled, w.id));
     }
-    let workers = workers.into_iter().map(|w| RowKey::Worker(w.id));
-    findings.chain(workers).collect()
+    let workers = workers.into_iter().map(|w| RowKey::Workers(w.id));
+    let keys: Vec<RowKey> = findings.chain(workers).collect();
+    Selection {
+        looked_at: keys.len(),
+        keys,
+        ..Selection::default()
+    }
 }

@@ -10,18 +10,14 @@ use ratatui::layout::Size;
 
 use crate::{
     diagnose::{Engine, Finding, Subject, Window},
-    model::{Activity, Model, ResourceId, Span, StallId, TaskId},
+    model::{Activity, Model, ResourceId, SourceKind, Span, StallId, TaskId},
 };
 
 use super::{
-    ColumnChoice, Connection, Context, Distributions, Head, LabState, Past, Player, Snapshot,
-    ViewId,
-    filter::{Filter, FilterError},
-    overview, page,
-    rows::{Request, RowKey, Rows, Sort},
-    screen::{GUTTER, Screen, TableArea},
-    tables::{self, Row, TableId},
-    view,
+    ColumnChoice, Connection, Context, Cursor, Distributions, LabState, Past, Player, Rows,
+    Snapshot, TableState, ViewId, page,
+    tables::{RowKey, TableId},
+    views,
 };
 
 /// What the command line decides.
@@ -44,32 +40,6 @@ pub struct Lab {
     pub mode: String,
     /// What it shows, one line.
     pub caption: String,
-}
-
-/// How a table is looked at.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TableState {
-    /// How it is sorted.
-    pub sort: Sort,
-    /// The filter as typed.
-    pub filter_text: String,
-    /// The filter, as far as it was understood.
-    pub filter: Filter,
-    /// Why what is typed was not understood.
-    pub filter_error: Option<FilterError>,
-    /// Columns passed over.
-    pub pan: usize,
-}
-
-/// Where the cursor is in a list, and which row is the first on screen.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Cursor {
-    /// What it follows; nothing until the user moves it.
-    pub key: Option<RowKey>,
-    /// Its row.
-    pub row: usize,
-    /// The first row on screen.
-    pub offset: usize,
 }
 
 /// Details that cover the view.
@@ -171,8 +141,8 @@ pub struct State {
     pub options: Options,
     /// What the connection does.
     pub connection: Connection,
-    /// Which source feeds it, in a word.
-    pub source: &'static str,
+    /// What kind of source feeds it; `None` until one is connected.
+    pub source: Option<SourceKind>,
     /// The view on screen.
     pub view: ViewId,
     /// Details over the view.
@@ -218,7 +188,7 @@ pub struct State {
     /// What comes in is recorded, since then.
     pub recording: Option<Instant>,
     /// Distributions of the task whose details are open, where the target
-    /// tells them.
+    /// sends them.
     pub distributions: Option<Distributions>,
     /// What the task whose details are open did of late.
     pub(super) activity: Option<Activity>,
@@ -227,8 +197,8 @@ pub struct State {
     pub(super) live: Snapshot,
     /// Moments of the past shown so far.
     pub(super) past_shown: u64,
-    /// Times that the user came back to the present.
-    pub(super) journey: u64,
+    /// Counts how often the user came back to the present.
+    pub(super) epoch: u64,
     pub(super) engine: Engine,
     pub(super) notice: Option<(String, Instant)>,
     pub(super) tables: BTreeMap<TableId, TableState>,
@@ -250,7 +220,7 @@ impl State {
                 attempt: 1,
                 problem: None,
             },
-            source: "",
+            source: None,
             view: ViewId::default(),
             details: None,
             overlay: None,
@@ -274,14 +244,17 @@ impl State {
             player: None,
             recording: None,
             past_shown: 0,
-            journey: 0,
+            epoch: 0,
             distributions: None,
             activity: None,
             rows: Rows::default(),
             live,
             engine,
             notice: None,
-            tables: TableId::ALL.map(|t| (t, TableState::new(t))).into(),
+            tables: TableId::ALL
+                .iter()
+                .map(|table| (*table, TableState::new(*table)))
+                .collect(),
             cursors: BTreeMap::new(),
         }
     }
@@ -321,15 +294,10 @@ impl State {
 
     /// The table of the view; `None` where it is none or has nothing to show.
     pub fn table(&self) -> Option<TableId> {
-        let table = view::table(self)?;
-        view::unavailable(self.view, self.model())
+        let table = views::table(self)?;
+        views::unavailable(self.view, self.model())
             .is_none()
             .then_some(table)
-    }
-
-    /// How a table is looked at.
-    pub fn table_state(&self, table: TableId) -> &TableState {
-        &self.tables[&table]
     }
 
     /// Details of a stall are open.
@@ -375,21 +343,6 @@ impl State {
         self.notice = Some((text.into(), self.now));
     }
 
-    /// Where the cursor is in the list on screen.
-    pub fn cursor(&self) -> &Cursor {
-        static START: Cursor = Cursor {
-            key: None,
-            row: 0,
-            offset: 0,
-        };
-        self.cursors.get(&self.table()).unwrap_or(&START)
-    }
-
-    /// What is under the cursor.
-    pub fn row_under_cursor(&self) -> Option<&RowKey> {
-        self.rows.keys().get(self.cursor().row)
-    }
-
     /// The finding that `e` and `y` are about: that of the row under the cursor
     /// or of the details, otherwise the verdict's.
     pub fn finding(&self) -> Option<&Finding> {
@@ -400,31 +353,32 @@ impl State {
     }
 
     pub(super) fn own_finding(&self) -> Option<&Finding> {
-        let findings = &self.shown().findings;
-        let of_task = |id: TaskId| findings.iter().find(|f| f.task == Some(id));
-        let of_stall = |id: StallId| {
-            let task = self.model().stalls.get(id).and_then(|s| s.task);
-            findings
-                .iter()
-                .find(|f| f.stall == Some(id))
-                .or_else(|| of_task(task?))
-        };
         match self.details {
-            Some(Details::Task(id)) => return of_task(id),
-            Some(Details::Stall(id)) => return of_stall(id),
+            Some(Details::Task(id)) => return self.finding_of_task(id),
+            Some(Details::Stall(id)) => return self.finding_of_stall(id),
             Some(Details::Resource(_)) => return None,
             None => {}
         }
         match self.row_under_cursor()? {
             RowKey::Finding(key) => self.find_finding(key.0, &key.1),
-            RowKey::Task(id) => of_task(*id),
-            RowKey::Stall(id) => of_stall(*id),
-            RowKey::Group(key) => of_stall(self.rows.group(key)?.example),
-            RowKey::Worker(id) => of_stall(self.model().stalls.on_worker(*id)?.id),
-            RowKey::Thread(tid) => of_stall(self.model().stalls.on_thread(*tid)?.id),
-            RowKey::Op(id) => of_task(self.model().resources.op(*id)?.task?),
-            RowKey::TaskGroup(_) | RowKey::Resource(_) => None,
+            key => key.table()?.table().finding(self, key),
         }
+    }
+
+    /// The finding about a task.
+    pub(super) fn finding_of_task(&self, id: TaskId) -> Option<&Finding> {
+        let findings = &self.shown().findings;
+        findings.iter().find(|f| f.task == Some(id))
+    }
+
+    /// The finding about a stall, or about the task that stalls.
+    pub(super) fn finding_of_stall(&self, id: StallId) -> Option<&Finding> {
+        let findings = &self.shown().findings;
+        let of_task = || self.finding_of_task(self.model().stalls.get(id)?.task?);
+        findings
+            .iter()
+            .find(|f| f.stall == Some(id))
+            .or_else(of_task)
     }
 
     /// The finding of a rule about a subject.
@@ -433,131 +387,10 @@ impl State {
         self.shown().findings.iter().find(matches)
     }
 
-    /// Where the table on screen is.
-    pub fn table_area(&self) -> Option<TableArea> {
-        let body = Screen::new(self.size)?.body;
-        match self.table()? {
-            TableId::Workers => Some(TableArea::needing(body, self.rows.len())),
-            _ => Some(TableArea::filling(body)),
-        }
-    }
-
-    /// Makes the rows of the list on screen current and keeps the cursor on its
-    /// thing and on screen. To be called before drawing.
-    pub fn prepare(&mut self) {
-        let table = self.table();
-        let request = self.request(table);
-        let mut rows = std::mem::take(&mut self.rows);
-        if rows.are_stale(self.shown(), &request, self.now) {
-            rows.make(self.shown(), &self.context(), request, self.now);
-        }
-        self.rows = rows;
-        let page = self.page();
-        let cursor = self.cursors.entry(table).or_default();
-        cursor.follow(self.rows.keys());
-        cursor.scroll_into(page, self.rows.len());
-    }
-
-    fn request(&self, table: Option<TableId>) -> Request {
-        let (sort, filter) = match table {
-            Some(table) => {
-                let state = &self.tables[&table];
-                (state.sort, state.filter.clone())
-            }
-            None => (
-                Sort {
-                    column: 0,
-                    descending: false,
-                },
-                Filter::default(),
-            ),
-        };
-        let crowded = table.is_none()
-            && Screen::new(self.size).is_some_and(|screen| {
-                let room = usize::from(overview::panels(self, screen.body).workers.height);
-                self.model().workers.len() + 1 > room
-            });
-        Request {
-            table,
-            sort,
-            filter,
-            finished: self.finished,
-            layout: self.task_layout,
-            crowded,
-        }
-    }
-
-    /// Rows that are visible at once.
-    pub(super) fn page(&self) -> usize {
-        let body = Screen::new(self.size).map_or(1, |s| s.body.height);
-        let rows = self.table_area().map_or(body, |area| area.rows.height);
-        usize::from(rows).max(1)
-    }
-
-    /// Columns of the table on screen that are visible, with their places.
-    pub fn placed_columns(&self, table: TableId) -> Vec<super::column::Placed> {
-        let heads = tables::heads_for(table, self.model());
-        let chosen = self.options.columns.of(table);
-        let chosen_heads: Vec<&Head> = chosen.iter().map(|i| &heads[*i]).collect();
-        let width = self.size.width.saturating_sub(GUTTER);
-        let mut placed = super::column::place(&chosen_heads, width, self.tables[&table].pan);
-        for column in &mut placed {
-            column.index = chosen[column.index];
-        }
-        placed
-    }
-
-    /// The row under the cursor, where the list is a table.
-    pub fn selected_row(&self) -> Option<Row<'_>> {
-        self.rows.row(self.model(), self.cursor().row)
-    }
-}
-
-impl TableState {
-    fn new(table: TableId) -> Self {
-        let column = tables::default_sort(table);
-        let descending = tables::heads(table)[column].starts_descending();
-        // The log's own order and that of workers begin with the smallest.
-        let descending = descending && !matches!(table, TableId::Workers | TableId::Stalls);
-        Self {
-            sort: Sort { column, descending },
-            filter_text: String::new(),
-            filter: Filter::default(),
-            filter_error: None,
-            pan: 0,
-        }
-    }
-
-    /// Takes `text` as the filter, as far as it is understood.
-    pub(super) fn set_filter(&mut self, table: TableId, text: String) {
-        (self.filter, self.filter_error) = Filter::read(&text, &tables::heads(table));
-        self.filter_text = text;
-    }
-}
-
-impl Cursor {
-    /// Goes where its thing went; where that is gone, stays on the row.
-    fn follow(&mut self, keys: &[RowKey]) {
-        if let Some(key) = &self.key
-            && keys.get(self.row) != Some(key)
-        {
-            // A thing that a filter hides is found again when it is back.
-            self.row = keys.iter().position(|k| k == key).unwrap_or(self.row);
-        }
-        self.row = self.row.min(keys.len().saturating_sub(1));
-    }
-
-    fn scroll_into(&mut self, page: usize, rows: usize) {
-        self.offset = self
-            .offset
-            .min(self.row)
-            .max((self.row + 1).saturating_sub(page))
-            .min(rows.saturating_sub(page));
-    }
-
-    /// Puts it on a row, to follow what is there.
-    pub(super) fn put(&mut self, row: usize, keys: &[RowKey]) {
-        self.row = row.min(keys.len().saturating_sub(1));
-        self.key = keys.get(self.row).cloned();
+    /// Opens details from a view.
+    pub(super) fn show_details(&mut self, details: Details) {
+        self.details = Some(details);
+        self.trail.clear();
+        self.link = None;
     }
 }

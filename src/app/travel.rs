@@ -6,8 +6,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     diagnose::Severity,
     model::{Model, Moment},
@@ -16,8 +14,7 @@ use crate::{
 use super::{Effect, Frozen, PastMoment, Snapshot, State};
 
 /// A way to go in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Travel {
     /// One step back: 100 ms in the last minute, 1 s before.
     Back,
@@ -113,17 +110,18 @@ impl State {
     /// their way come too late.
     pub fn go_live(&mut self) {
         self.frozen = None;
-        self.journey += 1;
+        self.epoch += 1;
     }
 
-    /// Times that the user came back to the present.
-    pub fn journey(&self) -> u64 {
-        self.journey
+    /// Counts how often the user came back to the present: what was asked for before
+    /// comes too late.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     /// A moment of the past that was asked for is here.
     pub(super) fn arrived(&mut self, past: PastMoment) {
-        if past.journey != self.journey {
+        if past.epoch != self.epoch {
             return;
         }
         let mut snapshot = past.snapshot;

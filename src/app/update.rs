@@ -3,13 +3,11 @@
 use crate::model::Span;
 
 use super::{
-    Action, Details, Effect, Frozen, Motion, Overlay, Playback, State, TaskLayout, Twin, ViewId,
-    copy,
-    lab::NO_LAB,
-    page,
-    rows::{RowKey, Sort},
-    tables::{self, TableId, TaskGroupKey},
-    view,
+    Action, Details, Effect, Frozen, Motion, Overlay, Playback, State, TableState, Twin, ViewId,
+    copy, page,
+    rows::Sort,
+    tables::{self, TableId},
+    views,
 };
 
 /// Does what a user asked for, and returns what is left to be done outside.
@@ -37,8 +35,8 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Show(view) => show(state, view),
         Action::NextView => show_neighbour(state, true),
         Action::PreviousView => show_neighbour(state, false),
-        Action::Group => group(state),
-        Action::Warned => warned(state),
+        Action::Group => (state.view.view().group)(state),
+        Action::Warned => views::show_warned(state),
         Action::Resume => effects.push(Effect::Resume),
         Action::Finished => state.finished = !state.finished,
         Action::AllFrames => state.all_frames = !state.all_frames,
@@ -49,12 +47,34 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
             let twin = state.lab.other_twin().unwrap_or(Twin::Broken);
             effects.extend(run(state, twin));
         }
-        Action::Present => present(state),
+        Action::PresenterMode => present(state),
         Action::Filter => state.editing = state.table().is_some(),
-        _ => {
-            if let Some(table) = state.table() {
-                on_table(state, table, action);
+        Action::SortNext => sort_neighbour(state, true),
+        Action::SortPrevious => sort_neighbour(state, false),
+        Action::SortBy(column) => on_table(state, |t, table| {
+            if column == t.sort.column {
+                t.sort.descending = !t.sort.descending;
+            } else {
+                sort_by(&mut t.sort, table, column);
             }
+        }),
+        Action::Invert => on_table(state, |t, _| t.sort.descending = !t.sort.descending),
+        Action::PanRight => pan_right(state),
+        Action::PanLeft => on_table(state, |t, _| t.pan = t.pan.saturating_sub(1)),
+        Action::Type(text) => edit_filter(state, |typed| {
+            typed.extend(text.chars().filter(|c| !c.is_control()));
+        }),
+        Action::Erase => edit_filter(state, |typed| {
+            typed.pop();
+        }),
+        Action::EraseWord => edit_filter(state, |typed| {
+            let kept = typed.trim_end().rfind(' ').map_or(0, |at| at + 1);
+            typed.truncate(kept);
+        }),
+        Action::Accept => accept_filter(state),
+        Action::Clear => {
+            edit_filter(state, String::clear);
+            state.editing = false;
         }
     }
     if state.details != details {
@@ -101,10 +121,10 @@ fn back(state: &mut State) {
         state.link = None;
     } else if state.presenting {
         state.presenting = false;
-    } else if state.table() == Some(TableId::Stalls) && state.opened_group.is_some() {
-        close_stalls(state);
-    } else if let Some(table) = state.table() {
-        set_filter(state, table, String::new());
+    } else if let Some(table) = state.table()
+        && !table.table().back(state)
+    {
+        state.set_filter(table, String::new());
     }
 }
 
@@ -146,9 +166,8 @@ fn freeze(state: &mut State) {
 }
 
 fn show(state: &mut State, id: ViewId) {
-    if !view::shown(state).any(|v| v.id == id) {
-        state.notify(NO_LAB);
-        return;
+    if let Some(why) = (id.view().absent)(state) {
+        return state.notify(why);
     }
     state.overlay = None;
     state.details = None;
@@ -160,7 +179,7 @@ fn show(state: &mut State, id: ViewId) {
 }
 
 fn show_neighbour(state: &mut State, forward: bool) {
-    let ids: Vec<ViewId> = view::shown(state).map(|v| v.id).collect();
+    let ids = views::shown(state);
     let here = ids.iter().position(|id| *id == state.view).unwrap_or(0);
     let step = if forward { 1 } else { ids.len() - 1 };
     show(state, ids[(here + step) % ids.len()]);
@@ -195,60 +214,33 @@ fn neighbour_span(span: Span, longer: bool) -> Span {
     Span::ALL.get(there).copied().unwrap_or(span)
 }
 
-/// Details of what is under the cursor: the stall where there is one, because
-/// it says more than the thing that it holds.
+/// Enter on what is under the cursor.
 fn open(state: &mut State) {
     if state.details.is_some() {
         return follow_link(state);
     }
-    let model = state.model();
-    let stall = |id| Some(Details::Stall(id));
-    let opened = match state.row_under_cursor() {
-        Some(RowKey::Task(id)) => Some(Details::Task(*id)),
-        Some(RowKey::Stall(id)) => stall(*id),
-        Some(RowKey::Group(key)) => match state.rows.group(key) {
-            Some(group) if group.count > 1 && !group.filter().is_empty() => {
-                let filter = group.filter();
-                return open_stalls(state, filter);
-            }
-            group => group.and_then(|g| stall(g.example)),
-        },
-        Some(RowKey::Worker(id)) => {
-            let task = model.workers.get(id).and_then(|w| w.task);
-            let held = model.stalls.on_worker(*id).map(|s| Details::Stall(s.id));
-            held.or(task.map(Details::Task))
-        }
-        Some(RowKey::Thread(tid)) => model.stalls.on_thread(*tid).and_then(|s| stall(s.id)),
-        Some(RowKey::Finding(_)) => {
-            let finding = state.finding();
-            let held = finding
-                .and_then(|f| f.stall)
-                .filter(|id| model.stalls.get(*id).is_some());
-            let task = finding
-                .and_then(|f| f.task)
-                .filter(|id| model.tasks.get(*id).is_some());
-            held.map(Details::Stall).or(task.map(Details::Task))
-        }
-        Some(RowKey::Resource(id)) => Some(Details::Resource(*id)),
-        Some(RowKey::Op(id)) => {
-            let op = model.resources.op(*id);
-            let task = op.and_then(|op| op.task);
-            task.filter(|id| model.tasks.get(*id).is_some())
-                .map(Details::Task)
-        }
-        Some(RowKey::TaskGroup(key)) => return open_group(state, *key),
-        None => return,
+    let Some(key) = state.row_under_cursor().cloned() else {
+        return;
     };
-    match (opened, state.row_under_cursor()) {
-        (Some(_), _) => {
-            state.details = opened;
-            state.trail.clear();
-            state.link = None;
-        }
-        (None, Some(RowKey::Finding(_))) => explain(state),
-        (None, Some(RowKey::Worker(_))) => state.notify("this worker is in no poll"),
-        (None, Some(RowKey::Op(_))) => state.notify("no task is known that waits for this"),
-        (None, _) => state.notify("nothing holds this thread"),
+    match key.table() {
+        Some(table) => table.table().open(state, &key),
+        None => open_finding(state),
+    }
+}
+
+/// What a finding is about, otherwise why it was found.
+fn open_finding(state: &mut State) {
+    let model = state.model();
+    let finding = state.finding();
+    let stall = finding
+        .and_then(|f| f.stall)
+        .filter(|id| model.stalls.get(*id).is_some());
+    let task = finding
+        .and_then(|f| f.task)
+        .filter(|id| model.tasks.get(*id).is_some());
+    match stall.map(Details::Stall).or(task.map(Details::Task)) {
+        Some(details) => state.show_details(details),
+        None => explain(state),
     }
 }
 
@@ -271,73 +263,6 @@ fn follow_link(state: &mut State) {
 }
 
 const MAX_TRAIL: usize = 32;
-
-/// The tasks of a group, one by one.
-fn open_group(state: &mut State, key: TaskGroupKey) {
-    let Some(group) = state.rows.task_group(key) else {
-        return;
-    };
-    if group.label.is_empty() {
-        return state.notify("these tasks have nothing to be named by");
-    }
-    let column = match key {
-        TaskGroupKey::Location(_) => "loc",
-        TaskGroupKey::Name(_) => "name",
-    };
-    let text = format!("{column}:\"{}\"", group.label.replace('"', ""));
-    state.task_layout = TaskLayout::List;
-    set_filter(state, TableId::Tasks, text);
-}
-
-/// The stalls of a group, one by one.
-fn open_stalls(state: &mut State, filter: String) {
-    state.grouped = false;
-    state.opened_group = Some(filter.clone());
-    set_filter(state, TableId::Stalls, filter);
-}
-
-/// Stalls by culprit again; what showed those of one culprit goes.
-fn close_stalls(state: &mut State) {
-    state.grouped = true;
-    let opened = state.opened_group.take();
-    let stalls = state.tables.get(&TableId::Stalls);
-    if opened.is_some() && opened.as_ref() == stalls.map(|t| &t.filter_text) {
-        set_filter(state, TableId::Stalls, String::new());
-    }
-}
-
-fn group(state: &mut State) {
-    match state.view {
-        ViewId::Stalls if state.grouped => state.grouped = false,
-        ViewId::Stalls => close_stalls(state),
-        ViewId::Resources => state.operations = !state.operations,
-        ViewId::Tasks => {
-            state.task_layout = state.task_layout.next();
-            let parents = state.model().tasks.iter().any(|t| t.parent.is_some());
-            if state.task_layout == TaskLayout::Tree && !parents {
-                state.notify("no tree: the target does not say which task spawned which");
-            }
-        }
-        _ => {}
-    }
-}
-
-/// Only what a finding is about, or everything; the filter shows it.
-fn warned(state: &mut State) {
-    let table = TableId::Tasks;
-    if matches!(
-        state.task_layout,
-        TaskLayout::ByLocation | TaskLayout::ByName
-    ) {
-        state.task_layout = TaskLayout::List;
-    }
-    let only = state
-        .tables
-        .get(&table)
-        .is_some_and(|t| t.filter_text == "warn");
-    let text = if only { "" } else { "warn" };
-    set_filter(state, table, text.to_owned());
-}
 
 fn move_by(state: &mut State, motion: Motion) {
     if let (Motion::Up | Motion::Down, Some(page)) = (motion, page::page(state))
@@ -384,64 +309,57 @@ fn put_cursor(state: &mut State, row: usize) {
     state.cursors.entry(table).or_default().put(row, keys);
 }
 
-fn set_filter(state: &mut State, table: TableId, text: String) {
-    if let Some(t) = state.tables.get_mut(&table) {
+/// Changes how the table on screen is looked at.
+fn on_table(state: &mut State, change: impl FnOnce(&mut TableState, TableId)) {
+    if let Some(table) = state.table()
+        && let Some(looked_at) = state.tables.get_mut(&table)
+    {
+        change(looked_at, table);
+    }
+}
+
+fn visible_columns(state: &State) -> Vec<usize> {
+    let placed = state.table().map(|table| state.placed_columns(table));
+    let placed = placed.unwrap_or_default();
+    placed.iter().map(|place| place.index).collect()
+}
+
+fn pan_right(state: &mut State) {
+    let visible = visible_columns(state);
+    let table = state.table();
+    let last = table.and_then(|table| state.options.columns.of(table).last().copied());
+    if visible.last().copied() != last {
+        on_table(state, |t, _| t.pan += 1);
+    }
+}
+
+fn edit_filter(state: &mut State, edit: impl FnOnce(&mut String)) {
+    on_table(state, |t, table| {
+        let mut text = t.filter_text.clone();
+        edit(&mut text);
         t.set_filter(table, text);
-    }
+    });
 }
 
-fn on_table(state: &mut State, table: TableId, action: Action) {
-    let visible: Vec<usize> = state
-        .placed_columns(table)
-        .iter()
-        .map(|p| p.index)
-        .collect();
-    let last = state.options.columns.of(table).last().copied();
-    let Some(t) = state.tables.get_mut(&table) else {
-        return;
-    };
-    let typed = t.filter_text.clone();
-    match action {
-        Action::Invert => t.sort.descending = !t.sort.descending,
-        Action::SortNext => sort_neighbour(&mut t.sort, table, &visible, true),
-        Action::SortPrevious => sort_neighbour(&mut t.sort, table, &visible, false),
-        Action::SortBy(column) if column == t.sort.column => t.sort.descending = !t.sort.descending,
-        Action::SortBy(column) => sort_by(&mut t.sort, table, column),
-        Action::PanRight if visible.last().copied() != last => t.pan += 1,
-        Action::PanLeft => t.pan = t.pan.saturating_sub(1),
-        Action::Type(text) => {
-            let text: String = text.chars().filter(|c| !c.is_control()).collect();
-            t.set_filter(table, typed + &text);
-        }
-        Action::Erase => {
-            let mut shorter = typed;
-            shorter.pop();
-            t.set_filter(table, shorter);
-        }
-        Action::EraseWord => {
-            let kept = typed.trim_end().rfind(' ').map_or(0, |at| at + 1);
-            t.set_filter(table, typed[..kept].to_owned());
-        }
-        // What was not understood stays open, with the spot marked.
-        Action::Accept => state.editing = t.filter_error.is_some(),
-        Action::Clear => {
-            t.set_filter(table, String::new());
-            state.editing = false;
-        }
-        _ => {}
-    }
+/// What was not understood stays open, with the spot marked.
+fn accept_filter(state: &mut State) {
+    let Some(table) = state.table() else { return };
+    state.editing = state.table_state(table).filter_error.is_some();
 }
 
-fn sort_neighbour(sort: &mut Sort, table: TableId, visible: &[usize], forward: bool) {
-    let here = visible.iter().position(|c| *c == sort.column);
-    let there = match (here, forward) {
-        (None, _) => 0,
-        (Some(n), true) => (n + 1) % visible.len(),
-        (Some(n), false) => (n + visible.len() - 1) % visible.len(),
-    };
-    if let Some(column) = visible.get(there) {
-        sort_by(sort, table, *column);
-    }
+fn sort_neighbour(state: &mut State, forward: bool) {
+    let visible = visible_columns(state);
+    on_table(state, |t, table| {
+        let here = visible.iter().position(|c| *c == t.sort.column);
+        let there = match (here, forward) {
+            (None, _) => 0,
+            (Some(n), true) => (n + 1) % visible.len(),
+            (Some(n), false) => (n + visible.len() - 1) % visible.len(),
+        };
+        if let Some(column) = visible.get(there) {
+            sort_by(&mut t.sort, table, *column);
+        }
+    });
 }
 
 fn sort_by(sort: &mut Sort, table: TableId, column: usize) {

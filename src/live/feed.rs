@@ -79,12 +79,33 @@ impl LiveFeed {
         }
     }
 
-    fn run_twin(&self, scenario: &str, twin: Twin, state: &mut State) {
+    fn run_twin(&self, scenario: &str, twin: Twin) -> Option<Event> {
         let link = self.lab.as_ref();
-        if !link.is_some_and(|lab| lab.switch(scenario.to_owned(), twin)) {
-            let why = "not switched: the lab is still busy with what was asked before";
-            state.apply(Event::Lab(lab::Update::Refused(why.to_owned())), state.now);
+        let sent = link.is_some_and(|lab| lab.switch(scenario.to_owned(), twin));
+        let why = "not switched: the lab is still busy with what was asked before";
+        (!sent).then(|| Event::Lab(lab::Update::Refused(why.to_owned())))
+    }
+
+    fn play(&self, playback: Playback) -> Option<Event> {
+        let sent = self.source.command(match playback {
+            Playback::Pause => Command::Pause,
+            Playback::Play => Command::Play,
+            Playback::Faster => Command::Speed(self.speed.faster()),
+            Playback::Slower => Command::Speed(self.speed.slower()),
+            Playback::Seek(to) => Command::Seek(to),
+        });
+        let busy = "the recording is still busy with the keys before";
+        (!sent).then(|| Event::Notice(busy.to_owned()))
+    }
+
+    fn watch(&mut self, task: Option<TaskId>, state: &State) -> Option<Event> {
+        // Too many commands at once: the user sees no distribution yet and looks
+        // again.
+        let _ = self.source.command(Command::WatchTask(task.map(|id| id.0)));
+        if self.replay {
+            return None;
         }
+        self.keeper.recall(state)
     }
 
     async fn named(naming: &mut Option<Naming>) -> Event {
@@ -140,7 +161,7 @@ impl Feed for LiveFeed {
         Some(event(received))
     }
 
-    fn applied(&mut self, state: &mut State) {
+    fn applied(&mut self, state: &State) {
         let last = std::mem::take(&mut self.last);
         if self.replay {
             return;
@@ -153,39 +174,26 @@ impl Feed for LiveFeed {
         }
     }
 
-    fn serve(&mut self, effect: &Effect, state: &mut State) {
-        match effect {
+    fn serve(&mut self, effect: &Effect, state: &State) -> Vec<Event> {
+        let event = match effect {
             Effect::Travel(to) => self.keeper.travel(*to, state),
             Effect::Record => self.keeper.record(state),
             Effect::SavePast => self.keeper.save(state),
-            Effect::Playback(playback) => {
-                let command = match playback {
-                    Playback::Pause => Command::Pause,
-                    Playback::Play => Command::Play,
-                    Playback::Faster => Command::Speed(self.speed.faster()),
-                    Playback::Slower => Command::Speed(self.speed.slower()),
-                    Playback::Seek(to) => Command::Seek(*to),
-                };
-                if !self.source.command(command) {
-                    state.notify("the recording is still busy with the keys before");
-                }
+            Effect::Playback(playback) => self.play(*playback),
+            Effect::RunTwin(scenario, twin) => self.run_twin(scenario, *twin),
+            Effect::NameStacks => {
+                self.request_names(state.live_model());
+                None
             }
-            Effect::RunTwin(scenario, twin) => self.run_twin(scenario, *twin, state),
-            Effect::NameStacks => self.request_names(state.live_model()),
-            Effect::WatchTask(task) => {
-                // Too many commands at once: the user sees no distribution yet
-                // and looks again.
-                let _ = self.source.command(Command::WatchTask(task.map(|id| id.0)));
-                if !self.replay {
-                    self.keeper.recall(state);
-                }
-            }
+            Effect::WatchTask(task) => self.watch(*task, state),
             Effect::Resume => {
                 // What it brought shows in the badge.
                 let _ = self.source.command(Command::Resume);
+                None
             }
-            Effect::Quit | Effect::Copy(_) | Effect::Suspend => {}
-        }
+            Effect::Quit | Effect::Copy(_) | Effect::Suspend => None,
+        };
+        event.into_iter().collect()
     }
 }
 
@@ -193,14 +201,7 @@ impl Feed for LiveFeed {
 fn event(received: source::Event) -> Event {
     match received {
         source::Event::Connecting { attempt } => Event::Connecting { attempt },
-        source::Event::Connected { hello, kind } => Event::Connected {
-            hello,
-            kind: match kind {
-                SourceKind::Agent => "agent",
-                SourceKind::Console => "console-subscriber",
-                SourceKind::Replay => "replay",
-            },
-        },
+        source::Event::Connected { hello, kind } => Event::Connected { hello, kind },
         source::Event::Frame(frame) => Event::Frame(frame.into_parts().0),
         source::Event::Silent { since, problem } if problem.kind == ProblemKind::Paused => {
             Event::Paused {

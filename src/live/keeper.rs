@@ -132,40 +132,39 @@ impl Keeper {
     }
 
     /// Shows another moment of the past.
-    pub fn travel(&mut self, to: Travel, state: &mut State) {
+    pub fn travel(&mut self, to: Travel, state: &State) -> Option<Event> {
         let order = Order::Travel(Step {
             to,
             from: state.model().now,
-            journey: state.journey(),
+            epoch: state.epoch(),
             watched: state.watched(),
         });
-        self.ask(order, state);
+        self.ask(order)
     }
 
     /// Looks up what the watched task did before, as far as it is held.
-    pub fn recall(&mut self, state: &mut State) {
-        if let Some(task) = state.watched() {
-            self.ask(Order::Recall(task, state.to_recall()), state);
-        }
+    pub fn recall(&mut self, state: &State) -> Option<Event> {
+        let task = state.watched()?;
+        self.ask(Order::Recall(task, state.to_recall()))
     }
 
     /// Begins to record, or ends it.
-    pub fn record(&mut self, state: &mut State) {
+    pub fn record(&mut self, state: &State) -> Option<Event> {
         let order = Order::Record {
             target: state.options.target.clone(),
             model: Arc::clone(state.live_model()),
         };
-        self.ask(order, state);
+        self.ask(order)
     }
 
     /// Saves all that is held of the past.
-    pub fn save(&mut self, state: &mut State) {
+    pub fn save(&mut self, state: &State) -> Option<Event> {
         if state.model().session.id != self.hello.session {
             let sentence = "not saved: that process has ended, and its past is no longer held";
-            return state.notify(sentence);
+            return Some(Event::Notice(sentence.to_owned()));
         }
         let target = state.options.target.clone();
-        self.ask(Order::Save { target }, state);
+        self.ask(Order::Save { target })
     }
 
     /// What became of what was asked. Waits for ever where there is nothing; safe
@@ -177,18 +176,18 @@ impl Keeper {
         }
     }
 
-    /// Gives an order that the user waits for.
-    fn ask(&self, order: Order, state: &mut State) {
-        match self.send(order) {
-            Ok(()) => {}
+    /// Gives an order that the user waits for; returns why it is not carried out.
+    fn ask(&self, order: Order) -> Option<Event> {
+        let why = match self.send(order) {
+            Ok(()) => return None,
             Err(TrySendError::Full(_)) => {
-                state.notify("the past is busy with what was asked before; again in a moment");
+                "the past is busy with what was asked before; again in a moment"
             }
             Err(TrySendError::Disconnected(_)) => {
-                state
-                    .notify("the past is not kept: its thread could not be started, or has failed");
+                "the past is not kept: its thread could not be started, or has failed"
             }
-        }
+        };
+        Some(Event::Notice(why.to_owned()))
     }
 
     fn send(&self, order: Order) -> Result<(), TrySendError<Order>> {
@@ -214,7 +213,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::{
-        app::tests::{busy_minute, type_text},
+        app::fixtures::{busy_minute, type_text},
         model::{Moment, TaskId},
     };
 
@@ -222,13 +221,13 @@ mod tests {
 
     /// The state has taken in a busy minute, and the keeper has kept it.
     fn kept() -> (State, Keeper) {
-        let mut state = crate::app::tests::empty_state();
+        let mut state = crate::app::fixtures::empty_state();
         let mut keeper = Keeper::default();
         let (hello, frames) = busy_minute();
         let now = state.now;
         let connected = Event::Connected {
             hello: Box::new(hello.clone()),
-            kind: "agent",
+            kind: crate::model::SourceKind::Agent,
         };
         state.apply(connected, now);
         keeper.connected(&hello);
@@ -253,13 +252,19 @@ mod tests {
     }
 
     fn travel(to: Travel, keeper: &mut Keeper, state: &mut State) {
-        keeper.travel(to, state);
+        ordered(keeper.travel(to, state));
         settle(keeper, state);
     }
 
     fn recall(keeper: &mut Keeper, state: &mut State) {
-        keeper.recall(state);
+        ordered(keeper.recall(state));
         settle(keeper, state);
+    }
+
+    /// The thread has received the order.
+    #[expect(clippy::needless_pass_by_value, reason = "reads as a statement")]
+    fn ordered(refused: Option<Event>) {
+        assert!(refused.is_none(), "{refused:?}");
     }
 
     fn reach(state: &State) -> Option<u64> {
@@ -306,7 +311,7 @@ mod tests {
         let (mut state, mut keeper) = kept();
         let live = state.model().now;
         for _ in 0..3 {
-            keeper.travel(Travel::FarBack, &mut state);
+            ordered(keeper.travel(Travel::FarBack, &state));
         }
         settle(&mut keeper, &mut state);
         let back = |state: &State| live.since(state.model().now).as_secs();
@@ -322,7 +327,7 @@ mod tests {
     #[test]
     fn who_goes_back_to_the_present_stays_there() {
         let (mut state, mut keeper) = kept();
-        keeper.travel(Travel::FarBack, &mut state);
+        ordered(keeper.travel(Travel::FarBack, &state));
         state.go_live();
         settle(&mut keeper, &mut state);
         assert_eq!(state.behind(), None);
@@ -334,7 +339,7 @@ mod tests {
     fn what_is_observed_while_the_past_is_read_is_not_lost() {
         let (mut state, mut keeper) = kept();
         type_text(&mut state, "2/report\n\n");
-        keeper.recall(&mut state);
+        ordered(keeper.recall(&state));
         let later = Arc::new(Frame {
             now_ns: state.model().now.0 + 500_000_000,
             ..Frame::default()
@@ -345,6 +350,19 @@ mod tests {
         let activity = state.activity().unwrap();
         let newest = activity.columns(state.model().now, Duration::from_millis(400), 1, None);
         assert!(newest[0].is_some());
+    }
+
+    #[test]
+    fn an_order_without_room_is_refused_with_a_reason() {
+        let (mut state, mut keeper) = kept();
+        let (done, settled) = sync_channel(0);
+        keeper.send(Order::Hold(settled)).unwrap();
+        let mut orders = (0..=ROOM + 1).map(|_| keeper.travel(Travel::Back, &state));
+        let refused = orders.find_map(|refused| refused).unwrap();
+        assert_eq!(state.notice(), None, "the state learns it by an event");
+        state.apply(refused, state.now);
+        assert!(state.notice().unwrap().starts_with("the past is busy"));
+        drop(done);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! The run loop: the one place where the target, the keys, the clock and the
 //! signals meet.
 //!
-//! Invariant: nothing here waits for the target. Keys come before data, drawing
-//! is paced, and a flood of frames is taken in one at a time between the two.
+//! Invariants:
+//! - Nothing here waits for the target. Keys come before data, drawing is paced, and
+//!   a flood of frames is taken in one at a time between the two.
+//! - Only the state writes into the state: actions and events go in, effects come
+//!   out, and what an effect leads to comes back as events.
 
 use std::{
+    collections::VecDeque,
     io,
     time::{Duration, Instant},
 };
@@ -23,16 +27,18 @@ use crate::{
     ui::{self, Theme},
 };
 
-/// Where events come from and effects on the outside go to.
+/// Where events come from and effects on the outside go to. It reads the state, and
+/// changes it by events only.
 pub trait Feed {
     /// The next event; `None` when there will be none. Must be safe to cancel.
     fn next(&mut self) -> impl Future<Output = Option<Event>>;
 
     /// The state has taken in the last event. Must not wait.
-    fn applied(&mut self, _state: &mut State) {}
+    fn applied(&mut self, _state: &State) {}
 
-    /// Takes an effect that is not the terminal's. Must not wait.
-    fn serve(&mut self, effect: &Effect, state: &mut State);
+    /// Carries out an effect that is not the terminal's, and returns what is known of
+    /// it at once. Must not wait.
+    fn serve(&mut self, effect: &Effect, state: &State) -> Vec<Event>;
 }
 
 /// Why the program ended otherwise than by the user's wish.
@@ -92,7 +98,7 @@ pub async fn run(
             },
             event = feed.next(), if more => if let Some(event) = event {
                 let effects = state.apply(event, Instant::now());
-                feed.applied(&mut state);
+                feed.applied(&state);
                 pace.soon();
                 perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
             } else {
@@ -171,16 +177,32 @@ fn perform(
     feed: &mut impl Feed,
 ) -> bool {
     let mut done = false;
-    for effect in effects {
+    carry_out(effects, state, |effect, state| {
         match effect {
             Effect::Quit => done = true,
             Effect::Suspend => done |= suspend(tui, keyboard),
             // A terminal that is gone shows at the next frame.
-            Effect::Copy(text) => drop(tui.copy(&text)),
-            _ => feed.serve(&effect, state),
+            Effect::Copy(text) => drop(tui.copy(text)),
+            _ => return feed.serve(effect, state),
+        }
+        Vec::new()
+    });
+    done
+}
+
+/// Has `serve` carry out effects, and the state take in what they lead to, until
+/// nothing is left to do.
+fn carry_out(
+    effects: Vec<Effect>,
+    state: &mut State,
+    mut serve: impl FnMut(&Effect, &State) -> Vec<Event>,
+) {
+    let mut left = VecDeque::from(effects);
+    while let Some(effect) = left.pop_front() {
+        for event in serve(&effect, state) {
+            left.extend(state.apply(event, state.now));
         }
     }
-    done
 }
 
 /// Gives the terminal back and stops, as a shell's job does; the shell's `fg`
@@ -232,5 +254,40 @@ impl Signals {
             _ = self.stop.recv() => Wanted::Stop,
             _ = self.go_on.recv() => Wanted::Continue,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        app::{Connection, Details, fixtures::starving_state},
+        model::{TaskId, fixtures},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_an_effect_leads_to_is_taken_in_and_carried_out_too() {
+        let mut state = starving_state();
+        state.details = Some(Details::Task(TaskId(4)));
+        let mut served = Vec::new();
+        carry_out(vec![Effect::Resume], &mut state, |effect, _| {
+            served.push(effect.clone());
+            if *effect != Effect::Resume {
+                return Vec::new();
+            }
+            vec![
+                Event::Connected {
+                    hello: Box::new(fixtures::hello()),
+                    kind: crate::model::SourceKind::Agent,
+                },
+                Event::Notice("it goes on".to_owned()),
+            ]
+        });
+        assert_eq!(state.connection, Connection::Live);
+        assert_eq!(state.notice(), Some("it goes on"));
+        // Whose details are open is asked for anew on a new connection.
+        let watched = Effect::WatchTask(Some(TaskId(4)));
+        assert_eq!(served, [Effect::Resume, watched]);
     }
 }

@@ -35,6 +35,8 @@ use tokio::sync::mpsc;
 
 use crate::record::Extent;
 
+pub use crate::model::SourceKind;
+
 pub use self::{
     console::details::{DurationCounts, TaskDetails},
     problem::{Problem, ProblemKind},
@@ -94,17 +96,6 @@ pub enum Event {
     Gap(String),
     /// A recording's end. The source stays: [`Command::Seek`] goes back.
     Ended,
-}
-
-/// Which source feeds the session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SourceKind {
-    /// looptop's agent.
-    Agent,
-    /// console-subscriber, and the host where it is local.
-    Console,
-    /// A recording.
-    Replay,
 }
 
 /// What the consumer may ask of a source. A source that cannot do it ignores

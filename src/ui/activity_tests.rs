@@ -6,7 +6,7 @@ use looptop_wire::proto::TaskState;
 
 use crate::app::{
     Event, State, Tone,
-    tests::{busy_minute, empty_state, type_text, watched_state},
+    fixtures::{busy_minute, empty_state, type_text, watched_state},
 };
 
 use super::{
@@ -79,7 +79,7 @@ fn what_was_not_observed_is_blank_and_says_so() {
     let now = state.now;
     let connected = Event::Connected {
         hello: Box::new(hello),
-        kind: "agent",
+        kind: crate::model::SourceKind::Agent,
     };
     state.apply(connected, now);
     let first = frames.into_iter().next().unwrap();
@@ -103,7 +103,7 @@ fn a_target_that_does_not_tell_waits_says_why() {
     let now = state.now;
     let connected = Event::Connected {
         hello: Box::new(hello),
-        kind: "agent",
+        kind: crate::model::SourceKind::Agent,
     };
     state.apply(connected, now);
     for (n, mut frame) in frames.into_iter().enumerate() {
@@ -129,7 +129,7 @@ fn a_task_that_ended_is_blank_from_then_on() {
     let now = state.now;
     let connected = Event::Connected {
         hello: Box::new(hello),
-        kind: "agent",
+        kind: crate::model::SourceKind::Agent,
     };
     state.apply(connected, now);
     let end = Duration::from_secs(50).as_nanos() as u64;

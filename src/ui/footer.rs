@@ -50,7 +50,11 @@ fn filter(state: &State, area: Rect, painter: &mut Painter<'_>) {
     painter.put(x + typed, area.y, 1, "█", Tone::Input);
     match &table.filter_error {
         None => {
-            let hint = format!("{} rows match; Enter applies, Esc clears", state.rows.len());
+            let rows = match state.rows.len() {
+                1 => "1 row matches".to_owned(),
+                n => format!("{n} rows match"),
+            };
+            let hint = format!("{rows}; Enter applies, Esc clears");
             tail(painter, area, x + typed + 3, &hint, Tone::Dim);
         }
         Some(error) => {

@@ -95,11 +95,8 @@ fn versions(state: &State) -> Vec<Piece> {
     let (agent, tokio) = (&model.session.agent_version, &model.session.tokio_version);
     let known =
         |name: &str, version: &str| (!version.is_empty()).then(|| format!("{name} {version}"));
-    let source = match (agent.is_empty(), state.source) {
-        (true, "") => None,
-        (true, source) => Some(source.to_owned()),
-        (false, _) => known("agent", agent),
-    };
+    // An agent says its version itself.
+    let source = known("agent", agent).or(state.source.map(|kind| kind.to_string()));
     let text: Vec<String> = [source, known("tokio", tokio)]
         .into_iter()
         .flatten()

@@ -8,9 +8,9 @@ use proptest::prelude::*;
 use crate::{
     app::{
         Action, Event, State, Twin,
+        fixtures::{crowd, empty_state, type_text},
         lab::Update,
         lab_tests::{lab_state, report},
-        tests::{crowd, empty_state, type_text},
         update,
     },
     model::fixtures,
@@ -98,7 +98,7 @@ fn presenter_of_a_healthy_twin_and_of_no_lab() {
     type_text(&mut state, "p");
     insta::assert_snapshot!("presenter_healthy", screen(&mut state, 100, 30));
 
-    let mut state = crate::app::tests::starving_state();
+    let mut state = crate::app::fixtures::starving_state();
     type_text(&mut state, "p");
     insta::assert_snapshot!("presenter_no_lab", screen(&mut state, 100, 30));
     let mut state = empty_state();
@@ -140,7 +140,7 @@ proptest! {
         for start in ["7", "p"] {
             type_text(&mut state, start);
             for n in &keys {
-                if let Some(binding) = crate::app::bindings::BINDINGS.get(*n) {
+                if let Some(binding) = crate::app::bindings::all().nth(*n) {
                     update(&mut state, binding.action.clone());
                 }
                 draw(&mut state, width, height, &Theme::new(Depth::True, false));

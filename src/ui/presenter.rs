@@ -20,7 +20,7 @@ use ratatui::layout::Rect;
 
 use crate::{
     app::{
-        State, Tone,
+        State, Tone, ViewId, bindings,
         lab::{self, Row, Status, Twin, Value},
         page,
     },
@@ -185,11 +185,11 @@ fn headline(state: &State) -> [Row; 2] {
     ]
 }
 
-/// A figure with its name above and its past below; returns the rows that it took.
+/// A figure with its name above and its value before the switch below; returns the rows that it took.
 fn figure(state: &State, row: &Row, area: Rect, large: bool, painter: &mut Painter<'_>) -> u16 {
     let text = row.now.map_or_else(|| "–".to_owned(), Value::text);
     let (number, unit) = text.split_once(' ').unwrap_or((&text, ""));
-    let before = past(state, row);
+    let before = before(state, row);
     let fits = |dot: &Dot| {
         let unit = if unit.is_empty() {
             0
@@ -228,7 +228,7 @@ fn figure(state: &State, row: &Row, area: Rect, large: bool, painter: &mut Paint
 }
 
 /// "before (broken): 1.4 s   ÷120"
-fn past(state: &State, row: &Row) -> String {
+fn before(state: &State, row: &Row) -> String {
     let lab = state.shown_lab();
     let before = lab.status.as_ref().and_then(|s| s.own_before());
     let (Some(before), Some(value)) = (before, row.before) else {
@@ -343,8 +343,12 @@ fn echo(state: &State, area: Rect, painter: &mut Painter<'_>) {
         let room = area.right().saturating_sub(x);
         x += painter.put(x, area.y, room, echo.help, Tone::Text);
     } else if state.lab_has_keys() {
-        let keys = "b broken  f fixed  Enter either  o off  ↑↓ scenario  e explain  p leave";
-        x += painter.put(x, area.y, area.width, keys, Tone::Dim);
+        let twins = ViewId::Lab.view().keys.bindings.iter();
+        let twins: Vec<String> = twins
+            .map(|binding| format!("{} {}", bindings::names(binding), binding.label))
+            .collect();
+        let keys = format!("{}  ↑↓ scenario  e explain  p leave", twins.join("  "));
+        x += painter.put(x, area.y, area.width, &keys, Tone::Dim);
     } else {
         x += painter.put(
             x,

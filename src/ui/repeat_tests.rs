@@ -7,7 +7,7 @@ use looptop_wire::proto;
 use crate::{
     app::{
         Event, State,
-        tests::{starving_state, type_text},
+        fixtures::{starving_state, type_text},
     },
     model::{Moment, fixtures},
 };

@@ -14,23 +14,18 @@ use crate::app::{
     State, Tone,
     column::{Align, Cell, Placed},
     quantity,
-    screen::{GUTTER, TableArea},
+    screen::GUTTER,
     tables::{self, TableId},
 };
 
 use super::Painter;
 
-/// Draws the table on screen; `what` says what it shows, `empty` why there is
-/// nothing.
-pub(super) fn render(
-    state: &State,
-    table: TableId,
-    area: &TableArea,
-    what: &str,
-    empty: &str,
-    painter: &mut Painter<'_>,
-) {
-    painter.rule(area.title, title(state, table, what));
+/// Draws the table on screen, and what stands below it.
+pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
+    let (Some(table), Some(area)) = (state.table(), state.table_area()) else {
+        return;
+    };
+    painter.rule(area.title, title(state, table));
     let placed = state.placed_columns(table);
     head(state, table, area.head, &placed, painter);
     rows(state, table, area.rows, &placed, painter);
@@ -38,7 +33,7 @@ pub(super) fn render(
         // A short-lived task that blocks has ended when one looks for it.
         let hidden = state.rows.finished_hidden;
         let text = match (state.rows.filtered_out, hidden) {
-            (0, _) => empty.to_owned(),
+            (0, _) => tables::empty(table, state),
             (_, 0) => "no row matches the filter; Esc clears it".to_owned(),
             _ => format!(
                 "no row matches the filter; f looks among {} that have ended, too; \
@@ -62,11 +57,31 @@ pub(super) fn render(
             );
         }
     }
+    below(state, table, area.below, painter);
 }
 
-fn title<'a>(state: &'a State, table: TableId, what: &str) -> Vec<(Cow<'a, str>, Tone)> {
-    let (name, rest) = what.split_once("  ").unwrap_or((what, ""));
-    let mut pieces: Vec<(Cow<'a, str>, Tone)> = vec![(name.to_owned().into(), Tone::Title)];
+/// What stands below the table about the row under the cursor, where there is room.
+fn below(state: &State, table: TableId, area: Rect, painter: &mut Painter<'_>) {
+    let Some(below) = tables::below(table).filter(|_| area.height >= 2) else {
+        return;
+    };
+    let width = area.width.saturating_sub(2);
+    let (title, lines) = below(state, usize::from(width));
+    painter.rule(area, [(title.into(), Tone::Title)]);
+    for (line, y) in lines.iter().zip(area.y + 1..area.bottom()) {
+        let row = Rect {
+            x: area.x + 1,
+            y,
+            width,
+            height: 1,
+        };
+        painter.line(row, line);
+    }
+}
+
+fn title(state: &State, table: TableId) -> Vec<(Cow<'_, str>, Tone)> {
+    let (name, about) = tables::title(table, state);
+    let mut pieces: Vec<(Cow<'_, str>, Tone)> = vec![(name.into(), Tone::Title)];
     let look = state.table_state(table);
     // An active filter is always visible, so it comes first.
     if !look.filter.is_empty() {
@@ -79,7 +94,7 @@ fn title<'a>(state: &'a State, table: TableId, what: &str) -> Vec<(Cow<'a, str>,
             Tone::Text,
         ));
     }
-    pieces.push((format!("  {rest}").into(), Tone::Title));
+    pieces.push((format!("  {about}").into(), Tone::Title));
     let cursor = state.cursor().row + 1;
     if state.rows.len() > state.table_area().map_or(0, |a| usize::from(a.rows.height)) {
         pieces.push((
@@ -128,9 +143,9 @@ fn rows(state: &State, table: TableId, area: Rect, placed: &[Placed], painter: &
             height: 1,
             ..area
         };
-        match state.rows.row(state.model(), index) {
-            Some(row) => {
-                for (place, cell) in placed.iter().zip(row.cells(&context, placed)) {
+        match state.rows.cells(&context, index, placed) {
+            Some(cells) => {
+                for (place, cell) in placed.iter().zip(cells) {
                     painter.cell(cell_area(line, place), heads[place.index], &cell);
                 }
             }

@@ -6,15 +6,15 @@
 
 use ratatui::layout::Rect;
 
-use crate::app::{State, Tone, mouse, quantity, view};
+use crate::app::{State, Tone, mouse, quantity, views};
 
 use super::Painter;
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     let mut end = area.x;
     for mouse::Tab { place, view, title } in mouse::tabs(state, area) {
-        let open = view.id == state.view;
-        let tone = match (open, view::unavailable(view.id, state.model())) {
+        let open = view == state.view;
+        let tone = match (open, views::unavailable(view, state.model())) {
             (true, _) => Tone::Active,
             (false, Some(_)) => Tone::Dim,
             (false, None) => Tone::Text,
@@ -24,7 +24,7 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
             painter.put(place.x - 1, place.y, 1, "[", Tone::Active);
             painter.put(place.right(), place.y, 1, "]", Tone::Active);
         }
-        painter.put(place.x, place.y, 1, &view.digit.to_string(), Tone::Key);
+        painter.put(place.x, place.y, 1, &view.digit().to_string(), Tone::Key);
         painter.put(
             place.x + 2,
             place.y,

@@ -7,11 +7,11 @@ use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, layout::Size, styl
 
 use crate::app::{
     Action, Event, Motion, State, ViewId,
-    tests::{
+    fixtures::{
         crowd, empty_state, hostile_state, name_stall, poor_state, starving_state, type_text,
         unobserved_state,
     },
-    update, view,
+    update,
 };
 
 use super::{Depth, Theme, render};
@@ -54,16 +54,16 @@ const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (60, 15)];
 
 #[test]
 fn views() {
-    for view in view::VIEWS {
+    for view in ViewId::ALL {
         let mut state = starving_state();
         state.options.lab = Some(crate::app::Lab {
             scenario: "cpu-in-handler".into(),
             mode: "broken".into(),
             caption: "20 to 100 ms of CPU in a handler".into(),
         });
-        update(&mut state, Action::Show(view.id));
+        update(&mut state, Action::Show(*view));
         for (width, height) in SIZES {
-            let name = format!("{}_{width}x{height}", view.title.to_lowercase());
+            let name = format!("{}_{width}x{height}", view.view().title.to_lowercase());
             insta::assert_snapshot!(name, screen(&mut state, width, height));
         }
     }
@@ -259,8 +259,7 @@ proptest! {
         };
         for (width, height) in sizes {
             for n in &keys {
-                let bindings = crate::app::bindings::BINDINGS;
-                match bindings.get(*n) {
+                match crate::app::bindings::all().nth(*n) {
                     Some(binding) => { update(&mut state, binding.action.clone()); }
                     None => type_text(&mut state, "x>日"),
                 }

@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("symbols", &["model"]),
     ("record", &["escape", "model"]),
-    ("source", &["escape", "record"]),
+    ("source", &["escape", "model", "record"]),
     ("diagnose", &["model"]),
     ("report", &["diagnose", "escape", "model"]),
     ("app", &["diagnose", "escape", "model"]),

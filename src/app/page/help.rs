@@ -9,9 +9,9 @@ const KEYS: usize = 14;
 
 pub(super) fn lines(state: &State, width: usize) -> Vec<Line> {
     let mut lines = Vec::new();
-    for (title, bindings) in bindings::sections() {
-        lines.extend(Line::heading(title));
-        for binding in bindings {
+    for section in bindings::sections() {
+        lines.extend(Line::heading(section.title));
+        for binding in section.bindings {
             let keys = bindings::names(binding);
             lines.extend(entry(&keys, binding.help, Tone::Key, width));
         }

@@ -219,8 +219,8 @@ fn site(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     let mut lines = Vec::from(Line::heading("Polls of all tasks spawned at this location"));
     let quantile = |q| quantity::or_unknown(site.poll_quantile(q), quantity::duration);
     let text = format!(
-        "{} tasks, {} live; poll p50 {}  p90 {}  p99 {}  max {}",
-        quantity::count(site.spawned),
+        "{}, {} live; poll p50 {}  p90 {}  p99 {}  max {}",
+        quantity::plural(site.spawned, "task"),
         quantity::count(site.live()),
         quantile(0.5),
         quantile(0.9),
@@ -262,8 +262,9 @@ fn own_histograms(state: &State, id: TaskId, width: usize) -> Vec<Line> {
         lines.extend(Line::paragraph(&text, Tone::Text, 2, width));
         lines.extend(histogram(&one.counts, width));
         if let Some(longest) = one.longest_outlier {
+            let were = if one.outliers == 1 { "was" } else { "were" };
             let text = format!(
-                "{} more were longer than the target counts, the longest {}",
+                "{} more {were} longer than the target counts, the longest {}",
                 quantity::count(one.outliers),
                 quantity::duration(longest)
             );

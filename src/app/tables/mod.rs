@@ -1,205 +1,182 @@
-//! The tables: a file each, with its columns as a list.
+//! The tables: a file each, and the registry.
 //!
-//! To add a column, add an entry to its table's list: the screen, sorting, the
-//! filter and the help all read it from there. To add a table, add a file, a
-//! line to [`TableId`] and a line to [`with_columns!`].
+//! To add a column, add an entry to the list of its table: the screen, sorting, the
+//! filter, the help and `docs/keys.md` all read it from there.
+//!
+//! To add a table, add a file with a type that is a [`Table`], its `mod` and its line
+//! in [`tables!`]. A view shows it (`app/views/`).
 
-mod groups;
 mod ops;
 mod resources;
+mod stall_groups;
 mod stalls;
 mod strip;
+mod table;
 mod task_groups;
 mod tasks;
 mod threads;
 mod tree;
 mod workers;
 
-pub use groups::{StallGroup, group};
 pub use resources::resource_name;
+pub(super) use stall_groups::close_group;
+pub use stall_groups::{StallGroup, group};
 pub use stalls::cause_text;
 pub use strip::{bars, level_glyph};
+pub(super) use table::AnyTable;
+pub use table::{Below, Depths, Registered, Table};
 pub use task_groups::{TaskGroup, TaskGroupKey, TaskGrouping, group_tasks};
 pub use tasks::{kind_word, state_cell};
+pub(super) use tasks::{name_of, waits_for};
 pub use threads::role_word;
 pub use tree::tree;
 pub use workers::worker_name;
-pub(super) use {
-    groups::COLUMNS as GROUPS, ops::COLUMNS as OPS, resources::COLUMNS as RESOURCES,
-    stalls::COLUMNS as STALLS, task_groups::COLUMNS as TASK_GROUPS, tasks::COLUMNS as TASKS,
-    tasks::name_of, tasks::waits_for, threads::COLUMNS as THREADS, workers::COLUMNS as WORKERS,
-};
+
+use crate::{diagnose::Subject, model::Model};
 
 use super::{
-    Head,
-    column::{Cell, Context, Key, Placed},
+    Head, Sort, State,
+    column::{Cell, Context, Placed},
 };
 
-/// Names a table.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum TableId {
-    /// All tasks.
-    Tasks,
-    /// Workers of all runtimes.
-    Workers,
-    /// Stalls one by one.
-    Stalls,
-    /// Stalls by culprit line.
-    StallGroups,
-    /// Threads of the process.
-    Threads,
-    /// Tasks by spawn location or name.
-    TaskGroups,
-    /// Locks, timers, channels.
-    Resources,
-    /// Operations on resources: who waits for what.
-    Ops,
-}
+/// Makes of each line an id, a key for its rows, and a place for what they are read
+/// from. The type has the id's name and is in the file.
+macro_rules! tables {
+    ($($(#[$doc:meta])+ $id:ident = $file:ident,)+) => {
+        /// Names a table.
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord,
+            serde::Serialize, serde::Deserialize,
+        )]
+        #[serde(rename_all = "kebab-case")]
+        pub enum TableId {
+            $($(#[$doc])+ $id,)+
+        }
 
-impl TableId {
-    /// All of them.
-    pub const ALL: [TableId; 8] = [
-        TableId::Tasks,
-        TableId::Workers,
-        TableId::Stalls,
-        TableId::StallGroups,
-        TableId::Threads,
-        TableId::TaskGroups,
-        TableId::Resources,
-        TableId::Ops,
-    ];
-}
+        impl TableId {
+            /// All of them.
+            pub const ALL: &'static [TableId] = &[$(TableId::$id,)+];
 
-/// Evaluates `$body` with `$columns` as the list of the table's columns.
-macro_rules! with_columns {
-    ($table:expr, $columns:ident => $body:expr) => {
-        match $table {
-            TableId::Tasks => {
-                let $columns = tasks::COLUMNS;
-                $body
-            }
-            TableId::Workers => {
-                let $columns = workers::COLUMNS;
-                $body
-            }
-            TableId::Stalls => {
-                let $columns = stalls::COLUMNS;
-                $body
-            }
-            TableId::StallGroups => {
-                let $columns = groups::COLUMNS;
-                $body
-            }
-            TableId::Threads => {
-                let $columns = threads::COLUMNS;
-                $body
-            }
-            TableId::TaskGroups => {
-                let $columns = task_groups::COLUMNS;
-                $body
-            }
-            TableId::Resources => {
-                let $columns = resources::COLUMNS;
-                $body
-            }
-            TableId::Ops => {
-                let $columns = ops::COLUMNS;
-                $body
+            pub(super) fn table(self) -> &'static dyn AnyTable {
+                match self {
+                    $(TableId::$id => &$file::$id,)+
+                }
             }
         }
+
+        /// Which thing a row shows; the cursor follows it wherever the row goes.
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum RowKey {
+            $(
+                #[doc = concat!("A row of [`TableId::", stringify!($id), "`].")]
+                $id(<$file::$id as Table>::Key),
+            )+
+            /// A finding, which is in a list and in no table: rule and subject.
+            Finding(Box<(&'static str, Subject)>),
+        }
+
+        impl RowKey {
+            /// The table whose row it is.
+            pub fn table(&self) -> Option<TableId> {
+                match self {
+                    $(RowKey::$id(_) => Some(TableId::$id),)+
+                    RowKey::Finding(_) => None,
+                }
+            }
+        }
+
+        /// What the rows of each table are read from besides the model.
+        #[derive(Debug, Default)]
+        pub struct Made {
+            $($file: <$file::$id as Table>::Made,)+
+        }
+
+        $(
+            impl Registered for $file::$id {
+                const ID: TableId = TableId::$id;
+
+                fn wrap(key: Self::Key) -> RowKey {
+                    RowKey::$id(key)
+                }
+
+                fn unwrap(key: &RowKey) -> Option<&Self::Key> {
+                    match key {
+                        RowKey::$id(key) => Some(key),
+                        _ => None,
+                    }
+                }
+
+                fn made(made: &Made) -> &Self::Made {
+                    &made.$file
+                }
+
+                fn made_mut(made: &mut Made) -> &mut Self::Made {
+                    &mut made.$file
+                }
+            }
+        )+
     };
+}
+
+tables! {
+    /// All tasks.
+    Tasks = tasks,
+    /// Workers of all runtimes.
+    Workers = workers,
+    /// Stalls one by one.
+    Stalls = stalls,
+    /// Stalls by culprit line.
+    StallGroups = stall_groups,
+    /// Threads of the process.
+    Threads = threads,
+    /// Tasks by spawn location or name.
+    TaskGroups = task_groups,
+    /// Locks, timers, channels.
+    Resources = resources,
+    /// Operations on resources: who waits for what.
+    Ops = ops,
 }
 
 /// The columns of a table, as they are laid out and named.
 pub fn heads(table: TableId) -> Vec<&'static Head> {
-    with_columns!(table, columns => columns.iter().map(|c| &c.head).collect())
+    table.table().heads()
 }
 
-/// The columns of a table as this program needs them: workers of several runtimes
-/// have longer names.
-pub fn heads_for(table: TableId, model: &crate::model::Model) -> Vec<Head> {
+/// The columns of a table as wide as this program needs them.
+pub fn heads_for(table: TableId, model: &Model) -> Vec<Head> {
     let mut heads: Vec<Head> = heads(table).into_iter().copied().collect();
-    if table == TableId::Workers {
-        let width = workers::name_width(model);
-        let name = heads.iter_mut().find(|head| head.id == "worker");
-        if let Some(name) = name {
-            (name.width, name.easy, name.most) = (width, width, width);
-        }
-    }
+    table.table().fit(&mut heads, model);
     heads
 }
 
-/// The column that sorts a table until the user chooses another.
-pub fn default_sort(table: TableId) -> usize {
-    let id = match table {
-        TableId::Tasks | TableId::TaskGroups => "busy%",
-        TableId::Workers => "worker",
-        TableId::Stalls => "ago",
-        TableId::StallGroups | TableId::Ops => "total",
-        TableId::Threads => "cpu",
-        TableId::Resources => "ops",
-    };
-    heads(table).iter().position(|h| h.id == id).unwrap_or(0)
+/// How a table is sorted until the user chooses.
+pub fn default_sort(table: TableId) -> Sort {
+    table.table().sort()
 }
 
-/// A row with its table, to be formatted or matched.
-#[derive(Debug, Clone, Copy)]
-pub enum Row<'a> {
-    /// A task.
-    Task(&'a crate::model::Task),
-    /// A worker.
-    Worker(&'a crate::model::Worker),
-    /// A stall.
-    Stall(&'a crate::model::Stall),
-    /// Stalls of one culprit.
-    Group(&'a StallGroup),
-    /// A thread.
-    Thread(&'a crate::model::Thread),
-    /// Tasks of one location or name.
-    TaskGroup(&'a TaskGroup),
-    /// A resource.
-    Resource(&'a crate::model::Resource),
-    /// An operation on one.
-    Op(&'a crate::model::AsyncOp),
+/// A table's name, and what the rule above it says besides.
+pub fn title(table: TableId, state: &State) -> (&'static str, String) {
+    table.table().title(state)
 }
 
-impl<'a> Row<'a> {
-    /// The cells of the columns in `placed`.
-    pub fn cells(self, context: &Context<'a>, placed: &[Placed]) -> Vec<Cell> {
-        let cell = |p: &Placed| self.cell(context, p.index, usize::from(p.width));
-        placed.iter().map(cell).collect()
-    }
+/// Why a table has no row, as a sentence.
+pub fn empty(table: TableId, state: &State) -> String {
+    table.table().empty(state)
+}
 
-    /// One cell, formatted for `width` columns.
-    pub fn cell(self, context: &Context<'a>, column: usize, width: usize) -> Cell {
-        match self {
-            Row::Task(r) => (tasks::COLUMNS[column].cell)(context, r, width),
-            Row::Worker(r) => (workers::COLUMNS[column].cell)(context, r, width),
-            Row::Stall(r) => (stalls::COLUMNS[column].cell)(context, r, width),
-            Row::Group(r) => (groups::COLUMNS[column].cell)(context, r, width),
-            Row::Thread(r) => (threads::COLUMNS[column].cell)(context, r, width),
-            Row::TaskGroup(r) => (task_groups::COLUMNS[column].cell)(context, r, width),
-            Row::Resource(r) => (resources::COLUMNS[column].cell)(context, r, width),
-            Row::Op(r) => (ops::COLUMNS[column].cell)(context, r, width),
-        }
-    }
+/// What stands below a table, where it leaves room for that.
+pub fn below(table: TableId) -> Option<Below> {
+    table.table().below()
+}
 
-    /// The key of a column.
-    pub fn key(self, context: &Context<'a>, column: usize) -> Key<'a> {
-        match self {
-            Row::Task(r) => (tasks::COLUMNS[column].key)(context, r),
-            Row::Worker(r) => (workers::COLUMNS[column].key)(context, r),
-            Row::Stall(r) => (stalls::COLUMNS[column].key)(context, r),
-            Row::Group(r) => (groups::COLUMNS[column].key)(context, r),
-            Row::Thread(r) => (threads::COLUMNS[column].key)(context, r),
-            Row::TaskGroup(r) => (task_groups::COLUMNS[column].key)(context, r),
-            Row::Resource(r) => (resources::COLUMNS[column].key)(context, r),
-            Row::Op(r) => (ops::COLUMNS[column].key)(context, r),
-        }
-    }
+/// The cells of a row; `None` where it is gone, or in no table.
+pub(super) fn cells<'a>(
+    context: &Context<'a>,
+    made: &'a Made,
+    key: &RowKey,
+    placed: &[Placed],
+) -> Option<Vec<Cell>> {
+    key.table()?.table().cells(context, made, key, placed)
 }
 
 #[cfg(test)]
@@ -208,7 +185,7 @@ mod tests {
 
     #[test]
     fn every_column_is_named_once_and_explained() {
-        for table in TableId::ALL {
+        for table in TableId::ALL.iter().copied() {
             let heads = heads(table);
             for (n, head) in heads.iter().enumerate() {
                 assert!(!head.help.is_empty(), "{table:?} {}", head.id);

@@ -1,18 +1,78 @@
-//! Columns of the operations on resources: who waits for what.
+//! The table of operations on resources: who waits for what.
 
 use crate::{
     app::{
-        Tone,
+        Details, Sort, State, Tone,
         column::{Cell, Column, Context, Head, Key, Unit},
         quantity,
+        rows::Request,
     },
-    model::{AsyncOp, Resource},
+    diagnose::Finding,
+    model::{AsyncOp, AsyncOpId, Model, Resource},
 };
 
-use super::{resources::resource_name, tasks};
+use super::{Table, resources::resource_name, tasks};
+
+/// Who waits for what.
+#[derive(Debug)]
+pub struct Ops;
+
+impl Table for Ops {
+    type Row = AsyncOp;
+    type Key = AsyncOpId;
+    type Made = ();
+
+    const COLUMNS: &'static [Column<AsyncOp>] = COLUMNS;
+    const SORT: Sort = Sort::descending(COLUMNS, "total");
+
+    fn title(state: &State) -> (&'static str, String) {
+        let resources = &state.model().resources;
+        let live = quantity::plural(resources.live_count() as u64, "resource");
+        let mut about = vec![live, "t: the resources".to_owned()];
+        about.extend(tasks::not_held(state.model(), resources.refused));
+        ("Who waits for what", about.join(" · "))
+    }
+
+    fn empty(_: &State) -> String {
+        "no task waits for a resource now".to_owned()
+    }
+
+    fn rows<'a>(
+        model: &'a Model,
+        (): &'a (),
+        request: &Request,
+    ) -> impl Iterator<Item = &'a AsyncOp> {
+        let finished = request.finished;
+        let all = model.resources.ops();
+        all.filter(move |op| finished || op.is_live())
+    }
+
+    fn key(op: &AsyncOp) -> AsyncOpId {
+        op.id
+    }
+
+    fn row<'a>(model: &'a Model, (): &'a (), id: &AsyncOpId) -> Option<&'a AsyncOp> {
+        model.resources.op(*id)
+    }
+
+    fn finding<'a>(state: &'a State, id: &AsyncOpId) -> Option<&'a Finding> {
+        state.finding_of_task(state.model().resources.op(*id)?.task?)
+    }
+
+    fn open(state: &mut State, id: &AsyncOpId) {
+        let model = state.model();
+        let task = model.resources.op(*id).and_then(|op| op.task);
+        let held = task.filter(|id| model.tasks.get(*id).is_some());
+        let details = held.map(Details::Task);
+        match details {
+            Some(details) => state.show_details(details),
+            None => state.notify("no task is known that waits for this"),
+        }
+    }
+}
 
 /// What can be shown of an operation.
-pub(in crate::app) const COLUMNS: &[Column<AsyncOp>] = &[
+const COLUMNS: &[Column<AsyncOp>] = &[
     Column {
         head: Head::number("id", "ID", 6, 4, Unit::Count)
             .searched()

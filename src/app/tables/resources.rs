@@ -1,16 +1,87 @@
-//! Columns of the resources.
+//! The table of resources.
+//!
+//! ```text
+//! ─ Resources  12 live · t: who waits · 3 dropped hidden (f) ───────────────────
+//!     ID KIND   TYPE          OPS▼     AGE ATTRIBUTES           LOCATION
+//! ▶    1 Sync   Semaphore       2   12.3 s permits=0            src/main.rs:12
+//! ```
 
 use crate::{
     app::{
-        Tone,
+        Details, Sort, State, Tone,
         column::{Cell, Column, Context, Head, Key, Unit},
         quantity,
+        rows::Request,
     },
+    diagnose::Finding,
     model::{Model, Resource, ResourceId},
 };
 
+use super::{Table, tasks};
+
+/// Locks, semaphores and timers of the target.
+#[derive(Debug)]
+pub struct Resources;
+
+impl Table for Resources {
+    type Row = Resource;
+    type Key = ResourceId;
+    type Made = ();
+
+    const COLUMNS: &'static [Column<Resource>] = COLUMNS;
+    const SORT: Sort = Sort::descending(COLUMNS, "ops");
+
+    fn title(state: &State) -> (&'static str, String) {
+        let resources = &state.model().resources;
+        let live = quantity::count(resources.live_count() as u64);
+        let mut about = vec![format!("{live} live"), "t: who waits".to_owned()];
+        let hidden = state.rows.finished_hidden;
+        if hidden > 0 {
+            let hidden = quantity::count(hidden as u64);
+            about.push(format!("{hidden} dropped hidden (f)"));
+        }
+        about.extend(tasks::not_held(state.model(), resources.refused));
+        ("Resources", about.join(" · "))
+    }
+
+    fn empty(_: &State) -> String {
+        "no lock, timer or channel yet; those made before the subscriber started stay unseen"
+            .to_owned()
+    }
+
+    fn rows<'a>(
+        model: &'a Model,
+        (): &'a (),
+        request: &Request,
+    ) -> impl Iterator<Item = &'a Resource> {
+        let finished = request.finished;
+        let all = model.resources.iter();
+        all.filter(move |r| finished || r.is_live())
+    }
+
+    fn key(resource: &Resource) -> ResourceId {
+        resource.id
+    }
+
+    fn row<'a>(model: &'a Model, (): &'a (), id: &ResourceId) -> Option<&'a Resource> {
+        model.resources.get(*id)
+    }
+
+    fn finding<'a>(_: &'a State, _: &ResourceId) -> Option<&'a Finding> {
+        None
+    }
+
+    fn open(state: &mut State, id: &ResourceId) {
+        state.show_details(Details::Resource(*id));
+    }
+
+    fn finished(model: &Model) -> usize {
+        model.resources.len() - model.resources.live_count()
+    }
+}
+
 /// What can be shown of a resource.
-pub(in crate::app) const COLUMNS: &[Column<Resource>] = &[
+const COLUMNS: &[Column<Resource>] = &[
     Column {
         head: Head::number("id", "ID", 6, 2, Unit::Count)
             .searched()

@@ -1,19 +1,91 @@
-//! Columns of the stalls, one by one.
+//! The table of stalls, one by one.
 
 use crate::{
     app::{
-        Tone,
+        Details, Sort, State, Tone,
         column::{Cell, Column, Context, Head, Key, Unit},
         quantity,
+        rows::Request,
     },
-    diagnose::cause_word,
-    model::{Cause, Culprit, Model, Stall},
+    diagnose::{Finding, cause_word},
+    model::{Capability, Cause, Culprit, Model, Stall, StallId},
 };
 
-use super::{tasks, workers};
+use super::{Table, close_group, tasks, workers};
+
+/// Polls that took too long, one by one, live ones first.
+#[derive(Debug)]
+pub struct Stalls;
+
+impl Table for Stalls {
+    type Row = Stall;
+    type Key = StallId;
+    type Made = ();
+
+    const COLUMNS: &'static [Column<Stall>] = COLUMNS;
+    const SORT: Sort = Sort::ascending(COLUMNS, "ago");
+
+    fn title(state: &State) -> (&'static str, String) {
+        let about = format!("{} · t: by culprit", counts(state));
+        ("Stalls", about)
+    }
+
+    fn empty(state: &State) -> String {
+        none_seen(state)
+    }
+
+    fn rows<'a>(model: &'a Model, (): &'a (), _: &Request) -> impl Iterator<Item = &'a Stall> {
+        model.stalls.iter()
+    }
+
+    fn key(stall: &Stall) -> StallId {
+        stall.id
+    }
+
+    fn row<'a>(model: &'a Model, (): &'a (), id: &StallId) -> Option<&'a Stall> {
+        model.stalls.get(*id)
+    }
+
+    fn finding<'a>(state: &'a State, id: &StallId) -> Option<&'a Finding> {
+        state.finding_of_stall(*id)
+    }
+
+    fn open(state: &mut State, id: &StallId) {
+        state.show_details(Details::Stall(*id));
+    }
+
+    fn back(state: &mut State) -> bool {
+        let opened = state.opened_group.is_some();
+        if opened {
+            close_group(state);
+        }
+        opened
+    }
+}
+
+/// How many stalls there are.
+pub(super) fn counts(state: &State) -> String {
+    let stalls = &state.model().stalls;
+    let (live, ended) = (stalls.live().count() as u64, stalls.total_ended);
+    format!(
+        "{} live · {} ended",
+        quantity::count(live),
+        quantity::count(ended)
+    )
+}
+
+/// Why there is no stall.
+pub(super) fn none_seen(state: &State) -> String {
+    let session = &state.model().session;
+    let threshold = quantity::duration(session.stall_threshold);
+    match session.missing(Capability::Stalls) {
+        Some(reason) => format!("no stall seen; only those caught in the act would show: {reason}"),
+        None => format!("no poll ran longer than {threshold}"),
+    }
+}
 
 /// What can be shown of a stall.
-pub(in crate::app) const COLUMNS: &[Column<Stall>] = &[
+const COLUMNS: &[Column<Stall>] = &[
     Column {
         head: Head::text("ago", "ENDED", 11, 0)
             .unit(Unit::Time)
@@ -118,17 +190,17 @@ pub(in crate::app) const COLUMNS: &[Column<Stall>] = &[
 pub fn cause_text(model: &Model, stall: &Stall) -> String {
     let (call, object) = (model.text(stall.syscall), model.text(stall.object));
     let mut text = cause_word(stall.cause).to_owned();
-    let tells_call = matches!(
+    let names_call = matches!(
         stall.cause,
         Cause::SystemCall | Cause::Sleeping | Cause::Lock
     );
-    if tells_call && !call.is_empty() {
+    if names_call && !call.is_empty() {
         text = match stall.cause {
             Cause::SystemCall => format!("in {call}"),
             _ => format!("{text} in {call}"),
         };
     }
-    if tells_call && !object.is_empty() {
+    if names_call && !object.is_empty() {
         text = format!("{text} ({object})");
     }
     text

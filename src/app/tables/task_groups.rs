@@ -1,19 +1,98 @@
-//! Tasks by spawn location or by name, with totals, and the columns of that
-//! table.
+//! The table of tasks by spawn location or by name, with totals.
 
 use std::{collections::HashMap, time::Duration};
 
 use crate::{
     app::{
-        Tone,
+        Sort, State, TaskLayout, Tone,
         column::{Cell, Column, Context, Head, Key, Unit},
         quantity,
+        rows::Request,
     },
-    diagnose::Severity,
-    model::{LocationId, Task, TaskState, TextId},
+    diagnose::{Finding, Severity},
+    model::{LocationId, Model, Task, TaskState, TextId},
 };
 
-use super::tasks;
+use super::{Table, TableId, tasks, tasks::Tasks};
+
+/// Tasks by spawn location or by name, with totals.
+#[derive(Debug)]
+pub struct TaskGroups;
+
+impl Table for TaskGroups {
+    type Row = TaskGroup;
+    type Key = TaskGroupKey;
+    type Made = Vec<TaskGroup>;
+
+    const COLUMNS: &'static [Column<TaskGroup>] = COLUMNS;
+    const SORT: Sort = Sort::descending(COLUMNS, "busy%");
+
+    fn title(state: &State) -> (&'static str, String) {
+        Tasks::title(state)
+    }
+
+    fn empty(state: &State) -> String {
+        Tasks::empty(state)
+    }
+
+    fn make(context: &Context<'_>, request: &Request) -> Vec<TaskGroup> {
+        let by = match request.layout {
+            TaskLayout::ByName => TaskGrouping::Name,
+            _ => TaskGrouping::Location,
+        };
+        let tasks = Tasks::rows(context.model, &(), request);
+        group_tasks(context, tasks, by)
+    }
+
+    fn rows<'a>(
+        _: &'a Model,
+        groups: &'a Vec<TaskGroup>,
+        _: &Request,
+    ) -> impl Iterator<Item = &'a TaskGroup> {
+        groups.iter()
+    }
+
+    fn key(group: &TaskGroup) -> TaskGroupKey {
+        group.key
+    }
+
+    fn row<'a>(
+        _: &'a Model,
+        groups: &'a Vec<TaskGroup>,
+        key: &TaskGroupKey,
+    ) -> Option<&'a TaskGroup> {
+        groups.iter().find(|group| group.key == *key)
+    }
+
+    fn finding<'a>(_: &'a State, _: &TaskGroupKey) -> Option<&'a Finding> {
+        None
+    }
+
+    /// The tasks of the group, one by one.
+    fn open(state: &mut State, key: &TaskGroupKey) {
+        let Some(group) = state.rows.row::<Self>(state.model(), key) else {
+            return;
+        };
+        if group.label.is_empty() {
+            return state.notify("these tasks have nothing to be named by");
+        }
+        let column = match key {
+            TaskGroupKey::Location(_) => "loc",
+            TaskGroupKey::Name(_) => "name",
+        };
+        let text = format!("{column}:\"{}\"", group.label.replace('"', ""));
+        state.task_layout = TaskLayout::List;
+        state.set_filter(TableId::Tasks, text);
+    }
+
+    fn finished(model: &Model) -> usize {
+        Tasks::finished(model)
+    }
+
+    fn looked_at(model: &Model, _: usize) -> usize {
+        model.tasks.len()
+    }
+}
 
 /// What tasks of one group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,7 +208,7 @@ impl TaskGroup {
 }
 
 /// What can be shown of a group.
-pub(in crate::app) const COLUMNS: &[Column<TaskGroup>] = &[
+const COLUMNS: &[Column<TaskGroup>] = &[
     Column {
         head: Head::text("warn", "!", 1, 0).help("the worst finding about one of them"),
         key: |_, g| tasks::alarm_key(g.alarm),

@@ -1,19 +1,123 @@
-//! Columns of the tasks.
+//! The table of tasks.
+//!
+//! ```text
+//! ─ Tasks  11 live · 1 running · 3 scheduled · 1 finished hidden (f) ───────────
+//! ! STATE     NAME           BUSY%▼   POLL LONGEST  POLLS LOCATION
+//! ■ ● running report           84%  843 ms  843 ms   4000 demo/src/service.rs:43
+//!   ○ idle    http::conn       12%           2 ms    1000 demo/src/service.rs:40
+//! ```
 
 use std::time::Duration;
 
 use crate::{
     app::{
-        Tone,
+        Details, Sort, State, TaskLayout, Tone,
         column::{Cell, Column, Context, Head, Key, Unit},
         quantity,
+        rows::Request,
     },
-    diagnose::Severity,
-    model::{AsyncOp, Model, Task, TaskKind, TaskState},
+    diagnose::{Finding, Severity},
+    model::{AsyncOp, Model, Task, TaskId, TaskKind, TaskState},
 };
 
+use super::{Depths, Table, tree};
+
+/// All tasks.
+#[derive(Debug)]
+pub struct Tasks;
+
+impl Table for Tasks {
+    type Row = Task;
+    type Key = TaskId;
+    type Made = ();
+
+    const COLUMNS: &'static [Column<Task>] = COLUMNS;
+    const SORT: Sort = Sort::descending(COLUMNS, "busy%");
+
+    fn title(state: &State) -> (&'static str, String) {
+        let tasks = &state.model().tasks;
+        let live = quantity::count(tasks.live_count() as u64);
+        let mut about = vec![format!("{live} live")];
+        for (task_state, word) in [
+            (TaskState::Running, "running"),
+            (TaskState::Scheduled, "scheduled"),
+        ] {
+            let n = tasks.count(task_state);
+            if n > 0 {
+                about.push(format!("{} {word}", quantity::count(n as u64)));
+            }
+        }
+        let hidden = state.rows.finished_hidden;
+        if hidden > 0 {
+            let hidden = quantity::count(hidden as u64);
+            about.push(format!("{hidden} finished hidden (f)"));
+        }
+        about.extend(not_held(state.model(), tasks.refused));
+        let layout = match state.task_layout {
+            TaskLayout::List => None,
+            TaskLayout::Tree => Some("as a tree"),
+            TaskLayout::ByLocation => Some("by location"),
+            TaskLayout::ByName => Some("by name"),
+        };
+        about.extend(layout.map(str::to_owned));
+        ("Tasks", about.join(" · "))
+    }
+
+    fn empty(_: &State) -> String {
+        "no task yet".to_owned()
+    }
+
+    fn rows<'a>(model: &'a Model, (): &'a (), request: &Request) -> impl Iterator<Item = &'a Task> {
+        let finished = request.finished;
+        let all = model.tasks.iter();
+        all.filter(move |t| finished || t.is_live())
+    }
+
+    fn key(task: &Task) -> TaskId {
+        task.id
+    }
+
+    fn row<'a>(model: &'a Model, (): &'a (), id: &TaskId) -> Option<&'a Task> {
+        model.tasks.get(*id)
+    }
+
+    fn finding<'a>(state: &'a State, id: &TaskId) -> Option<&'a Finding> {
+        state.finding_of_task(*id)
+    }
+
+    fn open(state: &mut State, id: &TaskId) {
+        state.show_details(Details::Task(*id));
+    }
+
+    fn finished(model: &Model) -> usize {
+        model.tasks.len() - model.tasks.live_count()
+    }
+
+    fn arrange(model: &Model, request: &Request, sorted: Vec<TaskId>) -> (Vec<TaskId>, Depths) {
+        match request.layout {
+            TaskLayout::Tree => tree(&model.tasks, &sorted),
+            _ => (sorted, Depths::new()),
+        }
+    }
+}
+
+/// What of the target is missing in the tables because it was dropped on the way;
+/// `refused` by the viewer itself.
+pub(super) fn not_held(model: &Model, refused: u64) -> Option<String> {
+    let mut parts = Vec::new();
+    if model.loss.console_events > 0 {
+        let events = quantity::plural(model.loss.console_events, "event");
+        parts.push(format!("! {events} dropped by console-subscriber"));
+    }
+    let unseen = model.loss.tasks.saturating_add(refused);
+    if unseen > 0 {
+        parts.push(format!("! {} not held", quantity::count(unseen)));
+    }
+    (!parts.is_empty()).then(|| parts.join(" · "))
+}
+
 /// What can be shown of a task.
-pub(in crate::app) const COLUMNS: &[Column<Task>] = &[
+const COLUMNS: &[Column<Task>] = &[
     Column {
         head: Head::text("warn", "!", 1, 0).help("a finding is about this task"),
         key: |c, t| alarm_key(c.alarms.get(&t.id).copied()),

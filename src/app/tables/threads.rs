@@ -1,18 +1,80 @@
-//! Columns of the threads.
+//! The table of threads.
+//!
+//! ```text
+//! ─ Threads  7 · gauges queue 812 ──────────────────────────────────────────────
+//! THREAD NAME            ROLE       STATE       CPU  SYS NO CPU CPU OVER TIME
+//!   5003 tokio-rt-worker worker 3   ● running   99%   1%     0% ▁▁▁▁▆▇▇▇
+//! ```
+
+use std::fmt::Write as _;
 
 use crate::{
     app::{
-        Tone,
+        Details, Sort, State, Tone,
         column::{Cell, Column, Context, Head, Key, Unit},
         quantity,
+        rows::Request,
     },
-    model::{Thread, ThreadRole, ThreadState},
+    diagnose::Finding,
+    model::{Model, Thread, ThreadRole, ThreadState, Tid},
 };
 
-use super::{strip, workers};
+use super::{Table, strip, workers};
+
+/// Threads of the process.
+#[derive(Debug)]
+pub struct Threads;
+
+impl Table for Threads {
+    type Row = Thread;
+    type Key = Tid;
+    type Made = ();
+
+    const COLUMNS: &'static [Column<Thread>] = COLUMNS;
+    const SORT: Sort = Sort::descending(COLUMNS, "cpu");
+
+    fn title(state: &State) -> (&'static str, String) {
+        let model = state.model();
+        let mut about = model.threads.len().to_string();
+        for (name, gauge) in model.gauges.iter().take(4) {
+            let name = model.text(Some(*name));
+            let _ = write!(about, " · {name} {}", quantity::short(gauge.value));
+        }
+        ("Threads", about)
+    }
+
+    fn empty(_: &State) -> String {
+        "no thread seen yet".to_owned()
+    }
+
+    fn rows<'a>(model: &'a Model, (): &'a (), _: &Request) -> impl Iterator<Item = &'a Thread> {
+        model.threads.values()
+    }
+
+    fn key(thread: &Thread) -> Tid {
+        thread.tid
+    }
+
+    fn row<'a>(model: &'a Model, (): &'a (), tid: &Tid) -> Option<&'a Thread> {
+        model.threads.get(tid)
+    }
+
+    fn finding<'a>(state: &'a State, tid: &Tid) -> Option<&'a Finding> {
+        state.finding_of_stall(state.model().stalls.on_thread(*tid)?.id)
+    }
+
+    fn open(state: &mut State, tid: &Tid) {
+        let stall = state.model().stalls.on_thread(*tid);
+        let details = stall.map(|stall| Details::Stall(stall.id));
+        match details {
+            Some(details) => state.show_details(details),
+            None => state.notify("nothing holds this thread"),
+        }
+    }
+}
 
 /// What can be shown of a thread.
-pub(in crate::app) const COLUMNS: &[Column<Thread>] = &[
+const COLUMNS: &[Column<Thread>] = &[
     Column {
         head: Head::number("tid", "THREAD", 7, 1, Unit::Count).help("the system's id of it"),
         key: |_, t| Key::count(Some(t.tid.0)),

@@ -1,18 +1,106 @@
-//! Columns of the workers.
+//! The table of workers; below it, the newest stalls of the one under the cursor.
+//!
+//! ```text
+//! ─ Workers  4 · 1 blocked ─────────────────────────────────────────────────────
+//! #  STATE     TASK               FOR BUSY  CPU QUEUE BUSY OVER TIME
+//! 0  ○ parked                          12%  11%     0 ▁▁▂▁▁▁▃▁
+//! 3  ■ BLOCKED report          843 ms 100%  99%     9 ▁▁▂▁▁███
+//! ─ Stalls of worker 3 ─────────────────────────────────────────────────────────
+//!   ■ now          843 ms  computing  report::render (demo/src/cpu.rs:42)
+//! ```
 
 use crate::{
     app::{
-        Tone,
+        Details, RowKey, Sort, State, Tone,
         column::{Cell, Column, Context, Head, Key, Unit},
+        page::{self, Line},
         quantity,
+        rows::Request,
     },
+    diagnose::Finding,
     model::{Model, Task, Thread, Worker, WorkerId, WorkerState},
 };
 
-use super::{strip, tasks};
+use super::{Below, Table, strip, tasks};
+
+/// Workers of all runtimes: what each does now and did over the time span; below,
+/// the newest stalls of the one under the cursor.
+#[derive(Debug)]
+pub struct Workers;
+
+impl Table for Workers {
+    type Row = Worker;
+    type Key = WorkerId;
+    type Made = ();
+
+    const COLUMNS: &'static [Column<Worker>] = COLUMNS;
+    const SORT: Sort = Sort::ascending(COLUMNS, "worker");
+    const BELOW: Option<Below> = Some(stalls);
+
+    fn title(state: &State) -> (&'static str, String) {
+        let model = state.model();
+        let about = match model.stalled_workers() {
+            0 => model.workers.len().to_string(),
+            n => format!("{} · {n} blocked", model.workers.len()),
+        };
+        ("Workers", about)
+    }
+
+    fn empty(_: &State) -> String {
+        "no worker seen yet".to_owned()
+    }
+
+    fn rows<'a>(model: &'a Model, (): &'a (), _: &Request) -> impl Iterator<Item = &'a Worker> {
+        model.workers.values()
+    }
+
+    fn key(worker: &Worker) -> WorkerId {
+        worker.id
+    }
+
+    fn row<'a>(model: &'a Model, (): &'a (), id: &WorkerId) -> Option<&'a Worker> {
+        model.workers.get(id)
+    }
+
+    fn finding<'a>(state: &'a State, id: &WorkerId) -> Option<&'a Finding> {
+        state.finding_of_stall(state.model().stalls.on_worker(*id)?.id)
+    }
+
+    /// The stall, because it says more than the task that it holds.
+    fn open(state: &mut State, id: &WorkerId) {
+        let model = state.model();
+        let stall = model.stalls.on_worker(*id).map(|s| Details::Stall(s.id));
+        let task = model.workers.get(id).and_then(|w| w.task);
+        let details = stall.or(task.map(Details::Task));
+        match details {
+            Some(details) => state.show_details(details),
+            None => state.notify("this worker is in no poll"),
+        }
+    }
+
+    fn fit(heads: &mut [Head], model: &Model) {
+        let width = name_width(model);
+        if let Some(name) = heads.iter_mut().find(|head| head.id == "worker") {
+            (name.width, name.easy, name.most) = (width, width, width);
+        }
+    }
+}
+
+/// The newest stalls of the worker that the cursor was put on, or of all.
+fn stalls(state: &State, width: usize) -> (String, Vec<Line>) {
+    let chosen = match &state.cursor().key {
+        Some(RowKey::Workers(id)) => Some(*id),
+        _ => None,
+    };
+    let title = match chosen {
+        Some(id) => format!("Stalls of worker {}", worker_name(state.model(), id)),
+        None => "Stalls of all workers".to_owned(),
+    };
+    (title, page::worker_lines(state, chosen, width))
+}
 
 /// What can be shown of a worker.
-pub(in crate::app) const COLUMNS: &[Column<Worker>] = &[
+const COLUMNS: &[Column<Worker>] = &[
     Column {
         head: Head::text("worker", "#", 2, 0)
             .searched()
@@ -142,7 +230,7 @@ pub fn worker_name(model: &Model, id: WorkerId) -> String {
 const WIDEST: usize = 16;
 
 /// How wide the names of the workers are.
-pub(super) fn name_width(model: &Model) -> u16 {
+fn name_width(model: &Model) -> u16 {
     if model.runtimes.len() < 2 {
         return 2;
     }

@@ -23,7 +23,7 @@ use super::{
     save::{Save, Saver},
 };
 use crate::{
-    app::{Event, PastMoment, Recall, Snapshot, Travel},
+    app::{Event, PastMoment, Recall, Snapshot, Travel, quantity},
     diagnose::{Finding, Severity, Subject, Verdict},
     model::{ACTIVITY_WINDOW, Activity, Model, Moment, Resolved, StackOf, TaskId},
     record::{History, Recorder, history::Bounds},
@@ -81,10 +81,10 @@ pub(super) struct Kept {
 #[derive(Debug)]
 pub(super) struct Step {
     pub(super) to: Travel,
-    /// The moment on screen. A step of the same journey goes on from where the
+    /// The moment on screen. A step of the same epoch goes on from where the
     /// one before led, which may not be on screen yet.
     pub(super) from: Moment,
-    pub(super) journey: u64,
+    pub(super) epoch: u64,
     pub(super) watched: Option<TaskId>,
 }
 
@@ -117,7 +117,7 @@ pub(super) struct Archive {
     recording: Option<Recording>,
     saver: Saver,
     wish: Wish,
-    /// The last journey, and where its last step led.
+    /// The last epoch, and where its last step led.
     at: Option<(u64, Moment)>,
     /// A step that has not been shown, for another may follow it at once.
     due: Option<Step>,
@@ -272,11 +272,11 @@ impl Archive {
     }
 
     fn travel(&mut self, step: Step) {
-        let last = self.at.filter(|(journey, _)| *journey == step.journey);
+        let last = self.at.filter(|(epoch, _)| *epoch == step.epoch);
         let here = last.map_or(step.from, |(_, at)| at);
         match self.target(here, step.to) {
             Some(target) => {
-                self.at = Some((step.journey, target));
+                self.at = Some((step.epoch, target));
                 self.due = Some(step);
             }
             None if matches!(
@@ -285,9 +285,7 @@ impl Archive {
             ) =>
             {
                 self.due = None;
-                self.send(Event::Present {
-                    journey: step.journey,
-                });
+                self.send(Event::Present { epoch: step.epoch });
             }
             None if step.to == Travel::PreviousFinding => {
                 self.say("no finding before this moment");
@@ -342,7 +340,7 @@ impl Archive {
             oldest: self.history.oldest().unwrap_or(now),
             activity,
             snapshot: Snapshot::of(Arc::new(past.model), findings, verdict),
-            journey: step.journey,
+            epoch: step.epoch,
         })));
     }
 
@@ -424,10 +422,10 @@ impl Archive {
     /// Ends the recording, if there is one, and says what became of it.
     fn finish(&mut self) -> Option<String> {
         let Recording { path, recorder, .. } = self.recording.take()?;
-        let frames = recorder.frames();
+        let frames = quantity::plural(recorder.frames(), "frame");
         let path = path.display();
         Some(match recorder.finish() {
-            Ok(_) => format!("recorded {frames} frames to {path}; looptop replay {path}"),
+            Ok(_) => format!("recorded {frames} to {path}; looptop replay {path}"),
             Err(error) => format!("{path} is cut short: {error}"),
         })
     }

@@ -62,7 +62,7 @@ fn without(state: &State, lab: &LabState, area: Rect, painter: &mut Painter<'_>)
         _ if lab.absent => format!("– {NO_LAB}"),
         (Some(problem), _) => format!("– {problem}"),
         (None, Some(started)) => format!(
-            "– {} ({}): {}; waiting for the lab's first word",
+            "– {} ({}): {}; waiting for the lab's first answer",
             started.scenario, started.mode, started.caption
         ),
         (None, None) => format!("– {NO_LAB}"),
@@ -78,8 +78,8 @@ fn list(
     painter: &mut Painter<'_>,
 ) {
     let mut about = format!(
-        "  {} scenarios · {} · {}",
-        status.scenarios.len(),
+        "  {} · {} · {}",
+        quantity::plural(status.scenarios.len() as u64, "scenario"),
         quantity::plural(u64::from(status.workers), "worker"),
         status.flavor
     );

@@ -1,38 +1,32 @@
-//! The views, a file each.
+//! What fills a view: a table (`ui::table`), or panels of its own, a file each.
 
 mod lab;
 mod overview;
-mod resources;
 mod sites;
-mod stalls;
-mod tasks;
-mod threads;
-mod workers;
 
 use ratatui::layout::Rect;
 
-use crate::app::{State, Tone, ViewId, page, view};
+use crate::app::{
+    State, Tone, ViewId, page,
+    views::{self, Body},
+};
 
-use super::Painter;
+use super::{Painter, table};
 
 /// Draws the view on screen, or why the target has nothing to show in it.
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
-    if let Some(reason) = view::unavailable(state.view, state.model()) {
+    if let Some(reason) = views::unavailable(state.view, state.model()) {
         return unavailable(state.view, &reason, area, painter);
     }
-    match state.view {
-        ViewId::Overview => overview::render(state, area, painter),
-        ViewId::Tasks => tasks::render(state, painter),
-        ViewId::Workers => workers::render(state, painter),
-        ViewId::Stalls => stalls::render(state, painter),
-        ViewId::Resources => resources::render(state, painter),
-        ViewId::Threads => threads::render(state, painter),
-        ViewId::Lab => lab::render(state, area, painter),
+    match state.view.view().body {
+        Body::Table(_) => table::render(state, painter),
+        Body::Overview => overview::render(state, area, painter),
+        Body::Lab => lab::render(state, area, painter),
     }
 }
 
 fn unavailable(id: ViewId, reason: &str, area: Rect, painter: &mut Painter<'_>) {
-    painter.rule(area, [(view::view(id).title.into(), Tone::Title)]);
+    painter.rule(area, [(id.view().title.into(), Tone::Title)]);
     let text = format!("– not available from this target: {reason}");
     paragraph(&text, Tone::Dim, area, 2, painter);
 }

@@ -22,7 +22,7 @@ use crate::{
         column::{Cell, Head, place},
         overview::{List, lists, panels},
         quantity,
-        tables::{self, Row, TableId},
+        tables::{self, TableId},
     },
     diagnose::{Finding, Level, Severity},
     model::{Capability, Lag, Model, total},
@@ -127,16 +127,8 @@ fn workers_panel(state: &State, area: Rect, list: &List, painter: &mut Painter<'
     let placed = place(&heads, list.rows.width, 0);
     let context = state.context();
     for_rows(state, list, painter, |painter, row, index| {
-        let RowKey::Worker(id) = &state.rows.keys()[index] else {
-            return;
-        };
-        let Some(worker) = model.workers.get(id) else {
-            return;
-        };
-        for (place, cell) in placed
-            .iter()
-            .zip(Row::Worker(worker).cells(&context, &placed))
-        {
+        let cells = state.rows.cells(&context, index, &placed);
+        for (place, cell) in placed.iter().zip(cells.unwrap_or_default()) {
             let cell_area = Rect {
                 x: row.x + place.x,
                 width: place.width,

@@ -1,19 +1,105 @@
-//! Stalls by culprit line, so that kinds show and not instances, and the columns
-//! of that table.
+//! The table of stalls by culprit line, so that kinds show and not instances.
+//!
+//! ```text
+//! ─ Stalls by culprit  1 live · 31 ended · t: one by one ───────────────────────
+//!    LAST        COUNT LONGEST  ▼TOTAL CAUSE        FUNCTION       LOCATION
+//!  ■ LIVE   ×31 in 6 s  843 ms   7.1 s computing    app::report    src/service.rs:43
+//! ```
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     app::{
-        Tone,
-        column::{Cell, Column, Head, Key, Unit},
+        Details, Sort, State, Tone,
+        column::{Cell, Column, Context, Head, Key, Unit},
         quantity,
+        rows::Request,
     },
-    diagnose::cause_word,
+    diagnose::{Finding, cause_word},
     model::{Cause, Model, Moment, Span, Stall, StallId},
 };
 
-use super::{stalls, tasks};
+use super::{Table, TableId, stalls, tasks};
+
+/// Polls that took too long by culprit line, so that a kind is one row however often
+/// it happens.
+#[derive(Debug)]
+pub struct StallGroups;
+
+impl Table for StallGroups {
+    type Row = StallGroup;
+    /// Location and function of the culprit.
+    type Key = Box<(String, String)>;
+    type Made = Vec<StallGroup>;
+
+    const COLUMNS: &'static [Column<StallGroup>] = COLUMNS;
+    const SORT: Sort = Sort::descending(COLUMNS, "total");
+
+    fn title(state: &State) -> (&'static str, String) {
+        let about = format!("{} · t: one by one", stalls::counts(state));
+        ("Stalls by culprit", about)
+    }
+
+    fn empty(state: &State) -> String {
+        stalls::none_seen(state)
+    }
+
+    fn make(context: &Context<'_>, _: &Request) -> Vec<StallGroup> {
+        group(context.model, context.span)
+    }
+
+    fn rows<'a>(
+        _: &'a Model,
+        groups: &'a Vec<StallGroup>,
+        _: &Request,
+    ) -> impl Iterator<Item = &'a StallGroup> {
+        groups.iter()
+    }
+
+    fn key(group: &StallGroup) -> Self::Key {
+        Box::new((group.location.clone(), group.function.clone()))
+    }
+
+    fn row<'a>(
+        _: &'a Model,
+        groups: &'a Vec<StallGroup>,
+        key: &Self::Key,
+    ) -> Option<&'a StallGroup> {
+        groups
+            .iter()
+            .find(|g| g.location == key.0 && g.function == key.1)
+    }
+
+    fn finding<'a>(state: &'a State, key: &Self::Key) -> Option<&'a Finding> {
+        let group = state.rows.row::<Self>(state.model(), key)?;
+        state.finding_of_stall(group.example)
+    }
+
+    /// The stalls of several, the details of one.
+    fn open(state: &mut State, key: &Self::Key) {
+        let Some(group) = state.rows.row::<Self>(state.model(), key) else {
+            return;
+        };
+        let filter = group.filter();
+        if group.count > 1 && !filter.is_empty() {
+            state.grouped = false;
+            state.opened_group = Some(filter.clone());
+            return state.set_filter(TableId::Stalls, filter);
+        }
+        let details = Details::Stall(group.example);
+        state.show_details(details);
+    }
+}
+
+/// Stalls by culprit again; the filter that shows those of one culprit goes.
+pub(in crate::app) fn close_group(state: &mut State) {
+    state.grouped = true;
+    let opened = state.opened_group.take();
+    let typed = &state.table_state(TableId::Stalls).filter_text;
+    if opened.as_ref() == Some(typed) {
+        state.set_filter(TableId::Stalls, String::new());
+    }
+}
 
 /// All stalls of one culprit line.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,7 +224,7 @@ fn overlap(stall: &Stall, now: Moment, window: Duration) -> Duration {
 }
 
 /// What can be shown of a group.
-pub(in crate::app) const COLUMNS: &[Column<StallGroup>] = &[
+const COLUMNS: &[Column<StallGroup>] = &[
     Column {
         head: Head::number("last", "LAST", 7, 0, Unit::Time)
             .help("how long ago the newest ended; live while one goes on"),

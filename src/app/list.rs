@@ -1,0 +1,186 @@
+//! The list on screen, of a table or of the overview: its rows, its cursor, and how a
+//! table is looked at.
+
+use super::{
+    Head, RowKey, State,
+    column::{Placed, place},
+    filter::{Filter, FilterError},
+    overview,
+    rows::{Request, Sort},
+    screen::{GUTTER, Screen, TableArea},
+    tables::{self, TableId},
+};
+
+/// How a table is looked at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableState {
+    /// How it is sorted.
+    pub sort: Sort,
+    /// The filter as typed.
+    pub filter_text: String,
+    /// The filter, as far as it was understood.
+    pub filter: Filter,
+    /// Why what is typed was not understood.
+    pub filter_error: Option<FilterError>,
+    /// Columns passed over.
+    pub pan: usize,
+}
+
+/// Where the cursor is in a list, and which row is the first on screen.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cursor {
+    /// What it follows; nothing until the user moves it.
+    pub key: Option<RowKey>,
+    /// Its row.
+    pub row: usize,
+    /// The first row on screen.
+    pub offset: usize,
+}
+
+impl State {
+    /// How a table is looked at.
+    pub fn table_state(&self, table: TableId) -> &TableState {
+        &self.tables[&table]
+    }
+
+    /// Where the cursor is in the list on screen.
+    pub fn cursor(&self) -> &Cursor {
+        static START: Cursor = Cursor {
+            key: None,
+            row: 0,
+            offset: 0,
+        };
+        self.cursors.get(&self.table()).unwrap_or(&START)
+    }
+
+    /// What is under the cursor.
+    pub fn row_under_cursor(&self) -> Option<&RowKey> {
+        self.rows.keys().get(self.cursor().row)
+    }
+
+    /// Where the table on screen is.
+    pub fn table_area(&self) -> Option<TableArea> {
+        let body = Screen::new(self.size)?.body;
+        Some(match tables::below(self.table()?) {
+            Some(_) => TableArea::needing(body, self.rows.len()),
+            None => TableArea::filling(body),
+        })
+    }
+
+    /// Makes the rows of the list on screen current and keeps the cursor on its
+    /// thing and on screen. To be called before drawing.
+    pub fn prepare(&mut self) {
+        let table = self.table();
+        let request = self.request(table);
+        let mut rows = std::mem::take(&mut self.rows);
+        if rows.are_stale(self.shown(), &request, self.now) {
+            rows.make(self.shown(), &self.context(), request, self.now);
+        }
+        self.rows = rows;
+        let page = self.page();
+        let cursor = self.cursors.entry(table).or_default();
+        cursor.follow(self.rows.keys());
+        cursor.scroll_into(page, self.rows.len());
+    }
+
+    fn request(&self, table: Option<TableId>) -> Request {
+        let (sort, filter) = match table {
+            Some(table) => {
+                let state = &self.tables[&table];
+                (state.sort, state.filter.clone())
+            }
+            None => (
+                Sort {
+                    column: 0,
+                    descending: false,
+                },
+                Filter::default(),
+            ),
+        };
+        let crowded = table.is_none()
+            && Screen::new(self.size).is_some_and(|screen| {
+                let room = usize::from(overview::panels(self, screen.body).workers.height);
+                self.model().workers.len() + 1 > room
+            });
+        Request {
+            table,
+            sort,
+            filter,
+            finished: self.finished,
+            layout: self.task_layout,
+            crowded,
+        }
+    }
+
+    /// Rows that are visible at once.
+    pub(super) fn page(&self) -> usize {
+        let body = Screen::new(self.size).map_or(1, |s| s.body.height);
+        let rows = self.table_area().map_or(body, |area| area.rows.height);
+        usize::from(rows).max(1)
+    }
+
+    /// Columns of the table on screen that are visible, with their places.
+    pub fn placed_columns(&self, table: TableId) -> Vec<Placed> {
+        let heads = tables::heads_for(table, self.model());
+        let chosen = self.options.columns.of(table);
+        let chosen_heads: Vec<&Head> = chosen.iter().map(|i| &heads[*i]).collect();
+        let width = self.size.width.saturating_sub(GUTTER);
+        let mut placed = place(&chosen_heads, width, self.tables[&table].pan);
+        for column in &mut placed {
+            column.index = chosen[column.index];
+        }
+        placed
+    }
+
+    /// Takes `text` as the filter of a table.
+    pub(super) fn set_filter(&mut self, table: TableId, text: String) {
+        if let Some(state) = self.tables.get_mut(&table) {
+            state.set_filter(table, text);
+        }
+    }
+}
+
+impl TableState {
+    pub(super) fn new(table: TableId) -> Self {
+        Self {
+            sort: tables::default_sort(table),
+            filter_text: String::new(),
+            filter: Filter::default(),
+            filter_error: None,
+            pan: 0,
+        }
+    }
+
+    /// Takes `text` as the filter, as far as it is understood.
+    pub(super) fn set_filter(&mut self, table: TableId, text: String) {
+        (self.filter, self.filter_error) = Filter::read(&text, &tables::heads(table));
+        self.filter_text = text;
+    }
+}
+
+impl Cursor {
+    /// Goes where its thing went; where that is gone, stays on the row.
+    fn follow(&mut self, keys: &[RowKey]) {
+        if let Some(key) = &self.key
+            && keys.get(self.row) != Some(key)
+        {
+            // A thing that a filter hides is found again when it is back.
+            self.row = keys.iter().position(|k| k == key).unwrap_or(self.row);
+        }
+        self.row = self.row.min(keys.len().saturating_sub(1));
+    }
+
+    fn scroll_into(&mut self, page: usize, rows: usize) {
+        self.offset = self
+            .offset
+            .min(self.row)
+            .max((self.row + 1).saturating_sub(page))
+            .min(rows.saturating_sub(page));
+    }
+
+    /// Puts it on a row, to follow what is there.
+    pub(super) fn put(&mut self, row: usize, keys: &[RowKey]) {
+        self.row = row.min(keys.len().saturating_sub(1));
+        self.key = keys.get(self.row).cloned();
+    }
+}

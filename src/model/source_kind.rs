@@ -1,0 +1,24 @@
+//! What kind of source the frames come from.
+
+use std::fmt;
+
+/// The kind of source that feeds a session. No peer sends it: whoever attached knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SourceKind {
+    /// looptop's agent.
+    Agent,
+    /// console-subscriber, and the host where it is local.
+    Console,
+    /// A recording.
+    Replay,
+}
+
+impl fmt::Display for SourceKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Agent => "agent",
+            Self::Console => "console-subscriber",
+            Self::Replay => "replay",
+        })
+    }
+}
