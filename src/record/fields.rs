@@ -1,5 +1,5 @@
-//! Every field of a frame survives what is done to frames: the keyframe, merging,
-//! splitting and redaction. What may get lost is listed, with its reason.
+//! Every field of a frame survives what is done to frames: the keyframe, splitting
+//! and redaction. What may get lost is listed, with its reason.
 
 use std::{collections::BTreeSet, path::Path};
 
@@ -11,7 +11,7 @@ use looptop_wire::{
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, Value};
 
-use super::{merge::merge, redact::Redactor};
+use super::redact::Redactor;
 use crate::model::Model;
 
 /// Later than every instant in the frame.
@@ -137,22 +137,6 @@ fn a_keyframe_has_every_field() {
             ("workers.overflows", unused),
         ],
     );
-}
-
-#[test]
-fn merging_keeps_every_field() {
-    let frames = frames().map(|frame| Frame {
-        names: Vec::new(),
-        past: None,
-        ..frame
-    });
-    for [earlier, later] in [[0, 1], [1, 0]] {
-        let (mut one, other) = (frames[earlier].clone(), Frame::default());
-        merge(&mut one, other.clone()).unwrap();
-        let mut two = other;
-        merge(&mut two, frames[later].clone()).unwrap();
-        assert_kept(&frames, &[one, two], &[]);
-    }
 }
 
 #[test]

@@ -62,7 +62,7 @@ pub enum OpenError {
 /// One process that was observed.
 #[derive(Debug, Clone)]
 pub struct SessionEntry {
-    /// What the target said of itself.
+    /// How the target describes itself.
     pub hello: Arc<HelloResponse>,
     /// The target as the user named it.
     pub target: String,
@@ -152,7 +152,7 @@ impl Recording {
         scan.finish()
     }
 
-    /// With another word on what is missing.
+    /// With another remark on what is missing.
     pub(super) fn with_remark(self, remark: Option<String>) -> Self {
         Self {
             remark: remark.or(self.remark),
@@ -211,7 +211,7 @@ impl Recording {
     }
 }
 
-/// A stall that spans chunks is in each: the last word counts.
+/// A stall that spans chunks is in each: the last one counts.
 fn push_mark(
     marks: &mut Vec<Mark>,
     last: &mut Option<(usize, u64)>,

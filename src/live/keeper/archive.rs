@@ -365,12 +365,12 @@ impl Archive {
     }
 
     fn save(&mut self, target: String) {
-        let held = self.history.held();
-        if held.is_empty() {
+        let history = self.history.copy();
+        if history.is_empty() {
             return self.say("not saved: nothing of the past is held yet");
         }
         let sentence = self.saver.begin(Save {
-            held,
+            history,
             name: self.hello.name.clone(),
             target,
             directories: file::directories().into(),
