@@ -12,6 +12,7 @@ use std::{
 };
 
 use looptop_wire::{
+    columns::{self, Record},
     histogram,
     intern::Interner,
     proto::{self, CapabilityKind as Kind, Frame, HelloResponse, TaskKind, TaskState},
@@ -463,11 +464,11 @@ impl<W: Sink> Translation<W> {
         let mut tasks = proto::Tasks::default();
         for span in std::mem::take(&mut self.changed) {
             if let Some(task) = self.live.get(&span) {
-                push(&mut tasks, task);
+                columns::push(&mut tasks, &record(task));
             }
         }
         for task in std::mem::take(&mut self.ended) {
-            push(&mut tasks, &task);
+            columns::push(&mut tasks, &record(&task));
         }
         let mut sites = Vec::new();
         for ((location, kind), site) in &mut self.sites {
@@ -570,8 +571,7 @@ impl Site {
     }
 }
 
-fn push(columns: &mut proto::Tasks, task: &Task) {
-    let instant = |at: Option<u64>| at.map_or(0, |at| at.saturating_add(1));
+fn record(task: &Task) -> Record {
     let state = match task {
         Task { ended: Some(_), .. } => TaskState::Completed,
         Task { poll: Some(_), .. } => TaskState::Running,
@@ -580,26 +580,29 @@ fn push(columns: &mut proto::Tasks, task: &Task) {
         } => TaskState::Scheduled,
         _ => TaskState::Idle,
     };
-    columns.id.push(task.id);
-    columns.state.push(state.into());
-    columns.kind.push(task.kind.into());
-    columns.name.push(task.name);
-    columns.location.push(task.location);
-    columns.fields.push(task.fields);
-    columns.tokio_id.push(task.tokio_id);
-    columns.spawned_at_ns.push(task.spawned);
-    columns.ended_at_ns.push(instant(task.ended));
-    columns.polls.push(task.polls);
-    columns.busy_ns.push(task.busy);
-    columns.longest_poll_ns.push(task.longest);
-    columns.scheduled_ns.push(task.scheduled);
-    columns.longest_scheduled_ns.push(task.longest_scheduled);
-    columns.wakes.push(task.wakes);
-    columns.self_wakes.push(task.self_wakes);
-    columns.last_wake_at_ns.push(instant(task.last_wake));
-    columns.poll_started_at_ns.push(instant(task.poll));
-    columns.waker_clones.push(task.clones);
-    columns.waker_drops.push(task.drops);
+    Record {
+        id: task.id,
+        state,
+        kind: task.kind,
+        name: Some(task.name),
+        location: Some(task.location),
+        fields: Some(task.fields),
+        tokio_id: Some(task.tokio_id),
+        spawned_at_ns: Some(task.spawned),
+        ended_at_ns: Some(task.ended),
+        polls: Some(task.polls),
+        busy_ns: Some(task.busy),
+        longest_poll_ns: Some(task.longest),
+        scheduled_ns: Some(task.scheduled),
+        longest_scheduled_ns: Some(task.longest_scheduled),
+        wakes: Some(task.wakes),
+        self_wakes: Some(task.self_wakes),
+        last_wake_at_ns: Some(task.last_wake),
+        poll_started_at_ns: Some(task.poll),
+        waker_clones: Some(task.clones),
+        waker_drops: Some(task.drops),
+        ..Record::default()
+    }
 }
 
 fn hello(origin: u64) -> HelloResponse {

@@ -7,13 +7,15 @@
 //! - [`histogram`]: the bucket boundaries of log-bucketed durations,
 //! - [`intern`]: the sender's side of interned strings and locations,
 //! - [`split`]: how a frame that would be over 1 MiB becomes several,
-//! - [`columns`]: checked access to the task columns,
+//! - [`columns`]: reading and writing the task columns,
+//! - [`instant`]: instants that may be missing,
 //! - `recording` (with the feature of that name): the format of recordings.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod columns;
 pub mod histogram;
+pub mod instant;
 pub mod intern;
 #[cfg(feature = "recording")]
 pub mod recording;
