@@ -13,7 +13,7 @@ use looptop_wire::{
 
 use super::{
     Coverage, EndedCells, Gauge, Holder, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task,
-    Thread, Worker, names, past,
+    Thread, Worker, history, names,
 };
 
 /// Tasks that are turned into columns at a time.
@@ -54,14 +54,14 @@ impl Model {
             names,
             ..Frame::default()
         });
-        let past = std::iter::once_with(|| past::collect(self));
-        let past = past.flatten().map(move |past| Frame {
+        let history = std::iter::once_with(|| history::collect(self));
+        let history = history.flatten().map(move |history| Frame {
             now_ns,
-            past: Some(past),
+            history: Some(history),
             ..Frame::default()
         });
         let plain = std::iter::once(first).chain(others).flat_map(split);
-        let mut frames = plain.chain(names).chain(past).peekable();
+        let mut frames = plain.chain(names).chain(history).peekable();
         std::iter::from_fn(move || {
             let mut frame = frames.next()?;
             frame.more = frames.peek().is_some();
@@ -70,7 +70,7 @@ impl Model {
         })
     }
 
-    /// All state but the tasks and the past.
+    /// All state but the tasks and the history.
     fn state(&self) -> Frame {
         let strings = self.texts.texts();
         let locations = self.texts.locations();
@@ -208,7 +208,7 @@ fn host(host: &Host) -> proto::Host {
     }
 }
 
-/// Its samples are in the past.
+/// Its samples are in the history.
 fn lag((runtime, lag): (&super::RuntimeId, &super::Lag)) -> proto::LagSamples {
     proto::LagSamples {
         runtime: runtime.0,

@@ -219,7 +219,7 @@ impl<W: Sink> Recorder<W> {
 
 /// Adds a frame; one over the wire's bound becomes several.
 fn push(chunk: &mut ChunkBuilder, frame: &Frame) -> io::Result<()> {
-    let plain = frame.past.is_none() && frame.names.is_empty();
+    let plain = frame.history.is_none() && frame.names.is_empty();
     if !plain || frame.encoded_len() <= MAX_MESSAGE_BYTES {
         return chunk.push(frame);
     }
