@@ -1,15 +1,12 @@
 //! What a user can do, and what the program then has to do outside of itself.
 
-use serde::{Deserialize, Serialize};
-
 use crate::model::TaskId;
 
 use super::{Playback, Travel, Twin, ViewId};
 
 /// Everything that can be asked of the program: keys, the mouse and tests all
 /// speak it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Ends the program.
     Quit,
@@ -95,8 +92,7 @@ pub enum Action {
 }
 
 /// A movement of the cursor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Motion {
     /// One row up.
     Up,

@@ -6,13 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use ratatui::layout::Rect;
-use serde::{Deserialize, Serialize};
 
 use super::quantity;
 
 /// Which twin of a scenario runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Twin {
     /// The mistake.
     Broken,

@@ -629,11 +629,8 @@ fn the_mouse_selects_sorts_and_opens_tabs() {
 }
 
 #[test]
-fn every_action_is_serialisable() {
+fn every_binding_has_keys_and_help() {
     for binding in bindings::BINDINGS {
-        let text = serde_json::to_string(&binding.action).unwrap();
-        let back: Action = serde_json::from_str(&text).unwrap();
-        assert_eq!(back, binding.action);
         assert!(!binding.keys.is_empty() && !binding.help.is_empty());
     }
 }

@@ -6,8 +6,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     diagnose::Severity,
     model::{Model, Moment},
@@ -16,8 +14,7 @@ use crate::{
 use super::{Effect, Frozen, PastMoment, Snapshot, State};
 
 /// A way to go in time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Travel {
     /// One step back: 100 ms in the last minute, 1 s before.
     Back,
