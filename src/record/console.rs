@@ -151,7 +151,7 @@ pub(super) fn convert<W: Sink>(
             )));
         }
         Err(_) => {
-            return Err(OpenError::Foreign(super::recording::quote(
+            return Err(OpenError::Foreign(super::scan::quote(
                 &line[..line.len().min(40)],
             )));
         }

@@ -9,7 +9,8 @@
 //! - [`chunk`]: frames to and from one compressed chunk,
 //! - [`writer`]: blocks to a file that may be cut anywhere,
 //! - [`recorder`]: a source's events become chunks,
-//! - [`recording`]: opening, the index, damage,
+//! - [`recording`]: what was opened,
+//! - `scan`: its blocks, the index, damage,
 //! - [`frames`]: reading from any point on,
 //! - `console`: console-subscriber's own recordings, translated,
 //! - [`history`]: the same chunks in memory, for the live screen, and as a file,
@@ -22,6 +23,7 @@ pub mod history;
 pub mod recorder;
 pub mod recording;
 pub mod redact;
+mod scan;
 pub mod segments;
 mod store;
 

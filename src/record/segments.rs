@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{
-    recording::{OpenError, Recording, Scan},
+    recording::{OpenError, Recording},
+    scan::Scan,
     store::Store,
 };
 
