@@ -42,7 +42,7 @@ pub(crate) mod tests;
 pub use action::{Action, Effect, Motion};
 pub use column::{Context, Head};
 pub use column_choice::{ColumnChoice, WrongColumns};
-pub use event::{Connection, Distribution, Distributions, Event, PastMoment};
+pub use event::{Connection, Distribution, Distributions, Earlier, Event};
 pub use key::Key;
 pub use lab::{LabState, Twin};
 pub use rows::{RowKey, Rows, Sort};
@@ -52,7 +52,7 @@ pub use state::{
     Cursor, Details, Echo, Frozen, Lab, Mode, Options, Overlay, State, TableState, TaskLayout,
 };
 pub use tone::Tone;
-pub use travel::{Past, Playback, Player, Timeline, Travel};
+pub use travel::{Place, Playback, Player, Timeline, Travel};
 pub use update::update;
 pub use view::ViewId;
 pub use watch::Recall;

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    ColumnChoice, Connection, Context, Distributions, Head, LabState, Past, Player, Snapshot,
+    ColumnChoice, Connection, Context, Distributions, Head, LabState, Place, Player, Snapshot,
     ViewId,
     filter::{Filter, FilterError},
     overview, page,
@@ -128,8 +128,8 @@ pub struct Frozen {
     pub at: Instant,
     /// What was known of the lab.
     pub lab: LabState,
-    /// It is a moment of the past, gone to; otherwise the one when it froze.
-    pub past: Option<Past>,
+    /// Where in the history it is; otherwise it is the moment when it froze.
+    pub place: Option<Place>,
     /// What the task whose details are open did before.
     pub activity: Option<Activity>,
 }
@@ -225,10 +225,10 @@ pub struct State {
     /// The rows of the table on screen.
     pub rows: Rows,
     pub(super) live: Snapshot,
-    /// Moments of the past shown so far.
-    pub(super) past_shown: u64,
+    /// Earlier moments shown so far.
+    pub(super) earlier_shown: u64,
     /// Times that the user came back to the present.
-    pub(super) journey: u64,
+    pub(super) epoch: u64,
     pub(super) engine: Engine,
     pub(super) notice: Option<(String, Instant)>,
     pub(super) tables: BTreeMap<TableId, TableState>,
@@ -273,8 +273,8 @@ impl State {
             frozen: None,
             player: None,
             recording: None,
-            past_shown: 0,
-            journey: 0,
+            earlier_shown: 0,
+            epoch: 0,
             distributions: None,
             activity: None,
             rows: Rows::default(),

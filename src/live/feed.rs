@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
 
-use super::{keeper::Keeper, run::Feed};
+use super::{history::LiveHistory, run::Feed};
 use crate::{
     app::{Distribution, Distributions, Effect, Event, Playback, State, Twin, lab},
     lab::link::LabLink,
@@ -21,8 +21,8 @@ pub struct LiveFeed {
     naming: Option<Naming>,
     agent: Option<AgentSymbols>,
     lab: Option<LabLink>,
-    /// Of a live session; a recording has its own past.
-    keeper: Keeper,
+    /// Of a live session; a recording has its own.
+    keeper: LiveHistory,
     replay: bool,
     /// What the state has just taken in.
     last: Last,
@@ -47,7 +47,7 @@ impl LiveFeed {
             naming: None,
             agent: None,
             lab: None,
-            keeper: Keeper::default(),
+            keeper: LiveHistory::default(),
             replay: false,
             last: Last::Nothing,
             speed: Speed::default(),

@@ -1,17 +1,17 @@
-//! Saving the past on a thread of its own: the one that keeps it must not wait
+//! Saving the history on a thread of its own: the one that holds it must not wait
 //! for a disk.
 
 use std::{path::PathBuf, thread::JoinHandle};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::file::{Unhurried, Unwritten, create, discard};
+use super::file::{Unsynced, Unwritten, create, discard};
 use crate::{
     app::{Event, quantity},
     record::HistoryCopy,
 };
 
-/// Saves one past after another, and reports what became of each.
+/// Saves one history after another, and reports what became of each.
 #[derive(Debug)]
 pub(super) struct Saver {
     running: Option<JoinHandle<()>>,
@@ -82,9 +82,9 @@ impl Save {
         let (path, file) = create(&self.name, &self.directories)?;
         let written = self
             .history
-            .write(Unhurried(file), &self.target)
+            .write(Unsynced(file), &self.target)
             // Once for the whole file: until then the history has it.
-            .and_then(|Unhurried(file)| file.sync_data());
+            .and_then(|Unsynced(file)| file.sync_data());
         match written {
             Ok(()) => Ok(path),
             Err(error) => {
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_became_of_a_save_is_told() {
+    async fn what_became_of_a_save_is_reported() {
         let directory = tempfile::tempdir().unwrap();
         let (events, mut notices) = unbounded_channel();
         let mut saver = Saver::new(events);
