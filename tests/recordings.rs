@@ -63,7 +63,7 @@ fn what_was_found_is_found() {
 }
 
 #[test]
-fn damage_is_told_by_whoever_reads_the_file() {
+fn damage_is_reported_by_whoever_reads_the_file() {
     let directory = tempfile::tempdir().unwrap();
     let mut bytes = std::fs::read(path("sleep-in-handler")).unwrap();
     bytes.truncate(bytes.len() - 40);

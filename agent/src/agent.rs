@@ -266,12 +266,6 @@ impl Builder {
         self
     }
 
-    /// The real-time signal for stacks, as `SIGRTMIN` plus this; 9 by default.
-    pub fn capture_signal(mut self, offset: i32) -> Self {
-        self.config.signal_offset = offset;
-        self
-    }
-
     /// Whether the agent sets a `tracing` subscriber of its own, by which tasks are
     /// seen, where the process has none at this moment. `LOOPTOP_TASKS=on` and `off`
     /// beat it.
@@ -403,11 +397,16 @@ pub(crate) fn first() -> Option<Agent> {
     first.clone()
 }
 
+/// The signal for stack capture is `SIGRTMIN` plus this, far from the first ones, which
+/// libraries take when they need any; where the application handles it already, the next
+/// that is free.
+const SIGNAL_OFFSET: i32 = 9;
+
 fn install_capture(config: &Config) -> Result<(), String> {
     if !config.capture {
         return Err("stack capture is switched off (LOOPTOP_CAPTURE or the builder)".into());
     }
-    let installed = guarded(|| capture::install(config.signal_offset).map_err(|e| e.to_string()));
+    let installed = guarded(|| capture::install(SIGNAL_OFFSET).map_err(|e| e.to_string()));
     installed.unwrap_or_else(|| Err("installing stack capture failed".into()))
 }
 

@@ -127,7 +127,6 @@ pub(crate) struct Config {
     pub(crate) frame_interval: Duration,
     pub(crate) retention: Retention,
     pub(crate) capture: bool,
-    pub(crate) signal_offset: i32,
     /// `None`: where nobody else can set one.
     #[cfg_attr(not(all(tokio_unstable, feature = "tracing")), allow(dead_code))]
     pub(crate) install_subscriber: Option<bool>,
@@ -158,7 +157,6 @@ impl Default for Config {
                 bytes: 8 << 20,
             },
             capture: true,
-            signal_offset: DEFAULT_SIGNAL_OFFSET,
             install_subscriber: None,
             time_scale: 0.0,
             #[cfg(feature = "flight-recorder")]
@@ -166,10 +164,6 @@ impl Default for Config {
         }
     }
 }
-
-/// The signal for stack capture is `SIGRTMIN` plus this. Far from the first
-/// ones, which libraries take when they need any.
-const DEFAULT_SIGNAL_OFFSET: i32 = 9;
 
 /// Limits of what can be set, so that a typing error harms nobody.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));

@@ -1,11 +1,10 @@
 //! The flight recorder: the last minutes in memory, written out when something
 //! grave happens.
 //!
-//! It is a viewer like any other, on the agent's own thread, that keeps what it
-//! is written in chunks of the recording format. Each chunk begins with a snapshot,
-//! so that the oldest can be dropped.
+//! It is a viewer like any other, on the agent's own thread, that keeps the frames
+//! in chunks of the recording format. Each chunk begins with a snapshot, so that the
+//! oldest can be dropped.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,8 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use looptop_wire::proto::{Frame, HelloResponse};
 use looptop_wire::recording::chunk::ChunkBuilder;
-use looptop_wire::recording::format::{ChunkInfo, Opening};
-use looptop_wire::recording::writer::Writer;
+use looptop_wire::recording::format::Opening;
+use looptop_wire::recording::ring::{Bounds, ChunkRing, Chunks};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 
@@ -35,7 +34,7 @@ const CRITICAL_NS: u64 = 1_000_000_000;
 const AFTERMATH: Duration = Duration::from_secs(5);
 /// After a recording the next one comes so much later at the earliest.
 const PAUSE: Duration = Duration::from_mins(1);
-/// Recordings that are kept.
+/// Recordings that stay on disk.
 const KEPT: usize = 10;
 /// In less memory there is no room for a chunk.
 const LEAST_BYTES: u64 = 256 << 10;
@@ -61,9 +60,11 @@ pub(crate) fn start(shared: &Arc<Shared>, feed: &Feed) {
     let recorder = Recorder {
         shared: Arc::downgrade(shared),
         directory,
-        bytes: bytes.max(LEAST_BYTES),
-        pieces: VecDeque::new(),
-        told: 0,
+        ring: ChunkRing::new(Bounds {
+            bytes: usize::try_from(bytes.max(LEAST_BYTES)).unwrap_or(usize::MAX),
+            age: None,
+        }),
+        newest_stall: 0,
         panics: PANICS.load(Relaxed),
         due: None,
         next: Instant::now(),
@@ -83,16 +84,12 @@ fn count_panics() {
     });
 }
 
-/// A chunk that is complete.
-type Piece = (ChunkInfo, Vec<u8>);
-
 struct Recorder {
     shared: Weak<Shared>,
     directory: PathBuf,
-    bytes: u64,
-    pieces: VecDeque<Piece>,
-    /// The newest stall that a recording was written for.
-    told: u64,
+    ring: ChunkRing<()>,
+    /// The newest of the grave stalls that were seen.
+    newest_stall: u64,
     panics: u64,
     /// A recording is due then, and why.
     due: Option<(Instant, &'static str)>,
@@ -127,14 +124,14 @@ impl Recorder {
                 break;
             }
         }
-        let mut chunk = ChunkBuilder::new(&snapshot)?;
+        self.ring.begin(&snapshot, ())?;
         drop(snapshot);
-        while Instant::now() < end && !chunk.is_full() {
+        while Instant::now() < end && !self.ring.open().is_none_or(ChunkBuilder::is_full) {
             match timeout_at(end, frames.recv()).await {
                 // A new snapshot: this viewer fell behind.
                 Ok(Some(frame)) if frame.snapshot_complete => break,
                 Ok(Some(frame)) => {
-                    chunk.push(&frame)?;
+                    self.ring.push(&frame, None)?;
                     self.judge(&frame);
                 }
                 Ok(None) => break,
@@ -144,14 +141,7 @@ impl Recorder {
                 break;
             }
         }
-        self.pieces.push_back(chunk.finish()?);
-        let mut held: u64 = self.pieces.iter().map(|(_, p)| p.len() as u64).sum();
-        while held > self.bytes
-            && self.pieces.len() > 1
-            && let Some((_, oldest)) = self.pieces.pop_front()
-        {
-            held -= oldest.len() as u64;
-        }
+        self.ring.close()?;
         if let Some((at, why)) = self.due
             && Instant::now() >= at
         {
@@ -168,14 +158,14 @@ impl Recorder {
         let newest = grave.map(|s| s.id).max();
         let panics = PANICS.load(Relaxed);
         let now = Instant::now();
-        let why = if newest.is_some_and(|id| id > self.told) {
+        let why = if newest.is_some_and(|id| id > self.newest_stall) {
             Some("stall")
         } else if panics > self.panics {
             Some("panic")
         } else {
             None
         };
-        self.told = self.told.max(newest.unwrap_or_default());
+        self.newest_stall = self.newest_stall.max(newest.unwrap_or_default());
         self.panics = panics;
         if let Some(why) = why
             && now >= self.next
@@ -186,12 +176,12 @@ impl Recorder {
 
     /// Writes what is held, on a thread of its own: viewers must not wait for a
     /// disk.
-    fn write(&self, why: &'static str) {
+    fn write(&mut self, why: &'static str) {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
         let hello = hello::response(&shared);
-        let pieces = self.pieces.clone();
+        let chunks = self.ring.copy(|()| ());
         let directory = self.directory.clone();
         tokio::task::spawn_blocking(move || {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -199,7 +189,7 @@ impl Recorder {
             let pid = std::process::id();
             let path = directory.join(format!("{PREFIX}{seconds}-{pid}-{why}.looptop"));
             let shown = path.display();
-            crate::complain(&match write_to(&path, hello, &pieces) {
+            crate::complain(&match write_to(&path, hello, &chunks) {
                 Ok(()) => format!("a {why}: recorded to {shown}"),
                 Err(error) => format!("could not record a {why} to {shown}: {error}"),
             });
@@ -208,18 +198,15 @@ impl Recorder {
     }
 }
 
-fn write_to(path: &Path, hello: HelloResponse, pieces: &VecDeque<Piece>) -> io::Result<()> {
-    let mut writer = Writer::new(File::create_new(path)?)?;
-    writer.opening(&Opening {
+fn write_to(path: &Path, hello: HelloResponse, chunks: &Chunks<()>) -> io::Result<()> {
+    let mut opening = Some(Opening {
         target: hello.name.clone(),
         hello: Some(hello),
         recorder: concat!("looptop-agent ", env!("CARGO_PKG_VERSION")).into(),
         redacted: false,
-    })?;
-    for (info, payload) in pieces {
-        writer.chunk(info, payload)?;
-    }
-    writer.finish().map(drop)
+    });
+    let file = File::create_new(path)?;
+    chunks.write(file, |()| opening.take()).map(drop)
 }
 
 /// Removes the oldest recordings of a flight recorder.

@@ -52,13 +52,13 @@ impl State {
             } => self.opened(length, marks, remark),
             Event::Position { at, playing, speed } => self.positioned(at, playing, speed),
             Event::Gap(sentence) | Event::Notice(sentence) => self.notify(sentence),
-            Event::Past(past) => self.arrived(*past),
+            Event::Earlier(earlier) => self.arrived(*earlier),
             Event::Present { epoch } => {
                 if epoch == self.epoch {
                     self.go_live();
                 }
             }
-            Event::Recalled { past, frozen } => self.recalled(past, frozen),
+            Event::Recalled { activity, frozen } => self.recalled(activity, frozen),
             Event::Recording { begun, sentence } => {
                 self.recording = begun.then_some(now);
                 self.notify(sentence);
@@ -87,13 +87,13 @@ impl State {
     }
 
     /// A new stream: ids of texts are void, so the model begins anew; what a
-    /// mere reconnection carries on is the past of the same process.
+    /// mere reconnection carries on is the history of the same process.
     fn connected(&mut self, hello: &HelloResponse, kind: SourceKind) {
         let mut model = Model::new(hello);
         let before = &self.live.model;
         let same = before.since.is_some() && before.session.id == model.session.id;
         if same && kind == SourceKind::Replay {
-            // It may have gone back, and its keyframe brings the past along.
+            // It may have gone back, and its keyframe brings the history along.
             self.engine = Engine::new(Window::Live);
         } else if same {
             model.now = before.now;

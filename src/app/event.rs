@@ -48,19 +48,19 @@ pub enum Event {
     },
     /// Part of a recording was left out, and why.
     Gap(String),
-    /// What became of what was asked of the past, as a sentence.
+    /// What became of what was asked of the history, as a sentence.
     Notice(String),
-    /// A moment of the past.
-    Past(Box<PastMoment>),
+    /// An earlier moment.
+    Earlier(Box<Earlier>),
     /// The way forward has led to the present.
     Present {
-        /// As in [`PastMoment::epoch`].
+        /// As in [`Earlier::epoch`].
         epoch: u64,
     },
     /// What the watched task did before a moment.
     Recalled {
         /// Up to that moment.
-        past: Activity,
+        activity: Activity,
         /// The one on a frozen screen, rather than that of the target.
         frozen: bool,
     },
@@ -109,9 +109,9 @@ pub enum Event {
     },
 }
 
-/// A moment of the past with its diagnosis.
+/// An earlier moment with its diagnosis.
 #[derive(Debug)]
-pub struct PastMoment {
+pub struct Earlier {
     /// The program as it was. Names of stacks are not in it.
     pub snapshot: Snapshot,
     /// The first moment that can be gone to.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 use super::{
-    ColumnChoice, Connection, Context, Cursor, Distributions, LabState, Past, Player, Rows,
+    ColumnChoice, Connection, Context, Cursor, Distributions, LabState, Place, Player, Rows,
     Snapshot, TableState, ViewId, page,
     tables::{RowKey, TableId},
     views,
@@ -98,8 +98,8 @@ pub struct Frozen {
     pub at: Instant,
     /// What was known of the lab.
     pub lab: LabState,
-    /// It is a moment of the past, gone to; otherwise the one when it froze.
-    pub past: Option<Past>,
+    /// Where in the history it is; otherwise it is the moment when it froze.
+    pub place: Option<Place>,
     /// What the task whose details are open did before.
     pub activity: Option<Activity>,
 }
@@ -195,8 +195,8 @@ pub struct State {
     /// The rows of the table on screen.
     pub rows: Rows,
     pub(super) live: Snapshot,
-    /// Moments of the past shown so far.
-    pub(super) past_shown: u64,
+    /// Earlier moments shown so far.
+    pub(super) earlier_shown: u64,
     /// Counts how often the user came back to the present.
     pub(super) epoch: u64,
     pub(super) engine: Engine,
@@ -243,7 +243,7 @@ impl State {
             frozen: None,
             player: None,
             recording: None,
-            past_shown: 0,
+            earlier_shown: 0,
             epoch: 0,
             distributions: None,
             activity: None,

@@ -207,11 +207,11 @@ fn one_records_what_is_live_and_saves_what_is_past() {
     let mut state = starving_state();
     assert_eq!(key(&mut state, Key::Char('R')), [Effect::Record]);
     assert!(labels(&state).contains(&"record") && !labels(&state).contains(&"save"));
-    // Frozen is not past: what comes in meanwhile can be recorded.
+    // Frozen is not earlier: what comes in meanwhile can be recorded.
     key(&mut state, Key::Char(' '));
     assert_eq!(key(&mut state, Key::Char('R')), [Effect::Record]);
     let moment = state.live_snapshot().clone();
-    state.show_past(moment, crate::model::Moment(0));
+    state.show_earlier(moment, crate::model::Moment(0));
     assert_eq!(key(&mut state, Key::Char('R')), [Effect::SavePast]);
     assert!(labels(&state).contains(&"save") && !labels(&state).contains(&"record"));
     state.apply(Event::Notice("saved".into()), state.now);
@@ -319,7 +319,7 @@ fn a_key_has_one_meaning_at_a_time() {
     }
     let mut past = starving_state();
     let moment = past.live_snapshot().clone();
-    past.show_past(moment, crate::model::Moment(0));
+    past.show_earlier(moment, crate::model::Moment(0));
     states.push(past);
     states.push(lab_tests::lab_state());
     let bound: Vec<Key> = bindings::all().flat_map(|b| b.keys).copied().collect();

@@ -1,8 +1,8 @@
-//! Time: what the screen shows of the past of a live session, and the player of
+//! Time: what the screen shows of the history of a live session, and the player of
 //! a recording.
 //!
-//! The past itself is kept by whoever feeds the state; what is asked of it are
-//! effects, and what it answers are moments and positions.
+//! Whoever feeds the state holds the history; what is asked of it are effects, and
+//! what it answers are moments and positions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     model::{Model, Moment},
 };
 
-use super::{Effect, Frozen, PastMoment, Snapshot, State};
+use super::{Earlier, Effect, Frozen, Snapshot, State};
 
 /// A way to go in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,9 +60,9 @@ pub struct Player {
     pub speed: f64,
 }
 
-/// A moment of the past on screen.
+/// Where in the history the screen is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Past {
+pub struct Place {
     /// The moment.
     pub at: Moment,
     /// The first one held.
@@ -86,28 +86,28 @@ const GRAVE: Duration = Duration::from_secs(1);
 const TOGETHER: Duration = Duration::from_millis(500);
 
 impl State {
-    /// Shows a moment of the past; whatever was frozen is replaced.
-    pub fn show_past(&mut self, snapshot: Snapshot, oldest: Moment) {
-        self.past_shown += 1;
-        let past = Past {
+    /// Shows an earlier moment; whatever was frozen is replaced.
+    pub fn show_earlier(&mut self, snapshot: Snapshot, oldest: Moment) {
+        self.earlier_shown += 1;
+        let place = Place {
             at: snapshot.model.now,
             oldest,
         };
         self.frozen = Some(Frozen {
             snapshot: Snapshot {
                 // Never that of a live snapshot.
-                revision: u64::MAX - self.past_shown,
+                revision: u64::MAX - self.earlier_shown,
                 ..snapshot
             },
             at: self.now,
             lab: self.lab.clone(),
-            past: Some(past),
+            place: Some(place),
             activity: None,
         });
     }
 
-    /// Shows the target as it is now; moments of the past that are still on
-    /// their way come too late.
+    /// Shows the target as it is now; earlier moments that are still on their way
+    /// come too late.
     pub fn go_live(&mut self) {
         self.frozen = None;
         self.epoch += 1;
@@ -119,26 +119,26 @@ impl State {
         self.epoch
     }
 
-    /// A moment of the past that was asked for is here.
-    pub(super) fn arrived(&mut self, past: PastMoment) {
-        if past.epoch != self.epoch {
+    /// An earlier moment that was asked for is here.
+    pub(super) fn arrived(&mut self, earlier: Earlier) {
+        if earlier.epoch != self.epoch {
             return;
         }
-        let mut snapshot = past.snapshot;
+        let mut snapshot = earlier.snapshot;
         // Nobody else holds it yet, so nothing is copied.
         let model = Arc::make_mut(&mut snapshot.model);
         model.adopt_names(&self.live.model);
-        self.show_past(snapshot, past.oldest);
+        self.show_earlier(snapshot, earlier.oldest);
         if let Some(frozen) = &mut self.frozen {
-            frozen.activity = past.activity;
+            frozen.activity = earlier.activity;
         }
     }
 
     /// How far behind the live program the screen is; `None` where it shows no
-    /// moment of the past.
+    /// earlier moment.
     pub fn behind(&self) -> Option<Duration> {
-        let past = self.frozen.as_ref()?.past?;
-        Some(self.live.model.now.since(past.at))
+        let place = self.frozen.as_ref()?.place?;
+        Some(self.live.model.now.since(place.at))
     }
 
     /// The strip of time, while the user is somewhere in it.
@@ -151,22 +151,22 @@ impl State {
                 marks: player.marks.iter().map(grade).collect(),
             });
         }
-        let past = self.frozen.as_ref()?.past?;
+        let place = self.frozen.as_ref()?.place?;
         let live: &Model = &self.live.model;
-        let marks = live.stalls.iter().filter(|s| s.started >= past.oldest);
+        let marks = live.stalls.iter().filter(|s| s.started >= place.oldest);
         Some(Timeline {
-            length: live.now.since(past.oldest),
-            at: past.at.since(past.oldest),
+            length: live.now.since(place.oldest),
+            at: place.at.since(place.oldest),
             marks: marks
                 .map(|stall| {
                     let long = stall.age(live.now);
-                    (stall.started.since(past.oldest), long, severity(long))
+                    (stall.started.since(place.oldest), long, severity(long))
                 })
                 .collect(),
         })
     }
 
-    /// Goes somewhere in time: through a recording, or through the past of the
+    /// Goes somewhere in time: through a recording, or through the history of the
     /// live session.
     pub(super) fn travel(&mut self, to: Travel) -> Effect {
         match self.player.as_mut() {

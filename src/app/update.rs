@@ -160,7 +160,7 @@ fn freeze(state: &mut State) {
         snapshot: state.live.clone(),
         at: state.now,
         lab: state.lab.clone(),
-        past: None,
+        place: None,
         activity: state.activity.clone(),
     });
 }

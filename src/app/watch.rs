@@ -4,7 +4,7 @@ use crate::model::{Activity, Moment, TaskId};
 
 use super::{Details, State};
 
-/// Moments up to which a task's past is to be recalled.
+/// Moments up to which a task's history is to be looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Recall {
     /// Of the target.
@@ -31,8 +31,8 @@ impl State {
         shown.filter(|activity| Some(activity.task()) == self.watched())
     }
 
-    /// Begins with what is known at this moment; whoever keeps the past adds to
-    /// it with [`Self::recall`].
+    /// Begins with what is known at this moment; whoever holds the history adds to
+    /// it with [`Self::recalled`].
     pub(super) fn observe_anew(&mut self, task: Option<TaskId>) {
         let begin = |model| {
             let mut activity = Activity::new(task?);
@@ -45,8 +45,8 @@ impl State {
         }
     }
 
-    /// The moments up to which the past of the watched task is still to be
-    /// recalled: that of the target, and that of a frozen screen.
+    /// The moments up to which the history of the watched task is still to be
+    /// looked up: that of the target, and that of a frozen screen.
     pub fn to_recall(&self) -> Recall {
         let new = |activity: &Option<Activity>, now: Moment| {
             let reach = activity.as_ref().and_then(|a| a.reach(now));
@@ -59,17 +59,17 @@ impl State {
         }
     }
 
-    /// Takes what the past holds of the watched task.
-    pub(super) fn recalled(&mut self, mut past: Activity, frozen: bool) {
+    /// Takes what the history holds of the watched task.
+    pub(super) fn recalled(&mut self, mut earlier: Activity, frozen: bool) {
         let activity = match &mut self.frozen {
             Some(shown) if frozen => &mut shown.activity,
             None if frozen => return,
             _ => &mut self.activity,
         };
         // What was observed since it was asked for comes after it.
-        if let Some(activity) = activity.as_mut().filter(|a| a.task() == past.task()) {
-            past.go_on(activity);
-            *activity = past;
+        if let Some(activity) = activity.as_mut().filter(|a| a.task() == earlier.task()) {
+            earlier.go_on(activity);
+            *activity = earlier;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
 
-use super::{keeper::Keeper, run::Feed};
+use super::{history::LiveHistory, run::Feed};
 use crate::{
     app::{Distribution, Distributions, Effect, Event, Playback, State, Twin, lab},
     lab::link::LabLink,
@@ -21,8 +21,8 @@ pub struct LiveFeed {
     naming: Option<Naming>,
     agent: Option<AgentSymbols>,
     lab: Option<LabLink>,
-    /// Of a live session; a recording has its own past.
-    keeper: Keeper,
+    /// Of a live session; a recording has its own.
+    history: LiveHistory,
     replay: bool,
     /// What the state has just taken in.
     last: Last,
@@ -47,7 +47,7 @@ impl LiveFeed {
             naming: None,
             agent: None,
             lab: None,
-            keeper: Keeper::default(),
+            history: LiveHistory::default(),
             replay: false,
             last: Last::Nothing,
             speed: Speed::default(),
@@ -105,7 +105,7 @@ impl LiveFeed {
         if self.replay {
             return None;
         }
-        self.keeper.recall(state)
+        self.history.recall(state)
     }
 
     async fn named(naming: &mut Option<Naming>) -> Event {
@@ -139,7 +139,7 @@ impl Feed for LiveFeed {
                 return Some(named);
             }
             event = Self::lab(&mut self.lab) => return Some(event),
-            event = self.keeper.event() => return Some(event),
+            event = self.history.event() => return Some(event),
         };
         if let source::Event::Position(position) = &received {
             self.speed = position.speed;
@@ -168,17 +168,17 @@ impl Feed for LiveFeed {
         }
         match last {
             Last::Nothing => {}
-            Last::Hello(hello) => self.keeper.connected(&hello),
-            Last::Frame(frame, encoded) => self.keeper.frame(&frame, encoded, state),
-            Last::Named(of, stack) => self.keeper.named(of, &stack),
+            Last::Hello(hello) => self.history.connected(&hello),
+            Last::Frame(frame, encoded) => self.history.frame(&frame, encoded, state),
+            Last::Named(of, stack) => self.history.named(of, &stack),
         }
     }
 
     fn serve(&mut self, effect: &Effect, state: &State) -> Vec<Event> {
         let event = match effect {
-            Effect::Travel(to) => self.keeper.travel(*to, state),
-            Effect::Record => self.keeper.record(state),
-            Effect::SavePast => self.keeper.save(state),
+            Effect::Travel(to) => self.history.travel(*to, state),
+            Effect::Record => self.history.record(state),
+            Effect::SavePast => self.history.save(state),
             Effect::Playback(playback) => self.play(*playback),
             Effect::RunTwin(scenario, twin) => self.run_twin(scenario, *twin),
             Effect::NameStacks => {

@@ -5,11 +5,11 @@
 //! - [`feed`]: events from the source, the names and the lab,
 //! - [`input`]: what the terminal sends,
 //! - [`terminal`]: taking the terminal, and giving it back,
-//! - [`keeper`]: the past of a session, and its recording.
+//! - [`history`]: the history of a session, and its recording.
 
 pub mod feed;
+pub mod history;
 pub mod input;
-pub mod keeper;
 pub mod run;
 pub mod screen;
 pub mod terminal;

@@ -1,6 +1,6 @@
 //! Small models for tests of everything that reads one.
 
-use looptop_wire::{intern::Interner, proto};
+use looptop_wire::{instant, intern::Interner, proto};
 
 use super::{Capability, Model, Moment};
 
@@ -74,11 +74,11 @@ pub fn starving_frame(now: Moment) -> proto::Frame {
         longest_poll_ns: column(&|id| ms(id)),
         wakes: column(&|id| id * 900),
         self_wakes: column(&|id| id * 10),
-        last_wake_at_ns: column(&|_| now.0.saturating_sub(ms(50)) + 1),
-        poll_started_at_ns: column(&|id| if stalled(id) { now.0 - ms(843) + 1 } else { 0 }),
+        last_wake_at_ns: column(&|_| instant::write(Some(now.0.saturating_sub(ms(50))))),
+        poll_started_at_ns: column(&|id| instant::write(stalled(id).then(|| now.0 - ms(843)))),
         idle_since_ns: column(&|id| {
             let idle = state_of(id) == proto::TaskState::Idle;
-            if idle { now.0 - ms(id * 37) + 1 } else { 0 }
+            instant::write(idle.then(|| now.0 - ms(id * 37)))
         }),
         tid: column(&|id| 5_000 + id % 4),
         size_bytes: column(&|id| id * 128),

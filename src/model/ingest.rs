@@ -98,9 +98,9 @@ impl Model {
         }
         self.complete |= frame.snapshot_complete;
         self.name(&frame.names);
-        match &frame.past {
+        match &frame.history {
             // A keyframe is state: what follows from it is in it.
-            Some(past) => self.restore_past(past),
+            Some(history) => self.restore_history(history),
             // Names come between two samples of the target, and are none.
             None if frame.more || !frame.names.is_empty() => {}
             None => {

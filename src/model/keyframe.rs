@@ -3,16 +3,17 @@
 //!
 //! Recordings and the screen's history begin each chunk with one.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use looptop_wire::{
+    columns,
     proto::{self, Frame},
     split::split,
 };
 
 use super::{
     Coverage, EndedCells, Gauge, Holder, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task,
-    Thread, Worker, names, past,
+    Thread, Worker, history, names,
 };
 
 /// Tasks that are turned into columns at a time.
@@ -31,8 +32,8 @@ impl Model {
     pub fn keyframes(&self) -> impl Iterator<Item = Frame> {
         let now_ns = self.now.0;
         let batches = self.tasks.as_slice().chunks(BATCH);
-        let mut groups = batches.flat_map(task_groups);
-        let mut tasks = groups.next();
+        let mut messages = batches.flat_map(task_messages);
+        let mut tasks = messages.next();
         let learned: Vec<_> = self.session.learned().collect();
         if !learned.is_empty() {
             tasks.get_or_insert_default().capabilities = learned;
@@ -42,7 +43,7 @@ impl Model {
             tasks,
             ..self.state()
         };
-        let others = groups.map(move |tasks| Frame {
+        let others = messages.map(move |tasks| Frame {
             now_ns,
             tasks: Some(tasks),
             ..Frame::default()
@@ -53,14 +54,14 @@ impl Model {
             names,
             ..Frame::default()
         });
-        let past = std::iter::once_with(|| past::collect(self));
-        let past = past.flatten().map(move |past| Frame {
+        let history = std::iter::once_with(|| history::collect(self));
+        let history = history.flatten().map(move |history| Frame {
             now_ns,
-            past: Some(past),
+            history: Some(history),
             ..Frame::default()
         });
         let plain = std::iter::once(first).chain(others).flat_map(split);
-        let mut frames = plain.chain(names).chain(past).peekable();
+        let mut frames = plain.chain(names).chain(history).peekable();
         std::iter::from_fn(move || {
             let mut frame = frames.next()?;
             frame.more = frames.peek().is_some();
@@ -69,7 +70,7 @@ impl Model {
         })
     }
 
-    /// All state but the tasks and the past.
+    /// All state but the tasks and the history.
     fn state(&self) -> Frame {
         let strings = self.texts.texts();
         let locations = self.texts.locations();
@@ -207,7 +208,7 @@ fn host(host: &Host) -> proto::Host {
     }
 }
 
-/// Its samples are in the past.
+/// Its samples are in the history.
 fn lag((runtime, lag): (&super::RuntimeId, &super::Lag)) -> proto::LagSamples {
     proto::LagSamples {
         runtime: runtime.0,
@@ -283,67 +284,44 @@ fn stall(stall: &Stall) -> proto::Stall {
     }
 }
 
-/// The numbers of a task that may be unknown. A column is known of all tasks of
-/// a message or of none, so tasks of which the same is known travel together.
-fn known(task: &Task) -> [bool; 8] {
-    [
-        task.polls.is_some(),
-        task.finished_busy.is_some(),
-        task.finished_scheduled.is_some(),
-        task.longest_poll.is_some(),
-        task.longest_scheduled.is_some(),
-        task.wakes.is_some(),
-        task.self_wakes.is_some(),
-        task.wakers.is_some(),
-    ]
-}
-
-/// Tasks for which the same is known share a frame's columns.
-fn task_groups(tasks: &[Task]) -> Vec<proto::Tasks> {
-    let mut groups = BTreeMap::<[bool; 8], proto::Tasks>::new();
+/// Tasks of which the same is known travel together.
+fn task_messages(tasks: &[Task]) -> impl Iterator<Item = proto::Tasks> {
+    let mut writer = columns::Writer::default();
     for task in tasks {
-        push_task(groups.entry(known(task)).or_default(), task);
+        writer.push(&record(task));
     }
-    groups.into_values().collect()
+    writer.finish()
 }
 
-fn push_task(columns: &mut proto::Tasks, task: &Task) {
-    let instant = |at: Option<super::Moment>| at.map_or(0, |at| at.0.saturating_add(1));
-    columns.id.push(task.id.0);
-    columns.state.push(task.state.into());
-    columns.kind.push(task.kind.into());
-    columns.name.push(text(task.name));
-    columns.location.push(task.location.map_or(0, |id| id.0));
-    columns.parent.push(task.parent.map_or(0, |id| id.0));
-    columns.spawned_at_ns.push(task.spawned_at.0);
-    columns.ended_at_ns.push(instant(task.ended_at));
-    columns.last_wake_at_ns.push(instant(task.last_wake));
-    columns.poll_started_at_ns.push(instant(task.poll_started));
-    columns.lock_wait_since_ns.push(instant(task.lock_wait));
-    columns.idle_since_ns.push(instant(task.idle_since));
-    columns.tid.push(task.tid.map_or(0, |tid| tid.0));
-    columns.size_bytes.push(task.size.unwrap_or_default());
-    columns
-        .original_size_bytes
-        .push(task.original_size.unwrap_or_default());
-    columns.tokio_id.push(task.tokio_id.unwrap_or_default());
-    columns
-        .runtime
-        .push(task.runtime.map_or(0, |id| id.0.saturating_add(1)));
-    columns.fields.push(text(task.fields));
-    columns.polls.extend(task.polls);
-    columns.busy_ns.extend(task.finished_busy.map(ns));
-    columns.scheduled_ns.extend(task.finished_scheduled.map(ns));
-    columns.longest_poll_ns.extend(task.longest_poll.map(ns));
-    columns
-        .longest_scheduled_ns
-        .extend(task.longest_scheduled.map(ns));
-    columns.wakes.extend(task.wakes);
-    columns.self_wakes.extend(task.self_wakes);
-    columns
-        .waker_clones
-        .extend(task.wakers.map(|(clones, _)| clones));
-    columns
-        .waker_drops
-        .extend(task.wakers.map(|(_, drops)| drops));
+fn record(task: &Task) -> columns::Record {
+    let instant = |at: Option<super::Moment>| Some(at.map(|at| at.0));
+    columns::Record {
+        id: task.id.0,
+        state: task.state,
+        kind: task.kind,
+        runtime: task.runtime.map(|id| id.0),
+        name: task.name.map(|id| id.0),
+        location: task.location.map(|id| id.0),
+        parent: task.parent.map(|id| id.0),
+        tid: task.tid.map(|tid| tid.0),
+        size_bytes: task.size,
+        original_size_bytes: task.original_size,
+        tokio_id: task.tokio_id,
+        fields: task.fields.map(|id| id.0),
+        spawned_at_ns: Some(task.spawned_at.0),
+        polls: task.polls,
+        busy_ns: task.finished_busy.map(ns),
+        scheduled_ns: task.finished_scheduled.map(ns),
+        longest_poll_ns: task.longest_poll.map(ns),
+        longest_scheduled_ns: task.longest_scheduled.map(ns),
+        wakes: task.wakes,
+        self_wakes: task.self_wakes,
+        waker_clones: task.wakers.map(|(clones, _)| clones),
+        waker_drops: task.wakers.map(|(_, drops)| drops),
+        ended_at_ns: instant(task.ended_at),
+        last_wake_at_ns: instant(task.last_wake),
+        poll_started_at_ns: instant(task.poll_started),
+        lock_wait_since_ns: instant(task.lock_wait),
+        idle_since_ns: instant(task.idle_since),
+    }
 }

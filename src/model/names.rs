@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use looptop_wire::proto::{CodeAddress, NamedCulprit, NamedFrame, NamedStack};
+use looptop_wire::{
+    proto::CodeAddress,
+    recorded::{Address, NamedCulprit, NamedFrame, NamedStack},
+};
 
 use super::{Call, CallKind, Culprit, Model, Resolved, StackFrame, StallId};
 
@@ -65,10 +68,26 @@ pub fn named_stack(owners: Vec<StackOf>, stack: &Resolved) -> NamedStack {
     for owner in owners {
         match owner {
             StackOf::Stall(id) => named.stalls.push(id.0),
-            StackOf::Addresses(addresses) => named.addresses = addresses.to_vec(),
+            StackOf::Addresses(addresses) => {
+                named.addresses = addresses.iter().map(recorded_address).collect();
+            }
         }
     }
     named
+}
+
+fn recorded_address(at: &CodeAddress) -> Address {
+    Address {
+        module: at.module,
+        offset: at.offset,
+    }
+}
+
+fn code_address(at: &Address) -> CodeAddress {
+    CodeAddress {
+        module: at.module,
+        offset: at.offset,
+    }
 }
 
 fn kind_name(call: &Call) -> String {
@@ -156,7 +175,8 @@ impl Model {
                     .resolve_recorded(StallId(*stall), Arc::clone(&stack));
             }
             if !named.addresses.is_empty() && named.addresses.len() <= MAX_FRAMES {
-                self.remember(&Arc::from(&*named.addresses), stack, true);
+                let addresses = named.addresses.iter().map(code_address).collect();
+                self.remember(&addresses, stack, true);
             }
         }
         self.name_others();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use looptop_wire::proto;
+use looptop_wire::{instant, proto};
 
 use super::{AsyncOpId, LocationId, Moment, ResourceId, TaskId, TextId};
 
@@ -296,13 +296,12 @@ fn text_id(id: Option<TextId>) -> u32 {
     id.map_or(0, |id| id.0)
 }
 
-fn plus_one(at: Option<Moment>) -> u64 {
-    at.map_or(0, |at| at.0.saturating_add(1))
+fn to_wire(at: Option<Moment>) -> u64 {
+    instant::write(at.map(|at| at.0))
 }
 
-/// "The instant plus 1, 0 for none" of the wire.
-fn instant(plus_one: u64) -> Option<Moment> {
-    plus_one.checked_sub(1).map(Moment)
+fn from_wire(written: u64) -> Option<Moment> {
+    instant::read(written).map(Moment)
 }
 
 impl Resource {
@@ -317,7 +316,7 @@ impl Resource {
             location: (update.location != 0).then_some(LocationId(update.location)),
             internal: update.internal,
             created_at: Moment(update.created_at_ns),
-            dropped_at: instant(update.dropped_at_ns),
+            dropped_at: from_wire(update.dropped_at_ns),
             attributes: text(update.attributes),
         }
     }
@@ -334,7 +333,7 @@ impl Resource {
             location: self.location.map_or(0, |id| id.0),
             internal: self.internal,
             created_at_ns: self.created_at.0,
-            dropped_at_ns: plus_one(self.dropped_at),
+            dropped_at_ns: to_wire(self.dropped_at),
             attributes: text_id(self.attributes),
             number: self.number,
         }
@@ -350,17 +349,17 @@ impl AsyncOp {
             task: self.task.map_or(0, |id| id.0),
             source: text_id(self.source),
             created_at_ns: self.created_at.0,
-            dropped_at_ns: plus_one(self.dropped_at),
+            dropped_at_ns: to_wire(self.dropped_at),
             polls: self.polls,
             busy_ns: super::ids::nanos(self.finished_busy),
             attributes: text_id(self.attributes),
-            poll_started_at_ns: plus_one(self.poll_started),
+            poll_started_at_ns: to_wire(self.poll_started),
             number: self.number,
         }
     }
 
     fn new(update: &proto::AsyncOp, number: u64) -> Self {
-        let dropped_at = instant(update.dropped_at_ns);
+        let dropped_at = from_wire(update.dropped_at_ns);
         Self {
             id: AsyncOpId(update.id),
             number,
@@ -372,7 +371,7 @@ impl AsyncOp {
             dropped_at,
             polls: update.polls,
             finished_busy: Duration::from_nanos(update.busy_ns),
-            poll_started: instant(update.poll_started_at_ns).filter(|_| dropped_at.is_none()),
+            poll_started: from_wire(update.poll_started_at_ns).filter(|_| dropped_at.is_none()),
             attributes: text(update.attributes),
         }
     }

@@ -86,7 +86,10 @@ fn id(task: TaskId, started: Moment) -> StallId {
 
 #[cfg(test)]
 mod tests {
-    use looptop_wire::proto::{self, Frame, TaskState, Tasks};
+    use looptop_wire::{
+        instant,
+        proto::{self, Frame, TaskState, Tasks},
+    };
 
     use super::*;
 
@@ -97,7 +100,7 @@ mod tests {
                 id: vec![1],
                 state: vec![TaskState::Running.into()],
                 kind: vec![TaskKind::Task.into()],
-                poll_started_at_ns: vec![poll_started_ms.map_or(0, |ms| ms * 1_000_000 + 1)],
+                poll_started_at_ns: vec![instant::write(poll_started_ms.map(|ms| ms * 1_000_000))],
                 ..Tasks::default()
             }),
             ..Frame::default()

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use looptop_wire::proto::PastRing;
+use looptop_wire::recorded;
 
 use super::{Moment, ids::nanos};
 
@@ -136,20 +136,20 @@ impl Series {
     }
 
     /// The fine and the coarse steps, for a recording.
-    pub(super) fn rings(&self) -> [PastRing; 2] {
+    pub(super) fn rings(&self) -> [recorded::Ring; 2] {
         [self.fine.to_wire(), self.coarse.to_wire()]
     }
 
     /// Takes over recorded steps in place of its own.
-    pub(super) fn restore(&mut self, fine: &PastRing, coarse: &PastRing) {
+    pub(super) fn restore(&mut self, fine: &recorded::Ring, coarse: &recorded::Ring) {
         self.fine.restore(fine);
         self.coarse.restore(coarse);
     }
 }
 
 impl Ring {
-    fn to_wire(&self) -> PastRing {
-        PastRing {
+    fn to_wire(&self) -> recorded::Ring {
+        recorded::Ring {
             head: self.head,
             count: self.cells.iter().map(|c| c.count).collect(),
             value: self
@@ -161,8 +161,8 @@ impl Ring {
         }
     }
 
-    fn restore(&mut self, past: &PastRing) {
-        let mut values = past.value.iter().copied();
+    fn restore(&mut self, recorded: &recorded::Ring) {
+        let mut values = recorded.value.iter().copied();
         let cell = |count: &u32| Cell {
             count: *count,
             value: if *count > 0 {
@@ -171,8 +171,8 @@ impl Ring {
                 0.0
             },
         };
-        self.head = past.head.min(u64::MAX / self.step_ns);
-        self.cells = past.count.iter().map(cell).collect();
+        self.head = recorded.head.min(u64::MAX / self.step_ns);
+        self.cells = recorded.count.iter().map(cell).collect();
         let excess = self.cells.len().saturating_sub(self.len);
         self.cells.drain(..excess);
     }

@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use looptop_wire::{
-    histogram,
-    proto::{SiteWindows, SpawnSite},
-};
+use looptop_wire::{histogram, proto::SpawnSite, recorded::SiteWindows};
 
 use super::{LocationId, Moment, TaskKind, ids::nanos};
 

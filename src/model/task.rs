@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use looptop_wire::{columns::Row, proto::TaskWindows};
+use looptop_wire::{columns::Row, recorded::TaskWindows};
 
 use super::{LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid, ids::nanos};
 

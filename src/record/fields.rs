@@ -1,17 +1,17 @@
-//! Every field of a frame survives what is done to frames: the keyframe, merging,
-//! splitting and redaction. What may get lost is listed, with its reason.
+//! Every field of a frame survives what is done to frames: the keyframe, splitting
+//! and redaction. What may get lost is listed, with its reason.
 
 use std::{collections::BTreeSet, path::Path};
 
 use looptop_wire::{
-    MAX_MESSAGE_BYTES,
+    MAX_MESSAGE_BYTES, live,
     proto::{Frame, HelloResponse, InternedString},
     split::split,
 };
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, Value};
 
-use super::{merge::merge, redact::Redactor};
+use super::redact::Redactor;
 use crate::model::Model;
 
 /// Later than every instant in the frame.
@@ -51,6 +51,29 @@ fn filled(kind: &MessageDescriptor, empty: &[&str]) -> DynamicMessage {
         message.set_field(&field, value);
     }
     message
+}
+
+#[test]
+fn a_live_peer_may_send_every_field_but_those_of_recordings() {
+    let kind = kind();
+    let mut refused = Vec::new();
+    for field in kind.fields() {
+        let mut message = filled(&kind, &[]);
+        for other in kind.fields().filter(|other| *other != field) {
+            message.clear_field(&other);
+        }
+        let frame = Frame::decode(message.encode_to_vec().as_slice()).unwrap();
+        if live::check(&frame).is_err() {
+            refused.push(field.name().to_owned());
+        }
+        let of_recordings = match field.kind() {
+            Kind::Message(kind) => kind.package_name() == "looptop.recording.v1",
+            _ => false,
+        };
+        assert!(!of_recordings || live::check(&frame).is_err(), "{field:?}");
+    }
+    // Resources and operations for their numbers.
+    assert_eq!(refused, ["resources", "async_ops", "history", "names"]);
 }
 
 /// Frames that hold every field between them: what has ended has no value where
@@ -124,9 +147,9 @@ fn a_keyframe_has_every_field() {
         &keyframes,
         &[
             ("forgotten_tasks", "a change, not a state"),
-            ("lag.at_ns", "in the series of the past"),
-            ("lag.lag_ns", "in the series of the past"),
-            ("past.series.runtime", "that of workers alone"),
+            ("lag.at_ns", "in the series of the history"),
+            ("lag.lag_ns", "in the series of the history"),
+            ("history.series.runtime", "that of workers alone"),
             ("runtimes.io_ready", unused),
             ("runtimes.mean_poll_ns", unused),
             ("runtimes.remote_schedules", unused),
@@ -137,22 +160,6 @@ fn a_keyframe_has_every_field() {
             ("workers.overflows", unused),
         ],
     );
-}
-
-#[test]
-fn merging_keeps_every_field() {
-    let frames = frames().map(|frame| Frame {
-        names: Vec::new(),
-        past: None,
-        ..frame
-    });
-    for [earlier, later] in [[0, 1], [1, 0]] {
-        let (mut one, other) = (frames[earlier].clone(), Frame::default());
-        merge(&mut one, other.clone()).unwrap();
-        let mut two = other;
-        merge(&mut two, frames[later].clone()).unwrap();
-        assert_kept(&frames, &[one, two], &[]);
-    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::model::Model;
 #[derive(Debug)]
 pub enum Step {
     /// A session begins, or goes on after a gap: the frames that follow begin
-    /// with a keyframe, and what earlier ones said is void.
+    /// with a keyframe, and what earlier ones brought is void.
     Session(Arc<HelloResponse>),
     /// A frame, and its moment since the beginning of the recording.
     Frame(Box<Frame>, Duration),
@@ -52,7 +52,7 @@ impl Frames {
         }
     }
 
-    /// Opens the next chunk; a step where there is something to say before its
+    /// Opens the next chunk; a step where something is to be reported before its
     /// frames.
     fn open_next(&mut self) -> Option<Step> {
         let chunk = self.recording.chunks.get(self.next)?;

@@ -1,28 +1,34 @@
-//! The past of a live session in memory, so that the screen can go back.
+//! The history of a live session in memory, so that the screen can go back.
 //!
-//! The same chunks as in a file, in a ring: what is older than a minute is
-//! thinned to steps of a second, what is older than half an hour or over the
-//! bound in bytes is dropped, oldest first.
+//! The same chunks as in a file, in a ring: what is older than half an hour or over
+//! the bound in bytes is dropped, oldest first. Of what is older than a minute only
+//! the last moment of each second can be gone to, because what the caller notes of a
+//! moment takes room as well.
 
-use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
-use looptop_wire::proto::{Frame, HelloResponse};
-
-use super::{
-    chunk::{ChunkBuilder, ChunkError, ChunkFrames},
-    coarse::{CoarseStep, step_ends},
-    format::ChunkInfo,
-    held::{Held, HeldChunk},
-    recorder::is_due,
+use looptop_wire::{
+    proto::{Frame, HelloResponse},
+    recording::{
+        chunk::{ChunkError, ChunkFrames},
+        format::{ChunkInfo, Opening},
+        ring::{self, Chunk, ChunkRing, Chunks},
+        writer::Sink,
+    },
 };
+
+use super::recorder::{RECORDER, is_due};
 use crate::model::{Model, Moment, Resolved, StackOf, named_stack};
 
-/// How much is kept.
+/// Between the moments of the older part that can be gone to.
+const COARSE: Duration = Duration::from_secs(1);
+
+/// How much is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Compressed bytes; the notes' come on top.
     pub bytes: usize,
-    /// What is older is thinned to steps of a second.
+    /// Of what is older, one moment of each second can be gone to.
     pub fine: Duration,
     /// What is older is dropped.
     pub age: Duration,
@@ -38,9 +44,9 @@ impl Default for Bounds {
     }
 }
 
-/// A moment of the past.
+/// An earlier moment.
 #[derive(Debug)]
-pub struct Past<N> {
+pub struct Earlier<N> {
     /// The model as it was. Names of stacks are not in it; see
     /// [`Model::adopt_names`](Model::adopt_names).
     pub model: Model,
@@ -48,29 +54,21 @@ pub struct Past<N> {
     pub note: N,
 }
 
-/// The past of one session. `N` is what the caller notes at each moment, for
+/// The history of one session. `N` is what the caller notes at each moment, for
 /// example its findings, which follow from more than the model.
 #[derive(Debug)]
 pub struct History<N> {
     bounds: Bounds,
     hello: Arc<HelloResponse>,
-    pieces: VecDeque<Piece<N>>,
-    open: Option<(ChunkBuilder, Moments<N>)>,
-    bytes: usize,
+    ring: ChunkRing<Moments<N>>,
 }
 
-/// The moments of a piece that can be gone to, oldest first.
+/// The moments of a chunk that can be gone to, oldest first.
 #[derive(Debug)]
-struct Moments<N>(Vec<(Moment, N)>);
-
-/// A chunk that is complete.
-#[derive(Debug)]
-struct Piece<N> {
+struct Moments<N> {
+    /// Of the connection that brought the chunk.
     hello: Arc<HelloResponse>,
-    info: ChunkInfo,
-    /// Shared with whoever writes it to a file.
-    payload: Arc<[u8]>,
-    moments: Moments<N>,
+    list: Vec<(Moment, N)>,
     thinned: bool,
 }
 
@@ -80,26 +78,26 @@ impl<N: Clone> History<N> {
         Self {
             bounds,
             hello: Arc::default(),
-            pieces: VecDeque::new(),
-            open: None,
-            bytes: 0,
+            ring: ChunkRing::new(ring::Bounds {
+                bytes: bounds.bytes,
+                age: Some(bounds.age),
+            }),
         }
     }
 
     /// A session begins, or its connection anew: ids of texts change, so a new
-    /// chunk begins. Of another process the past is dropped.
+    /// chunk begins. Of another process the history is dropped.
     pub fn begin(&mut self, hello: &HelloResponse) {
         if hello.session == self.hello.session {
-            self.close();
+            // What cannot be compressed leaves a gap.
+            let _ = self.ring.close();
         } else {
-            self.pieces.clear();
-            self.open = None;
-            self.bytes = 0;
+            self.ring.clear();
         }
         self.hello = Arc::new(hello.clone());
     }
 
-    /// Keeps a frame that `model` has just taken in, with what the caller notes
+    /// Takes a frame that `model` has just taken in, with what the caller notes
     /// of this moment. Begins when the model is complete.
     ///
     /// Costs an encoding and compression of the frame; every few seconds, that
@@ -111,45 +109,46 @@ impl<N: Clone> History<N> {
         }
     }
 
-    /// Keeps a frame that led to `moment`, for one who does not have the model
+    /// Takes a frame that led to `moment`, for one who does not have the model
     /// at hand. `encoded` are the bytes of the frame, where it came in this form. A
     /// failure to compress drops the open chunk.
     pub fn add(&mut self, frame: &Frame, encoded: Option<&[u8]>, moment: Moment, note: N) {
-        let Some((chunk, moments)) = &mut self.open else {
-            return;
-        };
-        let pushed = match encoded {
-            Some(encoded) => chunk.push_encoded(frame, encoded),
-            None => chunk.push(frame),
-        };
-        match pushed {
-            Ok(()) if frame.more => {}
-            Ok(()) => moments.push(moment, note),
-            Err(_) => self.open = None,
+        let pushed = self.ring.push(frame, encoded);
+        if pushed.is_ok()
+            && !frame.more
+            && let Some(moments) = self.ring.with_open()
+        {
+            moments.push(moment, note);
         }
     }
 
     /// Whether a chunk should begin with the next complete model.
     pub fn wants_keyframe(&self) -> bool {
-        self.open.as_ref().is_none_or(|(chunk, _)| is_due(chunk))
+        self.ring.open().is_none_or(is_due)
     }
 
     /// Begins a chunk with the model as it is after the last frame that was
-    /// kept.
+    /// taken.
     pub fn begin_chunk(&mut self, model: &Model, note: N) {
-        self.close();
+        let moments = Moments {
+            hello: Arc::clone(&self.hello),
+            list: vec![(model.now, note)],
+            thinned: false,
+        };
         // What cannot be compressed leaves a gap.
-        if let Ok(chunk) = ChunkBuilder::new(model.keyframes()) {
-            self.open = Some((chunk, Moments(vec![(model.now, note)])));
+        let _ = self.ring.begin(model.keyframes(), moments);
+        for (last_ns, moments) in self.ring.with_each_mut() {
+            if model.now.since(Moment(last_ns)) > self.bounds.fine {
+                moments.thin();
+            }
         }
-        self.tidy(model.now);
     }
 
-    /// Keeps the names of a stack with the frames.
+    /// Takes the names of a stack, to be read with the frames.
     pub fn name(&mut self, of: &StackOf, stack: &Resolved) {
         // Before a chunk is open the model alone holds them: its keyframe brings
         // them along.
-        let Some((chunk, _)) = &mut self.open else {
+        let Some(chunk) = self.ring.open() else {
             return;
         };
         let names = Frame {
@@ -157,157 +156,71 @@ impl<N: Clone> History<N> {
             names: vec![named_stack(vec![of.clone()], stack)],
             ..Frame::default()
         };
-        if chunk.push(&names).is_err() {
-            self.open = None;
-        }
+        // What cannot be compressed leaves a gap.
+        let _ = self.ring.push(&names, None);
     }
 
     /// All that is held, to be written to a file. Copies the bytes of the open
     /// chunk and shares the others.
-    pub fn held(&mut self) -> Held {
-        let mut chunks: Vec<HeldChunk> = self
-            .pieces
-            .iter()
-            .map(|piece| HeldChunk {
-                hello: Arc::clone(&piece.hello),
-                info: piece.info.clone(),
-                payload: Arc::clone(&piece.payload),
-                open: false,
-            })
-            .collect();
-        if let Some((chunk, _)) = &mut self.open {
-            let info = chunk.info().clone();
-            if let Ok(payload) = chunk.peek() {
-                chunks.push(HeldChunk {
-                    hello: Arc::clone(&self.hello),
-                    info,
-                    payload: payload.into(),
-                    open: true,
-                });
-            }
-        }
-        Held::new(chunks)
-    }
-
-    fn close(&mut self) {
-        let Some((chunk, moments)) = self.open.take() else {
-            return;
-        };
-        if let Ok((info, payload)) = chunk.finish() {
-            self.bytes += payload.len();
-            self.pieces.push_back(Piece {
-                hello: Arc::clone(&self.hello),
-                info,
-                payload: payload.into(),
-                moments,
-                thinned: false,
-            });
-        }
-    }
-
-    /// Thins and drops what is old.
-    fn tidy(&mut self, now: Moment) {
-        for piece in &mut self.pieces {
-            let age = now.since(Moment(piece.info.last_ns));
-            if age > self.bounds.fine && !piece.thinned {
-                let before = piece.payload.len();
-                piece.thin();
-                self.bytes = self.bytes - before + piece.payload.len();
-            }
-        }
-        while let Some(oldest) = self.pieces.front() {
-            let age = now.since(Moment(oldest.info.last_ns));
-            if age <= self.bounds.age && self.bytes <= self.bounds.bytes {
-                break;
-            }
-            self.bytes -= oldest.payload.len();
-            self.pieces.pop_front();
-        }
+    pub fn copy(&mut self) -> HistoryCopy {
+        HistoryCopy(self.ring.copy(|moments| Arc::clone(&moments.hello)))
     }
 
     /// Compressed bytes held, without those of the open chunk.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.ring.bytes()
     }
 
     /// The first moment that is held.
     pub fn oldest(&self) -> Option<Moment> {
-        let open = self.open.as_ref().map(|(_, moments)| moments);
-        let moments = self.pieces.front().map(|p| &p.moments).or(open)?;
-        moments.0.first().map(|(at, _)| *at)
+        let moments = self.ring.with_each().next()?;
+        moments.list.first().map(|(at, _)| *at)
     }
 
     /// The last moment that is held.
     pub fn newest(&self) -> Option<Moment> {
-        let closed = self.pieces.back().map(|p| &p.moments);
-        let moments = self.open.as_ref().map(|(_, moments)| moments).or(closed)?;
-        moments.0.last().map(|(at, _)| *at)
+        let moments = self.ring.with_each().next_back()?;
+        moments.list.last().map(|(at, _)| *at)
     }
 
     /// The last moment held before `moment`: a step back.
     pub fn before(&self, moment: Moment) -> Option<Moment> {
-        let before = |moments: &Moments<N>| {
-            moments
-                .upto(Moment(moment.0.checked_sub(1)?))
-                .map(|(at, _)| *at)
-        };
-        self.newest_first().find_map(before)
+        let moment = Moment(moment.0.checked_sub(1)?);
+        self.note(moment).map(|(at, _)| at)
     }
 
     /// The first moment held after `moment`: a step forward.
     pub fn after(&self, moment: Moment) -> Option<Moment> {
-        let closed = self.pieces.iter().map(|p| &p.moments);
-        let mut all = closed.chain(self.open.iter().map(|(_, moments)| moments));
-        all.find_map(|m| m.0.get(m.0.partition_point(|(at, _)| *at <= moment)))
+        let mut all = self.ring.with_each().map(|moments| &moments.list);
+        all.find_map(|list| list.get(list.partition_point(|(at, _)| *at <= moment)))
             .map(|(at, _)| *at)
-    }
-
-    fn newest_first(&self) -> impl Iterator<Item = &Moments<N>> {
-        let closed = self.pieces.iter().rev().map(|p| &p.moments);
-        self.open.iter().map(|(_, moments)| moments).chain(closed)
     }
 
     /// What the caller noted at the last moment held that is not after `moment`,
     /// without building the model.
     pub fn note(&self, moment: Moment) -> Option<(Moment, &N)> {
-        self.newest_first()
-            .find_map(|m| m.upto(moment))
+        let mut newest_first = self.ring.with_each().rev();
+        newest_first
+            .find_map(|moments| moments.upto(moment))
             .map(|(at, note)| (*at, note))
     }
 
     /// All notes, oldest first.
     pub fn notes(&self) -> impl Iterator<Item = (Moment, &N)> {
-        let closed = self.pieces.iter().map(|p| &p.moments);
-        let all = closed.chain(self.open.iter().map(|(_, moments)| moments));
-        all.flat_map(|m| m.0.iter().map(|(at, note)| (*at, note)))
+        let all = self.ring.with_each().flat_map(|moments| &moments.list);
+        all.map(|(at, note)| (*at, note))
     }
 
     /// The session as it was at the last moment held that is not after `moment`.
     /// `None` before the first.
     ///
     /// Costs taking in a keyframe and at most about as much again.
-    pub fn at(&mut self, moment: Moment) -> Option<Past<N>> {
+    pub fn at(&mut self, moment: Moment) -> Option<Earlier<N>> {
         let (moment, note) = self.note(moment)?;
         let note = note.clone();
-        let open = self
-            .open
-            .as_mut()
-            .filter(|(_, m)| m.0.first().is_some_and(|(at, _)| *at <= moment));
-        let model = if let Some((chunk, _)) = open {
-            let info = chunk.info().clone();
-            rebuild(&self.hello, &info, chunk.peek().ok()?, moment)
-        } else {
-            let piece = self
-                .pieces
-                .iter()
-                .rev()
-                .find(|p| p.info.first_ns <= moment.0)?;
-            rebuild(&piece.hello, &piece.info, &piece.payload, moment)
-        };
-        Some(Past {
-            model: model.ok()?,
-            note,
-        })
+        let mut chunks = self.ring.chunks(|info| info.first_ns <= moment.0);
+        let model = follow(&chunks.pop()?, moment, |_| {}).ok()?;
+        Some(Earlier { model, note })
     }
 }
 
@@ -324,68 +237,30 @@ impl<N> History<N> {
         mut visit: impl FnMut(&Model),
     ) {
         let overlaps = |info: &ChunkInfo| info.last_ns >= from.0 && info.first_ns <= until.0;
+        let chunks = self.ring.chunks(overlaps);
         let mut room = bytes;
-        let mut chosen = Vec::new();
-        if let Some((chunk, _)) = &mut self.open
-            && overlaps(chunk.info())
-        {
-            let info = chunk.info().clone();
-            if let Ok(payload) = chunk.peek() {
-                room = room.saturating_sub(payload.len());
-                chosen.push((info, payload));
-            }
-        }
-        for piece in self.pieces.iter().rev().filter(|p| overlaps(&p.info)) {
-            if piece.payload.len() > room && !chosen.is_empty() {
-                break;
-            }
-            room = room.saturating_sub(piece.payload.len());
-            chosen.push((piece.info.clone(), &piece.payload));
-        }
-        for (info, payload) in chosen.into_iter().rev() {
+        let fits = |chunk: &&Chunk<'_, _>| {
+            let fits = chunk.payload.len() <= room;
+            room = room.saturating_sub(chunk.payload.len());
+            fits
+        };
+        let last = chunks.iter().rev().take_while(fits).count().max(1);
+        for chunk in &chunks[chunks.len().saturating_sub(last)..] {
             // A chunk that cannot be read is a gap.
-            let _ = follow(&self.hello, &info, payload, until, &mut visit);
+            let _ = follow(chunk, until, &mut visit);
         }
     }
-}
-
-impl<N> Moments<N> {
-    /// Several frames of one instant are one moment.
-    fn push(&mut self, at: Moment, note: N) {
-        match self.0.last_mut() {
-            Some(last) if last.0 == at => last.1 = note,
-            _ => self.0.push((at, note)),
-        }
-    }
-
-    fn upto(&self, moment: Moment) -> Option<&(Moment, N)> {
-        self.0
-            .partition_point(|(at, _)| *at <= moment)
-            .checked_sub(1)
-            .map(|i| &self.0[i])
-    }
-}
-
-fn rebuild(
-    hello: &HelloResponse,
-    info: &ChunkInfo,
-    payload: &[u8],
-    moment: Moment,
-) -> Result<Model, ChunkError> {
-    follow(hello, info, payload, moment, |_| {})
 }
 
 /// Takes in a chunk as far as `moment`; `visit` sees each state on the way.
-fn follow(
-    hello: &HelloResponse,
-    info: &ChunkInfo,
-    payload: &[u8],
+fn follow<N>(
+    chunk: &Chunk<'_, Moments<N>>,
     moment: Moment,
     mut visit: impl FnMut(&Model),
 ) -> Result<Model, ChunkError> {
-    let mut model = Model::new(hello);
-    let mut parts_of_keyframe = info.keyframes;
-    let mut frames = ChunkFrames::new(payload, info)?;
+    let mut model = Model::new(&chunk.with.hello);
+    let mut parts_of_keyframe = chunk.info.keyframes;
+    let mut frames = ChunkFrames::new(chunk.payload, chunk.info)?;
     while let Some(frame) = frames.next_frame()? {
         if frame.now_ns > moment.0 {
             break;
@@ -400,45 +275,69 @@ fn follow(
     Ok(model)
 }
 
-impl<N> Piece<N> {
-    /// Merges its frames to steps of a second. What cannot be read again stays
-    /// as it is.
-    fn thin(&mut self) {
-        self.thinned = true;
-        if let Ok((info, payload)) = self.thinned_frames() {
-            let ends = step_ends(self.moments.0.iter().map(|(at, _)| *at));
-            let mut ends = ends.into_iter();
-            self.moments.0.retain(|_| ends.next().unwrap_or(true));
-            self.info = ChunkInfo {
-                stalls: std::mem::take(&mut self.info.stalls),
-                ..info
-            };
-            self.payload = payload.into();
+impl<N> Moments<N> {
+    /// Several frames of one instant are one moment.
+    fn push(&mut self, at: Moment, note: N) {
+        match self.list.last_mut() {
+            Some(last) if last.0 == at => last.1 = note,
+            _ => self.list.push((at, note)),
         }
     }
 
-    fn thinned_frames(&self) -> Result<(ChunkInfo, Vec<u8>), ChunkError> {
-        let mut frames = ChunkFrames::new(&*self.payload, &self.info)?;
-        let mut chunk = begun(&mut frames, self.info.keyframes)?;
-        let mut step = CoarseStep::default();
-        while let Some(frame) = frames.next_frame()? {
-            step.take(frame, &mut chunk)?;
+    fn upto(&self, moment: Moment) -> Option<&(Moment, N)> {
+        self.list
+            .partition_point(|(at, _)| *at <= moment)
+            .checked_sub(1)
+            .map(|i| &self.list[i])
+    }
+
+    /// Leaves the first moment, which is the keyframe's, the last of each second, and
+    /// the last.
+    fn thin(&mut self) {
+        if std::mem::replace(&mut self.thinned, true) {
+            return;
         }
-        step.end(&mut chunk)?;
-        Ok(chunk.finish()?)
+        let second = |at: &(Moment, N)| at.0.0 / COARSE.as_nanos() as u64;
+        let seconds: Vec<u64> = self.list.iter().map(second).collect();
+        let mut n = 0;
+        self.list.retain(|_| {
+            let stays = n == 0 || seconds.get(n + 1) != Some(&seconds[n]);
+            n += 1;
+            stays
+        });
+        self.list.shrink_to_fit();
     }
 }
 
-/// A chunk that begins as the one that `frames` reads from its beginning.
-pub(super) fn begun<R: io::BufRead>(
-    frames: &mut ChunkFrames<R>,
-    keyframes: u32,
-) -> Result<ChunkBuilder, ChunkError> {
-    let mut keyframe = Vec::new();
-    while (keyframe.len() as u32) < keyframes
-        && let Some(frame) = frames.next_frame()?
-    {
-        keyframe.push(frame);
+/// All of a [`History`] at one moment. It shares the bytes, so it is cheap to take
+/// and can be written on another thread.
+#[derive(Debug)]
+pub struct HistoryCopy(Chunks<Arc<HelloResponse>>);
+
+impl HistoryCopy {
+    /// Nothing was held.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
-    Ok(ChunkBuilder::new(&keyframe)?)
+
+    /// From the first to the last moment.
+    pub fn length(&self) -> Duration {
+        self.0.length()
+    }
+
+    /// Writes it as a recording of `target`, named as the user did.
+    pub fn write<W: Sink>(&self, sink: W, target: &str) -> io::Result<W> {
+        let mut before: Option<&Arc<HelloResponse>> = None;
+        self.0.write(sink, |hello| {
+            // Another connection gives the texts other ids.
+            let goes_on = before.is_some_and(|before| Arc::ptr_eq(before, hello));
+            before = Some(hello);
+            (!goes_on).then(|| Opening {
+                hello: Some(HelloResponse::clone(hello)),
+                recorder: RECORDER.into(),
+                target: target.to_owned(),
+                redacted: false,
+            })
+        })
+    }
 }

@@ -86,7 +86,7 @@ fn a_minute_of_recording() {
 #[test]
 #[ignore = "prints figures"]
 fn going_back_in_history() {
-    println!("tasks | MB | span | ms of CPU: push: mean, worst | at: mean, worst | held, write");
+    println!("tasks | MB | span | ms of CPU: push: mean, worst | at: mean, worst | copy, write");
     for (shape, seconds) in shapes().into_iter().zip([1_900, 400, 120]) {
         let mut session = Session::new(shape);
         let hello = session.hello();
@@ -104,13 +104,13 @@ fn going_back_in_history() {
         let looks: Vec<f64> = (0..40)
             .map(|n| {
                 let at = oldest.plus(span.mul_f64(f64::from(n) / 39.0));
-                let (past, cost) = cost(|| history.at(at).unwrap());
-                assert!(past.model.now <= at);
+                let (earlier, cost) = cost(|| history.at(at).unwrap());
+                assert!(earlier.model.now <= at);
                 ms(cost)
             })
             .collect();
-        let (held, took) = cost(|| history.held());
-        let (_, wrote) = cost(|| held.write(Vec::new(), "t").unwrap());
+        let (copy, took) = cost(|| history.copy());
+        let (_, wrote) = cost(|| copy.write(Vec::new(), "t").unwrap());
         let (took, wrote) = (ms(took), ms(wrote));
         println!(
             "{} | {:.1} | {} s | {:.2} {:.1} | {:.1} {:.1} | {took:.1} {wrote:.1}",
@@ -129,7 +129,7 @@ fn going_back_in_history() {
 #[test]
 #[ignore = "prints figures"]
 fn the_last_minute_of_one_task() {
-    println!("tasks | s of the past within 1 MiB | ms");
+    println!("tasks | s of history within 1 MiB | ms");
     for shape in shapes() {
         let mut session = Session::new(shape);
         let hello = session.hello();

@@ -1,4 +1,4 @@
-//! Recordings: what a source said, kept so that it can be looked at again.
+//! Recordings: what a source reported, to be looked at again.
 //!
 //! `docs/recording.md` describes the file. A recording is a hello and frames,
 //! the same normal form that every source yields, in chunks of which each can
@@ -9,24 +9,21 @@
 //! - [`chunk`]: frames to and from one compressed chunk,
 //! - [`writer`]: blocks to a file that may be cut anywhere,
 //! - [`recorder`]: a source's events become chunks,
-//! - [`recording`]: opening, the index, damage,
+//! - [`recording`]: what was opened,
+//! - `scan`: its blocks, the index, damage,
 //! - [`frames`]: reading from any point on,
 //! - `console`: console-subscriber's own recordings, translated,
-//! - [`history`]: the same chunks in memory, for the live screen,
-//! - `coarse`: the older of them in steps of a second,
-//! - [`held`]: such a history as a file,
+//! - [`history`]: the same chunks in memory, for the live screen, and as a file,
 //! - [`segments`]: a ring of files in a directory,
 //! - [`redact`]: leaving names out.
 
-mod coarse;
 mod console;
 pub mod frames;
-pub mod held;
 pub mod history;
-mod merge;
 pub mod recorder;
 pub mod recording;
 pub mod redact;
+mod scan;
 pub mod segments;
 mod store;
 
@@ -44,7 +41,6 @@ mod tests;
 pub use looptop_wire::recording::{chunk, format, writer};
 
 pub use frames::{Frames, Step};
-pub use held::Held;
-pub use history::{History, Past};
+pub use history::{Earlier, History, HistoryCopy};
 pub use recorder::Recorder;
 pub use recording::{Extent, OpenError, Recording};

@@ -30,7 +30,7 @@ const MIN_CHANGES: u64 = 256 << 10;
 /// A source that has not sent all it knew by then is recorded as it is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Who writes, as an opening says.
+/// Who writes, for the opening.
 pub(super) const RECORDER: &str = concat!("looptop ", env!("CARGO_PKG_VERSION"));
 
 /// So many times a large keyframe do changes outweigh before the next: where all
@@ -159,7 +159,7 @@ impl<W: Sink> Recorder<W> {
         Ok(())
     }
 
-    /// The names of a stack, to be kept with the frames.
+    /// The names of a stack, to be stored with the frames.
     pub fn name(&mut self, of: &StackOf, stack: &Resolved) -> io::Result<()> {
         let frame = Frame {
             now_ns: self.model.now.0,
@@ -218,8 +218,8 @@ impl<W: Sink> Recorder<W> {
 }
 
 /// Adds a frame; one over the wire's bound becomes several.
-pub(super) fn push(chunk: &mut ChunkBuilder, frame: &Frame) -> io::Result<()> {
-    let plain = frame.past.is_none() && frame.names.is_empty();
+fn push(chunk: &mut ChunkBuilder, frame: &Frame) -> io::Result<()> {
+    let plain = frame.history.is_none() && frame.names.is_empty();
     if !plain || frame.encoded_len() <= MAX_MESSAGE_BYTES {
         return chunk.push(frame);
     }

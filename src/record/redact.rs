@@ -1,7 +1,7 @@
 //! Leaving out the names and fields of tasks.
 //!
 //! Texts travel apart from what mentions them, so none is passed on before
-//! something mentions it that is kept: a file, a runtime, a thread, a call. A
+//! something mentions it that stays: a file, a runtime, a thread, a call. A
 //! name that is never passed on is in no chunk, not even in a keyframe.
 
 use std::collections::{HashMap, HashSet};
@@ -60,7 +60,7 @@ impl Redactor {
     }
 }
 
-/// The texts that what is kept mentions.
+/// The texts that are mentioned by what stays.
 fn mentioned(frame: &Frame) -> Vec<u32> {
     let mut ids: Vec<u32> = frame.locations.iter().map(|l| l.file).collect();
     ids.extend(frame.runtimes.iter().map(|r| r.name));
@@ -78,4 +78,47 @@ fn mentioned(frame: &Frame) -> Vec<u32> {
     ids.extend(resources.flat_map(|r| [r.kind, r.type_name, r.target]));
     ids.extend(frame.async_ops.iter().map(|o| o.source));
     ids
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::record::{
+        Recorder, Recording, Step,
+        synthetic::{Session, Shape},
+    };
+
+    #[test]
+    fn redacting_leaves_no_name_and_no_field() {
+        let mut recorder = Recorder::new(Vec::new(), "t", true).unwrap();
+        let mut session = Session::new(Shape::default());
+        recorder.connected(&session.hello()).unwrap();
+        for _ in 0..250 {
+            recorder.frame(&session.next_frame()).unwrap();
+        }
+        let recording = Recording::from_bytes(recorder.finish().unwrap()).unwrap();
+        assert!(recording.sessions()[0].redacted);
+        let mut all = String::new();
+        for step in recording.frames_at(Duration::from_secs(15)) {
+            if let Step::Frame(frame, _) = step {
+                let _ = std::fmt::Write::write_fmt(&mut all, format_args!("{frame:?}"));
+            }
+        }
+        for gone in ["http::conn", "ticker", "report", "url=", "customer"] {
+            assert!(!all.contains(gone), "{gone} is still there");
+        }
+        for kept in [
+            "src/service.rs",
+            "tokio-rt-worker",
+            "clock_nanosleep",
+            "/app/synthetic",
+        ] {
+            assert!(all.contains(kept), "{kept} is gone");
+        }
+        let model = recording.model_at(Duration::from_secs(20)).unwrap();
+        let task = model.tasks.live().next().unwrap();
+        assert_eq!((task.name, task.fields), (None, None));
+        assert!(model.location(task.location).is_some());
+    }
 }

@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{
-    recording::{OpenError, Recording, Scan},
+    recording::{OpenError, Recording},
+    scan::Scan,
     store::Store,
 };
 
@@ -52,10 +53,10 @@ impl FromStr for ByteSize {
     }
 }
 
-/// How much a ring keeps.
+/// How much a ring holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingBounds {
-    /// At least this much of the past is kept, and at most an eighth more.
+    /// At least this much time is held, and at most an eighth more.
     pub age: Option<Duration>,
     /// The files together are at most this large, and a chunk more.
     pub bytes: Option<u64>,
@@ -178,6 +179,13 @@ pub(super) fn open(directory: &Path) -> Result<Recording, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        model::Model,
+        record::{
+            Recorder, Step,
+            synthetic::{Session, Shape},
+        },
+    };
 
     #[test]
     fn sizes() {
@@ -187,5 +195,68 @@ mod tests {
         for text in ["", "M", "12 parsecs", "-1M", "99999999999G", "5", "1K"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_ring_of_files_is_one_recording_and_keeps_the_newest() {
+        let directory = tempfile::tempdir().unwrap();
+        let bounds = RingBounds {
+            age: None,
+            bytes: Some(1 << 20),
+        };
+        let shape = Shape {
+            tasks: 250,
+            changed: 60,
+            ..Shape::default()
+        };
+        let mut session = Session::new(shape);
+        let hello = session.hello();
+        let (mut ring, file) = Ring::new(directory.path(), bounds).unwrap();
+        let mut recorder = Recorder::new(file, "t", false).unwrap();
+        recorder.connected(&hello).unwrap();
+        let mut model = Model::new(&hello);
+        let mut dropped = 0;
+        let mut files = 1;
+        while files < 20 {
+            let frame = session.next_frame();
+            model.apply(&frame).unwrap();
+            recorder.frame(&frame).unwrap();
+            if ring.is_due(recorder.bytes()) {
+                let next = ring.open().unwrap();
+                let done = recorder.rotate(next).unwrap();
+                ring.closed(done.metadata().unwrap().len()).unwrap();
+                files += 1;
+                dropped += 1;
+            }
+        }
+        drop(recorder.finish().unwrap());
+        let kept: Vec<_> = std::fs::read_dir(directory.path()).unwrap().collect();
+        let bytes: u64 = kept
+            .iter()
+            .map(|e| e.as_ref().unwrap().metadata().unwrap().len())
+            .sum();
+        assert!(
+            kept.len() > 3 && kept.len() < dropped,
+            "{} files",
+            kept.len()
+        );
+        assert!(bytes <= 1 << 20, "{bytes} bytes");
+        let recording = Recording::open(directory.path()).unwrap();
+        assert_eq!((recording.sessions().len(), recording.remark()), (1, None));
+        let sessions = recording
+            .frames()
+            .filter(|s| matches!(s, Step::Session(_)))
+            .count();
+        assert_eq!(sessions, 1, "without a gap");
+        let last = recording.model_at(recording.length()).unwrap();
+        assert!(last.keyframe() == model.keyframe(), "in the end");
+        // Each of them is whole by itself, and later ones go on counting.
+        let first = kept[0].as_ref().unwrap().path();
+        assert_eq!(Recording::open(&first).unwrap().remark(), None);
+        assert!(Ring::new(directory.path(), bounds).is_ok());
+        assert!(
+            Recording::open(directory.path()).is_ok(),
+            "one was just begun"
+        );
     }
 }

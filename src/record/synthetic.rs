@@ -1,6 +1,8 @@
 //! A made-up session of any length and size, for tests and measurements.
 
 use looptop_wire::{
+    columns::{self, Record},
+    instant,
     intern::Interner,
     proto::{self, Frame, HelloResponse},
 };
@@ -246,46 +248,40 @@ impl Session {
                 1 + (self.frame * 31 + n * 17) % self.next_task
             };
             let ended = self.frame > 1 && n == 1;
-            tasks.id.push(id);
-            let state = if ended {
-                proto::TaskState::Completed
-            } else {
-                proto::TaskState::Idle
-            };
-            tasks.state.push(state.into());
-            tasks.kind.push(proto::TaskKind::Task.into());
-            tasks
-                .name
-                .push(self.interner.string(names[id as usize % names.len()]));
             let line = 40 + (id % 5) as u32;
-            tasks
-                .location
-                .push(self.interner.location("src/service.rs", line, 9));
-            tasks.parent.push(u64::from(id > 1));
-            tasks.spawned_at_ns.push(id * 1_000);
-            tasks.ended_at_ns.push(if ended { now_ns } else { 0 });
-            tasks.polls.push(self.frame * 10 + id);
-            tasks.busy_ns.push(self.frame * MS + id * 1_000);
-            tasks.scheduled_ns.push(self.frame * 20_000);
-            tasks.longest_poll_ns.push(MS + id);
-            tasks.wakes.push(self.frame * 9 + id);
-            tasks.self_wakes.push(self.frame);
-            tasks.last_wake_at_ns.push(now_ns - MS);
-            tasks.poll_started_at_ns.push(0);
-            tasks
-                .idle_since_ns
-                .push(if ended { 0 } else { now_ns - MS });
-            tasks.tid.push(100);
-            tasks.waker_clones.push(self.frame * 9 + id);
-            tasks.waker_drops.push(self.frame * 9);
-            tasks.size_bytes.push(256);
-            tasks.original_size_bytes.push(0);
-            tasks.tokio_id.push(id + 7);
-            tasks.runtime.push(1);
-            tasks
-                .fields
-                .push(self.interner.string(&format!("url=/customer/{}", id % 50)));
-            tasks.longest_scheduled_ns.push(90_000);
+            let record = Record {
+                id,
+                state: if ended {
+                    proto::TaskState::Completed
+                } else {
+                    proto::TaskState::Idle
+                },
+                kind: proto::TaskKind::Task,
+                runtime: Some(0),
+                name: Some(self.interner.string(names[id as usize % names.len()])),
+                location: Some(self.interner.location("src/service.rs", line, 9)),
+                parent: (id > 1).then_some(1),
+                tid: Some(100),
+                size_bytes: Some(256),
+                tokio_id: Some(id + 7),
+                fields: Some(self.interner.string(&format!("url=/customer/{}", id % 50))),
+                spawned_at_ns: Some(id * 1_000),
+                polls: Some(self.frame * 10 + id),
+                busy_ns: Some(self.frame * MS + id * 1_000),
+                scheduled_ns: Some(self.frame * 20_000),
+                longest_poll_ns: Some(MS + id),
+                longest_scheduled_ns: Some(90_000),
+                wakes: Some(self.frame * 9 + id),
+                self_wakes: Some(self.frame),
+                waker_clones: Some(self.frame * 9 + id),
+                waker_drops: Some(self.frame * 9),
+                ended_at_ns: Some(ended.then_some(now_ns)),
+                last_wake_at_ns: Some(Some(now_ns - MS)),
+                poll_started_at_ns: Some(None),
+                idle_since_ns: Some((!ended).then_some(now_ns - MS)),
+                ..Record::default()
+            };
+            columns::push(&mut tasks, &record);
         }
         tasks
     }
@@ -373,7 +369,7 @@ impl Session {
         let kind = self.interner.string("Sync");
         let type_name = self.interner.string("Mutex");
         let target = self.interner.string("tokio::sync::mutex");
-        let resource = |id: u64, dropped_at_ns| proto::Resource {
+        let resource = |id: u64, dropped| proto::Resource {
             id,
             parent: u64::from(id > 1),
             kind,
@@ -382,35 +378,35 @@ impl Session {
             location,
             internal: id > 1,
             created_at_ns: id * MS,
-            dropped_at_ns,
+            dropped_at_ns: instant::write(dropped),
             attributes: type_name,
             number: 0,
         };
-        let former = (self.frame > 2).then(|| resource(self.frame - 1, now_ns));
-        let lasting = (self.frame == 1).then(|| resource(1, 0));
-        let new = (self.frame > 1).then(|| resource(self.frame, 0));
+        let former = (self.frame > 2).then(|| resource(self.frame - 1, Some(now_ns)));
+        let lasting = (self.frame == 1).then(|| resource(1, None));
+        let new = (self.frame > 1).then(|| resource(self.frame, None));
         [former, lasting, new].into_iter().flatten().collect()
     }
 
     /// The same of operations.
     fn operation(&mut self, now_ns: u64) -> Vec<proto::AsyncOp> {
         let source = self.interner.string("Mutex::lock");
-        let operation = |id: u64, dropped_at_ns| proto::AsyncOp {
+        let operation = |id: u64, dropped| proto::AsyncOp {
             id,
             parent: u64::from(id > 1),
             resource: 1,
             task: 1 + id % 5,
             source,
             created_at_ns: id * MS,
-            dropped_at_ns,
+            dropped_at_ns: instant::write(dropped),
             polls: id,
             busy_ns: id * 1_000,
             attributes: source,
-            poll_started_at_ns: if dropped_at_ns == 0 { now_ns } else { 0 },
+            poll_started_at_ns: instant::write(dropped.is_none().then_some(now_ns)),
             number: 0,
         };
-        let former = (self.frame > 1).then(|| operation(self.frame - 1, now_ns));
-        let new = operation(self.frame, 0);
+        let former = (self.frame > 1).then(|| operation(self.frame - 1, Some(now_ns)));
+        let new = operation(self.frame, None);
         former.into_iter().chain([new]).collect()
     }
 

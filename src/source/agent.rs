@@ -3,7 +3,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use looptop_wire::{
-    PROTOCOL, columns,
+    PROTOCOL, columns, live,
     proto::{
         CodeAddress, HelloRequest, HelloResponse, Loss, ResolveFramesRequest,
         ResolveFramesResponse, WatchRequest, agent_client::AgentClient,
@@ -103,6 +103,9 @@ impl Attached {
                 Ok(Some(frame)) => {
                     newest = (frame.sequence, frame.now_ns);
                     loss = frame.loss.unwrap_or(loss);
+                    if let Err(detail) = live::check(&frame) {
+                        return Err(Problem::malformed(&session.target, detail).into());
+                    }
                     if let Err(detail) = frame.tasks.as_ref().map_or(Ok(()), columns::check) {
                         return Err(Problem::malformed(&session.target, detail).into());
                     }

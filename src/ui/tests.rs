@@ -116,7 +116,7 @@ fn looks() {
 
     let moment = state.live_snapshot().clone();
     let oldest = moment.model.now.minus(Duration::from_mins(3));
-    state.show_past(moment, oldest);
+    state.show_earlier(moment, oldest);
     let name = "x".repeat(22);
     let saved = format!("saved the last 03:00: looptop replay {name}-1795276862.looptop");
     state.apply(Event::Notice(saved), state.now);

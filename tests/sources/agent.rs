@@ -12,7 +12,10 @@ use looptop::{
     model::{Capability as Kind, Model},
     source::{Event, ProblemKind, SourceKind},
 };
-use looptop_wire::proto::{Capability, Frame, InternedString, Tasks};
+use looptop_wire::{
+    proto::{Capability, Frame, InternedString, Tasks},
+    recorded::{History, NamedStack},
+};
 use prost::Message;
 use tokio::sync::mpsc;
 
@@ -149,6 +152,25 @@ async fn columns_that_do_not_match() {
         problem.what.contains("`wakes` has 1 entries for 2 tasks"),
         "{problem}"
     );
+}
+
+#[tokio::test]
+async fn what_only_recordings_hold_is_refused() {
+    let (agent, mut watchers) = ScriptedAgent::new("a");
+    let mut source = attach(&serve(agent.router()).await);
+    let watcher = watchers.recv().await.unwrap();
+    watcher.send(Ok(frame(1))).await.unwrap();
+    assert_eq!(until_frame(&mut source).await.sequence, 1);
+    let recorded = Frame {
+        history: Some(History::default()),
+        names: vec![NamedStack::default()],
+        ..frame(2)
+    };
+    watcher.send(Ok(recorded)).await.unwrap();
+    let (problem, _) = until_lost(&mut source).await;
+    assert_eq!(problem.kind, ProblemKind::Malformed);
+    let why = "2 parts of a frame that only recordings hold";
+    assert!(problem.what.contains(why), "{problem}");
 }
 
 #[cfg(unix)]

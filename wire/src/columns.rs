@@ -1,12 +1,16 @@
-//! Checked access to the columns of [`Tasks`].
+//! Reading and writing the columns of [`Tasks`].
 //!
 //! A column is as long as `id`, or empty: unknown for all. Whatever a peer
 //! sends, reading a [`Row`] cannot fail: [`check`] names the malformed column
-//! first, and a missing value is `None`.
+//! first, and a missing value is `None`. A [`Record`] is written by [`push`], or
+//! among others by a [`Writer`]; what is read is what was written.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 
-use crate::proto::{TaskKind, TaskState, Tasks};
+use crate::{
+    instant,
+    proto::{TaskKind, TaskState, Tasks},
+};
 
 /// A column of [`Tasks`] whose length fits neither rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,36 +35,78 @@ impl std::fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+/// All columns but `id`, by how they say that something is unknown or none.
 macro_rules! for_each_column {
     ($do:ident) => {
-        $do!(
-            state,
-            kind,
-            name,
-            location,
-            parent,
-            spawned_at_ns,
-            ended_at_ns,
-            polls,
-            busy_ns,
-            scheduled_ns,
-            longest_poll_ns,
-            wakes,
-            self_wakes,
-            last_wake_at_ns,
-            poll_started_at_ns,
-            tid,
-            waker_clones,
-            waker_drops,
-            size_bytes,
-            original_size_bytes,
-            tokio_id,
-            runtime,
-            fields,
-            longest_scheduled_ns,
-            lock_wait_since_ns,
-            idle_since_ns
-        )
+        $do! {
+            // 0 is unknown.
+            enums {
+                /// Its state.
+                state: TaskState;
+                /// Its kind.
+                kind: TaskKind;
+            }
+            // The value plus 1; 0 is unknown.
+            plus_one {
+                /// The runtime it runs on.
+                runtime: u32;
+            }
+            // 0 is none, or unknown.
+            nonzero {
+                /// Interned name.
+                name: u32;
+                /// Spawn location.
+                location: u32;
+                /// The task that spawned it.
+                parent: u64;
+                /// Thread of the current or last poll.
+                tid: u64;
+                /// Bytes of the future.
+                size_bytes: u64;
+                /// Bytes of the future before it was boxed.
+                original_size_bytes: u64;
+                /// The id that tokio prints.
+                tokio_id: u64;
+                /// Interned text of further fields.
+                fields: u32;
+            }
+            // Unknown of all, or known of all.
+            numbers {
+                /// When it was spawned, ns on the agent's clock.
+                spawned_at_ns: u64;
+                /// Polls that began.
+                polls: u64;
+                /// Time in finished polls, ns.
+                busy_ns: u64;
+                /// Time between wake and poll, ns.
+                scheduled_ns: u64;
+                /// Longest finished poll, ns.
+                longest_poll_ns: u64;
+                /// Longest wait between wake and poll, ns.
+                longest_scheduled_ns: u64;
+                /// Times that it was woken.
+                wakes: u64;
+                /// Times that it woke itself.
+                self_wakes: u64;
+                /// Wakers cloned.
+                waker_clones: u64;
+                /// Wakers dropped.
+                waker_drops: u64;
+            }
+            // Unknown of all, or known of all, and then an instant or none.
+            instants {
+                /// When it ended.
+                ended_at_ns: u64;
+                /// When it was last woken.
+                last_wake_at_ns: u64;
+                /// When the poll began that still runs.
+                poll_started_at_ns: u64;
+                /// Since when it waits for a lock or permit of tokio's.
+                lock_wait_since_ns: u64;
+                /// When its last poll ended, of a task that waits to be woken.
+                idle_since_ns: u64;
+            }
+        }
     };
 }
 
@@ -68,12 +114,12 @@ macro_rules! for_each_column {
 pub fn check(tasks: &Tasks) -> Result<(), Malformed> {
     let rows = tasks.id.len();
     macro_rules! check_all {
-        ($($column:ident),*) => {$(
+        ($($group:ident { $($(#[$doc:meta])* $column:ident: $type:ty;)* })*) => {$($(
             let len = tasks.$column.len();
             if len != 0 && len != rows {
                 return Err(Malformed { column: stringify!($column), len, rows });
             }
-        )*};
+        )*)*};
     }
     for_each_column!(check_all);
     Ok(())
@@ -86,88 +132,158 @@ pub(crate) fn split_off(tasks: &mut Tasks, at: usize) -> Tasks {
         ..Tasks::default()
     };
     macro_rules! split_all {
-        ($($column:ident),*) => {$(
+        ($($group:ident { $($(#[$doc:meta])* $column:ident: $type:ty;)* })*) => {$($(
             if !tasks.$column.is_empty() {
                 tail.$column = tasks.$column.split_off(at.min(tasks.$column.len()));
             }
-        )*};
+        )*)*};
     }
     for_each_column!(split_all);
     tail
 }
 
-/// Takes the rows of `newer` into `older`: of a task in both the newer row
-/// counts, and tasks that `gone` names are left out of the older. Both must have
-/// passed [`check`]. `false`, and nothing is changed, where they do not supply
-/// the same columns.
-pub fn merge(older: &mut Tasks, newer: &Tasks, gone: &[u64]) -> bool {
-    if newer.id.is_empty() && gone.is_empty() {
-        return true;
+macro_rules! define {
+    (
+        enums { $($(#[$enum_doc:meta])* $enum:ident: $enum_type:ty;)* }
+        plus_one { $($(#[$plus_doc:meta])* $plus:ident: $plus_type:ty;)* }
+        nonzero { $($(#[$nonzero_doc:meta])* $nonzero:ident: $nonzero_type:ty;)* }
+        numbers { $($(#[$number_doc:meta])* $number:ident: $number_type:ty;)* }
+        instants { $($(#[$instant_doc:meta])* $instant:ident: $instant_type:ty;)* }
+    ) => {
+        /// One task as a writer knows it.
+        ///
+        /// `None` is unknown, or none where a column does not distinguish the two. Of
+        /// instants the outer `None` is unknown, the inner one "no such instant".
+        #[allow(clippy::option_option)]
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Record {
+            /// The task's id, unique within the session.
+            pub id: u64,
+            $($(#[$enum_doc])* pub $enum: $enum_type,)*
+            $($(#[$plus_doc])* pub $plus: Option<$plus_type>,)*
+            $($(#[$nonzero_doc])* pub $nonzero: Option<$nonzero_type>,)*
+            $($(#[$number_doc])* pub $number: Option<$number_type>,)*
+            $($(#[$instant_doc])* pub $instant: Option<Option<$instant_type>>,)*
+        }
+
+        impl Record {
+            /// The columns that must be there for it, and for whatever shares its
+            /// message: a bit for each.
+            fn known(&self) -> u32 {
+                let mut known = 0;
+                $(known = (known << 1) | u32::from(self.$number.is_some());)*
+                $(known = (known << 1) | u32::from(self.$instant.is_some());)*
+                known
+            }
+        }
+
+        /// Adds a task. All tasks of one message must have the same numbers and
+        /// instants that are not `None`; see [`Writer`].
+        #[inline]
+        pub fn push(tasks: &mut Tasks, record: &Record) {
+            let rows = tasks.id.len();
+            tasks.id.push(record.id);
+            $(push_or_leave(&mut tasks.$enum, rows, record.$enum.into());)*
+            $(
+                let plus_one = record.$plus.map_or(0, |value| value.saturating_add(1));
+                push_or_leave(&mut tasks.$plus, rows, plus_one);
+            )*
+            $(push_or_leave(&mut tasks.$nonzero, rows, record.$nonzero.unwrap_or_default());)*
+            $(tasks.$number.extend(record.$number);)*
+            $(tasks.$instant.extend(record.$instant.map(instant::write));)*
+            debug_assert_eq!(check(tasks), Ok(()), "tasks of one message know the same");
+        }
+
+        impl Row<'_> {
+            $(
+                $(#[$enum_doc])*
+                pub fn $enum(&self) -> $enum_type {
+                    let value = self.tasks.$enum.get(self.index).copied();
+                    value.and_then(|value| value.try_into().ok()).unwrap_or_default()
+                }
+            )*
+            $(
+                $(#[$plus_doc])*
+                pub fn $plus(&self) -> Option<$plus_type> {
+                    self.tasks.$plus.get(self.index).and_then(|value| value.checked_sub(1))
+                }
+            )*
+            $(
+                $(#[$nonzero_doc])*
+                pub fn $nonzero(&self) -> Option<$nonzero_type> {
+                    self.tasks.$nonzero.get(self.index).copied().filter(|value| *value != 0)
+                }
+            )*
+            $(
+                $(#[$number_doc])*
+                pub fn $number(&self) -> Option<$number_type> {
+                    self.tasks.$number.get(self.index).copied()
+                }
+            )*
+            $(
+                $(#[$instant_doc])*
+                ///
+                /// The outer `None` is unknown, the inner one "no such instant".
+                #[allow(clippy::option_option)]
+                pub fn $instant(&self) -> Option<Option<$instant_type>> {
+                    self.tasks.$instant.get(self.index).map(|value| instant::read(*value))
+                }
+            )*
+
+            /// All of it.
+            pub fn record(&self) -> Record {
+                Record {
+                    id: self.id(),
+                    $($enum: self.$enum(),)*
+                    $($plus: self.$plus(),)*
+                    $($nonzero: self.$nonzero(),)*
+                    $($number: self.$number(),)*
+                    $($instant: self.$instant(),)*
+                }
+            }
+        }
+    };
+}
+for_each_column!(define);
+
+/// Where 0 says as much as a missing column, the column begins with the first value
+/// that is not 0.
+#[inline]
+fn push_or_leave<T: Copy + Default + PartialEq>(column: &mut Vec<T>, rows: usize, value: T) {
+    if column.is_empty() {
+        if value == T::default() {
+            return;
+        }
+        column.resize(rows, T::default());
     }
-    let (old_rows, new_rows) = (older.id.len(), newer.id.len());
-    let both = old_rows > 0 && new_rows > 0;
-    let mut alike = true;
-    macro_rules! compare_all {
-        ($($column:ident),*) => {$(
-            alike &= !both || older.$column.is_empty() == newer.$column.is_empty();
-        )*};
-    }
-    for_each_column!(compare_all);
-    if !alike {
-        return false;
-    }
-    let superseded: HashSet<u64> = newer.id.iter().chain(gone).copied().collect();
-    let kept: Vec<usize> = (0..old_rows)
-        .filter(|i| !superseded.contains(&older.id[*i]))
-        .collect();
-    macro_rules! merge_all {
-        ($($column:ident),*) => {$(
-            let old = std::mem::take(&mut older.$column);
-            older.$column = kept.iter().filter_map(|i| old.get(*i).copied()).collect();
-            older.$column.extend(&newer.$column);
-        )*};
-    }
-    merge_all!(id);
-    for_each_column!(merge_all);
-    true
+    column.push(value);
 }
 
-/// One task of a [`Tasks`] message. Instants that the protocol sends "plus 1,
-/// 0 for none" are plain here.
+/// Tasks to messages: those of which different things are known go into different
+/// ones, because a column is there for all of a message or for none.
+#[derive(Debug, Default)]
+pub struct Writer {
+    messages: BTreeMap<u32, Tasks>,
+}
+
+impl Writer {
+    /// Adds a task.
+    pub fn push(&mut self, record: &Record) {
+        push(self.messages.entry(record.known()).or_default(), record);
+    }
+
+    /// The messages, none of them empty.
+    pub fn finish(self) -> impl Iterator<Item = Tasks> {
+        self.messages.into_values()
+    }
+}
+
+/// One task of a [`Tasks`] message, to be read. Instants that the protocol sends "plus
+/// 1, 0 for none" are plain here.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     tasks: &'a Tasks,
     index: usize,
-}
-
-macro_rules! numbers {
-    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {$(
-        $(#[$doc])*
-        pub fn $name(&self) -> Option<$type> {
-            self.tasks.$name.get(self.index).copied()
-        }
-    )*};
-}
-
-macro_rules! nonzero {
-    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {$(
-        $(#[$doc])*
-        pub fn $name(&self) -> Option<$type> {
-            self.tasks.$name.get(self.index).copied().filter(|n| *n != 0)
-        }
-    )*};
-}
-
-macro_rules! instants {
-    ($($(#[$doc:meta])* $name:ident;)*) => {$(
-        $(#[$doc])*
-        ///
-        /// The outer `None` is unknown, the inner one "no such instant".
-        #[allow(clippy::option_option)]
-        pub fn $name(&self) -> Option<Option<u64>> {
-            self.tasks.$name.get(self.index).map(|n| n.checked_sub(1))
-        }
-    )*};
 }
 
 impl<'a> Row<'a> {
@@ -179,81 +295,6 @@ impl<'a> Row<'a> {
     /// The task's id, unique within the session.
     pub fn id(&self) -> u64 {
         self.tasks.id.get(self.index).copied().unwrap_or_default()
-    }
-
-    /// Its state.
-    pub fn state(&self) -> TaskState {
-        let state = self.tasks.state.get(self.index).copied();
-        state.and_then(|s| s.try_into().ok()).unwrap_or_default()
-    }
-
-    /// Its kind.
-    pub fn kind(&self) -> TaskKind {
-        let kind = self.tasks.kind.get(self.index).copied();
-        kind.and_then(|k| k.try_into().ok()).unwrap_or_default()
-    }
-
-    nonzero! {
-        /// Interned name.
-        name: u32;
-        /// Spawn location.
-        location: u32;
-        /// The task that spawned it.
-        parent: u64;
-        /// Thread of the current or last poll.
-        tid: u64;
-        /// Bytes of the future.
-        size_bytes: u64;
-        /// Bytes of the future before it was boxed.
-        original_size_bytes: u64;
-        /// The id that tokio prints.
-        tokio_id: u64;
-        /// Interned text of further fields.
-        fields: u32;
-    }
-
-    /// The runtime it runs on.
-    pub fn runtime(&self) -> Option<u32> {
-        self.tasks
-            .runtime
-            .get(self.index)
-            .and_then(|n| n.checked_sub(1))
-    }
-
-    numbers! {
-        /// When it was spawned, ns on the agent's clock.
-        spawned_at_ns: u64;
-        /// Polls that began.
-        polls: u64;
-        /// Time in finished polls, ns.
-        busy_ns: u64;
-        /// Time between wake and poll, ns.
-        scheduled_ns: u64;
-        /// Longest finished poll, ns.
-        longest_poll_ns: u64;
-        /// Longest wait between wake and poll, ns.
-        longest_scheduled_ns: u64;
-        /// Times that it was woken.
-        wakes: u64;
-        /// Times that it woke itself.
-        self_wakes: u64;
-        /// Wakers cloned.
-        waker_clones: u64;
-        /// Wakers dropped.
-        waker_drops: u64;
-    }
-
-    instants! {
-        /// When it ended.
-        ended_at_ns;
-        /// When it was last woken.
-        last_wake_at_ns;
-        /// When the poll began that still runs.
-        poll_started_at_ns;
-        /// Since when it waits for a lock or permit of tokio's.
-        lock_wait_since_ns;
-        /// When its last poll ended, of a task that waits to be woken.
-        idle_since_ns;
     }
 }
 
@@ -294,6 +335,33 @@ mod tests {
     }
 
     #[test]
+    fn tasks_of_which_different_things_are_known_do_not_share_a_message() {
+        let record = |id, polls, name| Record {
+            id,
+            polls,
+            name,
+            ended_at_ns: Some(None),
+            ..Record::default()
+        };
+        let mut writer = Writer::default();
+        writer.push(&record(1, Some(10), None));
+        writer.push(&record(2, None, Some(7)));
+        writer.push(&record(3, Some(30), Some(8)));
+        let messages: Vec<Tasks> = writer.finish().collect();
+        let rows = |tasks: &Tasks| (tasks.id.clone(), tasks.polls.clone(), tasks.name.clone());
+        assert_eq!(
+            messages.iter().map(rows).collect::<Vec<_>>(),
+            [
+                (vec![2], vec![], vec![7]),
+                (vec![1, 3], vec![10, 30], vec![0, 8])
+            ]
+        );
+        assert!(messages[0].parent.is_empty(), "none of them has one");
+        assert_eq!(messages[0].ended_at_ns, [0], "known to live");
+        assert!(messages[0].idle_since_ns.is_empty());
+    }
+
+    #[test]
     fn a_short_column_is_named() {
         let tasks = Tasks {
             wakes: vec![1],
@@ -314,35 +382,5 @@ mod tests {
         check(&tail).unwrap();
         assert_eq!((head.polls, tail.polls), (vec![3], vec![4]));
         assert!(tail.wakes.is_empty());
-    }
-
-    #[test]
-    fn merging_keeps_the_newer_row() {
-        let mut older = two_tasks();
-        let newer = Tasks {
-            id: vec![older.id[1], 99],
-            polls: vec![40, 50],
-            state: vec![1, 1],
-            name: vec![0, 0],
-            ended_at_ns: vec![0, 0],
-            ..Tasks::default()
-        };
-        let first = older.id[0];
-        assert!(merge(&mut older, &newer, &[]));
-        check(&older).unwrap();
-        assert_eq!(older.id, [first, newer.id[0], 99]);
-        assert_eq!(older.polls, [3, 40, 50]);
-        assert!(merge(&mut older, &Tasks::default(), &[first]));
-        assert_eq!(older.polls, [40, 50]);
-        let other = Tasks {
-            id: vec![1],
-            ..Tasks::default()
-        };
-        let before = older.clone();
-        assert!(
-            !merge(&mut older, &other, &[]),
-            "polls are unknown in one of them"
-        );
-        assert_eq!(older, before);
     }
 }

@@ -63,9 +63,9 @@ fn split_at(mut frame: Frame, limit: usize) -> Vec<Frame> {
         parts.reserve(coverage.encoded_len() + 8);
         parts.open.coverage = Some(coverage);
     }
-    if let Some(past) = frame.past.take() {
-        parts.reserve(past.encoded_len() + 8);
-        parts.open.past = Some(past);
+    if let Some(history) = frame.history.take() {
+        parts.reserve(history.encoded_len() + 8);
+        parts.open.history = Some(history);
     }
 
     let mut done = parts.finish();

@@ -1,9 +1,9 @@
 //! Whatever is encoded is decoded again; whatever arrives never panics.
 
 use looptop_wire::{
-    columns::{self, Row},
+    columns::{self, Record, Row, Writer},
     intern::Interner,
-    proto::{Frame, HelloResponse, InternedString, Stall, TaskState, Tasks},
+    proto::{Frame, HelloResponse, InternedString, Stall, TaskKind, TaskState, Tasks},
     split::split,
 };
 use proptest::prelude::*;
@@ -46,20 +46,61 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// A task of which anything may be unknown; the id is for the caller to set.
+    fn record()(
+        state in 0..5,
+        kind in 0..5,
+        small in any::<[Option<u32>; 4]>(),
+        large in any::<[Option<u64>; 5]>(),
+        numbers in any::<[Option<u64>; 10]>(),
+        instants in any::<[Option<Option<u64>>; 5]>(),
+    ) -> Record {
+        // 0 says none in these columns, and the last value of all has no successor.
+        let small = small.map(|n| n.filter(|n| *n != 0).map(|n| n.min(u32::MAX - 1)));
+        let large = large.map(|n| n.filter(|n| *n != 0));
+        let instants = instants.map(|at| at.map(|at| at.map(|ns| ns.min(u64::MAX - 1))));
+        let [runtime, name, location, fields] = small;
+        let [parent, tid, size_bytes, original_size_bytes, tokio_id] = large;
+        Record {
+            id: 0,
+            state: TaskState::try_from(state).unwrap(),
+            kind: TaskKind::try_from(kind).unwrap(),
+            runtime,
+            name,
+            location,
+            parent,
+            tid,
+            size_bytes,
+            original_size_bytes,
+            tokio_id,
+            fields,
+            spawned_at_ns: numbers[0],
+            polls: numbers[1],
+            busy_ns: numbers[2],
+            scheduled_ns: numbers[3],
+            longest_poll_ns: numbers[4],
+            longest_scheduled_ns: numbers[5],
+            wakes: numbers[6],
+            self_wakes: numbers[7],
+            waker_clones: numbers[8],
+            waker_drops: numbers[9],
+            ended_at_ns: instants[0],
+            last_wake_at_ns: instants[1],
+            poll_started_at_ns: instants[2],
+            lock_wait_since_ns: instants[3],
+            idle_since_ns: instants[4],
+        }
+    }
+}
+
 /// Reads everything of a frame as a viewer would.
 fn read(frame: &Frame) {
     for part in split(frame.clone()) {
         let Some(tasks) = &part.tasks else { continue };
         let _ = columns::check(tasks);
         for row in Row::all(tasks) {
-            let _ = (
-                row.id(),
-                row.state(),
-                row.kind(),
-                row.name(),
-                row.ended_at_ns(),
-                row.wakes(),
-            );
+            let _ = row.record();
         }
     }
 }
@@ -69,6 +110,30 @@ proptest! {
     fn a_frame_survives_the_wire(frame in frame()) {
         let bytes = frame.encode_to_vec();
         prop_assert_eq!(Frame::decode(bytes.as_slice()).unwrap(), frame);
+    }
+
+    #[test]
+    fn tasks_are_read_as_they_were_written(
+        // Some share what is known of them, so that they share a message.
+        kinds in prop::collection::vec(record(), 1..4),
+        which in prop::collection::vec(any::<prop::sample::Index>(), 0..60),
+    ) {
+        let records: Vec<Record> = (0..)
+            .zip(&which)
+            .map(|(id, which)| Record { id, ..*which.get(&kinds) })
+            .collect();
+        let mut writer = Writer::default();
+        for record in &records {
+            writer.push(record);
+        }
+        let mut read = Vec::new();
+        for tasks in writer.finish() {
+            let tasks = Tasks::decode(tasks.encode_to_vec().as_slice()).unwrap();
+            prop_assert_eq!(columns::check(&tasks), Ok(()));
+            read.extend(Row::all(&tasks).map(|row| row.record()));
+        }
+        read.sort_by_key(|record| record.id);
+        prop_assert_eq!(read, records);
     }
 
     #[test]

@@ -205,9 +205,7 @@ pub(crate) enum Unavailable {
     },
     #[error("signal SIGRTMIN+{0} is out of range; choose an offset from 0 to {1}")]
     NoSuchSignal(i32, i32),
-    #[error(
-        "could not install a handler for signal {signal}: {error}; choose another signal offset"
-    )]
+    #[error("could not install a handler for signal {signal}: {error}")]
     Install { signal: i32, error: String },
 }
 
@@ -240,7 +238,7 @@ pub(crate) enum NoStack {
     #[error("an earlier capture is still being written")]
     Busy,
     #[error(
-        "the application installed its own handler for the capture signal {0}; choose another signal offset"
+        "the application installed its own handler for the capture signal {0} after the agent had started; where it is there before, the agent takes another signal"
     )]
     HandlerReplaced(i32),
     #[error("the thread's signal stack has no room for the handler ({0} bytes)")]

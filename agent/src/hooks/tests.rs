@@ -5,9 +5,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use looptop_wire::columns::{Row, check};
+use looptop_wire::columns::{Record, Row, check};
 use looptop_wire::intern::Interner;
-use looptop_wire::proto::{TaskKind, TaskState, Tasks};
+use looptop_wire::proto::{TaskKind, TaskState};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 
@@ -27,30 +27,22 @@ fn current_thread() -> Runtime {
         .unwrap()
 }
 
-fn seen(id: tokio::task::Id) -> Option<Tasks> {
+fn seen(id: tokio::task::Id) -> Option<Record> {
     let id = id_number(id);
     let gathered = Collector::default().snapshot();
     let changes = gathered.encode(&mut Interner::default());
-    changes.tasks.into_iter().find_map(|mut tasks| {
-        check(&tasks).unwrap();
-        let index = tasks.id.iter().position(|known| *known == id)?;
-        for column in [&mut tasks.id, &mut tasks.polls, &mut tasks.busy_ns] {
-            column.swap(0, index);
-        }
-        for column in [&mut tasks.ended_at_ns, &mut tasks.parent] {
-            column.swap(0, index);
-        }
-        tasks.state.swap(0, index);
-        tasks.kind.swap(0, index);
-        Some(tasks)
+    changes.tasks.iter().find_map(|tasks| {
+        check(tasks).unwrap();
+        let row = Row::all(tasks).find(|row| row.id() == id)?;
+        Some(row.record())
     })
 }
 
-fn completed(id: tokio::task::Id) -> Tasks {
+fn completed(id: tokio::task::Id) -> Record {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         match seen(id) {
-            Some(tasks) if tasks.state[0] == i32::from(TaskState::Completed) => return tasks,
+            Some(task) if task.state == TaskState::Completed => return task,
             last => assert!(Instant::now() < deadline, "not completed: {last:?}"),
         }
         std::thread::yield_now();
@@ -68,13 +60,13 @@ fn polls_are_exact_and_unknown_columns_are_empty() {
         });
         let id = task.id();
         runtime.block_on(task).unwrap();
-        let tasks = completed(id);
-        assert_eq!(tasks.polls[0], 101);
-        assert_eq!(tasks.kind[0], i32::from(TaskKind::Task));
-        assert!(tasks.wakes.is_empty() && tasks.name.is_empty());
-        assert!(tasks.scheduled_ns.is_empty());
-        let row = Row::all(&tasks).next().unwrap();
-        assert!(row.ended_at_ns().unwrap().is_some());
+        let task = completed(id);
+        assert_eq!((task.polls, task.kind), (Some(101), TaskKind::Task));
+        assert_eq!(
+            (task.wakes, task.name, task.scheduled_ns),
+            (None, None, None)
+        );
+        assert!(task.ended_at_ns.unwrap().is_some());
     });
 }
 
@@ -97,9 +89,9 @@ fn parents_panics_and_aborts() {
         let parent = task.id();
         let ids = runtime.block_on(task).unwrap();
         let children = ids.map(completed);
-        assert_eq!(children.each_ref().map(|tasks| tasks.polls[0]), [1, 2, 1]);
-        for tasks in children {
-            assert_eq!(tasks.parent[0], id_number(parent));
+        assert_eq!(children.map(|task| task.polls), [1, 2, 1].map(Some));
+        for task in children {
+            assert_eq!(task.parent, Some(id_number(parent)));
         }
     });
 }
@@ -152,7 +144,7 @@ fn the_applications_own_hooks_are_called_too() {
         let task = runtime.spawn(yield_now());
         let id = task.id();
         runtime.block_on(task).unwrap();
-        assert_eq!(completed(id).polls[0], 2);
+        assert_eq!(completed(id).polls, Some(2));
         drop(runtime);
         let [start, spawn, before, after, terminate] = calls.map(|calls| calls.load(Relaxed));
         assert_eq!([start, spawn, before, after], [1, 1, 2, 2]);
@@ -179,8 +171,8 @@ fn waits_are_shown_where_tokio_measures_them() {
             second.await.unwrap();
             id
         });
-        let tasks = completed(waiting);
-        assert!(tasks.scheduled_ns.iter().any(|ns| *ns >= 20_000_000));
+        let waited = completed(waiting).scheduled_ns;
+        assert!(waited.is_some_and(|ns| ns >= 20_000_000), "{waited:?}");
     });
 }
 
@@ -200,8 +192,8 @@ fn a_traced_task_is_left_to_the_layer() {
         });
         let id = task.id();
         runtime.block_on(task).unwrap();
-        let tasks = completed(id);
-        assert_eq!(tasks.polls[0], 3);
-        assert!(!tasks.wakes.is_empty());
+        let task = completed(id);
+        assert_eq!(task.polls, Some(3));
+        assert!(task.wakes.is_some());
     });
 }

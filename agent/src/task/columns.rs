@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use looptop_wire::columns::{self, Record};
 use looptop_wire::intern::Interner;
 use looptop_wire::proto::{TaskKind, TaskState, Tasks};
 
@@ -36,7 +37,7 @@ pub(super) struct Columns {
 
 #[derive(Debug, Default)]
 struct Group {
-    /// `location` holds the site; `name` and `fields` are 0 throughout.
+    /// `location` holds the site; there is no `name` and no `fields`.
     tasks: Tasks,
     /// Of the tasks that have any: by row, in ascending order, and whether its name
     /// is the task's now.
@@ -55,16 +56,17 @@ impl Columns {
                 .texts
                 .push((row, Arc::clone(text), text.names(handle)));
         }
-        read_polls(&mut group.tasks, handle, known);
+        let mut record = polls(handle, known);
         if matches!(known, Known::All | Known::PollsAndWaits) {
-            read_waits(&mut group.tasks, handle);
+            add_waits(&mut record, handle);
         }
         if let Some(wake) = handle.wake() {
-            read_span(&mut group.tasks, wake);
+            add_sizes(&mut record, wake);
             if known == Known::All {
-                read_wakes(&mut group.tasks, wake);
+                add_wakes(&mut record, wake);
             }
         }
+        columns::push(&mut group.tasks, &record);
     }
 
     /// One message for each set of columns, with the ids of one stream.
@@ -79,6 +81,10 @@ impl Group {
         let mut tasks = self.tasks.clone();
         for location in &mut tasks.location {
             *location = locations.id(SiteId::from_raw(*location), interner);
+        }
+        if !self.texts.is_empty() {
+            tasks.name.resize(tasks.id.len(), 0);
+            tasks.fields.resize(tasks.id.len(), 0);
         }
         for (row, text, names) in &self.texts {
             if *names {
@@ -110,71 +116,67 @@ fn known(handle: Handle) -> Known {
     }
 }
 
-fn read_polls(tasks: &mut Tasks, handle: Handle, known: Known) {
+fn polls(handle: Handle, known: Known) -> Record {
     let (hot, cold) = (handle.hot(), handle.cold());
-    let ns = |ticks: u64| clock::duration_ns(ticks);
+    let ns = |ticks: u64| Some(clock::duration_ns(ticks));
     // Read once: state and instant belong together.
     let since = hot.since.load(Relaxed);
     let state = state(handle, known, since);
     let rests = since & RESTING != 0 && matches!(state, TaskState::Idle | TaskState::Unknown);
-    let idle_since = if rests { since & !RESTING } else { 0 };
-    let if_state = |wanted| {
-        if state == wanted {
-            plus_1(since & !RESTING)
+    let since_if = |is_so: bool| {
+        if is_so {
+            instant(since & !RESTING)
         } else {
-            0
+            None
         }
     };
-    tasks.id.push(hot.id());
-    tasks.tokio_id.push(hot.id());
-    tasks.state.push(state.into());
-    tasks.kind.push(hot.kind().into());
-    tasks.location.push(hot.site().into());
-    tasks.parent.push(cold.parent.load(Relaxed));
-    tasks.runtime.push(cold.runtime.load(Relaxed));
     let spawned = Ticks(cold.spawned.load(Relaxed));
-    tasks.spawned_at_ns.push(clock::to_ns(spawned));
-    tasks.ended_at_ns.push(if_state(TaskState::Completed));
-    tasks.poll_started_at_ns.push(if_state(TaskState::Running));
-    tasks.idle_since_ns.push(plus_1(idle_since));
-    tasks.polls.push(hot.polls.load(Relaxed));
-    tasks.busy_ns.push(ns(hot.busy.load(Relaxed)));
-    tasks
-        .longest_poll_ns
-        .push(ns(hot.longest_poll.load(Relaxed)));
-    tasks.tid.push(hot.tid.load(Relaxed).into());
+    Record {
+        id: hot.id(),
+        tokio_id: Some(hot.id()),
+        state,
+        kind: hot.kind(),
+        location: Some(hot.site().into()),
+        parent: Some(cold.parent.load(Relaxed)),
+        // There, too, it is the number plus 1.
+        runtime: cold.runtime.load(Relaxed).checked_sub(1),
+        spawned_at_ns: Some(clock::to_ns(spawned)),
+        ended_at_ns: Some(since_if(state == TaskState::Completed)),
+        poll_started_at_ns: Some(since_if(state == TaskState::Running)),
+        idle_since_ns: Some(since_if(rests)),
+        polls: Some(hot.polls.load(Relaxed)),
+        busy_ns: ns(hot.busy.load(Relaxed)),
+        longest_poll_ns: ns(hot.longest_poll.load(Relaxed)),
+        tid: Some(hot.tid.load(Relaxed).into()),
+        ..Record::default()
+    }
 }
 
-fn read_waits(tasks: &mut Tasks, handle: Handle) {
+fn add_waits(record: &mut Record, handle: Handle) {
     let longest = match handle.wake() {
         Some(wake) => wake.longest_scheduled.load(Relaxed),
         None => handle.cold().longest_scheduled(),
     };
     let scheduled = handle.hot().scheduled.load(Relaxed);
-    tasks.scheduled_ns.push(clock::duration_ns(scheduled));
-    tasks.longest_scheduled_ns.push(clock::duration_ns(longest));
+    record.scheduled_ns = Some(clock::duration_ns(scheduled));
+    record.longest_scheduled_ns = Some(clock::duration_ns(longest));
 }
 
-fn read_span(tasks: &mut Tasks, wake: &Wake) {
-    tasks.name.push(0);
-    tasks.fields.push(0);
-    tasks.size_bytes.push(wake.size.load(Relaxed).into());
-    let original = wake.original_size.load(Relaxed);
-    tasks.original_size_bytes.push(original.into());
+fn add_sizes(record: &mut Record, wake: &Wake) {
+    record.size_bytes = Some(wake.size.load(Relaxed).into());
+    record.original_size_bytes = Some(wake.original_size.load(Relaxed).into());
 }
 
-fn read_wakes(tasks: &mut Tasks, wake: &Wake) {
+fn add_wakes(record: &mut Record, wake: &Wake) {
     // The part first: it must not exceed the whole.
     let own = wake.own_wakes.load(Relaxed) + wake.deferred_wakes.load(Relaxed);
-    tasks.self_wakes.push(own);
-    tasks.wakes.push(wake.wakes());
-    let woken_at = wake.woken_at.load(Relaxed);
-    tasks.last_wake_at_ns.push(plus_1(woken_at));
-    let drops = wake.drops();
-    tasks.waker_drops.push(drops);
-    tasks.waker_clones.push(wake.clones());
-    let lock_wait = wake.lock_wait.load(Relaxed);
-    tasks.lock_wait_since_ns.push(plus_1(lock_wait));
+    record.self_wakes = Some(own);
+    record.wakes = Some(wake.wakes());
+    record.last_wake_at_ns = Some(instant(wake.woken_at.load(Relaxed)));
+    // Likewise.
+    record.waker_drops = Some(wake.drops());
+    record.waker_clones = Some(wake.clones());
+    record.lock_wait_since_ns = Some(instant(wake.lock_wait.load(Relaxed)));
 }
 
 fn state(handle: Handle, known: Known, since: u64) -> TaskState {
@@ -197,12 +199,9 @@ fn state(handle: Handle, known: Known, since: u64) -> TaskState {
     }
 }
 
-/// "0 for none, otherwise the instant plus 1."
-fn plus_1(ticks: u64) -> u64 {
-    if ticks == 0 {
-        return 0;
-    }
-    clock::to_ns(Ticks(ticks)) + 1
+/// When it was, in ns; 0 ticks are never.
+fn instant(ticks: u64) -> Option<u64> {
+    (ticks != 0).then(|| clock::to_ns(Ticks(ticks)))
 }
 
 /// Ids of locations in one stream, by site: most tasks share one with others.

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use looptop_wire::proto::{self, Frame};
+use looptop_wire::{
+    proto::{self, Frame},
+    recorded,
+};
 
 use crate::{
     diagnose::{Engine, Finding, Severity, Subject, Window},
@@ -1742,24 +1745,24 @@ fn shutdown_waits_only_while_somebody_waits() {
         frames: vec![proto::CodeAddress { module: 1, offset }],
         ..proto::StackSample::default()
     };
-    let names = |offset, functions: &[&str], culprit: &str| proto::NamedStack {
-        addresses: stack(offset).frames,
+    let names = |offset, functions: &[&str], culprit: &str| recorded::NamedStack {
+        addresses: vec![recorded::Address { module: 1, offset }],
         frames: functions
             .iter()
-            .map(|function| proto::NamedFrame {
+            .map(|function| recorded::NamedFrame {
                 function: (*function).to_owned(),
-                ..proto::NamedFrame::default()
+                ..recorded::NamedFrame::default()
             })
             .collect(),
-        culprit: (!culprit.is_empty()).then(|| proto::NamedCulprit {
+        culprit: (!culprit.is_empty()).then(|| recorded::NamedCulprit {
             function: culprit.to_owned(),
             file: "src/archive.rs".to_owned(),
             line: 12,
             call: "std::thread::sleep".to_owned(),
             call_kind: "Sleep".to_owned(),
-            ..proto::NamedCulprit::default()
+            ..recorded::NamedCulprit::default()
         }),
-        ..proto::NamedStack::default()
+        ..recorded::NamedStack::default()
     };
     let run = |began: Option<u64>, waits: Vec<proto::StackSample>| {
         let mut session = Session::new();

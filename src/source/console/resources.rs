@@ -7,7 +7,10 @@ use console_api::{
     async_ops::{AsyncOpUpdate, Stats as OpStats},
     resources::{ResourceUpdate, Stats, resource::kind},
 };
-use looptop_wire::proto::{AsyncOp, Resource};
+use looptop_wire::{
+    instant,
+    proto::{AsyncOp, Resource},
+};
 
 use super::{
     clock::{ServerClock, duration_ns},
@@ -126,7 +129,7 @@ fn take_stats(
     clock: &ServerClock,
 ) {
     resource.created_at_ns = clock.at(stats.created_at.as_ref()).unwrap_or(0);
-    resource.dropped_at_ns = instant(clock, stats.dropped_at.as_ref());
+    resource.dropped_at_ns = instant::write(clock.at(stats.dropped_at.as_ref()));
     resource.attributes = names.attributes(&stats.attributes, metadata);
 }
 
@@ -138,7 +141,7 @@ fn take_op_stats(
     clock: &ServerClock,
 ) {
     op.created_at_ns = clock.at(stats.created_at.as_ref()).unwrap_or(0);
-    op.dropped_at_ns = instant(clock, stats.dropped_at.as_ref());
+    op.dropped_at_ns = instant::write(clock.at(stats.dropped_at.as_ref()));
     op.task = stats.task_id.as_ref().map_or(0, |id| id.id);
     op.attributes = names.attributes(&stats.attributes, metadata);
     let Some(polls) = &stats.poll_stats else {
@@ -149,15 +152,7 @@ fn take_op_stats(
     let started = clock.at(polls.last_poll_started.as_ref());
     let ended = clock.at(polls.last_poll_ended.as_ref());
     let running = op.dropped_at_ns == 0 && started > ended;
-    op.poll_started_at_ns = match started {
-        Some(at) if running => at.saturating_add(1),
-        _ => 0,
-    };
-}
-
-/// "Instant plus 1, 0 for none".
-fn instant(clock: &ServerClock, timestamp: Option<&prost_types::Timestamp>) -> u64 {
-    clock.at(timestamp).map_or(0, |ns| ns.saturating_add(1))
+    op.poll_started_at_ns = instant::write(started.filter(|_| running));
 }
 
 /// Copies of what changed; what has ended is taken out.

@@ -4,9 +4,12 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use console_api::{
     Location,
-    tasks::{Stats, Task as Record, TaskUpdate, task::Kind},
+    tasks::{Stats, Task as Announced, TaskUpdate, task::Kind},
 };
-use looptop_wire::proto::{SpawnSite, TaskKind, TaskState, Tasks as Columns};
+use looptop_wire::{
+    columns::{self, Record},
+    proto::{SpawnSite, TaskKind, TaskState, Tasks as Columns},
+};
 
 use super::{
     clock::{ServerClock, duration_ns},
@@ -118,40 +121,38 @@ impl Task {
         self.longest_scheduled_ns = self.longest_scheduled_ns.max(mean_scheduled);
     }
 
-    fn push(&self, id: u64, columns: &mut Columns) {
-        // "Instant plus 1, 0 for none".
-        let instant = |at: Option<u64>| at.map_or(0, |ns| ns.saturating_add(1));
+    /// Waits are known where the server reports them.
+    fn record(&self, id: u64, has_waits: bool) -> Record {
         let identity = self.identity.unwrap_or_default();
-        columns.id.push(id);
-        columns.state.push(self.state().into());
-        columns.kind.push(identity.kind.into());
-        columns.name.push(identity.name);
-        columns.location.push(identity.location);
-        columns.parent.push(identity.parent);
-        columns.spawned_at_ns.push(self.created.unwrap_or(0));
-        columns.ended_at_ns.push(instant(self.ended));
-        columns.polls.push(self.polls);
-        columns.busy_ns.push(self.busy_ns);
-        columns.scheduled_ns.push(self.scheduled_ns);
-        columns.longest_poll_ns.push(self.longest_poll_ns);
-        columns.wakes.push(self.wakes);
-        columns.self_wakes.push(self.self_wakes);
-        columns.last_wake_at_ns.push(instant(self.last_wake));
-        let running = self.poll_started.filter(|_| self.is_running());
-        columns.poll_started_at_ns.push(instant(running));
-        let idle = self.state() == TaskState::Idle;
-        columns
-            .idle_since_ns
-            .push(instant(self.poll_ended.filter(|_| idle)));
-        columns.waker_clones.push(self.waker_clones);
-        columns.waker_drops.push(self.waker_drops);
-        columns.size_bytes.push(identity.size_bytes);
-        columns
-            .original_size_bytes
-            .push(identity.original_size_bytes);
-        columns.tokio_id.push(identity.tokio_id);
-        columns.fields.push(identity.fields);
-        columns.longest_scheduled_ns.push(self.longest_scheduled_ns);
+        let state = self.state();
+        let is_idle = state == TaskState::Idle;
+        Record {
+            id,
+            state,
+            kind: identity.kind,
+            name: Some(identity.name),
+            location: Some(identity.location),
+            parent: Some(identity.parent),
+            size_bytes: Some(identity.size_bytes),
+            original_size_bytes: Some(identity.original_size_bytes),
+            tokio_id: Some(identity.tokio_id),
+            fields: Some(identity.fields),
+            spawned_at_ns: Some(self.created.unwrap_or(0)),
+            ended_at_ns: Some(self.ended),
+            polls: Some(self.polls),
+            busy_ns: Some(self.busy_ns),
+            scheduled_ns: has_waits.then_some(self.scheduled_ns),
+            longest_poll_ns: Some(self.longest_poll_ns),
+            longest_scheduled_ns: has_waits.then_some(self.longest_scheduled_ns),
+            wakes: Some(self.wakes),
+            self_wakes: Some(self.self_wakes),
+            last_wake_at_ns: Some(self.last_wake),
+            poll_started_at_ns: Some(self.poll_started.filter(|_| self.is_running())),
+            idle_since_ns: Some(self.poll_ended.filter(|_| is_idle)),
+            waker_clones: Some(self.waker_clones),
+            waker_drops: Some(self.waker_drops),
+            ..Record::default()
+        }
     }
 }
 
@@ -181,7 +182,7 @@ pub(super) struct Tasks {
     nameless: u64,
     history: u64,
     /// The server reports how long tasks wait; those before 0.1.9 do not.
-    tells_waits: bool,
+    reports_waits: bool,
 }
 
 impl Tasks {
@@ -194,7 +195,7 @@ impl Tasks {
             refused: 0,
             nameless: 0,
             history: 0,
-            tells_waits: false,
+            reports_waits: false,
         }
     }
 
@@ -217,7 +218,7 @@ impl Tasks {
     ) -> Changes {
         let update = update.unwrap_or_default();
         let mut stats = update.stats_update.values();
-        self.tells_waits |= stats.any(|stats| stats.scheduled_time.is_some());
+        self.reports_waits |= stats.any(|stats| stats.scheduled_time.is_some());
         let mut changes = Changes::default();
         let mut touched = Vec::new();
         for record in &update.new_tasks {
@@ -316,11 +317,7 @@ impl Tasks {
                 self.nameless += u64::from(task.identity.is_none());
             }
             sites.extend(count(&mut self.sites, task));
-            task.push(*id, &mut columns);
-        }
-        if !self.tells_waits {
-            columns.scheduled_ns.clear();
-            columns.longest_scheduled_ns.clear();
+            columns::push(&mut columns, &task.record(*id, self.reports_waits));
         }
         if !columns.id.is_empty() {
             changes.columns = Some(columns);
@@ -361,7 +358,7 @@ fn count(sites: &mut HashMap<SiteKey, SpawnSite>, task: &mut Task) -> Option<Sit
     Some(key)
 }
 
-fn identity(record: &Record, names: &mut Names) -> Identity {
+fn identity(record: &Announced, names: &mut Names) -> Identity {
     let owner = record.metadata.as_ref();
     let mut identity = Identity {
         kind: match record.kind() {

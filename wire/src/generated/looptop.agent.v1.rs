@@ -132,15 +132,15 @@ pub struct Frame {
     pub resources: ::prost::alloc::vec::Vec<Resource>,
     #[prost(message, repeated, tag = "21")]
     pub async_ops: ::prost::alloc::vec::Vec<AsyncOp>,
-    /// In recordings alone, never sent by an agent: what the frames before this one
+    /// In recordings alone, refused from an agent: what the frames before this one
     /// left behind, so that a reader can begin here. All other parts of a frame
-    /// with a `past` are state, not change.
+    /// with a `history` are state, not change.
     #[prost(message, optional, tag = "22")]
-    pub past: ::core::option::Option<Past>,
-    /// In recordings alone: the names of stacks, so that a recording can be read
-    /// where the binary is not.
+    pub history: ::core::option::Option<crate::recorded::History>,
+    /// In recordings alone, refused from an agent: the names of stacks, so that a
+    /// recording can be read where the binary is not.
     #[prost(message, repeated, tag = "23")]
-    pub names: ::prost::alloc::vec::Vec<NamedStack>,
+    pub names: ::prost::alloc::vec::Vec<crate::recorded::NamedStack>,
     /// Of each future type, those that were counted anew; the others are as they
     /// were last sent.
     #[prost(message, repeated, tag = "26")]
@@ -207,11 +207,11 @@ pub struct Runtime {
     /// The runtime was shut down.
     #[prost(bool, tag = "16")]
     pub gone: bool,
-    /// The bound of the blocking pool, where the application has given it to the agent.
+    /// The bound of the blocking pool, where the agent knows it.
     #[prost(uint64, optional, tag = "17")]
     pub max_blocking_threads: ::core::option::Option<u64>,
-    /// When its shutdown began; absent where it runs. Whether that is over the stacks
-    /// tell: some thread waits in the shutdown as long as it is not.
+    /// When its shutdown began; absent where it runs. As long as it is not over some
+    /// thread waits in it, which the stacks show.
     #[prost(uint64, optional, tag = "21")]
     pub shutdown_began_at_ns: ::core::option::Option<u64>,
     /// Where the threads are that may run a job of its pool or wait for its end.
@@ -513,7 +513,7 @@ pub struct EndedCells {
     pub first_count: u64,
     #[prost(uint64, tag = "7")]
     pub first_counted_at_ns: u64,
-    /// Where they were spawned, where tokio says so.
+    /// Where they were spawned, where tokio reports it.
     #[prost(uint32, tag = "8")]
     pub location: u32,
 }
@@ -722,7 +722,8 @@ pub struct Resource {
     /// Interned text.
     #[prost(uint32, tag = "10")]
     pub attributes: u32,
-    /// In recordings alone: what the screen calls it. 0: the reader counts.
+    /// In recordings alone, refused from an agent: what the screen calls it. 0: the
+    /// reader counts.
     #[prost(uint64, tag = "11")]
     pub number: u64,
 }
@@ -756,7 +757,8 @@ pub struct AsyncOp {
     /// 0: not in a poll. Otherwise the instant plus 1.
     #[prost(uint64, tag = "11")]
     pub poll_started_at_ns: u64,
-    /// In recordings alone: what the screen calls it. 0: the reader counts.
+    /// In recordings alone, refused from an agent: what the screen calls it. 0: the
+    /// reader counts.
     #[prost(uint64, tag = "12")]
     pub number: u64,
 }
@@ -788,188 +790,6 @@ pub struct Symbol {
     pub file: ::prost::alloc::string::String,
     #[prost(uint32, tag = "3")]
     pub line: u32,
-}
-/// What a reader of all earlier frames holds beyond the newest state. One keyframe
-/// may carry it in several parts.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Past {
-    /// When observation began; absent where nothing was observed yet.
-    #[prost(uint64, optional, tag = "1")]
-    pub since_ns: ::core::option::Option<u64>,
-    /// Stalls that ended, whether or not they are still held.
-    #[prost(uint64, tag = "2")]
-    pub stalls_ended: u64,
-    /// Tasks that the reader refused because of its bound.
-    #[prost(uint64, tag = "3")]
-    pub tasks_refused: u64,
-    #[prost(message, repeated, tag = "4")]
-    pub series: ::prost::alloc::vec::Vec<PastSeries>,
-    #[prost(message, repeated, tag = "5")]
-    pub rates: ::prost::alloc::vec::Vec<PastRate>,
-    #[prost(message, optional, tag = "6")]
-    pub tasks: ::core::option::Option<TaskWindows>,
-    #[prost(message, optional, tag = "7")]
-    pub sites: ::core::option::Option<SiteWindows>,
-    /// Resources and operations that the reader refused because of its bound.
-    #[prost(uint64, tag = "8")]
-    pub resources_refused: u64,
-}
-/// A quantity over time, in steps.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PastSeries {
-    #[prost(enumeration = "PastSeriesKind", tag = "1")]
-    pub kind: i32,
-    /// Whose: a runtime's id, a worker's index, a thread's tid, a gauge's name.
-    #[prost(uint64, tag = "2")]
-    pub key: u64,
-    /// The runtime of a worker.
-    #[prost(uint32, tag = "3")]
-    pub runtime: u32,
-    /// Steps of 100 ms, and of 1 s.
-    #[prost(message, optional, tag = "4")]
-    pub fine: ::core::option::Option<PastRing>,
-    #[prost(message, optional, tag = "5")]
-    pub coarse: ::core::option::Option<PastRing>,
-}
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct PastRing {
-    /// Number of the newest step since the clock's start.
-    #[prost(uint64, tag = "1")]
-    pub head: u64,
-    /// For each step, oldest first, how many samples it holds; 0 is unknown.
-    #[prost(uint32, repeated, tag = "2")]
-    pub count: ::prost::alloc::vec::Vec<u32>,
-    /// The merged samples of those steps that hold some.
-    #[prost(float, repeated, tag = "3")]
-    pub value: ::prost::alloc::vec::Vec<f32>,
-}
-/// The newest samples of a growing counter: the first as it was, the others as
-/// what they add to the one before.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PastRate {
-    #[prost(enumeration = "PastRateKind", tag = "1")]
-    pub kind: i32,
-    /// As in PastSeries.
-    #[prost(uint64, tag = "2")]
-    pub key: u64,
-    #[prost(uint32, tag = "3")]
-    pub runtime: u32,
-    #[prost(uint64, repeated, tag = "4")]
-    pub at_ns: ::prost::alloc::vec::Vec<u64>,
-    #[prost(uint64, repeated, tag = "5")]
-    pub counter: ::prost::alloc::vec::Vec<u64>,
-}
-/// Counters of tasks one to two seconds ago, as columns of the same length; a
-/// task has up to two entries. Each says how long before the frame it was taken
-/// and how much was added since, so that most are 0.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct TaskWindows {
-    #[prost(uint64, repeated, tag = "1")]
-    pub id: ::prost::alloc::vec::Vec<u64>,
-    /// The newer of the two.
-    #[prost(bool, repeated, tag = "2")]
-    pub newer: ::prost::alloc::vec::Vec<bool>,
-    #[prost(uint64, repeated, tag = "3")]
-    pub age_ns: ::prost::alloc::vec::Vec<u64>,
-    #[prost(uint64, repeated, tag = "4")]
-    pub polls: ::prost::alloc::vec::Vec<u64>,
-    #[prost(uint64, repeated, tag = "5")]
-    pub wakes: ::prost::alloc::vec::Vec<u64>,
-    #[prost(uint64, repeated, tag = "6")]
-    pub self_wakes: ::prost::alloc::vec::Vec<u64>,
-    #[prost(uint64, repeated, tag = "7")]
-    pub busy_ns: ::prost::alloc::vec::Vec<u64>,
-}
-/// Likewise for spawn locations.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct SiteWindows {
-    #[prost(uint32, repeated, tag = "1")]
-    pub location: ::prost::alloc::vec::Vec<u32>,
-    #[prost(enumeration = "TaskKind", repeated, tag = "2")]
-    pub kind: ::prost::alloc::vec::Vec<i32>,
-    #[prost(bool, repeated, tag = "3")]
-    pub newer: ::prost::alloc::vec::Vec<bool>,
-    #[prost(uint64, repeated, tag = "4")]
-    pub age_ns: ::prost::alloc::vec::Vec<u64>,
-    #[prost(uint64, repeated, tag = "5")]
-    pub spawned: ::prost::alloc::vec::Vec<u64>,
-    #[prost(uint64, repeated, tag = "6")]
-    pub ended: ::prost::alloc::vec::Vec<u64>,
-    #[prost(uint64, repeated, tag = "7")]
-    pub polls: ::prost::alloc::vec::Vec<u64>,
-    #[prost(uint64, repeated, tag = "8")]
-    pub busy_ns: ::prost::alloc::vec::Vec<u64>,
-}
-/// The names of the most informative stack of some stalls. They belong to the stack as
-/// a whole: what an inlined closure is called shows in the frames around it.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct NamedStack {
-    /// Ids of the stalls.
-    #[prost(uint64, repeated, tag = "1")]
-    pub stalls: ::prost::alloc::vec::Vec<u64>,
-    /// The stack itself, where it is none of a stall: of a lock's holder, of what a
-    /// shutdown waits for, a poll function.
-    #[prost(message, repeated, tag = "5")]
-    pub addresses: ::prost::alloc::vec::Vec<CodeAddress>,
-    /// Innermost first, inlined functions as frames of their own.
-    #[prost(message, repeated, tag = "2")]
-    pub frames: ::prost::alloc::vec::Vec<NamedFrame>,
-    /// Absent where nobody is to blame.
-    #[prost(message, optional, tag = "3")]
-    pub culprit: ::core::option::Option<NamedCulprit>,
-    /// Why names are missing; empty where none is.
-    #[prost(string, tag = "4")]
-    pub problem: ::prost::alloc::string::String,
-    /// The blocking call of the stack and its kind ("Sleep"), also where nobody is to
-    /// blame; empty where none was recognised.
-    #[prost(string, tag = "6")]
-    pub call: ::prost::alloc::string::String,
-    #[prost(string, tag = "7")]
-    pub call_kind: ::prost::alloc::string::String,
-    /// The function of the future that the task polls; empty where unknown.
-    #[prost(string, tag = "8")]
-    pub future: ::prost::alloc::string::String,
-    /// How to get the lines of a program that was built without; empty where it has
-    /// them.
-    #[prost(string, tag = "9")]
-    pub no_lines: ::prost::alloc::string::String,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct NamedFrame {
-    /// Readable name, or module and offset.
-    #[prost(string, tag = "1")]
-    pub function: ::prost::alloc::string::String,
-    /// Empty where unknown.
-    #[prost(string, tag = "2")]
-    pub file: ::prost::alloc::string::String,
-    /// From 1; 0 is unknown.
-    #[prost(uint32, tag = "3")]
-    pub line: u32,
-    /// Folded by default.
-    #[prost(bool, tag = "4")]
-    pub plumbing: bool,
-    #[prost(bool, tag = "5")]
-    pub culprit: bool,
-}
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct NamedCulprit {
-    #[prost(string, tag = "1")]
-    pub function: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub file: ::prost::alloc::string::String,
-    #[prost(uint32, tag = "3")]
-    pub line: u32,
-    /// The blocking call and its kind ("Sleep"); empty where none was recognised.
-    #[prost(string, tag = "4")]
-    pub call: ::prost::alloc::string::String,
-    #[prost(string, tag = "5")]
-    pub call_kind: ::prost::alloc::string::String,
-    /// What of a dependency it called; empty where it called none.
-    #[prost(string, tag = "6")]
-    pub within: ::prost::alloc::string::String,
-    /// It is a dependency's: no frame of the stack is the application's own.
-    #[prost(bool, tag = "7")]
-    pub foreign: bool,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1431,118 +1251,6 @@ impl Cause {
             "CAUSE_STARVED_BY_HOST" => Some(Self::StarvedByHost),
             "CAUSE_STOPPED" => Some(Self::Stopped),
             "CAUSE_PAGE" => Some(Self::Page),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum PastSeriesKind {
-    Unknown = 0,
-    /// Of a runtime.
-    Queue = 1,
-    BlockingQueue = 2,
-    Lag = 3,
-    /// Of a worker.
-    WorkerBusy = 4,
-    WorkerStall = 5,
-    /// Of a thread.
-    ThreadCpu = 6,
-    ProcessCpu = 7,
-    ProcessMemory = 8,
-    HostCpu = 9,
-    /// Of a gauge.
-    Gauge = 10,
-    ProcessHeap = 11,
-    ProcessFiles = 12,
-}
-impl PastSeriesKind {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unknown => "PAST_SERIES_KIND_UNKNOWN",
-            Self::Queue => "PAST_SERIES_KIND_QUEUE",
-            Self::BlockingQueue => "PAST_SERIES_KIND_BLOCKING_QUEUE",
-            Self::Lag => "PAST_SERIES_KIND_LAG",
-            Self::WorkerBusy => "PAST_SERIES_KIND_WORKER_BUSY",
-            Self::WorkerStall => "PAST_SERIES_KIND_WORKER_STALL",
-            Self::ThreadCpu => "PAST_SERIES_KIND_THREAD_CPU",
-            Self::ProcessCpu => "PAST_SERIES_KIND_PROCESS_CPU",
-            Self::ProcessMemory => "PAST_SERIES_KIND_PROCESS_MEMORY",
-            Self::HostCpu => "PAST_SERIES_KIND_HOST_CPU",
-            Self::Gauge => "PAST_SERIES_KIND_GAUGE",
-            Self::ProcessHeap => "PAST_SERIES_KIND_PROCESS_HEAP",
-            Self::ProcessFiles => "PAST_SERIES_KIND_PROCESS_FILES",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "PAST_SERIES_KIND_UNKNOWN" => Some(Self::Unknown),
-            "PAST_SERIES_KIND_QUEUE" => Some(Self::Queue),
-            "PAST_SERIES_KIND_BLOCKING_QUEUE" => Some(Self::BlockingQueue),
-            "PAST_SERIES_KIND_LAG" => Some(Self::Lag),
-            "PAST_SERIES_KIND_WORKER_BUSY" => Some(Self::WorkerBusy),
-            "PAST_SERIES_KIND_WORKER_STALL" => Some(Self::WorkerStall),
-            "PAST_SERIES_KIND_THREAD_CPU" => Some(Self::ThreadCpu),
-            "PAST_SERIES_KIND_PROCESS_CPU" => Some(Self::ProcessCpu),
-            "PAST_SERIES_KIND_PROCESS_MEMORY" => Some(Self::ProcessMemory),
-            "PAST_SERIES_KIND_HOST_CPU" => Some(Self::HostCpu),
-            "PAST_SERIES_KIND_GAUGE" => Some(Self::Gauge),
-            "PAST_SERIES_KIND_PROCESS_HEAP" => Some(Self::ProcessHeap),
-            "PAST_SERIES_KIND_PROCESS_FILES" => Some(Self::ProcessFiles),
-            _ => None,
-        }
-    }
-}
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum PastRateKind {
-    Unknown = 0,
-    /// Of a worker.
-    WorkerPolls = 1,
-    WorkerBusy = 2,
-    /// Of a thread.
-    ThreadCpu = 3,
-    ThreadSystem = 4,
-    ThreadRunQueue = 5,
-    ProcessCpu = 6,
-    ProcessAgent = 7,
-    ProcessThrottled = 8,
-}
-impl PastRateKind {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unknown => "PAST_RATE_KIND_UNKNOWN",
-            Self::WorkerPolls => "PAST_RATE_KIND_WORKER_POLLS",
-            Self::WorkerBusy => "PAST_RATE_KIND_WORKER_BUSY",
-            Self::ThreadCpu => "PAST_RATE_KIND_THREAD_CPU",
-            Self::ThreadSystem => "PAST_RATE_KIND_THREAD_SYSTEM",
-            Self::ThreadRunQueue => "PAST_RATE_KIND_THREAD_RUN_QUEUE",
-            Self::ProcessCpu => "PAST_RATE_KIND_PROCESS_CPU",
-            Self::ProcessAgent => "PAST_RATE_KIND_PROCESS_AGENT",
-            Self::ProcessThrottled => "PAST_RATE_KIND_PROCESS_THROTTLED",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "PAST_RATE_KIND_UNKNOWN" => Some(Self::Unknown),
-            "PAST_RATE_KIND_WORKER_POLLS" => Some(Self::WorkerPolls),
-            "PAST_RATE_KIND_WORKER_BUSY" => Some(Self::WorkerBusy),
-            "PAST_RATE_KIND_THREAD_CPU" => Some(Self::ThreadCpu),
-            "PAST_RATE_KIND_THREAD_SYSTEM" => Some(Self::ThreadSystem),
-            "PAST_RATE_KIND_THREAD_RUN_QUEUE" => Some(Self::ThreadRunQueue),
-            "PAST_RATE_KIND_PROCESS_CPU" => Some(Self::ProcessCpu),
-            "PAST_RATE_KIND_PROCESS_AGENT" => Some(Self::ProcessAgent),
-            "PAST_RATE_KIND_PROCESS_THROTTLED" => Some(Self::ProcessThrottled),
             _ => None,
         }
     }

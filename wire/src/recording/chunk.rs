@@ -144,10 +144,10 @@ impl ChunkBuilder {
         self.encoder.get_ref().len()
     }
 
-    /// The compressed bytes of all frames so far.
-    pub fn peek(&mut self) -> io::Result<&[u8]> {
+    /// What it holds so far, and the compressed bytes of that.
+    pub fn peek(&mut self) -> io::Result<(&ChunkInfo, &[u8])> {
         self.encoder.flush()?;
-        Ok(self.encoder.get_ref())
+        Ok((&self.info, self.encoder.get_ref()))
     }
 
     /// Ends the chunk.
@@ -195,7 +195,7 @@ impl<R: BufRead> std::fmt::Debug for ChunkFrames<R> {
 }
 
 impl<R: BufRead> ChunkFrames<R> {
-    /// Reads the payload that `info` describes.
+    /// Reads a payload that `info` describes.
     pub fn new(payload: R, info: &ChunkInfo) -> io::Result<Self> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(payload)?;
         decoder.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG))?;

@@ -84,7 +84,7 @@ impl From<u8> for BlockKind {
 /// A session begins: the payload of its first block.
 #[derive(Clone, PartialEq, Message)]
 pub struct Opening {
-    /// What the target said of itself.
+    /// How the target describes itself.
     #[prost(message, optional, tag = "1")]
     pub hello: Option<HelloResponse>,
     /// Program and version that recorded.
@@ -130,7 +130,7 @@ pub struct StallMark {
     /// When it began, on the session's clock.
     #[prost(uint64, tag = "2")]
     pub started_ns: u64,
-    /// How long it took, as far as this chunk knows.
+    /// How long it took, as far as this chunk reaches.
     #[prost(uint64, tag = "3")]
     pub duration_ns: u64,
 }

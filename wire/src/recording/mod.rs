@@ -3,8 +3,10 @@
 //!
 //! - [`format`]: bytes and bounds,
 //! - [`chunk`]: frames to and from one compressed chunk,
+//! - [`ring`]: chunks in memory, of which the oldest goes,
 //! - [`writer`]: blocks to a file.
 
 pub mod chunk;
 pub mod format;
+pub mod ring;
 pub mod writer;

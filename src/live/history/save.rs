@@ -1,17 +1,17 @@
-//! Saving the past on a thread of its own: the one that keeps it must not wait
+//! Saving the history on a thread of its own: the one that holds it must not wait
 //! for a disk.
 
 use std::{path::PathBuf, thread::JoinHandle};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::file::{Unhurried, Unwritten, create, discard};
+use super::file::{Unsynced, Unwritten, create, discard};
 use crate::{
     app::{Event, quantity},
-    record::Held,
+    record::HistoryCopy,
 };
 
-/// Saves one past after another, and reports what became of each.
+/// Saves one history after another, and reports what became of each.
 #[derive(Debug)]
 pub(super) struct Saver {
     running: Option<JoinHandle<()>>,
@@ -21,7 +21,7 @@ pub(super) struct Saver {
 /// What is saved, and where.
 #[derive(Debug)]
 pub(super) struct Save {
-    pub(super) held: Held,
+    pub(super) history: HistoryCopy,
     /// As the target calls itself, for the file's name.
     pub(super) name: String,
     /// As the user named it.
@@ -43,7 +43,7 @@ impl Saver {
         if self.running.as_ref().is_some_and(|t| !t.is_finished()) {
             return "still saving; press R again in a moment".to_owned();
         }
-        let length = quantity::clock(save.held.length());
+        let length = quantity::clock(save.history.length());
         let events = self.events.clone();
         let work = move || {
             // Whoever listened may have gone; the file is whole nevertheless.
@@ -71,7 +71,7 @@ impl Drop for Saver {
 
 impl Save {
     fn sentence(&self) -> String {
-        let length = quantity::clock(self.held.length());
+        let length = quantity::clock(self.history.length());
         match self.write() {
             Ok(path) => format!("saved the last {length}: looptop replay {}", path.display()),
             Err(unwritten) => format!("not saved to {unwritten}; mend that, then R again"),
@@ -81,10 +81,10 @@ impl Save {
     fn write(&self) -> Result<PathBuf, Unwritten> {
         let (path, file) = create(&self.name, &self.directories)?;
         let written = self
-            .held
-            .write(Unhurried(file), &self.target)
+            .history
+            .write(Unsynced(file), &self.target)
             // Once for the whole file: until then the history has it.
-            .and_then(|Unhurried(file)| file.sync_data());
+            .and_then(|Unsynced(file)| file.sync_data());
         match written {
             Ok(()) => Ok(path),
             Err(error) => {
@@ -122,7 +122,7 @@ mod tests {
             history.push(&frame, &model, ());
         }
         Save {
-            held: history.held(),
+            history: history.copy(),
             name: "lab".into(),
             target: "127.0.0.1:6669".into(),
             directories,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_became_of_a_save_is_told() {
+    async fn what_became_of_a_save_is_reported() {
         let directory = tempfile::tempdir().unwrap();
         let (events, mut notices) = unbounded_channel();
         let mut saver = Saver::new(events);

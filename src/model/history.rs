@@ -1,12 +1,9 @@
 //! What earlier frames left behind beyond the newest state: series, rates, and
-//! the counters of a second ago. A keyframe carries it as [`Past`].
+//! the counters of a second ago. A keyframe carries it as [`History`].
 
 use std::collections::BTreeMap;
 
-use looptop_wire::proto::{
-    Past, PastRate, PastRateKind as RateKind, PastSeries, PastSeriesKind as SeriesKind,
-    SiteWindows, TaskWindows,
-};
+use looptop_wire::recorded::{self, History, RateKind, SeriesKind, SiteWindows, TaskWindows};
 
 use super::{
     LocationId, Model, Moment, RuntimeId, Series, SiteKey, TextId, Tid, WorkerId, worker::Rate,
@@ -43,8 +40,8 @@ impl Owner {
     }
 }
 
-/// The past of a model, in parts.
-pub(super) fn collect(model: &Model) -> Vec<Past> {
+/// The history of a model, in parts.
+pub(super) fn collect(model: &Model) -> Vec<History> {
     let mut parts = Vec::new();
     let mut tasks = model.tasks.iter().peekable();
     while tasks.peek().is_some() {
@@ -52,26 +49,26 @@ pub(super) fn collect(model: &Model) -> Vec<Past> {
         for task in tasks.by_ref().take(TASKS_PER_PART) {
             task.push_windows(model.now, &mut windows);
         }
-        parts.push(Past {
+        parts.push(History {
             tasks: Some(windows),
-            ..Past::default()
+            ..History::default()
         });
     }
     let series = collect_series(model);
     for some in series.chunks(SERIES_PER_PART) {
-        parts.push(Past {
+        parts.push(History {
             series: some.to_vec(),
-            ..Past::default()
+            ..History::default()
         });
     }
     let mut sites = SiteWindows::default();
     for (key, site) in &model.sites {
         site.push_windows(*key, model.now, &mut sites);
     }
-    parts.push(Past {
+    parts.push(History {
         rates: collect_rates(model),
         sites: Some(sites),
-        ..Past::default()
+        ..History::default()
     });
     for part in &mut parts {
         part.since_ns = model.since.map(|at| at.0);
@@ -82,14 +79,14 @@ pub(super) fn collect(model: &Model) -> Vec<Past> {
     parts
 }
 
-fn collect_series(model: &Model) -> Vec<PastSeries> {
+fn collect_series(model: &Model) -> Vec<recorded::Series> {
     let mut list = Vec::new();
     let mut push = |owner: Owner, series: &Series| {
         let [fine, coarse] = series.rings();
         if coarse.count.is_empty() {
             return;
         }
-        list.push(PastSeries {
+        list.push(recorded::Series {
             kind: owner.kind,
             key: owner.key,
             runtime: owner.runtime,
@@ -145,13 +142,13 @@ fn collect_series(model: &Model) -> Vec<PastSeries> {
     list
 }
 
-fn collect_rates(model: &Model) -> Vec<PastRate> {
+fn collect_rates(model: &Model) -> Vec<recorded::Rate> {
     let mut list = Vec::new();
     let mut push = |owner: Owner, rate: &Rate| {
         let (at_ns, counter) = rate.deltas();
         if !at_ns.is_empty() {
             let Owner { kind, key, runtime } = owner;
-            list.push(PastRate {
+            list.push(recorded::Rate {
                 kind,
                 key,
                 runtime,
@@ -191,30 +188,30 @@ fn collect_rates(model: &Model) -> Vec<PastRate> {
 }
 
 impl Model {
-    /// Takes over the past of a keyframe, whose state is already taken in.
-    pub(super) fn restore_past(&mut self, past: &Past) {
-        self.since = past.since_ns.map(Moment).or(self.since);
-        self.stalls.total_ended = past.stalls_ended;
-        self.tasks.refused = past.tasks_refused;
-        self.resources.refused = past.resources_refused;
-        if let Some(windows) = &past.tasks {
+    /// Takes over the history of a keyframe, whose state is already taken in.
+    pub(super) fn restore_history(&mut self, history: &History) {
+        self.since = history.since_ns.map(Moment).or(self.since);
+        self.stalls.total_ended = history.stalls_ended;
+        self.tasks.refused = history.tasks_refused;
+        self.resources.refused = history.resources_refused;
+        if let Some(windows) = &history.tasks {
             self.tasks.restore_windows(windows, self.now);
         }
-        if let Some(windows) = &past.sites {
+        if let Some(windows) = &history.sites {
             self.restore_sites(windows);
         }
-        for series in &past.series {
+        for series in &history.series {
             if let (Some(ours), Some(fine), Some(coarse)) =
                 (self.series_mut(series), &series.fine, &series.coarse)
             {
                 ours.restore(fine, coarse);
             }
         }
-        if past.rates.is_empty() {
+        if history.rates.is_empty() {
             return;
         }
         let mut rates = BTreeMap::new();
-        for rate in &past.rates {
+        for rate in &history.rates {
             rates.insert(
                 Owner {
                     kind: rate.kind,
@@ -240,14 +237,14 @@ impl Model {
         }
     }
 
-    fn series_mut(&mut self, past: &PastSeries) -> Option<&mut Series> {
-        let small = u32::try_from(past.key).ok();
+    fn series_mut(&mut self, recorded: &recorded::Series) -> Option<&mut Series> {
+        let small = u32::try_from(recorded.key).ok();
         let runtime = |list: &'_ [super::Runtime]| list.iter().position(|r| Some(r.id.0) == small);
         let worker = WorkerId {
-            runtime: RuntimeId(past.runtime),
+            runtime: RuntimeId(recorded.runtime),
             index: small.unwrap_or(u32::MAX),
         };
-        Some(match past.kind() {
+        Some(match recorded.kind() {
             SeriesKind::Unknown => return None,
             SeriesKind::Queue => {
                 let at = runtime(&self.runtimes)?;
@@ -260,7 +257,7 @@ impl Model {
             SeriesKind::Lag => self.lag.get_mut(&RuntimeId(small?))?.series_mut(),
             SeriesKind::WorkerBusy => &mut self.workers.get_mut(&worker)?.busy_series,
             SeriesKind::WorkerStall => &mut self.workers.get_mut(&worker)?.stall_series,
-            SeriesKind::ThreadCpu => &mut self.threads.get_mut(&Tid(past.key))?.cpu_series,
+            SeriesKind::ThreadCpu => &mut self.threads.get_mut(&Tid(recorded.key))?.cpu_series,
             SeriesKind::ProcessCpu => &mut self.process.as_mut()?.cpu_series,
             SeriesKind::ProcessMemory => &mut self.process.as_mut()?.memory_series,
             SeriesKind::ProcessHeap => &mut self.process.as_mut()?.heap_series,
@@ -271,9 +268,9 @@ impl Model {
     }
 
     /// A rate without a record is empty: applying the state gave it a sample.
-    fn restore_rates(&mut self, rates: &BTreeMap<Owner, &PastRate>) {
+    fn restore_rates(&mut self, rates: &BTreeMap<Owner, &recorded::Rate>) {
         let restore = |owner: Owner, ours: &mut Rate| match rates.get(&owner) {
-            Some(past) => ours.restore(&past.at_ns, &past.counter),
+            Some(recorded) => ours.restore(&recorded.at_ns, &recorded.counter),
             None => *ours = Rate::default(),
         };
         for worker in self.workers.values_mut() {

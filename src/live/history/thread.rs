@@ -1,6 +1,5 @@
-//! The thread that keeps the past: it compresses what comes, looks up what is
-//! asked for, and writes the recording. None of it is done where the screen is
-//! drawn.
+//! The thread of the history: it compresses what comes, looks up what is asked for,
+//! and writes the recording. None of it is done where the screen is drawn.
 
 use std::{
     fs::File,
@@ -19,11 +18,11 @@ use looptop_wire::proto::{Frame, HelloResponse};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{
-    file::{self, Unhurried, Unwritten},
+    file::{self, Unsynced, Unwritten},
     save::{Save, Saver},
 };
 use crate::{
-    app::{Event, PastMoment, Recall, Snapshot, Travel, quantity},
+    app::{Earlier, Event, Recall, Snapshot, Travel, quantity},
     diagnose::{Finding, Severity, Subject, Verdict},
     model::{ACTIVITY_WINDOW, Activity, Model, Moment, Resolved, StackOf, TaskId},
     record::{History, Recorder, history::Bounds},
@@ -43,7 +42,7 @@ pub(super) enum Order {
     Connected(Box<HelloResponse>),
     /// Frames or names are missing here: whoever sent them had no room.
     Gap,
-    Frame(Kept),
+    Frame(NewFrame),
     Named(StackOf, Arc<Resolved>),
     Travel(Step),
     Recall(TaskId, Recall),
@@ -66,14 +65,14 @@ pub(super) enum Order {
 
 /// A frame that the screen has taken in.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct NewFrame {
     pub(super) frame: Arc<Frame>,
     /// The bytes in which it came.
     pub(super) encoded: Option<Bytes>,
     /// The moment that it led to.
     pub(super) moment: Moment,
     pub(super) note: Note,
-    /// The model of that moment, where [`Wish`] asked for it.
+    /// The model of that moment, where a [`ModelRequest`] asked for it.
     pub(super) model: Option<Arc<Model>>,
 }
 
@@ -88,35 +87,35 @@ pub(super) struct Step {
     pub(super) watched: Option<TaskId>,
 }
 
-/// Whether a complete model should come with the next frame.
+/// Whether the thread needs a complete model with the next frame.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wish(Arc<AtomicBool>);
+pub(super) struct ModelRequest(Arc<AtomicBool>);
 
-impl Wish {
-    // Relaxed: the flag guards no other data, and a wish that is seen one frame
+impl ModelRequest {
+    // Relaxed: the flag guards no other data, and a request that is seen one frame
     // later does no harm.
 
     pub(super) fn take(&self) -> bool {
         self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
     }
 
-    fn set(&self) {
+    fn make(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
 const FAR: Duration = Duration::from_secs(10);
-/// As much of the past is read at once for the details of a task.
+/// As much of the history is read at once for the details of a task.
 const RECALLED_BYTES: usize = 1 << 20;
 
 /// What the thread holds.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(super) struct HistoryThread {
     history: History<Note>,
     hello: HelloResponse,
     recording: Option<Recording>,
     saver: Saver,
-    wish: Wish,
+    request: ModelRequest,
     /// The last epoch, and where its last step led.
     at: Option<(u64, Moment)>,
     /// A step that has not been shown, for another may follow it at once.
@@ -127,20 +126,20 @@ pub(super) struct Archive {
 #[derive(Debug)]
 struct Recording {
     path: PathBuf,
-    recorder: Recorder<Unhurried>,
+    recorder: Recorder<Unsynced>,
     /// Frames are missing, so that it goes on with the next model.
     broken: bool,
 }
 
-impl Archive {
-    pub(super) fn new(wish: Wish, events: UnboundedSender<Event>) -> Self {
-        wish.set();
+impl HistoryThread {
+    pub(super) fn new(request: ModelRequest, events: UnboundedSender<Event>) -> Self {
+        request.make();
         Self {
             history: History::new(Bounds::default()),
             hello: HelloResponse::default(),
             recording: None,
             saver: Saver::new(events.clone()),
-            wish,
+            request,
             at: None,
             due: None,
             events,
@@ -183,7 +182,7 @@ impl Archive {
         match order {
             Order::Connected(hello) => self.connected(*hello),
             Order::Gap => self.gap(),
-            Order::Frame(kept) => self.frame(&kept),
+            Order::Frame(new) => self.frame(&new),
             Order::Named(of, stack) => self.named(&of, &stack),
             Order::Travel(step) => self.travel(step),
             Order::Recall(task, moments) => self.recall(task, moments),
@@ -203,7 +202,7 @@ impl Archive {
 
     fn connected(&mut self, hello: HelloResponse) {
         self.history.begin(&hello);
-        self.wish.set();
+        self.request.make();
         self.hello = hello;
         self.write(|recording, hello| {
             recording.broken = false;
@@ -213,21 +212,21 @@ impl Archive {
 
     fn gap(&mut self) {
         self.history.begin(&self.hello);
-        self.wish.set();
+        self.request.make();
         if let Some(recording) = &mut self.recording {
             recording.broken = true;
             self.say("the recording has a gap: this machine is too busy to keep up");
         }
     }
 
-    fn frame(&mut self, kept: &Kept) {
-        let Kept {
+    fn frame(&mut self, new: &NewFrame) {
+        let NewFrame {
             frame,
             encoded,
             moment,
             note,
             model,
-        } = kept;
+        } = new;
         let encoded = encoded.as_deref();
         self.history.add(frame, encoded, *moment, note.clone());
         if let Some(model) = model
@@ -245,7 +244,7 @@ impl Archive {
         });
         let broken = self.recording.as_ref().is_some_and(|r| r.broken);
         if broken || self.history.wants_keyframe() {
-            self.wish.set();
+            self.request.make();
         }
     }
 
@@ -290,7 +289,7 @@ impl Archive {
             None if step.to == Travel::PreviousFinding => {
                 self.say("no finding before this moment");
             }
-            None => self.say("the past begins here"),
+            None => self.say("the history begins here"),
         }
     }
 
@@ -329,17 +328,17 @@ impl Archive {
 
     /// Shows the moment that the last step led to.
     fn show(&mut self, step: &Step) {
-        let past = self.at.and_then(|(_, at)| self.history.at(at));
-        let Some(past) = past else {
-            return self.say("this moment of the past is no longer held");
+        let earlier = self.at.and_then(|(_, at)| self.history.at(at));
+        let Some(earlier) = earlier else {
+            return self.say("this moment is no longer held");
         };
-        let now = past.model.now;
-        let Note { findings, verdict } = past.note;
+        let now = earlier.model.now;
+        let Note { findings, verdict } = earlier.note;
         let activity = step.watched.map(|task| self.minute(task, now));
-        self.send(Event::Past(Box::new(PastMoment {
+        self.send(Event::Earlier(Box::new(Earlier {
             oldest: self.history.oldest().unwrap_or(now),
             activity,
-            snapshot: Snapshot::of(Arc::new(past.model), findings, verdict),
+            snapshot: Snapshot::of(Arc::new(earlier.model), findings, verdict),
             epoch: step.epoch,
         })));
     }
@@ -348,27 +347,27 @@ impl Archive {
     fn recall(&mut self, task: TaskId, moments: Recall) {
         for (until, frozen) in [(moments.live, false), (moments.frozen, true)] {
             if let Some(until) = until {
-                let past = self.minute(task, until);
-                self.send(Event::Recalled { past, frozen });
+                let activity = self.minute(task, until);
+                self.send(Event::Recalled { activity, frozen });
             }
         }
     }
 
     fn minute(&mut self, task: TaskId, until: Moment) -> Activity {
-        let mut past = Activity::new(task);
+        let mut activity = Activity::new(task);
         let window = (until.minus(ACTIVITY_WINDOW), until);
         self.history
-            .walk(window, RECALLED_BYTES, |model| past.observe(model));
-        past
+            .walk(window, RECALLED_BYTES, |model| activity.observe(model));
+        activity
     }
 
     fn save(&mut self, target: String) {
-        let held = self.history.held();
-        if held.is_empty() {
-            return self.say("not saved: nothing of the past is held yet");
+        let history = self.history.copy();
+        if history.is_empty() {
+            return self.say("not saved: no history is held yet");
         }
         let sentence = self.saver.begin(Save {
-            held,
+            history,
             name: self.hello.name.clone(),
             target,
             directories: file::directories().into(),
@@ -413,8 +412,8 @@ impl Archive {
         }
     }
 
-    fn begin_in(&self, file: File, target: &str, model: &Model) -> io::Result<Recorder<Unhurried>> {
-        let mut recorder = Recorder::new(Unhurried(file), target, false)?;
+    fn begin_in(&self, file: File, target: &str, model: &Model) -> io::Result<Recorder<Unsynced>> {
+        let mut recorder = Recorder::new(Unsynced(file), target, false)?;
         open(&mut recorder, &self.hello, model)?;
         Ok(recorder)
     }
@@ -432,11 +431,7 @@ impl Archive {
 }
 
 /// Begins in the middle of a session: what came before is in a keyframe.
-fn open(
-    recorder: &mut Recorder<Unhurried>,
-    hello: &HelloResponse,
-    model: &Model,
-) -> io::Result<()> {
+fn open(recorder: &mut Recorder<Unsynced>, hello: &HelloResponse, model: &Model) -> io::Result<()> {
     recorder.connected(hello)?;
     for frame in model.keyframes() {
         recorder.frame(&frame)?;

@@ -10,12 +10,12 @@ use std::{
 
 use crate::record::writer::Sink;
 
-/// A file that the system brings to safety in its own time, rather than after
-/// each block.
+/// A file that is not synced after each block: the system writes it to the disk in
+/// its own time.
 #[derive(Debug)]
-pub(super) struct Unhurried(pub(super) File);
+pub(super) struct Unsynced(pub(super) File);
 
-impl Write for Unhurried {
+impl Write for Unsynced {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
     }
@@ -25,7 +25,7 @@ impl Write for Unhurried {
     }
 }
 
-impl Sink for Unhurried {
+impl Sink for Unsynced {
     fn secure(&mut self) -> io::Result<()> {
         Ok(())
     }

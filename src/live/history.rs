@@ -1,12 +1,11 @@
-//! Keeps what a live session brings: its past in memory, to go back to, and a
-//! file where the user records.
+//! The history of a live session in memory, to go back to, and its recording.
 //!
 //! The work is done on a thread of its own. Here orders go to it, and what it
 //! finds comes back as events.
 
-mod archive;
 mod file;
 mod save;
+mod thread;
 
 use std::{
     sync::{
@@ -24,17 +23,18 @@ use crate::{
     app::{Event, State, Travel},
     model::{Resolved, StackOf},
 };
-use archive::{Archive, Kept, Note, Order, Step, Wish};
+use thread::{HistoryThread, ModelRequest, NewFrame, Note, Order, Step};
 
-/// The past of a live session, and its recording. When it is dropped, a recording
-/// ends and what is being saved is waited for.
+/// The history of a live session, and its recording. Dropping it ends a recording,
+/// and waits for what is being saved.
 #[derive(Debug)]
-pub struct Keeper {
+pub struct LiveHistory {
     /// `None` only while this is dropped.
     orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<()>>,
     events: UnboundedReceiver<Event>,
-    wish: Wish,
+    /// Whether the thread asks for a model.
+    request: ModelRequest,
     hello: HelloResponse,
     /// What the thread has not received for lack of room.
     missed: Missed,
@@ -48,30 +48,30 @@ enum Missed {
 }
 
 /// Orders that may wait: some seconds of frames. A thread that is further behind
-/// misses some, which leaves a gap in the past rather than fills the memory.
+/// misses some, which leaves a gap in the history rather than fills the memory.
 const ROOM: usize = 64;
 
-impl Default for Keeper {
+impl Default for LiveHistory {
     fn default() -> Self {
         let (orders, received) = sync_channel(ROOM);
         let (sender, events) = unbounded_channel();
-        let wish = Wish::default();
-        let archive = Archive::new(wish.clone(), sender);
-        let thread = std::thread::Builder::new().name("past".to_owned());
+        let request = ModelRequest::default();
+        let history = HistoryThread::new(request.clone(), sender);
+        let thread = std::thread::Builder::new().name("history".to_owned());
         // Without it every order is refused, and the user learns it.
-        let thread = thread.spawn(move || archive.serve(&received)).ok();
+        let thread = thread.spawn(move || history.serve(&received)).ok();
         Self {
             orders: Some(orders),
             thread,
             events,
-            wish,
+            request,
             hello: HelloResponse::default(),
             missed: Missed::Nothing,
         }
     }
 }
 
-impl Keeper {
+impl LiveHistory {
     /// A session begins, or a connection to the same one anew.
     pub fn connected(&mut self, hello: &HelloResponse) {
         self.hello = hello.clone();
@@ -90,7 +90,7 @@ impl Keeper {
         }
         let now = state.live_snapshot();
         let complete = !frame.more && now.model.complete;
-        let kept = Order::Frame(Kept {
+        let order = Order::Frame(NewFrame {
             frame: Arc::clone(frame),
             encoded,
             moment: now.model.now,
@@ -98,19 +98,19 @@ impl Keeper {
                 findings: Arc::clone(&now.findings),
                 verdict: Arc::clone(&now.verdict),
             },
-            model: (complete && self.wish.take()).then(|| Arc::clone(&now.model)),
+            model: (complete && self.request.take()).then(|| Arc::clone(&now.model)),
         });
-        self.keep(kept);
+        self.give(order);
     }
 
     /// A stack has names.
     pub fn named(&mut self, of: StackOf, stack: &Arc<Resolved>) {
         if self.caught_up() {
-            self.keep(Order::Named(of, Arc::clone(stack)));
+            self.give(Order::Named(of, Arc::clone(stack)));
         }
     }
 
-    fn keep(&mut self, order: Order) {
+    fn give(&mut self, order: Order) {
         if self.send(order).is_err() {
             self.missed = Missed::Frames;
         }
@@ -131,7 +131,7 @@ impl Keeper {
         self.missed == Missed::Nothing
     }
 
-    /// Shows another moment of the past.
+    /// Shows another moment.
     pub fn travel(&mut self, to: Travel, state: &State) -> Option<Event> {
         let order = Order::Travel(Step {
             to,
@@ -157,10 +157,10 @@ impl Keeper {
         self.ask(order)
     }
 
-    /// Saves all that is held of the past.
+    /// Saves all that is held.
     pub fn save(&mut self, state: &State) -> Option<Event> {
         if state.model().session.id != self.hello.session {
-            let sentence = "not saved: that process has ended, and its past is no longer held";
+            let sentence = "not saved: that process has ended, and its history is no longer held";
             return Some(Event::Notice(sentence.to_owned()));
         }
         let target = state.options.target.clone();
@@ -181,10 +181,10 @@ impl Keeper {
         let why = match self.send(order) {
             Ok(()) => return None,
             Err(TrySendError::Full(_)) => {
-                "the past is busy with what was asked before; again in a moment"
+                "the history is busy with what was asked before; again in a moment"
             }
             Err(TrySendError::Disconnected(_)) => {
-                "the past is not kept: its thread could not be started, or has failed"
+                "there is no history: its thread could not be started, or has failed"
             }
         };
         Some(Event::Notice(why.to_owned()))
@@ -198,7 +198,7 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for LiveHistory {
     fn drop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take() {
@@ -219,10 +219,10 @@ mod tests {
 
     use super::*;
 
-    /// The state has taken in a busy minute, and the keeper has kept it.
-    fn kept() -> (State, Keeper) {
+    /// The state has taken in a busy minute, and the history holds it.
+    fn busy() -> (State, LiveHistory) {
         let mut state = crate::app::fixtures::empty_state();
-        let mut keeper = Keeper::default();
+        let mut history = LiveHistory::default();
         let (hello, frames) = busy_minute();
         let now = state.now;
         let connected = Event::Connected {
@@ -230,35 +230,35 @@ mod tests {
             kind: crate::model::SourceKind::Agent,
         };
         state.apply(connected, now);
-        keeper.connected(&hello);
+        history.connected(&hello);
         for frame in frames {
             let frame = Arc::new(frame);
             state.apply(Event::Frame(Arc::clone(&frame)), now);
-            keeper.frame(&frame, None, &state);
-            settle(&mut keeper, &mut state);
+            history.frame(&frame, None, &state);
+            settle(&mut history, &mut state);
         }
-        (state, keeper)
+        (state, history)
     }
 
     /// Waits until all that was ordered is done, and takes in what it led to.
-    fn settle(keeper: &mut Keeper, state: &mut State) {
+    fn settle(history: &mut LiveHistory, state: &mut State) {
         let (done, settled) = sync_channel(0);
-        keeper.send(Order::Settle(done)).unwrap();
+        history.send(Order::Settle(done)).unwrap();
         // The other end is dropped.
         settled.recv().unwrap_err();
-        while let Ok(event) = keeper.events.try_recv() {
+        while let Ok(event) = history.events.try_recv() {
             state.apply(event, state.now);
         }
     }
 
-    fn travel(to: Travel, keeper: &mut Keeper, state: &mut State) {
-        ordered(keeper.travel(to, state));
-        settle(keeper, state);
+    fn travel(to: Travel, history: &mut LiveHistory, state: &mut State) {
+        ordered(history.travel(to, state));
+        settle(history, state);
     }
 
-    fn recall(keeper: &mut Keeper, state: &mut State) {
-        ordered(keeper.recall(state));
-        settle(keeper, state);
+    fn recall(history: &mut LiveHistory, state: &mut State) {
+        ordered(history.recall(state));
+        settle(history, state);
     }
 
     /// The thread has received the order.
@@ -274,24 +274,24 @@ mod tests {
 
     #[test]
     fn details_of_a_task_begin_with_its_last_minute() {
-        let (mut state, mut keeper) = kept();
-        recall(&mut keeper, &mut state);
+        let (mut state, mut history) = busy();
+        recall(&mut history, &mut state);
         assert!(state.activity().is_none(), "nobody looks at a task");
         type_text(&mut state, "2/report\n\n");
         assert_eq!(state.watched(), Some(TaskId(4)));
         assert_eq!(reach(&state), None);
-        recall(&mut keeper, &mut state);
+        recall(&mut history, &mut state);
         assert_eq!(reach(&state), Some(60));
         type_text(&mut state, "\u{1b}");
         assert!(state.activity().is_none());
     }
 
     #[test]
-    fn a_moment_of_the_past_has_its_own_minute() {
-        let (mut state, mut keeper) = kept();
+    fn an_earlier_moment_has_its_own_minute() {
+        let (mut state, mut history) = busy();
         type_text(&mut state, "2/report\n\n");
-        recall(&mut keeper, &mut state);
-        travel(Travel::FarBack, &mut keeper, &mut state);
+        recall(&mut history, &mut state);
+        travel(Travel::FarBack, &mut history, &mut state);
         let window = Duration::from_secs(2);
         let now = state.model().now;
         // 61 s after the start; it stalled from 55 s to 57 s.
@@ -308,44 +308,44 @@ mod tests {
 
     #[test]
     fn steps_in_a_row_add_up_before_the_first_is_on_screen() {
-        let (mut state, mut keeper) = kept();
+        let (mut state, mut history) = busy();
         let live = state.model().now;
         for _ in 0..3 {
-            ordered(keeper.travel(Travel::FarBack, &state));
+            ordered(history.travel(Travel::FarBack, &state));
         }
-        settle(&mut keeper, &mut state);
+        settle(&mut history, &mut state);
         let back = |state: &State| live.since(state.model().now).as_secs();
         assert_eq!(back(&state), 30);
-        travel(Travel::FarForward, &mut keeper, &mut state);
+        travel(Travel::FarForward, &mut history, &mut state);
         assert_eq!(back(&state), 20);
         for _ in 0..3 {
-            travel(Travel::FarForward, &mut keeper, &mut state);
+            travel(Travel::FarForward, &mut history, &mut state);
         }
         assert_eq!(state.behind(), None, "it has come to the present");
     }
 
     #[test]
     fn who_goes_back_to_the_present_stays_there() {
-        let (mut state, mut keeper) = kept();
-        ordered(keeper.travel(Travel::FarBack, &state));
+        let (mut state, mut history) = busy();
+        ordered(history.travel(Travel::FarBack, &state));
         state.go_live();
-        settle(&mut keeper, &mut state);
+        settle(&mut history, &mut state);
         assert_eq!(state.behind(), None);
-        travel(Travel::FarBack, &mut keeper, &mut state);
+        travel(Travel::FarBack, &mut history, &mut state);
         assert_eq!(state.behind(), Some(Duration::from_secs(10)));
     }
 
     #[test]
-    fn what_is_observed_while_the_past_is_read_is_not_lost() {
-        let (mut state, mut keeper) = kept();
+    fn what_is_observed_while_the_history_is_read_is_not_lost() {
+        let (mut state, mut history) = busy();
         type_text(&mut state, "2/report\n\n");
-        ordered(keeper.recall(&state));
+        ordered(history.recall(&state));
         let later = Arc::new(Frame {
             now_ns: state.model().now.0 + 500_000_000,
             ..Frame::default()
         });
         state.apply(Event::Frame(Arc::clone(&later)), state.now);
-        settle(&mut keeper, &mut state);
+        settle(&mut history, &mut state);
         assert_eq!(reach(&state), Some(60));
         let activity = state.activity().unwrap();
         let newest = activity.columns(state.model().now, Duration::from_millis(400), 1, None);
@@ -354,49 +354,49 @@ mod tests {
 
     #[test]
     fn an_order_without_room_is_refused_with_a_reason() {
-        let (mut state, mut keeper) = kept();
+        let (mut state, mut history) = busy();
         let (done, settled) = sync_channel(0);
-        keeper.send(Order::Hold(settled)).unwrap();
-        let mut orders = (0..=ROOM + 1).map(|_| keeper.travel(Travel::Back, &state));
+        history.send(Order::Hold(settled)).unwrap();
+        let mut orders = (0..=ROOM + 1).map(|_| history.travel(Travel::Back, &state));
         let refused = orders.find_map(|refused| refused).unwrap();
         assert_eq!(state.notice(), None, "the state learns it by an event");
         state.apply(refused, state.now);
-        assert!(state.notice().unwrap().starts_with("the past is busy"));
+        assert!(state.notice().unwrap().starts_with("the history is busy"));
         drop(done);
     }
 
     #[test]
     fn a_thread_that_falls_behind_leaves_a_gap_and_goes_on() {
-        let (mut state, mut keeper) = kept();
+        let (mut state, mut history) = busy();
         let begin = state.model().now;
         // The thread waits until this is received.
         let (done, settled) = sync_channel(0);
-        keeper.send(Order::Hold(settled)).unwrap();
+        history.send(Order::Hold(settled)).unwrap();
         let frame = |n: u64| Frame {
             now_ns: begin.0 + n * 100_000_000,
             ..Frame::default()
         };
-        let push = |n: u64, keeper: &mut Keeper, state: &mut State| {
+        let push = |n: u64, history: &mut LiveHistory, state: &mut State| {
             let frame = Arc::new(frame(n));
             state.apply(Event::Frame(Arc::clone(&frame)), state.now);
-            keeper.frame(&frame, None, state);
+            history.frame(&frame, None, state);
         };
         for n in 1..=100 {
-            push(n, &mut keeper, &mut state);
+            push(n, &mut history, &mut state);
         }
-        assert_eq!(keeper.missed, Missed::Frames);
+        assert_eq!(history.missed, Missed::Frames);
         drop(done);
-        while keeper.missed != Missed::Nothing {
-            keeper.caught_up();
+        while history.missed != Missed::Nothing {
+            history.caught_up();
         }
         for n in 101..=130 {
-            push(n, &mut keeper, &mut state);
-            settle(&mut keeper, &mut state);
+            push(n, &mut history, &mut state);
+            settle(&mut history, &mut state);
         }
         let tenths = |state: &State| state.model().now.since(begin).as_millis() / 100;
         let steps: Vec<_> = (0..40)
             .map(|_| {
-                travel(Travel::Back, &mut keeper, &mut state);
+                travel(Travel::Back, &mut history, &mut state);
                 tenths(&state)
             })
             .collect();
