@@ -207,7 +207,7 @@ pub struct Runtime {
     /// The runtime was shut down.
     #[prost(bool, tag = "16")]
     pub gone: bool,
-    /// The bound of the blocking pool, where the agent knows it.
+    /// The bound of the blocking pool, where the application has given it to the agent.
     #[prost(uint64, optional, tag = "17")]
     pub max_blocking_threads: ::core::option::Option<u64>,
     /// When its shutdown began; absent where it runs. As long as it is not over some
@@ -513,7 +513,7 @@ pub struct EndedCells {
     pub first_count: u64,
     #[prost(uint64, tag = "7")]
     pub first_counted_at_ns: u64,
-    /// Where they were spawned, where tokio reports it.
+    /// Where they were spawned, where tokio says so.
     #[prost(uint32, tag = "8")]
     pub location: u32,
 }
