@@ -4,7 +4,7 @@
 //! filter, the help and `docs/keys.md` all read it from there.
 //!
 //! To add a table, add a file with a type that is a [`Table`], its `mod` and its line
-//! in [`tables!`]. A view shows it (`app/views/`).
+//! in `tables!`. A view shows it (`app/views/`).
 
 mod ops;
 mod resources;

@@ -1,6 +1,6 @@
 //! The views: a file each, and the registry.
 //!
-//! To add a view, add a file with its [`View`], its `mod` and its line in [`views!`]:
+//! To add a view, add a file with its [`View`], its `mod` and its line in `views!`:
 //! the digit that opens it, the tabs, the keys, the help and `docs/keys.md` come from
 //! there. A view of tables needs nothing else; one with panels of its own has a
 //! [`Body`] of its own, which `ui::views` draws.
