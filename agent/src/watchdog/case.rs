@@ -299,10 +299,10 @@ impl Cases {
         }
     }
 
-    /// When to look again: after an interval where something may be stuck, after
-    /// two where nothing is, and when a poll that was just seen for the first
-    /// time would be a stall. So each poll over the threshold is reported that is
-    /// still seen running within two intervals, without looking more often.
+    /// When to look again: after one interval if something may be stuck, after two
+    /// if nothing is, and at the moment when a poll that was just seen for the first
+    /// time would become a stall. So the watchdog reports each poll that is over the
+    /// threshold and seen running, and needs no shorter interval for it.
     pub(crate) fn next_look_ns(&self, now_ns: u64) -> u64 {
         let idle_ns = now_ns + self.rest_ns();
         let cases = self.open.values();

@@ -16,8 +16,8 @@ use crate::record::{OpenError, Recording, Step};
 
 /// Steps that wait between the file and the player.
 const STEPS: usize = 32;
-/// Before a moment that is sought this much is played as well, so that rules
-/// which look back a little see what they need.
+/// A seek plays this much before its moment as well, because some rules look back a
+/// little.
 const LEAD: Duration = Duration::from_secs(3);
 /// Positions are reported at most this often while playing.
 const POSITION_EVERY: Duration = Duration::from_millis(100);
