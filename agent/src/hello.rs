@@ -1,5 +1,6 @@
 //! The agent's answer to "who are you, and what can you supply?"
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,24 +41,9 @@ fn identity() -> &'static Identity {
 }
 
 /// The build id of the running binary, read from the file in pieces.
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 fn build_id() -> Option<Vec<u8>> {
-    use object::Object;
-    let exe = std::fs::File::open("/proc/self/exe").ok()?;
-    let cache = object::ReadCache::new(exe);
-    let file = object::File::parse(&cache).ok()?;
-    Some(file.build_id().ok()??.to_vec())
-}
-
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
-fn build_id() -> Option<Vec<u8>> {
-    None
+    let id = looptop_symbols::elf::build_id(Path::new("/proc/self/exe"))?;
+    Some(id).filter(|id| !id.is_empty())
 }
 
 /// The whole answer.

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use looptop_symbols::{Call, CallKind};
 use looptop_wire::proto::{self, Frame};
 
 use crate::{
     diagnose::{Engine, Finding, Scope, Severity},
     model::{
-        Call, CallKind, Cause, Culprit, Model, Moment, Resolved, StackFrame, StallId, TaskKind,
-        TaskState, fixtures,
+        Cause, Culprit, Model, Moment, Resolved, StackFrame, StallId, TaskKind, TaskState, fixtures,
     },
 };
 

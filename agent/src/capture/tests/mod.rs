@@ -5,17 +5,13 @@ mod odd;
 mod stalls;
 mod stress;
 
-#[allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
-#[path = "../../../../src/symbols/mod.rs"]
-mod symbols;
-
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use self::symbols::{Binary, CallKind, CodeAddress, Culprit, Frame, Resolver};
 use super::*;
+use looptop_symbols::{self as symbols, Binary, CallKind, CodeAddress, Culprit, Frame, Resolver};
 
 /// How long a thread may take to get into its stall on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
