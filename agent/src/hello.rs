@@ -9,7 +9,7 @@ use looptop_wire::proto::{self, CapabilityKind};
 use crate::clock::now_ns;
 use crate::ids::Tid;
 use crate::level::Levels;
-use crate::procfs::ProcFile;
+use crate::procfs;
 use crate::shared::Shared;
 use crate::thread_clock::{current_tid, thread_cpu_ns};
 
@@ -195,7 +195,7 @@ fn evidence() -> Result<(), &'static str> {
         if thread_cpu_ns(tid).is_none() {
             return Err("this system gives no CPU clock for a thread");
         }
-        match ProcFile::of_thread(tid, "syscall") {
+        match procfs::open(tid, "syscall") {
             Some(_) => Ok(()),
             None => Err(
                 "/proc/self/task/TID/syscall cannot be read here, so what blocks a thread is unknown",

@@ -13,6 +13,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use looptop_procfs::{Process, Procfs};
+
 use self::open::{Symbols, load};
 use self::paths::Paths;
 use crate::crates::Crates;
@@ -27,7 +29,7 @@ const MAX_ADDRESSES: usize = 32_768;
 /// Looks addresses up, and remembers what it found.
 pub struct Resolver {
     /// The observed process, if it runs on this machine.
-    pid: Option<u32>,
+    process: Option<Process>,
     binaries: HashMap<Arc<Binary>, Rc<Symbols>>,
     addresses: HashMap<CodeAddress, Arc<[Frame]>>,
     /// Where the directories of sources are.
@@ -69,7 +71,7 @@ impl Resolver {
     /// A resolver for the process `pid` of this machine, or for one elsewhere.
     pub fn new(pid: Option<u32>) -> Self {
         Resolver {
-            pid,
+            process: pid.map(|pid| Procfs::default().process(pid)),
             binaries: HashMap::new(),
             addresses: HashMap::new(),
             paths: Paths::default(),
@@ -364,7 +366,7 @@ impl Resolver {
         if let Some(known) = self.binaries.get(binary) {
             return Rc::clone(known);
         }
-        let symbols = Rc::new(match load(self.pid, binary) {
+        let symbols = Rc::new(match load(self.process.as_ref(), binary) {
             Ok(loaded) => Symbols::Loaded(Box::new(loaded)),
             Err(problem) => Symbols::Missing(problem),
         });

@@ -224,15 +224,21 @@ fn names(of: &[&str]) -> BTreeSet<String> {
 fn crates_depend_in_one_direction() {
     let of = |path: &str| workspace_dependencies(&manifest(path));
     assert_eq!(of("wire/Cargo.toml"), names(&[]));
-    assert_eq!(of("symbols/Cargo.toml"), names(&[]));
+    assert_eq!(of("procfs/Cargo.toml"), names(&[]));
+    assert_eq!(of("symbols/Cargo.toml"), names(&["looptop-procfs"]));
     assert_eq!(
         of("agent/Cargo.toml"),
-        names(&["looptop-symbols", "looptop-wire"])
+        names(&["looptop-procfs", "looptop-symbols", "looptop-wire"])
     );
     assert_eq!(of("demo/Cargo.toml"), names(&["looptop-agent"]));
     assert_eq!(
         of("Cargo.toml"),
-        names(&["looptop-demo", "looptop-symbols", "looptop-wire"])
+        names(&[
+            "looptop-demo",
+            "looptop-procfs",
+            "looptop-symbols",
+            "looptop-wire"
+        ])
     );
 }
 
@@ -277,6 +283,7 @@ fn unsafe_code_lives_in_the_agent_alone() {
         "src/lib.rs",
         "src/main.rs",
         "wire/src/lib.rs",
+        "procfs/src/lib.rs",
         "symbols/src/lib.rs",
         "demo/src/lib.rs",
         "demo/src/main.rs",

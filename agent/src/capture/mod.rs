@@ -136,7 +136,7 @@ pub(crate) use unsupported::{
 
 use std::path::PathBuf;
 
-use crate::procfs::SyscallState;
+use looptop_procfs::SyscallState;
 
 /// Position of a module in [`modules`]; it stays the same for the process's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

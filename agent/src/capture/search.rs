@@ -5,12 +5,14 @@
 //! counts: above the outermost one are the thread's own variables, and behind those
 //! another thread's memory.
 
+use looptop_procfs::SyscallState;
+
 use super::engine::engine;
 use super::signal::{self, STACK_BYTES};
 use super::unwind::StackUnwinder;
 use super::{NoStack, RawStack, memory, thread};
 use crate::ids::Tid;
-use crate::procfs::SyscallState;
+use crate::procfs;
 
 /// What the used part of a stack holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +38,7 @@ pub(crate) fn words_of_blocked(
     state: SyscallState,
     wanted: impl Fn(u64) -> bool,
 ) -> Option<Words> {
-    let (SyscallState::In { sp, pc, .. } | SyscallState::Outside { sp, pc }) = state else {
-        return None;
-    };
+    let (sp, pc) = state.blocked_at()?;
     let end = match thread::find(tid.0) {
         Some(known) if (known.stack.0..known.stack.1).contains(&sp) => known.stack.1,
         // Its stack ends where its memory does, at the latest.
@@ -52,7 +52,7 @@ pub(crate) fn words_of_blocked(
         let (found, end) = unwound(|unwinder| unwinder.unwind_blocked_to_end(pc, sp, stack))?;
         words.keep_frames(&found, end);
     }
-    (SyscallState::of_thread(tid) == state).then_some(words)
+    (procfs::syscall(tid) == state).then_some(words)
 }
 
 /// The same of a thread that runs and is registered; the thread is held up for

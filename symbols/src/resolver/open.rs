@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use looptop_procfs::Process;
 use object::{Object, ObjectSection};
 
 use crate::aliases::Aliases;
@@ -56,14 +57,14 @@ impl Loaded {
 
 /// Opens the binary whose build id matches. `Err(None)`: nothing to be had and
 /// nothing to be done (the vDSO).
-pub(super) fn load(pid: Option<u32>, binary: &Binary) -> Result<Loaded, Option<String>> {
+pub(super) fn load(process: Option<&Process>, binary: &Binary) -> Result<Loaded, Option<String>> {
     let path = &binary.path;
     if !path.is_absolute() {
         return Err(None);
     }
     let shown = path.display();
     let mut refused = None;
-    for candidate in candidates(pid, path) {
+    for candidate in candidates(process, path) {
         match check(&candidate, &binary.build_id) {
             Match::Same { named, lines } => {
                 let detached = detached_symbols(&binary.build_id);
@@ -114,19 +115,15 @@ pub(super) fn load(pid: Option<u32>, binary: &Binary) -> Result<Loaded, Option<S
 }
 
 /// Where the binary may be, the surest place first.
-fn candidates(pid: Option<u32>, path: &Path) -> Vec<PathBuf> {
+fn candidates(process: Option<&Process>, path: &Path) -> Vec<PathBuf> {
     let mut candidates = Vec::new();
-    if let Some(pid) = pid {
-        let link = PathBuf::from(format!("/proc/{pid}/exe"));
-        let target = fs::read_link(&link).unwrap_or_default();
-        let target = target.to_string_lossy();
-        let target = target.strip_suffix(" (deleted)").unwrap_or(&target);
-        if Path::new(target) == path {
-            candidates.push(link);
+    if let Some(process) = process {
+        if process.program().as_deref() == Some(path) {
+            candidates.push(process.path("exe"));
         }
         // Through its own root, for a process in a container.
         let inside = path.strip_prefix("/").unwrap_or(path);
-        candidates.push(PathBuf::from(format!("/proc/{pid}/root")).join(inside));
+        candidates.push(process.path("root").join(inside));
     }
     candidates.push(path.to_path_buf());
     candidates

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::*;
 use looptop_symbols::{self as symbols, Binary, CallKind, CodeAddress, Culprit, Frame, Resolver};
+
+use super::*;
 
 /// How long a thread may take to get into its stall on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
