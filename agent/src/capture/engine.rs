@@ -7,7 +7,7 @@ use looptop_procfs::SyscallState;
 
 use super::signal::{self, STACK_BYTES, Snapshot};
 use super::unwind::StackUnwinder;
-use super::{Captured, ModuleInfo, NoStack, RawStack, Unavailable, memory, syscall, thread};
+use super::{Captured, ModuleInfo, NoStack, Stack, Unavailable, memory, syscall, thread};
 use crate::ids::Tid;
 use crate::procfs;
 
@@ -94,7 +94,7 @@ enum Look {
     Blocked {
         /// In a call, or outside of any.
         doing: SyscallState,
-        stack: RawStack,
+        stack: Stack,
     },
     Running,
     Unknown,
@@ -164,7 +164,7 @@ impl Engine {
             return Err(NoStack::Unreadable);
         }
         Ok(Captured {
-            stack: self.unwinder.unwind_copy(snapshot),
+            stack: self.unwinder.unwind_copy(snapshot).stack,
             doing,
             taken_ns: crate::clock::to_ns(snapshot.taken),
             sequence: snapshot.sequence,
@@ -196,7 +196,7 @@ impl Engine {
         Look::Unknown
     }
 
-    fn unwind_blocked(&mut self, tid: u64, pc: u64, sp: u64) -> RawStack {
+    fn unwind_blocked(&mut self, tid: u64, pc: u64, sp: u64) -> Stack {
         let size = match thread::find(tid) {
             Some(thread) if (thread.stack.0..thread.stack.1).contains(&sp) => {
                 ((thread.stack.1 - sp) as usize).min(STACK_BYTES)
@@ -205,7 +205,8 @@ impl Engine {
             _ => AHEAD,
         };
         let length = memory::read(sp, &mut self.buffer[..size]);
-        self.unwinder.unwind_blocked(pc, sp, &self.buffer[..length])
+        let stack = &self.buffer[..length];
+        self.unwinder.unwind_blocked(pc, sp, stack).stack
     }
 }
 

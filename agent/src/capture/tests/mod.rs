@@ -76,7 +76,7 @@ struct Named {
 }
 
 impl Named {
-    fn new(resolver: &mut Resolver, stack: &RawStack) -> Self {
+    fn new(resolver: &mut Resolver, stack: &Stack) -> Self {
         let modules: Vec<Arc<Binary>> = modules()
             .into_iter()
             .map(|module| {
@@ -144,7 +144,7 @@ impl Named {
     }
 }
 
-fn capture_now(tid: u64) -> Result<RawStack, NoStack> {
+fn capture_now(tid: u64) -> Result<Stack, NoStack> {
     capture(tid).map(|captured| captured.stack)
 }
 
