@@ -85,7 +85,7 @@ fn outside_uses(source: &Source) -> Vec<String> {
             })
         };
         let ends = |with: &&str| path == with || path.ends_with(&format!("::{with}"));
-        OUTSIDE.iter().any(|with| begins(with)) || CLOCKS.iter().any(|with| ends(with))
+        OUTSIDE.iter().any(begins) || CLOCKS.iter().any(ends)
     };
     let paths = source.paths.iter().filter(|path| is_outside(path));
     let macros = source.macros.iter();
