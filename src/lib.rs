@@ -18,5 +18,4 @@ pub mod naming;
 pub mod record;
 pub mod report;
 pub mod source;
-pub mod symbols;
 pub mod ui;

@@ -8,15 +8,16 @@ use std::{
     time::Duration,
 };
 
+use looptop_symbols::{
+    self as symbols, Answer, Binary, BlockingCall, Call, CodeAddress, Function, Origin, Remote,
+    Row, Symbolizer,
+};
 use looptop_wire::proto;
 use tokio::sync::mpsc;
 
 use crate::{
-    model::{Call, Culprit, LocationId, Model, Resolved, StackFrame, StackOf},
+    model::{Culprit, LocationId, Model, Resolved, StackFrame, StackOf},
     source::{self, Target},
-    symbols::{
-        self, Answer, Binary, BlockingCall, CodeAddress, Function, Origin, Remote, Row, Symbolizer,
-    },
 };
 
 /// The way to the agent of a target, for names that no file here has.

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use looptop::symbols::{self, Binary, CallKind, CodeAddress, Origin, Resolver};
+use looptop_symbols::{self as symbols, Binary, CallKind, CodeAddress, Origin, Resolver, elf};
 
 /// Way of blocking, the kind of call, and names of which one must be shown.
 const KINDS: &[(&str, CallKind, &[&str])] = &[
@@ -243,21 +243,14 @@ fn address(pc: u64, maps: &str, program: &Path) -> CodeAddress {
             offset: pc,
         };
     };
-    let build_id = build_id(if path.ends_with("blocks") {
+    let file = if path.ends_with("blocks") {
         program
     } else {
         &path
-    });
+    };
+    let build_id = elf::build_id(file).unwrap_or_default();
     CodeAddress {
         binary: Some(Arc::new(Binary { path, build_id })),
         offset: pc - base,
     }
-}
-
-fn build_id(path: &Path) -> Vec<u8> {
-    use object::Object;
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let file = object::File::parse(&*bytes).ok();
-    let id = file.and_then(|file| file.build_id().ok().flatten().map(<[u8]>::to_vec));
-    id.unwrap_or_default()
 }

@@ -1,5 +1,6 @@
 //! The agent's answer to "who are you, and what can you supply?"
 
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,7 @@ use looptop_wire::proto::{self, CapabilityKind};
 use crate::clock::now_ns;
 use crate::ids::Tid;
 use crate::level::Levels;
-use crate::procfs::ProcFile;
+use crate::procfs;
 use crate::shared::Shared;
 use crate::thread_clock::{current_tid, thread_cpu_ns};
 
@@ -40,24 +41,9 @@ fn identity() -> &'static Identity {
 }
 
 /// The build id of the running binary, read from the file in pieces.
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
 fn build_id() -> Option<Vec<u8>> {
-    use object::Object;
-    let exe = std::fs::File::open("/proc/self/exe").ok()?;
-    let cache = object::ReadCache::new(exe);
-    let file = object::File::parse(&cache).ok()?;
-    Some(file.build_id().ok()??.to_vec())
-}
-
-#[cfg(not(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
-fn build_id() -> Option<Vec<u8>> {
-    None
+    let id = looptop_symbols::elf::build_id(Path::new("/proc/self/exe"))?;
+    Some(id).filter(|id| !id.is_empty())
 }
 
 /// The whole answer.
@@ -209,7 +195,7 @@ fn evidence() -> Result<(), &'static str> {
         if thread_cpu_ns(tid).is_none() {
             return Err("this system gives no CPU clock for a thread");
         }
-        match ProcFile::of_thread(tid, "syscall") {
+        match procfs::open(tid, "syscall") {
             Some(_) => Ok(()),
             None => Err(
                 "/proc/self/task/TID/syscall cannot be read here, so what blocks a thread is unknown",

@@ -179,15 +179,3 @@ fn complain(sentence: &str) {
     use std::io::Write;
     drop(writeln!(std::io::stderr(), "looptop-agent: {sentence}"));
 }
-
-// What the viewer's symbolizer, with which the tests of capture name frames,
-// takes from its own crate.
-#[cfg(test)]
-#[allow(dead_code, unreachable_pub)]
-#[path = "../../src/model/call.rs"]
-mod call;
-#[cfg(test)]
-#[allow(unreachable_pub)]
-mod model {
-    pub use crate::call::CallKind;
-}

@@ -16,14 +16,16 @@ use crate::publish::feed;
 use crate::sample::is_out_of_descriptors;
 use crate::shared::Shared;
 
-#[cfg(feature = "services")]
-#[path = "server/with_services.rs"]
-mod service;
 #[cfg(not(feature = "services"))]
-#[path = "server/alone.rs"]
-mod service;
+mod alone;
+#[cfg(feature = "services")]
+mod with_services;
 
+#[cfg(not(feature = "services"))]
+use self::alone as service;
 pub(crate) use self::service::Services;
+#[cfg(feature = "services")]
+use self::with_services as service;
 
 /// The name of its thread.
 pub(crate) const THREAD_NAME: &str = "looptop-agent";

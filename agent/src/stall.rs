@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 
+use looptop_procfs::SyscallState;
 use looptop_wire::proto::TaskKind;
 
-use crate::evidence::{self, Cause, Object, Observed, SyscallState};
+use crate::evidence::{self, Cause, Object, Observed};
 use crate::holder::{Holder, Waiting};
 use crate::ids::{RuntimeId, StallId, Tid, WorkerIndex};
 use crate::task::site::SiteId;

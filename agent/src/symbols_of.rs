@@ -4,16 +4,14 @@
 //! when nobody asks for a while: as long as it holds them they cost this process
 //! memory in proportion to its debug information.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use addr2line::Loader;
+use looptop_symbols::{Function, Lines, elf};
 use looptop_wire::proto::{CodeAddress, ResolveFramesResponse, ResolvedFrame, Symbol};
-use object::Object;
 use tokio::sync::oneshot;
 
 use crate::capture::{self, ModuleInfo};
@@ -26,8 +24,6 @@ const KEPT: Duration = Duration::from_secs(10);
 const QUEUE: usize = 8;
 /// Addresses of one question at most: some hundred deep stacks.
 const MAX_FRAMES: usize = 16_384;
-/// Inlined functions at one address at most.
-const MAX_INLINED: usize = 64;
 
 struct Question {
     frames: Vec<CodeAddress>,
@@ -103,7 +99,7 @@ fn serve(questions: &Receiver<Question>) {
 
 fn look_up(
     frames: &[CodeAddress],
-    binaries: &mut HashMap<u32, Result<Loader, String>>,
+    binaries: &mut HashMap<u32, Result<Lines, String>>,
 ) -> ResolveFramesResponse {
     let mut reason = String::new();
     let mut resolved = Vec::with_capacity(frames.len());
@@ -112,7 +108,13 @@ fn look_up(
             .entry(frame.module)
             .or_insert_with(|| load(frame.module));
         resolved.push(match binary {
-            Ok(loader) => symbols(loader, frame.offset),
+            Ok(lines) => ResolvedFrame {
+                symbols: lines
+                    .functions(frame.offset)
+                    .into_iter()
+                    .map(symbol)
+                    .collect(),
+            },
             Err(why) => {
                 reason.clone_from(why);
                 ResolvedFrame::default()
@@ -126,7 +128,7 @@ fn look_up(
 }
 
 /// The symbols of a module by its number on the wire.
-fn load(module: u32) -> Result<Loader, String> {
+fn load(module: u32) -> Result<Lines, String> {
     let index = (module as usize).checked_sub(1);
     let modules = capture::modules();
     let module = index.and_then(|index| modules.into_iter().nth(index));
@@ -134,9 +136,9 @@ fn load(module: u32) -> Result<Loader, String> {
     let shown = module.path.display();
     let path = candidates(&module)
         .into_iter()
-        .find(|path| build_id(path).as_deref() == Some(&module.build_id))
+        .find(|path| elf::build_id(path).as_deref() == Some(&module.build_id))
         .ok_or_else(|| format!("{shown} is gone or was replaced since the process began"))?;
-    Loader::new(path).map_err(|error| format!("could not read symbols of {shown}: {error}"))
+    Lines::open(&path).map_err(|error| format!("could not read symbols of {shown}: {error}"))
 }
 
 /// Where the file may be; the program itself is there even if it was deleted.
@@ -145,41 +147,10 @@ fn candidates(module: &ModuleInfo) -> Vec<PathBuf> {
     own.into_iter().chain([module.path.clone()]).collect()
 }
 
-fn build_id(path: &Path) -> Option<Vec<u8>> {
-    let file = std::fs::File::open(path).ok()?;
-    let cache = object::ReadCache::new(file);
-    let file = object::File::parse(&cache).ok()?;
-    Some(file.build_id().ok()?.unwrap_or_default().to_vec())
-}
-
-/// The functions at an address, innermost first.
-fn symbols(loader: &Loader, offset: u64) -> ResolvedFrame {
-    let mut symbols = Vec::new();
-    if let Ok(mut frames) = loader.find_frames(offset) {
-        while symbols.len() < MAX_INLINED
-            && let Ok(Some(frame)) = frames.next()
-        {
-            let name = frame.function.as_ref();
-            let name = name.and_then(|name| name.demangle().ok());
-            let place = frame.location.as_ref();
-            symbols.push(Symbol {
-                function: name.map(Cow::into_owned).unwrap_or_default(),
-                file: place.and_then(|p| p.file).unwrap_or_default().to_owned(),
-                line: place.and_then(|p| p.line).unwrap_or_default(),
-            });
-        }
+fn symbol(function: Function) -> Symbol {
+    Symbol {
+        function: function.name.unwrap_or_default(),
+        file: function.file.unwrap_or_default(),
+        line: function.line.unwrap_or_default(),
     }
-    // The symbol table has the whole path of what is not inlined.
-    let whole = symbols.last().is_some_and(|s| s.function.contains("::"));
-    if !whole && let Some(symbol) = loader.find_symbol(offset) {
-        let function = addr2line::demangle_auto(symbol.into(), None).into_owned();
-        match symbols.last_mut() {
-            Some(last) => last.function = function,
-            None => symbols.push(Symbol {
-                function,
-                ..Symbol::default()
-            }),
-        }
-    }
-    ResolvedFrame { symbols }
 }

@@ -4,12 +4,14 @@
 //! moderate CPU work (below [`HEAVY_CPU`]) go to `spawn_blocking` (B); heavy CPU
 //! work goes to a pool of its own, such as rayon's, or to another process (C).
 //!
-//! To teach looptop a call, add a line to `symbols::calls`; where there is
+//! To teach looptop a call, add a line to `symbols/src/calls.rs`; where there is
 //! something better to say than for its kind, also one to [`CALLS`].
 
 use std::time::Duration;
 
-use crate::model::{Call, CallKind, Capability, Cause, Model, Stall};
+use looptop_symbols::{Call, CallKind};
+
+use crate::model::{Capability, Cause, Model, Stall};
 
 /// Where the work belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +58,7 @@ const fn advice(case: Case, text: &'static str) -> Advice {
 }
 
 /// Calls for which there is something better to say than for their kind, by
-/// their name in [`crate::model::Call`].
+/// their name in [`Call`].
 const CALLS: &[(&str, Advice)] = &[
     (
         "std::thread::sleep",
@@ -492,7 +494,7 @@ mod tests {
 
     #[test]
     fn the_remedy_fits_the_call() {
-        use crate::model::{Call, Resolved, fixtures};
+        use crate::model::{Resolved, fixtures};
         let model = fixtures::starving();
         for (cause, kind, call, expected) in [
             (

@@ -2,9 +2,9 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use crate::model::{
-    Call, CallKind, Capability, Cause, Culprit, Model, Stall, StallScope, ThreadRole, Tid,
-};
+use looptop_symbols::{Call, CallKind};
+
+use crate::model::{Capability, Cause, Culprit, Model, Stall, StallScope, ThreadRole, Tid};
 
 use super::{
     Finding, Severity,

@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use looptop_symbols::{Call, CallKind};
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, Value};
 
 use super::{Table, folded, perfetto, table};
 use crate::{
-    model::{Call, CallKind, Culprit, Resolved, StackFrame, StackOf, StallId},
+    model::{Culprit, Resolved, StackFrame, StackOf, StallId},
     record::{
         Recorder, Recording,
         synthetic::{Session, Shape},

@@ -10,7 +10,6 @@
 //! - Unknown is `None`, never 0.
 
 mod activity;
-mod call;
 mod coverage;
 mod ended_cells;
 mod history;
@@ -37,7 +36,6 @@ pub mod fixtures;
 use std::collections::BTreeMap;
 
 pub use activity::{ACTIVITY_WINDOW, Activity, Share};
-pub use call::{Call, CallKind};
 pub use coverage::{Coverage, Stranger, StrangerKind};
 pub use ended_cells::EndedCells;
 pub use holder::Holder;

@@ -5,12 +5,13 @@ use std::{
     sync::Arc,
 };
 
+use looptop_symbols::{Call, CallKind};
 use looptop_wire::{
     proto::CodeAddress,
     recorded::{Address, NamedCulprit, NamedFrame, NamedStack},
 };
 
-use super::{Call, CallKind, Culprit, Model, Resolved, StackFrame, StallId};
+use super::{Culprit, Model, Resolved, StackFrame, StallId};
 
 /// Distinct stacks in one frame; each is some 10 KB at most.
 const STACKS_PER_PART: usize = 32;

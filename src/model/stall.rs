@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
+use looptop_symbols::{Call, CallKind};
 use looptop_wire::proto::{self, StackSample};
 
 use super::{
-    Call, CallKind, Cause, Holder, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId,
-    TextId, Tid, WorkerId,
+    Cause, Holder, LocationId, Moment, RuntimeId, StallId, StallScope, TaskId, TextId, Tid,
+    WorkerId,
 };
 
 /// One stall, in progress or ended.

@@ -1,6 +1,10 @@
 //! The agent's own sources, with loom's atomics in place of the standard ones,
 //! run through every order of events that the memory model allows with up to
 //! three preemptions.
+//!
+//! They are taken in by their paths, from another package, which no published package
+//! does: a feature of the agent that exchanged its atomics would be there for every
+//! application, and could be switched on by one.
 #![cfg(test)]
 
 mod sync {

@@ -3,11 +3,13 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use looptop_procfs::SyscallState;
+
 use super::signal::{self, STACK_BYTES, Snapshot};
 use super::unwind::StackUnwinder;
-use super::{Captured, ModuleInfo, NoStack, RawStack, Unavailable, memory, syscall, thread};
+use super::{Captured, ModuleInfo, NoStack, Stack, Unavailable, memory, syscall, thread};
 use crate::ids::Tid;
-use crate::procfs::SyscallState;
+use crate::procfs;
 
 /// How often a blocked thread may wake during the look before it is given up.
 const ATTEMPTS: usize = 3;
@@ -92,7 +94,7 @@ enum Look {
     Blocked {
         /// In a call, or outside of any.
         doing: SyscallState,
-        stack: RawStack,
+        stack: Stack,
     },
     Running,
     Unknown,
@@ -162,7 +164,7 @@ impl Engine {
             return Err(NoStack::Unreadable);
         }
         Ok(Captured {
-            stack: self.unwinder.unwind_copy(snapshot),
+            stack: self.unwinder.unwind_copy(snapshot).stack,
             doing,
             taken_ns: crate::clock::to_ns(snapshot.taken),
             sequence: snapshot.sequence,
@@ -174,16 +176,15 @@ impl Engine {
     fn look(&mut self, tid: u64) -> Look {
         for _ in 0..ATTEMPTS {
             let turns_before = turns(tid);
-            let before = SyscallState::of_thread(Tid(tid));
-            let (SyscallState::In { sp, pc, .. } | SyscallState::Outside { sp, pc }) = before
-            else {
+            let before = procfs::syscall(Tid(tid));
+            let Some((sp, pc)) = before.blocked_at() else {
                 return match before {
                     SyscallState::Running => Look::Running,
                     _ => Look::Unknown,
                 };
             };
             let stack = self.unwind_blocked(tid, pc, sp);
-            if SyscallState::of_thread(Tid(tid)) == before && turns(tid) == turns_before {
+            if procfs::syscall(Tid(tid)) == before && turns(tid) == turns_before {
                 return Look::Blocked {
                     doing: before,
                     stack,
@@ -195,7 +196,7 @@ impl Engine {
         Look::Unknown
     }
 
-    fn unwind_blocked(&mut self, tid: u64, pc: u64, sp: u64) -> RawStack {
+    fn unwind_blocked(&mut self, tid: u64, pc: u64, sp: u64) -> Stack {
         let size = match thread::find(tid) {
             Some(thread) if (thread.stack.0..thread.stack.1).contains(&sp) => {
                 ((thread.stack.1 - sp) as usize).min(STACK_BYTES)
@@ -204,15 +205,14 @@ impl Engine {
             _ => AHEAD,
         };
         let length = memory::read(sp, &mut self.buffer[..size]);
-        self.unwinder.unwind_blocked(pc, sp, &self.buffer[..length])
+        let stack = &self.buffer[..length];
+        self.unwinder.unwind_blocked(pc, sp, stack).stack
     }
 }
 
-/// How often the thread was given a CPU, where the kernel tells: the third number
-/// of `schedstat`.
+/// How often the thread was given a CPU, where the kernel counts.
 fn turns(tid: u64) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/self/task/{tid}/schedstat")).ok()?;
-    text.split_ascii_whitespace().nth(2)?.parse().ok()
+    procfs::schedstat(Tid(tid)).map(|stat| stat.slices)
 }
 
 /// Is the thread on a CPU for most of a millisecond? For kernels that hide what

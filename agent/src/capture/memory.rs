@@ -1,9 +1,13 @@
 //! Reading this process's own memory without trusting the address: what is not
 //! mapped yields fewer bytes, never a fault.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 use std::sync::OnceLock;
+
+use looptop_procfs::Mapping;
+use looptop_unwind::{MemFile, Memory};
+
+use crate::procfs;
 
 const PAGE: u64 = 4096;
 /// Pages in one call; 64 KiB that need not begin at a page make 17.
@@ -28,10 +32,44 @@ pub(super) fn read(address: u64, buffer: &mut [u8]) -> usize {
     done
 }
 
-/// Reads one word.
-pub(super) fn read_u64(address: u64) -> Option<u64> {
-    let mut bytes = [0; 8];
-    (read(address, &mut bytes) == 8).then(|| u64::from_le_bytes(bytes))
+/// This process's memory, and what of it lasts.
+#[derive(Debug, Default)]
+pub(super) struct OwnMemory {
+    /// Mappings that stay as they are: of the main program and the vDSO, and read-only.
+    lasting: Vec<Range<u64>>,
+}
+
+impl OwnMemory {
+    /// By its mappings, as they are now.
+    pub(super) fn of(mappings: &[Mapping]) -> Self {
+        let program = procfs::own().program();
+        let lasts = |mapping: &&Mapping| {
+            let stays =
+                mapping.path.as_os_str() == "[vdso]" || Some(&mapping.path) == program.as_ref();
+            stays && mapping.read && !mapping.write && !mapping.shared
+        };
+        let lasting = mappings.iter().filter(lasts);
+        Self {
+            lasting: lasting.map(|mapping| mapping.range.clone()).collect(),
+        }
+    }
+}
+
+impl Memory for OwnMemory {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        read(address, buffer)
+    }
+
+    fn lasting(&self, range: Range<u64>) -> Option<&'static [u8]> {
+        let holds = |of: &&Range<u64>| of.start <= range.start && range.end <= of.end;
+        self.lasting.iter().find(holds)?;
+        let length = range.end.checked_sub(range.start)? as usize;
+        // SAFETY: the range does not end before it begins, and lies within one mapping of
+        // the main program's file or the vDSO that the kernel lists as readable and not
+        // writable. Nobody unmaps such a mapping or writes to it while the process lives:
+        // what the loader must write it has written before `main`.
+        Some(unsafe { std::slice::from_raw_parts(range.start as *const u8, length) })
+    }
 }
 
 /// One call of `process_vm_readv`; `Err` where the call itself is not possible.
@@ -91,20 +129,10 @@ pub(super) fn read_pages(address: u64, buffer: &mut [u8]) -> Result<usize, ()> {
 
 /// The same through `/proc/self/mem`, slower.
 fn read_file(address: u64, buffer: &mut [u8]) -> usize {
-    static MEMORY: OnceLock<Option<File>> = OnceLock::new();
-    let Some(file) = MEMORY.get_or_init(|| File::open("/proc/self/mem").ok()) else {
-        return 0;
-    };
-    let mut done = 0;
-    while done < buffer.len() {
-        let from = address.wrapping_add(done as u64);
-        let piece = ((PAGE - from % PAGE) as usize).min(buffer.len() - done);
-        match file.read_at(&mut buffer[done..done + piece], from) {
-            Ok(count) if count > 0 => done += count,
-            _ => break,
-        }
-    }
-    done
+    static MEMORY: OnceLock<Option<MemFile>> = OnceLock::new();
+    let memory = MEMORY.get_or_init(|| MemFile::open(&procfs::own().path("mem")).ok());
+    let memory = memory.as_ref();
+    memory.map_or(0, |memory| memory.read(address, buffer))
 }
 
 #[cfg(test)]
@@ -124,6 +152,27 @@ mod tests {
             assert_eq!(read(nowhere, &mut [0; 64]), 0, "{nowhere:#x}");
         }
     }
+
+    #[test]
+    fn code_of_the_program_lasts_and_the_rest_does_not() {
+        let memory = OwnMemory::of(&procfs::own().mappings().unwrap());
+        let code = read as *const () as u64;
+        let mut copy = [0; 64];
+        assert_eq!(memory.read(code, &mut copy), copy.len());
+        assert_eq!(memory.lasting(code..code + 64), Some(&copy[..]));
+        let heap = Box::new(7_u64);
+        let heap = &raw const *heap as u64;
+        let variable = &raw const VARIABLE as u64;
+        let library = libc::getpid as *const () as u64;
+        for other in [heap, variable, library, 0] {
+            assert_eq!(memory.lasting(other..other + 8), None, "{other:#x}");
+        }
+        for outside in [code..u64::MAX, code..code - 1, 0..code + 1] {
+            assert_eq!(memory.lasting(outside.clone()), None, "{outside:x?}");
+        }
+    }
+
+    static VARIABLE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(7);
 
     #[test]
     fn stops_at_a_guard_page() {

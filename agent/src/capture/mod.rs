@@ -12,7 +12,7 @@
 //!    its stack and code pointers in `/proc/self/task/TID/syscall`; its stack is
 //!    copied with `process_vm_readv` and unwound. The one register that this
 //!    leaves unknown and some frames need, the frame pointer, is computed from
-//!    the prologue of the first function that uses one (`prologue`), and checked.
+//!    the prologue of the first function that uses one, and checked.
 //!    The result counts only if the thread did not run meanwhile.
 //! 2. **With a signal**, for a thread that runs, or whose stack could not be
 //!    unwound to its end in the first way and whose system call restarts by
@@ -24,8 +24,9 @@
 //! such a call in the microseconds between the look and the signal has its call
 //! restarted by the handler (x86-64).
 //!
-//! The copy is unwound on the caller's thread by `.eh_frame` rules (`unwind`),
-//! over the modules of the process (`module`).
+//! The copy is unwound on the caller's thread by the `.eh_frame` rules of the process's
+//! modules, as the crate `looptop-unwind` does for any process; what is of this one is
+//! here: its memory (`memory`), its loader (`unwind`), its signals and threads.
 //!
 //! # Cost, measured
 //!
@@ -60,13 +61,6 @@ mod engine;
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod memory;
-#[cfg(all(
-    target_os = "linux",
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod module;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod prologue;
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -134,43 +128,13 @@ pub(crate) use unsupported::{
     words_of_blocked, words_of_running,
 };
 
-use std::path::PathBuf;
-
-use crate::procfs::SyscallState;
-
-/// Position of a module in [`modules`]; it stays the same for the process's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ModuleIndex(pub u32);
-
-/// A file (or the kernel's vDSO) whose code is mapped into this process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct ModuleInfo {
-    /// As the kernel names it: an absolute path, or `[vdso]`.
-    pub path: PathBuf,
-    /// The GNU build id; empty where the linker wrote none.
-    pub build_id: Vec<u8>,
-    /// What to add to an address of the file to get the one in memory.
-    pub base: u64,
-}
-
-/// One frame: a module and the address as the file itself counts (SVMA), or no
-/// module and the address in memory. Of a return address, one byte before it.
-pub(crate) type RawFrame = (Option<ModuleIndex>, u64);
-
-/// A stack, innermost frame first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RawStack {
-    pub frames: Vec<RawFrame>,
-    /// Outer frames are missing: the stack is larger than the copy (64 KiB), has
-    /// more frames than are kept, or could not be unwound to its end. Inner
-    /// frames are right all the same.
-    pub truncated: bool,
-}
+use looptop_procfs::SyscallState;
+pub(crate) use looptop_unwind::{ModuleIndex, ModuleInfo, Stack};
 
 /// A stack, with the instant and the state of the thread in which it was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Captured {
-    pub stack: RawStack,
+    pub stack: Stack,
     /// What the thread was in: a call, on a CPU, or waiting for a page.
     pub doing: SyscallState,
     /// On the agent's clock.
@@ -182,7 +146,7 @@ pub(crate) struct Captured {
 
 impl Captured {
     #[allow(dead_code, reason = "not on systems without stacks")]
-    fn now(stack: RawStack, doing: SyscallState) -> Self {
+    fn now(stack: Stack, doing: SyscallState) -> Self {
         Self {
             stack,
             doing,

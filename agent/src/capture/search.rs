@@ -5,12 +5,15 @@
 //! counts: above the outermost one are the thread's own variables, and behind those
 //! another thread's memory.
 
+use looptop_procfs::SyscallState;
+use looptop_unwind::Unwound;
+
 use super::engine::engine;
 use super::signal::{self, STACK_BYTES};
 use super::unwind::StackUnwinder;
-use super::{NoStack, RawStack, memory, thread};
+use super::{NoStack, memory, thread};
 use crate::ids::Tid;
-use crate::procfs::SyscallState;
+use crate::procfs;
 
 /// What the used part of a stack holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +39,7 @@ pub(crate) fn words_of_blocked(
     state: SyscallState,
     wanted: impl Fn(u64) -> bool,
 ) -> Option<Words> {
-    let (SyscallState::In { sp, pc, .. } | SyscallState::Outside { sp, pc }) = state else {
-        return None;
-    };
+    let (sp, pc) = state.blocked_at()?;
     let end = match thread::find(tid.0) {
         Some(known) if (known.stack.0..known.stack.1).contains(&sp) => known.stack.1,
         // Its stack ends where its memory does, at the latest.
@@ -49,10 +50,10 @@ pub(crate) fn words_of_blocked(
     let stack = &copy[..length];
     let mut words = scan(sp, stack, wanted);
     if !words.hits.is_empty() {
-        let (found, end) = unwound(|unwinder| unwinder.unwind_blocked_to_end(pc, sp, stack))?;
-        words.keep_frames(&found, end);
+        let found = unwound(|unwinder| unwinder.unwind_blocked(pc, sp, stack))?;
+        words.keep_frames(&found);
     }
-    (SyscallState::of_thread(tid) == state).then_some(words)
+    (procfs::syscall(tid) == state).then_some(words)
 }
 
 /// The same of a thread that runs and is registered; the thread is held up for
@@ -69,25 +70,25 @@ pub(crate) fn words_of_running(tid: Tid, wanted: impl Fn(u64) -> bool) -> Result
     let snapshot = signal::take(tid.0, &known)?;
     let mut words = scan(snapshot.registers.sp, &snapshot.stack, wanted);
     if !words.hits.is_empty() {
-        let unwind = |unwinder: &mut StackUnwinder| unwinder.unwind_copy_to_end(&snapshot);
-        let (found, end) = engine.with_unwinder(unwind).ok_or(NoStack::Internal)?;
-        words.keep_frames(&found, end);
+        let unwind = |unwinder: &mut StackUnwinder| unwinder.unwind_copy(&snapshot);
+        let found = engine.with_unwinder(unwind).ok_or(NoStack::Internal)?;
+        words.keep_frames(&found);
     }
     Ok(words)
 }
 
 impl Words {
-    /// Keeps those in the frames of `stack`, whose outermost one begins at `end`. Of a
-    /// stack that could not be unwound to its end the outer frames are unknown, and no
-    /// word there counts.
-    fn keep_frames(&mut self, stack: &RawStack, end: u64) {
+    /// Keeps those in the frames of the stack. Of one that could not be unwound to its
+    /// end the outer frames are unknown, and no word there counts.
+    fn keep_frames(&mut self, found: &Unwound) {
         // A single frame is where it was looked for: there is nothing to go by.
-        let end = if stack.frames.len() > 1 { end } else { 0 };
+        let is_stack = found.stack.frames.len() > 1;
+        let end = if is_stack { found.end } else { 0 };
         self.hits.retain(|(at, _)| *at < end);
     }
 }
 
-fn unwound(unwind: impl FnOnce(&mut StackUnwinder) -> (RawStack, u64)) -> Option<(RawStack, u64)> {
+fn unwound(unwind: impl FnOnce(&mut StackUnwinder) -> Unwound) -> Option<Unwound> {
     engine().as_mut()?.with_unwinder(unwind)
 }
 

@@ -24,6 +24,8 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use looptop_unwind::Registers;
+
 use super::thread::{self, Registered};
 use super::{NoStack, Unavailable, memory, restart};
 use crate::clock::{self, Ticks};
@@ -60,14 +62,26 @@ const fn state(generation: u64, phase: Phase) -> u64 {
     generation << 2 | phase as u64
 }
 
-/// Registers that unwinding starts with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Registers {
-    pub(super) pc: u64,
-    pub(super) sp: u64,
-    pub(super) fp: u64,
+/// Registers as a handler leaves them: numbers alone, so that an unused buffer is all
+/// zero.
+#[derive(Clone, Copy)]
+struct Saved {
+    pc: u64,
+    sp: u64,
+    fp: u64,
     /// Return address register; 0 on x86-64, which has none.
-    pub(super) lr: u64,
+    lr: u64,
+}
+
+impl From<Saved> for Registers {
+    fn from(Saved { pc, sp, fp, lr }: Saved) -> Self {
+        Self {
+            pc,
+            sp,
+            fp: Some(fp),
+            lr: Some(lr),
+        }
+    }
 }
 
 /// What a handler copied.
@@ -83,7 +97,7 @@ pub(super) struct Snapshot {
 }
 
 struct Content {
-    registers: Registers,
+    registers: Saved,
     taken: Ticks,
     sequence: Option<u64>,
     length: usize,
@@ -115,7 +129,7 @@ impl Buffer {
             high: AtomicU64::new(0),
             sequence: AtomicPtr::new(std::ptr::null_mut()),
             content: UnsafeCell::new(Content {
-                registers: Registers {
+                registers: Saved {
                     pc: 0,
                     sp: 0,
                     fp: 0,
@@ -408,7 +422,7 @@ fn read_content(generation: u64) -> Snapshot {
     // may touch the content before the next `arm`.
     let content = unsafe { &*buffer.content.get() };
     let snapshot = Snapshot {
-        registers: content.registers,
+        registers: content.registers.into(),
         stack: content.bytes[..content.length].to_vec(),
         taken: content.taken,
         sequence: content.sequence,
@@ -519,9 +533,9 @@ unsafe fn answer(generation: u64, context: &libc::ucontext_t) {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn registers(context: &libc::ucontext_t) -> Registers {
+fn registers(context: &libc::ucontext_t) -> Saved {
     let all = &context.uc_mcontext.gregs;
-    Registers {
+    Saved {
         pc: all[libc::REG_RIP as usize] as u64,
         sp: all[libc::REG_RSP as usize] as u64,
         fp: all[libc::REG_RBP as usize] as u64,
@@ -530,9 +544,9 @@ fn registers(context: &libc::ucontext_t) -> Registers {
 }
 
 #[cfg(target_arch = "aarch64")]
-fn registers(context: &libc::ucontext_t) -> Registers {
+fn registers(context: &libc::ucontext_t) -> Saved {
     let all = &context.uc_mcontext;
-    Registers {
+    Saved {
         pc: all.pc,
         sp: all.sp,
         fp: all.regs[29],

@@ -1,8 +1,9 @@
 //! Systems without stack capture: every call says so, at no cost.
 
+use looptop_procfs::SyscallState;
+
 use super::{Captured, ModuleInfo, NoStack, Unavailable};
 use crate::ids::Tid;
-use crate::procfs::SyscallState;
 
 /// Words on a stack; none are ever found.
 #[derive(Debug, Clone, PartialEq, Eq)]

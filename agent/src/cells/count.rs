@@ -5,7 +5,9 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::layout::{self, CELL_ALIGN, VTABLE_AT, VTABLE_WORDS, Vtable};
-use super::memory::{self, Mapping, Present};
+use looptop_procfs::Mapping;
+
+use super::memory::{self, Present};
 use crate::capture::read_memory;
 use crate::thread_clock::{current_tid, thread_cpu_ns};
 
@@ -54,7 +56,7 @@ impl Types {
         let vtable = *memory::words(header + VTABLE_AT, 1).first()?;
         let mappings = memory::mappings();
         let own = mappings.iter().find(|m| m.range.contains(&vtable))?;
-        let of_module = |m: &&Mapping| m.path == own.path && m.path.starts_with('/');
+        let of_module = |m: &&Mapping| m.path == own.path && m.path.is_absolute();
         let module: Vec<&Mapping> = mappings.iter().filter(of_module).collect();
         let code: Vec<Range<u64>> = module
             .iter()
@@ -98,7 +100,7 @@ impl Types {
         let mut buffer = vec![0; CHUNK];
         let own = buffer.as_ptr_range();
         let own = own.start as u64..own.end as u64;
-        for mapping in memory::mappings().iter().filter(|m| m.is_heap()) {
+        for mapping in memory::mappings().iter().filter(|m| memory::is_heap(m)) {
             for part in present.parts(&mapping.range) {
                 let mut at = part.start;
                 while at < part.end && left > 0 {

@@ -1,9 +1,12 @@
 //! The process's mappings, and the words in them.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::ops::Range;
 
+use looptop_procfs::Mapping;
+
 use crate::capture::read_memory;
+use crate::procfs;
 
 const PAGE: u64 = 4096;
 /// Pages asked for at a time.
@@ -11,58 +14,20 @@ const PAGES: u64 = 1024;
 /// Mappings that are taken.
 const MAX_MAPPINGS: usize = 65_536;
 
-/// One mapping of the process.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "the kernel's four flags, as it writes them"
-)]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mapping {
-    pub(super) range: Range<u64>,
-    pub(super) read: bool,
-    pub(super) write: bool,
-    pub(super) execute: bool,
-    pub(super) shared: bool,
-    /// Empty where it is of no file and has no name.
-    pub(super) path: String,
-}
-
-impl Mapping {
-    /// Memory of an allocator: writable, private, of no file.
-    pub(super) fn is_heap(&self) -> bool {
-        let named = !self.path.is_empty() && self.path != "[heap]";
-        // Those that a program named itself, as allocators do.
-        let anonymous = self.path.starts_with("[anon");
-        self.read && self.write && !self.shared && (!named || anonymous)
-    }
+/// Whether it is memory of an allocator: writable, private, of no file.
+pub(super) fn is_heap(mapping: &Mapping) -> bool {
+    let path = mapping.path.as_os_str().as_encoded_bytes();
+    let named = !path.is_empty() && path != b"[heap]";
+    // Those that a program named itself, as allocators do.
+    let anonymous = path.starts_with(b"[anon");
+    mapping.read && mapping.write && !mapping.shared && (!named || anonymous)
 }
 
 /// All mappings now.
 pub(super) fn mappings() -> Vec<Mapping> {
-    let text = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    text.lines()
-        .take(MAX_MAPPINGS)
-        .filter_map(parse_mapping)
-        .collect()
-}
-
-/// `7f01-7f02 rw-p 00000000 00:00 0    [heap]`
-fn parse_mapping(line: &str) -> Option<Mapping> {
-    let mut fields = line.split_ascii_whitespace();
-    let (start, end) = fields.next()?.split_once('-')?;
-    let address = |hex| u64::from_str_radix(hex, 16).ok();
-    let flags = fields.next()?.as_bytes();
-    let has = |at: usize, flag: u8| flags.get(at) == Some(&flag);
-    // Offset, device and inode.
-    let path: Vec<&str> = fields.skip(3).collect();
-    Some(Mapping {
-        range: address(start)?..address(end)?,
-        read: has(0, b'r'),
-        write: has(1, b'w'),
-        execute: has(2, b'x'),
-        shared: has(3, b's'),
-        path: path.join(" "),
-    })
+    let mut all = procfs::own().mappings().unwrap_or_default();
+    all.truncate(MAX_MAPPINGS);
+    all
 }
 
 /// The parts of a range that are in memory, by `/proc/self/pagemap`. To read a
@@ -134,14 +99,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_maps() {
+    fn memory_of_an_allocator() {
         let heap = "55d0c0c3a000-55d0c0c5b000 rw-p 00000000 00:00 0       [heap]";
         let file = "7f00-7f10 r-xp 00001000 08:01 42   /opt/my app";
         let stack = "7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0   [stack]";
         let anonymous = "7f20-7f30 rw-p 00000000 00:00 0 ";
         let named = "7f20-7f30 rw-p 00000000 00:00 0 [anon:jemalloc_pg_overcommit]";
         let shared = "7f20-7f30 rw-s 00000000 00:00 7 /dev/shm/x (deleted)";
-        for (line, is_heap) in [
+        for (line, expected) in [
             (heap, true),
             (file, false),
             (stack, false),
@@ -149,17 +114,8 @@ mod tests {
             (named, true),
             (shared, false),
         ] {
-            let mapping = parse_mapping(line).unwrap();
-            assert_eq!(mapping.is_heap(), is_heap, "{line}");
-        }
-        let file = parse_mapping(file).unwrap();
-        assert_eq!(
-            (file.range, file.path.as_str()),
-            (0x7f00..0x7f10, "/opt/my app")
-        );
-        assert!(file.execute && !file.write);
-        for bad in ["", "x-y rw-p", "7f00 rw-p"] {
-            assert_eq!(parse_mapping(bad), None, "{bad:?}");
+            let mapping = Mapping::parse(line.as_bytes()).unwrap();
+            assert_eq!(is_heap(&mapping), expected, "{line}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! The cause of a stall, decided from what was observed of it.
 
+use looptop_procfs::SyscallState;
 use looptop_wire::proto;
 
 use super::syscalls::{Kind, kind};
-use crate::procfs::SyscallState;
 
 /// A poll that has computed this long is too long on an idle host as well.
 const ENOUGH_CPU_NS: u64 = 50_000_000;

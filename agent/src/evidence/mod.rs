@@ -6,7 +6,6 @@ mod object;
 mod syscalls;
 mod thread;
 
-pub(crate) use crate::procfs::SyscallState;
 pub(crate) use cause::{Cause, Observed, Tally};
 pub(crate) use object::Object;
 #[cfg(test)]

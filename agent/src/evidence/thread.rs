@@ -1,11 +1,11 @@
 //! Reading the evidence for one thread, through files that stay open.
 
+use looptop_procfs::{ProcFile, SchedStat, SchedState, SyscallState};
+
 use super::cause::Tally;
 use super::syscalls::{self, Kind};
 use crate::ids::Tid;
-use crate::procfs::{
-    ProcFile, SchedStat, SchedState, SyscallState, parse_schedstat, parse_stat, parse_syscall,
-};
+use crate::procfs;
 use crate::thread_clock::thread_cpu_ns;
 
 /// A thread's clocks at one instant, the start of what is observed.
@@ -37,9 +37,9 @@ impl ThreadEvidence {
     pub(crate) fn open(tid: Tid) -> Self {
         Self {
             tid,
-            schedstat: ProcFile::of_thread(tid, "schedstat"),
-            syscall: ProcFile::of_thread(tid, "syscall"),
-            stat: ProcFile::of_thread(tid, "stat"),
+            schedstat: procfs::open(tid, "schedstat"),
+            syscall: procfs::open(tid, "syscall"),
+            stat: procfs::open(tid, "stat"),
         }
     }
 
@@ -51,17 +51,20 @@ impl ThreadEvidence {
             sched: self
                 .schedstat
                 .as_ref()
-                .and_then(|f| f.parse(parse_schedstat)),
+                .and_then(|f| f.parse(SchedStat::parse)),
         }
     }
 
     /// What the thread is doing now; about 4 µs.
     pub(crate) fn look(&self) -> Look {
-        let syscall = self.syscall.as_ref().and_then(|f| f.parse(parse_syscall));
-        let stat = self.stat.as_ref().and_then(|f| f.parse(parse_stat));
+        let syscall = self
+            .syscall
+            .as_ref()
+            .and_then(|f| f.parse(SyscallState::parse));
+        let state = self.stat.as_ref().and_then(|f| f.parse(SchedState::parse));
         Look {
             syscall: syscall.unwrap_or(SyscallState::Unknown),
-            state: stat.map(|s| s.state),
+            state,
         }
     }
 }

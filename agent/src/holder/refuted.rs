@@ -12,10 +12,12 @@
 
 use std::collections::HashMap;
 
+use looptop_procfs::SyscallState;
+
 use super::Waiting;
 use super::search::Candidate;
 use crate::ids::{StallId, Tid};
-use crate::procfs::{ProcFile, SyscallState, parse_schedstat};
+use crate::procfs;
 use crate::stall::StallLog;
 
 /// Threads that were named and may yet be refuted, waiters of each, and refuted ones
@@ -38,9 +40,7 @@ impl Sleep {
     /// Of a thread in `state`; `None` where it is not blocked, or the kernel does not
     /// count.
     pub(super) fn of(tid: Tid, state: SyscallState) -> Option<Self> {
-        let (SyscallState::In { sp, pc, .. } | SyscallState::Outside { sp, pc }) = state else {
-            return None;
-        };
+        let (sp, pc) = state.blocked_at()?;
         Some(Self {
             slices: slices(tid)?,
             sp,
@@ -54,8 +54,7 @@ impl Sleep {
 }
 
 fn slices(tid: Tid) -> Option<u64> {
-    let file = ProcFile::of_thread(tid, "schedstat")?;
-    file.parse(parse_schedstat).map(|stat| stat.slices)
+    procfs::schedstat(tid).map(|stat| stat.slices)
 }
 
 /// A thread that was named while it slept.

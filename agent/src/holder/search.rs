@@ -1,10 +1,10 @@
 //! The search for the thread that holds a lock.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use looptop_procfs::SyscallState;
 use looptop_wire::proto::Flavor;
 
 use super::Holder;
@@ -12,8 +12,9 @@ use super::lock::{Lock, owner_of_reentrant};
 use super::refuted::{Refuted, Sleep};
 use crate::capture::{self, Words};
 use crate::clock::now_ns;
-use crate::evidence::{Cause, Object, SyscallState, is_futex, may_idle, name};
+use crate::evidence::{Cause, Object, is_futex, may_idle, name};
 use crate::ids::Tid;
+use crate::procfs;
 use crate::shared::Shared;
 use crate::slot::{self, SlotView};
 use crate::stall::{SeenStack, TaskInfo};
@@ -148,7 +149,7 @@ impl<'a> Searcher<'a> {
             if self.own.contains(&tid) || self.parked.contains(&tid) {
                 continue;
             }
-            let state = SyscallState::of_thread(tid);
+            let state = procfs::syscall(tid);
             if lock_in(state).is_some_and(|other| other.address == lock.address) {
                 continue;
             }
@@ -190,7 +191,7 @@ impl<'a> Searcher<'a> {
     }
 
     fn describe(&self, tid: Tid, certain: bool) -> Holder {
-        let state = SyscallState::of_thread(tid);
+        let state = procfs::syscall(tid);
         let captured = capture::capture(tid.0).ok();
         let doing = captured.as_ref().map_or(state, |captured| captured.doing);
         let call = match doing {
@@ -291,14 +292,14 @@ fn is_free(lock: &Lock) -> bool {
 
 /// The lock for which a thread waits now.
 pub(super) fn lock_of(tid: Tid) -> Option<Lock> {
-    lock_in(SyscallState::of_thread(tid))
+    lock_in(procfs::syscall(tid))
 }
 
 /// The second look: the lock is still held, and some of the words are still
 /// there.
 fn still_points(candidate: &mut Candidate, lock: &Lock) -> bool {
     let tid = candidate.tid;
-    let state = SyscallState::of_thread(tid);
+    let state = procfs::syscall(tid);
     if lock_in(state).is_some_and(|other| other.address == lock.address) {
         return false;
     }
@@ -370,11 +371,8 @@ fn read_u32(address: u64) -> Option<u32> {
 }
 
 pub(super) fn threads() -> Vec<Tid> {
-    let Ok(entries) = fs::read_dir("/proc/self/task") else {
-        return Vec::new();
-    };
-    let tids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
-    tids.map(Tid).take(MAX_THREADS).collect()
+    let tids = procfs::tids().into_iter().flatten();
+    tids.take(MAX_THREADS).collect()
 }
 
 fn lives(tid: Tid) -> bool {
@@ -382,7 +380,5 @@ fn lives(tid: Tid) -> bool {
 }
 
 fn thread_name(tid: Tid) -> String {
-    let name = fs::read_to_string(format!("/proc/self/task/{}/comm", tid.0));
-    name.map(|name| name.trim_end().to_owned())
-        .unwrap_or_default()
+    procfs::name(tid).unwrap_or_default()
 }

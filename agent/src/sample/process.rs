@@ -10,11 +10,14 @@ use sysinfo::{
 
 use super::{Usage, UsageFiles};
 use crate::ids::Tid;
-use crate::procfs::{cgroup_cpu_stat_paths, parse_throttled_ns};
+use crate::procfs;
 use crate::thread_clock::{process_cpu_ns, thread_cpu_ns};
 
 /// sysinfo is asked this often, ns: about 0.5 ms each time.
 const PERIOD_NS: u64 = 1_000_000_000;
+
+/// The `cpu.stat` of the outermost control group that is seen, of both versions.
+const ROOT_GROUPS: [&str; 2] = ["/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat"];
 
 /// Follows the process and the host.
 pub(crate) struct ProcessSampler {
@@ -32,14 +35,15 @@ impl ProcessSampler {
         let refresh = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing().with_usage())
             .with_memory(MemoryRefreshKind::nothing().with_ram());
-        let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let cgroup = procfs::own().text("cgroup").unwrap_or_default();
         let has_throttling = |path: &String| throttled_ns(path).is_some();
+        // In a container the path may be one of the host's; its own group is the root.
+        let mut cpu_stats = looptop_procfs::cpu_stat_paths(&cgroup);
+        cpu_stats.extend(ROOT_GROUPS.map(str::to_owned));
         Self {
             system: System::new_with_specifics(refresh).ok(),
             next_ns: 0,
-            cpu_stat: cgroup_cpu_stat_paths(&cgroup)
-                .into_iter()
-                .find(has_throttling),
+            cpu_stat: cpu_stats.into_iter().find(has_throttling),
             counted_threads: None,
             process: proto::Process {
                 started_resident_bytes: started.resident,
@@ -122,7 +126,7 @@ impl ProcessSampler {
 }
 
 fn throttled_ns(path: &String) -> Option<u64> {
-    parse_throttled_ns(&fs::read_to_string(path).ok()?)
+    looptop_procfs::throttled_ns(&fs::read_to_string(path).ok()?)
 }
 
 /// When this process started, ns since the Unix epoch, to the second.

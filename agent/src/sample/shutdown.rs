@@ -7,15 +7,16 @@
 //! runtime's threads and do something, and those that wait without a time limit.
 
 use std::collections::HashSet;
-use std::fs;
 use std::sync::Arc;
 
+use looptop_procfs::SyscallState;
 use looptop_wire::proto;
 
 use crate::capture;
 use crate::clock::now_ns;
-use crate::evidence::{Cause, SyscallState, is_futex, may_idle};
+use crate::evidence::{Cause, is_futex, may_idle};
 use crate::ids::Tid;
+use crate::procfs;
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
 use crate::sync::lock;
@@ -94,14 +95,12 @@ fn kept_name(name: &str) -> &str {
 }
 
 fn threads() -> impl Iterator<Item = Tid> {
-    let entries = fs::read_dir("/proc/self/task").into_iter().flatten();
-    let tids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
-    tids.map(Tid).take(MAX_THREADS)
+    procfs::tids().into_iter().flatten().take(MAX_THREADS)
 }
 
 /// `None` for a thread that idles, or whose stack cannot be had.
 fn see(tid: Tid) -> Option<Seen> {
-    let waits = match SyscallState::of_thread(tid) {
+    let waits = match procfs::syscall(tid) {
         SyscallState::In { number, args, .. } => {
             if may_idle(number, &args) {
                 return None;
@@ -116,9 +115,8 @@ fn see(tid: Tid) -> Option<Seen> {
         module: module.map_or(0, |index| index.0 + 1),
         offset,
     };
-    let name = fs::read_to_string(format!("/proc/self/task/{}/comm", tid.0)).ok()?;
     Some(Seen {
-        name: name.trim_end().to_owned(),
+        name: procfs::name(tid)?,
         waits,
         stack: proto::StackSample {
             first_at_ns: at_ns,

@@ -1,14 +1,12 @@
 //! The threads of the process, from `/proc/self/task`.
 
 use std::collections::HashMap;
-use std::fs;
 
+use looptop_procfs::{SchedState, Stat, TICK_NS};
 use looptop_wire::{intern::Interner, proto};
 
 use crate::ids::Tid;
-use crate::procfs::{
-    ProcFile, SchedState, TICK_NS, ThreadStat, parse_schedstat, parse_stat, parse_switches,
-};
+use crate::procfs;
 use crate::thread_clock::thread_cpu_ns;
 
 /// All threads are read this often, ns: about 20 µs for each.
@@ -79,8 +77,8 @@ impl ThreadSampler {
     fn read(&mut self, tid: Tid, roles: &Roles, interner: &mut Interner) -> Option<proto::Thread> {
         let stat = stat(tid)?;
         let last = self.threads.get(&tid).copied().unwrap_or_default();
-        let sched = ProcFile::of_thread(tid, "schedstat").and_then(|f| f.parse(parse_schedstat));
-        let switches = ProcFile::of_thread(tid, "status").and_then(|f| f.parse(parse_switches));
+        let sched = procfs::schedstat(tid);
+        let switches = procfs::own().thread(tid.0).switches();
         // The ticks of `stat` are 10 ms long; the CPU clock is exact but does
         // not separate user from system.
         let system_ns = stat.system_ticks * TICK_NS;
@@ -124,14 +122,12 @@ impl ThreadSampler {
     }
 }
 
-fn stat(tid: Tid) -> Option<ThreadStat> {
-    ProcFile::of_thread(tid, "stat")?.parse(parse_stat)
+fn stat(tid: Tid) -> Option<Stat> {
+    procfs::open(tid, "stat")?.parse(Stat::parse)
 }
 
 fn list() -> Option<Vec<Tid>> {
-    let entries = fs::read_dir("/proc/self/task").ok()?;
-    let tids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
-    Some(tids.map(Tid).take(MAX_THREADS).collect())
+    Some(procfs::tids()?.take(MAX_THREADS).collect())
 }
 
 fn state(state: SchedState) -> proto::ThreadState {
@@ -176,6 +172,8 @@ mod tests {
         };
         assert_eq!(role(&records, me), Some(proto::ThreadRole::Worker));
         assert_eq!(role(&records, tid), Some(proto::ThreadRole::Other));
+        let own = records.iter().find(|thread| thread.tid == me.0);
+        assert!(own.is_some_and(|own| own.voluntary_switches.is_some()));
         drop(stop);
         other.join().ok();
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);

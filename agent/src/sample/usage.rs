@@ -50,7 +50,7 @@ impl UsageFiles {
 /// The content of a small file that is open.
 fn text(file: &File) -> Option<String> {
     let mut buffer = [0; 8 << 10];
-    let length = crate::procfs::read_at_start(file, &mut buffer)?;
+    let length = looptop_procfs::read_at_start(file, &mut buffer)?;
     Some(String::from_utf8_lossy(buffer.get(..length)?).into_owned())
 }
 

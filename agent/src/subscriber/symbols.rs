@@ -15,6 +15,8 @@
 use std::fs::File;
 use std::time::{Duration, Instant};
 
+use looptop_symbols::elf::SymbolTable;
+
 /// What this program has beside the agent's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Others {
@@ -31,8 +33,6 @@ pub(super) enum Others {
 /// busy the machine is.
 const MAX_BYTES: u64 = 64 << 20;
 const MAX_TIME: Duration = Duration::from_secs(1);
-/// Read at a time; longer than any symbol.
-const PIECE: usize = 1 << 18;
 
 const STRIPPED: &str = "the program has no symbols by which the agent could be certain that it has no tracing subscriber of its own";
 const UNREADABLE: &str = "the program's symbols cannot be read here, by which the agent would be certain that it has no tracing subscriber of its own";
@@ -44,30 +44,22 @@ pub(super) fn others() -> Result<Others, &'static str> {
 }
 
 fn of(program: &File, until: Instant) -> Result<Others, &'static str> {
-    let (from, size) = elf::symbol_names(program)
+    let table = SymbolTable::of(program)
         .map_err(|_| UNREADABLE)?
-        .filter(|(_, size)| *size <= MAX_BYTES)
+        .filter(|table| table.names.end - table.names.start <= MAX_BYTES)
         .ok_or(STRIPPED)?;
     let mut found = Found::default();
-    let mut piece = vec![0; PIECE];
-    let (mut at, mut kept) = (0, 0);
-    while at < size {
+    let mut names = table.names(program);
+    loop {
         if Instant::now() >= until {
             return Err(UNREADABLE);
         }
-        let wanted = (PIECE - kept).min((size - at) as usize);
-        elf::read_at(program, from + at, &mut piece[kept..kept + wanted])
-            .map_err(|_| UNREADABLE)?;
-        at += wanted as u64;
-        let filled = kept + wanted;
-        // A symbol that is not yet whole waits for the next piece.
-        let end = piece[..filled].iter().rposition(|byte| *byte == 0);
-        let whole = end.ok_or(UNREADABLE)? + 1;
-        found.search(&piece[..whole]);
-        piece.copy_within(whole..filled, 0);
-        kept = filled - whole;
+        match names.next_piece() {
+            Ok(Some((_, names))) => found.search(names),
+            Ok(None) => return found.verdict(),
+            Err(_) => return Err(UNREADABLE),
+        }
     }
-    found.verdict()
 }
 
 /// What the names of symbols say.
@@ -263,56 +255,6 @@ fn identifier(text: &str) -> Option<(&str, &str)> {
     let text = &text[digits..];
     let text = text.strip_prefix('_').unwrap_or(text);
     Some((text.get(..length)?, text.get(length..)?))
-}
-
-/// As much of the format as it takes to find the names of symbols.
-mod elf {
-    use std::fs::File;
-    use std::io;
-
-    const SECTION: usize = 64;
-    const SYMBOL_TABLE: u32 = 2;
-    /// More sections are no program's.
-    const MAX_SECTIONS: u16 = 1 << 12;
-
-    pub(super) fn read_at(file: &File, at: u64, into: &mut [u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(file, into, at)
-    }
-
-    fn u16_at(bytes: &[u8], at: usize) -> u16 {
-        u16::from_le_bytes([bytes[at], bytes[at + 1]])
-    }
-
-    fn u32_at(bytes: &[u8], at: usize) -> u32 {
-        u32::from(u16_at(bytes, at)) | u32::from(u16_at(bytes, at + 2)) << 16
-    }
-
-    fn u64_at(bytes: &[u8], at: usize) -> u64 {
-        u64::from(u32_at(bytes, at)) | u64::from(u32_at(bytes, at + 4)) << 32
-    }
-
-    /// Where the names of the file's symbols are: offset and size; `None` where it
-    /// has none.
-    pub(super) fn symbol_names(file: &File) -> io::Result<Option<(u64, u64)>> {
-        let mut header = [0; 64];
-        read_at(file, 0, &mut header)?;
-        // 64 bits, little-endian.
-        if header[..6] != *b"\x7fELF\x02\x01" || usize::from(u16_at(&header, 58)) != SECTION {
-            return Ok(None);
-        }
-        let (sections_at, count) = (u64_at(&header, 40), u16_at(&header, 60));
-        if count > MAX_SECTIONS {
-            return Ok(None);
-        }
-        let mut sections = vec![0; usize::from(count) * SECTION];
-        read_at(file, sections_at, &mut sections)?;
-        let section = |number: usize| sections.get(number * SECTION..(number + 1) * SECTION);
-        let symbols = (0..usize::from(count))
-            .filter_map(section)
-            .find(|section| u32_at(section, 4) == SYMBOL_TABLE);
-        let names = symbols.and_then(|symbols| section(u32_at(symbols, 40) as usize));
-        Ok(names.map(|names| (u64_at(names, 24), u64_at(names, 32))))
-    }
 }
 
 #[cfg(test)]

@@ -494,5 +494,4 @@ impl Case {
 }
 
 #[cfg(test)]
-#[path = "case_tests.rs"]
 mod tests;

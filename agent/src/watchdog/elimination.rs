@@ -15,13 +15,13 @@
 //! does not count until it runs. With others among them nothing is concluded.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
 
 use looptop_wire::proto::Flavor;
 use tokio::runtime::RuntimeMetrics;
 
 use super::worker::Counters;
 use crate::ids::{RuntimeId, Tid, WorkerIndex};
+use crate::procfs;
 use crate::runtimes::Runtime;
 use crate::sync::lock;
 use crate::thread_clock::thread_cpu_ns;
@@ -385,14 +385,12 @@ fn unmapped(runtime: &Runtime) -> Vec<WorkerIndex> {
 
 /// The threads of this process; none where there is no `/proc`.
 pub(super) fn threads() -> impl Iterator<Item = Tid> {
-    let entries = fs::read_dir("/proc/self/task").into_iter().flatten();
-    entries.filter_map(|entry| Some(Tid(entry.ok()?.file_name().to_str()?.parse().ok()?)))
+    procfs::tids().into_iter().flatten()
 }
 
 /// The name of a thread, without what numbers it.
 fn name(tid: Tid) -> Option<String> {
-    let name = fs::read_to_string(format!("/proc/self/task/{}/comm", tid.0)).ok()?;
-    let name = name.trim_end();
+    let name = procfs::name(tid)?;
     let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
     Some(stem.to_owned())
 }

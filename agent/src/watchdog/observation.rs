@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use crate::evidence::{self, Baseline, Cause, Look, Object, Observed, SyscallState, Tally};
+use looptop_procfs::SyscallState;
+
+use crate::evidence::{self, Baseline, Cause, Look, Object, Observed, Tally};
 
 /// Different calls that are counted in one stall.
 const MAX_CALLS: usize = 8;

@@ -31,6 +31,7 @@ mod ticks;
 
 use std::collections::{HashMap, HashSet};
 
+use looptop_procfs::{SchedStat, SyscallState};
 use looptop_wire::proto::Flavor;
 
 pub(crate) use self::live::can_tell;
@@ -41,7 +42,6 @@ use super::case::Sight;
 use super::{Watchdog, Watched};
 use crate::coverage::{self, Coverage, Kind, Stranger};
 use crate::ids::Tid;
-use crate::procfs::{SchedStat, SyscallState};
 use crate::stall::Subject;
 use crate::sync::lock;
 

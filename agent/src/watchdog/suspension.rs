@@ -1,6 +1,8 @@
 //! Distinguishes a suspended process from a busy host when the watchdog runs late.
 
-use crate::procfs::{ProcFile, parse_schedstat};
+use looptop_procfs::{ProcFile, SchedStat};
+
+use crate::procfs;
 use crate::thread_clock::current_tid;
 
 /// Being less late than this is never a suspension.
@@ -17,7 +19,7 @@ pub(crate) struct Suspension {
 impl Suspension {
     /// For the calling thread.
     pub(crate) fn new(interval_ns: u64) -> Self {
-        let schedstat = current_tid().and_then(|tid| ProcFile::of_thread(tid, "schedstat"));
+        let schedstat = current_tid().and_then(|tid| procfs::open(tid, "schedstat"));
         Self {
             waited_ns: waited_ns(schedstat.as_ref()).unwrap_or_default(),
             schedstat,
@@ -41,5 +43,5 @@ impl Suspension {
 }
 
 fn waited_ns(schedstat: Option<&ProcFile>) -> Option<u64> {
-    Some(schedstat?.parse(parse_schedstat)?.run_queue_ns)
+    Some(schedstat?.parse(SchedStat::parse)?.run_queue_ns)
 }

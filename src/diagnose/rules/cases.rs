@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use looptop_symbols::{Call, CallKind};
 use looptop_wire::{
     proto::{self, Frame},
     recorded,
@@ -10,8 +11,8 @@ use looptop_wire::{
 use crate::{
     diagnose::{Engine, Finding, Severity, Subject, Window},
     model::{
-        Call, CallKind, Cause, Culprit, LocationId, Model, Moment, Resolved, StackFrame, StallId,
-        TaskKind, TaskState, fixtures,
+        Cause, Culprit, LocationId, Model, Moment, Resolved, StackFrame, StallId, TaskKind,
+        TaskState, fixtures,
     },
 };
 

@@ -6,17 +6,17 @@
 //! targets and for processes of other users the reason is given instead.
 
 pub(in crate::source) mod owner;
-mod procfs;
+mod reading;
 
 use std::{collections::BTreeSet, time::Duration};
 
+use looptop_procfs::{CpuTimes, Procfs, SchedState};
 use looptop_wire::proto::{Frame, HelloResponse, Host, Process, Thread, ThreadRole, ThreadState};
 use tokio::{
     task::{JoinHandle, spawn_blocking},
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use self::procfs::CpuTimes;
 use super::{Problem, Target};
 
 /// Time between samples.
@@ -99,7 +99,8 @@ pub(super) struct Sampler {
 impl Sampler {
     /// Finds the process behind `target`.
     pub(super) async fn find(target: Target) -> Result<Self, Unseen> {
-        let found = spawn_blocking(move || owner::find(&target).map(Reader::new)).await;
+        let found =
+            spawn_blocking(move || owner::find(&Procfs::default(), &target).map(Reader::new)).await;
         let reader = found.unwrap_or(Err(Unseen::NotFound))?;
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -113,7 +114,7 @@ impl Sampler {
 
     /// Adds what procfs knows of the process.
     pub(super) fn describe(&self, hello: &mut HelloResponse) {
-        procfs::describe(self.pid, hello);
+        reading::describe(&Procfs::default(), self.pid, hello);
     }
 
     /// The next sample, at most one a second; never, once the process ended.
@@ -145,6 +146,7 @@ impl Sampler {
 /// Reads a process, and remembers what the next reading is compared with.
 #[derive(Debug)]
 struct Reader {
+    procfs: Procfs,
     pid: u32,
     threads: BTreeSet<u64>,
     cpu: Option<CpuTimes>,
@@ -152,16 +154,19 @@ struct Reader {
 
 impl Reader {
     fn new(pid: u32) -> Self {
+        let procfs = Procfs::default();
         Self {
             pid,
             threads: BTreeSet::new(),
-            cpu: procfs::cpu_times(),
+            cpu: procfs.cpu_times(),
+            procfs,
         }
     }
 
     /// `None` where the process has ended.
     fn read(&mut self) -> Option<Sample> {
-        let mut threads = procfs::threads(self.pid)?;
+        let process = self.procfs.process(self.pid);
+        let mut threads = reading::threads(&process)?;
         let mut agent_cpu_ns = 0;
         for (name, thread) in &mut threads {
             if name == CONSOLE_THREAD {
@@ -185,7 +190,7 @@ impl Reader {
             process: Some(Process {
                 thread_count: self.threads.len() as u64,
                 agent_cpu_ns,
-                ..procfs::process(self.pid)
+                ..reading::process(&process)
             }),
             host: Some(self.host()),
             threads,
@@ -193,14 +198,14 @@ impl Reader {
     }
 
     fn host(&mut self) -> Host {
-        let before = std::mem::replace(&mut self.cpu, procfs::cpu_times());
+        let before = std::mem::replace(&mut self.cpu, self.procfs.cpu_times());
         let cpu_ratio = match (before, self.cpu) {
             (Some(before), Some(now)) => now.busy_share_since(before),
             _ => 0.0,
         };
         Host {
             cpu_ratio,
-            ..procfs::host()
+            ..reading::host(&self.procfs)
         }
     }
 }
@@ -208,9 +213,10 @@ impl Reader {
 /// The problem, where the process behind a local `target` is stopped.
 pub(super) async fn stopped(target: Target) -> Option<Problem> {
     let look = move || {
-        let pid = owner::find(&target).ok()?;
-        let stat = procfs::stat(pid)?;
-        stat.is_stopped().then(|| Problem::stopped(pid, &stat.name))
+        let procfs = Procfs::default();
+        let pid = owner::find(&procfs, &target).ok()?;
+        let stat = procfs.process(pid).stat()?;
+        (stat.state == SchedState::Stopped).then(|| Problem::stopped(pid, &stat.name))
     };
     spawn_blocking(look).await.ok().flatten()
 }
@@ -276,7 +282,10 @@ mod tests {
         );
         assert!(hello.cpus > 0 && hello.process_started_unix_ns.is_some());
         drop(listener);
-        assert_eq!(owner::find(&target), Err(Unseen::NotFound));
+        assert_eq!(
+            owner::find(&Procfs::default(), &target),
+            Err(Unseen::NotFound)
+        );
     }
 
     #[tokio::test]
@@ -284,12 +293,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a socket");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        assert_eq!(owner::find(&Target::Unix(path)), Ok(std::process::id()));
+        let found = owner::find(&Procfs::default(), &Target::Unix(path));
+        assert_eq!(found, Ok(std::process::id()));
     }
 
     #[test]
     fn a_remote_target_has_no_local_process() {
         let target = "192.0.2.1:80".parse().unwrap();
-        assert_eq!(owner::find(&target), Err(Unseen::NotLocal));
+        assert_eq!(
+            owner::find(&Procfs::default(), &target),
+            Err(Unseen::NotLocal)
+        );
     }
 }

@@ -6,10 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::super::{
-    host::owner::{self, Listening},
-    target::Target,
-};
+use looptop_procfs::{self as procfs, Listening, Procfs, SchedState};
+
+use super::super::target::Target;
 
 /// The beginning of the name of a thread that serves viewers, and whose it is.
 /// The kernel cuts names at 15 bytes.
@@ -66,37 +65,38 @@ pub(super) struct Socket {
 /// The processes that have an agent or console-subscriber, by id. Reads all of
 /// procfs: some milliseconds.
 pub(super) fn all() -> Vec<Process> {
-    let mut pids: Vec<u32> = owner::entries("/proc").collect();
+    let procfs = Procfs::default();
+    let mut pids: Vec<u32> = procfs.pids().collect();
     pids.sort_unstable();
     let instrumented = pids.into_iter().filter_map(|pid| {
-        let instrument = instrument(pid)?;
-        Some(process(pid, Some(instrument)))
+        let instrument = instrument(&procfs.process(pid))?;
+        Some(process(&procfs, pid, Some(instrument)))
     });
     instrumented.collect()
 }
 
 /// The process with this id; `None` where there is none. A thread's id is none.
 pub(super) fn of(pid: u32) -> Option<Process> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let mut lines = status.lines();
-    let leader: u32 = lines.find_map(|line| line.strip_prefix("Tgid:")?.trim().parse().ok())?;
-    (leader == pid).then(|| process(pid, instrument(pid)))
+    let procfs = Procfs::default();
+    let of = procfs.process(pid);
+    let leader = of.status()?.process()?;
+    (leader == pid).then(|| process(&procfs, pid, instrument(&of)))
 }
 
-fn process(pid: u32, instrument: Option<Instrument>) -> Process {
+fn process(procfs: &Procfs, pid: u32, instrument: Option<Instrument>) -> Process {
+    let of = procfs.process(pid);
     Process {
         pid,
-        name: name(pid),
+        name: name(&of),
         instrument,
-        sockets: sockets(pid),
+        sockets: sockets(&of, &procfs.own()),
     }
 }
 
-fn instrument(pid: u32) -> Option<Instrument> {
-    let directory = format!("/proc/{pid}/task");
-    let threads = owner::entries::<u32>(&directory);
-    let name = |tid: u32| fs::read_to_string(format!("/proc/{pid}/task/{tid}/comm")).ok();
-    threads.filter_map(name).find_map(|thread| {
+fn instrument(process: &procfs::Process) -> Option<Instrument> {
+    let mut threads = process.tids().ok()?;
+    threads.find_map(|tid| {
+        let thread = process.thread(tid).name()?;
         let mut servers = SERVERS.iter();
         let server = servers.find(|(prefix, _)| thread.starts_with(prefix));
         server.map(|(_, instrument)| *instrument)
@@ -104,43 +104,30 @@ fn instrument(pid: u32) -> Option<Instrument> {
 }
 
 /// The file name of the program: the kernel cuts the other name at 15 bytes.
-fn name(pid: u32) -> String {
+fn name(process: &procfs::Process) -> String {
     let file = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
-    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
-    if let Some(name) = exe.as_deref().and_then(file) {
-        return name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned();
-    }
-    let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let first = arguments
-        .split(|byte| *byte == 0)
-        .next()
-        .unwrap_or_default();
-    let command = String::from_utf8_lossy(first);
-    file(Path::new(command.as_ref())).unwrap_or_else(|| {
-        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        comm.trim_end().to_owned()
-    })
+    let program = process.program().as_deref().and_then(file);
+    let command = || file(Path::new(&process.command()?));
+    let name = program.or_else(command).or_else(|| process.name());
+    name.unwrap_or_default()
 }
 
-fn sockets(pid: u32) -> Sockets {
-    let Ok(listening) = owner::listening_at(pid) else {
+fn sockets(process: &procfs::Process, own: &procfs::Process) -> Sockets {
+    let Ok(listening) = process.listening() else {
         return Sockets::Unseen;
     };
-    if owner::is_stopped(pid) {
+    let state = process.stat().map(|stat| stat.state);
+    if state == Some(SchedState::Stopped) {
         return Sockets::Stopped;
     }
-    let same = |namespace: &str| {
-        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{namespace}")).ok();
-        of(&pid.to_string()) == of("self")
-    };
-    let (same_network, same_files) = (same("net"), same("mnt"));
+    let (same_network, same_files) = (process.shares("net", own), process.shares("mnt", own));
     let sockets = listening.into_iter().map(|socket| match socket {
         Listening::Tcp(address) => Socket {
             target: tcp(address),
             reachable: same_network,
         },
         Listening::Unix(path) => Socket {
-            target: Target::Unix(from_here(pid, &path, same_files)),
+            target: Target::Unix(from_here(process, &path, same_files)),
             reachable: true,
         },
     });
@@ -163,14 +150,14 @@ fn tcp(address: SocketAddr) -> Target {
 /// A path that a process bound, as this process finds it: through the other's
 /// working directory where it is relative, through its root where it sees other
 /// file systems. A Unix socket is a file, which no network namespace hides.
-fn from_here(pid: u32, path: &Path, same_files: bool) -> PathBuf {
+fn from_here(process: &procfs::Process, path: &Path, same_files: bool) -> PathBuf {
     if path.is_relative() {
-        let directory = format!("/proc/{pid}/cwd");
+        let directory = process.path("cwd");
         let seen = fs::read_link(&directory).ok().filter(|_| same_files);
-        return seen.unwrap_or(directory.into()).join(path);
+        return seen.unwrap_or(directory).join(path);
     }
     match path.strip_prefix("/") {
-        Ok(inside) if !same_files => Path::new(&format!("/proc/{pid}/root")).join(inside),
+        Ok(inside) if !same_files => process.path("root").join(inside),
         _ => path.to_owned(),
     }
 }
@@ -194,19 +181,20 @@ mod tests {
     #[test]
     fn paths_are_such_as_can_be_opened() {
         let own = std::process::id();
+        let process = Procfs::default().process(own);
         let here = std::env::current_dir().unwrap();
         let app = Path::new("/run/app.sock");
-        assert_eq!(from_here(own, app, true), app);
+        assert_eq!(from_here(&process, app, true), app);
         let other = PathBuf::from(format!("/proc/{own}/root/run/app.sock"));
-        assert_eq!(from_here(own, app, false), other);
+        assert_eq!(from_here(&process, app, false), other);
         if cfg!(target_os = "linux") {
             assert_eq!(
-                from_here(own, Path::new("a.sock"), true),
+                from_here(&process, Path::new("a.sock"), true),
                 here.join("a.sock")
             );
         }
         let other = PathBuf::from(format!("/proc/{own}/cwd/a.sock"));
-        assert_eq!(from_here(own, Path::new("a.sock"), false), other);
+        assert_eq!(from_here(&process, Path::new("a.sock"), false), other);
     }
 
     #[test]

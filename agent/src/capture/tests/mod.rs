@@ -5,16 +5,13 @@ mod odd;
 mod stalls;
 mod stress;
 
-#[allow(dead_code, unreachable_pub, unused_imports, missing_docs)]
-#[path = "../../../../src/symbols/mod.rs"]
-mod symbols;
-
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use self::symbols::{Binary, CallKind, CodeAddress, Culprit, Frame, Resolver};
+use looptop_symbols::{self as symbols, Binary, CallKind, CodeAddress, Culprit, Frame, Resolver};
+
 use super::*;
 
 /// How long a thread may take to get into its stall on a loaded machine.
@@ -79,7 +76,7 @@ struct Named {
 }
 
 impl Named {
-    fn new(resolver: &mut Resolver, stack: &RawStack) -> Self {
+    fn new(resolver: &mut Resolver, stack: &Stack) -> Self {
         let modules: Vec<Arc<Binary>> = modules()
             .into_iter()
             .map(|module| {
@@ -147,7 +144,7 @@ impl Named {
     }
 }
 
-fn capture_now(tid: u64) -> Result<RawStack, NoStack> {
+fn capture_now(tid: u64) -> Result<Stack, NoStack> {
     capture(tid).map(|captured| captured.stack)
 }
 

@@ -31,7 +31,7 @@ fn c_thread(stack: usize, run: extern "C" fn(*mut libc::c_void) -> *mut libc::c_
 }
 
 /// Captures until there is a complete stack or a lasting reason.
-fn settle(tid: u64) -> Result<RawStack, NoStack> {
+fn settle(tid: u64) -> Result<Stack, NoStack> {
     wait_for("a capture that settles", || match capture_now(tid) {
         Err(NoStack::TimedOut | NoStack::StillPending | NoStack::StateUnknown) => None,
         Ok(stack) if stack.truncated => None,

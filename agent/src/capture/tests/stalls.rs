@@ -148,7 +148,7 @@ fn check(case: &Case, resolver: &mut Resolver) -> Result<(), String> {
     // It may still be on its way into the call.
     let mut last = String::from("no capture");
     let start = Instant::now();
-    let right = |result: &Result<RawStack, NoStack>, resolver: &mut Resolver| match result {
+    let right = |result: &Result<Stack, NoStack>, resolver: &mut Resolver| match result {
         Ok(stack) => {
             let named = Named::new(resolver, stack);
             let lines = gate.lines();

@@ -2,8 +2,9 @@
 
 use std::sync::Mutex;
 
+use looptop_procfs::SyscallState;
+
 use super::{Case, Cases, MS, Sight, StackAnswer, Witness};
-use crate::evidence::SyscallState;
 use crate::ids::{StallId, Tid};
 use crate::stall::{StallLog, TakenStack};
 use crate::sync::lock;

@@ -6,8 +6,10 @@
 //! thread of its own; only the few functions that count are kept.
 
 use std::fs::File;
+use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+
+use looptop_symbols::elf::SymbolTable;
 
 /// What a function of tokio says of a thread on whose stack it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,15 +156,17 @@ pub(super) enum Unknown {
 const MAX_TABLE: u64 = 256 << 20;
 /// Functions that are kept at most: a task's poll for each kind of task.
 const MAX_FUNCTIONS: usize = 200_000;
-/// Read at a time.
-const PIECE: usize = 64 << 10;
 
 /// Reads the symbols of `file`, a 64-bit little-endian ELF file. Some milliseconds
 /// for a release build; up to a second for a very large one without optimisation.
 pub(super) fn read(file: &File) -> Result<Landmarks, Unknown> {
-    let Sections { symbols, strings } = sections(file)?;
-    let names = names(file, &strings).ok_or(Unknown::Unreadable)?;
-    let landmarks = functions(file, &symbols, &names).ok_or(Unknown::Unreadable)?;
+    let table = SymbolTable::of(file).map_err(|_| Unknown::Unreadable)?;
+    let mut table = table.ok_or(Unknown::Stripped)?;
+    for range in [&mut table.entries, &mut table.names] {
+        range.end = range.end.min(range.start.saturating_add(MAX_TABLE));
+    }
+    let names = names(file, &table).map_err(|_| Unknown::Unreadable)?;
+    let landmarks = functions(file, &table, &names).map_err(|_| Unknown::Unreadable)?;
     if landmarks.has(Landmark::Poll) && landmarks.has(Landmark::Park) {
         Ok(landmarks)
     } else {
@@ -170,84 +174,23 @@ pub(super) fn read(file: &File) -> Result<Landmarks, Unknown> {
     }
 }
 
-/// Where the symbol table and its strings are in the file.
-struct Sections {
-    symbols: Range<u64>,
-    strings: Range<u64>,
-}
-
-fn sections(file: &File) -> Result<Sections, Unknown> {
-    let all = all_sections(file).ok_or(Unknown::Unreadable)?;
-    let symbols = all.iter().find(|section| section.kind == SYMBOLS);
-    let symbols = symbols.ok_or(Unknown::Stripped)?;
-    let strings = all.get(symbols.link).ok_or(Unknown::Unreadable)?;
-    let range = |section: &Section| section.range.clone().ok_or(Unknown::Unreadable);
-    Ok(Sections {
-        symbols: range(symbols)?,
-        strings: range(strings)?,
-    })
-}
-
-/// An entry of the table of sections.
-struct Section {
-    kind: u32,
-    /// The section that belongs to it.
-    link: usize,
-    /// Where it is in the file; `None` where that is no range.
-    range: Option<Range<u64>>,
-}
-
-/// The kind of a table of symbols.
-const SYMBOLS: u32 = 2;
-
-fn all_sections(file: &File) -> Option<Vec<Section>> {
-    const ENTRY: u64 = 64;
-    let header = bytes(file, 0, 64)?;
-    if header.get(..6)? != b"\x7fELF\x02\x01" || u16_at(&header, 58)? != ENTRY as u16 {
-        return None;
-    }
-    let table = u64_at(&header, 40)?;
-    let count = u64::from(u16_at(&header, 60)?);
-    let entries = bytes(file, table, (count * ENTRY) as usize)?;
-    let section = |entry: &[u8]| {
-        let (start, length) = (u64_at(entry, 24)?, u64_at(entry, 32)?.min(MAX_TABLE));
-        Some(Section {
-            kind: u32_at(entry, 4)?,
-            link: u32_at(entry, 40)? as usize,
-            range: start.checked_add(length).map(|end| start..end),
-        })
-    };
-    entries.chunks_exact(ENTRY as usize).map(section).collect()
-}
-
-/// The names that count, by their place among the strings.
-fn names(file: &File, strings: &Range<u64>) -> Option<Vec<(u32, Landmark, bool)>> {
+/// The names that count, by their place among all.
+fn names(file: &File, table: &SymbolTable) -> io::Result<Vec<(u32, Landmark, bool)>> {
     let finder = Finder::new(MODULE);
     let mut found = Vec::new();
-    // A piece keeps the name that the one before it cut.
-    let mut piece: Vec<u8> = Vec::new();
-    let mut begin = 0u64;
-    let mut next = strings.start;
-    while next < strings.end {
-        let length = PIECE.min((strings.end - next) as usize);
-        piece.extend(bytes(file, next, length)?);
-        next += length as u64;
-        let whole = match piece.iter().rposition(|byte| *byte == 0) {
-            Some(end) => end + 1,
-            None if piece.len() > 16 * PIECE => piece.len(),
-            None => continue,
-        };
+    let mut names = table.names(file);
+    while let Some((begin, piece)) = names.next_piece()? {
         let mut at = 0;
-        while let Some(hit) = finder.find(&piece[at..whole]) {
+        while let Some(hit) = finder.find(&piece[at..]) {
             let hit = at + hit;
             let start = piece[..hit]
                 .iter()
                 .rposition(|byte| *byte == 0)
                 .map_or(0, |end| end + 1);
-            let end = piece[hit..whole]
+            let end = piece[hit..]
                 .iter()
                 .position(|byte| *byte == 0)
-                .map_or(whole, |end| hit + end);
+                .map_or(piece.len(), |end| hit + end);
             let name = &piece[start..end];
             if let (Some(landmark), Ok(place)) =
                 (Landmark::of(name), u32::try_from(begin + start as u64))
@@ -256,10 +199,8 @@ fn names(file: &File, strings: &Range<u64>) -> Option<Vec<(u32, Landmark, bool)>
             }
             at = end;
         }
-        begin += whole as u64;
-        piece.drain(..whole);
     }
-    Some(found)
+    Ok(found)
 }
 
 /// The function in which a thread waits in `block_on`.
@@ -270,32 +211,20 @@ fn parks_thread(name: &[u8]) -> bool {
 
 fn functions(
     file: &File,
-    symbols: &Range<u64>,
+    table: &SymbolTable,
     names: &[(u32, Landmark, bool)],
-) -> Option<Landmarks> {
-    const ENTRY: usize = 24;
-    const FUNCTION: u8 = 2;
+) -> io::Result<Landmarks> {
     let mut found = Vec::new();
     let mut parks_apart = false;
-    let mut next = symbols.start;
-    while next < symbols.end && found.len() < MAX_FUNCTIONS {
-        let length = (PIECE / ENTRY * ENTRY).min((symbols.end - next) as usize);
-        let piece = bytes(file, next, length)?;
-        next += length as u64;
-        for entry in piece.chunks_exact(ENTRY) {
-            let (place, kind) = (u32_at(entry, 0)?, entry[4] & 0xf);
-            let Ok(index) = names.binary_search_by_key(&place, |(at, ..)| *at) else {
-                continue;
-            };
-            let (start, size) = (u64_at(entry, 8)?, u64_at(entry, 16)?);
-            if kind == FUNCTION && size > 0 {
-                let (_, landmark, parks) = names[index];
-                found.push((start..start.saturating_add(size), landmark));
-                parks_apart |= parks;
-            }
+    table.functions(file, |name, function| {
+        if let Ok(index) = names.binary_search_by_key(&name, |(at, ..)| *at) {
+            let (_, landmark, parks) = names[index];
+            found.push((function, landmark));
+            parks_apart |= parks;
         }
-    }
-    Some(Landmarks::new(found, parks_apart))
+        found.len() < MAX_FUNCTIONS
+    })?;
+    Ok(Landmarks::new(found, parks_apart))
 }
 
 /// Looks for one part in many texts (Horspool), also where nothing is optimised.
@@ -327,28 +256,6 @@ impl<'a> Finder<'a> {
         }
         None
     }
-}
-
-fn bytes(file: &File, at: u64, length: usize) -> Option<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, at).ok()?;
-    Some(bytes)
-}
-
-fn array<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    array(bytes, at).map(u16::from_le_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    array(bytes, at).map(u32::from_le_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    array(bytes, at).map(u64::from_le_bytes)
 }
 
 #[cfg(test)]
@@ -490,7 +397,7 @@ mod tests {
     fn a_program_without_symbols_is_stripped() {
         use std::io::Write;
         let mut header = vec![0u8; 64];
-        header[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        header[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
         header[40] = 64;
         header[58] = 64;
         header[60] = 1;

@@ -3,12 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
+use looptop_procfs::{ProcFile, SchedStat, SyscallState};
+
 use super::Threads;
 use super::landmarks::{self, Landmarks, Unknown};
 use super::place::{Place, Wait, place};
 use crate::capture;
 use crate::ids::Tid;
-use crate::procfs::{ProcFile, SchedStat, SyscallState, parse_schedstat};
+use crate::procfs;
 use crate::thread_clock::thread_cpu_ns;
 
 /// Of strangers the file that is read at each look stays open: so many, for they count
@@ -52,11 +54,7 @@ pub(crate) fn can_tell() -> Result<(), String> {
 
 impl Threads for LiveThreads {
     fn list(&mut self) -> Vec<Tid> {
-        let Ok(entries) = std::fs::read_dir("/proc/self/task") else {
-            return Vec::new();
-        };
-        let tids = entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
-        tids.map(Tid).collect()
+        procfs::tids().into_iter().flatten().collect()
     }
 
     fn is_ready(&mut self) -> bool {
@@ -64,7 +62,7 @@ impl Threads for LiveThreads {
     }
 
     fn sched(&mut self, tid: Tid) -> Option<SchedStat> {
-        ProcFile::of_thread(tid, "schedstat")?.parse(parse_schedstat)
+        procfs::schedstat(tid)
     }
 
     fn sched_often(&mut self, tid: Tid) -> Option<SchedStat> {
@@ -72,14 +70,14 @@ impl Threads for LiveThreads {
             if self.scheds.len() >= MAX_OPEN {
                 return self.sched(tid);
             }
-            let file = ProcFile::of_thread(tid, "schedstat");
+            let file = procfs::open(tid, "schedstat");
             self.scheds.insert(tid, file);
         }
-        self.scheds.get(&tid)?.as_ref()?.parse(parse_schedstat)
+        self.scheds.get(&tid)?.as_ref()?.parse(SchedStat::parse)
     }
 
     fn syscall(&mut self, tid: Tid) -> SyscallState {
-        SyscallState::of_thread(tid)
+        procfs::syscall(tid)
     }
 
     fn cpu_ns(&mut self, tid: Tid) -> Option<u64> {
@@ -113,13 +111,9 @@ impl Threads for LiveThreads {
 impl LiveThreads {
     fn program(&mut self) -> Option<u32> {
         if self.program.is_none() {
-            let path = std::fs::read_link("/proc/self/exe").ok()?;
-            let text = path.to_string_lossy();
-            let path = text.strip_suffix(" (deleted)").unwrap_or(&text);
+            let path = procfs::own().program()?;
             let modules = capture::modules();
-            let index = modules
-                .iter()
-                .position(|m| m.path.to_string_lossy() == *path)?;
+            let index = modules.iter().position(|m| m.path == path)?;
             self.program = Some(index as u32);
         }
         self.program

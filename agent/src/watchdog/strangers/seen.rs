@@ -1,12 +1,13 @@
 //! What is known of one thread, from census to census.
 
+use looptop_procfs::SyscallState;
+
 use super::Threads;
 use super::place::{Place, Wait};
 use super::ticks::{Snapshot, Ticks};
 use crate::coverage::Kind;
 use crate::evidence;
 use crate::ids::Tid;
-use crate::procfs::SyscallState;
 
 /// A thread that is nobody's is looked at again after this, and then ever more rarely.
 const FIRST_AGAIN_NS: u64 = 1_000_000_000;

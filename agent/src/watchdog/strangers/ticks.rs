@@ -420,11 +420,12 @@ mod tests {
         use tokio::runtime::Builder;
         use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+        use looptop_procfs::{SchedStat, SyscallState};
+
         use super::super::*;
         use crate::capture;
         use crate::ids::Tid;
-        use crate::procfs::{ProcFile, parse_schedstat};
-        use crate::procfs::{SchedStat, SyscallState};
+        use crate::procfs;
         use crate::thread_clock::current_tid;
 
         /// What the worker is to do: so many polls.
@@ -456,7 +457,7 @@ mod tests {
         }
 
         fn sched(tid: Tid) -> Option<SchedStat> {
-            ProcFile::of_thread(tid, "schedstat")?.parse(parse_schedstat)
+            procfs::schedstat(tid)
         }
 
         fn until<T>(mut condition: impl FnMut() -> Option<T>) -> T {
@@ -506,13 +507,13 @@ mod tests {
                     let snapshot = until(|| {
                         let slices = sched(self.tid)?.slices;
                         std::thread::sleep(Duration::from_millis(5));
-                        let state = SyscallState::of_thread(self.tid);
+                        let state = procfs::syscall(self.tid);
                         let SyscallState::In { sp, .. } = state else {
                             return None;
                         };
                         let snapshot = Snapshot::take(sp, &capture::read_memory);
-                        let stayed = SyscallState::of_thread(self.tid) == state
-                            && sched(self.tid)?.slices == slices;
+                        let stayed =
+                            procfs::syscall(self.tid) == state && sched(self.tid)?.slices == slices;
                         stayed.then_some(snapshot)
                     });
                     ticks.learn(snapshot);

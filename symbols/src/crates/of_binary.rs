@@ -1,42 +1,19 @@
-//! Whose a crate is: the application's own, or one that it uses.
-//!
-//! A binary without line tables says of a function no more than its crate. Whose
-//! that is shows in what every Rust program carries: the crate whose `main` it
-//! has, and the paths of sources in the texts of its panics, which begin in
-//! Cargo's registry for a dependency and are relative in a workspace.
+//! What a binary says of whose crates are whose, by its symbols and texts.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use object::{Object, ObjectSection};
 
-use super::origin::{Place, place};
-use super::{name, table};
-
-/// Whose crates are whose, as far as it is known.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Crates {
-    /// The application's own.
-    own: BTreeSet<String>,
-    /// From a registry, a git checkout or a vendor directory.
-    foreign: BTreeSet<String>,
-}
-
-/// Whose a crate is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owner {
-    Own,
-    Foreign,
-    /// Nothing says.
-    Unknown,
-}
+use super::Crates;
+use crate::table;
 
 /// Bytes of a path in a binary that are looked at.
 const MAX_PATH: usize = 240;
 
 impl Crates {
     /// What the symbols and texts of a program say.
-    pub(super) fn of<'a>(file: &object::File<'a, impl object::ReadRef<'a>>, path: &Path) -> Self {
+    pub(crate) fn of<'a>(file: &object::File<'a, impl object::ReadRef<'a>>, path: &Path) -> Self {
         let mut crates = Crates::default();
         let constants = file.sections().filter(|section| {
             let named = section.name().unwrap_or_default();
@@ -60,37 +37,8 @@ impl Crates {
         crates
     }
 
-    /// Takes over what the path of a source says: of a spawn location, for example.
-    pub fn learn(&mut self, source: &str) {
-        match place(source) {
-            Place::Package(path) => {
-                let package = path.split('/').next().unwrap_or(path);
-                self.foreign.insert(crate_name(package));
-            }
-            Place::Workspace => {
-                let package = source.split_once("/src/").map(|(before, _)| before);
-                if let Some(package) = package.and_then(|before| before.rsplit('/').next()) {
-                    self.own.insert(crate_name(package));
-                }
-            }
-            Place::Standard(_) | Place::Generated => {}
-        }
-    }
-
-    /// Whose it is. What `main` or the workspace says comes before a path in the
-    /// registry, from which programs are installed too.
-    pub(super) fn owner(&self, krate: &str) -> Owner {
-        if self.own.contains(krate) {
-            Owner::Own
-        } else if self.foreign.contains(krate) {
-            Owner::Foreign
-        } else {
-            Owner::Unknown
-        }
-    }
-
     /// Adds what `other` knows.
-    pub(super) fn merged(&self, other: &Crates) -> Crates {
+    pub(crate) fn merged(&self, other: &Crates) -> Crates {
         Crates {
             own: self.own.union(&other.own).cloned().collect(),
             foreign: self.foreign.union(&other.foreign).cloned().collect(),
@@ -131,10 +79,6 @@ fn whole(path: &str) -> Option<&str> {
     path.find(".rs").map(|end| &path[..end + 3])
 }
 
-fn crate_name(package: &str) -> String {
-    name::without_version(package).replace('-', "_")
-}
-
 /// The crate whose `main` the symbol is, or a closure in it.
 fn main_of(symbol: &str) -> Option<String> {
     if !symbol.contains("4main") {
@@ -148,6 +92,7 @@ fn main_of(symbol: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Owner;
     use super::*;
 
     #[test]
@@ -163,27 +108,6 @@ mod tests {
             ("own", Owner::Foreign),
             ("md5", Owner::Foreign),
             ("app", Owner::Unknown),
-        ] {
-            assert_eq!(crates.owner(krate), owner, "{krate}");
-        }
-    }
-
-    #[test]
-    fn what_spawn_locations_say() {
-        let mut crates = Crates::default();
-        for path in [
-            "src/main.rs",
-            "crates/report-engine/src/render.rs",
-            "/home/u/.cargo/registry/src/index.crates.io-1949/hyper-util-0.1.20/src/rt.rs",
-            "/rustc/5980/library/std/src/thread/mod.rs",
-        ] {
-            crates.learn(path);
-        }
-        for (krate, owner) in [
-            ("report_engine", Owner::Own),
-            ("hyper_util", Owner::Foreign),
-            ("std", Owner::Unknown),
-            ("src", Owner::Unknown),
         ] {
             assert_eq!(crates.owner(krate), owner, "{krate}");
         }

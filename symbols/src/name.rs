@@ -140,6 +140,7 @@ fn bare_type(text: &str) -> &str {
 
 /// The arguments of the last part that has some: of `a::poll::<F, S>` and of
 /// `poll<F, S>` the two.
+#[cfg(feature = "lines")]
 pub(super) fn arguments(name: &str) -> Vec<&str> {
     let parts = split(name);
     let found = parts.iter().rev().find_map(|part| {
@@ -152,6 +153,7 @@ pub(super) fn arguments(name: &str) -> Vec<&str> {
 }
 
 /// Splits at commas outside of brackets.
+#[cfg(feature = "lines")]
 fn list(text: &str) -> Vec<&str> {
     let mut items = Vec::new();
     let mut start = 0;
@@ -183,6 +185,7 @@ pub(super) fn kind_of_closure(name: &str) -> Option<&'static str> {
 /// A path for a name that debug information gives bare (`lock`), from the file
 /// that it stands in: `std/src/sync/poison/mutex.rs` makes it
 /// `std::sync::poison::mutex::lock`.
+#[cfg(feature = "lines")]
 pub(super) fn qualify(name: &str, file: &str) -> String {
     if split(name).len() > 1 || name.starts_with('<') || name == "main" {
         return name.to_owned();
@@ -219,6 +222,7 @@ pub(super) fn qualify(name: &str, file: &str) -> String {
 /// The path of a closure of which only `module::{closure#0}` is known, if `outer`,
 /// a function with type parameters, mentions its type, `PATH::{closure_env#0}`:
 /// `PATH::{{closure}}`, as symbols have it.
+#[cfg(feature = "lines")]
 pub(super) fn closure_path(function: &str, outer: &str) -> Option<String> {
     let (module, closure) = function.rsplit_once("::").unwrap_or(("", function));
     let closure = closure

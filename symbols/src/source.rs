@@ -1,8 +1,27 @@
 //! The function around a line, by the source itself.
 
+use std::fs;
+use std::path::Path;
+
+/// The function at a line of a source that is as old as the binary, or older.
+pub(super) fn read_function(source: &str, binary: &Path, line: u32) -> Option<String> {
+    const MAX_SOURCE: u64 = 4 << 20;
+    let path = Path::new(source);
+    let found = fs::metadata(path).ok()?;
+    let built = fs::metadata(binary).ok()?.modified().ok()?;
+    if !path.is_absolute()
+        || !found.is_file()
+        || found.len() > MAX_SOURCE
+        || found.modified().ok()? > built
+    {
+        return None;
+    }
+    function_at(&fs::read_to_string(path).ok()?, line)
+}
+
 /// The name of the function that a line stands in: the nearest `fn` above it that
 /// is indented less, as rustfmt writes code.
-pub(super) fn function_at(source: &str, line: u32) -> Option<String> {
+fn function_at(source: &str, line: u32) -> Option<String> {
     let indent = |text: &str| text.len() - text.trim_start().len();
     let lines: Vec<&str> = source.lines().take(line as usize).collect();
     let mut depth = indent(lines.get((line as usize).checked_sub(1)?)?);

@@ -4,8 +4,7 @@
 //! of a function ([`super::name::clean`]) part by part: `*` stands for any number
 //! of parts, and for any characters within one; the first line that matches wins.
 
-use super::{Frame, name};
-pub use crate::model::CallKind;
+use super::{CallKind, Frame, name};
 
 /// A blocking call found on a stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -460,6 +459,7 @@ const EXECUTORS: &[&str] = &[
 ];
 
 /// Frames between a task's poll and the future that the application wrote.
+#[cfg(feature = "lines")]
 const WRAPPERS: &[&str] = &[
     "tokio::runtime::*",
     "tokio::task::*",
@@ -560,6 +560,7 @@ pub(super) fn polls_a_task(function: &str) -> bool {
 }
 
 /// Does the function only pass the poll of a task on to the application's future?
+#[cfg(feature = "lines")]
 pub(super) fn wraps_a_future(function: &str) -> bool {
     let clean = name::clean(function);
     WRAPPERS.iter().any(|pattern| matches(pattern, &clean))

@@ -1,6 +1,6 @@
 //! The frame pointer of a function, computed from its stack pointer.
 //!
-//! A thread in a system call tells its stack pointer but not `rbp`, and a
+//! Of a thread in a system call the stack pointer is known but not `rbp`, and a
 //! function compiled with frame pointers (all of Rust's std) finds its caller
 //! through `rbp`. Such a function has a prologue `push rbp; mov rbp, rsp`, further
 //! pushes and a `sub rsp, N`; when nothing else moves the stack pointer, as in all
@@ -19,7 +19,7 @@
 
 use std::ops::Range;
 
-use super::memory;
+use crate::Memory;
 
 const MAX_PROLOGUE: u64 = 128;
 const MAX_FRAME: u64 = 1 << 20;
@@ -41,22 +41,27 @@ pub(super) enum Evidence {
 /// `address` with stack pointer `sp`; `bounds` gives the function around an
 /// address, `read` reads the stack.
 pub(super) fn frame_pointer(
+    memory: &dyn Memory,
     function: u64,
     address: u64,
     sp: u64,
     mut read: impl FnMut(u64) -> Option<u64>,
     bounds: impl Fn(u64) -> Option<Range<u64>>,
 ) -> Option<(u64, Evidence)> {
-    let code = copy(function, address.checked_sub(function)?.min(MAX_PROLOGUE));
+    let code = copy(
+        memory,
+        function,
+        address.checked_sub(function)?.min(MAX_PROLOGUE),
+    );
     let Some(frame) = frame_size(&code) else {
         if !is_mixed(&code) {
             return None;
         }
-        return nearest_return(sp, read, |at| evidence(at, function, &bounds));
+        return nearest_return(sp, read, |at| evidence(memory, at, function, &bounds));
     };
     let fp = sp.checked_add(frame)?;
     let return_address = read(fp.checked_add(8)?)?;
-    Some((fp, evidence(return_address, function, bounds)?))
+    Some((fp, evidence(memory, return_address, function, bounds)?))
 }
 
 /// Is a frame pointer set, once, apart from the `push rbp` before it?
@@ -142,20 +147,23 @@ fn after_frame_is_set(code: &[u8]) -> Option<&[u8]> {
 
 /// Is the instruction before `return_address` a call that leads to `function`?
 fn evidence(
+    memory: &dyn Memory,
     return_address: u64,
     function: u64,
     bounds: impl Fn(u64) -> Option<Range<u64>>,
 ) -> Option<Evidence> {
-    let leads = |target| leads_to(target, function) || forwards_to(target, function, &bounds);
+    let leads = |target| {
+        leads_to(memory, target, function) || forwards_to(memory, target, function, &bounds)
+    };
     let mut evidence = None;
-    for call in calls_before(return_address)? {
+    for call in calls_before(memory, return_address)? {
         let confirmed = match call {
             Call::Direct(target) => leads(target),
-            Call::Through(pointer) => memory::read_u64(pointer).is_some_and(leads),
+            Call::Through(pointer) => memory.read_u64(pointer).is_some_and(leads),
             Call::Computed => {
                 evidence = Some(Evidence::Assumption);
                 let caller = bounds(return_address - 1);
-                caller.is_some_and(|caller| loads_address(caller, return_address, leads))
+                caller.is_some_and(|caller| loads_address(memory, caller, return_address, leads))
             }
         };
         if confirmed {
@@ -168,11 +176,16 @@ fn evidence(
 /// Does the function `caller` load, somewhere before its call that returns to
 /// `return_address`, the address of code that `leads` to the function in question?
 /// So it is in unoptimised code, and where a loop keeps the address in a register.
-fn loads_address(caller: Range<u64>, return_address: u64, leads: impl Fn(u64) -> bool) -> bool {
+fn loads_address(
+    memory: &dyn Memory,
+    caller: Range<u64>,
+    return_address: u64,
+    leads: impl Fn(u64) -> bool,
+) -> bool {
     let start = caller
         .start
         .max(return_address.saturating_sub(MAX_FORWARDER));
-    let code = copy(start, return_address.saturating_sub(start));
+    let code = copy(memory, start, return_address.saturating_sub(start));
     code.windows(7).enumerate().any(|(i, bytes)| {
         let [0x48 | 0x4c, operation, modrm, a, b, c, d] = *bytes else {
             return false;
@@ -184,7 +197,7 @@ fn loads_address(caller: Range<u64>, return_address: u64, leads: impl Fn(u64) ->
         let place = next.wrapping_add(i32::from_le_bytes([a, b, c, d]) as u64);
         match operation {
             // mov register, [rip + distance]
-            0x8b => memory::read_u64(place).is_some_and(&leads),
+            0x8b => memory.read_u64(place).is_some_and(&leads),
             // lea register, [rip + distance]
             0x8d => leads(place),
             _ => false,
@@ -194,11 +207,11 @@ fn loads_address(caller: Range<u64>, return_address: u64, leads: impl Fn(u64) ->
 
 /// Is `target` the function, or a stub that jumps to it (a procedure linkage
 /// table's entry)?
-fn leads_to(target: u64, function: u64) -> bool {
+fn leads_to(memory: &dyn Memory, target: u64, function: u64) -> bool {
     if target == function {
         return true;
     }
-    let code = copy(target, 16);
+    let code = copy(memory, target, 16);
     let code = code
         .strip_prefix(&[0xf3, 0x0f, 0x1e, 0xfa])
         .unwrap_or(&code);
@@ -210,20 +223,25 @@ fn leads_to(target: u64, function: u64) -> bool {
     };
     let next = target.wrapping_add(skipped + length);
     let pointer = next.wrapping_add(i32::from_le_bytes(pointer) as u64);
-    memory::read_u64(pointer) == Some(function)
+    memory.read_u64(pointer) == Some(function)
 }
 
 /// Does the function at `target` end in a jump to `function`, as one that only
 /// passes its arguments on does? A jump's distance is 32 bits, so finding one by
 /// accident is out of the question.
-fn forwards_to(target: u64, function: u64, bounds: &impl Fn(u64) -> Option<Range<u64>>) -> bool {
+fn forwards_to(
+    memory: &dyn Memory,
+    target: u64,
+    function: u64,
+    bounds: &impl Fn(u64) -> Option<Range<u64>>,
+) -> bool {
     let size = match bounds(target) {
         Some(range) if range.start == target => range.end - range.start,
         // A function without a frame may lack a rule; it is short.
         _ => 32,
     };
     // One byte more, because the windows are a byte longer than the jump may be.
-    let code = copy(target, size.min(MAX_FORWARDER) + 1);
+    let code = copy(memory, target, size.min(MAX_FORWARDER) + 1);
     code.windows(6).enumerate().any(|(i, bytes)| {
         let at = target + i as u64;
         match *bytes {
@@ -232,7 +250,7 @@ fn forwards_to(target: u64, function: u64, bounds: &impl Fn(u64) -> Option<Range
             }
             [0xff, 0x25, a, b, c, d] => {
                 let pointer = (at + 6).wrapping_add(i32::from_le_bytes([a, b, c, d]) as u64);
-                memory::read_u64(pointer) == Some(function)
+                memory.read_u64(pointer) == Some(function)
             }
             _ => false,
         }
@@ -250,13 +268,13 @@ enum Call {
 }
 
 /// Is `address` one that a call returns to?
-pub(super) fn follows_call(address: u64) -> bool {
-    calls_before(address).is_some_and(|mut calls| calls.next().is_some())
+pub(super) fn follows_call(memory: &dyn Memory, address: u64) -> bool {
+    calls_before(memory, address).is_some_and(|mut calls| calls.next().is_some())
 }
 
-fn calls_before(address: u64) -> Option<impl Iterator<Item = Call>> {
+fn calls_before(memory: &dyn Memory, address: u64) -> Option<impl Iterator<Item = Call>> {
     let mut code = [0; 7];
-    let have = memory::read(address.checked_sub(7)?, &mut code) == 7;
+    let have = memory.read(address.checked_sub(7)?, &mut code) == 7;
     have.then(|| decode_calls(code, address))
 }
 
@@ -282,9 +300,9 @@ fn decode_calls(code: [u8; 7], address: u64) -> impl Iterator<Item = Call> {
     [direct, through, computed].into_iter().flatten()
 }
 
-fn copy(address: u64, size: u64) -> Vec<u8> {
+fn copy(memory: &dyn Memory, address: u64, size: u64) -> Vec<u8> {
     let mut code = vec![0; size as usize];
-    let length = memory::read(address, &mut code);
+    let length = memory.read(address, &mut code);
     code.truncate(length);
     code
 }

@@ -1,35 +1,55 @@
-//! Names for the code addresses of a stall, and what of a stack matters.
+//! Names for code addresses, and what of a stack matters.
 //!
 //! [`Symbolizer`] reads binaries on a thread of its own: names and lines, whose a
 //! crate is (`crates`), code of several names (`aliases`), which future a task polls
-//! (`future`). All the rest are pure
-//! functions over its result: [`name`] tidies function names, [`origin`] says
-//! user code from dependencies and plumbing, [`calls`] knows blocking calls, and
-//! [`stack`] picks the culprit and the frames worth showing.
+//! (`future`); [`Lines`] is a single binary, for whoever knows which. All the rest are
+//! pure functions over the result: [`name`] tidies function names, [`origin`] tells user
+//! code from dependencies and plumbing, [`calls`] knows blocking calls, and [`stack`]
+//! picks the culprit and the frames worth showing. [`elf`] finds the symbols of a file
+//! without reading them.
+//!
+//! Without the feature `lines` nothing here reads names out of binaries.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
+#[cfg(feature = "lines")]
 mod aliases;
+mod call;
 pub mod calls;
 mod crates;
+pub mod elf;
+#[cfg(feature = "lines")]
 mod future;
+#[cfg(feature = "lines")]
+mod lines;
 pub mod name;
 pub mod origin;
+#[cfg(feature = "lines")]
 mod resolver;
+#[cfg(feature = "lines")]
 mod source;
 pub mod stack;
+#[cfg(feature = "lines")]
 mod table;
+#[cfg(feature = "lines")]
 mod worker;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "lines"))]
 mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use calls::{BlockingCall, CallKind, innermost_call};
+pub use call::{Call, CallKind};
+pub use calls::{BlockingCall, innermost_call};
 pub use crates::Crates;
+#[cfg(feature = "lines")]
+pub use lines::{Function, Lines};
 pub use origin::Origin;
-pub use resolver::{Function, Remote, Resolution, Resolver};
+#[cfg(feature = "lines")]
+pub use resolver::{Remote, Resolution, Resolver};
 pub use stack::{Culprit, Row, culprit, fold};
+#[cfg(feature = "lines")]
 pub use worker::{Answer, Symbolizer};
 
 /// A file with code, as the observed process names it.

@@ -1,9 +1,10 @@
 //! The stall state machine, driven by scripted looks and a fake clock.
 
+use looptop_procfs::{SchedStat, SchedState, SyscallState};
+
 use super::*;
 use crate::evidence::{Cause, Object};
 use crate::ids::{RuntimeId, WorkerIndex};
-use crate::procfs::{SchedStat, SchedState, SyscallState};
 
 const WORKER: Subject = Subject::Worker(RuntimeId(0), WorkerIndex(0));
 const TID: Tid = Tid(77);

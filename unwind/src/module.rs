@@ -1,17 +1,17 @@
-//! The code that is mapped into this process, and where its unwind rules are.
+//! The code that is mapped into a process, and where its unwind rules are.
 //!
 //! Everything is read from memory, where the loader put it: a binary that was
 //! replaced or deleted on disk unwinds as before. `.eh_frame_hdr` is a segment of
 //! its own and points to `.eh_frame`; neither needs section headers, so stripped
 //! binaries are served too.
 
-use std::ffi::OsString;
 use std::ops::{Deref, Range};
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{ModuleInfo, memory};
+use looptop_procfs::Mapping;
+
+use crate::{Memory, ModuleInfo};
 
 /// More unwind rules than this in one library are not kept.
 const MAX_RULES: u64 = 64 << 20;
@@ -26,9 +26,9 @@ const NT_GNU_BUILD_ID: u32 = 3;
 /// Bytes of unwind rules.
 #[derive(Debug, Clone)]
 pub(super) enum Bytes {
-    /// Of the main program or the vDSO, which stay mapped for ever.
+    /// Where they are, for ever.
     Mapped(&'static [u8]),
-    /// Of a library, which may be unloaded.
+    /// Of what may be unloaded, or is elsewhere.
     Copied(Arc<[u8]>),
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Rules {
 
 /// A module as it is mapped now.
 #[derive(Debug, Clone)]
-pub(super) struct Mapped {
+pub struct Module {
     pub(super) info: ModuleInfo,
     /// From its first to past its last mapped byte.
     pub(super) range: Range<u64>,
@@ -95,49 +95,26 @@ impl Rules {
         // the usual encoding of start and size is understood; it proves itself
         // by naming the same start.
         let offset = usize::try_from(rule.checked_sub(self.table_address)?).ok()?;
-        let named = (rule + 8).wrapping_add(i32_at(&self.table, offset + 8)? as u64);
-        let size = u64::from(u32_at(&self.table, offset + 12)?);
+        let at = |distance: usize| offset.checked_add(distance);
+        let named = rule.wrapping_add(8);
+        let named = named.wrapping_add(i32_at(&self.table, at(8)?)? as u64);
+        let size = u64::from(u32_at(&self.table, at(12)?)?);
         let range = start..start.checked_add(size)?;
         (named == start && range.contains(&address)).then_some(range)
     }
 }
 
-/// How often the loader added and removed modules; changes when [`load`] would
-/// yield something else. About 0.1 µs.
-pub(super) fn changes() -> (u64, u64) {
-    unsafe extern "C" fn first(
-        info: *mut libc::dl_phdr_info,
-        _size: libc::size_t,
-        data: *mut libc::c_void,
-    ) -> libc::c_int {
-        // SAFETY: the loader passes a valid `info`; `data` is the pair below.
-        unsafe {
-            *data.cast::<(u64, u64)>() = ((*info).dlpi_adds, (*info).dlpi_subs);
-        }
-        1
-    }
-    let mut counts = (0_u64, 0_u64);
-    // SAFETY: `first` matches the signature and writes only to `counts`.
-    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut counts).cast()) };
-    counts
-}
-
-/// Reads all modules; some milliseconds with large libraries.
-pub(super) fn load() -> Vec<Mapped> {
-    let Ok(maps) = std::fs::read("/proc/self/maps") else {
-        return Vec::new();
-    };
-    let program = std::fs::read_link("/proc/self/exe").ok();
-    group(&maps)
-        .into_iter()
-        .filter_map(|group| {
-            let stays = group.path.as_os_str() == "[vdso]" || Some(&group.path) == program.as_ref();
-            load_module(group, stays)
-        })
+/// The modules among `mappings`, which are in the order of addresses, read from
+/// `memory`: some milliseconds with large libraries. What has no code, or whose
+/// beginning is not mapped, is none.
+pub fn modules(mappings: &[Mapping], memory: &dyn Memory) -> Vec<Module> {
+    let groups = group(mappings).into_iter();
+    groups
+        .filter_map(|group| Module::read(group, memory))
         .collect()
 }
 
-/// The mappings of one file.
+/// The mappings of one file, as it is mapped once.
 #[derive(Debug, PartialEq, Eq)]
 struct Group {
     path: PathBuf,
@@ -147,76 +124,34 @@ struct Group {
     code: Vec<Range<u64>>,
 }
 
-/// Groups the lines of `/proc/self/maps` by file; files without code, or whose
-/// beginning is not mapped, are left out.
-fn group(maps: &[u8]) -> Vec<Group> {
+fn group(mappings: &[Mapping]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for line in maps.split(|&byte| byte == b'\n') {
-        let Some((range, executable, offset, path)) = parse_line(line) else {
+    for mapping in mappings {
+        let path = &mapping.path;
+        if !path.is_absolute() && path.as_os_str() != "[vdso]" {
             continue;
-        };
-        if offset == 0
+        }
+        if mapping.offset == 0
             && groups
                 .last()
-                .is_none_or(|last| last.path != path || !last.code.is_empty())
+                .is_none_or(|last| last.path != *path || !last.code.is_empty())
         {
             groups.push(Group {
                 path: path.clone(),
-                start: range.start,
-                range: range.clone(),
+                start: mapping.range.start,
+                range: mapping.range.clone(),
                 code: Vec::new(),
             });
         }
-        if let Some(last) = groups.last_mut().filter(|last| last.path == path) {
-            last.range.end = last.range.end.max(range.end);
-            if executable {
-                last.code.push(range);
+        if let Some(last) = groups.last_mut().filter(|last| last.path == *path) {
+            last.range.end = last.range.end.max(mapping.range.end);
+            if mapping.execute {
+                last.code.push(mapping.range.clone());
             }
         }
     }
     groups.retain(|group| !group.code.is_empty());
     groups
-}
-
-/// `START-END PERMS OFFSET DEV INODE PATH`, of files and the vDSO.
-fn parse_line(line: &[u8]) -> Option<(Range<u64>, bool, u64, PathBuf)> {
-    let mut rest = line;
-    let mut word = || {
-        let end = rest.iter().position(|&byte| byte == b' ')?;
-        let (word, after) = rest.split_at(end);
-        rest = &after[1..];
-        std::str::from_utf8(word).ok()
-    };
-    let (start, end) = word()?.split_once('-')?;
-    let range = hex(start)?..hex(end)?;
-    let executable = word()?.as_bytes().get(2) == Some(&b'x');
-    let offset = hex(word()?)?;
-    word()?;
-    word()?;
-    let path = rest.trim_ascii_start();
-    let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
-    let named = path.starts_with(b"/") || path == b"[vdso]";
-    named.then(|| (range, executable, offset, PathBuf::from(unescape(path))))
-}
-
-fn hex(text: &str) -> Option<u64> {
-    u64::from_str_radix(text, 16).ok()
-}
-
-/// The kernel writes a line feed in a path as `\012`.
-fn unescape(path: &[u8]) -> OsString {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&byte, after)) = rest.split_first() {
-        if let Some(after) = rest.strip_prefix(b"\\012") {
-            bytes.push(b'\n');
-            rest = after;
-        } else {
-            bytes.push(byte);
-            rest = after;
-        }
-    }
-    OsString::from_vec(bytes)
 }
 
 struct Segment {
@@ -226,38 +161,41 @@ struct Segment {
     file_size: u64,
 }
 
-fn load_module(group: Group, stays: bool) -> Option<Mapped> {
-    let segments = segments(group.start)?;
-    let first = segments
-        .iter()
-        .find(|s| s.kind == PT_LOAD && s.offset == 0)?;
-    let base = group.start.wrapping_sub(first.address);
-    let rules = segments
-        .iter()
-        .find(|segment| segment.kind == PT_GNU_EH_FRAME)
-        .and_then(|index| load_rules(index, &segments, base, stays));
-    Some(Mapped {
-        info: ModuleInfo {
-            path: group.path,
-            build_id: build_id(&segments, base).unwrap_or_default(),
-            base,
-        },
-        range: group.range,
-        code: group.code,
-        rules,
-    })
+impl Module {
+    fn read(group: Group, memory: &dyn Memory) -> Option<Self> {
+        let segments = segments(memory, group.start)?;
+        let first = segments
+            .iter()
+            .find(|s| s.kind == PT_LOAD && s.offset == 0)?;
+        let base = group.start.wrapping_sub(first.address);
+        let rules = segments
+            .iter()
+            .find(|segment| segment.kind == PT_GNU_EH_FRAME)
+            .and_then(|index| load_rules(memory, index, &segments, base));
+        Some(Self {
+            info: ModuleInfo {
+                path: group.path,
+                build_id: build_id(memory, &segments, base).unwrap_or_default(),
+                base,
+            },
+            range: group.range,
+            code: group.code,
+            rules,
+        })
+    }
 }
 
 /// The program headers of the ELF file whose first byte is at `start`.
-fn segments(start: u64) -> Option<Vec<Segment>> {
+fn segments(memory: &dyn Memory, start: u64) -> Option<Vec<Segment>> {
     const ENTRY: usize = 56;
-    let header = copy(start, 64)?;
+    let header = copy(memory, start, 64)?;
     // 64-bit, little-endian.
     if header.get(..6)? != b"\x7fELF\x02\x01" || u16_at(&header, 54)? as usize != ENTRY {
         return None;
     }
     let count = u64::from(u16_at(&header, 56)?).min(MAX_PROGRAM_HEADERS);
     let table = copy(
+        memory,
         start.checked_add(u64_at(&header, 32)?)?,
         count * ENTRY as u64,
     )?;
@@ -274,15 +212,21 @@ fn segments(start: u64) -> Option<Vec<Segment>> {
         .collect()
 }
 
-fn load_rules(index: &Segment, segments: &[Segment], base: u64, stays: bool) -> Option<Rules> {
+fn load_rules(
+    memory: &dyn Memory,
+    index: &Segment,
+    segments: &[Segment],
+    base: u64,
+) -> Option<Rules> {
     /// Version 1; pointer to the table relative to itself, count as it is,
     /// entries relative to the index: what every linker writes.
     const USUAL: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
-    let head = copy(base.wrapping_add(index.address), 8)?;
+    let head = copy(memory, base.wrapping_add(index.address), 8)?;
     if head.get(..4)? != USUAL {
         return None;
     }
-    let table_address = (index.address + 4).wrapping_add(i32_at(&head, 4)? as u64);
+    let table_address = index.address.wrapping_add(4);
+    let table_address = table_address.wrapping_add(i32_at(&head, 4)? as u64);
     // The table's size is written nowhere outside of section headers; it ends
     // within its segment, and is entered only by offsets from the index.
     let load = segments.iter().find(|segment| {
@@ -290,33 +234,30 @@ fn load_rules(index: &Segment, segments: &[Segment], base: u64, stays: bool) -> 
             && (segment.address..segment.address.saturating_add(segment.file_size))
                 .contains(&table_address)
     })?;
-    let table_size = load.address + load.file_size - table_address;
+    let table_size = load.address.saturating_add(load.file_size) - table_address;
     Some(Rules {
         index_address: index.address,
-        index: bytes(base.wrapping_add(index.address), index.file_size, stays)?,
+        index: bytes(memory, base.wrapping_add(index.address), index.file_size)?,
         table_address,
-        table: bytes(base.wrapping_add(table_address), table_size, stays)?,
+        table: bytes(memory, base.wrapping_add(table_address), table_size)?,
     })
 }
 
-fn bytes(address: u64, size: u64, stays: bool) -> Option<Bytes> {
-    let mut probe = [0];
-    if stays && size > 0 && memory::read(address + size - 1, &mut probe) == 1 {
-        // SAFETY: the caller found the range within one read-only loaded segment
-        // of the main program or the vDSO; both its header and its last byte
-        // were read; such segments are never unmapped or written.
-        let slice = unsafe { std::slice::from_raw_parts(address as *const u8, size as usize) };
-        return Some(Bytes::Mapped(slice));
+fn bytes(memory: &dyn Memory, address: u64, size: u64) -> Option<Bytes> {
+    let range = address..address.checked_add(size)?;
+    match memory.lasting(range) {
+        Some(bytes) => Some(Bytes::Mapped(bytes)),
+        None => copy(memory, address, size).map(|bytes| Bytes::Copied(bytes.into())),
     }
-    copy(address, size).map(|bytes| Bytes::Copied(bytes.into()))
 }
 
-fn build_id(segments: &[Segment], base: u64) -> Option<Vec<u8>> {
+fn build_id(memory: &dyn Memory, segments: &[Segment], base: u64) -> Option<Vec<u8>> {
     segments
         .iter()
         .filter(|segment| segment.kind == PT_NOTE)
         .find_map(|segment| {
             let notes = copy(
+                memory,
                 base.wrapping_add(segment.address),
                 segment.file_size.min(MAX_NOTES),
             )?;
@@ -341,12 +282,12 @@ fn find_build_id(notes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Copies memory, all or nothing.
-fn copy(address: u64, size: u64) -> Option<Vec<u8>> {
+fn copy(memory: &dyn Memory, address: u64, size: u64) -> Option<Vec<u8>> {
     if size > MAX_RULES {
         return None;
     }
     let mut bytes = vec![0; size as usize];
-    (memory::read(address, &mut bytes) == bytes.len()).then_some(bytes)
+    (memory.read(address, &mut bytes) == bytes.len()).then_some(bytes)
 }
 
 fn array<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
@@ -372,9 +313,10 @@ fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MemFile;
 
     #[test]
-    fn groups_lines_by_file() {
+    fn groups_mappings_by_file() {
         let maps = b"\
 1000-2000 r--p 00000000 fe:00 12 /bin/a\n\
 2000-3000 r-xp 00001000 fe:00 12 /bin/a\n\
@@ -386,7 +328,8 @@ mod tests {
 8000-9000 r-xp 00003000 fe:00 15 /lib/without beginning\n\
 9000-a000 r-xp 00000000 00:00 0 \n\
 nonsense\n";
-        let found: Vec<_> = group(maps)
+        let mappings: Vec<Mapping> = looptop_procfs::mappings(maps).collect();
+        let found: Vec<_> = group(&mappings)
             .into_iter()
             .map(|group| (group.path, group.start, group.range, group.code.len()))
             .collect();
@@ -400,9 +343,15 @@ nonsense\n";
         );
     }
 
+    fn own_modules() -> Vec<Module> {
+        let own = looptop_procfs::Procfs::default().own();
+        let memory = MemFile::open(&own.path("mem")).expect("own memory");
+        modules(&own.mappings().expect("own mappings"), &memory)
+    }
+
     #[test]
     fn this_process_has_a_program_a_libc_and_a_vdso() {
-        let modules = load();
+        let modules = own_modules();
         let program = std::env::current_exe().expect("own path");
         for name in [program.to_str().expect("text"), "libc.so", "[vdso]"] {
             let module = modules
@@ -417,7 +366,7 @@ nonsense\n";
     #[test]
     fn finds_the_bounds_of_a_function() {
         let address = this_process_has_a_program_a_libc_and_a_vdso as fn() as usize as u64;
-        let modules = load();
+        let modules = own_modules();
         let module = modules
             .iter()
             .find(|module| module.range.contains(&address))
@@ -429,6 +378,47 @@ nonsense\n";
             .and_then(|rules| rules.function(inside))
             .expect("has a rule");
         assert_eq!(bounds.start, address - module.info.base);
+    }
+
+    /// Memory of a file that says of itself what it likes.
+    #[test]
+    fn a_module_that_lies_is_none_or_has_no_rules() {
+        struct Bytes(Vec<u8>);
+        impl Memory for Bytes {
+            fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+                let at = address
+                    .checked_sub(0x1000)
+                    .map_or(usize::MAX, |at| at as usize);
+                let from = self.0.get(at..).unwrap_or_default();
+                let length = from.len().min(buffer.len());
+                buffer[..length].copy_from_slice(&from[..length]);
+                length
+            }
+        }
+        let maps = b"1000-2000 r-xp 00000000 fe:00 12 /bin/a\n";
+        let mappings: Vec<Mapping> = looptop_procfs::mappings(maps).collect();
+        let of = |bytes: Vec<u8>| modules(&mappings, &Bytes(bytes));
+        let mut elf = vec![0; 0x1000];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        // Headers at 64, of 56 bytes, three of them: all of it, rules, notes.
+        (elf[32], elf[54], elf[56]) = (64, 56, 3);
+        for (header, kind) in [(64, PT_LOAD), (120, PT_GNU_EH_FRAME), (176, PT_NOTE)] {
+            elf[header..header + 4].copy_from_slice(&kind.to_le_bytes());
+            elf[header + 32] = 0xff;
+        }
+        let found = of(elf.clone());
+        assert!(found.len() == 1 && found[0].rules.is_none(), "{found:?}");
+        assert_eq!(found[0].info.build_id, [0; 0]);
+        // Every length, and every byte of the headers at its most.
+        for length in 0..240 {
+            of(elf[..length].to_vec());
+        }
+        for at in 6..240 {
+            let mut other = elf.clone();
+            other[at..at + 4].fill(0xff);
+            of(other);
+        }
+        assert!(of(Vec::new()).is_empty());
     }
 
     #[test]

@@ -1,0 +1,278 @@
+//! Directories of `/proc`: a process, and its threads.
+
+use std::ffi::OsString;
+use std::fmt::{Display, Write};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::{
+    Listening, Mapping, ProcFile, SchedStat, Stat, Status, SyscallState, cpu_stat_paths, mappings,
+    tcp_listeners, throttled_ns, unix_listeners,
+};
+
+/// The root of procfs.
+#[derive(Debug, Clone)]
+pub struct Procfs {
+    root: PathBuf,
+}
+
+impl Default for Procfs {
+    /// `/proc`.
+    fn default() -> Self {
+        Self::at("/proc")
+    }
+}
+
+impl Procfs {
+    /// One that is mounted elsewhere, or looks like it.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The processes that there are, in any order.
+    pub fn pids(&self) -> impl Iterator<Item = u32> {
+        numbers(&self.root).into_iter().flatten()
+    }
+
+    /// A process by its id, whether there is one or not.
+    pub fn process(&self, pid: u32) -> Process {
+        self.directory(&pid)
+    }
+
+    /// The process that asks.
+    pub fn own(&self) -> Process {
+        self.directory(&"self")
+    }
+
+    fn directory(&self, name: &dyn Display) -> Process {
+        Process {
+            directory: joined(&self.root, name),
+        }
+    }
+
+    /// A file of the root, as text.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.root.join(name)).ok()
+    }
+}
+
+/// The numbers among the names in a directory.
+fn numbers<T: FromStr>(directory: &Path) -> io::Result<impl Iterator<Item = T> + use<T>> {
+    let entries = fs::read_dir(directory)?.flatten();
+    Ok(entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()))
+}
+
+fn joined(directory: &Path, name: &dyn Display) -> PathBuf {
+    let mut path = OsString::with_capacity(directory.as_os_str().len() + 32);
+    path.push(directory);
+    // Never fails for memory.
+    let _ = write!(path, "/{name}");
+    path.into()
+}
+
+/// A process's directory.
+#[derive(Debug, Clone)]
+pub struct Process {
+    directory: PathBuf,
+}
+
+impl Process {
+    /// The path of a file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        joined(&self.directory, &name)
+    }
+
+    /// A file in it as text.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, this user may not read it, or it is no text.
+    pub fn text(&self, name: &str) -> io::Result<String> {
+        fs::read_to_string(self.path(name))
+    }
+
+    /// Opens a file in it that is read again and again.
+    pub fn open(&self, name: &str) -> Option<ProcFile> {
+        ProcFile::open(&self.path(name))
+    }
+
+    /// A thread by its id, whether there is one or not.
+    pub fn thread(&self, tid: u64) -> Thread<'_> {
+        Thread { process: self, tid }
+    }
+
+    /// The ids of its threads, in any order.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, or the one that asks has no descriptor left.
+    pub fn tids(&self) -> io::Result<impl Iterator<Item = u64> + use<>> {
+        numbers(&self.path("task"))
+    }
+
+    /// Of the process as a whole; the state is that of its first thread.
+    pub fn stat(&self) -> Option<Stat> {
+        Stat::parse(&self.text("stat").ok()?)
+    }
+
+    /// Memory, CPUs and switches.
+    pub fn status(&self) -> Option<Status> {
+        self.text("status").ok().map(Status::new)
+    }
+
+    /// What is mapped into it, in the order of addresses.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, or this user may not look.
+    pub fn mappings(&self) -> io::Result<Vec<Mapping>> {
+        Ok(mappings(&fs::read(self.path("maps"))?).collect())
+    }
+
+    /// The program's file as the process sees it; ` (deleted)` stands behind one that
+    /// is gone.
+    pub fn exe(&self) -> Option<PathBuf> {
+        fs::read_link(self.path("exe")).ok()
+    }
+
+    /// The same without that mark.
+    pub fn program(&self) -> Option<PathBuf> {
+        let path = self.exe()?;
+        let text = path.to_string_lossy();
+        match text.strip_suffix(" (deleted)") {
+            Some(path) => Some(path.into()),
+            None => Some(path),
+        }
+    }
+
+    /// The first word of its command line.
+    pub fn command(&self) -> Option<String> {
+        let arguments = fs::read(self.path("cmdline")).ok()?;
+        let first = arguments.split(|byte| *byte == 0).next()?;
+        Some(String::from_utf8_lossy(first).into_owned())
+    }
+
+    /// The name that it or its first thread gave itself; at most 15 bytes.
+    pub fn name(&self) -> Option<String> {
+        Some(self.text("comm").ok()?.trim_end().to_owned())
+    }
+
+    /// What its descriptors refer to: paths, or texts such as `socket:[42]`.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, or this user may not look.
+    pub fn files(&self) -> io::Result<impl Iterator<Item = PathBuf> + use<>> {
+        let files = fs::read_dir(self.path("fd"))?.flatten();
+        Ok(files.filter_map(|file| fs::read_link(file.path()).ok()))
+    }
+
+    /// How many descriptors it has open.
+    pub fn open_files(&self) -> Option<u64> {
+        let files = fs::read_dir(self.path("fd")).ok()?;
+        Some(files.count() as u64)
+    }
+
+    /// Whether it is in the same namespace of a kind (`net`, `mnt`) as `other`; also
+    /// where neither can be read.
+    pub fn shares(&self, namespace: &str, other: &Self) -> bool {
+        let of = |process: &Self| fs::read_link(process.path(&format!("ns/{namespace}"))).ok();
+        of(self) == of(other)
+    }
+
+    /// How long its control group was held back, ns.
+    pub fn throttled_ns(&self) -> Option<u64> {
+        let paths = cpu_stat_paths(&self.text("cgroup").ok()?);
+        paths
+            .iter()
+            .find_map(|path| throttled_ns(&fs::read_to_string(path).ok()?))
+    }
+
+    /// The sockets of its network namespace that listen, with their inodes, whosever
+    /// they are; Unix sockets without a path are left out.
+    pub fn listeners(&self) -> Vec<(Listening, u64)> {
+        let table = |name| self.text(name).unwrap_or_default();
+        let tcp = ["net/tcp", "net/tcp6"].map(table);
+        let tcp = tcp.iter().flat_map(|table| tcp_listeners(table));
+        let tcp = tcp.map(|(address, inode)| (Listening::Tcp(address), inode));
+        let unix = table("net/unix");
+        let unix = unix_listeners(&unix);
+        let unix = unix.map(|(path, inode)| (Listening::Unix(path.to_owned()), inode));
+        tcp.chain(unix).collect()
+    }
+
+    /// The sockets at which the process itself listens.
+    ///
+    /// # Errors
+    ///
+    /// It has ended, or this user may not look.
+    pub fn listening(&self) -> io::Result<Vec<Listening>> {
+        let inode = |file: PathBuf| {
+            let text = file.to_str()?.strip_prefix("socket:[")?;
+            text.strip_suffix(']')?.parse().ok()
+        };
+        let own: Vec<u64> = self.files()?.filter_map(inode).collect();
+        let mut listeners = self.listeners();
+        listeners.retain(|(_, inode)| own.contains(inode));
+        Ok(listeners.into_iter().map(|(socket, _)| socket).collect())
+    }
+}
+
+/// A thread's directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Thread<'a> {
+    process: &'a Process,
+    tid: u64,
+}
+
+impl Thread<'_> {
+    /// The path of a file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        let Self { process, tid } = self;
+        joined(&process.directory, &format_args!("task/{tid}/{name}"))
+    }
+
+    /// Opens a file in it that is read again and again.
+    pub fn open(&self, name: &str) -> Option<ProcFile> {
+        ProcFile::open(&self.path(name))
+    }
+
+    /// Its state and CPU time.
+    pub fn stat(&self) -> Option<Stat> {
+        self.open("stat")?.parse(Stat::parse)
+    }
+
+    /// What the scheduler did with it.
+    pub fn schedstat(&self) -> Option<SchedStat> {
+        self.open("schedstat")?.parse(SchedStat::parse)
+    }
+
+    /// Times that it gave up its CPU, and that its CPU was taken from it.
+    pub fn switches(&self) -> Option<(u64, u64)> {
+        // Longer than the beginning that a `ProcFile` reads.
+        let status = fs::read_to_string(self.path("status")).ok()?;
+        Status::parse_switches(&status)
+    }
+
+    /// What it does now; about 6 µs. Who looks again and again keeps a [`ProcFile`].
+    pub fn syscall(&self) -> SyscallState {
+        let state = self
+            .open("syscall")
+            .and_then(|file| file.parse(SyscallState::parse));
+        state.unwrap_or(SyscallState::Unknown)
+    }
+
+    /// The function of the kernel in which it waits, where the kernel says so.
+    pub fn wchan(&self) -> Option<String> {
+        let name = fs::read_to_string(self.path("wchan")).ok()?;
+        (!name.is_empty() && name != "0").then_some(name)
+    }
+
+    /// Its name, at most 15 bytes.
+    pub fn name(&self) -> Option<String> {
+        let name = fs::read_to_string(self.path("comm")).ok()?;
+        Some(name.trim_end().to_owned())
+    }
+}

@@ -1,0 +1,143 @@
+//! Names for what the compiler inlined without a name of its own: closures, `Drop`s,
+//! and the `async fn` that a task polls.
+
+use std::path::Path;
+
+use crate::crates::Crates;
+use crate::origin::{Seen, origin};
+use crate::{Frame, Origin, calls, name};
+
+/// Wrappers of a future that are looked through.
+const MAX_WRAPPERS: usize = 6;
+
+/// Line tables name an inlined closure or `async` block only `{async_block#0}`.
+/// Its type is a parameter of the functions that poll or call it, further out on
+/// the stack, and that type's name has the whole path.
+pub(super) fn name_inlined_closures(frames: &mut [Frame], future: Option<&str>) {
+    for position in 0..frames.len() {
+        let (inner, outer) = frames[position..].split_at_mut(1);
+        let frame = &mut inner[0];
+        let Some(function) = frame.function.as_deref().filter(|_| frame.inlined) else {
+            continue;
+        };
+        let found = outer
+            .iter()
+            .filter_map(|outer| outer.function.as_deref())
+            .chain(future)
+            .find_map(|outer| name::closure_path(function, outer));
+        if let Some(found) = found {
+            frame.function = Some(found.into());
+        }
+    }
+}
+
+pub(super) fn polls_a_task(frame: &Frame) -> bool {
+    let function = frame.function.as_deref();
+    function.is_some_and(calls::polls_a_task)
+}
+
+/// Where no frame inside of the poll is the user's, its `async fn` was inlined into
+/// the poll without a trace: shows it there, as what it is.
+pub(super) fn show_future(frames: &mut Vec<Frame>, future: &str) {
+    let Some(poll) = frames.iter().position(polls_a_task) else {
+        return;
+    };
+    if frames[..poll].iter().any(|f| f.origin == Origin::User) {
+        return;
+    }
+    let wraps = |frame: &&Frame| {
+        let function = frame.function.as_deref();
+        frame.origin == Origin::Plumbing && function.is_some_and(calls::wraps_a_future)
+    };
+    let at = poll - frames[..poll].iter().rev().take_while(wraps).count();
+    let shown = Frame {
+        function: Some(future.into()),
+        file: None,
+        source: None,
+        line: None,
+        inlined: true,
+        origin: Origin::User,
+        address: frames[at].address.clone(),
+    };
+    frames.insert(at, shown);
+}
+
+/// The `Drop` of the application's that was inlined into the function that drops
+/// a value of its type.
+pub(super) fn dropped_by(frame: &Frame, crates: &Crates) -> Option<String> {
+    let dropped = dropped_type(frame.function.as_deref()?)?;
+    // With lines, the `Drop` has a frame of its own.
+    if frame.line.is_some() {
+        return None;
+    }
+    let own = !dropped.contains('{') && is_own(dropped, crates);
+    own.then(|| format!("<{dropped} as core::ops::drop::Drop>::drop"))
+}
+
+/// The type whose values a function of core's drops.
+fn dropped_type(function: &str) -> Option<&str> {
+    let inner = function
+        .strip_prefix("core::ptr::drop_in_place")
+        .or_else(|| function.strip_prefix("core::ptr::drop_glue"))?;
+    let inner = inner.strip_prefix("::").unwrap_or(inner);
+    inner.strip_prefix('<')?.strip_suffix('>')
+}
+
+/// Line tables name an inlined `Drop` only `drop`; whose it is says the function
+/// that drops a value.
+pub(super) fn name_inlined_drops(frames: &mut [Frame]) {
+    for position in 1..frames.len() {
+        let (inner, outer) = frames.split_at_mut(position);
+        let frame = &mut inner[position - 1];
+        let is_drop = |function: &str| function.rsplit("::").next() == Some("drop");
+        let bare = frame.inlined && frame.line.is_some();
+        if let Some(dropped) = outer[0].function.as_deref().and_then(dropped_type)
+            && bare
+            && frame.function.as_deref().is_some_and(is_drop)
+        {
+            frame.function = Some(format!("<{dropped} as core::ops::drop::Drop>::drop").into());
+        }
+    }
+}
+
+/// A future without tracing's span and the box around it.
+pub(super) fn unwrapped(future: &str) -> &str {
+    let mut future = future;
+    for _ in 0..MAX_WRAPPERS {
+        let wrapper = [
+            "tracing::instrument::Instrumented<",
+            "core::pin::Pin<",
+            "alloc::boxed::Box<",
+        ]
+        .iter()
+        .any(|wrapper| future.starts_with(wrapper));
+        match name::arguments(future).first() {
+            Some(inner) if wrapper => future = inner,
+            _ => break,
+        }
+    }
+    future
+}
+
+/// Whether a path is of the application's own crates.
+pub(super) fn is_own(path: &str, crates: &Crates) -> bool {
+    let seen = Seen {
+        function: Some(path),
+        file: None,
+        binary: Some(Path::new("")),
+        own_c: false,
+    };
+    origin(seen, crates) == Origin::User
+}
+
+/// The application's own future in a type: that itself, or in what wraps futures.
+pub(super) fn own_future(future: &str, crates: &Crates) -> Option<String> {
+    let mut future = future;
+    for _ in 0..MAX_WRAPPERS {
+        if is_own(future, crates) {
+            return Some(future.to_owned());
+        }
+        future = name::arguments(future).first()?;
+    }
+    None
+}

@@ -1,0 +1,187 @@
+//! The binary of an address on this disk, the very one that runs, and what it knows.
+
+use std::cell::{OnceCell, RefCell};
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use looptop_procfs::Process;
+use object::{Object, ObjectSection};
+
+use crate::aliases::Aliases;
+use crate::crates::Crates;
+use crate::future::Futures;
+use crate::lines::Lines;
+use crate::{Binary, origin};
+
+/// What was found of one binary.
+pub(super) enum Symbols {
+    Loaded(Box<Loaded>),
+    /// Found, but nothing in it names its functions, or not found: the sentence
+    /// for the screen.
+    Missing(Option<String>),
+}
+
+pub(super) struct Loaded {
+    pub(super) lines: Lines,
+    pub(super) crates: Crates,
+    /// How to get lines, where it has none and is the program's own.
+    pub(super) no_lines: Option<String>,
+    /// Where it was read.
+    path: PathBuf,
+    /// Read when they are first needed.
+    aliases: OnceCell<Aliases>,
+    /// Read when it is first needed; `None` where it says nothing of them.
+    futures: OnceCell<Option<RefCell<Futures>>>,
+}
+
+impl Loaded {
+    /// The names of the function at an address of code that has several. With line
+    /// tables a function has its line, and reading all symbols of such a large file
+    /// would delay the first names.
+    pub(super) fn names_at(&self, offset: u64) -> &[String] {
+        if self.no_lines.is_none() {
+            return &[];
+        }
+        let load = || Aliases::load(&self.path).unwrap_or_default();
+        let start = self.lines.start_of_function(offset);
+        start.map_or(&[], |start| self.aliases.get_or_init(load).at(start))
+    }
+
+    pub(super) fn future_at(&self, offset: u64) -> Option<String> {
+        let load = || Futures::load(&self.path).map(RefCell::new);
+        let futures = self.futures.get_or_init(load).as_ref()?;
+        futures.borrow_mut().polled_at(offset)
+    }
+}
+
+/// Opens the binary whose build id matches. `Err(None)`: nothing to be had and
+/// nothing to be done (the vDSO).
+pub(super) fn load(process: Option<&Process>, binary: &Binary) -> Result<Loaded, Option<String>> {
+    let path = &binary.path;
+    if !path.is_absolute() {
+        return Err(None);
+    }
+    let shown = path.display();
+    let mut refused = None;
+    for candidate in candidates(process, path) {
+        match check(&candidate, &binary.build_id) {
+            Match::Same { named, lines } => {
+                let detached = detached_symbols(&binary.build_id);
+                let system = origin::is_system(path);
+                let program = path.file_name().unwrap_or(path.as_os_str());
+                let program = program.to_string_lossy();
+                let (from, lines) = match detached {
+                    Some(detached) if !named || system => (detached, true),
+                    _ if named || system => (candidate, lines || system),
+                    _ => {
+                        return Err(Some(format!(
+                            "no names: {program} is stripped; set `strip = false` and \
+                             `debug = \"line-tables-only\"` in its `[profile.release]`"
+                        )));
+                    }
+                };
+                let no_lines = format!(
+                    "no line: {program} was built without line tables; add \
+                     `[profile.release] debug = \"line-tables-only\"`"
+                );
+                let tables = Lines::open(&from)
+                    .map_err(|error| Some(format!("could not read symbols of {shown}: {error}")))?;
+                return Ok(Loaded {
+                    lines: tables,
+                    crates: crates_of(&from, path).unwrap_or_default(),
+                    no_lines: (!lines).then_some(no_lines),
+                    path: from,
+                    aliases: OnceCell::new(),
+                    futures: OnceCell::new(),
+                });
+            }
+            Match::Other => {
+                refused.get_or_insert_with(|| {
+                    format!(
+                        "{shown} is not the binary that runs (its build id differs, it was \
+                         rebuilt): restart the application, or put the old binary back"
+                    )
+                });
+            }
+            Match::Unreadable(error) => {
+                refused.get_or_insert_with(|| {
+                    format!("could not read {shown} for the names of functions: {error}")
+                });
+            }
+        }
+    }
+    Err(refused)
+}
+
+/// Where the binary may be, the surest place first.
+fn candidates(process: Option<&Process>, path: &Path) -> Vec<PathBuf> {
+    let mut candidates = Vec::new();
+    if let Some(process) = process {
+        if process.program().as_deref() == Some(path) {
+            candidates.push(process.path("exe"));
+        }
+        // Through its own root, for a process in a container.
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        candidates.push(process.path("root").join(inside));
+    }
+    candidates.push(path.to_path_buf());
+    candidates
+}
+
+/// Whose crates are whose in the binary read at `from`, which is called `path`.
+fn crates_of(from: &Path, path: &Path) -> Option<Crates> {
+    let cache = object::ReadCache::new(fs::File::open(from).ok()?);
+    let file = object::File::parse(&cache).ok()?;
+    Some(Crates::of(&file, path))
+}
+
+enum Match {
+    /// The right file; does it name its functions, and their lines?
+    Same {
+        named: bool,
+        lines: bool,
+    },
+    Other,
+    Unreadable(String),
+}
+
+fn check(path: &Path, build_id: &[u8]) -> Match {
+    // The target chose the path: opening a pipe would wait for ever.
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() => return Match::Unreadable("it is not a file".into()),
+        Ok(_) => {}
+        Err(error) => return Match::Unreadable(error.to_string()),
+    }
+    let cache = match fs::File::open(path) {
+        Ok(file) => object::ReadCache::new(file),
+        Err(error) => return Match::Unreadable(error.to_string()),
+    };
+    let file = match object::File::parse(&cache) {
+        Ok(file) => file,
+        Err(error) => return Match::Unreadable(error.to_string()),
+    };
+    let found = file.build_id().ok().flatten().unwrap_or_default();
+    if found != build_id {
+        return Match::Other;
+    }
+    let has = |name| {
+        file.section_by_name(name)
+            .is_some_and(|section| section.size() > 0)
+    };
+    Match::Same {
+        named: has(".symtab") || has(".debug_info") || has("__debug_info"),
+        lines: has(".debug_line") || has("__debug_line"),
+    }
+}
+
+/// Where distributions put the symbols that they strip.
+fn detached_symbols(build_id: &[u8]) -> Option<PathBuf> {
+    let (first, rest) = build_id.split_first()?;
+    let rest = rest.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    let path = PathBuf::from(format!("/usr/lib/debug/.build-id/{first:02x}/{rest}.debug"));
+    path.is_file().then_some(path)
+}
