@@ -49,7 +49,10 @@ impl Seen {
             .extend(workers.map(|w| ((w.runtime, w.index), w.tid.unwrap_or_default())));
         let mut sleeping = frame.stalls.iter().filter(|s| s.cause() == Cause::Sleeping);
         self.stack |= sleeping.any(|s| s.stacks.iter().any(|stack| stack.frames.len() > 3));
-        self.task |= frame.tasks.as_ref().is_some_and(|t| Row::all(t).count() > 0);
+        self.task |= frame
+            .tasks
+            .as_ref()
+            .is_some_and(|t| Row::all(t).count() > 0);
     }
 }
 
