@@ -184,8 +184,8 @@ pub(super) fn task_name(stall: &Stall, model: &Model) -> String {
 /// Who it was, for a sentence, with a blank before: the culprit's function and
 /// line, or the task and where it was spawned; empty where nothing is known.
 pub(super) fn whereabouts(stall: &Stall, model: &Model) -> String {
-    let spawned = model.location(stall.location).map(|l| l.to_string());
     if let Some(culprit) = stall.culprit() {
+        let spawned = model.location(stall.location);
         if let Some(spawned) = spawned.filter(|_| culprit.foreign) {
             let within = match call(stall) {
                 Some(_) => String::new(),

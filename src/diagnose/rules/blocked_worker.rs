@@ -26,8 +26,8 @@ pub(super) const RULE: Rule = Rule {
                 hundredth of all workers' time (warning: they are the 99th percentile of a \
                 service); 1 s (critical); while it lasts. The time in which the host gave the \
                 thread no CPU does not count, nor what is inside block_in_place, nor do a clone or \
-                mprotect below 1 s. Without a stack, and while threads mostly wait for a CPU, an \
-                unknown cause or a lock is a notice below 1 s. At level 0 up to 61 polls in a row look like one: what \
+                mprotect below 1 s. Where no stack names code or a call, and while threads mostly \
+                wait for a CPU, an unknown cause or a lock is a notice below 1 s. At level 0 up to 61 polls in a row look like one: what \
                 computes counts from 50 ms there",
     evidence: "the watchdog's stalls: task, thread, CPU time, system call, stack",
     remedy: "by cause and call: await it (case A), spawn_blocking (case B), a dedicated pool (case C)",
@@ -70,10 +70,11 @@ fn finding(context: &Context<'_>, mistake: &Mistake<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-/// Nothing says that it did not wait for a CPU: no stack, and at most a lock, which a
-/// thread without a CPU may keep.
+/// Nothing says that it did not wait for a CPU: no stack that names code or a call, and
+/// at most a lock, which a thread without a CPU may keep.
 fn is_perhaps_no_cpu(mistake: &Mistake<'_>) -> bool {
-    let nameless = mistake.stalls.iter().all(|stall| stall.culprit().is_none());
+    let mut stalls = mistake.stalls.iter();
+    let nameless = stalls.all(|stall| stall.culprit().is_none() && stall.call().is_none());
     nameless && matches!(mistake.cause, Cause::Unknown | Cause::Lock)
 }
 
