@@ -19,17 +19,22 @@ pub(crate) fn empty_state() -> State {
     state
 }
 
-/// Connected to the lab, whose worker 3 is blocked.
-pub(crate) fn starving_state() -> State {
+/// Connected to an agent that has sent no frame yet.
+fn connected_state() -> State {
     let mut state = empty_state();
     let now = state.now;
-    state.apply(
-        Event::Connected {
-            hello: Box::new(fixtures::hello()),
-            kind: crate::model::SourceKind::Agent,
-        },
-        now,
-    );
+    let connected = Event::Connected {
+        hello: Box::new(fixtures::hello()),
+        kind: crate::model::SourceKind::Agent,
+    };
+    state.apply(connected, now);
+    state
+}
+
+/// Connected to the lab, whose worker 3 is blocked.
+pub(crate) fn starving_state() -> State {
+    let mut state = connected_state();
+    let now = state.now;
     // Two frames, so that rates are known.
     let mut before = fixtures::starving_frame(crate::model::Moment(18_900_000_000));
     for polling in &mut before.tasks.as_mut().unwrap().poll_started_at_ns {
@@ -218,15 +223,8 @@ pub(crate) fn poor_state() -> State {
 
 /// Of a program that has registered no runtime, and runs three threads of some.
 pub(crate) fn unobserved_state() -> State {
-    let mut state = empty_state();
+    let mut state = connected_state();
     let now = state.now;
-    state.apply(
-        Event::Connected {
-            hello: Box::new(fixtures::hello()),
-            kind: crate::model::SourceKind::Agent,
-        },
-        now,
-    );
     let stranger = |tid| proto::Stranger {
         tid,
         kind: proto::StrangerKind::Worker.into(),
@@ -247,15 +245,8 @@ pub(crate) fn unobserved_state() -> State {
 
 /// Of a target with `n` tasks, every tenth of them scheduled.
 pub(crate) fn crowd(n: u64) -> State {
-    let mut state = empty_state();
+    let mut state = connected_state();
     let now = state.now;
-    state.apply(
-        Event::Connected {
-            hello: Box::new(fixtures::hello()),
-            kind: crate::model::SourceKind::Agent,
-        },
-        now,
-    );
     let ids: Vec<u64> = (1..=n).collect();
     let tasks = proto::Tasks {
         state: ids
