@@ -3,8 +3,8 @@
 //! [`Symbolizer`] reads binaries on a thread of its own: names and lines, whose a
 //! crate is (`crates`), code of several names (`aliases`), which future a task polls
 //! (`future`); [`Lines`] is a single binary, for whoever knows which. All the rest are
-//! pure functions over the result: [`name`] tidies function names, [`origin`] tells user
-//! code from dependencies and plumbing, [`calls`] knows blocking calls, and [`stack`]
+//! pure functions over the result: [`name`] tidies function names, [`origin`] separates
+//! user code from dependencies and plumbing, [`calls`] knows blocking calls, and [`stack`]
 //! picks the culprit and the frames worth showing. [`elf`] finds the symbols of a file
 //! without reading them.
 //!

@@ -370,7 +370,7 @@ impl Unwinder {
     }
 }
 
-/// Calls are not told from other instructions; lying in code has to do.
+/// The instruction before it is not looked at here: that it lies in code has to do.
 #[cfg(target_arch = "aarch64")]
 fn follows_call(_memory: &dyn Memory, _address: u64) -> bool {
     true
