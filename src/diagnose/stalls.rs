@@ -187,8 +187,11 @@ pub(super) fn whereabouts(stall: &Stall, model: &Model) -> String {
     if let Some(culprit) = stall.culprit() {
         let spawned = model.location(stall.location);
         if let Some(spawned) = spawned.filter(|_| culprit.foreign) {
+            let krate = culprit.function.split("::").next().unwrap_or_default();
             let within = match call(stall) {
-                Some(_) => String::new(),
+                // The call says as much: "computing in serde_json".
+                Some(call) if call.name.starts_with(krate) => String::new(),
+                Some(_) => format!(" in {},", culprit.place()),
                 None => format!(" in {},", culprit.sentence()),
             };
             return format!("{within} in a task spawned at {spawned}");

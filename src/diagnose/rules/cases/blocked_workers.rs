@@ -388,6 +388,31 @@ fn a_dependencys_functions_are_one_mistake_of_the_task_that_called_them() {
 }
 
 #[test]
+fn a_dependencys_function_is_named_unless_its_call_says_as_much() {
+    for (function, call, expected) in [
+        (
+            "serde_json::value::visit",
+            "serde_json",
+            "computing in serde_json, in a task spawned at src/app.rs:20",
+        ),
+        (
+            "orders::place",
+            "serde_json",
+            "computing in serde_json, in orders::place, in a task spawned at src/app.rs:20",
+        ),
+    ] {
+        let mut stack = stack(&[function], 0, Some(CallKind::Compute));
+        let culprit = stack.culprit.as_mut().unwrap();
+        culprit.foreign = true;
+        culprit.call.as_mut().unwrap().name = call.into();
+        let mut session = Session::new();
+        session.feed_named(stalls([stall(Cause::Computing, 200, 900)]), &[(900, stack)]);
+        let title = &session.only().title;
+        assert!(title.ends_with(expected), "{title}");
+    }
+}
+
+#[test]
 fn what_is_shown_of_a_mistake_has_a_call_where_one_is_known() {
     let mut session = Session::new();
     let live = proto::Stall {
