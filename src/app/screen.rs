@@ -42,7 +42,7 @@ impl Screen {
         }
         let rows = |y, height| Rect::new(0, y, size.width, height);
         // A sentence with names and places seldom fits into one row.
-        let roomy = size.width < 180 && size.height >= 20;
+        let roomy = size.height >= 20;
         let verdict = if roomy { 3 } else { 2 };
         Some(Self {
             header: rows(0, 1),

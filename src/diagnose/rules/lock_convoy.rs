@@ -80,9 +80,14 @@ fn of_polls(context: &Context<'_>, mistake: &Mistake<'_>) -> Finding {
     };
     let lock = lock_of(mistake).map_or(String::new(), |name| format!(" ({name})"));
     let held = stalls::holder(mistake, model);
-    let held = held.map_or(String::new(), |held| format!("; {}", held.text));
+    let held = held.map_or(String::new(), |held| format!(", {}", held.text));
+    let now = match now {
+        0 => String::new(),
+        now => format!("; {now} now"),
+    };
+    // Who holds it comes first: what is at the end may be cut.
     finding.title = format!(
-        "{} waited for one lock{lock}, {now} now, up to {}{place}{held}",
+        "{} waited up to {} for one lock{lock}{held}{now}{place}",
         count(finding.count, "poll"),
         human(finding.max),
     );
