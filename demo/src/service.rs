@@ -10,7 +10,7 @@ use std::{
 };
 
 use axum::{Router, http::StatusCode, middleware, routing::get};
-use futures::FutureExt;
+use futures::{FutureExt, future::BoxFuture};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -100,17 +100,21 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let ticket = Ticket::of_request();
     // On the heap, so that the size of a handler does not show as the size of
-    // the task: one scenario is about just that.
-    let work = Box::pin(work);
-    let handle = observed::spawn(name, async move {
-        if ticket.is_some_and(|ticket| ticket.is_stale()) {
-            return None;
-        }
-        Some(work.await)
-    });
-    Answer(AbortOnDropHandle::new(handle))
+    // the task: one scenario is about just that. And of one type, so that tokio's
+    // part of a task is not compiled once for each handler.
+    let work: BoxFuture<'static, F::Output> = Box::pin(work);
+    Answer(AbortOnDropHandle::new(observed::spawn(
+        name,
+        unless_stale(Ticket::of_request(), work),
+    )))
+}
+
+async fn unless_stale<T>(ticket: Option<Ticket>, work: BoxFuture<'static, T>) -> Option<T> {
+    if ticket.is_some_and(|ticket| ticket.is_stale()) {
+        return None;
+    }
+    Some(work.await)
 }
 
 /// As [`task`], but with `work` in the task itself, whatever its size.
