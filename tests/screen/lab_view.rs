@@ -1,12 +1,10 @@
 //! The Lab view in a real terminal, with a real lab: one key makes the mistake,
 //! one key cures it, and the verdict says so.
-#![cfg(feature = "demo")]
 
-mod lab;
-mod terminal;
-
-use lab::Lab;
-use terminal::{Terminal, number_after};
+use crate::{
+    lab::Lab,
+    terminal::{Terminal, number_after},
+};
 
 /// The verdict of a loop in trouble, whatever its degree.
 fn suffers(screen: &str) -> bool {

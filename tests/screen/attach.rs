@@ -1,10 +1,5 @@
 //! Attaching to what may die, freeze or be something else: the screen says
 //! which, and the keys stay alive. And `looptop check` with its exit codes.
-#![cfg(feature = "demo")]
-
-mod lab;
-mod programs;
-mod terminal;
 
 use std::{
     io::{Read, Write},
@@ -14,9 +9,11 @@ use std::{
     time::Instant,
 };
 
-use lab::{LOOPTOP, Lab, check};
-use programs::App;
-use terminal::{ESC, Terminal, signal};
+use crate::{
+    lab::{LOOPTOP, Lab, check},
+    programs::App,
+    terminal::{ESC, Terminal, signal},
+};
 
 /// A line of the help.
 const HELP: &str = "this help";

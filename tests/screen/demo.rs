@@ -1,13 +1,11 @@
 //! The screen of `looptop demo` in a real pseudo-terminal: what a person sees
 //! and does, and how the terminal is given back.
-#![cfg(feature = "demo")]
-
-mod terminal;
 
 use std::{mem, time::Instant};
 
 use looptop_demo::{At, Place};
-use terminal::{ESC, Terminal, number_after, runs, wait_for_end};
+
+use crate::terminal::{ESC, Terminal, number_after, runs, signal, wait_for_end};
 
 /// Wide enough for every column and for the verdict in one line.
 const WIDE: (u16, u16) = (160, 40);
@@ -298,7 +296,7 @@ fn suspending_gives_the_terminal_back_for_a_while() {
 fn a_killed_lab_is_said() {
     let mut terminal = demo(&[]);
     let lab = lab_pid(&terminal);
-    terminal::signal(lab, "KILL");
+    signal(lab, "KILL");
     terminal.wait_for_text("LOST");
     terminal.send("?");
     terminal.wait_for_text(HELP);

@@ -1,12 +1,6 @@
 //! Agents that send what no agent should, or more than anybody expects: the
 //! screen stays whole, and the keys alive.
 
-mod terminal;
-
-#[path = "sources/script.rs"]
-#[allow(dead_code, reason = "shared with the tests of sources")]
-mod script;
-
 use std::{
     net::SocketAddr,
     time::{Duration, Instant},
@@ -17,9 +11,12 @@ use looptop_wire::proto::{
     SpawnSite, StackSample, Stall, StallState, TaskKind, TaskState, Tasks, Thread, Worker,
     WorkerState,
 };
-use script::{Outbox, ScriptedAgent, serve};
-use terminal::{ESC, Terminal};
 use tokio::{runtime, sync::mpsc};
+
+use crate::{
+    script::{Outbox, ScriptedAgent, serve},
+    terminal::{ESC, Terminal},
+};
 
 /// An agent on a runtime of its own.
 struct Peer {
@@ -633,7 +630,7 @@ fn resident_mib(pid: u32) -> u64 {
 }
 
 /// What the screen costs with 100,000 tasks and 100,000 polls a second:
-/// `cargo test --release --test hostile -- --ignored --nocapture`.
+/// `cargo test --release --test screen hostile -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn cost_of_a_hundred_thousand_tasks() {

@@ -1,17 +1,16 @@
 //! Going back in time on the screen, recording from it, and playing that again.
-#![cfg(feature = "demo")]
-
-mod lab;
-mod terminal;
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-use lab::{LOOPTOP, check};
 use looptop::record::Recording;
-use terminal::{ESC, Terminal, number_after};
+
+use crate::{
+    lab::{LOOPTOP, check},
+    terminal::{ESC, Terminal, number_after},
+};
 
 /// The screen beside a lab whose handlers sleep, with a stall behind it.
 fn beside_a_lab(directory: &Path) -> Terminal {
