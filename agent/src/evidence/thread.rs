@@ -85,7 +85,7 @@ impl Look {
             (_, SyscallState::Outside { .. }) => tally.page += 1,
             (Some(SchedState::Disk), _) => tally.add_call(Kind::Other),
             (Some(SchedState::Sleeping), _) => tally.unseen += 1,
-            (Some(SchedState::Other) | None, SyscallState::Unknown) => {}
+            (Some(SchedState::Dead | SchedState::Other) | None, SyscallState::Unknown) => {}
         }
     }
 }

@@ -53,7 +53,7 @@ fn thread_state(state: SchedState) -> ThreadState {
         SchedState::Sleeping => ThreadState::Sleeping,
         SchedState::Disk => ThreadState::Disk,
         SchedState::Stopped => ThreadState::Stopped,
-        SchedState::Other => ThreadState::Other,
+        SchedState::Dead | SchedState::Other => ThreadState::Other,
     }
 }
 
@@ -131,6 +131,7 @@ mod tests {
             user_ticks: 700,
             system_ticks: 300,
             start_ticks: 12_345,
+            stack_start: None,
         };
         assert_eq!(
             split_cpu(&stat, Some(10_000_000_123)),
