@@ -99,5 +99,6 @@ fn stack(seen: &SeenStack, interner: &mut Interner) -> proto::StackSample {
             .syscall
             .as_ref()
             .map_or(0, |name| interner.string(name)),
+        evidence: proto::Evidence::Signal.into(),
     }
 }

@@ -126,6 +126,7 @@ fn see(tid: Tid) -> Option<Seen> {
             truncated: captured.stack.truncated,
             cause: proto::Cause::from(Cause::of(&captured.doing)).into(),
             syscall: 0,
+            evidence: proto::Evidence::Signal.into(),
         },
     })
 }
