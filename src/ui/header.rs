@@ -96,7 +96,9 @@ fn versions(state: &State) -> Vec<Piece> {
     let known =
         |name: &str, version: &str| (!version.is_empty()).then(|| format!("{name} {version}"));
     // An agent says its version itself.
-    let source = known("agent", agent).or(state.source.map(|kind| kind.to_string()));
+    let source = known("agent", agent)
+        .or_else(|| outside(model))
+        .or(state.source.map(|kind| kind.to_string()));
     let text: Vec<String> = [source, known("tokio", tokio)]
         .into_iter()
         .flatten()
@@ -106,6 +108,16 @@ fn versions(state: &State) -> Vec<Piece> {
         Tone::Dim,
     );
     pieces
+}
+
+/// The view from outside, with what it costs: "outside 2.1% of a core".
+fn outside(model: &crate::model::Model) -> Option<String> {
+    let outside = model.outside.as_ref()?;
+    let cost = outside.cpu_ratio();
+    Some(match cost {
+        Some(share) => format!("outside, {:.1}% of a core", share * 100.0),
+        None => "outside".to_owned(),
+    })
 }
 
 /// The state of the connection; a frozen screen has its own badge before it.

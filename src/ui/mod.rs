@@ -32,6 +32,8 @@ mod activity_tests;
 #[cfg(test)]
 mod lab_tests;
 #[cfg(test)]
+mod outside_tests;
+#[cfg(test)]
 mod repeat_tests;
 #[cfg(test)]
 mod tests;
