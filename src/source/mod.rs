@@ -20,6 +20,7 @@ mod agent;
 mod connect;
 pub mod console;
 mod host;
+mod outside;
 pub mod problem;
 pub mod processes;
 mod received;

@@ -51,6 +51,10 @@ pub enum ProblemKind {
     Paused,
     /// A recording cannot be opened.
     Recording,
+    /// The process has ended.
+    Ended,
+    /// The process runs another program than the one that was looked at.
+    OtherProgram,
     /// This build cannot do it.
     Unsupported,
     /// Any other error of the operating system.
@@ -211,6 +215,42 @@ impl Problem {
                 waited.as_secs_f64()
             ),
             "the process is frozen, or its host is down or cut off",
+        )
+    }
+
+    /// What looks at a process has failed, for no reason of the process's.
+    pub(super) fn not_attached(pid: u32) -> Self {
+        Self::new(
+            ProblemKind::Io,
+            format!("looking at process {pid} came to an end by a mistake of looptop's"),
+            "it is tried again; please report it with what is printed",
+        )
+    }
+
+    /// No thread could be started that looks.
+    pub(super) fn no_thread(pid: u32, error: &io::Error) -> Self {
+        Self::new(
+            ProblemKind::Io,
+            format!("no thread could be started to look at process {pid}: {error}"),
+            "is a limit of processes or memory reached?",
+        )
+    }
+
+    /// The process that was looked at has ended.
+    pub(super) fn process_ended(pid: u32, name: &str) -> Self {
+        Self::new(
+            ProblemKind::Ended,
+            format!("process {pid} ({}) has ended", quote(name)),
+            "start it again, and attach to its new id; `looptop ls` lists what runs",
+        )
+    }
+
+    /// The process that was looked at has become another program.
+    pub(super) fn other_program(pid: u32, name: &str) -> Self {
+        Self::new(
+            ProblemKind::OtherProgram,
+            format!("process {pid} runs another program now, {} no more (exec)", quote(name)),
+            "what you see is of the old one",
         )
     }
 

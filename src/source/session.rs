@@ -218,5 +218,8 @@ impl Session {
 }
 
 fn worth_retrying(kind: ProblemKind) -> bool {
-    !matches!(kind, ProblemKind::Unsupported | ProblemKind::Recording)
+    !matches!(
+        kind,
+        ProblemKind::Unsupported | ProblemKind::Recording | ProblemKind::Ended
+    )
 }
