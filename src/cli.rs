@@ -37,7 +37,7 @@ pub struct Cli {
 /// The target and the screen.
 #[derive(Debug, Clone, Args)]
 pub struct Attach {
-    /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
+    /// host:port, URL, unix:PATH, pid:N, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
     /// Further targets, which are refused with a sentence.
     #[arg(hide = true)]
@@ -168,7 +168,7 @@ pub struct Demo {
 /// Options of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct Check {
-    /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
+    /// host:port, URL, unix:PATH, pid:N, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
     /// Further targets, which are refused with a sentence.
     #[arg(hide = true)]
@@ -196,7 +196,7 @@ pub struct Check {
 /// Options of `record`.
 #[derive(Debug, Clone, Args)]
 pub struct Record {
-    /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
+    /// host:port, URL, unix:PATH, pid:N, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
     /// Further targets, which are refused with a sentence.
     #[arg(hide = true)]

@@ -9,8 +9,10 @@
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
 #![warn(missing_docs)]
 
+pub mod access;
 mod evidence;
 mod memory;
+pub mod program;
 mod subject;
 
 pub use evidence::Evidence;

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{
     Command, Event, Options, Problem, ProblemKind, Target, agent,
     connect::{self, Link, PATIENCE, PING_TIMEOUT},
-    console, host, problem, processes,
+    console, host, outside, problem, processes,
     received::Received,
     replay,
 };
@@ -114,7 +114,14 @@ impl Session {
         if let Target::Recording(path) = &self.target {
             return replay::run(self, &path.clone()).await;
         }
-        let link = match connect::open(&self.target, self.last_sign + PATIENCE).await {
+        let socket = match self.target {
+            Target::Process(pid) => match processes::listens_at(pid).await {
+                Some(socket) => socket,
+                None => return outside::run(self, pid).await,
+            },
+            _ => self.target.clone(),
+        };
+        let link = match connect::open(&socket, Instant::now() + PATIENCE).await {
             Ok(link) => link,
             Err(problem) => return Err(self.explained(problem).await.into()),
         };

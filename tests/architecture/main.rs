@@ -257,6 +257,7 @@ fn crates_depend_in_one_direction() {
         of("Cargo.toml"),
         names(&[
             "looptop-demo",
+            "looptop-outside",
             "looptop-procfs",
             "looptop-symbols",
             "looptop-wire"

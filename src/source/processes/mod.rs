@@ -80,8 +80,7 @@ pub async fn with_id(pid: u32) -> Option<String> {
     let whose = format!("{pid} is the process id of {name}");
     let Some(instrument) = process.instrument else {
         return Some(format!(
-            "{whose}, in which no agent runs: looptop attaches to programs that call \
-             looptop_agent::init(); `looptop ls` lists those that run here"
+            "{whose}, in which no agent runs: write pid:{pid} to look at it from outside"
         ));
     };
     let who = match instrument {
@@ -93,7 +92,19 @@ pub async fn with_id(pid: u32) -> Option<String> {
         At::Nowhere(why) => format!("{who} cannot be attached to ({why})"),
     });
     let places: Vec<String> = places.collect();
-    Some(format!("{whose}: {}", places.join(", and ")))
+    let places = places.join(", and ");
+    Some(format!("{whose}: {places}; pid:{pid} attaches to it"))
+}
+
+/// Where the agent or console-subscriber of the process with this id listens; `None`
+/// where there is none that can be reached and answers.
+pub(super) async fn listens_at(pid: u32) -> Option<Target> {
+    let process = spawn_blocking(move || process::of(pid)).await.ok()??;
+    let mut places = rows(process).await.into_iter().map(|row| row.at);
+    places.find_map(|at| match at {
+        At::Target(target) => Some(target),
+        At::Nowhere(_) => None,
+    })
 }
 
 /// The lines of one process: one for each socket that answers, or one that says

@@ -87,7 +87,7 @@ fn process(procfs: &Procfs, pid: u32, instrument: Option<Instrument>) -> Process
     let of = procfs.process(pid);
     Process {
         pid,
-        name: name(&of),
+        name: of.file_name(),
         instrument,
         sockets: sockets(&of, &procfs.own()),
     }
@@ -101,15 +101,6 @@ fn instrument(process: &procfs::Process) -> Option<Instrument> {
         let server = servers.find(|(prefix, _)| thread.starts_with(prefix));
         server.map(|(_, instrument)| *instrument)
     })
-}
-
-/// The file name of the program: the kernel cuts the other name at 15 bytes.
-fn name(process: &procfs::Process) -> String {
-    let file = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
-    let program = process.program().as_deref().and_then(file);
-    let command = || file(Path::new(&process.command()?));
-    let name = program.or_else(command).or_else(|| process.name());
-    name.unwrap_or_default()
 }
 
 fn sockets(process: &procfs::Process, own: &procfs::Process) -> Sockets {
