@@ -168,6 +168,8 @@ pub(super) struct Task {
     pub(super) future: Option<Arc<Future>>,
     /// Bytes of the future, where known.
     pub(super) size: Option<u64>,
+    /// It is idle, and has run since the listing before.
+    pub(super) has_run: bool,
 }
 
 /// The type of tasks' futures.

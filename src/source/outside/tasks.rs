@@ -163,7 +163,8 @@ impl Tasks {
                 set_future(&mut known.record, task.future.as_deref(), interner);
             }
             known.set_poll(poll);
-            if known.record != before {
+            // What is sent has changed, if only in what is not sent: it is not at rest.
+            if known.record != before || task.has_run {
                 writer.push(&known.record);
             }
             return;

@@ -104,12 +104,13 @@ impl Workers {
             let used_ns = cpu_ns.saturating_sub(place.cpu_ns);
             place.cpu_ns = cpu_ns;
             if !first {
-                // A worker that was seen at work has worked since the look before, as
-                // far as anybody knows; one that was parked as long as it had a CPU.
-                place.busy_ns += match thread.does {
-                    Does::Active | Does::Polling { .. } => elapsed_ns,
-                    Does::Parked | Does::Unknown => used_ns.min(elapsed_ns),
+                // It was busy while it had a CPU, and since its poll began, also where
+                // that sleeps. What blocked between two looks is not seen.
+                let in_poll_ns = match thread.does {
+                    Does::Polling { since_ns, .. } => now_ns.saturating_sub(since_ns),
+                    _ => 0,
                 };
+                place.busy_ns += used_ns.max(in_poll_ns).min(elapsed_ns);
             }
             let (state, poll) = match thread.does {
                 Does::Unknown => (WorkerState::Unknown, None),
@@ -275,6 +276,6 @@ mod tests {
         assert_eq!(busy(1_000, Does::Parked, 500), 0);
         assert_eq!(busy(2_000, Does::Parked, 550), 50);
         assert_eq!(busy(3_000, polling, 550), 1_050, "it sleeps in a poll");
-        assert_eq!(busy(4_000, Does::Active, 600), 2_050);
+        assert_eq!(busy(4_000, Does::Active, 600), 1_100);
     }
 }
