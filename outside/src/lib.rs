@@ -7,14 +7,32 @@
 //! nothing is allocated by another's say-so.
 //!
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod access;
 mod evidence;
 mod memory;
 pub mod program;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod code;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod sampler;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod stop;
 mod subject;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod sys;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod thread;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod watch;
 
 pub use evidence::Evidence;
 pub use memory::{Piece, ProcessMemory};
 pub use subject::{Changed, Subject, SubjectError};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use watch::{
+    Call, Costs, Life, Role, RunningTask, Scope, StackSample, Stall, ThreadView, Watch, WatchError,
+    WatchOptions,
+};

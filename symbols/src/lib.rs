@@ -6,7 +6,7 @@
 //! pure functions over the result: [`name`] tidies function names, [`origin`] separates
 //! user code from dependencies and plumbing, [`calls`] knows blocking calls, and [`stack`]
 //! picks the culprit and the frames worth showing. [`elf`] finds the symbols of a file
-//! without reading them.
+//! without reading them; [`scheduler`] sees from a stack where in tokio a thread stands.
 //!
 //! Without the feature `lines` nothing here reads names out of binaries.
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ pub mod name;
 pub mod origin;
 #[cfg(feature = "lines")]
 mod resolver;
+pub mod scheduler;
 #[cfg(feature = "lines")]
 mod source;
 pub mod stack;
