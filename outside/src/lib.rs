@@ -6,13 +6,18 @@
 //! chooses each byte of its memory itself. So lengths are bounded, walks end, and
 //! nothing is allocated by another's say-so.
 //!
+//! [`tasks`] finds the runtimes of the process and lists their tasks.
+//!
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
 #![warn(missing_docs)]
 
 mod evidence;
 mod memory;
+mod space;
 mod subject;
+pub mod tasks;
 
 pub use evidence::Evidence;
 pub use memory::{Piece, ProcessMemory};
+pub use space::{Page, ProcessSpace, Space};
 pub use subject::{Changed, Subject, SubjectError};

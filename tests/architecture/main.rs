@@ -241,7 +241,7 @@ fn crates_depend_in_one_direction() {
     assert_eq!(of("unwind/Cargo.toml"), names(&["looptop-procfs"]));
     assert_eq!(
         of("outside/Cargo.toml"),
-        names(&["looptop-procfs", "looptop-unwind"])
+        names(&["looptop-procfs", "looptop-symbols", "looptop-unwind"])
     );
     assert_eq!(
         of("agent/Cargo.toml"),
