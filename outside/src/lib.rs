@@ -6,6 +6,8 @@
 //! chooses each byte of its memory itself. So lengths are bounded, walks end, and
 //! nothing is allocated by another's say-so.
 //!
+//! [`tasks`] finds the runtimes of the process and lists their tasks.
+//!
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -20,7 +22,9 @@ mod code;
 mod sampler;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod stop;
+mod space;
 mod subject;
+pub mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sys;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -30,6 +34,7 @@ mod watch;
 
 pub use evidence::Evidence;
 pub use memory::{Piece, ProcessMemory};
+pub use space::{Page, ProcessSpace, Space};
 pub use subject::{Changed, Subject, SubjectError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use watch::{
