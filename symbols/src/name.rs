@@ -1,5 +1,9 @@
 //! Function names as a person would write them.
 
+mod short;
+
+pub use short::{MAX_SHORT, short_future, short_future_of};
+
 /// The full path without generics, closures and trait decoration:
 /// `<alloc::vec::Vec<T> as core::iter::Extend<T>>::extend::{{closure}}` becomes
 /// `alloc::vec::Vec::extend`.
