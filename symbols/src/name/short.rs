@@ -42,6 +42,7 @@ pub fn short_future_of(name: &str, crates: &Crates) -> String {
     let Some(Outermost {
         path: outer,
         suffix,
+        ..
     }) = outermost(&paths)
     else {
         return cut(name, MAX_SHORT);
@@ -71,6 +72,15 @@ pub fn short_future_of(name: &str, crates: &Crates) -> String {
     }
     text.push_str(suffix);
     text
+}
+
+/// Whether a type is the future of an async fn or block, by itself or in what only wraps
+/// it.
+#[cfg(feature = "lines")]
+pub(crate) fn is_async(name: &str) -> bool {
+    let name = &name[..name.floor_char_boundary(MAX_TEXT)];
+    let paths = Parser::new(name).paths();
+    outermost(&paths).is_some_and(|found| paths[found.path].is_code && found.only_wrapped)
 }
 
 /// A path in a type: `app::orders::fetch`.
@@ -152,12 +162,18 @@ struct Outermost {
     path: usize,
     /// What the wrappers say.
     suffix: &'static str,
+    /// No wrapper polls anything else.
+    only_wrapped: bool,
 }
+
+/// Of what wraps a future those that poll another after it.
+const WITH_ANOTHER: &[&str] = &["Then", "AndThen", "OrElse", "Flatten"];
 
 /// The outermost path that is no wrapper of a future.
 fn outermost(paths: &[Path<'_>]) -> Option<Outermost> {
     let mut at = 0;
     let mut suffix = "";
+    let mut only_wrapped = true;
     paths.first()?;
     for _ in 0..MAX_WRAPPERS {
         let path = &paths[at];
@@ -172,7 +188,7 @@ fn outermost(paths: &[Path<'_>]) -> Option<Outermost> {
                     .next()
                     .is_none_or(|module| path.parts.get(1) == Some(&module))
         });
-        let Some((_, _, argument, says)) = wrapper.filter(|_| !path.is_code) else {
+        let Some((_, kind, argument, says)) = wrapper.filter(|_| !path.is_code) else {
             break;
         };
         let inner = paths[at + 1..]
@@ -184,11 +200,13 @@ fn outermost(paths: &[Path<'_>]) -> Option<Outermost> {
         if suffix.is_empty() {
             suffix = says;
         }
+        only_wrapped &= !WITH_ANOTHER.contains(kind);
         at += 1 + inner;
     }
     Some(Outermost {
         path: at,
         suffix,
+        only_wrapped,
     })
 }
 
