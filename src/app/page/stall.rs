@@ -83,7 +83,10 @@ fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
         Line::known("spawned at", spawned, missing(Capability::Tasks), width),
         Line::known(
             "function",
-            culprit.map(|c| c.function.clone()),
+            culprit.map(|c| match c.definition() {
+                Some(definition) => format!("{}, {definition}", c.function),
+                None => c.function.clone(),
+            }),
             missing(Capability::Stacks),
             width,
         ),

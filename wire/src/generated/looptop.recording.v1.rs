@@ -192,6 +192,10 @@ pub struct NamedCulprit {
     /// It is a dependency's: no frame of the stack is the application's own.
     #[prost(bool, tag = "7")]
     pub foreign: bool,
+    /// Where its async fn is written ("src/main.rs:41"), in a program without line
+    /// tables; empty where unknown. Not the line of the call.
+    #[prost(string, tag = "8")]
+    pub written: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
