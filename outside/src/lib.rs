@@ -13,20 +13,20 @@
 #![warn(missing_docs)]
 
 pub mod access;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod code;
 mod evidence;
 mod memory;
 pub mod program;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod code;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sampler;
+mod space;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod stop;
-mod space;
 mod subject;
-pub mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod sys;
+pub mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod thread;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
