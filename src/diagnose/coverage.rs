@@ -93,12 +93,18 @@ fn unseen_outside(model: &Model) -> Option<Gap> {
     }
     if model.workers.is_empty() {
         let cause = "no thread was seen to drive a tokio runtime";
-        return gap(cause, "see whether one runs; looptop_agent::init() would say it");
+        return gap(
+            cause,
+            "see whether one runs; looptop_agent::init() would say it",
+        );
     }
     let counted = model.counted_tasks().unwrap_or_default();
     if counted > 0 && model.tasks.is_empty() && model.session.has(Capability::Tasks) {
         let verb = if counted == 1 { "runs" } else { "run" };
-        let cause = format!("{} {verb}, and none could be listed", count(counted, "task"));
+        let cause = format!(
+            "{} {verb}, and none could be listed",
+            count(counted, "task")
+        );
         return gap(&cause, AGENT);
     }
     None
@@ -113,7 +119,9 @@ fn remarks_outside(model: &Model) -> Vec<String> {
     let torn = model.runtimes.iter().filter(|r| r.torn && !r.gone).count() as u64;
     if torn > 0 {
         let runtimes = count(torn, "runtime");
-        remarks.push(format!("not all tasks of {runtimes} are listed: they change too fast"));
+        remarks.push(format!(
+            "not all tasks of {runtimes} are listed: they change too fast"
+        ));
     }
     let unlisted = model.outside.as_ref().map_or(0, |outside| outside.unlisted);
     if unlisted > 0 {

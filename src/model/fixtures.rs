@@ -249,7 +249,11 @@ pub fn outside_frame(now: Moment) -> proto::Frame {
                  TokioIo<tokio::net::tcp::stream::TcpStream>, tower::util::map_response::\
                  MapResponse<app::middleware::Audit<axum::routing::Router<app::Store>>>>";
     let futures = [
-        (interner.type_name("app::report::render::{{closure}}"), 2, 40),
+        (
+            interner.type_name("app::report::render::{{closure}}"),
+            2,
+            40,
+        ),
         (interner.type_name(serve), 2, 0),
         (interner.type_name("app::cache::sweep::{{closure}}"), 1, 77),
     ];

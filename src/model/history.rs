@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use looptop_wire::recorded::{self, History, RateKind, SeriesKind, SiteWindows, TaskWindows};
 
-use super::{
-    Model, Moment, RuntimeId, Series, SiteKey, TextId, Tid, WorkerId, worker::Rate,
-};
+use super::{Model, Moment, RuntimeId, Series, SiteKey, TextId, Tid, WorkerId, worker::Rate};
 
 /// Tasks whose windows travel in one part.
 const TASKS_PER_PART: usize = 8_192;

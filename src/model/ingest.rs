@@ -8,8 +8,8 @@ use looptop_wire::{
 };
 
 use super::{
-    Capability, Coverage, EndedCells, Flavor, Gauge, Host, Merge, Model, Moment,
-    RuntimeFound, RuntimeId, Series, SiteKey, TextId, Thread, Tid, Worker, WorkerId, WorkerState, stall,
+    Capability, Coverage, EndedCells, Flavor, Gauge, Host, Merge, Model, Moment, RuntimeFound,
+    RuntimeId, Series, SiteKey, TextId, Thread, Tid, Worker, WorkerId, WorkerState, stall,
     worker::{Process, Runtime, Wait},
 };
 

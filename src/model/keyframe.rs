@@ -12,8 +12,8 @@ use looptop_wire::{
 };
 
 use super::{
-    Coverage, EndedCells, Gauge, Holder, Host, Model, Outside, Process, Runtime, Site, SiteKey, Stall, Task,
-    Thread, Worker, history, names,
+    Coverage, EndedCells, Gauge, Holder, Host, Model, Outside, Process, Runtime, Site, SiteKey,
+    Stall, Task, Thread, Worker, history, names,
 };
 
 /// Tasks that are turned into columns at a time.

@@ -46,8 +46,8 @@ pub use ids::{
 pub use ingest::Rejected;
 pub use lag::Lag;
 pub use looptop_wire::proto::{
-    CapabilityKind as Capability, Cause, Certainty, Evidence, Flavor, RuntimeFound, StallScope, TaskKind, TaskState, ThreadRole,
-    ThreadState, WorkerState,
+    CapabilityKind as Capability, Cause, Certainty, Evidence, Flavor, RuntimeFound, StallScope,
+    TaskKind, TaskState, ThreadRole, ThreadState, WorkerState,
 };
 pub use names::{StackOf, named_stack};
 pub use outside::Outside;
@@ -150,9 +150,17 @@ impl Model {
         }
     }
 
+    /// There are several runtimes with workers. From outside the list of a `LocalSet`
+    /// looks like one, which has none.
+    pub fn has_several_runtimes(&self) -> bool {
+        let has_workers = |r: &&Runtime| !self.is_outside() || r.flavor != Flavor::Local;
+        self.runtimes.iter().filter(has_workers).nth(1).is_some()
+    }
+
     /// "worker 3", or "worker 3 of runtime io" where there are several runtimes.
     pub fn worker_words(&self, id: WorkerId) -> String {
-        if self.runtimes.len() < 2 {
+        let known = self.runtimes.iter().any(|r| r.id == id.runtime);
+        if !self.has_several_runtimes() || (self.is_outside() && !known) {
             return format!("worker {}", id.index);
         }
         let runtime = self.runtime_name(id.runtime);

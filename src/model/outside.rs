@@ -109,7 +109,7 @@ impl Futures {
 
 /// How a future's type is shown.
 fn short(name: &str) -> String {
-    looptop_symbols::name::shown(name)
+    looptop_symbols::name::short_future(name)
 }
 
 impl Model {

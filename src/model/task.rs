@@ -8,7 +8,9 @@ use std::{
 
 use looptop_wire::{columns::Row, recorded::TaskWindows};
 
-use super::{Certainty, LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid, ids::nanos};
+use super::{
+    Certainty, LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid, ids::nanos,
+};
 
 /// One task. Numbers that the target cannot supply are `None`.
 #[derive(Debug, Clone)]
@@ -159,7 +161,10 @@ impl Task {
             None => Duration::ZERO,
         };
         let unwoken = self.wakes.map(|_| {
-            let woken = self.last_wake.unwrap_or_default().max(self.spawned_at.unwrap_or_default());
+            let woken = self
+                .last_wake
+                .unwrap_or_default()
+                .max(self.spawned_at.unwrap_or_default());
             let answer = self.longest_poll.unwrap_or_default();
             let wait = self.longest_scheduled.unwrap_or_default();
             now.since(woken).saturating_sub(answer + wait)
@@ -192,6 +197,10 @@ impl Task {
 
     /// Rates over the last one to two seconds; `None` before a second passed.
     pub fn recent(&self, now: Moment) -> Option<Recent> {
+        if self.polls.is_none() && self.wakes.is_none() && self.finished_busy.is_none() {
+            // Nobody counts.
+            return None;
+        }
         // A task that stopped changing stops being updated: its newer counters
         // then are the ones to compare with, or its past would linger.
         let then = match self.earlier {

@@ -5,8 +5,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use looptop_wire::proto::StackSample;
 
 use super::{
-    Flavor, Merge, Moment, Resolved, RuntimeFound, RuntimeId, Series, TaskId, TextId, ThreadRole, ThreadState,
-    Tid, WorkerId, WorkerState,
+    Flavor, Merge, Moment, Resolved, RuntimeFound, RuntimeId, Series, TaskId, TextId, ThreadRole,
+    ThreadState, Tid, WorkerId, WorkerState,
 };
 
 pub use looptop_wire::proto::Loss;

@@ -127,8 +127,7 @@ fn finding(model: &Model, key: SiteKey, quiet: &Quiet<'_>) -> Option<Finding> {
     let (longest, task) = quiet.longest?;
     let first = quiet.spawned.iter().min()?;
     let live = site.map_or(quiet.spawned.len() as u64, Site::live);
-    let mut finding =
-        Finding::about_tasks(RULE.id, Severity::Warning, model, key, Some(task))?;
+    let mut finding = Finding::about_tasks(RULE.id, Severity::Warning, model, key, Some(task))?;
     finding.count = live;
     finding.max = longest;
     finding.first_seen = *first;
@@ -137,7 +136,11 @@ fn finding(model: &Model, key: SiteKey, quiet: &Quiet<'_>) -> Option<Finding> {
         "{} never end: {live} live, {}, {} for up to {}",
         finding.tasks_words(),
         more(slope),
-        if model.is_outside() { "seen idle only," } else { "idle" },
+        if model.is_outside() {
+            "seen idle only,"
+        } else {
+            "idle"
+        },
         human(longest)
     );
     finding.remedy =
