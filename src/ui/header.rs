@@ -112,7 +112,9 @@ fn versions(state: &State) -> Vec<Piece> {
 /// The view from outside, with what it costs of a core: "outside 2.1%".
 fn outside(model: &crate::model::Model) -> Option<String> {
     let outside = model.outside.as_ref()?;
-    let cost = outside.cpu_ratio().map(|share| format!(" {:.1}%", share * 100.0));
+    let cost = outside
+        .cpu_ratio()
+        .map(|share| format!(" {:.1}%", share * 100.0));
     Some(format!("outside{}", cost.unwrap_or_default()))
 }
 

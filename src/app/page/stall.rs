@@ -156,9 +156,7 @@ fn evidence(model: &Model, stall: &Stall) -> Option<String> {
     Some(match stall.telling_stack()?.evidence() {
         Evidence::Unknown | Evidence::Signal => return None,
         Evidence::Read => "stack read from memory, the thread was not stopped".to_owned(),
-        Evidence::Sampled => {
-            "stack sampled by the kernel, the thread was not stopped".to_owned()
-        }
+        Evidence::Sampled => "stack sampled by the kernel, the thread was not stopped".to_owned(),
         Evidence::Stopped => {
             let held = outside.and_then(|outside| outside.held_p50);
             let held = held.map_or(String::new(), |held| {

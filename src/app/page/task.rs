@@ -107,7 +107,10 @@ fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
             None,
             width,
         ),
-        Line::known("parent", parent, nameless, width),
+        match model.is_outside() {
+            true => Vec::new(),
+            false => Line::known("parent", parent, nameless, width),
+        },
     ]
     .concat();
     let optional = [
@@ -155,7 +158,12 @@ fn future(state: &State, task: &Task, width: usize) -> Vec<Line> {
         lines.extend(Line::value("evidence", text, Tone::Dim, width));
     }
     if state.all_frames {
-        lines.extend(Line::paragraph(model.text(task.future), Tone::Text, 2, width));
+        lines.extend(Line::paragraph(
+            model.text(task.future),
+            Tone::Text,
+            2,
+            width,
+        ));
     }
     lines
 }

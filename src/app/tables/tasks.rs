@@ -94,6 +94,20 @@ impl Table for Tasks {
         model.tasks.len() - model.tasks.live_count()
     }
 
+    /// From outside nobody counts: names and places have the room.
+    fn fit(heads: &mut [Head], model: &Model) {
+        if !model.is_outside() {
+            return;
+        }
+        for head in heads {
+            match head.id {
+                "name" => (head.easy, head.most) = (48, 100),
+                id if COUNTED.contains(&id) => head.priority += 20,
+                _ => {}
+            }
+        }
+    }
+
     fn arrange(model: &Model, request: &Request, sorted: Vec<TaskId>) -> (Vec<TaskId>, Depths) {
         match request.layout {
             TaskLayout::Tree => tree(&model.tasks, &sorted),
@@ -131,6 +145,25 @@ fn torn(model: &Model) -> Option<String> {
     let words = || format!("! torn: {} of {} listed", count(listed), count(counted));
     (counted > 0 || listed > 0).then(words)
 }
+
+/// Columns of what only the program itself can count.
+const COUNTED: [&str; 15] = [
+    "busy%",
+    "longest",
+    "polls",
+    "rate",
+    "busy",
+    "sched",
+    "idle",
+    "waits",
+    "idle-total",
+    "wakes",
+    "self",
+    "woken",
+    "size",
+    "parent",
+    "fields",
+];
 
 /// What can be shown of a task.
 const COLUMNS: &[Column<Task>] = &[

@@ -220,7 +220,7 @@ const COLUMNS: &[Column<Worker>] = &[
 
 /// "2", or "io/2" where there are several runtimes.
 pub fn worker_name(model: &Model, id: WorkerId) -> String {
-    if model.runtimes.len() < 2 {
+    if !model.has_several_runtimes() {
         return id.index.to_string();
     }
     format!("{}/{}", model.runtime_name(id.runtime), id.index)
@@ -231,7 +231,7 @@ const WIDEST: usize = 16;
 
 /// How wide the names of the workers are.
 fn name_width(model: &Model) -> u16 {
-    if model.runtimes.len() < 2 {
+    if !model.has_several_runtimes() {
         return 2;
     }
     let width = |id: &WorkerId| worker_name(model, *id).chars().count();
