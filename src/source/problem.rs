@@ -2,6 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
+use looptop_outside::access::{Refusal, Why};
 use tonic::{Code, Status};
 
 use super::{
@@ -51,8 +52,10 @@ pub enum ProblemKind {
     Paused,
     /// A recording cannot be opened.
     Recording,
-    /// The process has ended.
-    Ended,
+    /// There is no such process, or no longer.
+    NoProcess,
+    /// The process may not be read from outside, or is nothing to read.
+    NotReadable,
     /// The process runs another program than the one that was looked at.
     OtherProgram,
     /// This build cannot do it.
@@ -162,6 +165,16 @@ impl Problem {
         )
     }
 
+    /// A process is not looked at from outside.
+    pub(super) fn refusal(refusal: &Refusal) -> Self {
+        let kind = match refusal.why() {
+            Why::NoSuchProcess | Why::Thread { .. } | Why::Ended => ProblemKind::NoProcess,
+            Why::Platform => ProblemKind::Unsupported,
+            _ => ProblemKind::NotReadable,
+        };
+        Self::new(kind, refusal.what(), refusal.advice())
+    }
+
     /// Another viewer paused the server.
     pub(super) fn paused() -> Self {
         Self::new(
@@ -227,6 +240,18 @@ impl Problem {
         )
     }
 
+    /// The threads of a process cannot be read.
+    pub(super) fn unreadable(pid: u32, name: &str, error: &impl fmt::Display) -> Self {
+        Self::new(
+            ProblemKind::NotReadable,
+            format!(
+                "process {pid} ({}) cannot be looked at: {error}",
+                quote(name)
+            ),
+            "run looptop as its user, or as root",
+        )
+    }
+
     /// No thread could be started that looks.
     pub(super) fn no_thread(pid: u32, error: &io::Error) -> Self {
         Self::new(
@@ -239,7 +264,7 @@ impl Problem {
     /// The process that was looked at has ended.
     pub(super) fn process_ended(pid: u32, name: &str) -> Self {
         Self::new(
-            ProblemKind::Ended,
+            ProblemKind::NoProcess,
             format!("process {pid} ({}) has ended", quote(name)),
             "start it again, and attach to its new id; `looptop ls` lists what runs",
         )
@@ -249,7 +274,10 @@ impl Problem {
     pub(super) fn other_program(pid: u32, name: &str) -> Self {
         Self::new(
             ProblemKind::OtherProgram,
-            format!("process {pid} runs another program now, {} no more (exec)", quote(name)),
+            format!(
+                "process {pid} runs another program now, {} no more (exec)",
+                quote(name)
+            ),
             "what you see is of the old one",
         )
     }

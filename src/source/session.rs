@@ -227,6 +227,9 @@ impl Session {
 fn worth_retrying(kind: ProblemKind) -> bool {
     !matches!(
         kind,
-        ProblemKind::Unsupported | ProblemKind::Recording | ProblemKind::Ended
+        ProblemKind::Unsupported
+            | ProblemKind::Recording
+            | ProblemKind::NoProcess
+            | ProblemKind::NotReadable
     )
 }

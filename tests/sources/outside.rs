@@ -86,12 +86,14 @@ async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
     looked
         .until(|looked| {
             let found = named(looked, "waits_for_a_customer");
-            looked.model.complete && found == 20 && named(looked, "blocks_its_worker") == 1
+            looked.model.complete
+                && found == 20
+                && named(looked, "blocks_its_worker") == 1
+                && looked.model.workers.len() == 2
         })
         .await
         .unwrap();
     assert_eq!(looked.model.live_tasks(), Some(21));
-    assert_eq!(looked.model.workers.len(), 2);
     assert!(!looked.model.runtimes[0].torn);
 
     looked
@@ -120,5 +122,5 @@ async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
 
     drop(app);
     let lost = looked.until(|_| false).await;
-    assert_eq!(lost, Err(ProblemKind::Ended));
+    assert_eq!(lost, Err(ProblemKind::NoProcess));
 }

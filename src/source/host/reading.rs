@@ -68,7 +68,10 @@ pub(super) fn process(process: &Process) -> proto::Process {
         virtual_bytes: status.bytes("VmSize").unwrap_or_default(),
         open_files: process.open_files(),
         throttled_ns: process.throttled_ns(),
-        open_file_limit: process.text("limits").ok().and_then(|text| file_limit(&text)),
+        open_file_limit: process
+            .text("limits")
+            .ok()
+            .and_then(|text| file_limit(&text)),
         heap_bytes: status.bytes("RssAnon"),
         ..proto::Process::default()
     }
@@ -76,7 +79,9 @@ pub(super) fn process(process: &Process) -> proto::Process {
 
 /// The soft limit of open files in the text of `limits`; `None` where there is none.
 fn file_limit(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 

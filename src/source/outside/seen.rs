@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use looptop_wire::proto::{
-    Cause, Evidence, Flavor, RuntimeFound, StallScope, TaskKind, TaskState, ThreadRole,
-    ThreadState,
+    Cause, Evidence, Flavor, RuntimeFound, StallScope, TaskKind, TaskState, ThreadRole, ThreadState,
 };
 
 /// Where the cell of a task is in the process's memory: no two live tasks share it.
@@ -49,10 +48,7 @@ pub(super) enum Does {
     /// It works.
     Active,
     /// It is in one poll, at least since then.
-    Polling {
-        since_ns: u64,
-        task: Option<Polled>,
-    },
+    Polling { since_ns: u64, task: Option<Polled> },
 }
 
 /// The task in poll.

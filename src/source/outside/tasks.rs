@@ -161,6 +161,14 @@ impl Tasks {
             known.record.runtime = runtime.or(known.record.runtime);
             if known.record.future.is_none() {
                 set_future(&mut known.record, task.future.as_deref(), interner);
+                let site = site(&known.record);
+                if site != known.site {
+                    // It was counted where nothing is known.
+                    let before = std::mem::replace(&mut known.site, site);
+                    count(&mut self.sites, before).spawned -= 1;
+                    count(&mut self.sites, site).spawned += 1;
+                    touched.sites.extend([before, site]);
+                }
             }
             known.set_poll(poll);
             // What is sent has changed, if only in what is not sent: it is not at rest.
@@ -174,21 +182,8 @@ impl Tasks {
             self.end(now_ns, known, writer, touched);
         }
         let record = self.record(now_ns, task, runtime, interner);
-        let site = (
-            record.location.unwrap_or(0),
-            match record.location {
-                Some(_) => 0,
-                None => record.future.unwrap_or(0),
-            },
-            record.kind.into(),
-        );
-        let totals = self.sites.entry(site).or_insert_with(|| SpawnSite {
-            location: site.0,
-            future: site.1,
-            kind: site.2,
-            ..SpawnSite::default()
-        });
-        totals.spawned += 1;
+        let site = site(&record);
+        count(&mut self.sites, site).spawned += 1;
         touched.sites.insert(site);
         let mut known = Known {
             listed: task.state,
@@ -260,7 +255,9 @@ impl Tasks {
     }
 
     fn end(&mut self, now_ns: u64, known: Known, writer: &mut Writer, touched: &mut Touched) {
-        let Known { mut record, site, .. } = known;
+        let Known {
+            mut record, site, ..
+        } = known;
         record.state = TaskState::Completed;
         record.ended_at_ns = Some(Some(now_ns));
         record.poll_started_at_ns = Some(None);
@@ -297,6 +294,26 @@ impl Known {
             (None, state) => state,
         };
     }
+}
+
+/// By its spawn location, or by the type of its future.
+fn site(record: &Record) -> Site {
+    let future = match record.location {
+        Some(_) => 0,
+        None => record.future.unwrap_or(0),
+    };
+    (record.location.unwrap_or(0), future, record.kind.into())
+}
+
+/// The totals of a site.
+fn count(sites: &mut BTreeMap<Site, SpawnSite>, site: Site) -> &mut SpawnSite {
+    let (location, future, kind) = site;
+    sites.entry(site).or_insert_with(|| SpawnSite {
+        location,
+        future,
+        kind,
+        ..SpawnSite::default()
+    })
 }
 
 fn location(place: &Place, interner: &mut Interner) -> Option<u32> {
@@ -359,7 +376,9 @@ mod tests {
     }
 
     fn listing(tasks: &[(Header, u64, TaskState)], torn: bool) -> Listing {
-        let tasks = tasks.iter().map(|(header, id, state)| task(*header, *id, *state));
+        let tasks = tasks
+            .iter()
+            .map(|(header, id, state)| task(*header, *id, *state));
         Listing {
             tasks: tasks.collect(),
             runtimes: vec![Runtime {
@@ -397,12 +416,24 @@ mod tests {
         for (n, (seen, torn, expected)) in [
             (vec![(16, 1, IDLE), (32, 2, IDLE)], false, "1 Idle, 2 Idle"),
             (vec![(16, 1, IDLE), (32, 2, IDLE)], false, ""),
-            (vec![(16, 1, IDLE), (32, 2, Scheduled)], false, "2 Scheduled"),
+            (
+                vec![(16, 1, IDLE), (32, 2, Scheduled)],
+                false,
+                "2 Scheduled",
+            ),
             (vec![(16, 1, IDLE)], true, ""),
             (vec![(16, 1, IDLE)], true, ""),
             (vec![(16, 1, IDLE)], true, "2 Completed"),
-            (vec![(16, 1, Running), (48, 3, IDLE)], false, "1 Running, 3 Idle"),
-            (vec![(16, 4, IDLE)], false, "1 Completed, 3 Completed, 4 Idle"),
+            (
+                vec![(16, 1, Running), (48, 3, IDLE)],
+                false,
+                "1 Running, 3 Idle",
+            ),
+            (
+                vec![(16, 4, IDLE)],
+                false,
+                "1 Completed, 3 Completed, 4 Idle",
+            ),
             (vec![], false, "4 Completed"),
         ]
         .into_iter()
@@ -413,7 +444,7 @@ mod tests {
         }
         let site = tasks.sites.values().next().unwrap();
         assert_eq!((site.spawned, site.ended), (4, 4));
-        assert_eq!((site.location, site.future), (0, 2), "by the future's type");
+        assert_eq!((site.location, site.future), (0, 1), "by the future's type");
     }
 
     #[test]
@@ -426,6 +457,25 @@ mod tests {
         };
         assert_eq!(spawned(&[(16, 1, IDLE)], 100), [0; 0]);
         assert_eq!(spawned(&[(16, 1, IDLE), (32, 2, IDLE)], 200), [200]);
+    }
+
+    #[test]
+    fn a_name_that_comes_late_moves_a_task_to_its_site() {
+        let mut tasks = Tasks::new(10);
+        let mut interner = Interner::default();
+        let mut nameless = listing(&[(16, 1, IDLE)], false);
+        nameless.tasks[0].future = None;
+        tasks.listing(1, &nameless, &[0], &mut interner);
+        let named = listing(&[(16, 1, IDLE)], false);
+        let changes = tasks.listing(2, &named, &[0], &mut interner);
+        assert_eq!(rows(&changes), "1 Idle");
+        let mut sites: Vec<_> = changes
+            .sites
+            .iter()
+            .map(|s| (s.future, s.spawned))
+            .collect();
+        sites.sort_unstable();
+        assert_eq!(sites, [(0, 0), (1, 1)]);
     }
 
     #[test]
@@ -460,9 +510,17 @@ mod tests {
     #[test]
     fn what_ended_is_held_up_to_a_bound() {
         let mut interner = Interner::default();
-        for (keep, rows_sent, forgotten) in [(0, "", vec![1, 2]), (1, "1 Completed, 2 Completed", vec![1])] {
+        for (keep, rows_sent, forgotten) in [
+            (0, "", vec![1, 2]),
+            (1, "1 Completed, 2 Completed", vec![1]),
+        ] {
             let mut tasks = Tasks::new(keep);
-            tasks.listing(1, &listing(&[(16, 1, IDLE), (32, 2, IDLE)], false), &[0], &mut interner);
+            tasks.listing(
+                1,
+                &listing(&[(16, 1, IDLE), (32, 2, IDLE)], false),
+                &[0],
+                &mut interner,
+            );
             let changes = tasks.listing(2, &listing(&[], false), &[0], &mut interner);
             assert_eq!(rows(&changes), rows_sent);
             let mut gone = changes.forgotten;

@@ -36,7 +36,9 @@ const UNKNOWN_RUNTIME: u32 = 255;
 impl Workers {
     /// The runtime and index of the worker that a thread is.
     pub(super) fn of(&self, tid: u64) -> Option<(u32, u32)> {
-        self.places.get(&tid).map(|place| (place.runtime, place.index))
+        self.places
+            .get(&tid)
+            .map(|place| (place.runtime, place.index))
     }
 
     /// Takes in the runtimes of a listing: their ids on the wire, in its order, and
@@ -56,7 +58,8 @@ impl Workers {
                 |(_, id, _)| *id,
             );
             self.runtimes.push((runtime.key, id, runtime.flavor));
-            self.driven.extend(runtime.threads.iter().map(|tid| (*tid, id)));
+            self.driven
+                .extend(runtime.threads.iter().map(|tid| (*tid, id)));
         }
         let ids: Vec<u32> = self.runtimes.iter().map(|(_, id, _)| *id).collect();
         let gone = before.iter().map(|(_, id, _)| *id);
@@ -183,7 +186,10 @@ mod tests {
 
     fn look(threads: &[(u64, Does)]) -> Look {
         Look {
-            threads: threads.iter().map(|(tid, does)| thread(*tid, *does)).collect(),
+            threads: threads
+                .iter()
+                .map(|(tid, does)| thread(*tid, *does))
+                .collect(),
             ..Look::default()
         }
     }
@@ -210,25 +216,37 @@ mod tests {
         };
         let parked = Does::Parked;
         let one = [runtime(0x100, Flavor::MultiThread, &[])];
-        assert_eq!(places(&[(7, parked), (8, parked)], &[]), [], "of no runtime yet");
+        assert_eq!(
+            places(&[(7, parked), (8, parked)], &[]),
+            [],
+            "of no runtime yet"
+        );
         let both = [(0, 0, 7), (0, 1, 8)];
         assert_eq!(places(&[(7, parked), (8, parked)], &one), both);
         assert_eq!(places(&[(8, parked)], &[]), [(0, 1, 8), (0, 0, 0)]);
-        assert_eq!(places(&[(8, parked), (9, parked)], &[]), [(0, 1, 8), (0, 0, 9)]);
+        assert_eq!(
+            places(&[(8, parked), (9, parked)], &[]),
+            [(0, 1, 8), (0, 0, 9)]
+        );
     }
 
     #[test]
     fn a_thread_drives_the_only_runtime_of_its_kind_or_an_unknown_one() {
         use Flavor::{CurrentThread, Local, MultiThread};
+        let none = &[][..];
         for (listed, expected) in [
-            (vec![(MultiThread, &[][..])], [0, UNKNOWN_RUNTIME]),
-            (vec![(MultiThread, &[][..]), (CurrentThread, &[])], [0, 1]),
+            (vec![(MultiThread, none)], [0, UNKNOWN_RUNTIME]),
+            (vec![(MultiThread, none), (CurrentThread, none)], [0, 1]),
             (
-                vec![(MultiThread, &[][..]), (MultiThread, &[7]), (CurrentThread, &[])],
+                vec![
+                    (MultiThread, none),
+                    (MultiThread, &[7][..]),
+                    (CurrentThread, none),
+                ],
                 [1, 2],
             ),
             (
-                vec![(CurrentThread, &[][..]), (CurrentThread, &[]), (Local, &[])],
+                vec![(CurrentThread, none), (CurrentThread, none), (Local, none)],
                 [UNKNOWN_RUNTIME; 2],
             ),
             (vec![], [0, 0]),
