@@ -47,13 +47,13 @@ impl Table for Tasks {
                 about.push(format!("{} {word}", quantity::count(n as u64)));
             }
         }
+        about.extend(torn(state.model()));
         let hidden = state.rows.finished_hidden;
         if hidden > 0 {
             let hidden = quantity::count(hidden as u64);
             about.push(format!("{hidden} finished hidden (f)"));
         }
         about.extend(not_held(state.model(), tasks.refused));
-        about.extend(torn(state.model()));
         let layout = match state.task_layout {
             TaskLayout::List => None,
             TaskLayout::Tree => Some("as a tree"),

@@ -69,17 +69,18 @@ fn finding(context: &Context<'_>, key: SiteKey, spawns: f64) -> Option<Finding> 
     finding.count = spawns as u64;
     finding.max = delay;
     let wait = counted(waiting, "task", "wait");
-    finding.title = match key.location {
-        Some(_) => format!(
+    finding.title = if model.is_outside() {
+        // Those that came and went between two looks are not among them.
+        format!(
+            "{} flood the loop: at least {spawns:.0} spawns/s, {wait}",
+            finding.tasks_words()
+        )
+    } else {
+        format!(
             "{} floods the loop: {spawns:.0} spawns/s, {wait}, up to {}",
             finding.location,
             human(delay)
-        ),
-        // Those that came and went between two looks are not among them.
-        None => format!(
-            "{} flood the loop: at least {spawns:.0} spawns/s, {wait}",
-            finding.tasks_words()
-        ),
+        )
     };
     finding.remedy =
         "bound the work in flight: a Semaphore, or buffer_unordered; back off between retries"

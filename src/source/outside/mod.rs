@@ -1,7 +1,8 @@
 //! The outside view: a process of this machine without an agent, as it is.
 //!
 //! Two threads look at the process, one at its threads a hundred times a second and one
-//! at its tasks once a second; what they see is translated where the session runs.
+//! at its tasks once a second; a third looks up the names of futures. What they see is
+//! translated where the session runs.
 //!
 //! - `live`: an attachment, from the first look to the end,
 //! - `driver`: the threads that look,
