@@ -172,7 +172,7 @@ fn idle_tasks_are_listed_as_the_runtime_counts_them() {
             .find(|task| task.runtime.is_some())
             .unwrap();
         let place = listing.spawned_at(task).unwrap();
-        assert!(place.file.ends_with("target/mod.rs"), "{place:?}");
+        assert!(place.file.ends_with("target/program.rs"), "{place:?}");
     }
 
     // The search does not change it, and finds the workers' jobs.

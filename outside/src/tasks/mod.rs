@@ -26,6 +26,8 @@ mod owned;
 mod place;
 mod scan;
 mod stacks;
+#[cfg(test)]
+mod tests;
 mod types;
 mod version;
 mod vtable;

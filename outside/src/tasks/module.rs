@@ -336,3 +336,71 @@ fn tokio_name(name: &[u8]) -> Option<Name> {
     rest.starts_with(b"4list19NEXT_OWNED_TASKS_ID")
         .then_some(Name::NextList)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn symbols_of_tokio() {
+        for (name, expected) in [
+            (
+                "_ZN5tokio7runtime4task3raw4poll17h0123456789abcdefE",
+                Some(Name::Poll),
+            ),
+            (
+                "_RINvNtNtNtCs7hEmXbMCnLw_5tokio7runtime4task3raw4pollNCNvCs_3app4main0E",
+                Some(Name::Poll),
+            ),
+            (
+                "_ZN5tokio7runtime4task4list19NEXT_OWNED_TASKS_ID17h0123456789abcdefE.0",
+                Some(Name::NextList),
+            ),
+            (
+                "_RNvNtNtNtCs7hEmXbMCnLw_5tokio7runtime4task4list19NEXT_OWNED_TASKS_ID",
+                Some(Name::NextList),
+            ),
+            (
+                "_ZN5tokio7runtime4task3raw4poll5inner17h0123456789abcdefE",
+                None,
+            ),
+            (
+                "_ZN5tokio7runtime4task3raw7dealloc17h0123456789abcdefE",
+                None,
+            ),
+            (
+                "_ZN4core3ptr13drop_in_place5tokio7runtime4task3raw4poll17h01E",
+                None,
+            ),
+            ("_RINvNtNtNtCs", None),
+            ("poll", None),
+            ("", None),
+        ] {
+            assert_eq!(tokio_name(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn mappings_of_one_file_are_a_module() {
+        let of = |line: &str| Mapping::parse(line.as_bytes()).unwrap();
+        let mappings = [
+            of("1000-2000 r--p 00000000 08:01 42 /opt/app"),
+            of("2000-3000 r-xp 00001000 08:01 42 /opt/app"),
+            of("3000-4000 r--p 00002000 08:01 42 /opt/app"),
+            of("4000-5000 rw-p 00000000 00:00 0 "),
+            of("6000-7000 r--p 00000000 08:01 43 /usr/lib/locale/archive"),
+            of("7000-8000 r-xp 00000000 08:01 44 /lib/libc.so.6"),
+            of("8000-9000 rw-s 00001000 08:01 44 /lib/libc.so.6"),
+            of("9000-a000 r-xp 00000000 00:00 0 [vdso]"),
+        ];
+        let modules = group(&mappings);
+        let [app, libc] = &modules[..] else {
+            panic!("{modules:?}");
+        };
+        assert_eq!((app.start, &app.code[..]), (0x1000, &[0x2000..0x3000][..]));
+        assert_eq!(app.constants, [mappings[0].clone(), mappings[2].clone()]);
+        assert!(app.program && !libc.program);
+        assert!(app.is_code(0x2fff) && !app.is_code(0x3000));
+        assert_eq!(libc.constants, []);
+    }
+}

@@ -88,7 +88,7 @@ mod tests {
 
     /// A location at 0x1000, its path at 0x2000.
     fn fake(path: &[u8], length: u64, line: u32, column: u32) -> Fake {
-        let mut fake = Fake::default();
+        let fake = Fake::default();
         let position = u64::from(column) << 32 | u64::from(line);
         fake.words(0x1000, &[0x2000, length, position]);
         fake.bytes(0x2000, path);
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_location_is_read_once() {
-        let mut fake = fake(b"src/a.rs", 8, 12, 5);
+        let fake = fake(b"src/a.rs", 8, 12, 5);
         let (mut places, mut all) = (Places::default(), Vec::new());
         let index = places.at(&fake, 0x1000, &mut all);
         assert_eq!(index, Some(SpawnIndex(0)));
