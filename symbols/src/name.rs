@@ -2,9 +2,7 @@
 
 mod short;
 
-#[cfg(feature = "lines")]
-pub(crate) use short::is_async;
-pub use short::{MAX_SHORT, short_future, short_future_of};
+pub use short::{MAX_SHORT, is_async, short_future, short_future_of};
 
 /// The full path without generics, closures and trait decoration:
 /// `<alloc::vec::Vec<T> as core::iter::Extend<T>>::extend::{{closure}}` becomes

@@ -17,6 +17,8 @@ pub const MAX_SHORT: usize = 120;
 const MAX_TEXT: usize = 64 << 10;
 /// Paths of a name that are looked at.
 const MAX_PATHS: usize = 4_096;
+/// Parts of a path that are kept.
+const MAX_PARTS: usize = 64;
 /// Brackets within brackets that are looked into.
 const MAX_DEPTH: usize = 512;
 /// What wraps a future is looked through so often.
@@ -76,8 +78,7 @@ pub fn short_future_of(name: &str, crates: &Crates) -> String {
 
 /// Whether a type is the future of an async fn or block, by itself or in what only wraps
 /// it.
-#[cfg(feature = "lines")]
-pub(crate) fn is_async(name: &str) -> bool {
+pub fn is_async(name: &str) -> bool {
     let name = &name[..name.floor_char_boundary(MAX_TEXT)];
     let paths = Parser::new(name).paths();
     outermost(&paths).is_some_and(|found| paths[found.path].is_code && found.only_wrapped)
@@ -389,7 +390,9 @@ impl<'a> Parser<'a> {
             return;
         }
         if let (Some(path), true) = (self.current, self.joined) {
-            self.paths[path].parts.push(word);
+            if self.paths[path].parts.len() < MAX_PARTS {
+                self.paths[path].parts.push(word);
+            }
             self.joined = false;
             return;
         }

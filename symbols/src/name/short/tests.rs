@@ -303,6 +303,12 @@ fn whatever_comes_is_short() {
         deep("<", ">", 30_000),
         deep("a::B<", ">", 12_000),
         deep("(", ")", 30_000),
+        format!(
+            "{}{}{}",
+            "<".repeat(500),
+            "a::".repeat(20_000),
+            ">".repeat(500)
+        ),
         deep("tokio::time::timeout::Timeout<", ">", 2_000),
         format!("hyper::A<{}>", "app::b::C,".repeat(6_000)),
         format!("hyper::A<{}>", "app::".repeat(12_000)),
@@ -316,6 +322,33 @@ fn whatever_comes_is_short() {
         short_future("ünïcode::fütür<日本::語>::{{closure}}"),
         "ünïcode::fütür + 日本::語"
     );
+}
+
+#[test]
+fn an_async_fn_is_known_in_what_only_wraps_it() {
+    for (name, expected) in [
+        ("app::fetch::{{closure}}", true),
+        ("app::fetch::{async_fn_env#0}", true),
+        (
+            "tokio::time::timeout::Timeout<app::fetch::{{closure}}>",
+            true,
+        ),
+        ("app::Poller", false),
+        (
+            "core::pin::Pin<alloc::boxed::Box<dyn core::future::future::Future+Output = ()>>",
+            false,
+        ),
+        (
+            "futures_util::future::future::Then<app::a::{{closure}},app::b::{{closure}},app::c>",
+            false,
+        ),
+        (
+            "futures_util::future::join_all::JoinAll<app::fetch::{{closure}}>",
+            false,
+        ),
+    ] {
+        assert_eq!(is_async(name), expected, "{name}");
+    }
 }
 
 #[test]
