@@ -154,7 +154,7 @@ mod tests {
             ("D", SchedState::Disk),
             ("T", SchedState::Stopped),
             ("t", SchedState::Stopped),
-            ("Z", SchedState::Other),
+            ("Z", SchedState::Dead),
             ("running", SchedState::Other),
         ] {
             let stat = format!("1 (x) {letter} 1");

@@ -86,7 +86,8 @@ fn foreign(code: &str, file: &Path) -> Vec<PathBuf> {
     taken
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+/// The sources below a folder.
+pub(crate) fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {

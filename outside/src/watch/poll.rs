@@ -11,6 +11,8 @@ use crate::sampler::WordWatch;
 /// Before that much time the clock of a thread that computes says nothing: it goes by the
 /// scheduler's tick, which is 1 to 10 ms.
 const CLOCKS_COUNT: Duration = Duration::from_millis(40);
+/// After that much time one that was on a CPU has been there at a tick.
+const TICKED: Duration = Duration::from_millis(20);
 /// Calls that are counted.
 const MAX_CALLS: usize = 16;
 
@@ -34,6 +36,7 @@ pub(crate) struct Poll {
     /// Words of its part of the stack, until somebody was asked for its task.
     pub(crate) words: Vec<u64>,
     pub(crate) task: Option<RunningTask>,
+    pub(crate) asked: u32,
     began: SchedStat,
     now: SchedStat,
     tally: Tally,
@@ -59,6 +62,7 @@ impl Poll {
             confirmed: false,
             words: Vec::new(),
             task: None,
+            asked: 0,
             began: sched,
             now: sched,
             tally: Tally::default(),
@@ -75,6 +79,11 @@ impl Poll {
     pub(crate) fn proven(&mut self, now: Instant, sched: SchedStat) {
         self.seen = self.seen.max(now);
         self.now = sched;
+    }
+
+    /// It is over. A wait for a CPU is on the kernel's books only now.
+    pub(crate) fn ends(&mut self, sched: SchedStat) {
+        self.now.run_queue_ns = sched.run_queue_ns;
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -126,10 +135,12 @@ impl Poll {
         let run_queue_ns = of(self.now.run_queue_ns, self.began.run_queue_ns);
         let wall_ns = ns(self.age());
         let waited = run_queue_ns.is_some_and(|waited| waited * 2 > wall_ns);
-        let counts = self.age() >= CLOCKS_COUNT || waited;
+        let cpu_ns = of(self.now.cpu_ns, self.began.cpu_ns);
+        let none = cpu_ns == Some(0) && self.age() >= TICKED;
+        let counts = self.age() >= CLOCKS_COUNT || waited || none;
         Observed {
             wall_ns,
-            cpu_ns: of(self.now.cpu_ns, self.began.cpu_ns).filter(|_| counts),
+            cpu_ns: cpu_ns.filter(|_| counts),
             run_queue_ns,
             suspended_ns: 0,
             tally: self.tally,

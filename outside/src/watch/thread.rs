@@ -28,17 +28,26 @@ const FEW_SLICES: u64 = 8;
 /// Threads that run no tokio are looked at again after so long at first, and at last.
 const FIRST_AGAIN: Duration = Duration::from_millis(50);
 const LAST_AGAIN: Duration = Duration::from_secs(8);
-const LAST_AGAIN_POOL: Duration = Duration::from_millis(800);
+const LAST_AGAIN_POOL: Duration = Duration::from_millis(400);
 /// Between two stops of one thread: in a poll by its age, else ever more rarely.
 const STOP_AGAIN: Duration = Duration::from_secs(1);
 const LAST_STOP_AGAIN: Duration = Duration::from_secs(16);
 /// Ages of a poll after which a computing thread is sampled rarely.
 const SAMPLE_ALL: Duration = Duration::from_millis(500);
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+/// Between two breakpoints on a thread that goes from poll to poll, at most: a poll that
+/// computes is to be known 100 ms after the threshold.
+const LAST_WATCH_AGAIN: Duration = Duration::from_millis(40);
 /// Between two breakpoints on one thread, unless its poll is long already.
 const WATCH_AGAIN: Duration = Duration::from_millis(50);
 /// How long threads stood still, of so many.
 const MAX_HELD: usize = 1_024;
+/// A sampler that nobody needs for so long is closed.
+const SAMPLER_IDLE: Duration = Duration::from_secs(1);
+/// Stacks that could not be read, until a thread is looked at ever more rarely.
+const MAX_UNREAD: u32 = 3;
+/// How often somebody is asked for the task of a poll.
+const MAX_ASKED: u32 = 4;
 /// Words of a stack in which a task is sought.
 const MAX_WORDS: usize = 4_096;
 
@@ -92,17 +101,24 @@ struct Turn {
 pub(super) struct Watched {
     tid: u64,
     role: Role,
+    /// Stacks in a row that said nothing of it.
+    unread: u32,
     files: Option<ThreadFiles>,
     sched: Option<SchedStat>,
     at: At,
     parked: bool,
     parks: Vec<Signature>,
     ticks: Ticks,
-    learned: Instant,
+    /// The next look that may teach them, and how often it had been given a CPU at the
+    /// last: nothing has grown before it runs again.
+    learn: Instant,
+    taught: Option<u64>,
     turn: Option<Turn>,
     /// Since when it has not blocked, and the count of times that it has.
     computing: Option<(Instant, u64)>,
     sampler: Option<Sampler>,
+    /// When it was enabled last.
+    sampled: Instant,
     poll: Option<Poll>,
     /// Nothing before that: it runs no tokio, as far as was seen.
     again: Instant,
@@ -110,6 +126,7 @@ pub(super) struct Watched {
     next_stop: Instant,
     stop_wait: Duration,
     next_watch: Instant,
+    watch_wait: Duration,
     next_sample: Instant,
 }
 
@@ -118,22 +135,26 @@ impl Watched {
         Self {
             tid,
             role: Role::Unknown,
+            unread: 0,
             files: None,
             sched: None,
             at: At::Unclear,
             parked: false,
             parks: Vec::new(),
             ticks: Ticks::default(),
-            learned: now,
+            learn: now,
+            taught: None,
             turn: None,
             computing: None,
             sampler: None,
+            sampled: now,
             poll: None,
             again: now,
             wait: FIRST_AGAIN,
             next_stop: now,
             stop_wait: STOP_AGAIN,
             next_watch: now,
+            watch_wait: Duration::ZERO,
             next_sample: now,
         }
     }
@@ -171,6 +192,16 @@ impl Watched {
             return;
         }
         let clock = Clock::new(now);
+        let had_files = self.files.is_some();
+        if self
+            .sampler
+            .as_ref()
+            .is_some_and(|sampler| !sampler.is_enabled())
+            && now.saturating_duration_since(self.sampled) >= SAMPLER_IDLE
+        {
+            self.sampler = None;
+            shared.samplers = shared.samplers.saturating_sub(1);
+        }
         let Some(files) = self.take_files(shared) else {
             self.at = At::Unclear;
             return;
@@ -205,9 +236,15 @@ impl Watched {
         }
         let Eye { files, shared, .. } = eye;
         self.judge(shared, task_of);
-        if self.runs_tokio() || self.role == Role::Unknown || self.poll.is_some() {
+        let unknown = self.role == Role::Unknown && self.unread < MAX_UNREAD;
+        let often = self.runs_tokio() || unknown || self.poll.is_some();
+        if often && (had_files || shared.open < MAX_OPEN) {
+            shared.open += usize::from(!had_files);
             self.files = Some(files);
         } else {
+            shared.open = shared.open.saturating_sub(usize::from(had_files));
+        }
+        if !often {
             self.again = now + self.wait;
             let last = match self.role {
                 Role::BlockingPool => LAST_AGAIN_POOL,
@@ -217,16 +254,12 @@ impl Watched {
         }
     }
 
-    fn take_files(&mut self, shared: &mut Shared) -> Option<ThreadFiles> {
+    fn take_files(&mut self, shared: &Shared) -> Option<ThreadFiles> {
         if let Some(files) = self.files.take() {
             return Some(files);
         }
         // Over the bound they are opened for each look.
-        let open = ThreadFiles::open(shared.process(), self.tid);
-        if shared.open >= MAX_OPEN {
-            self.again = Instant::now() + FIRST_AGAIN;
-        }
-        open
+        ThreadFiles::open(shared.process(), self.tid)
     }
 
     /// It has been blocked in one and the same call since the last look.
@@ -278,7 +311,7 @@ impl Watched {
             return;
         }
         let Some(place) = standing.place else {
-            self.at = At::Unclear;
+            self.unread = self.unread.saturating_add(1);
             self.end_poll(eye.shared);
             return;
         };
@@ -302,6 +335,7 @@ impl Watched {
     }
 
     fn takes_role(&mut self, place: Place) {
+        self.unread = 0;
         let role = match place {
             Place::Parked(kind) | Place::InPoll(kind) => match kind {
                 Kind::Worker => Role::Worker,
@@ -350,6 +384,13 @@ impl Watched {
             poll.is_task = standing.is_task;
             poll.slot = standing.slot();
             poll.words = words(standing, copy, sp);
+            if poll.words.is_empty() {
+                // It is further out than what was copied.
+                let from = standing.frame(sp).unwrap_or(sp);
+                let mut outer = vec![0; STACK];
+                let length = eye.shared.program.read(from, &mut outer);
+                poll.words = words(standing, &outer[..length], from);
+            }
             poll.counters = eye.shared.counters(&self.ticks);
             self.keep_watch(eye);
         }
@@ -488,8 +529,12 @@ impl Watched {
         eye.shared.costs.samples_lost += sampler.take_lost();
         let age = self.poll.as_ref().map_or(Duration::ZERO, Poll::age);
         // Of a long poll some are enough.
-        let wanted = age < SAMPLE_ALL || now >= self.next_sample;
+        let rests = self.poll.is_none() && now + eye.shared.options.interval < self.next_watch;
+        let wanted = !rests && (age < SAMPLE_ALL || now >= self.next_sample);
         sampler.enable(wanted);
+        if wanted {
+            self.sampled = now;
+        }
         for taken in taken {
             eye.shared.costs.sampled += 1;
             if age >= SAMPLE_ALL {
@@ -500,6 +545,9 @@ impl Watched {
                     .program
                     .stand(taken.registers, &taken.stack, Beyond::Gone, Wait::Other);
             self.is_sampled(&standing, &taken.stack, taken.registers.sp, sched, eye);
+        }
+        if !self.runs_tokio() && self.role != Role::Unknown {
+            self.sampler = None;
         }
         true
     }
@@ -538,7 +586,10 @@ impl Watched {
         if eye.clock.now() < self.next_watch {
             return;
         }
-        self.next_watch = eye.clock.now() + eye.shared.options.interval;
+        // Most threads that compute go from poll to poll.
+        let least = eye.shared.options.interval;
+        self.watch_wait = (self.watch_wait * 2).clamp(least, LAST_WATCH_AGAIN.max(least));
+        self.next_watch = eye.clock.now() + self.watch_wait;
         let Some(watch) = eye.shared.watch(self.tid, slot) else {
             return;
         };
@@ -623,37 +674,50 @@ impl Watched {
 
     fn learn(&mut self, state: SyscallState, sched: SchedStat, eye: &mut Eye<'_>) {
         let now = eye.clock.now();
-        let ran = self.turn.is_none();
-        if !ran || !self.ticks.wants() || now < self.learned {
+        let ran = self.taught != Some(sched.slices);
+        if !ran || !self.ticks.wants() || now < self.learn {
             return;
         }
         let SyscallState::In { sp, .. } = state else {
             return;
         };
-        self.learned = now + LEARN;
+        self.learn = now + LEARN;
         let program = &eye.shared.program;
         let snapshot = Snapshot::take(sp, &|at, buffer| program.read(at, buffer));
         if eye.is_still(state, sched) {
             self.ticks.learn(snapshot);
+            self.taught = Some(sched.slices);
         }
     }
 
     /// Whether its poll has become a stall.
     fn judge(&mut self, shared: &mut Shared, task_of: &dyn Fn(&[u64]) -> Option<RunningTask>) {
         let Some(poll) = &mut self.poll else { return };
-        if poll.stall.is_some() || !poll.confirmed || poll.age() < shared.options.threshold {
+        if !poll.confirmed || poll.age() < shared.options.threshold {
             return;
         }
-        let words = std::mem::take(&mut poll.words);
-        poll.task = task_of(&words);
+        if poll.task.is_none() && poll.asked < MAX_ASKED {
+            poll.asked += 1;
+            poll.task = task_of(&poll.words);
+            if poll.task.is_some() || poll.asked == MAX_ASKED {
+                poll.words = Vec::new();
+            }
+        }
+        if poll.stall.is_some() {
+            return;
+        }
         poll.stall = Some(shared.next_id);
         shared.next_id += 1;
+        self.watch_wait = Duration::ZERO;
     }
 
     fn end_poll(&mut self, shared: &mut Shared) {
         let Some(mut poll) = self.poll.take() else {
             return;
         };
+        if let Some(sched) = self.sched {
+            poll.ends(sched);
+        }
         if let Some(id) = poll.stall {
             if shared.ended.len() == MAX_ENDED {
                 shared.ended.pop_front();
@@ -705,7 +769,7 @@ impl Watched {
             voluntary_switches: voluntary,
             involuntary_switches: involuntary,
             call,
-            parked: self.parked,
+            parked: self.parked && self.runs_tokio(),
             in_poll_since: poll.map(|poll| poll.since),
             task: poll.and_then(|poll| poll.task),
             polls_distinguished: self.ticks.are_known() || shared.costs.no_sampler.is_none(),
@@ -812,8 +876,9 @@ impl Shared {
                 Some(sampler)
             }
             Err(error) => {
-                // A thread that has ended is no reason to give up.
-                if error.raw_os_error() != Some(libc::ESRCH) {
+                // Where others have one, that is no reason to give up, nor a thread that has
+                // ended.
+                if self.samplers == 0 && error.raw_os_error() != Some(libc::ESRCH) {
                     self.costs.no_sampler = Some(format!("perf_event_open: {error}"));
                 }
                 None

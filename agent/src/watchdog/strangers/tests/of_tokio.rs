@@ -142,3 +142,9 @@ fn are_told_apart(builder: Builder) -> bool {
     assert_ne!(first, second, "the next poll of the same task");
     true
 }
+
+#[test]
+fn this_program_has_a_scheduler() {
+    let file = std::fs::File::open("/proc/self/exe").expect("the test's own file");
+    looptop_symbols::scheduler::read(&file).expect("tests are not stripped");
+}
