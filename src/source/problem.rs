@@ -2,6 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
+use looptop_outside::access::{Refusal, Why};
 use tonic::{Code, Status};
 
 use super::{
@@ -51,6 +52,10 @@ pub enum ProblemKind {
     Paused,
     /// A recording cannot be opened.
     Recording,
+    /// There is no such process, or no longer.
+    NoProcess,
+    /// The process may not be read from outside, or is nothing to read.
+    NotReadable,
     /// This build cannot do it.
     Unsupported,
     /// Any other error of the operating system.
@@ -156,6 +161,25 @@ impl Problem {
             ),
             format!("`kill -CONT {pid}` lets it go on; what you see is old"),
         )
+    }
+
+    /// The process has ended, and its id was given anew.
+    pub(super) fn other_process(pid: u32) -> Self {
+        Self::new(
+            ProblemKind::NoProcess,
+            format!("process {pid} has ended, and another one has its id now"),
+            "what you see is old; `looptop ls` lists what runs here",
+        )
+    }
+
+    /// A process is not looked at from outside.
+    pub(super) fn refusal(refusal: &Refusal) -> Self {
+        let kind = match refusal.why() {
+            Why::NoSuchProcess | Why::Thread { .. } | Why::Ended => ProblemKind::NoProcess,
+            Why::Platform => ProblemKind::Unsupported,
+            _ => ProblemKind::NotReadable,
+        };
+        Self::new(kind, refusal.what(), refusal.advice())
     }
 
     /// Another viewer paused the server.
@@ -285,7 +309,12 @@ fn connecting_tcp(target: &Target, error: &io::Error) -> Problem {
         io::ErrorKind::ConnectionRefused => Problem::new(
             ProblemKind::Refused,
             format!("connection refused: nothing listens on {target}"),
-            "is the application running, and does it call looptop_agent::init()?",
+            if target.is_local() {
+                "is the application running, and does it call looptop_agent::init()? \
+                 `looptop ls` lists what can be looked at here, also without it"
+            } else {
+                "is the application running, and does it call looptop_agent::init()?"
+            },
         ),
         io::ErrorKind::PermissionDenied => Problem::new(
             ProblemKind::PermissionDenied,
@@ -379,7 +408,7 @@ pub(super) fn is_transport(status: &Status) -> bool {
 
 /// A text from outside, with control characters escaped, cut to a length that
 /// fits a sentence.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted: String = text
         .chars()
         .take(MAX_QUOTE)
@@ -418,7 +447,7 @@ mod tests {
     fn a_problem_is_one_sentence() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         let problem = Problem::connecting(&Target::default(), &refused);
-        insta::assert_snapshot!(problem, @"connection refused: nothing listens on 127.0.0.1:6669; is the application running, and does it call looptop_agent::init()?");
+        insta::assert_snapshot!(problem, @"connection refused: nothing listens on 127.0.0.1:6669; is the application running, and does it call looptop_agent::init()? `looptop ls` lists what can be looked at here, also without it");
         insta::assert_snapshot!(Problem::protocol(9, "9.1"), @"the agent (9.1) speaks protocol 9, this looptop speaks 1; update looptop");
         insta::assert_snapshot!(Problem::protocol(0, "0.0"), @"the agent (0.0) speaks protocol 0, this looptop speaks 1; update looptop-agent in the application");
     }
