@@ -205,6 +205,11 @@ pub(crate) async fn resolve(
     agent::resolve(&link, frames).await
 }
 
+/// Whether anything listens at `target`, whatever it is. As long as connecting takes.
+pub async fn is_listening(target: &Target) -> bool {
+    connect::is_listening(target).await
+}
+
 async fn agent_link(target: &Target) -> Result<connect::Link, Problem> {
     let socket = match target {
         Target::Process(pid) => processes::listens_at(*pid).await,

@@ -165,6 +165,15 @@ impl Problem {
         )
     }
 
+    /// The process has ended, and its id was given anew.
+    pub(super) fn other_process(pid: u32) -> Self {
+        Self::new(
+            ProblemKind::NoProcess,
+            format!("process {pid} has ended, and another one has its id now"),
+            "what you see is old; `looptop ls` lists what runs here",
+        )
+    }
+
     /// A process is not looked at from outside.
     pub(super) fn refusal(refusal: &Refusal) -> Self {
         let kind = match refusal.why() {
@@ -353,7 +362,12 @@ fn connecting_tcp(target: &Target, error: &io::Error) -> Problem {
         io::ErrorKind::ConnectionRefused => Problem::new(
             ProblemKind::Refused,
             format!("connection refused: nothing listens on {target}"),
-            "is the application running, and does it call looptop_agent::init()?",
+            if target.is_local() {
+                "is the application running, and does it call looptop_agent::init()? \
+                 `looptop ls` lists what can be looked at here, also without it"
+            } else {
+                "is the application running, and does it call looptop_agent::init()?"
+            },
         ),
         io::ErrorKind::PermissionDenied => Problem::new(
             ProblemKind::PermissionDenied,
@@ -447,7 +461,7 @@ pub(super) fn is_transport(status: &Status) -> bool {
 
 /// A text from outside, with control characters escaped, cut to a length that
 /// fits a sentence.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted: String = text
         .chars()
         .take(MAX_QUOTE)
@@ -486,7 +500,7 @@ mod tests {
     fn a_problem_is_one_sentence() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         let problem = Problem::connecting(&Target::default(), &refused);
-        insta::assert_snapshot!(problem, @"connection refused: nothing listens on 127.0.0.1:6669; is the application running, and does it call looptop_agent::init()?");
+        insta::assert_snapshot!(problem, @"connection refused: nothing listens on 127.0.0.1:6669; is the application running, and does it call looptop_agent::init()? `looptop ls` lists what can be looked at here, also without it");
         insta::assert_snapshot!(Problem::protocol(9, "9.1"), @"the agent (9.1) speaks protocol 9, this looptop speaks 1; update looptop");
         insta::assert_snapshot!(Problem::protocol(0, "0.0"), @"the agent (0.0) speaks protocol 0, this looptop speaks 1; update looptop-agent in the application");
     }

@@ -19,6 +19,7 @@ mod footer;
 mod header;
 mod page;
 mod painter;
+pub mod picker;
 mod presenter;
 mod table;
 mod tabs;

@@ -222,6 +222,9 @@ const NO_SUCH_PROCESS: i32 = 3;
 const BAD_ADDRESS: i32 = 14;
 const NO_SUCH_CALL: i32 = 38;
 
+/// The user that the kernel shows for one whom a user namespace does not have.
+const OVERFLOW: u32 = 65_534;
+
 /// What is enough of `maps` to find the first mapping of a file.
 const MAPS: u64 = 16 << 10;
 
@@ -263,6 +266,10 @@ impl Looker<'_> {
         let own = ids(&self.own, "Uid").first().copied().unwrap_or_default();
         let theirs = ids(status, "Uid");
         let may_trace = has(&self.own, "CapEff", SYS_PTRACE);
+        let is_nested = self.is_nested();
+        if is_nested && theirs.contains(&OVERFLOW) {
+            return Why::UserNamespace;
+        }
         if let Some(&uid) = theirs.iter().find(|uid| **uid != own && !may_trace) {
             return Why::OtherUser {
                 uid,
@@ -270,7 +277,7 @@ impl Looker<'_> {
                 own,
             };
         }
-        if self.is_in_another_namespace(process) {
+        if self.is_in_another_namespace(process, is_nested) {
             return Why::UserNamespace;
         }
         if may_trace {
@@ -288,11 +295,20 @@ impl Looker<'_> {
         self.unexplained(error)
     }
 
-    fn is_in_another_namespace(&self, process: &Process) -> bool {
+    /// Whether the one that looks is in another user namespace than the machine's first.
+    fn is_nested(&self) -> bool {
+        let map = self.procfs.own().text("uid_map").unwrap_or_default();
+        let all = ["0", "0", "4294967295"];
+        !map.is_empty() && !map.split_ascii_whitespace().eq(all)
+    }
+
+    fn is_in_another_namespace(&self, process: &Process, is_nested: bool) -> bool {
         let namespace = |of: &Process| std::fs::read_link(of.path("ns/user")).ok();
-        let (theirs, own) = (namespace(process), namespace(&self.procfs.own()));
-        // Of one that may not be looked at the link says nothing either.
-        theirs.is_some() && own.is_some() && theirs != own
+        match (namespace(process), namespace(&self.procfs.own())) {
+            (Some(theirs), Some(own)) => theirs != own,
+            // One of the same namespace may be asked for it.
+            _ => is_nested,
+        }
     }
 
     /// What decides whatever the users are.

@@ -163,11 +163,13 @@ impl Refusal {
             Why::Platform => AGENT.to_owned(),
             Why::NoSuchProcess | Why::Ended | Why::KernelThread => LIST.to_owned(),
             Why::Thread { of } => format!("write pid:{of}"),
+            Why::OtherUser { uid: 0, .. } | Why::NotDumpable | Why::Capabilities => {
+                format!("look as root: {as_root}")
+            }
             Why::OtherUser { .. } => format!("run looptop as that user or as root: {as_root}"),
             Why::UserNamespace => {
                 format!("run looptop in that container, or as root of the host: {as_root}")
             }
-            Why::NotDumpable | Why::Capabilities => format!("look as root: {as_root}"),
             Why::Yama { scope: 1 } => format!(
                 "start it with `looptop run -- CMD`, look as root ({as_root}), or lift it \
                  until the next boot: `sudo sysctl kernel.yama.ptrace_scope=0`"
@@ -201,6 +203,7 @@ impl Refusal {
             Why::NoSuchProcess | Why::Ended => "it has ended".to_owned(),
             Why::Thread { of } => format!("a thread of {of}"),
             Why::KernelThread => "a thread of the kernel".to_owned(),
+            Why::OtherUser { uid: 0, .. } => "needs root".to_owned(),
             Why::OtherUser { uid, user, .. } => match user {
                 Some(user) => format!("needs user {} or root", user.escape_debug()),
                 None => format!("needs user id {uid} or root"),

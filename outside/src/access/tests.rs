@@ -2,6 +2,7 @@
 //! kernel that answers what it is told.
 
 use std::cell::Cell;
+use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -149,6 +150,7 @@ fn yama(fake: &mut Fake, scope: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn why_a_process_is_not_looked_at() {
     let namespace: Change = |fake| {
         fake.answer = EPERM;
@@ -219,6 +221,37 @@ fn why_a_process_is_not_looked_at() {
             },
         ),
         ("another user namespace", namespace, Why::UserNamespace),
+        (
+            "a process of the host, for root of a user namespace",
+            |f| {
+                f.answer = EPERM;
+                f.status("self", &[("CapEff", "000001ffffffffff")]);
+                f.write("self/uid_map", "         0       1000          1\n");
+            },
+            Why::UserNamespace,
+        ),
+        (
+            "a user that a user namespace does not have",
+            |f| {
+                f.answer = EPERM;
+                f.status("4211", &[("Uid", "65534\t65534\t65534\t65534")]);
+                f.write("self/uid_map", "      1000       1000          1\n");
+            },
+            Why::UserNamespace,
+        ),
+        (
+            "nobody's, where there is no user namespace",
+            |f| {
+                f.answer = EPERM;
+                f.status("4211", &[("Uid", "65534\t65534\t65534\t65534")]);
+                f.write("self/uid_map", "         0          0 4294967295\n");
+            },
+            Why::OtherUser {
+                uid: 65_534,
+                user: None,
+                own: OWN_UID,
+            },
+        ),
         (
             "it forbids it",
             |f| {
@@ -314,7 +347,8 @@ fn why_a_process_is_not_looked_at() {
         change(&mut fake);
         let refusal = fake.examine().expect_err(what);
         assert_eq!(refusal.why(), expected, "{what}");
-        sentences += &format!("{what}\n  {refusal}\n  [{}]\n", refusal.short());
+        let short = refusal.short();
+        writeln!(sentences, "{what}\n  {refusal}\n  [{short}]").unwrap();
     }
     insta::assert_snapshot!(sentences);
 }
@@ -332,7 +366,7 @@ fn who_may_look_looks() {
             f.status("self", &[("CapEff", "000001fffeffffff")]);
         }),
         ("its memory is mapped anew in between", |f| {
-            f.answer = EFAULT
+            f.answer = EFAULT;
         }),
     ];
     for (what, change) in cases {
