@@ -107,9 +107,10 @@ fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
             None,
             width,
         ),
-        match model.is_outside() {
-            true => Vec::new(),
-            false => Line::known("parent", parent, nameless, width),
+        if model.is_outside() {
+            Vec::new()
+        } else {
+            Line::known("parent", parent, nameless, width)
         },
     ]
     .concat();

@@ -245,7 +245,7 @@ fn state(state: TaskState) -> proto::TaskState {
 fn runtime(list: &tasks::RuntimeListing) -> Runtime {
     Runtime {
         // Lists are counted from 1 in each module.
-        key: (list.key.module as u64) << 48 | (list.key.list & 0xffff_ffff_ffff),
+        key: ((list.key.module as u64) << 48) | (list.key.list & 0xffff_ffff_ffff),
         flavor: match list.flavor {
             tasks::Flavor::MultiThread => proto::Flavor::MultiThread,
             tasks::Flavor::CurrentThread => proto::Flavor::CurrentThread,
