@@ -2,7 +2,7 @@
 
 #![allow(clippy::doc_markdown, reason = "help texts are no Markdown")]
 
-use std::{path::PathBuf, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -37,7 +37,7 @@ pub struct Cli {
 /// The target and the screen.
 #[derive(Debug, Clone, Args)]
 pub struct Attach {
-    /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
+    /// host:port, URL, unix:PATH, pid:N, or a recording [default: http://127.0.0.1:6669; where nothing listens there, what runs on this machine]
     pub target: Option<String>,
     /// Further targets, which are refused with a sentence.
     #[arg(hide = true)]
@@ -96,6 +96,8 @@ pub enum Command {
     /// Start the starvation lab in a child process and attach to it
     #[cfg(feature = "demo")]
     Demo(Demo),
+    /// Start a program as a child and look at it; its exit code is passed on
+    Run(Run),
     /// Observe without a screen and report; exit 0 clean, 1 findings, 2 usage, 3 could not attach or nothing observed
     Check(Check),
     /// Record a target to a file, until its duration is over or Ctrl-C
@@ -109,7 +111,7 @@ pub enum Command {
         /// A rule; without it, all of them
         rule: Option<String>,
     },
-    /// List the applications on this machine that can be attached to
+    /// List the tokio programs on this machine, and which of them can be attached to
     Ls,
     /// Show where the configuration is, what it says, or whether it can be used
     Config {
@@ -165,10 +167,30 @@ pub struct Demo {
     pub screen: Screen,
 }
 
+/// Options of `run`.
+#[derive(Debug, Clone, Args)]
+pub struct Run {
+    /// Where its standard output and error go; overwritten [default: a new file in the directory for temporary files, named when it has ended]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// What it reads as standard input [default: nothing]
+    #[arg(short, long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Leave it running when the screen is left; otherwise it is asked to end (SIGTERM), and killed after 5 s
+    #[arg(long)]
+    pub keep: bool,
+    /// The screen's options.
+    #[command(flatten)]
+    pub screen: Screen,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+}
+
 /// Options of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct Check {
-    /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
+    /// host:port, URL, unix:PATH, pid:N, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
     /// Further targets, which are refused with a sentence.
     #[arg(hide = true)]
@@ -196,7 +218,7 @@ pub struct Check {
 /// Options of `record`.
 #[derive(Debug, Clone, Args)]
 pub struct Record {
-    /// host:port, URL, unix:PATH, or a recording [default: http://127.0.0.1:6669]
+    /// host:port, URL, unix:PATH, pid:N, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
     /// Further targets, which are refused with a sentence.
     #[arg(hide = true)]
@@ -288,6 +310,8 @@ mod tests {
         let mut command = Cli::command().term_width(100);
         let check = command.find_subcommand_mut("check").unwrap();
         insta::assert_snapshot!("help_check", check.render_long_help());
+        let run = command.find_subcommand_mut("run").unwrap();
+        insta::assert_snapshot!("help_run", run.render_long_help());
     }
 
     #[test]
@@ -303,6 +327,23 @@ mod tests {
             let error = Cli::try_parse_from(args).unwrap_err().to_string();
             assert!(error.contains(hint), "{args:?}: {error}");
         }
+    }
+
+    #[test]
+    fn what_stands_behind_the_program_is_the_programs() {
+        for args in [
+            &[
+                "looptop", "run", "--keep", "--", "app", "--output", "--", "-x",
+            ][..],
+            &["looptop", "run", "--keep", "app", "--output", "--", "-x"],
+        ] {
+            let Some(Command::Run(run)) = Cli::try_parse_from(args).unwrap().command else {
+                panic!("another command");
+            };
+            assert!(run.keep && run.output.is_none());
+            assert_eq!(run.command, ["app", "--output", "--", "-x"], "{args:?}");
+        }
+        assert!(Cli::try_parse_from(["looptop", "run"]).is_err());
     }
 
     #[test]

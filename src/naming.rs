@@ -332,6 +332,8 @@ fn resolved(answer: &Answer) -> Resolved {
         .windows(2)
         .all(|w| w[0].address == w[1].address);
     let future = found.future.as_deref().map(symbols::name::shown);
+    let own_place = found.future_place.as_ref().filter(|place| place.is_own());
+    let future = future.or_else(|| Some(format!("async code at {}", own_place?)));
     let call = |call: BlockingCall| Call {
         kind: call.kind,
         name: call.name.to_owned(),
@@ -364,6 +366,7 @@ fn resolved(answer: &Answer) -> Resolved {
             function: culprit.function,
             file: culprit.file.as_deref().unwrap_or_default().to_owned(),
             line: culprit.line.unwrap_or_default(),
+            written: found.culprit_place.as_ref().map(ToString::to_string),
             call: culprit.blocking_call.map(call),
             within: culprit.within,
             foreign: culprit.origin != Origin::User,

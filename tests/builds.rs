@@ -131,7 +131,7 @@ fn check(
             let of_culprit = culprit.as_ref().and_then(|c| c.blocking_call.clone());
             let call = of_culprit.or_else(|| symbols::innermost_call(&found.frames));
             let function = culprit.as_ref().map(|culprit| culprit.function.as_str());
-            last = format!("{function:?} in {call:?}");
+            last = format!("{function:?} in {call:?}, {:?}", found.culprit_place);
             // What was inlined whole, down to the system call, has left no name.
             let inner = culprit
                 .as_ref()
@@ -143,10 +143,17 @@ fn check(
                 None => nothing_left && build != "lines",
             };
             // An async fn that was inlined into the poll, and drops as others do, has
-            // left none either; but never is another one named.
+            // left no name, but the place where it is written; never is another one named.
+            let written = format!("src/main.rs:{}", line_of(way));
+            let place = found.culprit_place.as_ref().map(ToString::to_string);
             let who = match function {
-                Some(function) => function == format!("blocks::{way}"),
-                None => call.is_some() && build != "lines",
+                Some(function) if build == "lines" => function == format!("blocks::{way}"),
+                Some(function) => {
+                    place.as_ref() == Some(&written)
+                        && (function == format!("blocks::{way}")
+                            || function == format!("async code at {written}"))
+                }
+                None => false,
             };
             let lines = culprit.is_none_or(|c| c.line.is_some() == (build == "lines"));
             let says = found.no_lines.is_some() == (build != "lines");
@@ -156,6 +163,15 @@ fn check(
         }
     }
     Err(last)
+}
+
+/// The line that the async fn for a way of blocking is written at.
+fn line_of(way: &str) -> usize {
+    let source = include_str!("builds/program/src/main.rs");
+    let line = source
+        .lines()
+        .position(|line| line.starts_with(&format!("async fn {way}(")));
+    line.expect("there is an async fn for each way") + 1
 }
 
 struct Killed(Child);

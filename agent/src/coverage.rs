@@ -4,22 +4,12 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use looptop_symbols::scheduler::Kind;
 use looptop_wire::proto;
 
 use crate::ids::Tid;
 use crate::sync::lock;
 use crate::thread_clock::current_tid;
-
-/// What a thread of a runtime does for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    /// A worker of a multi-thread runtime.
-    Worker,
-    /// Drives a current-thread runtime.
-    CurrentThread,
-    /// In `block_on` of a multi-thread runtime.
-    BlockOn,
-}
 
 /// The newest census.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! [`Procfs`] is the root, [`Process`] and [`Thread`] are directories in it. What is
 //! read again and again is an open [`ProcFile`] and a parser: [`Stat`], [`SchedStat`],
 //! [`SyscallState`]. Opening a file takes some 6 µs, reading an open one 0.8 µs.
+//! [`syscalls`] knows the calls by name and what they wait for; [`cause`] decides from
+//! what was read again and again why a thread does not go on.
 //!
 //! Whatever is missing or malformed is `None`, an error, or left out, never a panic: a
 //! process may end while it is read, and chooses the names in these files itself.
@@ -10,6 +12,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod cause;
 mod cgroup;
 mod file;
 mod machine;
@@ -19,7 +22,9 @@ mod process;
 mod stat;
 mod status;
 mod syscall;
+pub mod syscalls;
 
+pub use cause::{Cause, Look, Observed, Tally};
 pub use cgroup::{cpu_stat_paths, throttled_ns};
 pub use file::{MAX_READ, ProcFile, read_at_start};
 pub use machine::CpuTimes;

@@ -66,6 +66,13 @@ impl Procfs {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
+    /// A number that the kernel is set to, for example `perf_event_paranoid` or
+    /// `yama/ptrace_scope`; `None` where it has no such setting.
+    pub fn setting(&self, name: &str) -> Option<i64> {
+        let text = self.text(&format!("sys/kernel/{name}"))?;
+        text.trim().parse().ok()
+    }
+
     /// The machine's name.
     pub fn hostname(&self) -> Option<String> {
         Some(self.text("sys/kernel/hostname")?.trim().to_owned())

@@ -154,6 +154,16 @@ impl Process {
         Some(String::from_utf8_lossy(first).into_owned())
     }
 
+    /// The file name of its program, whole; otherwise what it calls itself. Empty where
+    /// there is no such process.
+    pub fn file_name(&self) -> String {
+        let file = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
+        let program = self.program().as_deref().and_then(file);
+        let command = || file(Path::new(&self.command()?));
+        let name = program.or_else(command).or_else(|| self.name());
+        name.unwrap_or_default()
+    }
+
     /// The name that it or its first thread gave itself; at most 15 bytes.
     pub fn name(&self) -> Option<String> {
         Some(self.text("comm").ok()?.trim_end().to_owned())

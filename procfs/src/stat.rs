@@ -15,7 +15,9 @@ pub enum SchedState {
     Disk,
     /// By a signal or a debugger.
     Stopped,
-    /// Any other: it ends, for example.
+    /// It has ended, and its parent has not asked how.
+    Dead,
+    /// Any other.
     Other,
 }
 
@@ -26,6 +28,7 @@ impl SchedState {
             "S" | "I" => Self::Sleeping,
             "D" => Self::Disk,
             "T" | "t" => Self::Stopped,
+            "Z" | "X" => Self::Dead,
             _ => Self::Other,
         }
     }
@@ -50,6 +53,9 @@ pub struct Stat {
     pub system_ticks: u64,
     /// When it started, since the machine booted, likewise.
     pub start_ticks: u64,
+    /// Where the stack of its program begins: another place after each `exec`, as a
+    /// rule. `None` where this user may not know.
+    pub stack_start: Option<u64>,
 }
 
 impl Stat {
@@ -61,16 +67,18 @@ impl Stat {
         let (_, name) = head.split_once('(')?;
         let mut fields = rest.split_ascii_whitespace();
         let state = SchedState::of(fields.next()?);
-        // Fields 14, 15 and 22 of proc(5); the state was field 3.
+        // Fields 14, 15, 22 and 28 of proc(5); the state was field 3.
         let user_ticks = fields.nth(10)?.parse().ok()?;
         let system_ticks = fields.next()?.parse().ok()?;
         let start_ticks = fields.nth(6)?.parse().ok()?;
+        let stack_start = fields.nth(5).and_then(|field| field.parse().ok());
         Some(Self {
             name: name.to_owned(),
             state,
             user_ticks,
             system_ticks,
             start_ticks,
+            stack_start: stack_start.filter(|start| *start > 0),
         })
     }
 }
@@ -104,7 +112,8 @@ mod tests {
 
     #[test]
     fn stat_with_a_hostile_name() {
-        let text = "12 (a) R (b c) S 1 2 3 4 5 6 7 8 9 10 77 88 0 0 20 0 1 0 12345 22";
+        let text =
+            "12 (a) R (b c) S 1 2 3 4 5 6 7 8 9 10 77 88 0 0 20 0 1 0 12345 22 3 4 5 6 7000 8";
         let stat = Stat::parse(text).expect("well formed");
         let expected = Stat {
             name: "a) R (b c".into(),
@@ -112,9 +121,12 @@ mod tests {
             user_ticks: 77,
             system_ticks: 88,
             start_ticks: 12_345,
+            stack_start: Some(7_000),
         };
         assert_eq!(stat, expected);
         assert_eq!(SchedState::parse(text), Some(SchedState::Sleeping));
+        let forbidden = Stat::parse(&text.replace("7000", "0")).expect("well formed");
+        assert_eq!(forbidden.stack_start, None);
         for bad in [
             "",
             "12",
@@ -142,7 +154,7 @@ mod tests {
             ("D", SchedState::Disk),
             ("T", SchedState::Stopped),
             ("t", SchedState::Stopped),
-            ("Z", SchedState::Other),
+            ("Z", SchedState::Dead),
             ("running", SchedState::Other),
         ] {
             let stat = format!("1 (x) {letter} 1");

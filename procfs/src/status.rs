@@ -24,6 +24,11 @@ impl Status {
         Self(text)
     }
 
+    /// What stands behind `key:`, without the spaces around it.
+    pub fn text(&self, key: &str) -> Option<&str> {
+        value(&self.0, key).map(str::trim)
+    }
+
     /// The number behind `key:`.
     pub fn number(&self, key: &str) -> Option<u64> {
         number(&self.0, key)
@@ -79,6 +84,8 @@ mod tests {
         assert_eq!(status.number("VmRSS"), Some(123));
         assert_eq!(status.bytes("VmRSS"), Some(123 * 1024));
         assert_eq!(status.number("Vm"), None);
+        assert_eq!(status.text("VmRSS"), Some("123 kB"));
+        assert_eq!(status.text("Vm"), None);
         assert_eq!(status.process(), Some(7));
         assert_eq!(status.switches(), Some((7, 1)));
         assert_eq!(Status::new("Tgid:\t-7\n".into()).process(), None);

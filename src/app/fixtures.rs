@@ -199,6 +199,26 @@ pub(crate) fn name_stall(state: &mut State) {
     );
 }
 
+/// The same program seen from outside, without an agent.
+pub(crate) fn outside_state() -> State {
+    let mut state = empty_state();
+    let now = state.now;
+    state.apply(
+        Event::Connected {
+            hello: Box::new(fixtures::outside_hello()),
+            kind: crate::model::SourceKind::Outside,
+        },
+        now,
+    );
+    for second in [18_900_000_000, 20_000_000_000] {
+        let frame = fixtures::outside_frame(crate::model::Moment(second));
+        state.apply(Event::Frame(Arc::new(frame)), now);
+    }
+    name_stall(&mut state);
+    state.prepare();
+    state
+}
+
 /// Of a target that supplies next to nothing.
 pub(crate) fn poor_state() -> State {
     let mut state = empty_state();

@@ -24,6 +24,7 @@ mod list;
 pub mod mouse;
 pub mod overview;
 pub mod page;
+pub mod picker;
 pub mod quantity;
 mod rows;
 pub mod screen;

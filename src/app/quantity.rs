@@ -117,6 +117,32 @@ pub fn or_unknown<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String
     value.map_or_else(|| UNKNOWN.to_owned(), show)
 }
 
+/// What the view from outside has done: "31 stacks read, 4 sampled, 2 stopped (held
+/// for 27 µs, at most 91 µs)".
+pub fn outside(outside: &crate::model::Outside) -> String {
+    let mut text = format!(
+        "{} read, {} sampled, {} stopped",
+        plural(outside.read, "stack"),
+        count(outside.sampled),
+        count(outside.stopped)
+    );
+    let mut about = Vec::new();
+    if let (Some(half), Some(most)) = (outside.held_p50, outside.held_max) {
+        about.push(format!(
+            "held for {}, at most {}",
+            duration(half),
+            duration(most)
+        ));
+    }
+    if outside.stopped_in_call > 0 {
+        about.push(format!("{} in a call", count(outside.stopped_in_call)));
+    }
+    if outside.stopped > 0 && !about.is_empty() {
+        text = format!("{text} ({})", about.join("; "));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

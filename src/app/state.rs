@@ -300,6 +300,20 @@ impl State {
             .then_some(table)
     }
 
+    /// Details are open of which there is more to show: all frames of a stack, or the
+    /// whole name of a future.
+    pub fn has_more_details(&self) -> bool {
+        let named = |id| {
+            let task = self.model().tasks.get(id);
+            task.is_some_and(|task| task.future.is_some())
+        };
+        match self.details {
+            Some(Details::Stall(_)) => true,
+            Some(Details::Task(id)) => named(id),
+            _ => false,
+        }
+    }
+
     /// Details of a stall are open.
     pub fn shows_stall_details(&self) -> bool {
         matches!(self.details, Some(Details::Stall(_)))

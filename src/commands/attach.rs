@@ -3,32 +3,71 @@
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use tokio::runtime::Runtime;
 
 use super::runtime;
 use crate::{
-    app::Lab,
-    cli::{self, Attach, Cli},
+    cli::{self, Attach, Cli, DEFAULT_TARGET},
     config,
-    live::screen,
-    source::{Pace, Target},
+    live::{
+        screen::{ScreenError, Show, choose},
+        terminal,
+    },
+    source::{
+        self, Target,
+        processes::{At, Lister, Listing},
+    },
 };
 
-/// Attaches to the target and shows it until the user quits.
+/// Attaches to the target and shows it until the user quits. Without a target, and with
+/// nothing at the default one, it is chosen of what is found on this machine.
 pub(super) fn run(attach: Attach) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     if let Some(target) = &attach.target {
         is_no_command(target)?;
         one_target("looptop", target, &attach.more)?;
     }
-    let name = attach.target.unwrap_or_else(|| config.target.clone());
-    let target = name.parse()?;
-    show(
-        target,
-        &name,
-        &config.complete(attach.screen),
-        None,
-        Pace::default(),
-    )
+    let screen = config.complete(attach.screen);
+    let is_named = attach.target.is_some() || config.target != DEFAULT_TARGET;
+    let name = attach.target.unwrap_or(config.target);
+    let target: Target = name.parse()?;
+    terminal::check()?;
+    let runtime = runtime()?;
+    let shown = if is_named || runtime.block_on(source::is_listening(&target)) {
+        Show::new(target, &name, &screen).run(None, &runtime)
+    } else {
+        found(&screen, &runtime)
+    };
+    // Threads that still look for symbols end with the process.
+    runtime.shutdown_background();
+    shown?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what is found on this machine: the only program, or the one that is chosen.
+fn found(screen: &cli::Screen, runtime: &Runtime) -> Result<(), ScreenError> {
+    let mut lister = Lister::default();
+    let listing = runtime.block_on(lister.list());
+    let (target, stage) = match only(&listing) {
+        Some(target) => (target, None),
+        None => match choose(listing, lister, screen, runtime)? {
+            Some((target, stage)) => (target, Some(stage)),
+            None => return Ok(()),
+        },
+    };
+    let name = target.to_string();
+    Show::new(target, &name, screen).run(stage, runtime)
+}
+
+/// The place to attach to, where there is no other program at all.
+fn only(listing: &Listing) -> Option<Target> {
+    match (listing.rows.as_slice(), listing.unread) {
+        ([row], 0) => match &row.at {
+            At::Target(target) => Some(target.clone()),
+            At::Refused(_) | At::Nowhere(_) => None,
+        },
+        _ => None,
+    }
 }
 
 /// More targets than one.
@@ -90,16 +129,10 @@ fn is_no_command(target: &str) -> Result<(), UnknownCommand> {
     }
 }
 
-/// Shows `target`, which the user called `name`.
-pub(super) fn show(
-    target: Target,
-    name: &str,
-    screen: &cli::Screen,
-    lab: Option<Lab>,
-    pace: Pace,
-) -> anyhow::Result<ExitCode> {
+/// Shows a target until the user quits.
+pub(super) fn show(show: Show<'_>) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
-    let shown = screen::show(target, name, screen, lab, pace, &runtime);
+    let shown = show.run(None, &runtime);
     // Threads that still look for symbols end with the process.
     runtime.shutdown_background();
     shown?;

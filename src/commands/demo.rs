@@ -8,8 +8,7 @@ use crate::{
     cli::Demo,
     config,
     lab::child::{DEFAULT_SCENARIO, LabChild},
-    live::terminal,
-    source::Pace,
+    live::{screen::Show, terminal},
 };
 
 /// Starts the lab and shows it until the user quits.
@@ -29,5 +28,8 @@ pub(super) fn run(demo: Demo) -> anyhow::Result<ExitCode> {
     let name = child.agent.to_string();
     let target = name.parse()?;
     let screen = config.complete(demo.screen);
-    show(target, &name, &screen, Some(lab), Pace::default())
+    show(Show {
+        lab: Some(lab),
+        ..Show::new(target, &name, &screen)
+    })
 }

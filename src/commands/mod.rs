@@ -9,6 +9,7 @@ mod explain;
 pub mod export;
 pub mod record;
 mod replay;
+mod run;
 
 use std::{
     io::{self, Write},
@@ -22,6 +23,7 @@ use self::{
     check::CheckError,
     explain::UnknownRule,
     record::RecordError,
+    run::StartError,
 };
 use crate::{
     cli::{self, Cli, Command},
@@ -70,6 +72,9 @@ fn process_meant(error: &anyhow::Error) -> Option<String> {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.downcast_ref::<StartError>() {
+        return error.code();
+    }
     match error.downcast_ref() {
         Some(CheckError::NotAttached(_) | CheckError::Gone(_)) => return NOT_OBSERVED,
         Some(CheckError::Target(_)) | None => {}
@@ -99,6 +104,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             looptop_demo::serve(&args.try_into()?)?;
             Ok(ExitCode::SUCCESS)
         }
+        Some(Command::Run(options)) => run::run(options),
         Some(Command::Record(record)) => record::run(&record),
         Some(Command::Replay(replay)) => replay::run(replay),
         Some(Command::Export(options)) => export::run(&options),

@@ -374,8 +374,8 @@ async fn named(naming: Option<&mut Naming>) -> (StackOf, std::sync::Arc<Resolved
     }
 }
 
-/// The process is asked to stop.
-async fn stop_signal() {
+/// This process is asked to stop.
+pub(super) async fn stop_signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};

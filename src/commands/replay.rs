@@ -6,6 +6,7 @@ use super::attach::show;
 use crate::{
     cli::Replay,
     config,
+    live::screen::Show,
     source::{Pace, Target},
 };
 
@@ -14,6 +15,8 @@ pub(super) fn run(replay: Replay) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let name = replay.file.display().to_string();
     let target = Target::Recording(replay.file);
-    let pace = Pace::Timed(replay.speed);
-    show(target, &name, &config.complete(replay.screen), None, pace)
+    show(Show {
+        pace: Pace::Timed(replay.speed),
+        ..Show::new(target, &name, &config.complete(replay.screen))
+    })
 }

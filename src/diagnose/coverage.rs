@@ -33,6 +33,8 @@ const FILTER: &str = "a filter hides tokio's spans: give it to your fmt layer al
                       .with(fmt::layer().with_filter(..)), and set the subscriber before \
                       the first task";
 
+const AGENT: &str = "call looptop_agent::init() in the program";
+
 /// What the threads of unregistered runtimes did lately, and how the registered
 /// ones did, is judged over this.
 const LATELY: Duration = Duration::from_secs(10);
@@ -50,6 +52,10 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// Why nothing may be called healthy; the gravest first.
 pub fn gaps(model: &Model) -> Vec<Gap> {
     let mut gaps = Vec::new();
+    if model.is_outside() {
+        gaps.extend(unseen_outside(model));
+        return gaps;
+    }
     if !model.has_agent() || !model.complete {
         return gaps;
     }
@@ -74,6 +80,56 @@ pub fn gaps(model: &Model) -> Vec<Gap> {
     gaps
 }
 
+/// What cannot be seen from outside, of what a verdict is about.
+fn unseen_outside(model: &Model) -> Option<Gap> {
+    let observed = model.now.since(model.since?);
+    if !model.complete || observed < SETTLED {
+        return None;
+    }
+    let gap = |cause: &str, remedy: &str| Some(Gap::new(cause.to_owned(), remedy));
+    if let Some(reason) = model.session.missing(Capability::Stalls) {
+        let cause = format!("stalls cannot be watched from outside: {reason}");
+        return gap(&cause, AGENT);
+    }
+    if model.workers.is_empty() {
+        let cause = "no thread was seen to drive a tokio runtime";
+        return gap(
+            cause,
+            "see whether one runs; looptop_agent::init() would say it",
+        );
+    }
+    let counted = model.counted_tasks().unwrap_or_default();
+    if counted > 0 && model.tasks.is_empty() && model.session.has(Capability::Tasks) {
+        let verb = if counted == 1 { "runs" } else { "run" };
+        let cause = format!(
+            "{} {verb}, and none could be listed",
+            count(counted, "task")
+        );
+        return gap(&cause, AGENT);
+    }
+    None
+}
+
+/// What the view from outside leaves out, beside a verdict that finds nothing.
+fn remarks_outside(model: &Model) -> Vec<String> {
+    let mut remarks = vec!["seen from outside, which shows no lag and no wakes".to_owned()];
+    if let Some(reason) = model.session.missing(Capability::Tasks) {
+        remarks.push(format!("tasks are not listed: {reason}"));
+    }
+    let torn = model.runtimes.iter().filter(|r| r.torn && !r.gone).count() as u64;
+    if torn > 0 {
+        let runtimes = count(torn, "runtime");
+        remarks.push(format!(
+            "not all tasks of {runtimes} are listed: they change too fast"
+        ));
+    }
+    let unlisted = model.outside.as_ref().map_or(0, |outside| outside.unlisted);
+    if unlisted > 0 {
+        remarks.push(format!("{} could not be read", count(unlisted, "task")));
+    }
+    remarks
+}
+
 /// tokio counts tasks, and not one was ever shown although tasks can be seen.
 fn polls_without_tasks(model: &Model) -> Option<Gap> {
     let observed = model.now.since(model.since?);
@@ -90,6 +146,9 @@ fn polls_without_tasks(model: &Model) -> Option<Gap> {
 /// What the level leaves out, beside a verdict that finds nothing: sentences
 /// without their full stop.
 pub fn remarks(model: &Model) -> Vec<String> {
+    if model.is_outside() {
+        return remarks_outside(model);
+    }
     let mut remarks = Vec::new();
     if !model.has_agent() {
         return remarks;

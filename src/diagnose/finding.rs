@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use crate::model::{
-    Cause, LocationId, Model, Moment, Resolved, RuntimeId, StallId, Task, TaskId, Tid,
+    Cause, LocationId, Model, Moment, Resolved, RuntimeId, SiteKey, StallId, Task, TaskId, Tid,
 };
 
 /// How bad it is.
@@ -159,6 +159,38 @@ impl Finding {
                 .map(|l| l.to_string())
                 .unwrap_or_default(),
             ..Self::new(rule, severity, Subject::Site(location), model.now)
+        }
+    }
+
+    /// A finding about all tasks of a site, which has a spawn location or the type of
+    /// its tasks' futures; `task` is one of them.
+    pub(super) fn about_tasks(
+        rule: &'static str,
+        severity: Severity,
+        model: &Model,
+        site: SiteKey,
+        task: Option<&Task>,
+    ) -> Option<Self> {
+        if let Some(location) = site.location {
+            return Some(Self::about_site(rule, severity, model, location));
+        }
+        let name = model.future_name(site.future)?;
+        let place = task.and_then(|task| model.location(task.future_location));
+        let subject = Subject::Named(name.to_owned());
+        Some(Self {
+            function: Some(name.to_owned()),
+            location: place.map(|place| place.to_string()).unwrap_or_default(),
+            ..Self::new(rule, severity, subject, model.now)
+        })
+    }
+
+    /// The tasks of a site in a sentence: "tasks spawned at src/main.rs:7", or by what
+    /// they run where that is all that is known.
+    pub(super) fn tasks_words(&self) -> String {
+        match (&self.subject, &*self.location) {
+            (Subject::Named(name), "") => format!("tasks of {name}"),
+            (Subject::Named(name), place) => format!("tasks of {name} ({place})"),
+            (_, place) => format!("tasks spawned at {place}"),
         }
     }
 

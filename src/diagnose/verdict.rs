@@ -150,6 +150,10 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// "; 2 tasks idle for over 5 s, up to 41.0 s"; empty where there are none.
 fn quiet(model: &Model) -> String {
+    if model.is_outside() {
+        // What polled between two looks looks idle as well.
+        return String::new();
+    }
     let tasks = model.tasks.live();
     let tasks = tasks.filter(|t| matches!(t.kind, TaskKind::Task | TaskKind::Local));
     let idle = tasks.filter_map(|t| t.idle_for(model.now).filter(|idle| *idle >= QUIET));

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
+use tokio::sync::oneshot::Receiver;
 
 use super::{history::LiveHistory, run::Feed};
 use crate::{
@@ -27,6 +28,10 @@ pub struct LiveFeed {
     /// What the state has just taken in.
     last: Last,
     speed: Speed,
+    /// Says that the program that was started has ended.
+    ended: Option<Receiver<String>>,
+    /// Nothing more comes from the source.
+    is_over: bool,
 }
 
 /// What is to be kept of an event once the state has taken it in.
@@ -51,6 +56,18 @@ impl LiveFeed {
             replay: false,
             last: Last::Nothing,
             speed: Speed::default(),
+            ended: None,
+            is_over: false,
+        }
+    }
+
+    /// With a sentence that comes once the program that was started has ended. The
+    /// source has no say from then on.
+    #[must_use]
+    pub fn with_end(self, ended: Receiver<String>) -> Self {
+        Self {
+            ended: Some(ended),
+            ..self
         }
     }
 
@@ -69,6 +86,16 @@ impl LiveFeed {
         Self {
             lab: Some(lab),
             ..self
+        }
+    }
+
+    async fn ended(ended: &mut Option<Receiver<String>>) -> String {
+        match ended {
+            Some(receiver) => match receiver.await {
+                Ok(sentence) => sentence,
+                Err(_) => std::future::pending().await,
+            },
+            None => std::future::pending().await,
         }
     }
 
@@ -131,7 +158,19 @@ impl LiveFeed {
 impl Feed for LiveFeed {
     async fn next(&mut self) -> Option<Event> {
         let received = tokio::select! {
-            event = self.source.recv() => event?,
+            event = self.source.recv(), if !self.is_over => match event {
+                Some(event) => event,
+                // Names, the history and the lab may still have something to say.
+                None => {
+                    self.is_over = true;
+                    return Box::pin(self.next()).await;
+                }
+            },
+            problem = Self::ended(&mut self.ended) => {
+                self.ended = None;
+                self.is_over = true;
+                return Some(Event::Lost { problem, retry_in: None });
+            }
             named = Self::named(&mut self.naming) => {
                 if let Event::Resolved { of, stack } = &named {
                     self.last = Last::Named(of.clone(), Arc::clone(stack));

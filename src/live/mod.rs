@@ -1,6 +1,7 @@
 //! A target on a terminal, live: where keys, frames, the clock and signals meet.
 //!
 //! - [`screen`]: the options become a state, a theme and a feed,
+//! - `picker`: choosing a target,
 //! - [`run`]: the run loop: keys before the screen before the target,
 //! - [`feed`]: events from the source, the names and the lab,
 //! - [`input`]: what the terminal sends,
@@ -10,6 +11,7 @@
 pub mod feed;
 pub mod history;
 pub mod input;
+mod picker;
 pub mod run;
 pub mod screen;
 pub mod terminal;

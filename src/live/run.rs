@@ -55,17 +55,41 @@ pub enum RunError {
     Draw(io::Error),
 }
 
+/// The terminal, taken over, with its keys and the signals that concern it. Dropping it
+/// gives the terminal back.
+pub struct Stage {
+    pub(super) signals: Signals,
+    pub(super) tui: Tui,
+    pub(super) keyboard: Keyboard,
+}
+
+impl Stage {
+    /// Takes the terminal over. Must run within a runtime, on the thread that is to draw.
+    pub fn enter(mouse: MouseUse) -> Result<Self, RunError> {
+        let signals = Signals::new().map_err(RunError::Signals)?;
+        let tui = Tui::enter(mouse)?;
+        let keyboard = Keyboard::new().map_err(RunError::Draw)?;
+        Ok(Self {
+            signals,
+            tui,
+            keyboard,
+        })
+    }
+}
+
 /// Shows the target until the user quits, a signal ends it, or the terminal is
 /// gone. The terminal is given back in any case.
 pub async fn run(
     mut state: State,
     theme: &Theme,
-    mouse: MouseUse,
+    taken: Stage,
     mut feed: impl Feed,
 ) -> Result<(), RunError> {
-    let mut signals = Signals::new().map_err(RunError::Signals)?;
-    let mut tui = Tui::enter(mouse)?;
-    let mut keyboard = Keyboard::new().map_err(RunError::Draw)?;
+    let Stage {
+        mut signals,
+        mut tui,
+        mut keyboard,
+    } = taken;
     state.size = tui.size();
     let mut pace = Pace::new();
     let mut more = true;
@@ -114,16 +138,16 @@ pub async fn run(
 
 /// When the next frame is drawn: at most 30 a second when something changed,
 /// four a second otherwise, for ages and badges.
-struct Pace {
+pub(super) struct Pace {
     last: Instant,
-    next: Instant,
+    pub(super) next: Instant,
 }
 
 const FASTEST: Duration = Duration::from_millis(33);
 const SLOWEST: Duration = Duration::from_millis(250);
 
 impl Pace {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let now = Instant::now();
         Self {
             last: now.checked_sub(FASTEST).unwrap_or(now),
@@ -131,15 +155,15 @@ impl Pace {
         }
     }
 
-    fn soon(&mut self) {
+    pub(super) fn soon(&mut self) {
         self.next = self.next.min(self.last + FASTEST);
     }
 
-    fn now(&mut self) {
+    pub(super) fn now(&mut self) {
         self.next = Instant::now();
     }
 
-    fn drawn(&mut self) {
+    pub(super) fn drawn(&mut self) {
         self.last = Instant::now();
         self.next = self.last + SLOWEST;
     }
@@ -207,20 +231,20 @@ fn carry_out(
 
 /// Gives the terminal back and stops, as a shell's job does; the shell's `fg`
 /// sends the signal that [`resume`]s. `true` where stopping is impossible.
-fn suspend(tui: &mut Tui, keyboard: &Keyboard) -> bool {
+pub(super) fn suspend(tui: &mut Tui, keyboard: &Keyboard) -> bool {
     keyboard.pause(true);
     tui.leave();
     nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP).is_err()
 }
 
-fn resume(tui: &mut Tui) -> io::Result<ratatui::layout::Size> {
+pub(super) fn resume(tui: &mut Tui) -> io::Result<ratatui::layout::Size> {
     tui.leave();
     tui.resume()?;
     Ok(tui.size())
 }
 
 /// The signals that concern a terminal program.
-struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     hang_up: Signal,
     interrupt: Signal,
@@ -228,9 +252,13 @@ struct Signals {
     go_on: Signal,
 }
 
-enum Wanted {
+/// What a signal asks for.
+pub(super) enum Wanted {
+    /// To end.
     End,
+    /// To stop, as a shell's job.
     Stop,
+    /// To go on.
     Continue,
 }
 
@@ -246,7 +274,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Wanted {
+    pub(super) async fn next(&mut self) -> Wanted {
         tokio::select! {
             _ = self.terminate.recv() => Wanted::End,
             _ = self.hang_up.recv() => Wanted::End,

@@ -2,16 +2,22 @@
 
 use std::{path::PathBuf, time::Instant};
 
+use tokio::sync::oneshot::Receiver;
+
 use super::{
     feed::LiveFeed,
-    run::{self, RunError},
+    picker,
+    run::{self, RunError, Stage},
     terminal::MouseUse,
 };
 use crate::{
     app::{Lab, Options, State},
     cli,
     naming::AgentSymbols,
-    source::{self, Pace, Source, Target},
+    source::{
+        self, Pace, Source, Target,
+        processes::{Lister, Listing},
+    },
     ui::{ColorChoice, Depth, Theme, ThemeError},
 };
 
@@ -39,44 +45,96 @@ pub enum ScreenError {
     Run(#[from] RunError),
 }
 
-/// Shows `target`, which the user called `name`, until the user quits; a
-/// recording is played at `pace`. Must run
-/// on the thread that is to draw, which the panic hook knows by.
-pub fn show(
-    target: Target,
-    name: &str,
+/// What is shown, and how.
+pub struct Show<'a> {
+    /// The target.
+    pub target: Target,
+    /// What the user called it.
+    pub name: &'a str,
+    /// The screen's options.
+    pub screen: &'a cli::Screen,
+    /// The lab that was started, if one was.
+    pub lab: Option<Lab>,
+    /// How fast a recording is played.
+    pub pace: Pace,
+    /// A sentence that comes once the program that was started has ended.
+    pub ended: Option<Receiver<String>>,
+}
+
+impl<'a> Show<'a> {
+    /// A target that the user called `name`.
+    pub fn new(target: Target, name: &'a str, screen: &'a cli::Screen) -> Self {
+        Self {
+            target,
+            name,
+            screen,
+            lab: None,
+            pace: Pace::default(),
+            ended: None,
+        }
+    }
+
+    /// Shows it until the user quits, on `taken` where the terminal has been taken over
+    /// already. Must run on the thread that is to draw, which the panic hook knows by.
+    pub fn run(
+        self,
+        taken: Option<Stage>,
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<(), ScreenError> {
+        let theme = theme(self.screen)?;
+        let _within = runtime.enter();
+        let options = Options {
+            target: self.name.trim_start_matches("http://").to_owned(),
+            lab: self.lab,
+            columns: self.screen.columns.clone(),
+        };
+        #[cfg(feature = "demo")]
+        let link = crate::lab::client::spawn(self.target.clone(), runtime.handle());
+        let how = source::Options {
+            pace: self.pace,
+            ..source::Options::default()
+        };
+        let symbols = AgentSymbols {
+            target: self.target.clone(),
+            runtime: runtime.handle().clone(),
+        };
+        let source: Source = source::spawn(self.target, how, runtime.handle());
+        let state = State::new(options, Instant::now());
+        let mut feed = LiveFeed::new(source).with_symbols(symbols);
+        if let Some(ended) = self.ended {
+            feed = feed.with_end(ended);
+        }
+        #[cfg(feature = "demo")]
+        let feed = feed.with_lab(link);
+        let taken = match taken {
+            Some(taken) => taken,
+            None => Stage::enter(mouse(self.screen))?,
+        };
+        Ok(runtime.block_on(run::run(state, &theme, taken, feed))?)
+    }
+}
+
+/// Lets the user choose a target, of those that are found on this machine; `None` where
+/// the user quits. The terminal stays taken over.
+pub fn choose(
+    listing: Listing,
+    lister: Lister,
     screen: &cli::Screen,
-    lab: Option<Lab>,
-    pace: Pace,
     runtime: &tokio::runtime::Runtime,
-) -> Result<(), ScreenError> {
+) -> Result<Option<(Target, Stage)>, ScreenError> {
     let theme = theme(screen)?;
-    let mouse = if screen.no_mouse {
+    let _within = runtime.enter();
+    let mut stage = Stage::enter(mouse(screen))?;
+    let picked = runtime.block_on(picker::pick(&mut stage, &theme, listing, lister))?;
+    Ok(picked.map(|target| (target, stage)))
+}
+
+fn mouse(screen: &cli::Screen) -> MouseUse {
+    if screen.no_mouse {
         MouseUse::Leave
     } else {
         MouseUse::Take
-    };
-    let options = Options {
-        target: name.trim_start_matches("http://").to_owned(),
-        lab,
-        columns: screen.columns.clone(),
-    };
-    #[cfg(feature = "demo")]
-    let link = crate::lab::client::spawn(target.clone(), runtime.handle());
-    let how = source::Options {
-        pace,
-        ..source::Options::default()
-    };
-    let symbols = AgentSymbols {
-        target: target.clone(),
-        runtime: runtime.handle().clone(),
-    };
-    let source: Source = source::spawn(target, how, runtime.handle());
-    let state = State::new(options, Instant::now());
-    let feed = LiveFeed::new(source).with_symbols(symbols);
-    #[cfg(feature = "demo")]
-    let feed = feed.with_lab(link);
-    Ok(runtime.block_on(run::run(state, &theme, mouse, feed))?)
+    }
 }
 
 fn theme(screen: &cli::Screen) -> Result<Theme, ScreenError> {

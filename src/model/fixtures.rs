@@ -218,6 +218,152 @@ pub fn starving_frame(now: Moment) -> proto::Frame {
     }
 }
 
+/// What [`starving`] is as seen from outside: nobody counts, nothing has a name or a
+/// spawn location, and the stack was taken by a stop.
+pub fn outside_hello() -> proto::HelloResponse {
+    let mut hello = hello();
+    hello.agent_version.clear();
+    hello.watchdog_interval_ns = 10_000_000;
+    for capability in &mut hello.capabilities {
+        use Capability::{Lag, ScheduleLatency, TaskNames, Wakers, Wakes, WorkerPolls};
+        let missing = [Lag, ScheduleLatency, TaskNames, Wakers, Wakes, WorkerPolls];
+        if missing.contains(&capability.kind()) {
+            capability.available = false;
+            capability.reason = "from outside it is not known".to_owned();
+        }
+    }
+    hello
+}
+
+/// The first frame of it.
+pub fn outside_frame(now: Moment) -> proto::Frame {
+    let mut interner = Interner::default();
+    let seen = starving_frame(now);
+    let tasks = seen.tasks.unwrap_or_default();
+    let kept = |string: &proto::InternedString| {
+        let id = interner.string(&string.text);
+        assert_eq!(id, string.id);
+    };
+    seen.strings.iter().for_each(kept);
+    let serve = "hyper_util::server::conn::auto::UpgradeableConnection<hyper_util::rt::tokio::\
+                 TokioIo<tokio::net::tcp::stream::TcpStream>, tower::util::map_response::\
+                 MapResponse<app::middleware::Audit<axum::routing::Router<app::Store>>>>";
+    let futures = [
+        (
+            interner.type_name("app::report::render::{{closure}}"),
+            2,
+            40,
+        ),
+        (interner.type_name(serve), 2, 0),
+        (interner.type_name("app::cache::sweep::{{closure}}"), 1, 77),
+    ];
+    let future = |id: &u64| match id {
+        4 => futures[0],
+        id if id % 2 == 0 => futures[1],
+        _ => futures[2],
+    };
+    let ids = tasks.id.clone();
+    let column = |of: &dyn Fn(&u64) -> u32| ids.iter().map(of).collect::<Vec<u32>>();
+    let places: Vec<u32> = [40, 77]
+        .map(|line| interner.location("src/app.rs", line, 1))
+        .to_vec();
+    let stalls = seen.stalls.into_iter().map(|stall| proto::Stall {
+        name: 0,
+        location: 0,
+        stacks: vec![proto::StackSample {
+            count: 1,
+            cause: proto::Cause::Computing.into(),
+            evidence: proto::Evidence::Stopped.into(),
+            frames: vec![proto::CodeAddress {
+                module: 0,
+                offset: 0x4_2000,
+            }],
+            ..proto::StackSample::default()
+        }],
+        ..stall
+    });
+    proto::Frame {
+        stalls: stalls.collect(),
+        lag: Vec::new(),
+        sites: futures
+            .iter()
+            .zip(1..)
+            .map(|((future, ..), n)| proto::SpawnSite {
+                future: *future,
+                kind: proto::TaskKind::Task.into(),
+                spawned: 5 * n,
+                ended: n,
+                ..proto::SpawnSite::default()
+            })
+            .collect(),
+        runtimes: seen
+            .runtimes
+            .into_iter()
+            .map(|runtime| proto::Runtime {
+                live_tasks: 1_004,
+                listed_tasks: Some(11),
+                torn: true,
+                found_by: proto::RuntimeFound::Stack.into(),
+                global_queue: 0,
+                blocking_threads: None,
+                idle_blocking_threads: None,
+                blocking_queue: None,
+                busy_ratio: None,
+                ..runtime
+            })
+            .collect(),
+        workers: seen
+            .workers
+            .into_iter()
+            .map(|worker| proto::Worker {
+                parks: 0,
+                polls: None,
+                steals: None,
+                local_queue: None,
+                ..worker
+            })
+            .collect(),
+        outside: Some(proto::Outside {
+            looks: 2_000,
+            read: 31,
+            sampled: 0,
+            stopped: 2,
+            stopped_in_call: 1,
+            held_p50_ns: Some(27_000),
+            held_max_ns: Some(91_000),
+            no_sampler: interner.string("the kernel's perf_event_paranoid is 4"),
+            cpu_ns: now.0 / 50,
+            listings: 20,
+            listing_ns: Some(400_000),
+            unlisted_tasks: 0,
+        }),
+        tasks: Some(proto::Tasks {
+            id: ids.clone(),
+            state: tasks.state,
+            kind: tasks.kind,
+            tid: tasks.tid,
+            tokio_id: tasks.tokio_id,
+            runtime: tasks.runtime,
+            ended_at_ns: tasks.ended_at_ns,
+            poll_started_at_ns: tasks.poll_started_at_ns,
+            future: column(&|id| future(id).0),
+            future_certainty: column(&|id| future(id).1)
+                .into_iter()
+                .map(|certainty| certainty as i32)
+                .collect(),
+            future_location: column(&|id| match future(id).2 {
+                40 => places[0],
+                77 => places[1],
+                _ => 0,
+            }),
+            ..proto::Tasks::default()
+        }),
+        strings: interner.take_strings(),
+        locations: interner.take_locations(),
+        ..seen
+    }
+}
+
 fn state_of(id: u64) -> proto::TaskState {
     match id {
         4 => proto::TaskState::Running,

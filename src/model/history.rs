@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 
 use looptop_wire::recorded::{self, History, RateKind, SeriesKind, SiteWindows, TaskWindows};
 
-use super::{
-    LocationId, Model, Moment, RuntimeId, Series, SiteKey, TextId, Tid, WorkerId, worker::Rate,
-};
+use super::{Model, Moment, RuntimeId, Series, SiteKey, TextId, Tid, WorkerId, worker::Rate};
 
 /// Tasks whose windows travel in one part.
 const TASKS_PER_PART: usize = 8_192;
@@ -184,6 +182,9 @@ fn collect_rates(model: &Model) -> Vec<recorded::Rate> {
             &process.throttled_rate,
         );
     }
+    if let Some(outside) = &model.outside {
+        push(Owner::new(RateKind::OutsideCpu, 0), &outside.cpu_rate);
+    }
     list
 }
 
@@ -227,10 +228,8 @@ impl Model {
     fn restore_sites(&mut self, windows: &SiteWindows) {
         let kinds = windows.kind.iter().copied();
         for (i, (location, kind)) in windows.location.iter().zip(kinds).enumerate() {
-            let key = SiteKey {
-                location: (*location != 0).then_some(LocationId(*location)),
-                kind: kind.try_into().unwrap_or_default(),
-            };
+            let future = windows.future.get(i).copied().unwrap_or_default();
+            let key = SiteKey::new(*location, future, kind.try_into().unwrap_or_default());
             if let Some(site) = self.sites.get_mut(&key) {
                 site.restore_window(windows, i, self.now);
             }
@@ -305,6 +304,9 @@ impl Model {
                 Owner::new(RateKind::ProcessThrottled, 0),
                 &mut process.throttled_rate,
             );
+        }
+        if let Some(outside) = &mut self.outside {
+            restore(Owner::new(RateKind::OutsideCpu, 0), &mut outside.cpu_rate);
         }
     }
 }

@@ -8,7 +8,7 @@ use looptop_wire::{
 };
 
 use super::{
-    Capability, Coverage, EndedCells, Flavor, Gauge, Host, LocationId, Merge, Model, Moment,
+    Capability, Coverage, EndedCells, Flavor, Gauge, Host, Merge, Model, Moment, RuntimeFound,
     RuntimeId, Series, SiteKey, TextId, Thread, Tid, Worker, WorkerId, WorkerState, stall,
     worker::{Process, Runtime, Wait},
 };
@@ -93,7 +93,12 @@ impl Model {
         if let Some(coverage) = &frame.coverage {
             self.coverage = Some(Coverage::new(coverage));
         }
-        if !self.workers.is_empty() {
+        if let Some(outside) = &frame.outside {
+            self.outside
+                .get_or_insert_default()
+                .update(outside, sampled);
+        }
+        if !self.workers.is_empty() && self.has_agent() {
             self.session.sees_workers();
         }
         self.complete |= frame.snapshot_complete;
@@ -211,6 +216,7 @@ impl Model {
             self.session.learn(capability);
         }
         columns::check(columns)?;
+        self.futures.learn(&self.texts, &columns.future);
         let mut rows = Row::all(columns);
         for ids in columns.id.chunks(TOGETHER) {
             self.tasks.read_ahead(ids);
@@ -223,10 +229,7 @@ impl Model {
 
     fn apply_sites(&mut self, frame: &Frame, now: Moment) {
         for update in &frame.sites {
-            let key = SiteKey {
-                location: (update.location != 0).then_some(LocationId(update.location)),
-                kind: update.kind(),
-            };
+            let key = SiteKey::new(update.location, update.future, update.kind());
             if self.sites.len() < MAX_SITES || self.sites.contains_key(&key) {
                 self.sites.entry(key).or_default().update(update);
             }
@@ -326,6 +329,9 @@ impl Runtime {
             flavor: Flavor::Unknown,
             workers: 0,
             live_tasks: 0,
+            listed_tasks: None,
+            torn: false,
+            found_by: RuntimeFound::Unknown,
             global_queue: 0,
             spawned: None,
             blocking_threads: None,
@@ -347,6 +353,9 @@ impl Runtime {
         self.flavor = update.flavor();
         self.workers = update.workers;
         self.live_tasks = update.live_tasks;
+        self.listed_tasks = update.listed_tasks;
+        self.torn = update.torn;
+        self.found_by = update.found_by();
         self.global_queue = update.global_queue;
         self.spawned = update.spawned;
         self.blocking_threads = update.blocking_threads;

@@ -12,8 +12,8 @@ use looptop_wire::{
 };
 
 use super::{
-    Coverage, EndedCells, Gauge, Holder, Host, Model, Process, Runtime, Site, SiteKey, Stall, Task,
-    Thread, Worker, history, names,
+    Coverage, EndedCells, Gauge, Holder, Host, Model, Outside, Process, Runtime, Site, SiteKey,
+    Stall, Task, Thread, Worker, history, names,
 };
 
 /// Tasks that are turned into columns at a time.
@@ -109,6 +109,7 @@ impl Model {
             loss: Some(self.loss),
             ended_cells: self.ended_cells.values().map(EndedCells::to_wire).collect(),
             coverage: self.coverage.as_ref().map(Coverage::to_wire),
+            outside: self.outside.as_ref().map(Outside::to_wire),
             ..Frame::default()
         }
     }
@@ -144,6 +145,9 @@ fn runtime(runtime: &Runtime) -> proto::Runtime {
             .iter()
             .map(|wait| wait.stack.clone())
             .collect(),
+        listed_tasks: runtime.listed_tasks,
+        torn: runtime.torn,
+        found_by: runtime.found_by.into(),
         ..proto::Runtime::default()
     }
 }
@@ -235,6 +239,7 @@ fn site((key, site): (&SiteKey, &Site)) -> proto::SpawnSite {
     let (scheduled_bucket, scheduled_count) = columns(site.scheduled_histogram());
     proto::SpawnSite {
         location: key.location.map_or(0, |id| id.0),
+        future: key.future.map_or(0, |id| id.0),
         kind: key.kind.into(),
         spawned: site.spawned,
         ended: site.ended,
@@ -308,7 +313,10 @@ fn record(task: &Task) -> columns::Record {
         original_size_bytes: task.original_size,
         tokio_id: task.tokio_id,
         fields: task.fields.map(|id| id.0),
-        spawned_at_ns: Some(task.spawned_at.0),
+        future: task.future.map(|id| id.0),
+        future_certainty: task.future_certainty,
+        future_location: task.future_location.map(|id| id.0),
+        spawned_at_ns: task.spawned_at.map(|at| at.0),
         polls: task.polls,
         busy_ns: task.finished_busy.map(ns),
         scheduled_ns: task.finished_scheduled.map(ns),

@@ -19,6 +19,7 @@ mod ingest;
 mod keyframe;
 mod lag;
 mod names;
+mod outside;
 mod resource;
 mod running_polls;
 mod series;
@@ -45,10 +46,11 @@ pub use ids::{
 pub use ingest::Rejected;
 pub use lag::Lag;
 pub use looptop_wire::proto::{
-    CapabilityKind as Capability, Cause, Flavor, StallScope, TaskKind, TaskState, ThreadRole,
-    ThreadState, WorkerState,
+    CapabilityKind as Capability, Cause, Certainty, Evidence, Flavor, RuntimeFound, StallScope,
+    TaskKind, TaskState, ThreadRole, ThreadState, WorkerState,
 };
 pub use names::{StackOf, named_stack};
+pub use outside::Outside;
 pub use resource::{AsyncOp, Resource, Resources};
 pub use series::{COARSE_STEP, FINE_STEP, Merge, Series, Span};
 pub use session::{Insight, Session};
@@ -99,8 +101,11 @@ pub struct Model {
     pub ended_cells: BTreeMap<(u32, u64, u32), EndedCells>,
     /// What the agent does not watch; `None` where it has not looked, or cannot.
     pub coverage: Option<Coverage>,
+    /// What the view from outside has done; `None` where there is none.
+    pub outside: Option<Outside>,
     /// What the agent had to drop.
     pub loss: Loss,
+    futures: outside::Futures,
     modules: BTreeMap<u32, looptop_wire::proto::Module>,
     stack_names: names::StackNames,
 }
@@ -129,6 +134,10 @@ impl Model {
             .find(|r| r.id == id)
             .as_ref()
             .map(named);
+        if name.is_none() && self.is_outside() {
+            // A thread drives one of several runtimes, and which is not known.
+            return "?".to_owned();
+        }
         let Some(name) = name.filter(|name| !name.is_empty()) else {
             return id.to_string();
         };
@@ -141,9 +150,17 @@ impl Model {
         }
     }
 
+    /// There are several runtimes with workers. From outside the list of a `LocalSet`
+    /// looks like one, which has none.
+    pub fn has_several_runtimes(&self) -> bool {
+        let has_workers = |r: &&Runtime| !self.is_outside() || r.flavor != Flavor::Local;
+        self.runtimes.iter().filter(has_workers).nth(1).is_some()
+    }
+
     /// "worker 3", or "worker 3 of runtime io" where there are several runtimes.
     pub fn worker_words(&self, id: WorkerId) -> String {
-        if self.runtimes.len() < 2 {
+        let known = self.runtimes.iter().any(|r| r.id == id.runtime);
+        if !self.has_several_runtimes() || (self.is_outside() && !known) {
             return format!("worker {}", id.index);
         }
         let runtime = self.runtime_name(id.runtime);
@@ -151,11 +168,12 @@ impl Model {
     }
 
     /// The name given to a task, otherwise the function that it runs, where tokio says
-    /// that (of blocking tasks), otherwise the function that all tasks spawned at its
-    /// location run, as far as stacks have named it.
+    /// that (of blocking tasks), otherwise its future's, in short, otherwise the function
+    /// that all tasks spawned at its location run, as far as stacks have named it.
     pub fn task_name(&self, task: &Task) -> Option<&str> {
         match self.text(task.name) {
             "" => task::function(self.text(task.fields))
+                .or_else(|| self.future_name(task.future))
                 .or_else(|| self.stalls.future_of(task.location?)),
             name => Some(name),
         }
@@ -184,7 +202,12 @@ impl Model {
     pub fn live_tasks(&self) -> Option<u64> {
         let seen = self.tasks.live_count() as u64;
         if self.session.has(Capability::Tasks) {
-            return Some(seen);
+            // What the runtimes count is nearer than a list that is not whole.
+            let torn = self.runtimes.iter().any(|runtime| runtime.torn);
+            return Some(match self.counted_tasks().filter(|_| torn) {
+                Some(counted) => counted.max(seen),
+                None => seen,
+            });
         }
         let runtimes = || self.runtimes.iter().filter(|runtime| !runtime.gone);
         match runtimes().next() {

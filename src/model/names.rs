@@ -53,6 +53,7 @@ pub fn named_stack(owners: Vec<StackOf>, stack: &Resolved) -> NamedStack {
             call_kind: call.map(kind_name).unwrap_or_default(),
             within: culprit.within.clone().unwrap_or_default(),
             foreign: culprit.foreign,
+            written: culprit.written.clone().unwrap_or_default(),
         }
     };
     let call = stack.call.as_ref();
@@ -267,6 +268,7 @@ fn culprit(named: &NamedCulprit) -> Culprit {
         function: text(&named.function),
         file: text(&named.file),
         line: named.line,
+        written: some(&named.written),
         call: call(&named.call_kind, &named.call),
         within: some(&named.within),
         foreign: named.foreign,
@@ -299,6 +301,7 @@ mod tests {
                     function: "app::work".into(),
                     file: "src/main.rs".into(),
                     line: 7,
+                    written: Some("src/main.rs:3".into()),
                     call: Some(Call {
                         kind,
                         name: "std::thread::sleep".into(),

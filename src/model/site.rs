@@ -4,15 +4,37 @@ use std::time::Duration;
 
 use looptop_wire::{histogram, proto::SpawnSite, recorded::SiteWindows};
 
-use super::{LocationId, Moment, TaskKind, ids::nanos};
+use super::{LocationId, Moment, Task, TaskKind, TextId, ids::nanos};
 
-/// A spawn location and the kind of its tasks.
+/// A spawn location, or what stands for it, and the kind of its tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SiteKey {
     /// Where the tasks are spawned; `None` where the target does not say.
     pub location: Option<LocationId>,
+    /// The type of their future, where that stands for the location.
+    pub future: Option<TextId>,
     /// What they are.
     pub kind: TaskKind,
+}
+
+impl SiteKey {
+    /// Of ids on the wire, of which 0 is none.
+    pub(super) fn new(location: u32, future: u32, kind: TaskKind) -> Self {
+        Self {
+            location: (location != 0).then_some(LocationId(location)),
+            future: (future != 0).then_some(TextId(future)),
+            kind,
+        }
+    }
+
+    /// The site of a task.
+    pub fn of(task: &Task) -> Self {
+        Self {
+            location: task.location,
+            future: task.future.filter(|_| task.location.is_none()),
+            kind: task.kind,
+        }
+    }
 }
 
 /// What is known of a site.
@@ -121,6 +143,7 @@ impl Site {
         let both = self.earlier.iter().zip([false, true]);
         for ((at, then), newer) in both.filter_map(|(then, newer)| Some((then.as_ref()?, newer))) {
             windows.location.push(key.location.map_or(0, |id| id.0));
+            windows.future.push(key.future.map_or(0, |id| id.0));
             windows.kind.push(key.kind.into());
             windows.newer.push(newer);
             windows.age_ns.push(now.0.wrapping_sub(at.0));

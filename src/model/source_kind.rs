@@ -9,6 +9,8 @@ pub enum SourceKind {
     Agent,
     /// console-subscriber, and the host where it is local.
     Console,
+    /// The process as it is, read from outside.
+    Outside,
     /// A recording.
     Replay,
 }
@@ -18,6 +20,7 @@ impl fmt::Display for SourceKind {
         f.write_str(match self {
             Self::Agent => "agent",
             Self::Console => "console-subscriber",
+            Self::Outside => "outside",
             Self::Replay => "replay",
         })
     }

@@ -8,7 +8,9 @@ use std::{
 
 use looptop_wire::{columns::Row, recorded::TaskWindows};
 
-use super::{LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid, ids::nanos};
+use super::{
+    Certainty, LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid, ids::nanos,
+};
 
 /// One task. Numbers that the target cannot supply are `None`.
 #[derive(Debug, Clone)]
@@ -31,8 +33,14 @@ pub struct Task {
     pub runtime: Option<RuntimeId>,
     /// Further fields, as `key=value` text.
     pub fields: Option<TextId>,
-    /// When it was spawned.
-    pub spawned_at: Moment,
+    /// The type of its future, whole, as the binary has it.
+    pub future: Option<TextId>,
+    /// Whether that is certain.
+    pub future_certainty: Certainty,
+    /// Where the async fn stands that made its future.
+    pub future_location: Option<LocationId>,
+    /// When it was spawned; `None` where it was there before it was looked at.
+    pub spawned_at: Option<Moment>,
     /// When it ended; `None` while it lives.
     pub ended_at: Option<Moment>,
     /// Polls that began.
@@ -95,8 +103,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 impl Task {
     /// How long it has lived, or lived.
-    pub fn total(&self, now: Moment) -> Duration {
-        self.ended_at.unwrap_or(now).since(self.spawned_at)
+    pub fn total(&self, now: Moment) -> Option<Duration> {
+        Some(self.ended_at.unwrap_or(now).since(self.spawned_at?))
     }
 
     /// Time in polls, the one in progress included.
@@ -116,7 +124,7 @@ impl Task {
     /// Time spent waiting to be woken, in total.
     pub fn idle(&self, now: Moment) -> Option<Duration> {
         Some(
-            self.total(now)
+            self.total(now)?
                 .saturating_sub(self.busy(now)?)
                 .saturating_sub(self.scheduled(now)?),
         )
@@ -153,7 +161,10 @@ impl Task {
             None => Duration::ZERO,
         };
         let unwoken = self.wakes.map(|_| {
-            let woken = self.last_wake.unwrap_or_default().max(self.spawned_at);
+            let woken = self
+                .last_wake
+                .unwrap_or_default()
+                .max(self.spawned_at.unwrap_or_default());
             let answer = self.longest_poll.unwrap_or_default();
             let wait = self.longest_scheduled.unwrap_or_default();
             now.since(woken).saturating_sub(answer + wait)
@@ -186,6 +197,10 @@ impl Task {
 
     /// Rates over the last one to two seconds; `None` before a second passed.
     pub fn recent(&self, now: Moment) -> Option<Recent> {
+        if self.polls.is_none() && self.wakes.is_none() && self.finished_busy.is_none() {
+            // Nobody counts.
+            return None;
+        }
         // A task that stopped changing stops being updated: its newer counters
         // then are the ones to compare with, or its past would linger.
         let then = match self.earlier {
@@ -257,7 +272,10 @@ impl Task {
             parent: None,
             runtime: None,
             fields: None,
-            spawned_at: Moment::default(),
+            future: None,
+            future_certainty: Certainty::Unknown,
+            future_location: None,
+            spawned_at: None,
             ended_at: None,
             polls: None,
             finished_busy: None,
@@ -288,7 +306,10 @@ impl Task {
         self.parent = row.parent().map(TaskId);
         self.runtime = row.runtime().map(RuntimeId);
         self.fields = row.fields().map(TextId);
-        self.spawned_at = Moment(row.spawned_at_ns().unwrap_or_default());
+        self.future = row.future().map(TextId);
+        self.future_certainty = row.future_certainty();
+        self.future_location = row.future_location().map(LocationId);
+        self.spawned_at = row.spawned_at_ns().map(Moment);
         self.ended_at = row.ended_at_ns().flatten().map(Moment);
         self.polls = row.polls();
         self.finished_busy = row.busy_ns().map(ns);

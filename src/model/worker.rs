@@ -5,8 +5,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use looptop_wire::proto::StackSample;
 
 use super::{
-    Flavor, Merge, Moment, Resolved, RuntimeId, Series, TaskId, TextId, ThreadRole, ThreadState,
-    Tid, WorkerId, WorkerState,
+    Flavor, Merge, Moment, Resolved, RuntimeFound, RuntimeId, Series, TaskId, TextId, ThreadRole,
+    ThreadState, Tid, WorkerId, WorkerState,
 };
 
 pub use looptop_wire::proto::Loss;
@@ -22,8 +22,14 @@ pub struct Runtime {
     pub flavor: Flavor,
     /// How many workers it has.
     pub workers: u32,
-    /// Tasks that have not ended.
+    /// Tasks that have not ended, as the runtime counts them.
     pub live_tasks: u64,
+    /// Those of them that were found when they were listed from outside.
+    pub listed_tasks: Option<u64>,
+    /// That list changed while it was read, and is not whole.
+    pub torn: bool,
+    /// How it became known.
+    pub found_by: RuntimeFound,
     /// Tasks in the queue that all workers share.
     pub global_queue: u64,
     /// Tasks spawned since it started.

@@ -74,6 +74,10 @@ fn mentioned(frame: &Frame) -> Vec<u32> {
     let holders = frame.stalls.iter().filter_map(|s| s.holder.as_ref());
     ids.extend(holders.flat_map(|h| [h.name, h.doing, h.object]));
     ids.extend(frame.ended_cells.iter().map(|c| c.r#type));
+    // The types of the program, not its data.
+    ids.extend(frame.tasks.iter().flat_map(|t| t.future.iter().copied()));
+    ids.extend(frame.sites.iter().map(|s| s.future));
+    ids.extend(frame.outside.iter().map(|o| o.no_sampler));
     let resources = frame.resources.iter();
     ids.extend(resources.flat_map(|r| [r.kind, r.type_name, r.target]));
     ids.extend(frame.async_ops.iter().map(|o| o.source));

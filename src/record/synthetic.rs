@@ -140,6 +140,7 @@ impl Session {
                 unread_threads: 2,
                 skipped_threads: 1,
             }),
+            outside: Some(self.outside()),
             ..Frame::default()
         };
         if first {
@@ -225,6 +226,19 @@ impl Session {
         }
     }
 
+    fn outside(&mut self) -> proto::Outside {
+        proto::Outside {
+            looks: self.frame * 10,
+            read: self.frame / 3,
+            stopped: self.frame / 7,
+            held_p50_ns: Some(20_000),
+            held_max_ns: Some(90_000 + self.frame),
+            no_sampler: self.interner.string("the kernel forbids it"),
+            cpu_ns: self.frame * 300_000,
+            ..proto::Outside::default()
+        }
+    }
+
     fn lag(&self, now_ns: u64) -> proto::LagSamples {
         proto::LagSamples {
             runtime: 0,
@@ -302,6 +316,7 @@ impl Session {
             unreaped: (n == 1).then_some(self.frame / 3),
             unreaped_bytes: (n == 1).then_some(self.frame / 3 * 512),
             first_spawn_at_ns: Some(u64::from(n) * MS),
+            ..proto::SpawnSite::default()
         }
     }
 
@@ -345,6 +360,7 @@ impl Session {
                 truncated: false,
                 cause: proto::Cause::Computing.into(),
                 syscall: self.interner.string("clock_nanosleep"),
+                evidence: proto::Evidence::Signal.into(),
             }],
             samples: 9,
             holder: Some(proto::LockHolder {
@@ -449,5 +465,6 @@ fn stack(n: u64) -> proto::StackSample {
         truncated: false,
         cause: proto::Cause::Lock.into(),
         syscall: 0,
+        evidence: proto::Evidence::Read.into(),
     }
 }

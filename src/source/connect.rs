@@ -14,7 +14,7 @@ use tonic::{
 };
 
 use super::{
-    problem::Problem,
+    problem::{Problem, ProblemKind},
     sniff::{self, Answer, Sniffed, Sniffer},
     target::Target,
 };
@@ -72,6 +72,15 @@ pub(super) async fn open(target: &Target, deadline: Instant) -> Result<Link, Pro
     match endpoint.connect_with_connector(connector).await {
         Ok(channel) => Ok(Link { channel, sniffed }),
         Err(error) => Err(failed_call(target, &Status::from_error(error.into()), &sniffed).await),
+    }
+}
+
+/// Whether anything listens at `target`. One that does not answer in time does: what it
+/// is shows when it is attached to.
+pub(super) async fn is_listening(target: &Target) -> bool {
+    match dial(target, Instant::now() + PATIENCE).await {
+        Ok(_) => true,
+        Err(problem) => problem.kind != ProblemKind::Refused,
     }
 }
 

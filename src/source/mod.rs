@@ -14,12 +14,15 @@
 //! - `agent`: looptop's own agent,
 //! - `console`: console-subscriber, translated,
 //! - `host`: threads and CPU of a local process that has no agent,
+//! - `outside`: a local process that has no agent, read as it is,
+//! - [`processes`]: the processes of this machine that can be attached to,
 //! - `replay`: a recording, played back.
 
 mod agent;
 mod connect;
 pub mod console;
 mod host;
+mod outside;
 pub mod problem;
 pub mod processes;
 mod received;
@@ -189,8 +192,7 @@ impl Drop for Source {
 /// A connection of its own to `target`, beside that of its [`Source`].
 #[cfg(feature = "demo")]
 pub(crate) async fn channel(target: &Target) -> Result<tonic::transport::Channel, Problem> {
-    let deadline = tokio::time::Instant::now() + connect::PATIENCE;
-    Ok(connect::open(target, deadline).await?.channel)
+    Ok(agent_link(target).await?.channel)
 }
 
 /// Asks the agent of `target` for the functions at these addresses, by a
@@ -199,9 +201,22 @@ pub(crate) async fn resolve(
     target: &Target,
     frames: Vec<looptop_wire::proto::CodeAddress>,
 ) -> Result<looptop_wire::proto::ResolveFramesResponse, Problem> {
-    let deadline = tokio::time::Instant::now() + connect::PATIENCE;
-    let link = connect::open(target, deadline).await?;
+    let link = agent_link(target).await?;
     agent::resolve(&link, frames).await
+}
+
+/// Whether anything listens at `target`, whatever it is. As long as connecting takes.
+pub async fn is_listening(target: &Target) -> bool {
+    connect::is_listening(target).await
+}
+
+async fn agent_link(target: &Target) -> Result<connect::Link, Problem> {
+    let socket = match target {
+        Target::Process(pid) => processes::listens_at(*pid).await,
+        _ => None,
+    };
+    let deadline = tokio::time::Instant::now() + connect::PATIENCE;
+    connect::open(socket.as_ref().unwrap_or(target), deadline).await
 }
 
 /// Attaches to `target` on `runtime`, for as long as the result lives.

@@ -2,6 +2,7 @@
 
 use std::{fmt, io, time::Duration};
 
+use looptop_outside::access::{Refusal, Why};
 use tonic::{Code, Status};
 
 use super::{
@@ -51,6 +52,12 @@ pub enum ProblemKind {
     Paused,
     /// A recording cannot be opened.
     Recording,
+    /// There is no such process, or no longer.
+    NoProcess,
+    /// The process may not be read from outside, or is nothing to read.
+    NotReadable,
+    /// The process runs another program than the one that was looked at.
+    OtherProgram,
     /// This build cannot do it.
     Unsupported,
     /// Any other error of the operating system.
@@ -158,6 +165,25 @@ impl Problem {
         )
     }
 
+    /// The process has ended, and its id was given anew.
+    pub(super) fn other_process(pid: u32) -> Self {
+        Self::new(
+            ProblemKind::NoProcess,
+            format!("process {pid} has ended, and another one has its id now"),
+            "what you see is old; `looptop ls` lists what runs here",
+        )
+    }
+
+    /// A process is not looked at from outside.
+    pub(super) fn refusal(refusal: &Refusal) -> Self {
+        let kind = match refusal.why() {
+            Why::NoSuchProcess | Why::Thread { .. } | Why::Ended => ProblemKind::NoProcess,
+            Why::Platform => ProblemKind::Unsupported,
+            _ => ProblemKind::NotReadable,
+        };
+        Self::new(kind, refusal.what(), refusal.advice())
+    }
+
     /// Another viewer paused the server.
     pub(super) fn paused() -> Self {
         Self::new(
@@ -211,6 +237,57 @@ impl Problem {
                 waited.as_secs_f64()
             ),
             "the process is frozen, or its host is down or cut off",
+        )
+    }
+
+    /// What looks at a process has failed, for no reason of the process's.
+    pub(super) fn not_attached(pid: u32) -> Self {
+        Self::new(
+            ProblemKind::Io,
+            format!("looking at process {pid} came to an end by a mistake of looptop's"),
+            "it is tried again; please report it with what is printed",
+        )
+    }
+
+    /// The threads of a process cannot be read.
+    pub(super) fn unreadable(pid: u32, name: &str, error: &impl fmt::Display) -> Self {
+        Self::new(
+            ProblemKind::NotReadable,
+            format!(
+                "process {pid} ({}) cannot be looked at: {error}",
+                quote(name)
+            ),
+            "run looptop as its user, or as root",
+        )
+    }
+
+    /// No thread could be started that looks.
+    pub(super) fn no_thread(pid: u32, error: &io::Error) -> Self {
+        Self::new(
+            ProblemKind::Io,
+            format!("no thread could be started to look at process {pid}: {error}"),
+            "is a limit of processes or memory reached?",
+        )
+    }
+
+    /// The process that was looked at has ended.
+    pub(super) fn process_ended(pid: u32, name: &str) -> Self {
+        Self::new(
+            ProblemKind::NoProcess,
+            format!("process {pid} ({}) has ended", quote(name)),
+            "start it again, and attach to its new id; `looptop ls` lists what runs",
+        )
+    }
+
+    /// The process that was looked at has become another program.
+    pub(super) fn other_program(pid: u32, name: &str) -> Self {
+        Self::new(
+            ProblemKind::OtherProgram,
+            format!(
+                "process {pid} runs another program now, {} no more (exec)",
+                quote(name)
+            ),
+            "what you see is of the old one",
         )
     }
 
@@ -285,7 +362,12 @@ fn connecting_tcp(target: &Target, error: &io::Error) -> Problem {
         io::ErrorKind::ConnectionRefused => Problem::new(
             ProblemKind::Refused,
             format!("connection refused: nothing listens on {target}"),
-            "is the application running, and does it call looptop_agent::init()?",
+            if target.is_local() {
+                "is the application running, and does it call looptop_agent::init()? \
+                 `looptop ls` lists what can be looked at here, also without it"
+            } else {
+                "is the application running, and does it call looptop_agent::init()?"
+            },
         ),
         io::ErrorKind::PermissionDenied => Problem::new(
             ProblemKind::PermissionDenied,
@@ -379,7 +461,7 @@ pub(super) fn is_transport(status: &Status) -> bool {
 
 /// A text from outside, with control characters escaped, cut to a length that
 /// fits a sentence.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted: String = text
         .chars()
         .take(MAX_QUOTE)
@@ -418,7 +500,7 @@ mod tests {
     fn a_problem_is_one_sentence() {
         let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
         let problem = Problem::connecting(&Target::default(), &refused);
-        insta::assert_snapshot!(problem, @"connection refused: nothing listens on 127.0.0.1:6669; is the application running, and does it call looptop_agent::init()?");
+        insta::assert_snapshot!(problem, @"connection refused: nothing listens on 127.0.0.1:6669; is the application running, and does it call looptop_agent::init()? `looptop ls` lists what can be looked at here, also without it");
         insta::assert_snapshot!(Problem::protocol(9, "9.1"), @"the agent (9.1) speaks protocol 9, this looptop speaks 1; update looptop");
         insta::assert_snapshot!(Problem::protocol(0, "0.0"), @"the agent (0.0) speaks protocol 0, this looptop speaks 1; update looptop-agent in the application");
     }

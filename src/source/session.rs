@@ -12,7 +12,7 @@ use tonic::Status;
 use super::{
     Command, Event, Options, Problem, ProblemKind, Target, agent,
     connect::{self, Link, PATIENCE, PING_TIMEOUT},
-    console, host, problem, processes,
+    console, host, outside, problem, processes,
     received::Received,
     replay,
 };
@@ -50,6 +50,8 @@ pub(super) struct Session {
     reported: Option<ProblemKind>,
     /// Whether this connection has delivered a frame.
     delivered: bool,
+    /// When the process that is the target started.
+    process_started: Option<u64>,
     events: mpsc::Sender<Event>,
 }
 
@@ -69,6 +71,7 @@ impl Session {
             last_sign: now,
             reported: None,
             delivered: false,
+            process_started: None,
             events,
         }
     }
@@ -114,13 +117,36 @@ impl Session {
         if let Target::Recording(path) = &self.target {
             return replay::run(self, &path.clone()).await;
         }
-        let link = match connect::open(&self.target, self.last_sign + PATIENCE).await {
+        let socket = match self.target {
+            Target::Process(pid) => {
+                self.same_process(pid)?;
+                match processes::listens_at(pid).await {
+                    Some(socket) => socket,
+                    None => return outside::run(self, pid).await,
+                }
+            }
+            _ => self.target.clone(),
+        };
+        let link = match connect::open(&socket, Instant::now() + PATIENCE).await {
             Ok(link) => link,
             Err(problem) => return Err(self.explained(problem).await.into()),
         };
         match agent::attach(self, &link).await? {
             agent::Peer::Agent(peer) => peer.run(self).await,
             agent::Peer::NoAgent => console::run(self, &link, known).await,
+        }
+    }
+
+    /// Refuses another process that was given the id of the first one.
+    fn same_process(&mut self, pid: u32) -> Result<(), Problem> {
+        let now = processes::started(pid);
+        match (self.process_started, now) {
+            (Some(first), Some(now)) if first != now => Err(Problem::other_process(pid)),
+            (None, _) => {
+                self.process_started = now;
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -218,5 +244,11 @@ impl Session {
 }
 
 fn worth_retrying(kind: ProblemKind) -> bool {
-    !matches!(kind, ProblemKind::Unsupported | ProblemKind::Recording)
+    !matches!(
+        kind,
+        ProblemKind::Unsupported
+            | ProblemKind::Recording
+            | ProblemKind::NoProcess
+            | ProblemKind::NotReadable
+    )
 }

@@ -25,6 +25,9 @@ pub enum Target {
     Number(u16),
     /// A Unix socket.
     Unix(PathBuf),
+    /// A process of this machine, by its id, never 0: its agent where it has one,
+    /// otherwise the process as it is, read from outside.
+    Process(u32),
     /// A recording.
     Recording(PathBuf),
 }
@@ -35,7 +38,7 @@ pub enum TargetError {
     /// A scheme that is not spoken.
     #[error(
         "`{text}` asks for {scheme}, which looptop does not speak; \
-         use http://HOST:PORT, HOST:PORT, unix:PATH or the path of a recording"
+         use http://HOST:PORT, HOST:PORT, unix:PATH, pid:N or the path of a recording"
     )]
     Scheme {
         /// What was given.
@@ -76,6 +79,18 @@ pub enum TargetError {
         /// What was given.
         text: String,
     },
+    /// No process can have this id.
+    #[error(
+        "`{id}` in `{text}` is not the id of a process; write pid:N with a number from 1 to {}, \
+         for example pid:4211",
+        i32::MAX
+    )]
+    Process {
+        /// What was given.
+        text: String,
+        /// The part that should be an id.
+        id: String,
+    },
 }
 
 impl Default for Target {
@@ -97,7 +112,7 @@ impl Target {
                         .parse::<std::net::IpAddr>()
                         .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
             }
-            Self::Number(_) | Self::Unix(_) | Self::Recording(_) => true,
+            Self::Number(_) | Self::Unix(_) | Self::Process(_) | Self::Recording(_) => true,
         }
     }
 
@@ -106,7 +121,7 @@ impl Target {
         match self {
             Self::Tcp { host, port } => Some((host, *port)),
             Self::Number(port) => Some((DEFAULT_HOST, *port)),
-            Self::Unix(_) | Self::Recording(_) => None,
+            Self::Unix(_) | Self::Process(_) | Self::Recording(_) => None,
         }
     }
 }
@@ -128,6 +143,7 @@ impl fmt::Display for Target {
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Number(port) => write!(f, "{DEFAULT_HOST}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Process(pid) => write!(f, "pid:{pid}"),
             Self::Recording(path) => write!(f, "{}", path.display()),
         }
     }
@@ -137,8 +153,8 @@ impl FromStr for Target {
     type Err = TargetError;
 
     /// `http://host:port`, `host:port`, `host`, `:port` or a bare port number,
-    /// `unix:PATH` (also `unix://PATH` and tokio-console's `file://PATH`), or
-    /// the path of a recording: what contains a slash, or exists as a file.
+    /// `unix:PATH` (also `unix://PATH` and tokio-console's `file://PATH`), `pid:N`,
+    /// or the path of a recording: what contains a slash, or exists as a file.
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let text = text.trim();
         if text.is_empty() {
@@ -150,6 +166,9 @@ impl FromStr for Target {
                 "" => Err(TargetError::NoPath { text: text.into() }),
                 path => Ok(Self::Unix(path.into())),
             };
+        }
+        if let Some(id) = strip_scheme(text, "pid:") {
+            return process(text, id);
         }
         if let Some(address) = strip_scheme(text, "http://") {
             return tcp(text, address);
@@ -170,6 +189,17 @@ impl FromStr for Target {
 fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     let (head, tail) = text.split_at_checked(scheme.len())?;
     head.eq_ignore_ascii_case(scheme).then_some(tail)
+}
+
+/// The process with `id`, out of `text`: the kernel counts them in 31 bits.
+fn process(text: &str, id: &str) -> Result<Target, TargetError> {
+    let pid = is_number(id).then(|| id.parse::<i32>().ok()).flatten();
+    let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+    let target = pid.filter(|pid| *pid > 0).map(Target::Process);
+    target.ok_or_else(|| TargetError::Process {
+        text: text.into(),
+        id: id.into(),
+    })
 }
 
 /// `address` out of `text`: `host:port`, `[v6]:port`, `host`, `:port` or `port`.
@@ -267,6 +297,9 @@ mod tests {
             ("unix:app.sock", unix("app.sock")),
             ("unix:///run/app.sock", unix("/run/app.sock")),
             ("file:///run/app.sock", unix("/run/app.sock")),
+            ("pid:4211", Target::Process(4_211)),
+            ("PID:1", Target::Process(1)),
+            ("pid:2147483647", Target::Process(2_147_483_647)),
             ("./run.looptop", file("./run.looptop")),
             ("/no/such/file", file("/no/such/file")),
             ("Cargo.toml", file("Cargo.toml")),
@@ -289,6 +322,11 @@ mod tests {
             ("a b:1", "`a b` in `a b:1` is not a host name"),
             ("unix:", "names no path"),
             ("[::1", "is not a host name"),
+            ("pid:", "`` in `pid:` is not the id of a process"),
+            ("pid:0", "`0` in `pid:0` is not the id"),
+            ("pid:-1", "`-1` in `pid:-1` is not the id"),
+            ("pid:2147483648", "a number from 1 to 2147483647"),
+            ("pid:app", "`app` in `pid:app` is not the id"),
         ];
         for (text, part) in cases {
             let error = text.parse::<Target>().unwrap_err().to_string();
@@ -298,7 +336,13 @@ mod tests {
 
     #[test]
     fn a_target_displays_as_what_parses_to_it() {
-        for text in ["127.0.0.1:6669", "[::1]:7000", "unix:/a/b", "./x.looptop"] {
+        for text in [
+            "127.0.0.1:6669",
+            "[::1]:7000",
+            "unix:/a/b",
+            "pid:4211",
+            "./x.looptop",
+        ] {
             let target: Target = text.parse().unwrap();
             assert_eq!(target.to_string(), text);
         }
@@ -323,6 +367,7 @@ mod tests {
             "7000",
             "unix:/x",
             "127.8.9.1",
+            "pid:1",
         ];
         for text in local {
             assert!(text.parse::<Target>().unwrap().is_local(), "{text}");

@@ -24,13 +24,12 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
             .sum::<usize>()
     };
     let room = usize::from(area.width);
-    // What matters least goes first on a narrow screen: versions, then uptime
-    // and pid, then the address. The badge stays.
-    let right = if width(&left) + width(&badge) + width(&right) + 3 > room {
-        Vec::new()
-    } else {
-        right
-    };
+    // What matters least goes first on a narrow screen: versions, then that it is seen
+    // from outside, then uptime and pid, then the address. The badge stays.
+    let fits = |right: &Vec<Piece>| width(&left) + width(&badge) + width(right) + 3 <= room;
+    let from_outside = outside(state.model()).map(|text| vec![(text.into(), Tone::Dim)]);
+    let mut rights = std::iter::once(right).chain(from_outside);
+    let right = rights.find(fits).unwrap_or_default();
     while left.len() > 2 && width(&left) + width(&badge) + 4 > room {
         left.pop();
     }
@@ -96,7 +95,9 @@ fn versions(state: &State) -> Vec<Piece> {
     let known =
         |name: &str, version: &str| (!version.is_empty()).then(|| format!("{name} {version}"));
     // An agent says its version itself.
-    let source = known("agent", agent).or(state.source.map(|kind| kind.to_string()));
+    let source = known("agent", agent)
+        .or_else(|| outside(model))
+        .or(state.source.map(|kind| kind.to_string()));
     let text: Vec<String> = [source, known("tokio", tokio)]
         .into_iter()
         .flatten()
@@ -106,6 +107,15 @@ fn versions(state: &State) -> Vec<Piece> {
         Tone::Dim,
     );
     pieces
+}
+
+/// The view from outside, with what it costs of a core: "outside 2.1%".
+fn outside(model: &crate::model::Model) -> Option<String> {
+    let outside = model.outside.as_ref()?;
+    let cost = outside
+        .cpu_ratio()
+        .map(|share| format!(" {:.1}%", share * 100.0));
+    Some(format!("outside{}", cost.unwrap_or_default()))
 }
 
 /// The state of the connection; a frozen screen has its own badge before it.

@@ -19,6 +19,7 @@ mod footer;
 mod header;
 mod page;
 mod painter;
+pub mod picker;
 mod presenter;
 mod table;
 mod tabs;
@@ -31,6 +32,8 @@ mod views;
 mod activity_tests;
 #[cfg(test)]
 mod lab_tests;
+#[cfg(test)]
+mod outside_tests;
 #[cfg(test)]
 mod repeat_tests;
 #[cfg(test)]

@@ -78,10 +78,37 @@ impl SymbolTable {
     /// The file cannot be read.
     pub fn functions(
         &self,
-        mut file: &File,
+        file: &File,
         mut f: impl FnMut(u32, Range<u64>) -> bool,
     ) -> io::Result<()> {
         let endian = LittleEndian;
+        self.each(file, |symbol| {
+            let (start, size) = (symbol.st_value(endian), symbol.st_size(endian));
+            symbol.st_type() != STT_FUNC
+                || size == 0
+                || f(symbol.st_name(endian), start..start.saturating_add(size))
+        })
+    }
+
+    /// Calls `f` with each symbol that is defined, whatever it names: the place of its
+    /// name among the names, and its address, as the file counts. Until `f` wants no
+    /// more.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn symbols(&self, file: &File, mut f: impl FnMut(u32, u64) -> bool) -> io::Result<()> {
+        let endian = LittleEndian;
+        self.each(file, |symbol| {
+            symbol.is_undefined(endian) || f(symbol.st_name(endian), symbol.st_value(endian))
+        })
+    }
+
+    fn each(
+        &self,
+        mut file: &File,
+        mut f: impl FnMut(&Sym64<LittleEndian>) -> bool,
+    ) -> io::Result<()> {
         let mut rest = self.entries.clone();
         let mut piece = Vec::new();
         while !rest.is_empty() {
@@ -92,13 +119,9 @@ impl SymbolTable {
             rest.start += length as u64;
             let count = length / size_of::<Sym64<LittleEndian>>();
             let entries = object::slice_from_bytes::<Sym64<LittleEndian>>(&piece, count);
-            for symbol in entries.map_or(&[][..], |(entries, _)| entries) {
-                let (start, size) = (symbol.st_value(endian), symbol.st_size(endian));
-                let function = start..start.saturating_add(size);
-                if symbol.st_type() == STT_FUNC && size > 0 && !f(symbol.st_name(endian), function)
-                {
-                    return Ok(());
-                }
+            let entries = entries.map_or(&[][..], |(entries, _)| entries);
+            if !entries.iter().all(&mut f) {
+                return Ok(());
             }
         }
         Ok(())

@@ -1,12 +1,13 @@
 //! Names for code addresses, and what of a stack matters.
 //!
 //! [`Symbolizer`] reads binaries on a thread of its own: names and lines, whose a
-//! crate is (`crates`), code of several names (`aliases`), which future a task polls
-//! (`future`); [`Lines`] is a single binary, for whoever knows which. All the rest are
-//! pure functions over the result: [`name`] tidies function names, [`origin`] separates
-//! user code from dependencies and plumbing, [`calls`] knows blocking calls, and [`stack`]
-//! picks the culprit and the frames worth showing. [`elf`] finds the symbols of a file
-//! without reading them.
+//! crate is (`crates`), code of several names (`aliases`); [`Lines`] is a single binary,
+//! for whoever knows which. [`Futures`] says which future a task polls, and where its async
+//! code is written. All the rest are pure functions over the result: [`name`] tidies
+//! function names, [`origin`] separates user code from dependencies and plumbing, [`calls`]
+//! knows blocking calls, and [`stack`] picks the culprit and the frames worth showing.
+//! [`elf`] finds the symbols of a file without reading them; [`scheduler`] sees from a
+//! stack where in tokio a thread stands.
 //!
 //! Without the feature `lines` nothing here reads names out of binaries.
 #![forbid(unsafe_code)]
@@ -21,11 +22,16 @@ pub mod elf;
 #[cfg(feature = "lines")]
 mod future;
 #[cfg(feature = "lines")]
+mod image;
+#[cfg(feature = "lines")]
 mod lines;
 pub mod name;
 pub mod origin;
 #[cfg(feature = "lines")]
+mod paths;
+#[cfg(feature = "lines")]
 mod resolver;
+pub mod scheduler;
 #[cfg(feature = "lines")]
 mod source;
 pub mod stack;
@@ -43,6 +49,8 @@ use std::sync::Arc;
 pub use call::{Call, CallKind};
 pub use calls::{BlockingCall, innermost_call};
 pub use crates::Crates;
+#[cfg(feature = "lines")]
+pub use future::{FutureName, Futures, Memory, NamedBy, Place, TaskCode};
 #[cfg(feature = "lines")]
 pub use lines::{Function, Lines};
 pub use origin::Origin;

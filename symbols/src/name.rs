@@ -1,5 +1,9 @@
 //! Function names as a person would write them.
 
+mod short;
+
+pub use short::{MAX_SHORT, is_async, short_future, short_future_of};
+
 /// The full path without generics, closures and trait decoration:
 /// `<alloc::vec::Vec<T> as core::iter::Extend<T>>::extend::{{closure}}` becomes
 /// `alloc::vec::Vec::extend`.
@@ -180,6 +184,13 @@ pub(super) fn kind_of_closure(name: &str) -> Option<&'static str> {
         _ if last.starts_with("{async_closure#") => Some("an async closure"),
         _ => None,
     }
+}
+
+/// Whether a function is a closure, as the body of an async fn or block is.
+#[cfg(feature = "lines")]
+pub(super) fn is_closure(name: &str) -> bool {
+    let last = without_hash(name).rsplit("::").next().unwrap_or(name);
+    last.starts_with('{') && (last.contains("closure") || last.contains("async"))
 }
 
 /// A path for a name that debug information gives bare (`lock`), from the file

@@ -112,6 +112,42 @@ const LIBRARIES: &[&str] = &[
     "dashmap",
 ];
 
+/// More crates that types of futures mention.
+const POPULAR: &[&str] = &[
+    "actix*",
+    "async_*",
+    "aws_*",
+    "bb8*",
+    "bytes",
+    "bytestring",
+    "chrono",
+    "deadpool*",
+    "either",
+    "indexmap",
+    "lapin",
+    "matchit",
+    "moka",
+    "native_tls",
+    "openssl*",
+    "opentelemetry*",
+    "pin_utils",
+    "prost*",
+    "rdkafka",
+    "sentry*",
+    "slab",
+    "smallvec",
+    "socket2",
+    "sqlx*",
+    "sync_wrapper",
+    "time",
+    "tungstenite",
+    "url",
+    "uuid",
+    "want",
+    "webpki*",
+    "zbus*",
+];
+
 /// What is known of a frame's function.
 #[derive(Debug, Clone, Copy)]
 pub struct Seen<'a> {
@@ -185,6 +221,17 @@ fn by_crate(krate: &str, crates: &Crates) -> Origin {
         _ if matches(LIBRARIES, krate) => Origin::Dependency,
         Owner::Foreign => Origin::Dependency,
         Owner::Unknown => Origin::User,
+    }
+}
+
+/// Whether a crate is the application's own: what nothing else is known of is.
+pub(super) fn is_own_crate(krate: &str, crates: &Crates) -> bool {
+    match crates.owner(krate) {
+        Owner::Own => true,
+        Owner::Foreign => false,
+        Owner::Unknown => [PLUMBING, LIBRARIES, POPULAR]
+            .iter()
+            .all(|list| !matches(list, krate)),
     }
 }
 

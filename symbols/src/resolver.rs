@@ -5,7 +5,6 @@
 
 mod guess;
 mod open;
-mod paths;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -16,10 +15,11 @@ use std::time::{Duration, Instant};
 use looptop_procfs::{Process, Procfs};
 
 use self::open::{Symbols, load};
-use self::paths::Paths;
 use crate::crates::Crates;
+use crate::future::{Futures, Place};
 use crate::lines::{Function, MAX_INLINED};
 use crate::origin::{self, Seen, origin};
+use crate::paths::Paths;
 use crate::{Binary, CodeAddress, Frame, Origin, aliases, name, source};
 
 /// Binaries that are kept open at once; each holds its line tables in memory.
@@ -65,6 +65,12 @@ pub struct Resolution {
     /// The future that the task polls, without tracing's span around it, where a
     /// name has it.
     pub future: Option<String>,
+    /// Where the async fn or block is written that is this future, in a program
+    /// without line tables.
+    pub future_place: Option<Place>,
+    /// Where the one is written whose code the culprit's frame is, likewise. Not the line
+    /// that it has reached: where its body begins.
+    pub culprit_place: Option<Place>,
 }
 
 impl Resolver {
@@ -128,18 +134,86 @@ impl Resolver {
         guess::name_inlined_drops(&mut frames);
         self.name_from_sources(&mut frames);
         self.judge(&mut frames);
+        let has_no_lines = no_lines.is_some();
+        let future_place = if has_no_lines {
+            self.polled_place(&frames)
+        } else {
+            None
+        };
         let future = future.map(|(future, own)| {
             if own {
                 guess::show_future(&mut frames, &future);
             }
             future
         });
+        let mut culprit_place = None;
+        if has_no_lines {
+            culprit_place = self.show_inlined(&mut frames);
+            culprit_place =
+                culprit_place.or_else(|| self.culprit_place(&frames, future_place.as_ref()));
+        }
         Resolution {
             frames,
             problems,
             no_lines,
             future,
+            future_place,
+            culprit_place,
         }
+    }
+
+    /// What the file of a frame says of its futures, with the frame's offset.
+    fn futures<T>(&mut self, frame: &Frame, ask: impl FnOnce(&mut Futures, u64) -> T) -> Option<T> {
+        let binary = frame.address.binary.as_ref()?;
+        let symbols = self.symbols(binary);
+        let Symbols::Loaded(loaded) = &*symbols else {
+            return None;
+        };
+        let mut futures = loaded.futures()?;
+        Some(ask(&mut futures, frame.address.offset))
+    }
+
+    /// Where the future is written that the innermost task on the stack polls.
+    fn polled_place(&mut self, frames: &[Frame]) -> Option<Place> {
+        let polls = frames.iter().filter(|frame| guess::polls_a_task(frame));
+        polls
+            .take(MAX_INLINED)
+            .find_map(|frame| self.futures(frame, Futures::place_at).flatten())
+    }
+
+    /// Where no frame inside of the poll is the user's, its async fn may be a part of a
+    /// function of the runtime or the server: shows it there, and where it is written.
+    fn show_inlined(&mut self, frames: &mut Vec<Frame>) -> Option<Place> {
+        let poll = guess::poll_without_user(frames)?;
+        for at in 0..=poll {
+            let frame = &frames[at];
+            if frame.origin != Origin::Plumbing {
+                continue;
+            }
+            let places = self.futures(frame, |futures, offset| futures.places_at(offset, None));
+            if let Some(place) = guess::own_place(&places.unwrap_or_default()) {
+                let text = format!("async code at {place}");
+                guess::show(frames, at, &text);
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// Where the culprit's async fn is written, if it is one.
+    fn culprit_place(&mut self, frames: &[Frame], future: Option<&Place>) -> Option<Place> {
+        let culprit = crate::culprit(frames)?;
+        let frame = &frames[culprit.frame];
+        let function = frame.function.as_deref()?;
+        if frame.line.is_some() || culprit.origin != Origin::User || !name::is_closure(function) {
+            return None;
+        }
+        // The future that was shown in its task's poll.
+        if frame.inlined {
+            return future.filter(|place| place.is_own()).cloned();
+        }
+        let places = self.futures(frame, |futures, offset| futures.places_at(offset, None))?;
+        places.into_iter().next().filter(Place::is_own)
     }
 
     /// Whose each frame is.
@@ -219,10 +293,7 @@ impl Resolver {
                 continue;
             }
             looked_up = Some(&frame.address);
-            if let Some(binary) = &frame.address.binary
-                && let Symbols::Loaded(loaded) = &*self.symbols(binary)
-                && let Some(future) = loaded.future_at(frame.address.offset)
-            {
+            if let Some(Some(future)) = self.futures(frame, Futures::certain_at) {
                 return Some(future);
             }
         }

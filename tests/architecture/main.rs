@@ -240,6 +240,10 @@ fn crates_depend_in_one_direction() {
     assert_eq!(of("symbols/Cargo.toml"), names(&["looptop-procfs"]));
     assert_eq!(of("unwind/Cargo.toml"), names(&["looptop-procfs"]));
     assert_eq!(
+        of("outside/Cargo.toml"),
+        names(&["looptop-procfs", "looptop-symbols", "looptop-unwind"])
+    );
+    assert_eq!(
         of("agent/Cargo.toml"),
         names(&[
             "looptop-procfs",
@@ -253,6 +257,7 @@ fn crates_depend_in_one_direction() {
         of("Cargo.toml"),
         names(&[
             "looptop-demo",
+            "looptop-outside",
             "looptop-procfs",
             "looptop-symbols",
             "looptop-wire"
@@ -296,7 +301,7 @@ fn the_agent_knows_nothing_of_the_terminal() {
 
 /// The crates outside of which there is no `unsafe`, and what each root says of it.
 #[test]
-fn unsafe_code_lives_in_the_agent_alone() {
+fn unsafe_code_lives_in_the_agent_and_in_one_file() {
     for root in [
         "src/lib.rs",
         "src/main.rs",
@@ -309,6 +314,13 @@ fn unsafe_code_lives_in_the_agent_alone() {
     ] {
         assert!(forbids_unsafe(&manifest(root)), "{root}");
     }
+    // The outside view has one file of system calls.
+    let outside = manifest("outside/src/lib.rs");
+    assert!(outside.lines().any(|line| line == "#![deny(unsafe_code)]"));
+    let mut allow = Vec::new();
+    packages::sources(Path::new("outside/src"), &mut allow);
+    allow.retain(|path| manifest(path.to_str().unwrap()).contains("allow(unsafe_code)"));
+    assert_eq!(allow, [Path::new("outside/src/sys.rs")]);
     assert!(!forbids_unsafe("#![deny(unsafe_code)]"));
     assert!(!forbids_unsafe("// #![forbid(unsafe_code)]"));
 }

@@ -9,7 +9,9 @@ use syn::{ItemMod, visit::Visit};
 
 /// Folders of the packages that are published, the viewer's last: it is around the
 /// others.
-const PACKAGES: &[&str] = &["wire", "procfs", "symbols", "unwind", "agent", "demo", ""];
+const PACKAGES: &[&str] = &[
+    "wire", "procfs", "symbols", "unwind", "outside", "agent", "demo", "",
+];
 
 /// Packages that are not, and may use another's sources: the models run those of the
 /// agent with other atomics.
@@ -84,7 +86,8 @@ fn foreign(code: &str, file: &Path) -> Vec<PathBuf> {
     taken
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+/// The sources below a folder.
+pub(crate) fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {

@@ -275,9 +275,13 @@ fn a_process_id_instead_of_a_port_is_said() {
     let lab = Lab::start("healthy-busy", "fixed", "multi-thread");
     let agent = lab.agent.to_string();
     listed(lab.pid(), |row| row.ends_with(&agent));
-    let listens = format!(": its agent listens at {agent}\n");
-    let none = "in which no agent runs".to_owned();
-    for (id, what) in [(lab.pid(), listens), (std::process::id(), none)] {
+    let own = std::process::id();
+    let listens = format!(
+        ": its agent listens at {agent}; pid:{} attaches to it\n",
+        lab.pid()
+    );
+    let none = format!("in which no agent runs: write pid:{own} to look at it from outside\n");
+    for (id, what) in [(lab.pid(), listens), (own, none)] {
         let (code, stdout, stderr) = run(&["check", &id.to_string(), "--timeout", "6s"]);
         // A larger number is no port at all.
         let expected = if u16::try_from(id).is_ok() { 3 } else { 2 };
@@ -288,6 +292,17 @@ fn a_process_id_instead_of_a_port_is_said() {
             "{stderr}"
         );
     }
+}
+
+#[test]
+fn the_id_of_a_process_with_an_agent_attaches_to_the_agent() {
+    let lab = Lab::start("sleep-in-handler", "broken", "multi-thread");
+    let target = format!("pid:{}", lab.pid());
+    let (report, code) = check(&target, &["--for", "1500ms", "--timeout", "20s"]);
+    assert_eq!(code, 1, "{report:#}");
+    let rule = &report["findings"][0]["rule"];
+    assert_eq!(rule, "blocked-worker", "{report:#}");
+    assert_eq!(report["target"], target.as_str(), "{report:#}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod console_app;
 mod console_oldest;
 mod console_scripts;
 mod observed;
+mod outside;
 mod problems;
 #[path = "../programs/mod.rs"]
 mod programs;

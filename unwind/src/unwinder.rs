@@ -65,6 +65,9 @@ pub struct Unwound {
     /// Where on the stack the outermost frame begins that was found: what lies above
     /// belongs to no function's frame, or to none that was found.
     pub end: u64,
+    /// For each frame that was left for its caller, where it begins on the stack: the
+    /// stack pointer once it has returned. On x86-64 its return address is just below.
+    pub begins: Vec<u64>,
 }
 
 /// Where unwinding gets memory from.
@@ -195,6 +198,7 @@ impl Unwinder {
         let mut end = start.sp;
         let mut address = FrameAddress::from_instruction_pointer(start.pc);
         let mut frames = vec![self.locate(start.pc)];
+        let mut begins = Vec::new();
         let mut assumed_from: Option<usize> = None;
         let complete = loop {
             if frames.len() >= MAX_FRAMES {
@@ -221,10 +225,12 @@ impl Unwinder {
             }
             frames.push(self.locate(address.address_for_lookup()));
             end = registers.sp();
+            begins.push(end);
         };
         if !complete {
             if let Some(sure) = assumed_from {
                 frames.truncate(sure);
+                begins.truncate(sure.saturating_sub(1));
             }
             // A rule that could not be evaluated for want of memory is cached as
             // "walk frame pointers"; the next stack shall not inherit that.
@@ -234,7 +240,7 @@ impl Unwinder {
             frames,
             truncated: !complete,
         };
-        Unwound { stack, end }
+        Unwound { stack, end, begins }
     }
 
     fn step(

@@ -123,6 +123,13 @@ fn a_blocked_thread_is_unwound_to_its_start() {
         assert!(frames.iter().any(is_own), "{inside:x?} in {frames:x?}");
         assert!(!found.stack.truncated, "{frames:x?}");
         assert!(frames.len() > 5 && found.end > sp);
+        // Each frame's return address is where it says, on x86-64.
+        assert_eq!(found.begins.len(), frames.len() - 1);
+        #[cfg(target_arch = "x86_64")]
+        for (begin, (module, address)) in found.begins.iter().zip(&frames[1..]) {
+            let base = module.map_or(0, |index| unwinder.modules()[index.0 as usize].base);
+            assert_eq!(memory.read_u64(begin - 8), Some(base + address + 1));
+        }
     }
 
     // A copy that is too short says so, where there is nothing beyond it.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     instant,
-    proto::{TaskKind, TaskState, Tasks},
+    proto::{Certainty, TaskKind, TaskState, Tasks},
 };
 
 /// A column of [`Tasks`] whose length fits neither rule.
@@ -45,6 +45,8 @@ macro_rules! for_each_column {
                 state: TaskState;
                 /// Its kind.
                 kind: TaskKind;
+                /// Whether the name of its future's type is certain.
+                future_certainty: Certainty;
             }
             // The value plus 1; 0 is unknown.
             plus_one {
@@ -69,6 +71,10 @@ macro_rules! for_each_column {
                 tokio_id: u64;
                 /// Interned text of further fields.
                 fields: u32;
+                /// Interned name of its future's type.
+                future: u32;
+                /// Where the async fn stands that made its future.
+                future_location: u32;
             }
             // Unknown of all, or known of all.
             numbers {

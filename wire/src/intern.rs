@@ -15,6 +15,9 @@ pub const MAX_ENTRIES: usize = 1 << 16;
 pub const MAX_TEXT_BYTES: usize = 8 << 20;
 /// A longer text is cut at a character boundary.
 pub const MAX_TEXT_LEN: usize = 1 << 10;
+/// So is a longer name of a type. Those of real programs' futures have thousands of
+/// characters.
+pub const MAX_TYPE_LEN: usize = 16 << 10;
 
 /// Texts and locations of one stream, with those that are still to be sent.
 #[derive(Debug, Default)]
@@ -30,7 +33,15 @@ pub struct Interner {
 impl Interner {
     /// The id of `text`; 0 where it is empty or the table is full.
     pub fn string(&mut self, text: &str) -> u32 {
-        let text = cut(text);
+        self.whole(cut(text, MAX_TEXT_LEN))
+    }
+
+    /// The id of a type's name, which may be longer than other texts.
+    pub fn type_name(&mut self, text: &str) -> u32 {
+        self.whole(cut(text, MAX_TYPE_LEN))
+    }
+
+    fn whole(&mut self, text: &str) -> u32 {
         if text.is_empty() {
             return 0;
         }
@@ -55,7 +66,7 @@ impl Interner {
     /// is. Such texts are taken until half of the table is full, and `None` then, so
     /// that there is room for what lasts.
     pub fn passing(&mut self, text: &str) -> Option<u32> {
-        let text = cut(text);
+        let text = cut(text, MAX_TEXT_LEN);
         let full = self.strings.len() >= MAX_ENTRIES / 2
             || self.text_bytes + text.len() > MAX_TEXT_BYTES / 2;
         if full && !self.strings.contains_key(text) {
@@ -105,9 +116,9 @@ impl Interner {
     }
 }
 
-/// `text` without what exceeds [`MAX_TEXT_LEN`] bytes.
-fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(MAX_TEXT_LEN)]
+/// `text` without what exceeds `most` bytes.
+fn cut(text: &str, most: usize) -> &str {
+    &text[..text.floor_char_boundary(most)]
 }
 
 #[cfg(test)]
@@ -168,5 +179,7 @@ mod tests {
         assert_eq!(interner.take_strings()[0].text.len(), MAX_TEXT_LEN);
         interner.string(&format!("x{}", "é".repeat(MAX_TEXT_LEN)));
         assert_eq!(interner.take_strings()[0].text.len(), MAX_TEXT_LEN - 1);
+        interner.type_name(&"x".repeat(2 * MAX_TYPE_LEN));
+        assert_eq!(interner.take_strings()[0].text.len(), MAX_TYPE_LEN);
     }
 }

@@ -59,6 +59,7 @@ fn split_at(mut frame: Frame, limit: usize) -> Vec<Frame> {
     parts.open.process = frame.process.take();
     parts.open.host = frame.host.take();
     parts.open.loss = frame.loss.take();
+    parts.open.outside = frame.outside.take();
     if let Some(coverage) = frame.coverage.take() {
         parts.reserve(coverage.encoded_len() + 8);
         parts.open.coverage = Some(coverage);

@@ -3,7 +3,7 @@
 use looptop_wire::{
     columns::{self, Record, Row, Writer},
     intern::Interner,
-    proto::{Frame, HelloResponse, InternedString, Stall, TaskKind, TaskState, Tasks},
+    proto::{Certainty, Frame, HelloResponse, InternedString, Stall, TaskKind, TaskState, Tasks},
     split::split,
 };
 use proptest::prelude::*;
@@ -51,7 +51,8 @@ prop_compose! {
     fn record()(
         state in 0..5,
         kind in 0..5,
-        small in any::<[Option<u32>; 4]>(),
+        certainty in 0..3,
+        small in any::<[Option<u32>; 6]>(),
         large in any::<[Option<u64>; 5]>(),
         numbers in any::<[Option<u64>; 10]>(),
         instants in any::<[Option<Option<u64>>; 5]>(),
@@ -60,12 +61,13 @@ prop_compose! {
         let small = small.map(|n| n.filter(|n| *n != 0).map(|n| n.min(u32::MAX - 1)));
         let large = large.map(|n| n.filter(|n| *n != 0));
         let instants = instants.map(|at| at.map(|at| at.map(|ns| ns.min(u64::MAX - 1))));
-        let [runtime, name, location, fields] = small;
+        let [runtime, name, location, fields, future, future_location] = small;
         let [parent, tid, size_bytes, original_size_bytes, tokio_id] = large;
         Record {
             id: 0,
             state: TaskState::try_from(state).unwrap(),
             kind: TaskKind::try_from(kind).unwrap(),
+            future_certainty: Certainty::try_from(certainty).unwrap(),
             runtime,
             name,
             location,
@@ -75,6 +77,8 @@ prop_compose! {
             original_size_bytes,
             tokio_id,
             fields,
+            future,
+            future_location,
             spawned_at_ns: numbers[0],
             polls: numbers[1],
             busy_ns: numbers[2],

@@ -4,7 +4,7 @@ use std::fs;
 #[cfg(target_os = "linux")]
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::syscalls::takes_fd;
+use looptop_procfs::syscalls::takes_fd;
 
 /// What a call works on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn object(fd: RawFd) -> Object {
-        let number = super::super::syscalls::number("recvfrom").expect("known");
+        let number = looptop_procfs::syscalls::number("recvfrom").expect("known");
         Object::of(number, &[fd as u64, 0, 0, 0, 0, 0]).expect("a descriptor")
     }
 

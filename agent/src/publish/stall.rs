@@ -2,7 +2,7 @@
 
 use looptop_wire::{intern::Interner, proto};
 
-use crate::evidence::Object;
+use crate::evidence::{self, Object};
 use crate::holder::Holder;
 use crate::stall::{SeenStack, Stall, StallScope, Subject};
 
@@ -38,7 +38,7 @@ pub(super) fn to_wire(stall: &Stall, interner: &mut Interner) -> proto::Stall {
         name: described.map_or(0, |d| interner.string(&d.name)),
         started_at_ns: stall.started_ns,
         duration_ns: stall.duration_ns,
-        cause: proto::Cause::from(stall.cause).into(),
+        cause: evidence::on_wire(stall.cause).into(),
         cpu_ns: observed.cpu_ns,
         run_queue_ns: observed.run_queue_ns,
         observed_ns: (observed.wall_ns > 0).then_some(observed.wall_ns),
@@ -94,10 +94,11 @@ fn stack(seen: &SeenStack, interner: &mut Interner) -> proto::StackSample {
         count: seen.count,
         frames: seen.frames.iter().map(address).collect(),
         truncated: seen.truncated,
-        cause: proto::Cause::from(seen.cause).into(),
+        cause: evidence::on_wire(seen.cause).into(),
         syscall: seen
             .syscall
             .as_ref()
             .map_or(0, |name| interner.string(name)),
+        evidence: proto::Evidence::Signal.into(),
     }
 }

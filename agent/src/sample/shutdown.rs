@@ -14,7 +14,7 @@ use looptop_wire::proto;
 
 use crate::capture;
 use crate::clock::now_ns;
-use crate::evidence::{Cause, is_futex, may_idle};
+use crate::evidence::{self, Cause, is_futex, may_idle};
 use crate::ids::Tid;
 use crate::procfs;
 use crate::runtimes::Runtime;
@@ -124,8 +124,9 @@ fn see(tid: Tid) -> Option<Seen> {
             count: 1,
             frames: captured.stack.frames.into_iter().map(address).collect(),
             truncated: captured.stack.truncated,
-            cause: proto::Cause::from(Cause::of(&captured.doing)).into(),
+            cause: evidence::on_wire(Cause::of(&captured.doing)).into(),
             syscall: 0,
+            evidence: proto::Evidence::Signal.into(),
         },
     })
 }

@@ -136,7 +136,7 @@ fn state(state: SchedState) -> proto::ThreadState {
         SchedState::Sleeping => proto::ThreadState::Sleeping,
         SchedState::Disk => proto::ThreadState::Disk,
         SchedState::Stopped => proto::ThreadState::Stopped,
-        SchedState::Other => proto::ThreadState::Other,
+        SchedState::Dead | SchedState::Other => proto::ThreadState::Other,
     }
 }
 

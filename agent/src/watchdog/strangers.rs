@@ -2,9 +2,9 @@
 //! them: a census of all threads once a second, and a closer look at those.
 //!
 //! A thread that is blocked shows its stack without being disturbed, registered or
-//! not. By the functions of tokio's scheduler on it ([`landmarks`]) it is a worker
+//! not. By the functions of tokio's scheduler on it (`looptop_symbols::scheduler`) it is a worker
 //! of somebody's runtime, or drives one, or is in `block_on`; a pool of another
-//! library, and tokio's blocking pool, are none ([`place`]).
+//! library, and tokio's blocking pool, are none.
 //!
 //! Such a stranger that stays blocked in one place, which is not where it waits for
 //! work, for longer than the threshold is a stall like any other, unless only the
@@ -12,7 +12,7 @@
 //!
 //! One that computes shows the same stacks in one long poll and in many short ones.
 //! Its scheduler's own counters make the difference, which are learned while it
-//! parks ([`ticks`]); where they are not known, nothing is reported, and the census
+//! parks; where they are not known, nothing is reported, and the census
 //! says so.
 //!
 //! # Cost
@@ -23,24 +23,21 @@
 //! been blocked for longer than the threshold. Its counters cost four looks of half a
 //! millisecond in all, and then some 3 µs at each look that finds it running.
 
-mod landmarks;
 mod live;
-mod place;
 mod seen;
-mod ticks;
 
 use std::collections::{HashMap, HashSet};
 
 use looptop_procfs::{SchedStat, SyscallState};
+use looptop_symbols::scheduler::{Kind, Place, Wait};
 use looptop_wire::proto::Flavor;
 
 pub(crate) use self::live::can_tell;
 use self::live::{LiveThreads, read_landmarks};
-use self::place::{Place, Wait};
 use self::seen::{Seen, Signature, Standing};
 use super::case::Sight;
 use super::{Watchdog, Watched};
-use crate::coverage::{self, Coverage, Kind, Stranger};
+use crate::coverage::{self, Coverage, Stranger};
 use crate::ids::Tid;
 use crate::stall::Subject;
 use crate::sync::lock;

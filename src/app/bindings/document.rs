@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::app::tables::{self, TableId};
+use crate::app::{
+    picker,
+    tables::{self, TableId},
+};
 
 use super::{FILTERS, names, sections};
 
@@ -25,7 +28,14 @@ pub fn markdown() -> String {
         text.push('\n');
     }
     text.push_str(
-        "## Columns\n\nThe name in the first column is the one for a filter. Narrow screens drop\n\
+        "### What runs here\n\nBefore there is a target.\n\n| key | what it does |\n|---|---|\n",
+    );
+    for bound in picker::KEYS {
+        let keys: Vec<String> = bound.keys.iter().map(|key| format!("`{key}`")).collect();
+        let _ = writeln!(text, "| {} | {} |", keys.join(" "), bound.help);
+    }
+    text.push_str(
+        "\n## Columns\n\nThe name in the first column is the one for a filter. Narrow screens drop\n\
          columns, the highest priority number first.\n",
     );
     for table in TableId::ALL.iter().copied() {

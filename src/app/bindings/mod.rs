@@ -42,7 +42,7 @@ pub enum Where {
     View(ViewId),
     /// Where the lab's scenarios can be switched: its view and presenter mode.
     Lab,
-    /// In the details of a stall.
+    /// In the details of a stall, or of a task whose future has a name.
     StallDetails,
     /// In details with lines that lead to others.
     Links,
@@ -180,7 +180,7 @@ fn holds(at: Where, state: &State) -> bool {
         Where::Everywhere => mode != Mode::Filter,
         Where::Filter => mode == Mode::Filter,
         Where::Lab => state.lab_has_keys(),
-        Where::StallDetails => mode == Mode::Details && state.shows_stall_details(),
+        Where::StallDetails => mode == Mode::Details && state.has_more_details(),
         Where::Links => mode == Mode::Details && has_links(state),
         Where::Paused => mode != Mode::Filter && is_paused(state),
         Where::Playing => mode != Mode::Filter && state.player.is_some(),

@@ -126,7 +126,7 @@ fn blank(task: &Task, model: &Model, window: Duration, reach: Duration) -> Optio
     {
         return Some(format!("it ended {} ago", quantity::duration(end)));
     }
-    let lived = task.total(now);
+    let lived = task.total(now)?;
     if reach + SLACK < window && lived > reach + SLACK {
         let reach = quantity::duration(reach);
         return Some(format!("blank before it was observed, {reach} ago"));

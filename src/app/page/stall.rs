@@ -7,7 +7,10 @@ use std::{
 
 use crate::{
     app::{State, Tone, quantity, tables},
-    model::{Capability, Culprit, Model, Moment, Stall, StallId, StallScope, WorkerId, with_place},
+    model::{
+        Capability, Culprit, Evidence, Model, Moment, Stall, StallId, StallScope, WorkerId,
+        with_place,
+    },
 };
 
 use super::{Line, stack};
@@ -80,7 +83,10 @@ fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
         Line::known("spawned at", spawned, missing(Capability::Tasks), width),
         Line::known(
             "function",
-            culprit.map(|c| c.function.clone()),
+            culprit.map(|c| match c.definition() {
+                Some(definition) => format!("{}, {definition}", c.function),
+                None => c.function.clone(),
+            }),
             missing(Capability::Stacks),
             width,
         ),
@@ -134,11 +140,36 @@ fn why(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
         };
         lines.extend(Line::value("lock held by", &text, Tone::Strong, width));
     }
+    if let Some(evidence) = evidence(model, stall) {
+        lines.extend(Line::value("evidence", &evidence, Tone::Dim, width));
+    }
     if stall.scope == StallScope::UpTo61Polls {
         let text = "this may be up to 61 short polls in a row: tokio counts only between them";
         lines.extend(Line::value("beware", text, Tone::Notice, width));
     }
     lines
+}
+
+/// How the stack was taken that is shown, where that is worth a word.
+fn evidence(model: &Model, stall: &Stall) -> Option<String> {
+    let outside = model.outside.as_ref();
+    Some(match stall.telling_stack()?.evidence() {
+        Evidence::Unknown | Evidence::Signal => return None,
+        Evidence::Read => "stack read from memory, the thread was not stopped".to_owned(),
+        Evidence::Sampled => "stack sampled by the kernel, the thread was not stopped".to_owned(),
+        Evidence::Stopped => {
+            let held = outside.and_then(|outside| outside.held_p50);
+            let held = held.map_or(String::new(), |held| {
+                format!(" (half of all stops: {} at most)", quantity::duration(held))
+            });
+            let why = model.text(outside.and_then(|outside| outside.no_sampler));
+            let why = match why {
+                "" => String::new(),
+                why => format!("; the kernel's sampler is not used: {why}"),
+            };
+            format!("the computing thread was stopped for its stack{held}{why}")
+        }
+    })
 }
 
 fn stack_of(state: &State, stall: &Stall, width: usize) -> Vec<Line> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     app::{Details, State, Tone, quantity, tables},
-    model::{Capability, Model, SiteKey, Stall, Task, TaskId},
+    model::{Capability, Certainty, Model, SiteKey, Stall, Task, TaskId},
 };
 
 use super::{Line, LinkId, Page, activity, stack, stall};
@@ -29,6 +29,7 @@ pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
         ));
     }
     lines.extend(identity(model, task, width));
+    lines.extend(future(state, task, width));
     let mut page = Page::from(lines);
     waits(state, id, &mut page);
     let mut lines = std::mem::take(&mut page.lines);
@@ -106,7 +107,11 @@ fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
             None,
             width,
         ),
-        Line::known("parent", parent, nameless, width),
+        if model.is_outside() {
+            Vec::new()
+        } else {
+            Line::known("parent", parent, nameless, width)
+        },
     ]
     .concat();
     let optional = [
@@ -124,13 +129,53 @@ fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     lines
 }
 
+/// The type of its future, how sure that is, and where its async fn stands.
+fn future(state: &State, task: &Task, width: usize) -> Vec<Line> {
+    let model = state.model();
+    let Some(short) = model.future_name(task.future) else {
+        return Vec::new();
+    };
+    let mut lines = Vec::from(Line::heading(if state.all_frames {
+        "Future  (a: in short)"
+    } else {
+        "Future  (a: its whole name)"
+    }));
+    let (sure, tone) = match task.future_certainty {
+        Certainty::Certain => ("certain", Tone::Text),
+        Certainty::Guessed => ("~ guessed: the most likely of several", Tone::Notice),
+        Certainty::Unknown => (quantity::UNKNOWN, Tone::Dim),
+    };
+    let place = model.location(task.future_location);
+    lines.extend(Line::value("runs", short, Tone::Strong, width));
+    lines.extend(Line::value("name is", sure, tone, width));
+    lines.extend(Line::known(
+        "async fn at",
+        place.map(|place| place.to_string()),
+        None,
+        width,
+    ));
+    if model.outside.is_some() {
+        let text = "read from memory, nothing was stopped for it";
+        lines.extend(Line::value("evidence", text, Tone::Dim, width));
+    }
+    if state.all_frames {
+        lines.extend(Line::paragraph(
+            model.text(task.future),
+            Tone::Text,
+            2,
+            width,
+        ));
+    }
+    lines
+}
+
 fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
     let now = model.now;
     let total = task.total(now);
     let missing = |kind| model.session.missing(kind);
     let waits = missing(Capability::Wakes).or(missing(Capability::ScheduleLatency));
     let share = |part: Duration| {
-        let share = part.as_secs_f64() / total.as_secs_f64().max(1e-9);
+        let share = part.as_secs_f64() / total.unwrap_or_default().as_secs_f64().max(1e-9);
         let bar = "█".repeat((share.clamp(0.0, 1.0) * 20.0).round() as usize);
         format!(
             "{:>7}  {:>4}  {bar}",
@@ -139,7 +184,7 @@ fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         )
     };
     let mut lines = [
-        Line::known("age", Some(quantity::duration(total)), None, width),
+        Line::known("age", total.map(quantity::duration), unborn(model), width),
         Line::known("busy", task.busy(now).map(share), None, width),
         Line::known("scheduled", task.scheduled(now).map(share), waits, width),
         Line::known("idle", task.idle(now).map(share), waits, width),
@@ -150,10 +195,17 @@ fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         lines.extend(Line::value("idle since", &text, Tone::Strong, width));
     }
     if let Some(age) = task.poll_age(now) {
-        let text = format!("{} in this poll", quantity::duration(age));
+        let least = if model.is_outside() { "at least " } else { "" };
+        let text = format!("{least}{} in this poll", quantity::duration(age));
         lines.extend(Line::value("running", &text, Tone::Strong, width));
     }
     lines
+}
+
+/// Why the age of a task is not known.
+fn unborn(model: &Model) -> Option<&'static str> {
+    let outside = "it was there when looptop came, which no task says the age of";
+    model.is_outside().then_some(outside)
 }
 
 fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
@@ -209,13 +261,21 @@ fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
 
 /// Poll durations of all tasks spawned where this one was.
 fn site(model: &Model, task: &Task, width: usize) -> Vec<Line> {
-    let key = SiteKey {
-        location: task.location,
-        kind: task.kind,
-    };
-    let Some(site) = model.sites.get(&key) else {
+    let Some(site) = model.sites.get(&SiteKey::of(task)) else {
         return Vec::new();
     };
+    if site.polls == 0 && site.poll_histogram().is_empty() {
+        // Seen from outside: nobody counts polls.
+        let text = format!(
+            "{} seen, {} live, {} ended",
+            quantity::count(site.spawned),
+            quantity::count(site.live()),
+            quantity::count(site.ended),
+        );
+        let mut lines = Vec::from(Line::heading("All tasks of this kind"));
+        lines.extend(Line::paragraph(&text, Tone::Text, 2, width));
+        return lines;
+    }
     let mut lines = Vec::from(Line::heading("Polls of all tasks spawned at this location"));
     let quantile = |q| quantity::or_unknown(site.poll_quantile(q), quantity::duration);
     let text = format!(

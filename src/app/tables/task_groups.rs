@@ -10,7 +10,7 @@ use crate::{
         rows::Request,
     },
     diagnose::{Finding, Severity},
-    model::{LocationId, Model, Task, TaskState, TextId},
+    model::{LocationId, Model, SiteKey, Task, TaskState, TextId},
 };
 
 use super::{Table, TableId, tasks, tasks::Tasks};
@@ -78,7 +78,7 @@ impl Table for TaskGroups {
         }
         let column = match key {
             TaskGroupKey::Location(_) => "loc",
-            TaskGroupKey::Name(_) => "name",
+            TaskGroupKey::Name(_) | TaskGroupKey::Future(_) => "name",
         };
         let text = format!("{column}:\"{}\"", group.label.replace('"', ""));
         state.task_layout = TaskLayout::List;
@@ -101,6 +101,9 @@ pub enum TaskGroupKey {
     Location(Option<LocationId>),
     /// Their name.
     Name(Option<TextId>),
+    /// The type of their future, of those that have no name, or whose spawn location
+    /// is not known.
+    Future(TextId),
 }
 
 /// All tasks of one location or name.
@@ -152,8 +155,14 @@ pub fn group_tasks<'a>(
     let mut groups: HashMap<TaskGroupKey, TaskGroup> = HashMap::new();
     for task in tasks {
         let key = match by {
-            TaskGrouping::Location => TaskGroupKey::Location(task.location),
-            TaskGrouping::Name => TaskGroupKey::Name(task.name),
+            TaskGrouping::Location => match SiteKey::of(task).future {
+                Some(future) => TaskGroupKey::Future(future),
+                None => TaskGroupKey::Location(task.location),
+            },
+            TaskGrouping::Name => match task.future.filter(|_| task.name.is_none()) {
+                Some(future) => TaskGroupKey::Future(future),
+                None => TaskGroupKey::Name(task.name),
+            },
         };
         groups
             .entry(key)
@@ -168,6 +177,9 @@ impl TaskGroup {
         let label = match key {
             TaskGroupKey::Location(at) => context.model.location(at).map(|l| l.to_string()),
             TaskGroupKey::Name(name) => Some(context.model.text(name).to_owned()),
+            TaskGroupKey::Future(future) => {
+                context.model.future_name(Some(future)).map(str::to_owned)
+            }
         };
         Self {
             key,

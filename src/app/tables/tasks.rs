@@ -17,7 +17,7 @@ use crate::{
         rows::Request,
     },
     diagnose::{Finding, Severity},
-    model::{AsyncOp, Model, Task, TaskId, TaskKind, TaskState},
+    model::{AsyncOp, Certainty, Location, Model, Task, TaskId, TaskKind, TaskState},
 };
 
 use super::{Depths, Table, tree};
@@ -47,6 +47,7 @@ impl Table for Tasks {
                 about.push(format!("{} {word}", quantity::count(n as u64)));
             }
         }
+        about.extend(torn(state.model()));
         let hidden = state.rows.finished_hidden;
         if hidden > 0 {
             let hidden = quantity::count(hidden as u64);
@@ -93,6 +94,20 @@ impl Table for Tasks {
         model.tasks.len() - model.tasks.live_count()
     }
 
+    /// From outside nobody counts: names and places have the room.
+    fn fit(heads: &mut [Head], model: &Model) {
+        if !model.is_outside() {
+            return;
+        }
+        for head in heads {
+            match head.id {
+                "name" => (head.easy, head.most) = (48, 100),
+                id if COUNTED.contains(&id) => head.priority += 20,
+                _ => {}
+            }
+        }
+    }
+
     fn arrange(model: &Model, request: &Request, sorted: Vec<TaskId>) -> (Vec<TaskId>, Depths) {
         match request.layout {
             TaskLayout::Tree => tree(&model.tasks, &sorted),
@@ -115,6 +130,40 @@ pub(super) fn not_held(model: &Model, refused: u64) -> Option<String> {
     }
     (!parts.is_empty()).then(|| parts.join(" · "))
 }
+
+/// Which runtimes' tasks are not all listed, with the number that they count.
+fn torn(model: &Model) -> Option<String> {
+    let torn = model.runtimes.iter().filter(|r| r.torn && !r.gone);
+    let (counted, listed) = torn.fold((0_u64, 0_u64), |(counted, listed), runtime| {
+        let found = runtime.listed_tasks.unwrap_or_default();
+        (
+            counted.saturating_add(runtime.live_tasks),
+            listed.saturating_add(found),
+        )
+    });
+    let count = quantity::count;
+    let words = || format!("! torn: {} of {} listed", count(listed), count(counted));
+    (counted > 0 || listed > 0).then(words)
+}
+
+/// Columns of what only the program itself can count.
+const COUNTED: [&str; 15] = [
+    "busy%",
+    "longest",
+    "polls",
+    "rate",
+    "busy",
+    "sched",
+    "idle",
+    "waits",
+    "idle-total",
+    "wakes",
+    "self",
+    "woken",
+    "size",
+    "parent",
+    "fields",
+];
 
 /// What can be shown of a task.
 const COLUMNS: &[Column<Task>] = &[
@@ -140,7 +189,9 @@ const COLUMNS: &[Column<Task>] = &[
             .growing(2, 32)
             .easy(20)
             .searched()
-            .help("the name given to it, otherwise what it runs or where it was spawned"),
+            .help(
+                "the name given to it, otherwise what it runs (~: probably) or where it was spawned",
+            ),
         key: |c, t| match c.model.text(t.name) {
             "" => Key::text(nameless(c, t).unwrap_or_default()),
             name => Key::text(name),
@@ -155,6 +206,9 @@ const COLUMNS: &[Column<Task>] = &[
                 name if t.is_live() => Cell::new(name.to_owned(), Tone::Strong),
                 name => Cell::new(name.to_owned(), Tone::Dim),
             };
+            if is_guessed(c.model, t) {
+                cell.0.insert(0, ("~".into(), Tone::Notice));
+            }
             if !branch.is_empty() {
                 cell.0.insert(0, (branch.into(), Tone::Dim));
             }
@@ -169,10 +223,10 @@ const COLUMNS: &[Column<Task>] = &[
     },
     Column {
         head: Head::number("poll", "POLL", 7, 1, Unit::Time)
-            .help("how long the poll in progress has run"),
+            .help("how long the poll in progress has run (≥: at least)"),
         key: |c, t| Key::time(t.poll_age(c.now())),
         cell: |c, t, _| match t.poll_age(c.now()) {
-            Some(age) => Cell::new(quantity::duration(age), age_tone(age)),
+            Some(age) => Cell::new(poll_age(c.model, age), age_tone(age)),
             None => Cell::default(),
         },
     },
@@ -233,8 +287,8 @@ const COLUMNS: &[Column<Task>] = &[
     },
     Column {
         head: Head::number("age", "AGE", 7, 6, Unit::Time).help("how long it has lived, or lived"),
-        key: |c, t| Key::time(Some(t.total(c.now()))),
-        cell: |c, t, _| Cell::known(Some(t.total(c.now())), quantity::duration),
+        key: |c, t| Key::time(t.total(c.now())),
+        cell: |c, t, _| Cell::known(t.total(c.now()), quantity::duration),
     },
     Column {
         head: Head::number("wakes", "WAKES", 6, 7, Unit::Count).help("times that it was woken"),
@@ -287,12 +341,12 @@ const COLUMNS: &[Column<Task>] = &[
             .easy(20)
             .cut_at_start()
             .searched()
-            .help("where it was spawned"),
-        key: |c, t| match c.model.location(t.location) {
+            .help("where it was spawned; from outside, where its async fn stands"),
+        key: |c, t| match place(c.model, t) {
             Some(l) => Key::Place(l.file, l.line),
             None => Key::Unknown,
         },
-        cell: |c, t, _| Cell::known(c.model.location(t.location), |l| l.to_string()),
+        cell: |c, t, _| Cell::known(place(c.model, t), |l| l.to_string()),
     },
     Column {
         head: Head::text("fields", "FIELDS", 12, 13)
@@ -406,6 +460,25 @@ pub fn kind_word(kind: TaskKind) -> &'static str {
     }
 }
 
+/// Where a task was spawned; where that is not known, where its async fn stands.
+pub(super) fn place<'a>(model: &'a Model, task: &Task) -> Option<Location<'a>> {
+    let spawned = model.location(task.location);
+    spawned.or_else(|| model.location(task.future_location))
+}
+
+/// What stands for its name is the most likely of several.
+fn is_guessed(model: &Model, task: &Task) -> bool {
+    task.future_certainty == Certainty::Guessed
+        && model.text(task.name).is_empty()
+        && model.future_name(task.future).is_some()
+}
+
+/// How long a poll has run: from outside at least so long.
+pub(super) fn poll_age(model: &Model, age: Duration) -> String {
+    let least = if model.is_outside() { "≥" } else { "" };
+    format!("{least}{}", quantity::duration(age))
+}
+
 /// How alarming it is that one poll takes this long.
 pub(super) fn age_tone(age: Duration) -> Tone {
     match age.as_millis() {
@@ -426,7 +499,7 @@ fn nameless(c: &Context<'_>, task: &Task) -> Option<String> {
     if let Some(function) = task.location.and_then(|at| c.functions.get(&at)) {
         return Some(function.clone());
     }
-    let location = c.model.location(task.location)?.to_string();
+    let location = place(c.model, task)?.to_string();
     let file = location.rsplit(['/', '\\']).next().unwrap_or_default();
     Some(format!("at {file}"))
 }
@@ -434,7 +507,7 @@ fn nameless(c: &Context<'_>, task: &Task) -> Option<String> {
 /// A task's name, or what else it is known by.
 pub(in crate::app) fn name_of(c: &Context<'_>, task: &Task) -> String {
     let function = task.location.and_then(|at| c.functions.get(&at));
-    match (c.model.task_name(task), c.model.location(task.location)) {
+    match (c.model.task_name(task), place(c.model, task)) {
         (None, Some(location)) => function.cloned().unwrap_or(location.to_string()),
         (None, None) => format!("task {}", task.tokio_id.unwrap_or(task.id.0)),
         (Some(name), _) => name.to_owned(),

@@ -40,6 +40,9 @@ impl Table for Threads {
             let name = model.text(Some(*name));
             let _ = write!(about, " · {name} {}", quantity::short(gauge.value));
         }
+        if let Some(outside) = &model.outside {
+            let _ = write!(about, " · {}", quantity::outside(outside));
+        }
         ("Threads", about)
     }
 

@@ -157,7 +157,7 @@ const COLUMNS: &[Column<Worker>] = &[
             .help("how long the poll in progress has run"),
         key: |c, w| Key::time(w.poll_age(c.now())),
         cell: |c, w, _| match w.poll_age(c.now()) {
-            Some(age) => Cell::new(quantity::duration(age), tasks::age_tone(age)),
+            Some(age) => Cell::new(tasks::poll_age(c.model, age), tasks::age_tone(age)),
             None => Cell::default(),
         },
     },
@@ -196,8 +196,8 @@ const COLUMNS: &[Column<Worker>] = &[
     },
     Column {
         head: Head::number("parks", "PARKS", 6, 9, Unit::Count).help("times that it parked"),
-        key: |_, w| Key::count(Some(w.parks)),
-        cell: |_, w, _| Cell::known(Some(w.parks), quantity::count),
+        key: |c, w| Key::count(parks(c, w)),
+        cell: |c, w, _| Cell::known(parks(c, w), quantity::count),
     },
     Column {
         head: Head::number("tid", "THREAD", 7, 7, Unit::Count).help("its thread"),
@@ -220,7 +220,7 @@ const COLUMNS: &[Column<Worker>] = &[
 
 /// "2", or "io/2" where there are several runtimes.
 pub fn worker_name(model: &Model, id: WorkerId) -> String {
-    if model.runtimes.len() < 2 {
+    if !model.has_several_runtimes() {
         return id.index.to_string();
     }
     format!("{}/{}", model.runtime_name(id.runtime), id.index)
@@ -231,7 +231,7 @@ const WIDEST: usize = 16;
 
 /// How wide the names of the workers are.
 fn name_width(model: &Model) -> u16 {
-    if model.runtimes.len() < 2 {
+    if !model.has_several_runtimes() {
         return 2;
     }
     let width = |id: &WorkerId| worker_name(model, *id).chars().count();
@@ -266,6 +266,11 @@ fn last_of_path(function: &str) -> &str {
 
 fn task<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Task> {
     c.model.tasks.get(worker.task?)
+}
+
+/// From outside nobody counts them.
+fn parks(c: &Context<'_>, worker: &Worker) -> Option<u64> {
+    (!c.model.is_outside()).then_some(worker.parks)
 }
 
 fn thread<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Thread> {

@@ -99,6 +99,6 @@ fn finding(context: &Context<'_>, task: &Task) -> Option<Finding> {
     finding.remedy =
         "await inside the loop (yield_now, consume_budget) and check a CancellationToken"
             .to_owned();
-    finding.first_seen = task.spawned_at;
+    finding.first_seen = task.spawned_at.unwrap_or(model.now.minus(age));
     Some(finding)
 }

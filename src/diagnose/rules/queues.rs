@@ -155,7 +155,7 @@ fn queue(
 /// Most of them followed the one before at once. A pause in between, or a
 /// straggler, changes nothing.
 fn were_spawned_together(tasks: &[&Task]) -> bool {
-    let mut spawned: Vec<Moment> = tasks.iter().map(|task| task.spawned_at).collect();
+    let mut spawned: Vec<Moment> = tasks.iter().filter_map(|task| task.spawned_at).collect();
     spawned.sort_unstable();
     let mut gaps: Vec<Duration> = spawned
         .windows(2)

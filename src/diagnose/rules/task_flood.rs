@@ -20,7 +20,8 @@ pub(super) const RULE: Rule = Rule {
     threshold: "over 1,000 spawns/s from one location, while woken tasks of any kind wait over \
                 20 ms (p99) or over 500 tasks are queued",
     evidence: "spawns of the location over the last seconds, delays between wake and poll, queue \
-               depth",
+               depth. From outside: tasks of one future type that were seen for the first time, \
+               and those that wait for a worker",
     remedy: "bound the work in flight: a Semaphore, or buffer_unordered; back off between retries",
     needs: &[Capability::Tasks],
     rank: 55,
@@ -53,7 +54,6 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
 
 fn finding(context: &Context<'_>, key: SiteKey, spawns: f64) -> Option<Finding> {
     let model = context.model;
-    let location = key.location?;
     let own = context
         .memory
         .recent_delay(key, 0.99)
@@ -63,15 +63,25 @@ fn finding(context: &Context<'_>, key: SiteKey, spawns: f64) -> Option<Finding> 
     if delay < DELAY && waiting < QUEUED {
         return None;
     }
-    let mut finding = Finding::about_site(RULE.id, Severity::Warning, model, location);
+    let mut tasks = model.tasks.live();
+    let one = tasks.find(|task| key.location.is_none() && SiteKey::of(task) == key);
+    let mut finding = Finding::about_tasks(RULE.id, Severity::Warning, model, key, one)?;
     finding.count = spawns as u64;
     finding.max = delay;
-    finding.title = format!(
-        "{} floods the loop: {spawns:.0} spawns/s, {}, up to {}",
-        finding.location,
-        counted(waiting, "task", "wait"),
-        human(delay)
-    );
+    let wait = counted(waiting, "task", "wait");
+    finding.title = if model.is_outside() {
+        // Those that came and went between two looks are not among them.
+        format!(
+            "{} flood the loop: at least {spawns:.0} spawns/s, {wait}",
+            finding.tasks_words()
+        )
+    } else {
+        format!(
+            "{} floods the loop: {spawns:.0} spawns/s, {wait}, up to {}",
+            finding.location,
+            human(delay)
+        )
+    };
     finding.remedy =
         "bound the work in flight: a Semaphore, or buffer_unordered; back off between retries"
             .to_owned();

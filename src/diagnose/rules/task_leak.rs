@@ -7,7 +7,7 @@ use crate::{
         Finding, Severity,
         words::{human, more},
     },
-    model::{Capability, LocationId, Model, Moment, Site, SiteKey, Task, TaskKind},
+    model::{Capability, Model, Moment, Site, SiteKey, Task, TaskKind},
 };
 
 use super::{Context, Rule, trend};
@@ -23,7 +23,9 @@ pub(super) const RULE: Rule = Rule {
                 and then, such as connections that are served, are none, and neither are those that \
                 were all spawned at the start, or that queue for a lock",
     evidence: "when each live task was spawned and when it was last woken or polled, which reaches \
-               back to the start of the process, and the ended tasks of the location",
+               back to the start of the process, and the ended tasks of the location. From \
+               outside: the tasks of one future type that came since looptop looks, and were \
+               idle at each look",
     remedy: "hold them in a JoinSet or TaskTracker, cancel them, and put a time-out on what they \
              wait for",
     needs: &[Capability::Tasks],
@@ -45,6 +47,18 @@ const MANY: usize = 20;
 /// A young process has no old tasks.
 fn not_judged(context: &Context<'_>) -> Option<String> {
     let model = context.model;
+    if model.is_outside() {
+        // Only of tasks that came since is it known when they came.
+        let observed = model.now.since(model.since.unwrap_or_default());
+        let needed = model.session.scaled(FOR + QUIET);
+        return (observed < needed).then(|| {
+            format!(
+                "from outside it needs {:.0} s, and {:.1} s were observed",
+                needed.as_secs_f64(),
+                observed.as_secs_f64()
+            )
+        });
+    }
     if !model.session.has(Capability::Wakes) {
         // Since when a task is idle is only known from when it was first seen.
         if let Some(reason) = context.too_short(QUIET) {
@@ -74,37 +88,35 @@ struct Quiet<'a> {
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let model = context.model;
     let quiet = model.session.scaled(QUIET);
-    let mut sites: BTreeMap<(LocationId, TaskKind), Quiet<'_>> = BTreeMap::new();
+    let mut sites: BTreeMap<SiteKey, Quiet<'_>> = BTreeMap::new();
     for task in model.tasks.live() {
         let is_task = matches!(task.kind, TaskKind::Task | TaskKind::Local);
-        let (true, None, Some(location)) = (is_task, task.lock_wait, task.location) else {
+        let key = SiteKey::of(task);
+        let has_place = key.location.is_some() || key.future.is_some();
+        let (true, None, true) = (is_task, task.lock_wait, has_place) else {
             continue;
         };
         let Some(idle) = task.idle_for(model.now).filter(|idle| *idle >= quiet) else {
             continue;
         };
-        let site = sites.entry((location, task.kind)).or_default();
-        site.spawned.push(task.spawned_at);
+        // Those that were there when looptop came may be of any age.
+        let Some(spawned_at) = task.spawned_at else {
+            continue;
+        };
+        let site = sites.entry(key).or_default();
+        site.spawned.push(spawned_at);
         if site.longest.is_none_or(|(longest, _)| idle > longest) {
             site.longest = Some((idle, task));
         }
     }
     sites
         .into_iter()
-        .filter_map(|((location, kind), quiet)| finding(model, location, kind, &quiet))
+        .filter_map(|(key, quiet)| finding(model, key, &quiet))
         .collect()
 }
 
-fn finding(
-    model: &Model,
-    location: LocationId,
-    kind: TaskKind,
-    quiet: &Quiet<'_>,
-) -> Option<Finding> {
-    let site = model.sites.get(&SiteKey {
-        location: Some(location),
-        kind,
-    });
+fn finding(model: &Model, key: SiteKey, quiet: &Quiet<'_>) -> Option<Finding> {
+    let site = model.sites.get(&key);
     let ends = site.is_some_and(|site| site.ended * 10 >= site.spawned);
     let window = model.session.scaled(FOR);
     // The youngest are not quiet yet.
@@ -115,15 +127,20 @@ fn finding(
     let (longest, task) = quiet.longest?;
     let first = quiet.spawned.iter().min()?;
     let live = site.map_or(quiet.spawned.len() as u64, Site::live);
-    let mut finding = Finding::about_site(RULE.id, Severity::Warning, model, location);
+    let mut finding = Finding::about_tasks(RULE.id, Severity::Warning, model, key, Some(task))?;
     finding.count = live;
     finding.max = longest;
     finding.first_seen = *first;
     let slope = quiet.spawned.len() as f64 / until.since(*first).as_secs_f64().max(1e-3);
     finding.title = format!(
-        "tasks spawned at {} never end: {live} live, {}, idle for up to {}",
-        finding.location,
+        "{} never end: {live} live, {}, {} for up to {}",
+        finding.tasks_words(),
         more(slope),
+        if model.is_outside() {
+            "seen idle only,"
+        } else {
+            "idle"
+        },
         human(longest)
     );
     finding.remedy =

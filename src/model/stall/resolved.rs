@@ -95,6 +95,9 @@ pub struct Culprit {
     pub file: String,
     /// The line that called what blocks; 0 where unknown.
     pub line: u32,
+    /// Where its async fn is written, `src/main.rs:41`: where the body begins, not what
+    /// blocks. Known of programs without line tables.
+    pub written: Option<String>,
     /// The blocking call below it, where recognised.
     pub call: Option<Call>,
     /// What of a dependency it called, on the way to where the time goes:
@@ -110,9 +113,18 @@ impl Culprit {
         source(&self.file, self.line)
     }
 
-    /// `app::sign_in (src/main.rs:7)`, or what of it is known.
+    /// `app::sign_in (src/main.rs:7)`, or what of it is known: `app::sign_in (async code
+    /// at src/main.rs:3)`.
     pub fn place(&self) -> String {
-        with_place(&self.function, &self.location().unwrap_or_default())
+        let place = self.location().or_else(|| self.definition());
+        with_place(&self.function, &place.unwrap_or_default())
+    }
+
+    /// `async code at src/main.rs:3`; `None` where that is not known, or where it is all
+    /// that is known, and the function's name.
+    pub fn definition(&self) -> Option<String> {
+        let written = self.written.as_deref()?;
+        (!self.function.ends_with(written)).then(|| format!("async code at {written}"))
     }
 
     /// The place with what it called of a dependency: `bcrypt::hash called by

@@ -243,6 +243,26 @@ fn a_place_is_never_empty() {
     ] {
         assert_eq!(culprit.sentence(), expected);
     }
+    let written = |culprit: Culprit| Culprit {
+        written: Some("src/a.rs:3".into()),
+        ..culprit
+    };
+    for (culprit, expected) in [
+        (
+            written(culprit("app::f", "", 0, None)),
+            "app::f (async code at src/a.rs:3)",
+        ),
+        (
+            written(culprit("app::f", "src/a.rs", 7, None)),
+            "app::f (src/a.rs:7)",
+        ),
+        (
+            written(culprit("async code at src/a.rs:3", "", 0, None)),
+            "async code at src/a.rs:3",
+        ),
+    ] {
+        assert_eq!(culprit.sentence(), expected);
+    }
     let foreign = Culprit {
         foreign: true,
         ..culprit("bcrypt::hash", "", 0, None)

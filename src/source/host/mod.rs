@@ -71,6 +71,11 @@ pub(crate) struct Sample {
     pub(crate) host: Option<Host>,
 }
 
+/// Adds to `hello` what procfs knows of a process.
+pub(super) fn describe(procfs: &Procfs, pid: u32, hello: &mut HelloResponse) {
+    reading::describe(procfs, pid, hello);
+}
+
 impl Sample {
     /// As a frame, with names interned by `intern`.
     pub(crate) fn into_frame(self, mut intern: impl FnMut(&str) -> u32) -> Frame {
@@ -101,20 +106,28 @@ impl Sampler {
     pub(super) async fn find(target: Target) -> Result<Self, Unseen> {
         let found =
             spawn_blocking(move || owner::find(&Procfs::default(), &target).map(Reader::new)).await;
-        let reader = found.unwrap_or(Err(Unseen::NotFound))?;
+        found.unwrap_or(Err(Unseen::NotFound)).map(Self::with)
+    }
+
+    /// Of a process that is known.
+    pub(super) fn of(pid: u32) -> Self {
+        Self::with(Reader::new(pid))
+    }
+
+    fn with(reader: Reader) -> Self {
         let mut ticks = interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self {
+        Self {
             pid: reader.pid,
             ticks,
             reader: Some(reader),
             reading: None,
-        })
+        }
     }
 
     /// Adds what procfs knows of the process.
     pub(super) fn describe(&self, hello: &mut HelloResponse) {
-        reading::describe(&Procfs::default(), self.pid, hello);
+        describe(&Procfs::default(), self.pid, hello);
     }
 
     /// The next sample, at most one a second; never, once the process ended.

@@ -7,7 +7,7 @@ use looptop_procfs::{Listening, Procfs};
 use super::Unseen;
 use crate::source::Target;
 
-/// The id of the process that listens on `target`. Scans all processes:
+/// The id of the process that listens on `target`, or that it names. Scans all processes:
 /// some milliseconds.
 pub(super) fn find(procfs: &Procfs, target: &Target) -> Result<u32, Unseen> {
     if !target.is_local() {
@@ -15,6 +15,9 @@ pub(super) fn find(procfs: &Procfs, target: &Target) -> Result<u32, Unseen> {
     }
     if !cfg!(target_os = "linux") {
         return Err(Unseen::NoProcfs);
+    }
+    if let Target::Process(pid) = target {
+        return Ok(*pid);
     }
     let listeners = procfs.own().listeners();
     let inode = match (target.tcp(), target) {

@@ -53,7 +53,7 @@ fn thread_state(state: SchedState) -> ThreadState {
         SchedState::Sleeping => ThreadState::Sleeping,
         SchedState::Disk => ThreadState::Disk,
         SchedState::Stopped => ThreadState::Stopped,
-        SchedState::Other => ThreadState::Other,
+        SchedState::Dead | SchedState::Other => ThreadState::Other,
     }
 }
 
@@ -68,8 +68,21 @@ pub(super) fn process(process: &Process) -> proto::Process {
         virtual_bytes: status.bytes("VmSize").unwrap_or_default(),
         open_files: process.open_files(),
         throttled_ns: process.throttled_ns(),
+        open_file_limit: process
+            .text("limits")
+            .ok()
+            .and_then(|text| file_limit(&text)),
+        heap_bytes: status.bytes("RssAnon"),
         ..proto::Process::default()
     }
+}
+
+/// The soft limit of open files in the text of `limits`; `None` where there is none.
+fn file_limit(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// CPUs, memory and load of the machine.
@@ -124,6 +137,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_limit_of_open_files_is_the_soft_one() {
+        let limits = "Limit  Soft Limit  Hard Limit  Units\n\
+                      Max open files            1024                 524288               files\n";
+        assert_eq!(file_limit(limits), Some(1_024));
+        assert_eq!(file_limit("Max open files unlimited unlimited files"), None);
+        assert_eq!(file_limit(""), None);
+    }
+
+    #[test]
     fn the_exact_sum_is_split_by_ticks() {
         let stat = Stat {
             name: "a".into(),
@@ -131,6 +153,7 @@ mod tests {
             user_ticks: 700,
             system_ticks: 300,
             start_ticks: 12_345,
+            stack_start: None,
         };
         assert_eq!(
             split_cpu(&stat, Some(10_000_000_123)),

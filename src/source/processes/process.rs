@@ -1,11 +1,17 @@
 //! What procfs says of the processes that may be attached to.
 
 use std::{
+    collections::HashMap,
     fmt, fs,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
+use looptop_outside::{
+    access::{self, Kernel, Refusal, ThisKernel},
+    program::{Programs, Tokio, TokioVersion},
+};
 use looptop_procfs::{self as procfs, Listening, Procfs, SchedState};
 
 use super::super::target::Target;
@@ -16,6 +22,10 @@ const SERVERS: [(&str, Instrument); 2] = [
     ("looptop-agent", Instrument::Agent),
     ("console_subscri", Instrument::Console),
 ];
+
+/// For so long executables are read that were not read before. The rest waits for the
+/// next look.
+const READING: Duration = Duration::from_millis(600);
 
 /// What serves viewers in a process, judged by its threads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,9 +49,25 @@ pub(super) struct Process {
     pub(super) pid: u32,
     /// The file name of its program, whole.
     pub(super) name: String,
-    /// `None` where it has neither an agent nor console-subscriber.
-    pub(super) instrument: Option<Instrument>,
-    pub(super) sockets: Sockets,
+    /// What can be attached to in it.
+    pub(super) way: Way,
+    /// Its user, by name where it has one.
+    pub(super) user: String,
+    pub(super) threads: u64,
+    /// CPU time so far, and when it started, in ticks.
+    pub(super) cpu_ticks: u64,
+    pub(super) start_ticks: u64,
+}
+
+/// What there is to attach to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Way {
+    /// An instrument within, where it listens.
+    Within(Instrument, Sockets),
+    /// None within: a tokio program, read from outside if that is permitted.
+    Outside(Option<TokioVersion>, Result<(), Refusal>),
+    /// Neither.
+    None,
 }
 
 /// Where a process listens.
@@ -62,35 +88,136 @@ pub(super) struct Socket {
     pub(super) reachable: bool,
 }
 
-/// The processes that have an agent or console-subscriber, by id. Reads all of
-/// procfs: some milliseconds.
-pub(super) fn all() -> Vec<Process> {
-    let procfs = Procfs::default();
-    let mut pids: Vec<u32> = procfs.pids().collect();
-    pids.sort_unstable();
-    let instrumented = pids.into_iter().filter_map(|pid| {
-        let instrument = instrument(&procfs.process(pid))?;
-        Some(process(&procfs, pid, Some(instrument)))
-    });
-    instrumented.collect()
+/// Looks at processes, and remembers what executables said.
+#[derive(Debug, Default)]
+pub(super) struct Scan<K = ThisKernel> {
+    procfs: Procfs,
+    kernel: K,
+    programs: Programs,
+    users: HashMap<u32, String>,
 }
 
-/// The process with this id; `None` where there is none. A thread's id is none.
-pub(super) fn of(pid: u32) -> Option<Process> {
-    let procfs = Procfs::default();
-    let of = procfs.process(pid);
-    let leader = of.status()?.process()?;
-    (leader == pid).then(|| process(&procfs, pid, instrument(&of)))
-}
-
-fn process(procfs: &Procfs, pid: u32, instrument: Option<Instrument>) -> Process {
-    let of = procfs.process(pid);
-    Process {
-        pid,
-        name: name(&of),
-        instrument,
-        sockets: sockets(&of, &procfs.own()),
+impl<K: Kernel> Scan<K> {
+    /// The processes that have an agent or console-subscriber, and those that are tokio
+    /// programs without; and how many executables were not read, since that would have
+    /// taken too long. Reads all of procfs: some milliseconds, and some for each
+    /// executable that was not read before.
+    pub(super) fn all(&mut self) -> (Vec<Process>, usize) {
+        let deadline = Instant::now() + READING;
+        let mut pids: Vec<u32> = self.procfs.pids().collect();
+        pids.sort_unstable();
+        let own = program(&self.procfs.own());
+        let mut unread = 0;
+        let mut found = Vec::new();
+        for pid in pids {
+            let of = self.procfs.process(pid);
+            let way = if let Some(instrument) = instrument(&of) {
+                Way::Within(instrument, sockets(&of, &self.procfs.own()))
+            } else {
+                let may_read = Instant::now() < deadline;
+                match access::tokio_in(&of, &mut self.programs, may_read) {
+                    Some(Tokio::None) => continue,
+                    // Nobody may read it, or nobody has yet.
+                    None => {
+                        unread += usize::from(program(&of).is_some() && !may_read);
+                        continue;
+                    }
+                    // Another viewer.
+                    Some(_) if own.is_some() && own == program(&of) => continue,
+                    Some(tokio) => self.outside(pid, tokio),
+                }
+            };
+            found.extend(self.process(pid, way));
+        }
+        (found, unread)
     }
+
+    /// The process with this id; `None` where there is none. A thread's id is none.
+    pub(super) fn of(&mut self, pid: u32) -> Option<Process> {
+        let of = self.procfs.process(pid);
+        let leader = of.status()?.process()?;
+        if leader != pid {
+            return None;
+        }
+        let way = match instrument(&of) {
+            Some(instrument) => Way::Within(instrument, sockets(&of, &self.procfs.own())),
+            None => match access::tokio_in(&of, &mut self.programs, true) {
+                None | Some(Tokio::None) => Way::None,
+                Some(tokio) => self.outside(pid, tokio),
+            },
+        };
+        self.process(pid, way)
+    }
+
+    /// The process with this id, if it has an agent or console-subscriber. Its
+    /// executable is not read.
+    pub(super) fn instrumented(&mut self, pid: u32) -> Option<Process> {
+        let of = self.procfs.process(pid);
+        let instrument = instrument(&of)?;
+        let way = Way::Within(instrument, sockets(&of, &self.procfs.own()));
+        self.process(pid, way)
+    }
+
+    /// Each process and its parent.
+    pub(super) fn parents(&self) -> Vec<(u32, u32)> {
+        let parent = |pid| {
+            let parent = self.procfs.process(pid).status()?.number("PPid")?;
+            Some((pid, u32::try_from(parent).ok()?))
+        };
+        let mut parents: Vec<_> = self.procfs.pids().filter_map(parent).collect();
+        parents.sort_unstable();
+        parents
+    }
+
+    /// Whether there is an agent, console-subscriber or tokio in this process.
+    pub(super) fn is_observable(&mut self, pid: u32) -> bool {
+        let of = self.procfs.process(pid);
+        let mut tokio = || access::tokio_in(&of, &mut self.programs, true);
+        instrument(&of).is_some() || !matches!(tokio(), None | Some(Tokio::None))
+    }
+
+    fn outside(&mut self, pid: u32, tokio: Tokio) -> Way {
+        let version = match tokio {
+            Tokio::Version(version) => Some(version),
+            Tokio::Unknown | Tokio::None => None,
+        };
+        let examined =
+            access::examine_with(&self.procfs, &self.kernel, &mut self.programs, pid).map(drop);
+        Way::Outside(version, examined)
+    }
+
+    /// `None` where it has ended meanwhile.
+    fn process(&mut self, pid: u32, way: Way) -> Option<Process> {
+        let of = self.procfs.process(pid);
+        let (status, stat) = (of.status()?, of.stat()?);
+        let uid = status.text("Uid")?.split_ascii_whitespace().nth(1)?;
+        let uid = uid.parse().ok()?;
+        let kernel = &self.kernel;
+        let user = self.users.entry(uid);
+        let user = user.or_insert_with(|| kernel.user_name(uid).unwrap_or_else(|| uid.to_string()));
+        Some(Process {
+            pid,
+            name: of.file_name(),
+            way,
+            user: user.clone(),
+            threads: status.number("Threads").unwrap_or_default(),
+            cpu_ticks: stat.user_ticks.saturating_add(stat.system_ticks),
+            start_ticks: stat.start_ticks,
+        })
+    }
+}
+
+/// Device and inode of a program's file.
+#[cfg(unix)]
+fn program(process: &procfs::Process) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+    let file = fs::metadata(process.path("exe")).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
+#[cfg(not(unix))]
+fn program(_: &procfs::Process) -> Option<(u64, u64)> {
+    None
 }
 
 fn instrument(process: &procfs::Process) -> Option<Instrument> {
@@ -101,15 +228,6 @@ fn instrument(process: &procfs::Process) -> Option<Instrument> {
         let server = servers.find(|(prefix, _)| thread.starts_with(prefix));
         server.map(|(_, instrument)| *instrument)
     })
-}
-
-/// The file name of the program: the kernel cuts the other name at 15 bytes.
-fn name(process: &procfs::Process) -> String {
-    let file = |path: &Path| Some(path.file_name()?.to_string_lossy().into_owned());
-    let program = process.program().as_deref().and_then(file);
-    let command = || file(Path::new(&process.command()?));
-    let name = program.or_else(command).or_else(|| process.name());
-    name.unwrap_or_default()
 }
 
 fn sockets(process: &procfs::Process, own: &procfs::Process) -> Sockets {
@@ -217,11 +335,139 @@ mod tests {
             assert!(std::time::Instant::now() < deadline);
             std::thread::yield_now();
         }
-        let process = of(std::process::id()).unwrap();
-        assert_eq!(process.instrument, Some(Instrument::Agent));
+        let mut scan = Scan::<ThisKernel>::default();
+        let process = scan.of(std::process::id()).unwrap();
+        assert!(matches!(process.way, Way::Within(Instrument::Agent, _)));
         let exe = std::env::current_exe().unwrap();
         assert_eq!(process.name.as_str(), exe.file_name().unwrap());
-        assert_eq!(of(*tid.get().unwrap()), None, "the id of a thread");
-        assert_eq!(of(u32::MAX), None);
+        assert_eq!(scan.of(*tid.get().unwrap()), None, "the id of a thread");
+        assert_eq!(scan.of(u32::MAX), None);
+    }
+
+    /// A kernel that permits everything.
+    struct Permissive;
+
+    impl Kernel for Permissive {
+        fn is_supported(&self) -> bool {
+            true
+        }
+
+        fn read(&self, _: u32, _: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+            Ok(buffer.len())
+        }
+
+        fn owner(&self, _: &Path) -> std::io::Result<u32> {
+            Ok(1_000)
+        }
+
+        fn user_name(&self, uid: u32) -> Option<String> {
+            Some(format!("user{uid}"))
+        }
+    }
+
+    /// An ELF file whose only segment has these constants behind a megabyte of others.
+    fn executable(constants: &[u8]) -> Vec<u8> {
+        const HEADERS: usize = 64 + 56;
+        let size = (1 << 20) + constants.len();
+        let mut file = vec![0; HEADERS + (1 << 20)];
+        file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        file[18] = 62;
+        file[32] = 64;
+        file[56] = 1;
+        file[64] = 1;
+        file[72] = HEADERS as u8;
+        file[96..104].copy_from_slice(&(size as u64).to_le_bytes());
+        file.extend_from_slice(constants);
+        file
+    }
+
+    /// A machine of so many processes of two threads each, of 100 programs, of which
+    /// every fifth has tokio; every tenth process has an agent.
+    fn machine(processes: u32) -> tempfile::TempDir {
+        use std::os::unix::fs::symlink;
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: String, text: &str| {
+            let path = root.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        for program in 0..100 {
+            let constants: &[u8] = if program % 5 == 0 {
+                b"/tokio-1.54.1/src/lib.rs"
+            } else {
+                b"/serde-1.0.1/src/lib.rs"
+            };
+            fs::write(
+                root.path().join(format!("app{program}")),
+                executable(constants),
+            )
+            .unwrap();
+        }
+        write(
+            "self/status".into(),
+            "Tgid:\t1\nUid:\t1000\t1000\t1000\t1000\n",
+        );
+        for pid in 1..=processes {
+            let status = format!(
+                "Tgid:\t{pid}\nPPid:\t1\nUid:\t1000\t1000\t1000\t1000\nVmSize:\t 9 kB\nThreads:\t8\n"
+            );
+            write(format!("{pid}/status"), &status);
+            let stat =
+                format!("{pid} (app) S 1 2 3 4 5 6 7 8 9 10 7 8 0 0 20 0 1 0 9 2 3 4 5 6 7 8");
+            write(format!("{pid}/stat"), &stat);
+            write(
+                format!("{pid}/maps"),
+                "7f10-7f20 r--p 00000000 08:01 42 /opt/app\n",
+            );
+            let program = root.path().join(format!("app{}", pid % 100));
+            symlink(program, root.path().join(format!("{pid}/exe"))).unwrap();
+            for thread in 0..2 {
+                let tid = pid * 100 + thread;
+                let name = if thread == 1 && pid % 10 == 3 {
+                    "looptop-agent"
+                } else {
+                    "app"
+                };
+                write(format!("{pid}/task/{tid}/comm"), &format!("{name}\n"));
+            }
+        }
+        root
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn many_processes_are_looked_at() {
+        let root = machine(500);
+        let mut scan = Scan {
+            procfs: Procfs::at(root.path()),
+            kernel: Permissive,
+            programs: Programs::default(),
+            users: HashMap::new(),
+        };
+        let mut left = usize::MAX;
+        let found = loop {
+            let began = Instant::now();
+            let (found, unread) = scan.all();
+            eprintln!(
+                "{} of 500 processes, {unread} not read, in {:.0?}",
+                found.len(),
+                began.elapsed()
+            );
+            if unread == 0 {
+                break found;
+            }
+            // Each look reads on.
+            assert!(unread < left);
+            left = unread;
+        };
+        let outside = |process: &&Process| {
+            process.way == Way::Outside(Some(TokioVersion::new(1, 54, 1)), Ok(()))
+        };
+        assert_eq!(found.iter().filter(outside).count(), 100);
+        let within = |process: &&Process| matches!(process.way, Way::Within(Instrument::Agent, _));
+        assert_eq!(found.iter().filter(within).count(), 50);
+        assert_eq!(found.len(), 150);
+        assert_eq!((found[0].pid, found[0].user.as_str()), (3, "user1000"));
+        assert_eq!((found[0].threads, found[0].cpu_ticks), (8, 15));
     }
 }

@@ -214,7 +214,7 @@ fn process(state: &State, area: Rect, painter: &mut Painter<'_>) {
         if let Some(files) = p.open_files {
             add("files", files.to_string());
         }
-        if let Some(agent) = p.agent_ratio() {
+        if let Some(agent) = p.agent_ratio().filter(|_| !model.is_outside()) {
             add("agent", quantity::percent(agent));
         }
     }
@@ -242,7 +242,16 @@ fn process(state: &State, area: Rect, painter: &mut Painter<'_>) {
     );
 }
 
+/// The application's gauges; from outside, which has none, what the view has done.
 fn gauges(model: &Model, area: Rect, painter: &mut Painter<'_>) {
+    if let (Some(outside), true) = (&model.outside, model.gauges.is_empty()) {
+        let pieces = [
+            ("  outside ".into(), Tone::Dim),
+            (quantity::outside(outside).into(), Tone::Text),
+        ];
+        painter.pieces(area, pieces);
+        return;
+    }
     let pieces = model.gauges.iter().flat_map(|(name, gauge)| {
         let name = crate::escape::escaped(model.text(Some(*name))).into_owned();
         [

@@ -30,11 +30,18 @@ struct Column {
 const COLUMNS: [Column; 7] = [
     Column {
         head: Head::number("busy", "BUSY", 6, 0, Unit::Share),
-        cell: |c, _, s| Cell::known(s.rates(c.now()), |r| quantity::percent(r.busy)),
+        cell: |c, _, s| {
+            let rates = s.rates(c.now()).filter(|_| !c.model.is_outside());
+            Cell::known(rates, |r| quantity::percent(r.busy))
+        },
     },
     Column {
         head: Head::number("longest", "LONGEST", 7, 1, Unit::Time),
-        cell: |_, _, s| Cell::known(Some(s.longest_poll), quantity::duration),
+        cell: |c, _, s| {
+            // From outside nobody counts polls.
+            let longest = Some(s.longest_poll).filter(|_| !c.model.is_outside());
+            Cell::known(longest, quantity::duration)
+        },
     },
     Column {
         head: Head::number("p99", "POLL P99", 8, 2, Unit::Time),
@@ -56,7 +63,10 @@ const COLUMNS: [Column; 7] = [
         head: Head::text("loc", "LOCATION", 16, 0)
             .growing(1, 90)
             .cut_at_start(),
-        cell: |c, k, _| Cell::known(c.model.location(k.location), |l| l.to_string()),
+        cell: |c, k, _| match c.model.future_name(k.future) {
+            Some(future) if k.location.is_none() => Cell::text(future),
+            _ => Cell::known(c.model.location(k.location), |l| l.to_string()),
+        },
     },
 ];
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use crate::crates::Crates;
+use crate::future::Place;
 use crate::origin::{Seen, origin};
 use crate::{Frame, Origin, calls, name};
 
@@ -39,19 +40,36 @@ pub(super) fn polls_a_task(frame: &Frame) -> bool {
 /// Where no frame inside of the poll is the user's, its `async fn` was inlined into
 /// the poll without a trace: shows it there, as what it is.
 pub(super) fn show_future(frames: &mut Vec<Frame>, future: &str) {
-    let Some(poll) = frames.iter().position(polls_a_task) else {
+    let Some(poll) = poll_without_user(frames) else {
         return;
     };
-    if frames[..poll].iter().any(|f| f.origin == Origin::User) {
-        return;
-    }
     let wraps = |frame: &&Frame| {
         let function = frame.function.as_deref();
         frame.origin == Origin::Plumbing && function.is_some_and(calls::wraps_a_future)
     };
     let at = poll - frames[..poll].iter().rev().take_while(wraps).count();
+    show(frames, at, future);
+}
+
+/// The task's poll on a stack that has no frame of the user's inside of it.
+pub(super) fn poll_without_user(frames: &[Frame]) -> Option<usize> {
+    let poll = frames.iter().position(polls_a_task)?;
+    let user = frames[..poll].iter().any(|f| f.origin == Origin::User);
+    (!user).then_some(poll)
+}
+
+/// The place of the application's that the code of a function is certain to be in: that
+/// of the function itself, or the only one of the application's.
+pub(super) fn own_place(places: &[Place]) -> Option<Place> {
+    let mut own = places.iter().filter(|place| place.is_own());
+    let first = own.next()?;
+    (places.first() == Some(first) || own.next().is_none()).then(|| first.clone())
+}
+
+/// Shows a function of the user's that is a part of that of the frame at `at`.
+pub(super) fn show(frames: &mut Vec<Frame>, at: usize, function: &str) {
     let shown = Frame {
-        function: Some(future.into()),
+        function: Some(function.into()),
         file: None,
         source: None,
         line: None,

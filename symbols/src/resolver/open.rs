@@ -1,6 +1,6 @@
 //! The binary of an address on this disk, the very one that runs, and what it knows.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell, RefMut};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -48,10 +48,11 @@ impl Loaded {
         start.map_or(&[], |start| self.aliases.get_or_init(load).at(start))
     }
 
-    pub(super) fn future_at(&self, offset: u64) -> Option<String> {
+    /// What the file says of its futures, if anything.
+    pub(super) fn futures(&self) -> Option<RefMut<'_, Futures>> {
         let load = || Futures::load(&self.path).map(RefCell::new);
         let futures = self.futures.get_or_init(load).as_ref()?;
-        futures.borrow_mut().polled_at(offset)
+        Some(futures.borrow_mut())
     }
 }
 

@@ -148,6 +148,9 @@ pub struct Frame {
     /// What the agent does not watch; the newest word counts.
     #[prost(message, optional, tag = "24")]
     pub coverage: ::core::option::Option<Coverage>,
+    /// What the view from outside has done so far; absent from an agent that is alone.
+    #[prost(message, optional, tag = "27")]
+    pub outside: ::core::option::Option<Outside>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InternedString {
@@ -217,6 +220,15 @@ pub struct Runtime {
     /// Where the threads are that may run a job of its pool or wait for its end.
     #[prost(message, repeated, tag = "22")]
     pub shutdown_waits: ::prost::alloc::vec::Vec<StackSample>,
+    /// Of a runtime whose tasks were listed from outside: how many were found.
+    /// `live_tasks` is what the runtime itself counts.
+    #[prost(uint64, optional, tag = "23")]
+    pub listed_tasks: ::core::option::Option<u64>,
+    /// The list changed while it was read, and what was found is not all of it.
+    #[prost(bool, tag = "24")]
+    pub torn: bool,
+    #[prost(enumeration = "RuntimeFound", tag = "25")]
+    pub found_by: i32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Worker {
@@ -308,6 +320,46 @@ pub struct Stranger {
     /// is distinguished from many short ones. Otherwise only a poll that blocks is reported.
     #[prost(bool, tag = "5")]
     pub polls_distinguished: bool,
+}
+/// How the view from outside reads the process, and what it cost. All absolute.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Outside {
+    /// Looks at the threads.
+    #[prost(uint64, tag = "1")]
+    pub looks: u64,
+    /// Stacks that were read while their threads were blocked.
+    #[prost(uint64, tag = "2")]
+    pub read: u64,
+    /// Stacks that the kernel's sampler copied, without a stop.
+    #[prost(uint64, tag = "3")]
+    pub sampled: u64,
+    /// Stacks for which a computing thread was stopped.
+    #[prost(uint64, tag = "4")]
+    pub stopped: u64,
+    /// Stops that came just as the thread began a system call, which may have been
+    /// interrupted by it.
+    #[prost(uint64, tag = "5")]
+    pub stopped_in_call: u64,
+    /// For how long stopped threads were held: half of them no longer than `held_p50_ns`.
+    #[prost(uint64, optional, tag = "6")]
+    pub held_p50_ns: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "7")]
+    pub held_max_ns: ::core::option::Option<u64>,
+    /// Why the kernel's sampler is not used; interned, 0 where it is.
+    #[prost(uint32, tag = "8")]
+    pub no_sampler: u32,
+    /// CPU that the viewer used for all of this.
+    #[prost(uint64, tag = "9")]
+    pub cpu_ns: u64,
+    /// Times that all tasks were listed.
+    #[prost(uint64, tag = "10")]
+    pub listings: u64,
+    /// How long the newest listing took.
+    #[prost(uint64, optional, tag = "11")]
+    pub listing_ns: ::core::option::Option<u64>,
+    /// Tasks that were found and could not be listed, as of the newest listing.
+    #[prost(uint64, tag = "12")]
+    pub unlisted_tasks: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Process {
@@ -448,6 +500,15 @@ pub struct Tasks {
     /// the instant plus 1.
     #[prost(uint64, repeated, tag = "27")]
     pub idle_since_ns: ::prost::alloc::vec::Vec<u64>,
+    /// Interned name of the future's type, whole, as the binary has it; 0 is unknown.
+    #[prost(uint32, repeated, tag = "28")]
+    pub future: ::prost::alloc::vec::Vec<u32>,
+    /// Whether that name is certain.
+    #[prost(enumeration = "Certainty", repeated, tag = "29")]
+    pub future_certainty: ::prost::alloc::vec::Vec<i32>,
+    /// Where the async fn stands that made the future; 0 is none or unknown.
+    #[prost(uint32, repeated, tag = "31")]
+    pub future_location: ::prost::alloc::vec::Vec<u32>,
     /// What can be known of tasks, where that has changed since the agent's hello: the
     /// application has set a subscriber, or another filter. No column.
     #[prost(message, repeated, tag = "30")]
@@ -490,6 +551,10 @@ pub struct SpawnSite {
     /// When the first task was spawned here.
     #[prost(uint64, optional, tag = "14")]
     pub first_spawn_at_ns: ::core::option::Option<u64>,
+    /// Of tasks whose spawn location is not known: interned name of their future's
+    /// type, as in Tasks. The totals are then those of all tasks of this type.
+    #[prost(uint32, tag = "15")]
+    pub future: u32,
 }
 /// Tasks of one future type that ended and whose result nobody has taken, counted
 /// in the memory of the process.
@@ -632,6 +697,8 @@ pub struct StackSample {
     /// Interned name of the system call that it was in then; 0 is none.
     #[prost(uint32, tag = "7")]
     pub syscall: u32,
+    #[prost(enumeration = "Evidence", tag = "8")]
+    pub evidence: i32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CodeAddress {
@@ -915,6 +982,42 @@ impl Flavor {
         }
     }
 }
+/// How a runtime became known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum RuntimeFound {
+    Unknown = 0,
+    /// The application registered it with its agent.
+    Registered = 1,
+    /// A thread's stack points at it.
+    Stack = 2,
+    /// A task's cell points at it; the cell was found in the process's memory.
+    Task = 3,
+}
+impl RuntimeFound {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "RUNTIME_FOUND_UNKNOWN",
+            Self::Registered => "RUNTIME_FOUND_REGISTERED",
+            Self::Stack => "RUNTIME_FOUND_STACK",
+            Self::Task => "RUNTIME_FOUND_TASK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RUNTIME_FOUND_UNKNOWN" => Some(Self::Unknown),
+            "RUNTIME_FOUND_REGISTERED" => Some(Self::Registered),
+            "RUNTIME_FOUND_STACK" => Some(Self::Stack),
+            "RUNTIME_FOUND_TASK" => Some(Self::Task),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum WorkerState {
@@ -1107,6 +1210,37 @@ impl TaskState {
         }
     }
 }
+/// Whether a name is what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Certainty {
+    Unknown = 0,
+    /// The most likely of several.
+    Guessed = 1,
+    Certain = 2,
+}
+impl Certainty {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "CERTAINTY_UNKNOWN",
+            Self::Guessed => "CERTAINTY_GUESSED",
+            Self::Certain => "CERTAINTY_CERTAIN",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CERTAINTY_UNKNOWN" => Some(Self::Unknown),
+            "CERTAINTY_GUESSED" => Some(Self::Guessed),
+            "CERTAINTY_CERTAIN" => Some(Self::Certain),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum TaskKind {
@@ -1251,6 +1385,46 @@ impl Cause {
             "CAUSE_STARVED_BY_HOST" => Some(Self::StarvedByHost),
             "CAUSE_STOPPED" => Some(Self::Stopped),
             "CAUSE_PAGE" => Some(Self::Page),
+            _ => None,
+        }
+    }
+}
+/// How a stack was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Evidence {
+    Unknown = 0,
+    /// A signal's handler in the thread copied it.
+    Signal = 1,
+    /// It was read from outside while the thread was blocked or went on unhindered.
+    Read = 2,
+    /// The kernel copied it at a tick of its clock, without a stop.
+    Sampled = 3,
+    /// The thread was stopped for it, some tens of microseconds.
+    Stopped = 4,
+}
+impl Evidence {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "EVIDENCE_UNKNOWN",
+            Self::Signal => "EVIDENCE_SIGNAL",
+            Self::Read => "EVIDENCE_READ",
+            Self::Sampled => "EVIDENCE_SAMPLED",
+            Self::Stopped => "EVIDENCE_STOPPED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EVIDENCE_UNKNOWN" => Some(Self::Unknown),
+            "EVIDENCE_SIGNAL" => Some(Self::Signal),
+            "EVIDENCE_READ" => Some(Self::Read),
+            "EVIDENCE_SAMPLED" => Some(Self::Sampled),
+            "EVIDENCE_STOPPED" => Some(Self::Stopped),
             _ => None,
         }
     }

@@ -110,6 +110,9 @@ pub struct SiteWindows {
     pub polls: ::prost::alloc::vec::Vec<u64>,
     #[prost(uint64, repeated, tag = "8")]
     pub busy_ns: ::prost::alloc::vec::Vec<u64>,
+    /// Empty where all sites have a spawn location.
+    #[prost(uint32, repeated, tag = "9")]
+    pub future: ::prost::alloc::vec::Vec<u32>,
 }
 /// The names of the most informative stack of some stalls. They belong to the stack as
 /// a whole: what an inlined closure is called shows in the frames around it.
@@ -189,6 +192,10 @@ pub struct NamedCulprit {
     /// It is a dependency's: no frame of the stack is the application's own.
     #[prost(bool, tag = "7")]
     pub foreign: bool,
+    /// Where its async fn is written ("src/main.rs:41"), in a program without line
+    /// tables; empty where unknown. Not the line of the call.
+    #[prost(string, tag = "8")]
+    pub written: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -267,6 +274,7 @@ pub enum RateKind {
     ProcessCpu = 6,
     ProcessAgent = 7,
     ProcessThrottled = 8,
+    OutsideCpu = 9,
 }
 impl RateKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -284,6 +292,7 @@ impl RateKind {
             Self::ProcessCpu => "RATE_KIND_PROCESS_CPU",
             Self::ProcessAgent => "RATE_KIND_PROCESS_AGENT",
             Self::ProcessThrottled => "RATE_KIND_PROCESS_THROTTLED",
+            Self::OutsideCpu => "RATE_KIND_OUTSIDE_CPU",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -298,6 +307,7 @@ impl RateKind {
             "RATE_KIND_PROCESS_CPU" => Some(Self::ProcessCpu),
             "RATE_KIND_PROCESS_AGENT" => Some(Self::ProcessAgent),
             "RATE_KIND_PROCESS_THROTTLED" => Some(Self::ProcessThrottled),
+            "RATE_KIND_OUTSIDE_CPU" => Some(Self::OutsideCpu),
             _ => None,
         }
     }

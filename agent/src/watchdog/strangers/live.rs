@@ -4,10 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use looptop_procfs::{ProcFile, SchedStat, SyscallState};
+use looptop_symbols::scheduler::{self, Landmarks, Place, Unknown, Wait, place};
 
 use super::Threads;
-use super::landmarks::{self, Landmarks, Unknown};
-use super::place::{Place, Wait, place};
 use crate::capture;
 use crate::ids::Tid;
 use crate::procfs;
@@ -38,7 +37,7 @@ pub(super) fn read_landmarks() {
     drop(reader.spawn(|| {
         LANDMARKS.get_or_init(|| {
             let file = std::fs::File::open("/proc/self/exe").map_err(|_| Unknown::Unreadable)?;
-            landmarks::read(&file).map(Arc::new)
+            scheduler::read(&file).map(Arc::new)
         });
     }));
 }

@@ -1,11 +1,9 @@
 //! What is known of one thread, from census to census.
 
 use looptop_procfs::SyscallState;
+use looptop_symbols::scheduler::{Kind, Place, Snapshot, Ticks, Wait};
 
 use super::Threads;
-use super::place::{Place, Wait};
-use super::ticks::{Snapshot, Ticks};
-use crate::coverage::Kind;
 use crate::evidence;
 use crate::ids::Tid;
 
@@ -91,11 +89,7 @@ impl Signature {
     }
 
     pub(super) fn wait(self) -> Wait {
-        match &*evidence::name(self.number) {
-            "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Wait::Events,
-            "futex" => Wait::Futex,
-            _ => Wait::Other,
-        }
+        Wait::of(&evidence::name(self.number))
     }
 }
 

@@ -1,5 +1,7 @@
 //! The census, driven by scripted threads and a fake clock.
 
+mod of_tokio;
+
 use super::*;
 
 const MS: u64 = 1_000_000;

@@ -3,6 +3,7 @@
 mod blocked_workers;
 mod host;
 mod locks;
+mod outside;
 mod process;
 mod tasks;
 
@@ -39,13 +40,16 @@ impl Session {
     }
 
     fn scaled(time_scale: f64) -> Self {
-        let hello = proto::HelloResponse {
+        Self::of(&proto::HelloResponse {
             time_scale,
             ..fixtures::hello()
-        };
+        })
+    }
+
+    fn of(hello: &proto::HelloResponse) -> Self {
         let engine = Engine::new(Window::Since(Moment(0)));
         let mut session = Self {
-            model: Model::new(&hello),
+            model: Model::new(hello),
             engine,
             ms: 1_000,
         };

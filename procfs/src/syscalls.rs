@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 #[cfg(target_arch = "x86_64")]
-const TEXT: &str = include_str!("x86_64.txt");
+const TEXT: &str = include_str!("syscalls/x86_64.txt");
 #[cfg(target_arch = "aarch64")]
-const TEXT: &str = include_str!("aarch64.txt");
+const TEXT: &str = include_str!("syscalls/aarch64.txt");
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const TEXT: &str = "";
 
@@ -74,7 +74,7 @@ const TAKES_FD: &[&str] = &[
 
 /// What a blocked call waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Time.
     Sleep,
     /// A lock or condition.
@@ -83,8 +83,8 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// The name of a call; its number where the agent knows none.
-pub(crate) fn name(number: u64) -> Cow<'static, str> {
+/// The name of a call; its number where it is not known.
+pub fn name(number: u64) -> Cow<'static, str> {
     match known_name(number) {
         Some(name) => Cow::Borrowed(name),
         None => Cow::Owned(format!("system call {number}")),
@@ -97,7 +97,7 @@ fn known_name(number: u64) -> Option<&'static str> {
 }
 
 /// What call `number` with `args` waits for.
-pub(crate) fn kind(number: u64, args: &[u64; 6]) -> Kind {
+pub fn kind(number: u64, args: &[u64; 6]) -> Kind {
     let Some(name) = known_name(number) else {
         return Kind::Other;
     };
@@ -112,7 +112,7 @@ pub(crate) fn kind(number: u64, args: &[u64; 6]) -> Kind {
 }
 
 /// Whether call `number` waits for a lock, a condition or another thread's wake.
-pub(crate) fn is_futex(number: u64) -> bool {
+pub fn is_futex(number: u64) -> bool {
     known_name(number).is_some_and(|name| LOCKS.contains(&name))
 }
 
@@ -128,19 +128,18 @@ const IDLES: &[&str] = &[
 
 /// Whether call `number` with `args` is one in which idle threads wait: for
 /// events, or for a wake with a time limit, as those of a pool do.
-pub(crate) fn may_idle(number: u64, args: &[u64; 6]) -> bool {
+pub fn may_idle(number: u64, args: &[u64; 6]) -> bool {
     known_name(number)
         .is_some_and(|name| IDLES.contains(&name) || LOCKS.contains(&name) && args[3] != 0)
 }
 
 /// Whether the first argument of call `number` is a file descriptor.
-pub(crate) fn takes_fd(number: u64) -> bool {
+pub fn takes_fd(number: u64) -> bool {
     known_name(number).is_some_and(|name| TAKES_FD.contains(&name))
 }
 
-/// The number of a call by its name.
-#[cfg(test)]
-pub(crate) fn number(name: &str) -> Option<u64> {
+/// The number of a call by its name, on this architecture.
+pub fn number(name: &str) -> Option<u64> {
     TABLE.iter().find(|(_, n)| *n == name).map(|(n, _)| *n)
 }
 
@@ -152,7 +151,7 @@ mod tests {
     fn tables_are_sorted_and_know_the_calls_that_matter() {
         let tables = [
             (
-                include_str!("x86_64.txt"),
+                include_str!("syscalls/x86_64.txt"),
                 [
                     (0, "read"),
                     (202, "futex"),
@@ -161,7 +160,7 @@ mod tests {
                 ],
             ),
             (
-                include_str!("aarch64.txt"),
+                include_str!("syscalls/aarch64.txt"),
                 [
                     (63, "read"),
                     (98, "futex"),

@@ -1,11 +1,22 @@
 //! Where in tokio a blocked thread stands, by the landmarks on its stack.
 
 use super::landmarks::{Landmark, Landmarks};
-use crate::coverage::Kind;
+
+/// What a thread drives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A worker of a multi-thread runtime.
+    Worker,
+    /// A current-thread runtime: its tasks and the future of its `block_on`.
+    CurrentThread,
+    /// The future of a `block_on` beside a multi-thread runtime, and perhaps a
+    /// `LocalSet` within it.
+    BlockOn,
+}
 
 /// Where a blocked thread stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub enum Place {
     /// It waits for work.
     Parked(Kind),
     /// In the poll of a task, or of the future that drives a current-thread runtime:
@@ -23,12 +34,24 @@ pub(super) enum Place {
 
 /// The call in which the thread is blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wait {
+pub enum Wait {
     /// For events of descriptors.
     Events,
     /// On a futex.
     Futex,
+    /// Anything else.
     Other,
+}
+
+impl Wait {
+    /// By the name of the call.
+    pub fn of(call: &str) -> Self {
+        match call {
+            "epoll_wait" | "epoll_pwait" | "epoll_pwait2" => Self::Events,
+            "futex" => Self::Futex,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// Where a stack stands whose landmarks are `marks`, innermost first. `parks_apart`
@@ -36,22 +59,14 @@ pub(super) enum Wait {
 ///
 /// The outermost scheduler on the stack counts, up to the poll that it does: what
 /// is further inside, another executor perhaps, is inside that poll.
-pub(super) fn place(marks: &[Landmark], wait: Wait, parks_apart: bool) -> Place {
-    use Landmark::{
-        BlockOn, CurrentThread, CurrentThreadPark, InPlace, Park, Poll, Pool, Scoped, Worker,
-    };
-    let schedules = |mark: &Landmark| {
-        matches!(
-            mark,
-            Worker | CurrentThread | CurrentThreadPark | Scoped | BlockOn
-        )
-    };
-    let Some(outermost) = marks.iter().rposition(schedules) else {
+pub fn place(marks: &[Landmark], wait: Wait, parks_apart: bool) -> Place {
+    use Landmark::{BlockOn, CurrentThreadPark, InPlace, Park, Poll, Pool, Worker};
+    let Some(outermost) = marks.iter().rposition(|mark| mark.schedules()) else {
         let pool = marks.iter().any(|m| matches!(m, Pool | Poll));
         return if pool { Place::Pool } else { Place::Elsewhere };
     };
     let (within, outside) = marks.split_at(outermost + 1);
-    let poll = within.iter().rposition(|m| *m == Poll);
+    let poll = poll(marks);
     let own = &within[poll.map_or(0, |poll| poll + 1)..];
     let kind = if own.contains(&Worker) {
         Kind::Worker
@@ -79,9 +94,32 @@ pub(super) fn place(marks: &[Landmark], wait: Wait, parks_apart: bool) -> Place 
     }
 }
 
+/// Which of a stack's `marks`, innermost first, is the task's poll that the outermost
+/// scheduler does, where there is one.
+pub fn poll(marks: &[Landmark]) -> Option<usize> {
+    let outermost = marks.iter().rposition(|mark| mark.schedules())?;
+    marks[..outermost]
+        .iter()
+        .rposition(|mark| *mark == Landmark::Poll)
+}
+
+impl Landmark {
+    /// Some scheduler's own function, or one around it.
+    fn schedules(self) -> bool {
+        matches!(
+            self,
+            Self::Worker
+                | Self::CurrentThread
+                | Self::CurrentThreadPark
+                | Self::Scoped
+                | Self::BlockOn
+        )
+    }
+}
+
 impl Landmarks {
     /// The landmarks of return addresses, as the file counts them.
-    pub(super) fn on(&self, addresses: impl Iterator<Item = u64>) -> Vec<Landmark> {
+    pub fn on(&self, addresses: impl Iterator<Item = u64>) -> Vec<Landmark> {
         addresses.filter_map(|address| self.at(address)).collect()
     }
 }
@@ -238,6 +276,9 @@ mod tests {
         }
         // Where the wait of block_on has no function of its own, it is not distinguished
         // from a future that waits on a futex: no false alarm.
+        let nested: &[Landmark] = &[Park, CurrentThread, BlockOn, Poll, Poll, Worker, Poll, Pool];
+        assert_eq!(poll(nested), Some(4));
+        assert_eq!(poll(&[Poll, Pool]), None);
         let single: &[Landmark] = &[CurrentThread];
         assert_eq!(place(single, Futex, true), Place::InPoll(Single));
         assert_eq!(place(single, Futex, false), Place::Parked(Single));

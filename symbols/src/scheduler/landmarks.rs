@@ -1,19 +1,19 @@
-//! Where tokio's scheduler is in the running program: the address ranges of its
-//! own functions, by which a stack shows whose thread it is.
+//! Where tokio's scheduler is in a program: the address ranges of its own functions, by
+//! which a stack shows whose thread it is.
 //!
 //! They come from the symbol table of the executable (`.symtab`), which a release
-//! build keeps unless it is stripped. The table is read once, in pieces, on a
-//! thread of its own; only the few functions that count are kept.
+//! build keeps unless it is stripped. The table is read in pieces, and only the few
+//! functions that count are kept.
 
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use looptop_symbols::elf::SymbolTable;
+use crate::elf::SymbolTable;
 
 /// What a function of tokio says of a thread on whose stack it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Landmark {
+pub enum Landmark {
     /// In `block_in_place`, where a thread may block.
     InPlace,
     /// A task's poll.
@@ -39,7 +39,7 @@ const MODULE: &[u8] = b"5tokio7runtime";
 
 impl Landmark {
     /// What the function of a mangled name is, if it counts.
-    pub(super) fn of(mangled: &[u8]) -> Option<Self> {
+    pub fn of(mangled: &[u8]) -> Option<Self> {
         let mangled = std::str::from_utf8(mangled).unwrap_or_default();
         let has = |part: &str| mangled.contains(part);
         if !has("5tokio7runtime") || has("13drop_in_place") {
@@ -105,7 +105,7 @@ const PARK: [&str; 6] = [
 
 /// The functions that count.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Landmarks {
+pub struct Landmarks {
     /// By address, as the file counts.
     functions: Vec<(Range<u64>, Landmark)>,
     /// `block_on` waits in a function of its own, so that one that does not is in
@@ -115,7 +115,7 @@ pub(super) struct Landmarks {
 
 impl Landmarks {
     /// Of functions in any order.
-    pub(super) fn new(mut functions: Vec<(Range<u64>, Landmark)>, parks_apart: bool) -> Self {
+    pub fn new(mut functions: Vec<(Range<u64>, Landmark)>, parks_apart: bool) -> Self {
         functions.sort_by_key(|(range, _)| range.start);
         Self {
             functions,
@@ -124,7 +124,7 @@ impl Landmarks {
     }
 
     /// What the function around `address` is.
-    pub(super) fn at(&self, address: u64) -> Option<Landmark> {
+    pub fn at(&self, address: u64) -> Option<Landmark> {
         let after = self
             .functions
             .partition_point(|(range, _)| range.start <= address);
@@ -132,7 +132,8 @@ impl Landmarks {
         range.contains(&address).then_some(*landmark)
     }
 
-    pub(super) fn parks_apart(&self) -> bool {
+    /// Whether `block_on` waits in a function of its own.
+    pub fn parks_apart(&self) -> bool {
         self.parks_apart
     }
 
@@ -143,11 +144,14 @@ impl Landmarks {
 
 /// Why the functions are not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unknown {
+pub enum Unknown {
+    /// The file cannot be read.
     #[error("the program's own file cannot be read")]
     Unreadable,
+    /// It has no symbols.
     #[error("the binary is stripped of its symbols; leave `strip` out of the profile")]
     Stripped,
+    /// It has some, and none of them is tokio's.
     #[error("the symbols of the binary name no scheduler of tokio")]
     NoScheduler,
 }
@@ -159,7 +163,11 @@ const MAX_FUNCTIONS: usize = 200_000;
 
 /// Reads the symbols of `file`, a 64-bit little-endian ELF file. Some milliseconds
 /// for a release build; up to a second for a very large one without optimisation.
-pub(super) fn read(file: &File) -> Result<Landmarks, Unknown> {
+///
+/// # Errors
+///
+/// It has no such symbols, or cannot be read.
+pub fn read(file: &File) -> Result<Landmarks, Unknown> {
     let table = SymbolTable::of(file).map_err(|_| Unknown::Unreadable)?;
     let mut table = table.ok_or(Unknown::Stripped)?;
     for range in [&mut table.entries, &mut table.names] {
@@ -367,21 +375,23 @@ mod tests {
     }
 
     #[test]
-    fn this_program_has_a_scheduler() {
-        let file = File::open("/proc/self/exe").expect("the test's own file");
-        let landmarks = read(&file).expect("tests are not stripped");
-        for landmark in [
-            Landmark::Poll,
-            Landmark::Park,
-            Landmark::Worker,
-            Landmark::BlockOn,
+    fn addresses_are_found_in_their_functions() {
+        let functions = vec![(0x30..0x40, Landmark::Park), (0x10..0x20, Landmark::Poll)];
+        let landmarks = Landmarks::new(functions, true);
+        for (address, expected) in [
+            (0xf, None),
+            (0x10, Some(Landmark::Poll)),
+            (0x1f, Some(Landmark::Poll)),
+            (0x20, None),
+            (0x3f, Some(Landmark::Park)),
+            (0x40, None),
         ] {
-            assert!(landmarks.has(landmark), "{landmark:?}");
+            assert_eq!(landmarks.at(address), expected, "{address:#x}");
         }
-        let (range, landmark) = landmarks.functions[0].clone();
-        assert_eq!(landmarks.at(range.start), Some(landmark));
-        assert_eq!(landmarks.at(range.start - 1), None);
         assert_eq!(Landmarks::default().at(1), None);
+        // The tests of this crate run no tokio.
+        let own = File::open(std::env::current_exe().expect("a path")).expect("own file");
+        assert_eq!(read(&own), Err(Unknown::NoScheduler));
     }
 
     #[test]

@@ -1,22 +1,22 @@
 //! The cause of a stall, decided from what was observed of it.
 
-use looptop_procfs::SyscallState;
-use looptop_wire::proto;
-
-use super::syscalls::{Kind, kind};
+use crate::syscalls::{Kind, kind};
+use crate::{SchedState, SyscallState};
 
 /// A poll that has computed this long is too long on an idle host as well.
 const ENOUGH_CPU_NS: u64 = 50_000_000;
 
 /// Why a poll does not come to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cause {
+pub enum Cause {
+    /// Nothing says why.
     Unknown,
     /// On a CPU.
     Computing,
     /// Blocked in a system call that is neither a lock nor a sleep, or in the
     /// kernel's uninterruptible state.
     SystemCall,
+    /// It waits for time to pass.
     Sleeping,
     /// Blocked by a futex.
     Lock,
@@ -30,7 +30,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// What a thread that is found in `state` would be stalled by.
-    pub(crate) fn of(state: &SyscallState) -> Self {
+    pub fn of(state: &SyscallState) -> Self {
         match state {
             SyscallState::Running => Self::Computing,
             SyscallState::In { number, args, .. } => match kind(*number, args) {
@@ -44,37 +44,28 @@ impl Cause {
     }
 }
 
-impl From<Cause> for proto::Cause {
-    fn from(cause: Cause) -> Self {
-        match cause {
-            Cause::Unknown => Self::Unknown,
-            Cause::Computing => Self::Computing,
-            Cause::SystemCall => Self::SystemCall,
-            Cause::Sleeping => Self::Sleeping,
-            Cause::Lock => Self::Lock,
-            Cause::StarvedByHost => Self::StarvedByHost,
-            Cause::Stopped => Self::Stopped,
-            Cause::Page => Self::Page,
-        }
-    }
-}
-
 /// How often the thread was found in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) running: u32,
-    pub(crate) sleeping: u32,
-    pub(crate) lock: u32,
-    pub(crate) other_call: u32,
+pub struct Tally {
+    /// On a CPU, or ready for one.
+    pub running: u32,
+    /// In a call that waits for time to pass.
+    pub sleeping: u32,
+    /// In one that waits for a lock or a condition.
+    pub lock: u32,
+    /// In any other.
+    pub other_call: u32,
     /// Blocked in no call, hence by a page fault.
-    pub(crate) page: u32,
+    pub page: u32,
     /// Blocked, but not to be seen in what.
-    pub(crate) unseen: u32,
-    pub(crate) stopped: u32,
+    pub unseen: u32,
+    /// By a signal or a debugger.
+    pub stopped: u32,
 }
 
 impl Tally {
-    pub(crate) fn add_call(&mut self, kind: Kind) {
+    /// It was found in a call.
+    pub fn add_call(&mut self, kind: Kind) {
         match kind {
             Kind::Sleep => self.sleeping += 1,
             Kind::Lock => self.lock += 1,
@@ -82,7 +73,8 @@ impl Tally {
         }
     }
 
-    pub(crate) fn total(&self) -> u32 {
+    /// Looks in all.
+    pub fn total(&self) -> u32 {
         self.running + self.blocked() + self.stopped
     }
 
@@ -93,17 +85,18 @@ impl Tally {
 
 /// All that was observed of one stall so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Observed {
-    /// Length of the observed part, ns. The watchdog begins to observe one or
-    /// two looks after the poll began.
-    pub(crate) wall_ns: u64,
+pub struct Observed {
+    /// Length of the observed part, ns. It begins one or two looks after
+    /// the poll did.
+    pub wall_ns: u64,
     /// Of it on a CPU.
-    pub(crate) cpu_ns: Option<u64>,
+    pub cpu_ns: Option<u64>,
     /// Of it waiting for a CPU.
-    pub(crate) run_queue_ns: Option<u64>,
+    pub run_queue_ns: Option<u64>,
     /// Of it, the whole process was suspended.
-    pub(crate) suspended_ns: u64,
-    pub(crate) tally: Tally,
+    pub suspended_ns: u64,
+    /// What the looks found.
+    pub tally: Tally,
 }
 
 impl Observed {
@@ -117,7 +110,7 @@ impl Observed {
     ///    fifth of what it wanted and less than 50 ms of it, else `Computing`: a computation that shares
     ///    its CPU with a few others is still to blame itself.
     /// 4. Without clocks the looks alone decide, by majority.
-    pub(crate) fn cause(&self) -> Cause {
+    pub fn cause(&self) -> Cause {
         let tally = &self.tally;
         if self.suspended_ns * 2 > self.wall_ns || tally.stopped * 2 > tally.total() {
             return Cause::Stopped;
@@ -174,7 +167,7 @@ impl Observed {
     /// Time that the thread spent itself, on a CPU or blocked, not waiting for
     /// a CPU. Waits that last are not on the kernel's books yet, so the looks
     /// say how much of the rest was blocked.
-    pub(crate) fn own_ns(&self) -> u64 {
+    pub fn own_ns(&self) -> u64 {
         let cpu_ns = self.cpu_ns.unwrap_or_default().min(self.wall_ns);
         let looks = u64::from(self.tally.total().max(1));
         let rest_ns = (self.wall_ns - cpu_ns).saturating_sub(self.suspended_ns);
@@ -182,13 +175,43 @@ impl Observed {
     }
 
     /// It was found blocked at every look, and hardly ever on a CPU.
-    pub(crate) fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.tally.running == 0
             && self.tally.blocked() > 0
             && self.cpu_ns.is_some_and(|cpu| cpu * 10 < self.wall_ns)
             && self
                 .run_queue_ns
                 .is_some_and(|wait| wait * 10 < self.wall_ns)
+    }
+}
+
+/// What one look found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Where it stands with respect to the kernel.
+    pub syscall: SyscallState,
+    /// What the kernel says that it does.
+    pub state: Option<SchedState>,
+}
+
+impl Look {
+    /// Counts this look.
+    pub fn count(&self, tally: &mut Tally) {
+        match (self.state, self.syscall) {
+            (Some(SchedState::Stopped), _) => tally.stopped += 1,
+            (_, SyscallState::In { number, args, .. }) => {
+                tally.add_call(kind(number, &args));
+            }
+            // Where only one file says so, the files were read between two states.
+            (_, SyscallState::Running) | (Some(SchedState::Running), _) => tally.running += 1,
+            // Blocked, but in no call: it has touched a page that is not there. A
+            // disk keeps the thread uninterruptible, a handler of page faults
+            // (`userfaultfd`) asleep.
+            (_, SyscallState::Outside { .. }) => tally.page += 1,
+            (Some(SchedState::Disk), _) => tally.add_call(Kind::Other),
+            (Some(SchedState::Sleeping), _) => tally.unseen += 1,
+            (Some(SchedState::Dead | SchedState::Other) | None, SyscallState::Unknown) => {}
+        }
     }
 }
 
@@ -368,6 +391,26 @@ mod tests {
         ];
         for (name, observed, expected) in cases {
             assert_eq!(observed.cause(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_wait_for_a_page_is_no_call_and_not_unseen() {
+        let outside = SyscallState::Outside { sp: 16, pc: 32 };
+        let cases = [
+            (SchedState::Sleeping, outside, Cause::Page),
+            (SchedState::Disk, outside, Cause::Page),
+            (SchedState::Disk, SyscallState::Unknown, Cause::SystemCall),
+            (SchedState::Sleeping, SyscallState::Unknown, Cause::Unknown),
+            (SchedState::Running, outside, Cause::Computing),
+            (SchedState::Running, SyscallState::Running, Cause::Computing),
+            (SchedState::Stopped, outside, Cause::Stopped),
+        ];
+        for (state, syscall, cause) in cases {
+            let mut observed = Observed::default();
+            let state = Some(state);
+            Look { syscall, state }.count(&mut observed.tally);
+            assert_eq!(observed.cause(), cause, "{state:?} {syscall:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::origin::{self, Place};
 
 /// What was found on this disk of the directories of sources.
 #[derive(Debug, Default)]
-pub(super) struct Paths {
+pub(crate) struct Paths {
     /// The workspace of a source directory.
     workspaces: HashMap<PathBuf, Option<PathBuf>>,
     /// The package of a source directory.
@@ -24,14 +24,14 @@ struct Package {
 
 impl Paths {
     /// C is the application's own only where its file is in a workspace here.
-    pub(super) fn is_own_c(&mut self, file: &str) -> bool {
+    pub(crate) fn is_own_c(&mut self, file: &str) -> bool {
         matches!(origin::place(file), Place::Workspace)
             && Path::new(file).is_absolute()
             && self.workspace(file).is_some()
     }
 
     /// The path of a source from its package's name on, for the paths of functions.
-    pub(super) fn crate_path(&mut self, file: &str) -> String {
+    pub(crate) fn crate_path(&mut self, file: &str) -> String {
         if origin::place(file) == Place::Workspace
             && let Some(package) = self.package(file)
             && let Ok(inside) = Path::new(file).strip_prefix(&package.directory)
@@ -63,7 +63,7 @@ impl Paths {
     }
 
     /// A source path without what is the same for every reader.
-    pub(super) fn shown_path(&mut self, file: &str) -> String {
+    pub(crate) fn shown_path(&mut self, file: &str) -> String {
         match origin::place(file) {
             Place::Standard(path) | Place::Package(path) => path.to_owned(),
             Place::Generated => file.rsplit('/').next().unwrap_or(file).to_owned(),

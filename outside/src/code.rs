@@ -1,0 +1,186 @@
+//! The program as code: what is mapped, how to unwind it, and where tokio's scheduler is
+//! in it.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use looptop_procfs::{Mapping, Process};
+use looptop_symbols::scheduler::{self, Landmark, Landmarks, Place, Unknown, Wait};
+use looptop_unwind::{
+    Beyond, Memory, ModuleIndex, ModuleInfo, Registers, StackCopy, Unwinder, Unwound, modules,
+};
+
+use crate::ProcessMemory;
+
+/// Between two looks at what is mapped: `dlopen` and `dlclose` are rare.
+const AGAIN: Duration = Duration::from_secs(2);
+/// The same where a stack led to code that is not known.
+const SOON: Duration = Duration::from_millis(200);
+
+/// The program of a process.
+pub(crate) struct Program {
+    process: Process,
+    memory: ProcessMemory,
+    unwinder: Unwinder,
+    landmarks: Result<Landmarks, Unknown>,
+    /// The module that is the program's own file.
+    own: Option<ModuleIndex>,
+    /// What of code is mapped, to see that it has changed.
+    mapped: Vec<Mapping>,
+    looked: Option<Instant>,
+    /// A stack has led to code that is not known.
+    stranger: bool,
+}
+
+/// A stack, and where in tokio it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Standing {
+    pub(crate) unwound: Unwound,
+    /// `None` where the program has no symbols, or the stack says too little.
+    pub(crate) place: Option<Place>,
+    /// The frame that ends with the poll: the call of the task's poll by the scheduler, or
+    /// what the future of `block_on` has called.
+    pub(crate) poll: Option<usize>,
+    /// It is the scheduler's call of a task's poll.
+    pub(crate) is_task: bool,
+}
+
+impl Standing {
+    /// Where on the stack the return address of that frame is, as long as the poll goes
+    /// on: the scheduler's next call of a poll writes it anew.
+    pub(crate) fn slot(&self) -> Option<u64> {
+        let begin = *self.unwound.begins.get(self.poll?)?;
+        begin.checked_sub(8).filter(|slot| slot % 8 == 0)
+    }
+
+    /// Where on the stack that frame, and the one inside it, begin and end: words there
+    /// are of the poll, and not what earlier calls have left.
+    pub(crate) fn frame(&self, sp: u64) -> Option<u64> {
+        let inside = self.poll?.checked_sub(2);
+        match inside {
+            Some(inside) => self.unwound.begins.get(inside).copied(),
+            None => Some(sp),
+        }
+    }
+}
+
+impl Program {
+    pub(crate) fn load(process: &Process, memory: ProcessMemory) -> Self {
+        let file = File::open(process.path("exe")).map_err(|_| Unknown::Unreadable);
+        let mut program = Self {
+            process: process.clone(),
+            memory,
+            unwinder: Unwinder::new(),
+            landmarks: file.and_then(|file| scheduler::read(&file)),
+            own: None,
+            mapped: Vec::new(),
+            looked: None,
+            stranger: false,
+        };
+        program.renew(Instant::now());
+        program
+    }
+
+    pub(crate) fn modules(&self) -> &[ModuleInfo] {
+        self.unwinder.modules()
+    }
+
+    /// Why the functions of tokio's scheduler are not known, where they are not.
+    pub(crate) fn unknown(&self) -> Option<Unknown> {
+        self.landmarks.as_ref().err().copied()
+    }
+
+    /// Reads what is mapped, where it is time for that, and the modules anew if it is
+    /// another than before; a tenth of a millisecond, some milliseconds if it is.
+    pub(crate) fn renew(&mut self, now: Instant) {
+        let rest = if self.stranger { SOON } else { AGAIN };
+        let due = |looked| now.saturating_duration_since(looked) >= rest;
+        if !self.looked.is_none_or(due) {
+            return;
+        }
+        self.looked = Some(now);
+        self.stranger = false;
+        let Ok(mappings) = self.process.mappings() else {
+            return;
+        };
+        let code = |m: &&Mapping| m.execute;
+        let mapped: Vec<Mapping> = mappings.iter().filter(code).cloned().collect();
+        if mapped == self.mapped {
+            return;
+        }
+        self.unwinder.set_modules(modules(&mappings, &self.memory));
+        self.mapped = mapped;
+        if let Some(path) = self.process.program() {
+            let own = self.unwinder.modules().iter().rposition(|m| m.path == path);
+            self.own = own.map(|index| ModuleIndex(index as u32));
+        }
+    }
+
+    /// Unwinds a stack of which `copy` is the inner part, and says where it stands.
+    pub(crate) fn stand(
+        &mut self,
+        registers: Registers,
+        copy: &[u8],
+        beyond: Beyond,
+        wait: Wait,
+    ) -> Standing {
+        let copy = StackCopy {
+            bytes: copy,
+            beyond,
+        };
+        let unwound = self.unwinder.unwind(&self.memory, registers, copy);
+        let frames = &unwound.stack.frames;
+        self.stranger |= frames.iter().any(|(module, _)| module.is_none());
+        let Ok(landmarks) = &self.landmarks else {
+            return Standing {
+                unwound,
+                place: None,
+                poll: None,
+                is_task: false,
+            };
+        };
+        let (mut marks, mut at): (Vec<Landmark>, Vec<usize>) = (Vec::new(), Vec::new());
+        for (index, (module, address)) in frames.iter().enumerate() {
+            let own = module.is_some() && *module == self.own;
+            if let Some(mark) = landmarks.at(*address).filter(|_| own) {
+                marks.push(mark);
+                at.push(index);
+            }
+        }
+        let place = scheduler::place(&marks, wait, landmarks.parks_apart());
+        // What is missing outside may be the scheduler.
+        let sure = !unwound.stack.truncated || !matches!(place, Place::Elsewhere | Place::Pool);
+        let task = scheduler::poll(&marks);
+        let is_task = task.is_some();
+        let poll = match (place, task) {
+            (Place::InPoll(_), Some(poll)) => at.get(poll).copied(),
+            // The future of `block_on`: what it has called.
+            (Place::InPoll(_), None) => at.first().and_then(|first| first.checked_sub(1)),
+            _ => None,
+        };
+        Standing {
+            unwound,
+            place: Some(place).filter(|_| sure),
+            poll,
+            is_task,
+        }
+    }
+
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Copies memory; gives the number of bytes.
+    pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
+        self.memory.read(address, buffer)
+    }
+}
+
+impl std::fmt::Debug for Program {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program")
+            .field("process", &self.process)
+            .field("landmarks", &self.landmarks.as_ref().map(|_| ()))
+            .finish_non_exhaustive()
+    }
+}

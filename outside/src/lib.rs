@@ -1,0 +1,43 @@
+//! A tokio process, read from outside.
+//!
+//! A [`Subject`] is a process that may be read: its procfs directory, its identity and
+//! its [`ProcessMemory`]. Everything here only reads. What is read is not to be
+//! trusted: the process runs on while it is read, may end, exec, fork and map anew, and
+//! chooses each byte of its memory itself. So lengths are bounded, walks end, and
+//! nothing is allocated by another's say-so.
+//!
+//! [`tasks`] finds the runtimes of the process and lists their tasks.
+//!
+//! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod access;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod code;
+mod evidence;
+mod memory;
+pub mod program;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod sampler;
+mod space;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod stop;
+mod subject;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod sys;
+pub mod tasks;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod thread;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod watch;
+
+pub use evidence::Evidence;
+pub use memory::{Piece, ProcessMemory};
+pub use space::{Page, ProcessSpace, Space};
+pub use subject::{Changed, Subject, SubjectError};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub use watch::{
+    Call, Costs, Life, Role, RunningTask, Scope, StackSample, Stall, ThreadView, Watch, WatchError,
+    WatchOptions,
+};

@@ -1,0 +1,174 @@
+//! What the stacks of blocked threads lead to: runtimes, `LocalSet`s and tasks.
+//!
+//! A worker, and a thread in `block_on`, holds pointers to its scheduler on its stack,
+//! and in the thread-locals that lie above it. A thread that drives a `LocalSet` holds
+//! an `Rc` of the set's context, which holds the `Arc` with the list.
+
+use std::ops::Range;
+
+use super::addresses::AddressSet;
+use super::cell::{Cell, HEAD};
+use super::owned::{HANDLE, Owned};
+use super::types::Types;
+use crate::space::{Pieces, Space, words};
+
+/// Bytes of one stack that are read, from the pointer on and from its end back.
+const MAX_STACK: u64 = 64 << 10;
+/// Bytes of all stacks that are read at a time.
+const MAX_STACKS: u64 = 4 << 20;
+/// Pointers that are followed at a time.
+const MAX_POINTERS: usize = 32 << 10;
+/// Pointers that are remembered.
+const MAX_TRIED: usize = 256 << 10;
+/// Handles that are read at once.
+const AT_ONCE: usize = 64;
+/// More owners of an `Rc` or `Arc` are none.
+pub(super) const MAX_OWNERS: u64 = 1 << 32;
+
+/// Searches stacks, each pointer once.
+#[derive(Debug, Default)]
+pub(super) struct Stacks {
+    tried: AddressSet,
+    heads: Pieces<HEAD>,
+    handles: Pieces<HANDLE>,
+}
+
+/// What was found on stacks.
+#[derive(Debug, Default)]
+pub(super) struct OnStacks {
+    /// Lists, with the address of what holds them where that begins with two counts
+    /// of owners.
+    pub(super) lists: Vec<(Owned, Option<u64>)>,
+    /// Tasks, in polls or not.
+    pub(super) tasks: Vec<Cell>,
+}
+
+impl Stacks {
+    /// Follows all pointers again.
+    pub(super) fn forget(&mut self) {
+        self.tried.clear();
+    }
+
+    /// Searches the stacks from these stack pointers on. `mapped` are all writable
+    /// mappings, `heap` those of allocators, in the order of addresses.
+    pub(super) fn search(
+        &mut self,
+        space: &impl Space,
+        types: &Types,
+        pointers: &[u64],
+        mapped: &[Range<u64>],
+        heap: &[Range<u64>],
+    ) -> OnStacks {
+        if self.tried.len() > MAX_TRIED {
+            self.tried.clear();
+        }
+        let mut new = self.new_pointers(space, pointers, mapped, heap);
+        let mut found = OnStacks::default();
+        self.heads.read(space, &new);
+        let heads = self.heads.iter().zip(&new);
+        let cells = heads.map(|(head, at)| Cell::of(space, types, *at, head?));
+        let cells: Vec<Option<Cell>> = cells.collect();
+        let mut cells = cells.into_iter();
+        new.retain(|_| match cells.next().flatten() {
+            Some(cell) => {
+                found.tasks.push(cell);
+                false
+            }
+            None => true,
+        });
+        let within = self.follow(space, types, &new, heap, &mut found);
+        self.follow(space, types, &within, heap, &mut found);
+        found
+    }
+
+    /// Words of stacks that point to a heap and were not followed before.
+    fn new_pointers(
+        &mut self,
+        space: &impl Space,
+        pointers: &[u64],
+        mapped: &[Range<u64>],
+        heap: &[Range<u64>],
+    ) -> Vec<u64> {
+        let mut left = MAX_STACKS;
+        let mut new = Vec::new();
+        let mut bytes = Vec::new();
+        for pointer in pointers {
+            let Some(stack) = around(mapped, *pointer) else {
+                continue;
+            };
+            for part in parts(*pointer & !7..stack.end) {
+                let length = (part.end - part.start).min(left);
+                left -= length;
+                bytes.resize(length as usize, 0);
+                let read = space.read(part.start, &mut bytes);
+                for word in words(&bytes[..read]) {
+                    let points = word.is_multiple_of(8)
+                        && new.len() < MAX_POINTERS
+                        && around(heap, word).is_some();
+                    if points && self.tried.insert(word) {
+                        new.push(word);
+                    }
+                }
+            }
+        }
+        new
+    }
+
+    /// Looks for a list behind each address; pointers in what looks like an `Rc` are
+    /// returned, to be followed too.
+    fn follow(
+        &mut self,
+        space: &impl Space,
+        types: &Types,
+        addresses: &[u64],
+        heap: &[Range<u64>],
+        found: &mut OnStacks,
+    ) -> Vec<u64> {
+        let mut within = Vec::new();
+        let mut all = Vec::new();
+        for addresses in addresses.chunks(AT_ONCE) {
+            self.handles.read(space, addresses);
+            for (handle, address) in self.handles.iter().zip(addresses) {
+                let mut rest = [0; HANDLE];
+                let bytes = match handle {
+                    // One at the end of what is mapped is shorter.
+                    Some(handle) => &handle[..],
+                    None => {
+                        let read = space.read(*address, &mut rest);
+                        &rest[..read]
+                    }
+                };
+                all.clear();
+                all.extend(words(bytes));
+                let counted = matches!(all[..], [strong, weak, ..]
+                    if (1..MAX_OWNERS).contains(&strong) && (1..MAX_OWNERS).contains(&weak));
+                if let Some(owned) = Owned::within(space, types, *address, &all) {
+                    found.lists.push((owned, counted.then_some(*address)));
+                } else if counted {
+                    let next = all.iter().skip(2).take(2).copied();
+                    within.extend(next.filter(|next| {
+                        next.is_multiple_of(8)
+                            && around(heap, *next).is_some()
+                            && self.tried.insert(*next)
+                    }));
+                }
+            }
+        }
+        within
+    }
+}
+
+/// The mapping that contains an address.
+pub(super) fn around(ranges: &[Range<u64>], address: u64) -> Option<&Range<u64>> {
+    let after = ranges.partition_point(|range| range.start <= address);
+    let range = &ranges[after.checked_sub(1)?];
+    range.contains(&address).then_some(range)
+}
+
+/// The beginning and the end of a deep stack; all of another.
+fn parts(stack: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let length = stack.end.saturating_sub(stack.start);
+    let first = stack.start..stack.start + length.min(MAX_STACK);
+    let last = first.end.max(stack.end.saturating_sub(MAX_STACK))..stack.end;
+    [first, last].into_iter().filter(|part| !part.is_empty())
+}

@@ -1,0 +1,330 @@
+//! A walk along a list of tasks, while it changes.
+//!
+//! What was read at the last walk is read again in large batches; then the links are
+//! followed in this copy, and only what is new is read step by step, one batch for all
+//! shards. A link leads backwards too, so that a step into what was unlinked meanwhile
+//! is seen, and the list's ends and count are read before and after.
+
+use super::addresses::AddressMap;
+use super::cell::{Cell, HEAD, may_begin_at};
+use super::owned::{List, Owned, SHARD};
+use super::{TaskKind, Types};
+use crate::space::{Pieces, Space, word, words};
+
+/// Tasks of one list that are read.
+const MAX_TASKS: usize = 1 << 21;
+/// Steps in which a walk reads new tasks.
+const MAX_STEPS: usize = 1 << 21;
+
+/// The tasks of a list.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    nodes: Vec<Node>,
+    index: AddressMap<u32>,
+    /// Nodes that hold no task.
+    unused: Vec<u32>,
+    /// The nodes in the order of the newest walk.
+    order: Vec<u32>,
+    walk: u32,
+    chains: Vec<Chain>,
+    ends: Vec<u8>,
+    ends_after: Vec<u8>,
+    addresses: Vec<u64>,
+    fresh: Vec<u32>,
+    heads: Pieces<HEAD>,
+    links: Pieces<16>,
+}
+
+/// A task, and where it is linked.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    cell: Cell,
+    previous: u64,
+    next: u64,
+    /// The walk that came along.
+    walk: u32,
+    /// It was read for the present walk.
+    fresh: bool,
+}
+
+/// The list of one shard, as far as it was walked.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    at: u64,
+    previous: u64,
+    last: u64,
+}
+
+/// What a walk found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Walked {
+    /// The list's own count, after the walk.
+    pub(super) counted: Option<u64>,
+    /// What was walked is the list as it was at one time.
+    pub(super) whole: bool,
+}
+
+impl Members {
+    /// Its tasks, in the order of the newest walk.
+    pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = &Cell> {
+        self.order
+            .iter()
+            .map(|node| &self.nodes[*node as usize].cell)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Walks the list once; `None` where it is no longer there.
+    pub(super) fn walk(
+        &mut self,
+        space: &impl Space,
+        types: &Types,
+        owned: &Owned,
+    ) -> Option<Walked> {
+        let before = owned.count(space)?;
+        owned.ends(space, &mut self.ends)?;
+        self.walk = self.walk.wrapping_add(1);
+        self.order.clear();
+        self.refresh(space, types, owned.id);
+        let mut whole = self.follow(space, types, owned.id);
+        self.forget_others();
+        let after = owned.count(space)?;
+        owned.ends(space, &mut self.ends_after)?;
+        whole &= before == after && self.ends == self.ends_after;
+        whole &= after.is_none_or(|after| after == self.order.len() as u64);
+        Some(Walked {
+            counted: after,
+            whole,
+        })
+    }
+
+    /// Reads again what is known.
+    fn refresh(&mut self, space: &impl Space, types: &Types, owner: u64) {
+        self.addresses.clear();
+        self.fresh.clear();
+        for (node, i) in self.nodes.iter_mut().zip(0..) {
+            node.fresh = false;
+            if node.cell.header != 0 {
+                self.addresses.push(node.cell.header);
+                self.fresh.push(i);
+            }
+        }
+        self.read_fresh(space, types, owner);
+    }
+
+    /// Reads the tasks at `addresses` into the nodes `fresh`.
+    fn read_fresh(&mut self, space: &impl Space, types: &Types, owner: u64) {
+        self.heads.read(space, &self.addresses);
+        let nodes = &mut self.nodes;
+        let mut of_tasks = 0;
+        for (i, head) in self.fresh.iter().zip(self.heads.iter()) {
+            let node = &mut nodes[*i as usize];
+            let cell = head.and_then(|head| node.cell.again(space, types, head));
+            let cell = cell
+                .filter(|cell| cell.owner == owner && types.at(cell.kind).kind == TaskKind::Async);
+            if let Some(cell) = cell {
+                node.cell = cell;
+                node.fresh = true;
+                of_tasks += 1;
+            }
+        }
+        self.addresses.clear();
+        self.addresses.reserve(of_tasks);
+        self.fresh.retain(|i| {
+            let node = &nodes[*i as usize];
+            if node.fresh {
+                let trailer = types.at(node.cell.kind).trailer_offset;
+                self.addresses.push(node.cell.header.wrapping_add(trailer));
+            }
+            node.fresh
+        });
+        self.links.read(space, &self.addresses);
+        for (i, links) in self.fresh.iter().zip(self.links.iter()) {
+            let node = &mut nodes[*i as usize];
+            let links = links.and_then(|links| Some((word(links, 0)?, word(links, 8)?)));
+            node.fresh = links.is_some();
+            (node.previous, node.next) = links.unwrap_or_default();
+        }
+    }
+
+    /// Follows the links from the ends of each shard on; whether all led to its other
+    /// end.
+    fn follow(&mut self, space: &impl Space, types: &Types, owner: u64) -> bool {
+        let ends = self.ends.as_chunks::<16>().0.iter();
+        let ends = ends.filter_map(|ends| Some((word(ends, 0)?, word(ends, 8)?)));
+        self.chains.clear();
+        self.chains.extend(ends.map(|(first, last)| Chain {
+            at: first,
+            previous: 0,
+            last,
+        }));
+        let mut whole = true;
+        for _ in 0..MAX_STEPS {
+            self.addresses.clear();
+            self.fresh.clear();
+            let mut chains = std::mem::take(&mut self.chains);
+            chains.retain_mut(|chain| match self.advance(chain) {
+                Step::End => false,
+                Step::Broken => {
+                    whole = false;
+                    false
+                }
+                Step::Unknown if self.nodes.len() - self.unused.len() < MAX_TASKS => {
+                    self.add(chain.at);
+                    true
+                }
+                Step::Unknown => {
+                    whole = false;
+                    false
+                }
+            });
+            self.chains = chains;
+            if self.chains.is_empty() {
+                return whole;
+            }
+            self.read_fresh(space, types, owner);
+        }
+        false
+    }
+
+    /// Goes along what is known.
+    fn advance(&mut self, chain: &mut Chain) -> Step {
+        while chain.at != 0 {
+            let Some(i) = self.index.get(&chain.at) else {
+                return if may_begin_at(chain.at) {
+                    Step::Unknown
+                } else {
+                    Step::Broken
+                };
+            };
+            let node = &mut self.nodes[*i as usize];
+            let linked = node.fresh && node.previous == chain.previous;
+            if !linked || node.walk == self.walk {
+                return Step::Broken;
+            }
+            node.walk = self.walk;
+            self.order.push(*i);
+            chain.previous = chain.at;
+            chain.at = node.next;
+        }
+        if chain.previous == chain.last {
+            Step::End
+        } else {
+            Step::Broken
+        }
+    }
+
+    /// A node for the task at `header`, which is read next.
+    fn add(&mut self, header: u64) {
+        let node = Node {
+            cell: Cell::unread(header),
+            previous: 0,
+            next: 0,
+            walk: self.walk.wrapping_sub(1),
+            fresh: false,
+        };
+        let i = match self.unused.pop() {
+            Some(i) => {
+                self.nodes[i as usize] = node;
+                i
+            }
+            None => {
+                self.nodes.push(node);
+                self.nodes.len() as u32 - 1
+            }
+        };
+        self.index.insert(header, i);
+        self.addresses.push(header);
+        self.fresh.push(i);
+    }
+
+    /// Drops what the walk did not come along.
+    fn forget_others(&mut self) {
+        for (node, i) in self.nodes.iter_mut().zip(0..) {
+            if node.cell.header != 0 && node.walk != self.walk {
+                self.index.remove(&node.cell.header);
+                node.cell = Cell::unread(0);
+                self.unused.push(i);
+            }
+        }
+        if self.nodes.len() > 1_024 && self.unused.len() > self.nodes.len() / 4 * 3 {
+            self.shrink();
+        }
+    }
+
+    /// Gives back the memory of a list that was much longer.
+    fn shrink(&mut self) {
+        let order = self.order.iter().map(|i| self.nodes[*i as usize]);
+        self.nodes = order.collect();
+        self.unused = Vec::new();
+        self.order = (0..self.nodes.len() as u32).collect();
+        self.index = self
+            .nodes
+            .iter()
+            .zip(0..)
+            .map(|(node, i)| (node.cell.header, i))
+            .collect();
+        self.heads = Pieces::default();
+        self.links = Pieces::default();
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    End,
+    /// It leads to what is no task of this list, or in a circle.
+    Broken,
+    Unknown,
+}
+
+impl Owned {
+    /// Its own count, where it has one; `None` where the list is no longer there.
+    fn count(&self, space: &impl Space) -> Option<Option<u64>> {
+        if space.read_u64(self.id_at)? != self.id {
+            return None;
+        }
+        let List::Sharded {
+            at,
+            shards,
+            shard_count,
+            count_at,
+        } = self.list
+        else {
+            return Some(None);
+        };
+        let mut slice = [0; 16];
+        let whole = space.read(at, &mut slice) == 16;
+        let same = whole && words(&slice).eq([shards, shard_count]);
+        same.then(|| space.read_u64(count_at))?.map(Some)
+    }
+
+    /// The first and the last task of each shard, 16 bytes each.
+    pub(super) fn ends(&self, space: &impl Space, ends: &mut Vec<u8>) -> Option<()> {
+        match self.list {
+            List::Single { at } => {
+                ends.resize(16, 0);
+                (space.read(at, ends) == 16).then_some(())
+            }
+            List::Sharded {
+                shards,
+                shard_count,
+                ..
+            } => {
+                let count = shard_count as usize;
+                ends.resize(count * SHARD, 0);
+                if space.read(shards, ends) != ends.len() {
+                    return None;
+                }
+                // Locks change without a change of the list.
+                for shard in 0..count {
+                    let from = shard * SHARD + 8;
+                    ends.copy_within(from..from + 16, shard * 16);
+                }
+                ends.truncate(count * 16);
+                Some(())
+            }
+        }
+    }
+}

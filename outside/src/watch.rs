@@ -1,0 +1,357 @@
+//! What the threads of a process do that run tokio, and polls that take too long.
+//!
+//! # What proves one long poll
+//!
+//! A stack with a poll on it says that the thread is in a poll; the same stack again does
+//! not say that it is in the same one. A task that is polled ten thousand times a second
+//! shows the same task, marked as running, in the same function, at each look. So these
+//! count, and nothing else:
+//!
+//! - The thread is blocked, and has not been given a CPU since the last look
+//!   (`schedstat`): it did not run, so it is in the same call of the same poll.
+//! - Nothing was written to the return address of the poll's frame. The scheduler calls
+//!   polls from one frame, so that the next poll writes its return address to the very
+//!   same word of the stack. A hardware breakpoint of the kernel's
+//!   (`perf_event_open`) notices the thread's first write to it and is gone then. A stack
+//!   from after it was set must show the frame.
+//! - The scheduler's own counters, where they were learned while the thread parked, have
+//!   not moved: one turn of its loop, which is one poll, or up to four of tasks that wake
+//!   one another ([`Scope::OneTurn`]).
+//!
+//! A thread that computes, of which neither is known (no `perf_event_open`, and it has not
+//! parked since it is watched), is not reported. A poll's age counts from when it was
+//! first proven, so that it is at least that.
+//!
+//! # What is looked at
+//!
+//! At each look one file of each thread that runs tokio (`schedstat`, 1 µs), and a second
+//! one if it has run since (`syscall`, 2 µs). A blocked thread's stack is read once for
+//! each place where it blocks (10 to 30 µs), and never again for those where it parks. A
+//! computing thread's stack is wanted only once it has been on a CPU, or ready for one,
+//! for half of the threshold without blocking at all, and without a turn of its scheduler
+//! as far as that is known: healthy servers block, or turn, far more often. It comes from
+//! the kernel's sampler where that is permitted, else from a stop.
+
+mod poll;
+mod stall;
+mod thread;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use looptop_procfs::SchedState;
+use looptop_symbols::scheduler::Unknown;
+use looptop_unwind::ModuleInfo;
+
+pub use self::stall::{Call, Life, RunningTask, Scope, StackSample, Stall};
+use self::thread::Watched;
+use crate::code::Program;
+use crate::stop::Stopper;
+use crate::{Changed, Subject};
+
+/// Threads that are known at most.
+const MAX_THREADS: usize = 4_096;
+/// Threads whose files are open at most; two or three each.
+const MAX_OPEN: usize = 200;
+/// Stalls that have ended and nobody took yet.
+const MAX_ENDED: usize = 1_024;
+/// Between two lists of the threads.
+const CENSUS: Duration = Duration::from_millis(100);
+/// Threads that are sampled at the same time; the kernel limits the memory for it.
+const MAX_SAMPLERS: usize = 8;
+
+/// What a watch may do, and how often.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchOptions {
+    /// A poll that takes longer is a stall.
+    pub threshold: Duration,
+    /// Between two looks.
+    pub interval: Duration,
+    /// The kernel's sampler may be used (`perf_event_open`).
+    pub may_sample: bool,
+    /// Threads that compute may be stopped where there is no sampler.
+    pub may_stop: bool,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            threshold: Duration::from_millis(10),
+            interval: Duration::from_millis(10),
+            may_sample: true,
+            may_stop: true,
+        }
+    }
+}
+
+/// What a thread does for tokio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// It is not known yet: its stack was not read.
+    Unknown,
+    /// A worker of a multi-thread runtime.
+    Worker,
+    /// It drives a current-thread runtime, perhaps with a `LocalSet`.
+    CurrentThread,
+    /// It is in `block_on` beside a multi-thread runtime.
+    BlockOn,
+    /// A thread of the blocking pool.
+    BlockingPool,
+    /// It runs no tokio.
+    Other,
+}
+
+/// What is known of a thread.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ThreadView {
+    /// Its id.
+    pub tid: u64,
+    /// At most 15 bytes.
+    pub name: String,
+    /// What the kernel says that it does.
+    pub state: SchedState,
+    /// What it does for tokio.
+    pub role: Role,
+    /// CPU time in the program, ns, in steps of 10 ms.
+    pub user_ns: u64,
+    /// CPU time in the kernel, likewise.
+    pub system_ns: u64,
+    /// Time on a CPU, ns, in steps of the scheduler's tick.
+    pub cpu_ns: u64,
+    /// Time ready to run but without a CPU, ns.
+    pub run_queue_ns: u64,
+    /// Times that it gave up its CPU.
+    pub voluntary_switches: u64,
+    /// Times that its CPU was taken from it.
+    pub involuntary_switches: u64,
+    /// The call in which it is blocked.
+    pub call: Option<Call>,
+    /// Whether it waits for work, as of the newest look.
+    pub parked: bool,
+    /// Since when it is in its present poll, at least.
+    pub in_poll_since: Option<Instant>,
+    /// The task of it, where it is known.
+    pub task: Option<RunningTask>,
+    /// Whether long polls of it that compute are seen: its scheduler's counters are
+    /// known, or the kernel's sampler is permitted.
+    pub polls_distinguished: bool,
+}
+
+/// What watching has cost, and what it could not do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Costs {
+    /// Looks at threads.
+    pub looks: u64,
+    /// Stacks of blocked threads that were read.
+    pub read: u64,
+    /// Of these, given up because the thread ran on meanwhile.
+    pub torn: u64,
+    /// Samples of the kernel's.
+    pub sampled: u64,
+    /// Samples for which the kernel had no room.
+    pub samples_lost: u64,
+    /// Breakpoints that were set on the end of a poll.
+    pub polls_watched: u64,
+    /// Threads that were stopped.
+    pub stopped: u64,
+    /// Stops that found the thread in a system call that it had just entered, which may
+    /// have returned `EINTR`.
+    pub stopped_in_call: u64,
+    /// Threads that were asked to stop and did not in time.
+    pub stops_failed: u64,
+    /// How long stopped threads stood still: half of them no longer than this.
+    pub held_p50: Option<Duration>,
+    /// The longest.
+    pub held_max: Option<Duration>,
+    /// Why the kernel's sampler is not used.
+    pub no_sampler: Option<String>,
+    /// Why threads are not stopped.
+    pub no_stop: Option<String>,
+    /// Threads that are not watched: over the bound.
+    pub threads_skipped: u64,
+    /// Stalls that ended and were dropped before anybody took them.
+    pub stalls_dropped: u64,
+}
+
+/// Why a process cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// Its threads cannot be listed.
+    #[error("the threads of process {pid} cannot be listed: {error}")]
+    NoThreads {
+        /// Whose.
+        pid: u32,
+        /// What happened.
+        error: std::io::Error,
+    },
+}
+
+/// Watches the threads of a process; see the module.
+#[derive(Debug)]
+pub struct Watch {
+    subject: Subject,
+    threads: BTreeMap<u64, Watched>,
+    next_census: Option<Instant>,
+    shared: Shared,
+}
+
+/// What all threads of a watch have in common.
+#[derive(Debug)]
+struct Shared {
+    options: WatchOptions,
+    program: Program,
+    stopper: Option<Stopper>,
+    /// How long threads stood still, the newest, in µs.
+    held: VecDeque<u32>,
+    costs: Costs,
+    samplers: usize,
+    ended: VecDeque<Stall>,
+    next_id: u64,
+    open: usize,
+}
+
+impl Watch {
+    /// Reads the program's modules and symbols, some ten milliseconds. Nothing is watched
+    /// before the first look.
+    ///
+    /// # Errors
+    ///
+    /// The process has ended, or may not be looked at.
+    pub fn new(subject: &Subject, options: WatchOptions) -> Result<Self, WatchError> {
+        if let Err(error) = subject.process().tids() {
+            let pid = subject.pid();
+            return Err(WatchError::NoThreads { pid, error });
+        }
+        let mut costs = Costs::default();
+        if !options.may_sample {
+            costs.no_sampler = Some("it was not permitted".to_owned());
+        }
+        let mut stopper = None;
+        if options.may_stop {
+            match Stopper::start(subject.memory()) {
+                Ok(started) => stopper = Some(started),
+                Err(error) => costs.no_stop = Some(format!("no thread for it: {error}")),
+            }
+        } else {
+            costs.no_stop = Some("it was not permitted".to_owned());
+        }
+        Ok(Self {
+            subject: subject.clone(),
+            threads: BTreeMap::new(),
+            next_census: None,
+            shared: Shared {
+                options,
+                program: Program::load(subject.process(), subject.memory()),
+                stopper,
+                held: VecDeque::new(),
+                costs,
+                samplers: 0,
+                ended: VecDeque::new(),
+                next_id: 1,
+                open: 0,
+            },
+        })
+    }
+
+    /// Why tokio's scheduler is not found in the program, where it is not: there are
+    /// threads then, and neither polls nor stalls.
+    pub fn unknown(&self) -> Option<Unknown> {
+        self.shared.program.unknown()
+    }
+
+    /// One look at the threads that may run tokio. Returns how long to rest until the
+    /// next. `task_of` is asked with words of a stack for the task that is in poll there.
+    ///
+    /// # Errors
+    ///
+    /// The process is no longer what it was.
+    pub fn look(
+        &mut self,
+        now: Instant,
+        task_of: &dyn Fn(&[u64]) -> Option<RunningTask>,
+    ) -> Result<Duration, Changed> {
+        if self.next_census.is_none_or(|due| now >= due) {
+            self.subject.unchanged()?;
+            let began = Instant::now();
+            self.census(now);
+            self.shared.program.renew(now);
+            // Of many threads the list itself takes its time.
+            let rest = CENSUS.max(began.elapsed() * 50);
+            self.next_census = Some(now + rest);
+        }
+        for watched in self.threads.values_mut() {
+            watched.look(now, &mut self.shared, task_of);
+        }
+        Ok(self.shared.options.interval)
+    }
+
+    fn census(&mut self, now: Instant) {
+        let Ok(tids) = self.subject.process().tids() else {
+            return;
+        };
+        let mut skipped = 0;
+        let mut alive = std::collections::HashSet::new();
+        for tid in tids {
+            alive.insert(tid);
+            if self.threads.contains_key(&tid) {
+                continue;
+            }
+            if self.threads.len() < MAX_THREADS {
+                self.threads.insert(tid, Watched::new(tid, now));
+            } else {
+                skipped += 1;
+            }
+        }
+        self.shared.costs.threads_skipped = skipped;
+        let shared = &mut self.shared;
+        self.threads.retain(|tid, watched| {
+            let lives = alive.contains(tid);
+            if !lives {
+                watched.gone(shared);
+            }
+            lives
+        });
+        shared.samplers = self.threads.values().filter(|t| t.has_sampler()).count();
+        shared.open = self.threads.values().filter(|t| t.has_files()).count();
+    }
+
+    /// All threads as they are now. Reads two or three files of each, some 30 µs.
+    pub fn threads(&mut self) -> Vec<ThreadView> {
+        let shared = &self.shared;
+        let process = self.subject.process();
+        let all = self.threads.values_mut();
+        all.filter_map(|watched| watched.view(process, shared))
+            .collect()
+    }
+
+    /// The stalls that go on, and those that have ended since they were last taken.
+    pub fn take_stalls(&mut self) -> Vec<Stall> {
+        let mut stalls: Vec<Stall> = self.shared.ended.drain(..).collect();
+        let shared = &self.shared;
+        let live = self.threads.values_mut();
+        stalls.extend(live.filter_map(|watched| watched.stall(shared)));
+        stalls
+    }
+
+    /// The modules that frames refer to; one keeps its index for good.
+    pub fn modules(&self) -> &[ModuleInfo] {
+        self.shared.program.modules()
+    }
+
+    /// The ids of blocked threads that run tokio, or may, and where their stacks end, as
+    /// of the newest look.
+    pub fn stack_pointers(&self) -> Vec<(u64, u64)> {
+        let blocked = self.threads.values().filter_map(Watched::stack_pointer);
+        blocked.collect()
+    }
+
+    /// What it has cost so far.
+    pub fn costs(&self) -> Costs {
+        let mut costs = self.shared.costs.clone();
+        let mut held: Vec<u32> = self.shared.held.iter().copied().collect();
+        held.sort_unstable();
+        let us = |us: &u32| Duration::from_micros(u64::from(*us));
+        costs.held_p50 = held.get(held.len() / 2).map(us);
+        costs
+    }
+}

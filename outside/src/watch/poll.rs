@@ -1,0 +1,186 @@
+//! A poll in progress.
+
+use std::time::{Duration, Instant};
+
+use looptop_procfs::cause::{Cause, Look, Observed, Tally};
+use looptop_procfs::{SchedStat, SyscallState};
+
+use super::stall::{Call, Life, RunningTask, Scope, StackSample, Stall, count};
+use crate::sampler::WordWatch;
+
+/// Before that much time the clock of a thread that computes says nothing: it goes by the
+/// scheduler's tick, which is 1 to 10 ms.
+const CLOCKS_COUNT: Duration = Duration::from_millis(40);
+/// After that much time one that was on a CPU has been there at a tick.
+const TICKED: Duration = Duration::from_millis(20);
+/// Calls that are counted.
+const MAX_CALLS: usize = 16;
+
+/// A poll in progress, as far as it was seen.
+#[derive(Debug)]
+pub(crate) struct Poll {
+    pub(crate) since: Instant,
+    /// When it was last proven to be the same.
+    pub(crate) seen: Instant,
+    pub(crate) scope: Scope,
+    /// Where the return address out of it is, and whether that is of a task's poll, or
+    /// of what the future of `block_on` has called.
+    pub(crate) slot: Option<u64>,
+    pub(crate) is_task: bool,
+    /// Sees the end of that frame.
+    pub(crate) watch: Option<WordWatch>,
+    /// The scheduler's counters in it.
+    pub(crate) counters: Option<Vec<u32>>,
+    /// A stack from the time since then has shown it.
+    pub(crate) confirmed: bool,
+    /// Words of its part of the stack, until somebody was asked for its task.
+    pub(crate) words: Vec<u64>,
+    pub(crate) task: Option<RunningTask>,
+    pub(crate) asked: u32,
+    began: SchedStat,
+    now: SchedStat,
+    tally: Tally,
+    calls: Vec<(Call, u32)>,
+    samples: Vec<StackSample>,
+    /// The sample of a blocked thread, which counts for each look that finds it the same.
+    standing: Option<usize>,
+    samples_dropped: u64,
+    pub(crate) stall: Option<u64>,
+    told: bool,
+}
+
+impl Poll {
+    pub(crate) fn new(since: Instant, sched: SchedStat) -> Self {
+        Self {
+            since,
+            seen: since,
+            scope: Scope::OnePoll,
+            slot: None,
+            is_task: true,
+            watch: None,
+            counters: None,
+            confirmed: false,
+            words: Vec::new(),
+            task: None,
+            asked: 0,
+            began: sched,
+            now: sched,
+            tally: Tally::default(),
+            calls: Vec::new(),
+            samples: Vec::new(),
+            standing: None,
+            samples_dropped: 0,
+            stall: None,
+            told: false,
+        }
+    }
+
+    /// It was the same until now.
+    pub(crate) fn proven(&mut self, now: Instant, sched: SchedStat) {
+        self.seen = self.seen.max(now);
+        self.now = sched;
+    }
+
+    /// It is over. A wait for a CPU is on the kernel's books only now.
+    pub(crate) fn ends(&mut self, sched: SchedStat) {
+        self.now.run_queue_ns = sched.run_queue_ns;
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.seen.saturating_duration_since(self.since)
+    }
+
+    /// Whether the watch says that its frame was not left; `None` where there is none.
+    pub(crate) fn is_untouched(&mut self) -> Option<bool> {
+        Some(self.watch.as_mut()?.is_untouched())
+    }
+
+    pub(crate) fn count_look(&mut self, look: Look) {
+        look.count(&mut self.tally);
+        if let SyscallState::In { number, args, .. } = look.syscall {
+            let call = Call { number, args };
+            if let Some((_, times)) = self.calls.iter_mut().find(|(c, _)| *c == call) {
+                *times += 1;
+            } else if self.calls.len() < MAX_CALLS {
+                self.calls.push((call, 1));
+            }
+        }
+    }
+
+    pub(crate) fn add(&mut self, sample: StackSample) {
+        self.standing = None;
+        let frames = sample.frames.clone();
+        if count(&mut self.samples, sample) {
+            self.standing = self.samples.iter().position(|s| s.frames == frames);
+        } else {
+            self.samples_dropped += 1;
+        }
+    }
+
+    /// The thread stands as it stood.
+    pub(crate) fn add_again(&mut self) {
+        if let Some(sample) = self.standing.and_then(|at| self.samples.get_mut(at)) {
+            sample.count = sample.count.saturating_add(1);
+        }
+    }
+
+    /// The thread does not stand as it stood.
+    pub(crate) fn moves(&mut self) {
+        self.standing = None;
+    }
+
+    fn observed(&self) -> Observed {
+        let ns = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        let of = |now: u64, began: u64| Some(now.saturating_sub(began));
+        let run_queue_ns = of(self.now.run_queue_ns, self.began.run_queue_ns);
+        let wall_ns = ns(self.age());
+        let waited = run_queue_ns.is_some_and(|waited| waited * 2 > wall_ns);
+        let cpu_ns = of(self.now.cpu_ns, self.began.cpu_ns);
+        let none = cpu_ns == Some(0) && self.age() >= TICKED;
+        let counts = self.age() >= CLOCKS_COUNT || waited || none;
+        Observed {
+            wall_ns,
+            cpu_ns: cpu_ns.filter(|_| counts),
+            run_queue_ns,
+            suspended_ns: 0,
+            tally: self.tally,
+        }
+    }
+
+    /// As it is reported.
+    pub(crate) fn report(&mut self, id: u64, tid: u64, over: bool, no_stack: &str) -> Stall {
+        let observed = self.observed();
+        let cause = observed.cause();
+        let of_cause = |(call, _): &&(Call, u32)| {
+            let state = SyscallState::In {
+                number: call.number,
+                args: call.args,
+                sp: 0,
+                pc: 0,
+            };
+            Cause::of(&state) == cause
+        };
+        let call = self.calls.iter().filter(of_cause).max_by_key(|c| c.1);
+        let life = match (over, std::mem::replace(&mut self.told, true)) {
+            (true, _) => Life::Ended,
+            (false, false) => Life::Began,
+            (false, true) => Life::GoesOn,
+        };
+        Stall {
+            id,
+            life,
+            tid,
+            task: self.task,
+            started: self.since,
+            duration: self.age(),
+            scope: self.scope,
+            cause,
+            cpu: observed.cpu_ns.map(Duration::from_nanos),
+            run_queue: observed.run_queue_ns.map(Duration::from_nanos),
+            call: call.map(|(call, _)| *call),
+            samples: self.samples.clone(),
+            samples_dropped: self.samples_dropped,
+            no_stack: self.samples.is_empty().then(|| no_stack.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,560 @@
+//! Choosing what to attach to, of what was found on this machine: a screen of its own,
+//! before there is a target.
+//!
+//! What is found comes by [`Picker::found`], keys go to [`Picker::key`], and a
+//! [`Choice`] comes out. The cursor stays on its program, wherever that goes.
+
+use ratatui::layout::{Rect, Size};
+
+use super::{Key, mouse::Mouse};
+
+/// A program that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// Its process.
+    pub pid: u32,
+    /// What it is called.
+    pub name: String,
+    /// Whose it is.
+    pub user: String,
+    /// What makes it observable: an agent, console-subscriber, its tokio.
+    pub instrument: String,
+    /// Its threads.
+    pub threads: u64,
+    /// Its share of one CPU; `None` where it is not known yet.
+    pub cpu: Option<f64>,
+    /// How it can be attached to, if it can.
+    pub way: Way,
+}
+
+/// How a program can be attached to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// By its agent or console-subscriber, as the target of this name.
+    Within(String),
+    /// From outside, as the target of this name.
+    Outside(String),
+    /// Not: a word about it, and all about it.
+    Closed {
+        /// Why, for a column.
+        short: String,
+        /// What was tried, what happened, what to do.
+        sentence: String,
+    },
+}
+
+impl Candidate {
+    /// The name of the target that it is, if it can be attached to.
+    pub fn target(&self) -> Option<&str> {
+        match &self.way {
+            Way::Within(target) | Way::Outside(target) => Some(target),
+            Way::Closed { .. } => None,
+        }
+    }
+
+    /// What stands in the last column.
+    pub fn place(&self) -> &str {
+        match &self.way {
+            Way::Within(text) | Way::Outside(text) => text,
+            Way::Closed { short, .. } => short,
+        }
+    }
+
+    /// What Enter does, or what would be needed.
+    pub fn sentence(&self) -> String {
+        match &self.way {
+            Way::Within(target) => {
+                format!("Enter attaches to its {} at {target}", self.instrument)
+            }
+            Way::Outside(_) => {
+                "Enter looks at it from outside: nothing in it is changed".to_owned()
+            }
+            Way::Closed { sentence, .. } => sentence.clone(),
+        }
+    }
+
+    fn matches(&self, filter: &str) -> bool {
+        let text = format!(
+            "{} {} {} {} {}",
+            self.pid,
+            self.name,
+            self.user,
+            self.instrument,
+            self.place()
+        );
+        let text = text.to_lowercase();
+        let mut words = filter.split_whitespace();
+        words.all(|word| text.contains(&word.to_lowercase()))
+    }
+
+    fn key(&self) -> (u32, &str) {
+        // A process may listen at several places.
+        (self.pid, self.target().unwrap_or_default())
+    }
+}
+
+/// What a key has chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// Nothing yet.
+    Stay,
+    /// Look anew, now.
+    Look,
+    /// Attach to the target of this name.
+    Attach(String),
+    /// Stop, as a shell's job does.
+    Suspend,
+    /// Nothing at all.
+    Quit,
+}
+
+/// What a key does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Act {
+    Attach,
+    Go(Step),
+    Filter,
+    Look,
+    Back,
+    Quit,
+    Suspend,
+    /// Quit, also while a filter is typed.
+    Leave,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Up,
+    Down,
+    PageUp,
+    PageDown,
+    First,
+    Last,
+}
+
+/// Keys of the picker, and what they do.
+#[derive(Debug)]
+pub struct Bound {
+    /// Any of these.
+    pub keys: &'static [Key],
+    act: Act,
+    /// A sentence for the document.
+    pub help: &'static str,
+}
+
+const fn bound(keys: &'static [Key], act: Act, help: &'static str) -> Bound {
+    Bound { keys, act, help }
+}
+
+/// The keys: dispatch and `docs/keys.md` come from here.
+pub const KEYS: &[Bound] = &[
+    bound(
+        &[Key::Enter],
+        Act::Attach,
+        "attach to the program under the cursor",
+    ),
+    bound(&[Key::Up, Key::Char('k')], Act::Go(Step::Up), "one row up"),
+    bound(
+        &[Key::Down, Key::Char('j')],
+        Act::Go(Step::Down),
+        "one row down",
+    ),
+    bound(&[Key::PageUp], Act::Go(Step::PageUp), "one page up"),
+    bound(&[Key::PageDown], Act::Go(Step::PageDown), "one page down"),
+    bound(
+        &[Key::Char('g'), Key::Home],
+        Act::Go(Step::First),
+        "to the first row",
+    ),
+    bound(
+        &[Key::Char('G'), Key::End],
+        Act::Go(Step::Last),
+        "to the last row",
+    ),
+    bound(
+        &[Key::Char('/')],
+        Act::Filter,
+        "filter by words that a row must contain; Enter applies, Esc clears",
+    ),
+    bound(
+        &[Key::Char('r')],
+        Act::Look,
+        "look again at once, and ask every agent anew; otherwise each second",
+    ),
+    bound(&[Key::Esc], Act::Back, "clear the filter, otherwise quit"),
+    bound(&[Key::Char('q')], Act::Quit, "quit"),
+    bound(&[Key::Ctrl('z')], Act::Suspend, "suspend; fg comes back"),
+    bound(&[Key::Ctrl('c')], Act::Leave, "quit"),
+];
+
+/// The state of the picker.
+#[derive(Debug, Clone, Default)]
+pub struct Picker {
+    /// Of the screen.
+    pub size: Size,
+    candidates: Vec<Candidate>,
+    cursor: usize,
+    /// Something was looked at.
+    looked: bool,
+    unread: usize,
+    filter: String,
+    typing: bool,
+}
+
+/// The parts of the screen: what does not fit is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// The program's name, and how many were found.
+    pub header: Rect,
+    /// The names of the columns.
+    pub heads: Rect,
+    /// A line for each program, or what to do where there is none.
+    pub rows: Rect,
+    /// About the program under the cursor.
+    pub about: Rect,
+    /// Keys, or the line where a filter is typed.
+    pub footer: Rect,
+}
+
+impl Parts {
+    /// Of a screen of this size.
+    pub fn new(size: Size) -> Self {
+        let heads = u16::from(size.height >= 6);
+        let about = match size.height {
+            0..8 => 0,
+            8..14 => 3,
+            _ => 4,
+        };
+        let header = u16::from(size.height >= 2);
+        let footer = u16::from(size.height >= 3);
+        let rows = size.height - header - heads - about - footer;
+        let mut y = 0;
+        let mut part = |height| {
+            let part = Rect::new(0, y, size.width, height);
+            y += height;
+            part
+        };
+        Self {
+            header: part(header),
+            heads: part(heads),
+            rows: part(rows),
+            about: part(about),
+            footer: part(footer),
+        }
+    }
+}
+
+impl Picker {
+    /// Takes in what was found; `unread` programs could not be looked at in time.
+    pub fn found(&mut self, mut candidates: Vec<Candidate>, unread: usize) {
+        // What can be attached to comes first.
+        candidates.sort_by_key(|candidate| (candidate.target().is_none(), candidate.pid));
+        let under = self.under_cursor().map(|candidate| {
+            let (pid, target) = candidate.key();
+            (pid, target.to_owned())
+        });
+        self.candidates = candidates;
+        self.looked = true;
+        self.unread = unread;
+        let again = under.and_then(|(pid, target)| {
+            let shown = self.shown();
+            let same = |candidate: &&Candidate| candidate.key() == (pid, target.as_str());
+            let process = |candidate: &&Candidate| candidate.pid == pid;
+            let at = |wanted: &dyn Fn(&&Candidate) -> bool| shown.iter().position(wanted);
+            at(&same).or_else(|| at(&process))
+        });
+        self.cursor = again.unwrap_or(self.cursor);
+        self.keep_cursor();
+    }
+
+    /// Something was looked at; otherwise nobody knows yet what there is.
+    pub fn has_looked(&self) -> bool {
+        self.looked
+    }
+
+    /// Programs that could not be looked at in time.
+    pub fn unread(&self) -> usize {
+        self.unread
+    }
+
+    /// How many were found, whatever the filter.
+    pub fn count(&self) -> usize {
+        self.candidates.len()
+    }
+
+    /// Those that the filter lets through, in the order of the screen.
+    pub fn shown(&self) -> Vec<&Candidate> {
+        let candidates = self.candidates.iter();
+        candidates.filter(|c| c.matches(&self.filter)).collect()
+    }
+
+    /// The row of the cursor, and the row that stands first on the screen.
+    pub fn cursor(&self) -> (usize, usize) {
+        let height = usize::from(Parts::new(self.size).rows.height).max(1);
+        (self.cursor, (self.cursor + 1).saturating_sub(height))
+    }
+
+    /// What the cursor is on.
+    pub fn under_cursor(&self) -> Option<&Candidate> {
+        self.shown().get(self.cursor).copied()
+    }
+
+    /// The filter, and whether it is being typed.
+    pub fn filter(&self) -> (&str, bool) {
+        (&self.filter, self.typing)
+    }
+
+    /// A key went down.
+    pub fn key(&mut self, key: Key) -> Choice {
+        let bound = KEYS.iter().find(|bound| bound.keys.contains(&key));
+        let act = bound.map(|bound| bound.act);
+        let choice = match (act, key) {
+            (Some(Act::Leave), _) => Choice::Quit,
+            (Some(Act::Suspend), _) => Choice::Suspend,
+            (Some(Act::Go(step)), key) if !self.typing || !matches!(key, Key::Char(_)) => {
+                self.go(step);
+                Choice::Stay
+            }
+            _ if self.typing => {
+                self.type_key(key);
+                Choice::Stay
+            }
+            (Some(act), _) => self.act(act),
+            (None, _) => Choice::Stay,
+        };
+        self.keep_cursor();
+        choice
+    }
+
+    fn act(&mut self, act: Act) -> Choice {
+        match act {
+            Act::Attach => {
+                let target = self.under_cursor().and_then(Candidate::target);
+                return target.map_or(Choice::Stay, |target| Choice::Attach(target.to_owned()));
+            }
+            Act::Look => return Choice::Look,
+            Act::Quit | Act::Leave => return Choice::Quit,
+            Act::Suspend => return Choice::Suspend,
+            Act::Back if self.filter.is_empty() => return Choice::Quit,
+            Act::Back => self.filter.clear(),
+            Act::Filter => self.typing = true,
+            Act::Go(step) => self.go(step),
+        }
+        Choice::Stay
+    }
+
+    fn type_key(&mut self, key: Key) {
+        match key {
+            Key::Char(c) => self.filter.push(c),
+            Key::Backspace => drop(self.filter.pop()),
+            Key::Esc => {
+                self.filter.clear();
+                self.typing = false;
+            }
+            Key::Enter => self.typing = false,
+            _ => {}
+        }
+    }
+
+    fn go(&mut self, step: Step) {
+        let page = usize::from(Parts::new(self.size).rows.height).max(1);
+        self.cursor = match step {
+            Step::Up => self.cursor.saturating_sub(1),
+            Step::Down => self.cursor + 1,
+            Step::PageUp => self.cursor.saturating_sub(page),
+            Step::PageDown => self.cursor + page,
+            Step::First => 0,
+            Step::Last => self.shown().len(),
+        };
+        self.keep_cursor();
+    }
+
+    /// The mouse at a row of the screen.
+    pub fn mouse(&mut self, mouse: Mouse, y: u16) {
+        let rows = Parts::new(self.size).rows;
+        match mouse {
+            Mouse::WheelUp => self.go(Step::Up),
+            Mouse::WheelDown => self.go(Step::Down),
+            Mouse::Click if (rows.y..rows.bottom()).contains(&y) => {
+                self.cursor = self.cursor().1 + usize::from(y - rows.y);
+            }
+            Mouse::Click => {}
+        }
+        self.keep_cursor();
+    }
+
+    /// Text was pasted.
+    pub fn paste(&mut self, text: &str) {
+        if self.typing {
+            self.filter.extend(text.chars().filter(|c| !c.is_control()));
+            self.keep_cursor();
+        }
+    }
+
+    fn keep_cursor(&mut self) {
+        let last = self.shown().len().saturating_sub(1);
+        self.cursor = self.cursor.min(last);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// Programs of each kind.
+    pub(crate) fn programs() -> Vec<Candidate> {
+        let program = |pid, name: &str, user: &str, instrument: &str, cpu, way| Candidate {
+            pid,
+            name: name.into(),
+            user: user.into(),
+            instrument: instrument.into(),
+            threads: 9,
+            cpu,
+            way,
+        };
+        vec![
+            program(
+                812,
+                "billing",
+                "postgres",
+                "tokio 1.47.0",
+                Some(0.0),
+                Way::Closed {
+                    short: "needs user postgres or root".into(),
+                    sentence: "reading process 812 (billing) is forbidden: it belongs to \
+                               postgres (user id 70), and looptop runs as user id 1000; run \
+                               looptop as that user or as root: `sudo looptop pid:812`"
+                        .into(),
+                },
+            ),
+            program(
+                4_211,
+                "mini-redis-server",
+                "me",
+                "tokio 1.54.1",
+                Some(1.24),
+                Way::Outside("pid:4211".into()),
+            ),
+            program(
+                4_290,
+                "shop",
+                "me",
+                "looptop-agent",
+                None,
+                Way::Within("127.0.0.1:7000".into()),
+            ),
+            program(
+                14_300,
+                "evil\x1b[2J",
+                "me",
+                "tokio",
+                Some(0.031),
+                Way::Outside("pid:14300".into()),
+            ),
+        ]
+    }
+
+    pub(crate) fn picker(width: u16, height: u16) -> Picker {
+        let mut picker = Picker {
+            size: Size::new(width, height),
+            ..Picker::default()
+        };
+        picker.found(programs(), 0);
+        picker
+    }
+
+    fn press(picker: &mut Picker, keys: &[Key]) -> Choice {
+        let mut choice = Choice::Stay;
+        for key in keys {
+            choice = picker.key(*key);
+        }
+        choice
+    }
+
+    use Key::{Char, Down, Enter, Esc, Up};
+
+    #[test]
+    fn keys_choose() {
+        let attach = |target: &str| Choice::Attach(target.to_owned());
+        let text = |text: &str| text.chars().map(Char).collect::<Vec<_>>();
+        let filtered =
+            |filter: &str, then: &[Key]| [&[Char('/')][..], &text(filter), &[Enter], then].concat();
+        for (keys, expected) in [
+            (vec![Enter], attach("pid:4211")),
+            (vec![Down, Enter], attach("127.0.0.1:7000")),
+            (vec![Down, Char('j'), Enter], attach("pid:14300")),
+            (vec![Down, Char('k'), Enter], attach("pid:4211")),
+            (vec![Up, Enter], attach("pid:4211")),
+            // It cannot be attached to: the screen says why.
+            (vec![Char('G'), Enter], Choice::Stay),
+            (vec![Char('G'), Char('g'), Enter], attach("pid:4211")),
+            (filtered("shop", &[Enter]), attach("127.0.0.1:7000")),
+            (filtered("SHO me", &[Enter]), attach("127.0.0.1:7000")),
+            (filtered("nothing", &[Enter]), Choice::Stay),
+            (filtered("q", &[Esc, Enter]), attach("pid:4211")),
+            (filtered("shop", &[Esc, Esc]), Choice::Quit),
+            (vec![Char('r')], Choice::Look),
+            (vec![Char('q')], Choice::Quit),
+            (vec![Esc], Choice::Quit),
+            (vec![Key::Ctrl('c')], Choice::Quit),
+            (vec![Char('/'), Key::Ctrl('c')], Choice::Quit),
+            (vec![Key::Ctrl('z')], Choice::Suspend),
+            (vec![Char('x')], Choice::Stay),
+        ] {
+            assert_eq!(press(&mut picker(80, 24), &keys), expected, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn the_cursor_follows_its_program() {
+        let mut picker = picker(80, 24);
+        press(&mut picker, &[Down]);
+        assert_eq!(picker.under_cursor().unwrap().name, "shop");
+        // Another one comes before it, and one goes.
+        let mut now = programs();
+        now.remove(1);
+        let newer = Candidate {
+            pid: 100,
+            ..now[1].clone()
+        };
+        let newest = Candidate {
+            pid: 101,
+            ..now[1].clone()
+        };
+        now.extend([newer, newest]);
+        picker.found(now, 0);
+        assert_eq!(picker.under_cursor().unwrap().pid, 4_290);
+        // It is gone: the cursor stays in the list.
+        picker.found(programs().split_off(3), 0);
+        assert_eq!(picker.under_cursor().unwrap().pid, 14_300);
+        picker.found(Vec::new(), 0);
+        assert_eq!(picker.under_cursor(), None);
+        assert_eq!(picker.key(Enter), Choice::Stay);
+    }
+
+    #[test]
+    fn the_cursor_stays_on_the_screen() {
+        for (width, height) in [(20, 5), (80, 24), (3, 1), (1, 1), (0, 0)] {
+            let mut picker = picker(width, height);
+            for _ in 0..5 {
+                picker.key(Down);
+                let (cursor, first) = picker.cursor();
+                let rows = usize::from(Parts::new(picker.size).rows.height).max(1);
+                assert!((first..first + rows).contains(&cursor), "{width}x{height}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_mouse_selects() {
+        let mut picker = picker(80, 24);
+        let first = Parts::new(picker.size).rows.y;
+        picker.mouse(Mouse::Click, first + 2);
+        assert_eq!(picker.under_cursor().unwrap().pid, 14_300);
+        picker.mouse(Mouse::WheelUp, 0);
+        assert_eq!(picker.under_cursor().unwrap().pid, 4_290);
+        picker.mouse(Mouse::Click, 0);
+        picker.mouse(Mouse::Click, first + 9);
+        assert_eq!(picker.under_cursor().unwrap().pid, 812, "the last");
+    }
+}

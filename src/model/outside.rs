@@ -1,0 +1,192 @@
+//! What is seen of a process from outside: how, at what cost, and the names of futures.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use looptop_wire::proto;
+
+use super::{Model, Moment, TextId, Texts, worker::Rate};
+
+/// What the view from outside has done, in all.
+#[derive(Debug, Clone, Default)]
+pub struct Outside {
+    /// Looks at the threads.
+    pub looks: u64,
+    /// Stacks read while their threads were blocked.
+    pub read: u64,
+    /// Stacks that the kernel's sampler copied.
+    pub sampled: u64,
+    /// Stacks for which a computing thread was stopped.
+    pub stopped: u64,
+    /// Stops that came just as the thread began a system call.
+    pub stopped_in_call: u64,
+    /// For how long stopped threads were held: half of them no longer.
+    pub held_p50: Option<Duration>,
+    /// The longest of these.
+    pub held_max: Option<Duration>,
+    /// Why the kernel's sampler is not used; `None` where it is.
+    pub no_sampler: Option<TextId>,
+    /// CPU that the viewer used for it.
+    pub cpu: Duration,
+    /// Times that all tasks were listed.
+    pub listings: u64,
+    /// How long the newest listing took.
+    pub listing: Option<Duration>,
+    /// Tasks that were found and could not be listed.
+    pub unlisted: u64,
+    pub(super) cpu_rate: Rate,
+}
+
+impl Outside {
+    /// CPUs that the viewer used for it over the last second.
+    pub fn cpu_ratio(&self) -> Option<f64> {
+        self.cpu_rate.per_second().map(|ns| ns / 1e9)
+    }
+
+    pub(super) fn update(&mut self, update: &proto::Outside, now: Moment) {
+        let ns = |n: Option<u64>| n.map(Duration::from_nanos);
+        self.looks = update.looks;
+        self.read = update.read;
+        self.sampled = update.sampled;
+        self.stopped = update.stopped;
+        self.stopped_in_call = update.stopped_in_call;
+        self.held_p50 = ns(update.held_p50_ns);
+        self.held_max = ns(update.held_max_ns);
+        self.no_sampler = (update.no_sampler != 0).then_some(TextId(update.no_sampler));
+        self.cpu = Duration::from_nanos(update.cpu_ns);
+        self.listings = update.listings;
+        self.listing = ns(update.listing_ns);
+        self.unlisted = update.unlisted_tasks;
+        self.cpu_rate.push(now, update.cpu_ns);
+    }
+
+    pub(super) fn to_wire(&self) -> proto::Outside {
+        let ns = |d: Option<Duration>| d.map(super::ids::nanos);
+        proto::Outside {
+            looks: self.looks,
+            read: self.read,
+            sampled: self.sampled,
+            stopped: self.stopped,
+            stopped_in_call: self.stopped_in_call,
+            held_p50_ns: ns(self.held_p50),
+            held_max_ns: ns(self.held_max),
+            no_sampler: self.no_sampler.map_or(0, |id| id.0),
+            cpu_ns: super::ids::nanos(self.cpu),
+            listings: self.listings,
+            listing_ns: ns(self.listing),
+            unlisted_tasks: self.unlisted,
+        }
+    }
+}
+
+/// The short names of the types of futures, each made once.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Futures(HashMap<TextId, Arc<str>>);
+
+/// Types of which short names are held.
+const MAX_FUTURES: usize = 65_536;
+
+impl Futures {
+    /// Makes the short names that a column of texts needs.
+    pub(super) fn learn(&mut self, texts: &Texts, column: &[u32]) {
+        let mut last = 0;
+        for id in column {
+            // Neighbours are alike.
+            if *id == last || *id == 0 {
+                continue;
+            }
+            last = *id;
+            let id = TextId(*id);
+            if self.0.contains_key(&id) || self.0.len() >= MAX_FUTURES {
+                continue;
+            }
+            let name = texts.get(id);
+            if !name.is_empty() {
+                self.0.insert(id, short(name).into());
+            }
+        }
+    }
+}
+
+/// How a future's type is shown.
+fn short(name: &str) -> String {
+    looptop_symbols::name::short_future(name)
+}
+
+impl Model {
+    /// The type of a future as the screen shows it: the outer function without its
+    /// generics, and the program's own types within.
+    pub fn future_name(&self, future: Option<TextId>) -> Option<&str> {
+        self.futures.0.get(&future?).map(|name| &**name)
+    }
+
+    /// The process is seen from outside alone, so that what runs now has run at least
+    /// since it was first seen.
+    pub fn is_outside(&self) -> bool {
+        self.outside.is_some() && !self.has_agent()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use looptop_wire::columns::{self, Record};
+
+    use super::*;
+    use crate::model::{Certainty, LocationId, TaskId, fixtures};
+
+    #[test]
+    fn a_task_is_called_by_its_future_and_a_name_comes_first() {
+        let mut model = Model::new(&fixtures::hello());
+        let mut tasks = proto::Tasks::default();
+        let whole = "app::serve<app::Store>::{{closure}}";
+        for (id, name) in [(1, None), (2, Some(2))] {
+            columns::push(
+                &mut tasks,
+                &Record {
+                    id,
+                    name,
+                    future: Some(1),
+                    future_certainty: Certainty::Guessed,
+                    future_location: Some(4),
+                    ..Record::default()
+                },
+            );
+        }
+        let text = |id, text: &str| proto::InternedString {
+            id,
+            text: text.to_owned(),
+        };
+        let frame = proto::Frame {
+            strings: vec![text(1, whole), text(2, "conn")],
+            tasks: Some(tasks),
+            ..fixtures::frame(Moment(7))
+        };
+        model.apply(&frame).unwrap();
+        let mut copy = Model::new(&fixtures::hello());
+        for frame in model.keyframe() {
+            copy.apply(&frame).unwrap();
+        }
+        for model in [model, copy] {
+            let name = |id| model.task_name(model.tasks.get(TaskId(id)).unwrap());
+            let short = short(whole);
+            assert_eq!((name(1), name(2)), (Some(&*short), Some("conn")));
+            let task = model.tasks.get(TaskId(1)).unwrap();
+            assert_eq!(task.future_certainty, Certainty::Guessed);
+            assert_eq!(task.future_location, Some(LocationId(4)));
+            assert_eq!(task.total(Moment(9)), None, "nobody saw it begin");
+            assert_eq!(model.text(task.future), whole);
+        }
+    }
+
+    #[test]
+    fn the_cost_is_a_share_of_a_core() {
+        let mut outside = Outside::default();
+        for second in 0..3 {
+            let update = proto::Outside {
+                cpu_ns: second * 30_000_000,
+                ..proto::Outside::default()
+            };
+            outside.update(&update, Moment(second * 1_000_000_000));
+        }
+        assert!((outside.cpu_ratio().unwrap() - 0.03).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,420 @@
+//! The threads that look at a process: one at its threads, one at its tasks.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use looptop_outside::{
+    Changed, Life, ProcessMemory, RunningTask, Stall, Subject, Watch, WatchOptions,
+    access::Access,
+    tasks::{Tasks, Types},
+};
+use looptop_procfs::{ProcFile, SchedStat};
+use tokio::sync::mpsc::{self, error::TrySendError};
+
+use super::{
+    activity::Activity,
+    facts,
+    hello::Missing,
+    names::{Names, Program},
+    seen::{Listing, Look},
+    stop::{Guard, Stop},
+};
+use crate::source::Problem;
+
+/// A poll that takes longer is a stall.
+pub(super) const THRESHOLD: Duration = Duration::from_millis(10);
+/// Between two looks at the threads.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Between two listings of the tasks, at least.
+const LIST_EVERY: Duration = Duration::from_secs(1);
+/// The same while names are looked up.
+const LIST_SOON: Duration = Duration::from_millis(250);
+/// The share of a core that listing may take: after so many times as long as one took
+/// comes the next.
+const LIST_REST: f64 = 1.0 / 0.15 - 1.0;
+/// The share of a core that reading the threads for a frame may take, likewise.
+const READ_REST: u32 = 30;
+
+/// What one of the threads saw.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) at: Instant,
+    pub(super) what: What,
+}
+
+/// See [`Message`].
+#[derive(Debug)]
+pub(super) enum What {
+    Look(Box<Look>),
+    Listing(Box<Listing>),
+    /// The process is no longer what it was.
+    Ended(Problem),
+}
+
+/// A process whose program was read, and that is not looked at yet.
+#[derive(Debug)]
+pub(super) struct Attached {
+    subject: Subject,
+    watch: Watch,
+    types: Option<Arc<Types>>,
+    name: String,
+    /// Why the kernel's sampler may not be used.
+    no_sampler: Option<String>,
+    pub(super) missing: Missing,
+}
+
+impl Attached {
+    /// Reads the program; some ten milliseconds, of a large one some hundred.
+    pub(super) fn new(access: Access) -> Result<Self, Problem> {
+        let subject = access.subject;
+        let no_sampler = access.may_sample.as_ref().err().map(ToString::to_string);
+        let options = WatchOptions {
+            threshold: THRESHOLD,
+            interval: LOOK_EVERY,
+            may_sample: access.may_sample.is_ok(),
+            may_stop: access.may_stop.is_ok(),
+        };
+        let process = subject.process();
+        let program = process.program();
+        let name = program.as_deref().and_then(Path::file_name);
+        let name = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let watch = Watch::new(&subject, options);
+        let watch = watch.map_err(|error| Problem::unreadable(subject.pid(), &name, &error))?;
+        let (types, no_types) = match Types::load(&subject) {
+            Ok(types) => (Some(Arc::new(types)), None),
+            Err(error) => (None, Some(format!("tasks cannot be listed: {error}"))),
+        };
+        let missing = Missing {
+            tasks: no_types,
+            stalls: watch
+                .unknown()
+                .map(|why| format!("tokio's scheduler was not found in the program: {why}")),
+        };
+        Ok(Self {
+            subject,
+            watch,
+            types,
+            name,
+            no_sampler,
+            missing,
+        })
+    }
+
+    /// Differs between two processes, and between two programs of one process.
+    pub(super) fn session(&self) -> String {
+        let stat = self.subject.process().stat();
+        let started = stat.as_ref().map_or(0, |stat| stat.start_ticks);
+        // `exec` keeps the start, and puts the stack elsewhere.
+        let stack = stat.and_then(|stat| stat.stack_start).unwrap_or_default();
+        format!("outside-{}-{started:x}-{stack:x}", self.subject.pid())
+    }
+
+    /// The program's GNU build id; empty where it has none.
+    pub(super) fn build_id(&self) -> Vec<u8> {
+        let program = self.subject.process().path("exe");
+        looptop_symbols::elf::build_id(&program).unwrap_or_default()
+    }
+
+    /// Empty where it is not known.
+    pub(super) fn tokio_version(&self) -> String {
+        let version = self.types.as_deref().and_then(Types::tokio_version);
+        version.map_or_else(String::new, |version| version.to_string())
+    }
+}
+
+/// The threads that look; they end within a look when it is dropped.
+#[derive(Debug)]
+pub(super) struct Driver {
+    _guard: Guard,
+}
+
+/// What the thread that looks at threads lets the other know.
+#[derive(Debug, Default)]
+struct Shared {
+    /// Blocked threads and where their stacks end.
+    stacks: Vec<(u64, u64)>,
+    /// Where files are mapped: what to add to an address of a file.
+    programs: Vec<Program>,
+}
+
+type Board = Arc<Mutex<Shared>>;
+
+impl Driver {
+    /// Begins to look; what is seen goes to `out`, on the clock that began at `origin`.
+    pub(super) fn start(
+        attached: Attached,
+        origin: Instant,
+        interval: Duration,
+        out: mpsc::Sender<Message>,
+    ) -> io::Result<Self> {
+        let stop = Stop::default();
+        let guard = stop.guard();
+        let board = Board::default();
+        let tasks = attached
+            .types
+            .map(|types| Tasks::new(&attached.subject, types));
+        let in_poll = tasks.as_ref().map(Tasks::in_poll);
+        let watcher = Watcher {
+            watch: attached.watch,
+            subject: attached.subject.clone(),
+            name: attached.name,
+            no_sampler: attached.no_sampler,
+            origin,
+            interval,
+            board: Arc::clone(&board),
+            out: out.clone(),
+            stop: stop.clone(),
+            cpu: OwnCpu::default(),
+            pending: Vec::new(),
+        };
+        let task_of = move |words: &[u64]| {
+            let found = in_poll.as_ref()?.among(words)?;
+            Some(RunningTask {
+                header: found.header,
+                id: found.id,
+            })
+        };
+        let look = thread::Builder::new().name("looptop-look".into());
+        look.spawn(move || watcher.run(&task_of))?;
+        if let Some(tasks) = tasks {
+            let lister = Lister {
+                names: Names::start(&attached.subject)?,
+                activity: Activity::default(),
+                memory: attached.subject.memory(),
+                tasks,
+                board,
+                out,
+                stop,
+                cpu: OwnCpu::default(),
+            };
+            let list = thread::Builder::new().name("looptop-list".into());
+            list.spawn(move || lister.run())?;
+        }
+        Ok(Self { _guard: guard })
+    }
+}
+
+/// Looks at the threads.
+struct Watcher {
+    watch: Watch,
+    subject: Subject,
+    name: String,
+    no_sampler: Option<String>,
+    origin: Instant,
+    interval: Duration,
+    board: Board,
+    out: mpsc::Sender<Message>,
+    stop: Stop,
+    cpu: OwnCpu,
+    /// Stalls that nobody could take yet.
+    pending: Vec<Stall>,
+}
+
+/// Stalls that wait for a slow consumer; then the oldest go.
+const MAX_PENDING: usize = 4_096;
+
+impl Watcher {
+    fn run(mut self, task_of: &dyn Fn(&[u64]) -> Option<RunningTask>) {
+        let mut frame_due = Instant::now();
+        loop {
+            let now = Instant::now();
+            let rest = match self.watch.look(now, task_of) {
+                Ok(rest) => rest,
+                Err(changed) => return self.end(changed),
+            };
+            let stalls = self.watch.take_stalls();
+            let urgent = stalls.iter().any(|stall| stall.life != Life::GoesOn);
+            self.keep(stalls);
+            if urgent || now >= frame_due {
+                let began = Instant::now();
+                if !self.send(now) {
+                    return;
+                }
+                frame_due = now + self.interval.max(began.elapsed() * READ_REST);
+            }
+            if self.stop.sleep_until(now + rest) {
+                return;
+            }
+        }
+    }
+
+    /// Of each stall the newest word counts.
+    fn keep(&mut self, stalls: Vec<Stall>) {
+        for stall in stalls {
+            match self.pending.iter_mut().find(|known| known.id == stall.id) {
+                Some(known) => *known = stall,
+                None => self.pending.push(stall),
+            }
+        }
+        let over = self.pending.len().saturating_sub(MAX_PENDING);
+        self.pending.drain(..over);
+    }
+
+    /// Sends what was seen; `false` once nobody listens.
+    fn send(&mut self, at: Instant) -> bool {
+        {
+            let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+            board.stacks = self.watch.stack_pointers();
+            let known = board.programs.len();
+            let new = self.watch.modules().iter().skip(known);
+            board.programs.extend(new.map(|module| Program {
+                path: module.path.clone(),
+                base: module.base,
+            }));
+        }
+        if self.out.capacity() == 0 {
+            return !self.out.is_closed();
+        }
+        let cpu_ns = self.cpu.used_ns();
+        let mut look = facts::look(&mut self.watch, &self.pending, self.origin, cpu_ns);
+        // Why it was not permitted is known here alone.
+        look.doing.no_sampler = self.no_sampler.clone().or(look.doing.no_sampler);
+        let message = Message {
+            at,
+            what: What::Look(Box::new(look)),
+        };
+        match self.out.try_send(message) {
+            Ok(()) => {
+                self.pending.clear();
+                true
+            }
+            // It is sent with the next.
+            Err(TrySendError::Full(_)) => true,
+            Err(TrySendError::Closed(_)) => false,
+        }
+    }
+
+    fn end(&mut self, changed: Changed) {
+        self.send(Instant::now());
+        let pid = self.subject.pid();
+        let problem = match changed {
+            Changed::Ended => Problem::process_ended(pid, &self.name),
+            Changed::OtherProgram => Problem::other_program(pid, &self.name),
+        };
+        let message = Message {
+            at: Instant::now(),
+            what: What::Ended(problem),
+        };
+        // It fails where nobody listens any more.
+        let _ = self.out.blocking_send(message);
+        self.stop.now();
+    }
+}
+
+/// Lists the tasks.
+struct Lister {
+    tasks: Tasks,
+    names: Names,
+    activity: Activity,
+    memory: ProcessMemory,
+    board: Board,
+    out: mpsc::Sender<Message>,
+    stop: Stop,
+    cpu: OwnCpu,
+}
+
+/// The first listing waits so long for the first stacks.
+const FIRST_STACKS: Duration = Duration::from_millis(150);
+
+impl Lister {
+    fn run(mut self) {
+        let begin = Instant::now();
+        let is_ready = |board: &Board| {
+            let board = board.lock().unwrap_or_else(PoisonError::into_inner);
+            let late = begin.elapsed() >= FIRST_STACKS;
+            !board.programs.is_empty() && (late || !board.stacks.is_empty())
+        };
+        while !is_ready(&self.board) {
+            if self.stop.sleep_until(Instant::now() + LOOK_EVERY) {
+                return;
+            }
+        }
+        loop {
+            let now = Instant::now();
+            let cpu = self.cpu.used_ns();
+            let stacks = self.stacks();
+            self.tasks.read(&stacks);
+            let took = now.elapsed();
+            if self.stop.is_due() {
+                return;
+            }
+            let programs = {
+                let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+                board.programs.clone()
+            };
+            self.names.renew();
+            let (types, found) = (self.tasks.types(), self.tasks.listing());
+            let have_run = self.activity.of(found, types, self.memory);
+            let listing = facts::listing(found, types, &mut self.names, &programs, &have_run);
+            let used_ns = self.cpu.used_ns();
+            let message = Message {
+                at: Instant::now(),
+                what: What::Listing(Box::new(Listing {
+                    took_ns: super::live::ns(took),
+                    cpu_ns: used_ns,
+                    ..listing
+                })),
+            };
+            if self.out.blocking_send(message).is_err() {
+                return;
+            }
+            // Where the clock of the thread is not known, its time stands for it.
+            let spent = match used_ns.saturating_sub(cpu) {
+                0 => now.elapsed(),
+                ns => Duration::from_nanos(ns),
+            };
+            let rest = spent.mul_f64(LIST_REST);
+            let every = if self.names.are_awaited() {
+                LIST_SOON
+            } else {
+                LIST_EVERY
+            };
+            let due = (now + every).max(Instant::now() + rest.min(Duration::from_mins(1)));
+            if self.stop.sleep_until(due) {
+                return;
+            }
+        }
+    }
+
+    fn stacks(&self) -> Vec<(u64, u64)> {
+        let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        board.stacks.clone()
+    }
+}
+
+/// The CPU time of the thread that asks.
+#[derive(Debug, Default)]
+struct OwnCpu(Option<ProcFile>);
+
+impl OwnCpu {
+    /// So far; 0 where the kernel does not say.
+    fn used_ns(&mut self) -> u64 {
+        if self.0.is_none() {
+            self.0 = ProcFile::open(Path::new("/proc/thread-self/schedstat"));
+        }
+        let file = self.0.as_ref();
+        file.and_then(|file| file.parse(SchedStat::parse))
+            .map_or(0, |stat| stat.cpu_ns)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_thread_that_asks_has_used_cpu() {
+        let mut cpu = OwnCpu::default();
+        let before = cpu.used_ns();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while cpu.used_ns() <= before {
+            assert!(Instant::now() < deadline);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Who is looked at, and what cannot be known from outside.
+
+use looptop_wire::proto::{Capability, CapabilityKind as Kind, HelloResponse};
+
+/// The words of what would supply an insight.
+const AGENT: &str = "looptop_agent::init() in the program would";
+const TRACING: &str = "looptop_agent::init() in the program, built with --cfg tokio_unstable and \
+                       tokio's `tracing`, would";
+
+/// What cannot be read of a process, or only by an effect on it.
+const NEVER: [(Kind, &str, &str); 9] = [
+    (
+        Kind::TaskNames,
+        "the names that a program gives its tasks are not in them",
+        TRACING,
+    ),
+    (
+        Kind::Wakes,
+        "who wakes a task leaves no trace in memory",
+        TRACING,
+    ),
+    (
+        Kind::ScheduleLatency,
+        "when a task was woken leaves no trace in memory",
+        TRACING,
+    ),
+    (
+        Kind::WorkerPolls,
+        "how often workers poll is not read",
+        AGENT,
+    ),
+    (
+        Kind::BlockingPool,
+        "the blocking pool's queue is not read",
+        AGENT,
+    ),
+    (
+        Kind::Lag,
+        "a probe for it would have to run in the program",
+        AGENT,
+    ),
+    (
+        Kind::Console,
+        "no console-subscriber is in the program",
+        "console_subscriber::init() would",
+    ),
+    (
+        Kind::Resources,
+        "locks, timers and channels of tokio are not read",
+        "looptop_agent::init() beside console-subscriber would",
+    ),
+    (
+        Kind::Wakers,
+        "wakers that are dropped leave no trace in memory",
+        TRACING,
+    ),
+];
+
+/// Why some kinds of insight are missing here.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Missing {
+    /// Why tasks cannot be listed.
+    pub(super) tasks: Option<String>,
+    /// Why stalls cannot be watched.
+    pub(super) stalls: Option<String>,
+}
+
+/// What can be known.
+pub(super) fn capabilities(missing: &Missing) -> Vec<Capability> {
+    let available = |kind: Kind| Capability {
+        kind: kind.into(),
+        available: true,
+        reason: String::new(),
+    };
+    let unless = |kind: Kind, why: &Option<String>| Capability {
+        available: why.is_none(),
+        reason: why.clone().unwrap_or_default(),
+        ..available(kind)
+    };
+    let never = NEVER.iter().map(|(kind, why, what)| Capability {
+        available: false,
+        reason: format!("from outside it is not known: {why}; {what} show it"),
+        ..available(*kind)
+    });
+    let stalls = [
+        Kind::Stalls,
+        Kind::Cause,
+        Kind::Stacks,
+        Kind::Workers,
+        Kind::WorkerThreads,
+    ];
+    std::iter::once(available(Kind::Threads))
+        .chain(stalls.map(|kind| unless(kind, &missing.stalls)))
+        .chain([unless(Kind::Tasks, &missing.tasks)])
+        .chain(never)
+        .collect()
+}
+
+/// What is known without a look at the program's memory; `hello` has what procfs says.
+pub(super) fn complete(
+    hello: HelloResponse,
+    missing: &Missing,
+    tokio_version: String,
+    now_ns: u64,
+) -> HelloResponse {
+    HelloResponse {
+        protocol: looptop_wire::PROTOCOL,
+        now_ns,
+        tokio_version,
+        capabilities: capabilities(missing),
+        ..hello
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_missing_has_one_sentence_that_says_what_would_supply_it() {
+        let missing = Missing {
+            tasks: Some("no task of tokio was found in the program".to_owned()),
+            stalls: None,
+        };
+        for capability in capabilities(&missing) {
+            let reason = &capability.reason;
+            assert_eq!(capability.available, reason.is_empty(), "{capability:?}");
+            assert!(!reason.contains(". "), "{reason}");
+        }
+        let kinds: std::collections::BTreeSet<i32> =
+            capabilities(&missing).iter().map(|c| c.kind).collect();
+        let all = (1..=16).collect();
+        assert_eq!(kinds, all, "each once, but for the census");
+    }
+}

@@ -1,0 +1,68 @@
+//! The outside view: a process of this machine without an agent, as it is.
+//!
+//! Two threads look at the process, one at its threads a hundred times a second and one
+//! at its tasks once a second; a third looks up the names of futures. What they see is
+//! translated where the session runs.
+//!
+//! - `live`: an attachment, from the first look to the end,
+//! - `driver`: the threads that look,
+//! - `facts`: what `looptop-outside` says, as `seen` has it,
+//! - `names`: the names of futures,
+//! - `activity`: which idle tasks have run,
+//! - `stop`: how the threads are asked to end,
+//! - `seen`: what was seen, as plain facts,
+//! - `hello`: who is looked at, and what cannot be known,
+//! - `translate`, `tasks`, `workers`: the facts in the normal form.
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod activity;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod driver;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod facts;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod hello;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod live;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod names;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod seen;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod stop;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod tasks;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod translate;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod workers;
+
+use std::convert::Infallible;
+
+use looptop_outside::access::{self, ThisKernel};
+use looptop_procfs::Procfs;
+use tokio::task::spawn_blocking;
+
+use super::{
+    Problem,
+    session::{End, Session},
+};
+
+/// Looks at the process with this id until nobody listens, or until it has ended.
+pub(super) async fn run(session: &mut Session, pid: u32) -> Result<Infallible, End> {
+    let examine = spawn_blocking(move || access::examine(&Procfs::default(), &ThisKernel, pid));
+    match session.patiently(examine).await? {
+        Ok(Ok(access)) => look(session, access).await,
+        Ok(Err(refusal)) => Err(Problem::refusal(&refusal).into()),
+        Err(_panicked) => Err(Problem::not_attached(pid).into()),
+    }
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use live::run as look;
+
+/// Elsewhere nothing may be looked at in the first place.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+async fn look(_: &mut Session, access: access::Access) -> Result<Infallible, End> {
+    Err(Problem::not_attached(access.subject.pid()).into())
+}

@@ -1,0 +1,41 @@
+//! A tokio application that knows nothing of looptop, of console-subscriber or of
+//! tracing: tasks that wait, and one that blocks its worker again and again.
+//!
+//! `bare_app [TASKS]` prints `ready` once its tasks run, and ends with its standard input.
+
+use std::{io::Read, time::Duration};
+
+use tokio::time::sleep;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let tasks = std::env::args().nth(1).map_or(Ok(5), |n| n.parse())?;
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(async move {
+            for _ in 0..tasks {
+                tokio::spawn(waits_for_a_customer());
+            }
+            tokio::spawn(blocks_its_worker());
+            tokio::task::yield_now().await;
+            println!("ready");
+            std::future::pending::<()>().await;
+        });
+    Ok(())
+}
+
+async fn waits_for_a_customer() {
+    sleep(Duration::from_hours(1)).await;
+}
+
+async fn blocks_its_worker() {
+    loop {
+        std::thread::sleep(Duration::from_millis(700));
+        sleep(Duration::from_millis(300)).await;
+    }
+}

@@ -1,0 +1,126 @@
+//! A process without an agent, as it is.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::time::Duration;
+
+use looptop::{
+    diagnose::{Engine, Level, Window},
+    model::{Capability, Cause, Evidence, Model, SourceKind},
+    naming::Naming,
+    source::{self, Event, Options, ProblemKind, Target},
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::programs::App;
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that is looked at, and what a viewer knows of it.
+struct Looked {
+    source: source::Source,
+    model: Model,
+    naming: Naming,
+    engine: Engine,
+}
+
+impl Looked {
+    async fn at(pid: u32) -> Self {
+        let runtime = tokio::runtime::Handle::current();
+        let mut source = source::spawn(Target::Process(pid), Options::default(), &runtime);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match timeout_at(deadline, source.recv()).await.unwrap() {
+                Some(Event::Connected { hello, kind }) => {
+                    assert_eq!(kind, SourceKind::Outside);
+                    let model = Model::new(&hello);
+                    return Self {
+                        naming: Naming::new(&model, None),
+                        engine: Engine::new(Window::Live),
+                        source,
+                        model,
+                    };
+                }
+                Some(Event::Connecting { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// Looks until `what` holds, or until the process is lost.
+    async fn until(&mut self, what: impl Fn(&Self) -> bool) -> Result<(), ProblemKind> {
+        let deadline = Instant::now() + PATIENCE;
+        while !what(self) {
+            let event = timeout_at(deadline, self.source.recv()).await;
+            let event = event.unwrap_or_else(|_| panic!("{:#?}", self.model));
+            match event {
+                Some(Event::Frame(frame)) => {
+                    self.model.apply(&frame).unwrap();
+                    self.naming.request(&self.model);
+                    self.naming.apply(&mut self.model);
+                    if !frame.more {
+                        self.engine.update(&self.model);
+                    }
+                }
+                Some(Event::Lost { problem, retry_in }) => {
+                    assert_eq!(retry_in, None, "{problem}");
+                    return Err(problem.kind);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
+    let app = App::start("bare_app", &["20"]);
+    let mut looked = Looked::at(app.child.id()).await;
+
+    let named = |looked: &Looked, name: &str| {
+        let model = &looked.model;
+        let tasks = model.tasks.live();
+        let names = tasks.filter_map(|task| model.task_name(task));
+        names.filter(|found| found.contains(name)).count()
+    };
+    looked
+        .until(|looked| {
+            let found = named(looked, "waits_for_a_customer");
+            looked.model.complete
+                && found == 20
+                && named(looked, "blocks_its_worker") == 1
+                && looked.model.workers.len() == 2
+        })
+        .await
+        .unwrap();
+    assert_eq!(looked.model.live_tasks(), Some(21));
+    assert!(!looked.model.runtimes[0].torn);
+
+    looked
+        .until(|looked| {
+            let mut stalls = looked.model.stalls.live();
+            stalls.any(|stall| {
+                let culprit = stall.culprit().map(|culprit| &*culprit.function);
+                culprit.is_some_and(|function| function.contains("blocks_its_worker"))
+                    && looked.engine.verdict(&looked.model).level > Level::Healthy
+            })
+        })
+        .await
+        .unwrap();
+    let stall = looked.model.stalls.live().next().unwrap();
+    assert_eq!(stall.cause, Cause::Sleeping);
+    assert_eq!(stall.telling_stack().unwrap().evidence(), Evidence::Read);
+    let task = looked.model.tasks.get(stall.task.unwrap()).unwrap();
+    let name = looked.model.task_name(task).unwrap();
+    assert!(name.contains("blocks_its_worker"), "{name}");
+    let outside = looked.model.outside.as_ref().unwrap();
+    assert_eq!((outside.stopped, outside.unlisted), (0, 0));
+    for kind in [Capability::Wakes, Capability::Lag] {
+        let why = looked.model.session.missing(kind).unwrap();
+        assert!(why.contains("looptop_agent::init()"), "{why}");
+    }
+
+    drop(app);
+    let lost = looked.until(|_| false).await;
+    assert_eq!(lost, Err(ProblemKind::NoProcess));
+}
