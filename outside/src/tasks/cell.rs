@@ -8,6 +8,8 @@ use crate::space::{Space, word};
 /// Bytes of a cell that are read first: the header, and nearly always scheduler, id
 /// and spawn location.
 pub(super) const HEAD: usize = 80;
+/// Bytes that are read again: one line of the CPU's cache.
+pub(super) const LINE: usize = 64;
 
 /// A task as it is in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,22 @@ impl Cell {
         head: &[u8; HEAD],
     ) -> Option<Self> {
         Self::unread(header).again(space, types, head)
+    }
+
+    /// Takes over what the same task does now; whether it is the same, and has not
+    /// ended. The beginning of its head is enough.
+    pub(super) fn renew(&mut self, space: &impl Space, types: &Types, head: &[u8]) -> bool {
+        let found = types.at(self.kind);
+        let field = |offset: u64| {
+            word(head, offset as usize).or_else(|| space.read_u64(self.header.checked_add(offset)?))
+        };
+        let same = word(head, VTABLE_AT) == Some(found.vtable)
+            && word(head, OWNER_AT) == Some(self.owner)
+            && field(found.id_offset) == Some(self.id);
+        let state = word(head, 0)
+            .filter(|state| same && vtable::is_plausible(*state) && state & vtable::COMPLETE == 0);
+        self.state = state.unwrap_or(self.state);
+        state.is_some()
     }
 
     fn of_kind(

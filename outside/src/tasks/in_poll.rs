@@ -6,7 +6,7 @@ use super::addresses::AddressSet;
 use super::cell::{Cell, HEAD, may_begin_at};
 use super::vtable::RUNNING;
 use super::{RuntimeKey, TaskKind, Types};
-use crate::space::{Pieces, Space};
+use crate::space::{Pieces, ProcessSpace, Space};
 
 /// Words of one stack that are looked up.
 const MAX_WORDS: usize = 4_096;
@@ -31,7 +31,7 @@ pub struct RunningTask {
 /// Finds the tasks in polls on stacks. It is apart from [`Tasks`](super::Tasks), so
 /// that one thread looks at stacks while another reads lists.
 #[derive(Debug)]
-pub struct InPoll<S> {
+pub struct InPoll<S = ProcessSpace> {
     space: S,
     types: Arc<Types>,
     hints: Mutex<Hints>,
@@ -81,12 +81,11 @@ impl<S: Space> InPoll<S> {
         found.collect()
     }
 
-    /// The innermost task in a poll to which `words` point: one of a runtime before
-    /// one of the blocking pool, on which a runtime's workers run.
+    /// The innermost of a runtime's tasks in a poll to which `words` point. Jobs of the
+    /// blocking pool are left out: a worker that waits for tasks runs in one.
     pub fn among(&self, words: &[u64]) -> Option<RunningTask> {
-        let all = self.all_among(words);
-        let is_async = |task: &&RunningTask| task.kind == TaskKind::Async;
-        all.iter().find(is_async).or(all.first()).copied()
+        let mut all = self.all_among(words).into_iter();
+        all.find(|task| task.kind == TaskKind::Async)
     }
 
     fn running(&self, cell: &Cell, word: usize) -> RunningTask {

@@ -49,18 +49,22 @@ use crate::Subject;
 use crate::space::{Pieces, ProcessSpace, Space};
 use addresses::AddressSet;
 use cell::{Cell, HEAD, may_begin_at};
-use owned::Owned;
+use owned::{MAX_OWNERS, Owned};
 use place::Places;
 use scan::Scan;
-use stacks::{MAX_OWNERS, Stacks};
+use stacks::Stacks;
 use walk::{Members, Walked};
 
 /// Times that a list is walked, until a walk is whole.
 const WALKS: u32 = 4;
+/// Tasks of one list that are walked at a look: longer lists have fewer walks.
+const MAX_WALKED: usize = 100_000;
 /// Lists that are kept.
 const MAX_RUNTIMES: usize = 4_096;
 /// Tasks that are kept without a list.
 const MAX_LOOSE: usize = 1 << 20;
+/// Of those, as many lead to their list again at each search of the stacks.
+const MAX_AGAIN: usize = 16;
 /// The stacks are searched at the first looks, then at each such look, and whenever
 /// other threads are blocked than before.
 const SEARCH_EVERY: u64 = 4;
@@ -163,7 +167,7 @@ impl<S: Space + Clone> Tasks<S> {
         Arc::clone(&self.in_poll)
     }
 
-    /// See [`InPoll::among`].
+    /// The innermost of a runtime's tasks in a poll: see [`InPoll::among`].
     pub fn running_among(&self, words: &[u64]) -> Option<RunningTask> {
         self.in_poll.among(words)
     }
@@ -230,6 +234,14 @@ impl<S: Space + Clone> Tasks<S> {
         }
         for task in found.tasks {
             self.adopt(&task, FoundBy::TaskOnStack);
+        }
+        // A list that changed while it was looked for may have been missed.
+        self.missing.clear();
+        let types = &self.types;
+        let is_async = |task: &&Cell| types.at(task.kind).kind == TaskKind::Async;
+        let unlisted = self.loose.iter().filter(is_async).take(MAX_AGAIN);
+        for task in unlisted.copied().collect::<Vec<_>>() {
+            self.adopt(&task, FoundBy::Scan);
         }
     }
 
@@ -336,8 +348,12 @@ impl<S: Space + Clone> Tasks<S> {
     }
 
     fn add(&mut self, key: RuntimeKey, owned: Owned, handle: Option<u64>, found_by: FoundBy) {
-        let known = self.runtimes.iter().any(|runtime| runtime.key == key);
-        if known || self.runtimes.len() >= MAX_RUNTIMES {
+        let known = self.runtimes.iter_mut().find(|runtime| runtime.key == key);
+        if let Some(runtime) = known {
+            runtime.handle = runtime.handle.or(handle);
+            return;
+        }
+        if self.runtimes.len() >= MAX_RUNTIMES {
             return;
         }
         let flavor = owned.flavor(&self.space);
@@ -383,9 +399,9 @@ impl<S: Space + Clone> Tasks<S> {
             let alive = now.id == task.id
                 && cell::task_state(now.state) != TaskState::Complete
                 && (found.kind == TaskKind::Blocking || runtimes.iter().all(|r| r.key != key));
-            // Of two with one id, one is a copy.
             *task = now;
-            alive && seen.insert(now.id)
+            // Of two with one id, one is a copy. Each module counts its own.
+            alive && seen.insert(now.id ^ (found.module as u64) << 48)
         });
     }
 
@@ -442,11 +458,16 @@ impl Runtime {
                 return None;
             }
         }
+        let mut walked = 0;
         for _ in 0..WALKS {
             self.walked = self.members.walk(space, types, &self.owned)?;
-            if self.walked.whole {
+            walked += self.members.len();
+            if self.walked.whole || walked >= MAX_WALKED {
                 break;
             }
+        }
+        if self.walked.closed && self.members.len() == 0 {
+            return None;
         }
         // The list has tasks, and none is of it: its id was guessed when it was empty.
         let guessed = self.handle.is_none() && !self.walked.whole && self.members.len() == 0;

@@ -21,6 +21,8 @@ pub(super) const SHARD: usize = 24;
 const MAX_SHARDS: u64 = 1 << 16;
 /// A current-thread scheduler has so many shards, a multi-thread one at least.
 const FEWEST_SHARDS: u64 = 4;
+/// More owners of an `Rc` or `Arc` are none.
+pub(super) const MAX_OWNERS: u64 = 1 << 32;
 /// How far behind the beginning of a scheduler its list is searched.
 pub(super) const HANDLE: usize = 4096;
 /// How far around a list the fields of its scheduler are.
@@ -88,9 +90,9 @@ impl Owned {
 
     /// Which scheduler has it.
     ///
-    /// A multi-thread scheduler has two boxed slices, what others see of its workers
-    /// and the workers' metrics, which begin at multiples of 128; a current-thread
-    /// scheduler has its only worker's metrics within.
+    /// A multi-thread scheduler has two boxed slices: the metrics of its workers, which
+    /// begin at multiples of 128, and what others see of its workers, which are two
+    /// `Arc`s each. A current-thread scheduler has its only worker's metrics within.
     pub(super) fn flavor(&self, space: &impl Space) -> Flavor {
         let List::Sharded {
             at, shard_count, ..
@@ -109,16 +111,27 @@ impl Owned {
             length = space.read(start, &mut bytes);
         }
         let words: Vec<u64> = words(&bytes[..length]).collect();
-        let slice = |pair: &[u64]| pair[1] == 1 && is_pointer(pair[0]);
-        let slices = words.windows(2).filter(|pair| slice(pair));
-        let (aligned, others): (Vec<&[u64]>, Vec<&[u64]>) =
-            slices.partition(|pair| pair[0].is_multiple_of(CELL_ALIGN));
-        if !aligned.is_empty() && aligned.len() + others.len() > 1 {
+        let slices = words
+            .windows(2)
+            .filter(|pair| pair[1] == 1 && is_pointer(pair[0]));
+        let slices: Vec<u64> = slices.map(|pair| pair[0]).collect();
+        let metrics = slices.iter().any(|slice| slice.is_multiple_of(CELL_ALIGN));
+        if metrics && slices.iter().any(|slice| is_remote(space, *slice)) {
             Flavor::MultiThread
         } else {
             Flavor::CurrentThread
         }
     }
+}
+
+/// Whether two `Arc`s are there.
+fn is_remote(space: &impl Space, address: u64) -> bool {
+    let pair = |address: u64| Some([space.read_u64(address)?, space.read_u64(address + 8)?]);
+    let is_arc = |arc: u64| {
+        let counts = is_pointer(arc).then(|| pair(arc)).flatten();
+        counts.is_some_and(|counts| counts.iter().all(|n| (1..MAX_OWNERS).contains(n)))
+    };
+    pair(address).is_some_and(|arcs| arcs.into_iter().all(is_arc))
 }
 
 fn is_pointer(word: u64) -> bool {

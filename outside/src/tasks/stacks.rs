@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use super::addresses::AddressSet;
 use super::cell::{Cell, HEAD};
-use super::owned::{HANDLE, Owned};
+use super::owned::{HANDLE, MAX_OWNERS, Owned};
 use super::types::Types;
+use super::vtable::CELL_ALIGN;
 use crate::space::{Pieces, Space, words};
 
 /// Bytes of one stack that are read, from the pointer on and from its end back.
@@ -22,8 +23,6 @@ const MAX_POINTERS: usize = 32 << 10;
 const MAX_TRIED: usize = 256 << 10;
 /// Handles that are read at once.
 const AT_ONCE: usize = 64;
-/// More owners of an `Rc` or `Arc` are none.
-pub(super) const MAX_OWNERS: u64 = 1 << 32;
 
 /// Searches stacks, each pointer once.
 #[derive(Debug, Default)]
@@ -36,8 +35,7 @@ pub(super) struct Stacks {
 /// What was found on stacks.
 #[derive(Debug, Default)]
 pub(super) struct OnStacks {
-    /// Lists, with the address of what holds them where that begins with two counts
-    /// of owners.
+    /// Lists, with the address of the scheduler that holds them where that is known.
     pub(super) lists: Vec<(Owned, Option<u64>)>,
     /// Tasks, in polls or not.
     pub(super) tasks: Vec<Cell>,
@@ -143,7 +141,10 @@ impl Stacks {
                 let counted = matches!(all[..], [strong, weak, ..]
                     if (1..MAX_OWNERS).contains(&strong) && (1..MAX_OWNERS).contains(&weak));
                 if let Some(owned) = Owned::within(space, types, *address, &all) {
-                    found.lists.push((owned, counted.then_some(*address)));
+                    // Other pointers lead into a scheduler, where anything may look
+                    // like counts.
+                    let is_handle = counted && address.is_multiple_of(CELL_ALIGN);
+                    found.lists.push((owned, is_handle.then_some(*address)));
                 } else if counted {
                     let next = all.iter().skip(2).take(2).copied();
                     within.extend(next.filter(|next| {

@@ -141,6 +141,24 @@ fn a_stack_leads_to_a_runtime_and_its_tasks() {
 }
 
 #[test]
+fn a_multi_thread_runtime_of_one_worker_is_none_of_the_current_thread() {
+    let fake = runtime([1, 0, 0, 0]);
+    let flavor = || tasks(&fake).read(STACKS).runtimes[0].flavor;
+    assert_eq!(flavor(), Flavor::CurrentThread);
+    // Boxed slices of one element: metrics of a worker, two `Arc`s.
+    let (metrics, remotes, arc) = (HEAP + 0x9000, HEAP + 0x9108, HEAP + 0x9200);
+    fake.words(arc, &[2, 1]);
+    fake.words(OWNED - 0x40, &[remotes, 1, metrics, 1]);
+    assert_eq!(flavor(), Flavor::CurrentThread);
+    fake.words(remotes, &[arc, arc]);
+    assert_eq!(flavor(), Flavor::MultiThread);
+    // With more than one worker there are more shards.
+    fake.words(OWNED - 0x40, &[0; 4]);
+    fake.words(OWNED, &[SHARDS, 8, 51, 1, 7, LIST]);
+    assert_eq!(flavor(), Flavor::MultiThread);
+}
+
+#[test]
 fn a_runtime_without_tasks_is_found_too() {
     let fake = runtime([0; 4]);
     let mut tasks = tasks(&fake);
@@ -172,6 +190,15 @@ fn tasks_lead_to_a_runtime_that_no_stack_knows() {
     assert_eq!((word.header, word.id, word.word), (cell(1), 1_001, 2));
     assert_eq!(seen.running_among(&[cell(0), cell(1) + 8, u64::MAX]), None);
     assert_eq!(seen.read(&[]).runtimes[0].found_by, FoundBy::TaskInPoll);
+}
+
+#[test]
+fn other_threads_may_look_at_stacks() {
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<Types>();
+    is_shared::<InPoll>();
+    fn is_sent<T: Send>() {}
+    is_sent::<Tasks>();
 }
 
 #[test]
@@ -217,8 +244,8 @@ fn a_local_set_is_found_through_the_context_on_a_stack() {
     // An `Rc` of what holds the `Arc`.
     fake.words(HEAP + 0x8000, &[2, 1, HANDLE, 0]);
     fake.words(STACK + 0x100, &[HEAP + 0x8000]);
-    let mut tasks = tasks(&fake);
-    let listing = tasks.read(STACKS).clone();
+    let mut seen = tasks(&fake);
+    let listing = seen.read(STACKS).clone();
     let set = &listing.runtimes[0];
     assert_eq!(
         (set.flavor, set.found_by),
@@ -228,12 +255,21 @@ fn a_local_set_is_found_through_the_context_on_a_stack() {
 
     // It empties, and fills again.
     fake.words(HANDLE + 56, &[0, 0]);
-    assert_eq!(tasks.read(STACKS).runtimes[0].alive(), 0);
+    assert_eq!(seen.read(STACKS).runtimes[0].alive(), 0);
     fake.words(HANDLE + 56, &[cell(0), cell(2)]);
-    assert_eq!(tasks.read(STACKS).runtimes[0].alive(), 3);
+    assert_eq!(seen.read(STACKS).runtimes[0].alive(), 3);
+    // One in the middle ends, and its handle keeps it.
+    fake.words(cell(1), &[1 << 6 | 2 | 8]);
+    fake.words(cell(0) + TRAILER + 8, &[cell(2)]);
+    fake.words(cell(2) + TRAILER, &[cell(0)]);
+    let set = &seen.read(STACKS).runtimes[0];
+    assert_eq!((set.listed, set.torn), (2, false));
     // A chain that ends before its end.
-    fake.words(cell(1) + TRAILER + 8, &[0]);
-    let set = &tasks.read(STACKS).runtimes[0];
+    fake.words(cell(0) + TRAILER + 8, &[cell(1)]);
+    fake.words(cell(1), &[WAITS]);
+    fake.words(cell(1) + TRAILER, &[cell(0), 0]);
+    let mut seen = tasks(&fake);
+    let set = &seen.read(STACKS).runtimes[0];
     assert_eq!((set.listed, set.torn), (2, true));
 }
 
@@ -300,11 +336,10 @@ fn lists_that_lie_are_marked() {
         ("a count of none", &[(COUNT, 0)]),
     ] {
         let fake = runtime([3, 0, 2, 0]);
-        let mut tasks = tasks(&fake);
-        assert!(!tasks.read(STACKS).runtimes[0].torn);
         for (address, word) in lies {
             fake.words(*address, &[*word]);
         }
+        let mut tasks = tasks(&fake);
         for _ in 0..3 {
             let listing = tasks.read(STACKS);
             let runtime = &listing.runtimes[0];

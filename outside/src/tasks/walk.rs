@@ -4,9 +4,13 @@
 //! followed in this copy, and only what is new is read step by step, one batch for all
 //! shards. A link leads backwards too, so that a step into what was unlinked meanwhile
 //! is seen, and the list's ends and count are read before and after.
+//!
+//! Where ends and count are those of the last walk, and each task is the one that it
+//! was and has not ended, nothing came or went: what comes changes an end, and what
+//! goes has ended. Then the links are not read at all.
 
 use super::addresses::AddressMap;
-use super::cell::{Cell, HEAD, may_begin_at};
+use super::cell::{Cell, HEAD, LINE, may_begin_at};
 use super::owned::{List, Owned, SHARD};
 use super::{TaskKind, Types};
 use crate::space::{Pieces, Space, word, words};
@@ -33,6 +37,11 @@ pub(super) struct Members {
     fresh: Vec<u32>,
     heads: Pieces<HEAD>,
     links: Pieces<16>,
+    lines: Pieces<LINE>,
+    /// The newest walk was whole, with this count and the ends in `ends_after`.
+    settled: Option<Option<u64>>,
+    /// Nodes that were added since they were in order.
+    added: usize,
 }
 
 /// A task, and where it is linked.
@@ -62,6 +71,8 @@ pub(super) struct Walked {
     pub(super) counted: Option<u64>,
     /// What was walked is the list as it was at one time.
     pub(super) whole: bool,
+    /// The runtime has been shut down: nothing comes any more.
+    pub(super) closed: bool,
 }
 
 impl Members {
@@ -85,6 +96,21 @@ impl Members {
     ) -> Option<Walked> {
         let before = owned.count(space)?;
         owned.ends(space, &mut self.ends)?;
+        let settled = self.settled.take() == Some(before) && self.ends == self.ends_after;
+        if settled && self.renew(space, types) {
+            let after = owned.count(space)?;
+            owned.ends(space, &mut self.ends_after)?;
+            if after == before && self.ends == self.ends_after {
+                self.settled = Some(after);
+                return Some(Walked {
+                    counted: after,
+                    whole: true,
+                    closed: owned.is_closed(space),
+                });
+            }
+            owned.ends(space, &mut self.ends)?;
+        }
+        let before = owned.count(space)?;
         self.walk = self.walk.wrapping_add(1);
         self.order.clear();
         self.refresh(space, types, owned.id);
@@ -94,10 +120,23 @@ impl Members {
         owned.ends(space, &mut self.ends_after)?;
         whole &= before == after && self.ends == self.ends_after;
         whole &= after.is_none_or(|after| after == self.order.len() as u64);
+        self.settled = whole.then_some(after);
         Some(Walked {
             counted: after,
             whole,
+            closed: owned.is_closed(space),
         })
+    }
+
+    /// Reads again what its tasks do; whether they are those of the last walk.
+    fn renew(&mut self, space: &impl Space, types: &Types) -> bool {
+        self.addresses.clear();
+        let used = self.nodes.iter().filter(|node| node.cell.header != 0);
+        self.addresses.extend(used.map(|node| node.cell.header));
+        self.lines.read(space, &self.addresses);
+        let used = self.nodes.iter_mut().filter(|node| node.cell.header != 0);
+        let mut lines = used.zip(self.lines.iter());
+        lines.all(|(node, line)| line.is_some_and(|line| node.cell.renew(space, types, line)))
     }
 
     /// Reads again what is known.
@@ -235,6 +274,7 @@ impl Members {
                 self.nodes.len() as u32 - 1
             }
         };
+        self.added += 1;
         self.index.insert(header, i);
         self.addresses.push(header);
         self.fresh.push(i);
@@ -249,25 +289,38 @@ impl Members {
                 self.unused.push(i);
             }
         }
-        if self.nodes.len() > 1_024 && self.unused.len() > self.nodes.len() / 4 * 3 {
-            self.shrink();
+        let few = self.unused.len() > self.nodes.len() / 4 * 3;
+        if self.nodes.len() > 1_024 && (few || self.added > self.nodes.len() / 2) {
+            self.tidy();
         }
     }
 
-    /// Gives back the memory of a list that was much longer.
-    fn shrink(&mut self) {
-        let order = self.order.iter().map(|i| self.nodes[*i as usize]);
-        self.nodes = order.collect();
-        self.unused = Vec::new();
-        self.order = (0..self.nodes.len() as u32).collect();
-        self.index = self
-            .nodes
+    /// Gives back the memory of a list that was much longer, and has the nodes in the
+    /// order of addresses, in which they are read faster.
+    fn tidy(&mut self) {
+        let mut order: Vec<(u64, usize)> = Vec::with_capacity(self.order.len());
+        let headers = self
+            .order
             .iter()
-            .zip(0..)
-            .map(|(node, i)| (node.cell.header, i))
-            .collect();
+            .map(|i| self.nodes[*i as usize].cell.header);
+        order.extend(headers.zip(0..));
+        order.sort_unstable();
+        let mut nodes = Vec::with_capacity(order.len());
+        let places = self.order.clone();
+        for ((_, place), i) in order.into_iter().zip(0..) {
+            nodes.push(self.nodes[places[place] as usize]);
+            self.order[place] = i;
+        }
+        self.nodes = nodes;
+        self.unused = Vec::new();
+        self.index.clear();
+        self.index.shrink_to(self.nodes.len());
+        let headers = self.nodes.iter().map(|node| node.cell.header);
+        self.index.extend(headers.zip(0..));
+        self.added = 0;
         self.heads = Pieces::default();
         self.links = Pieces::default();
+        self.lines = Pieces::default();
     }
 }
 
@@ -298,6 +351,18 @@ impl Owned {
         let whole = space.read(at, &mut slice) == 16;
         let same = whole && words(&slice).eq([shards, shard_count]);
         same.then(|| space.read_u64(count_at))?.map(Some)
+    }
+
+    /// Whether its flag says that it takes no more tasks. That stands behind the id, if
+    /// the id is behind the rest.
+    fn is_closed(&self, space: &impl Space) -> bool {
+        let List::Sharded { at, .. } = self.list else {
+            return false;
+        };
+        self.id_at > at
+            && space
+                .read_u64(self.id_at + 8)
+                .is_some_and(|flag| flag & 0xff == 1)
     }
 
     /// The first and the last task of each shard, 16 bytes each.
