@@ -30,7 +30,7 @@ fn delays(lab: &Lab, count: usize) -> Vec<Duration> {
         .enable_all()
         .build()
         .unwrap();
-    let target = lab.agent.to_string().parse().unwrap();
+    let target = lab.agent().to_string().parse().unwrap();
     let mut source = spawn(target, Options::default(), runtime.handle());
     let mut seen: HashMap<u64, Duration> = HashMap::new();
     let (mut threshold, mut began) = (0, None);
@@ -126,7 +126,10 @@ fn twenty_runs_with_every_cpu_busy() {
         for run in 1..=20 {
             let lab = Lab::start(scenario.id, "broken", "multi-thread");
             all.extend(delays(&lab, 1));
-            let (report, _) = check(&lab.agent.to_string(), &["--for", "2s", "--timeout", "20s"]);
+            let (report, _) = check(
+                &lab.agent().to_string(),
+                &["--for", "2s", "--timeout", "20s"],
+            );
             let findings = report["findings"].as_array().unwrap();
             let text = |f: &serde_json::Value, key: &str| f[key].as_str().unwrap_or("").to_owned();
             let fits = |f: &&serde_json::Value| {

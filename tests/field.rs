@@ -180,7 +180,7 @@ fn the_whole_table() {
     let table = Table::read();
     let trials = table.trials().into_iter().filter(|trial| {
         named("LOOPTOP_FIELD_CASE", &trial.case.program)
-            && named("LOOPTOP_FIELD_LEVEL", &trial.level.number().to_string())
+            && named("LOOPTOP_FIELD_LEVEL", &trial.level.name())
             && named("LOOPTOP_FIELD_BUILD", trial.build)
     });
     run(&trials.collect::<Vec<_>>());

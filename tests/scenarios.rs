@@ -1,6 +1,6 @@
 //! Every scenario of the lab through `looptop check`: the broken twin yields
 //! exactly the findings that it must, at the right place, and the fixed twin
-//! none.
+//! none. Once with the agent in the lab, and once without, from outside.
 #![cfg(feature = "demo")]
 
 mod host;
@@ -13,7 +13,7 @@ use std::{
 
 use host::Cpu;
 use lab::{Lab, check};
-use looptop_demo::{Expected, Flavor, Mode, Scenario};
+use looptop_demo::{Expected, Flavor, Mode, Outside, Scenario};
 use serde_json::Value;
 
 /// How long a twin is observed; it shows itself within 3 s.
@@ -24,6 +24,38 @@ const AFTER_CURE: &[&str] = &["--for", "3s", "--warmup", "3s", "--timeout", "20s
 /// Ended tasks are counted while the memory grows, and must have doubled between
 /// two counts.
 const TO_COUNT_TWICE: &[&str] = &["--for", "15s", "--warmup", "5s", "--timeout", "40s"];
+
+/// How the lab is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// By its agent.
+    Agent,
+    /// From outside; the agent is switched off.
+    Outside,
+}
+
+impl View {
+    fn start(self, scenario: &Scenario, flavor: Flavor) -> Lab {
+        let (mode, flavor) = (Mode::Broken.as_str(), flavor.as_str());
+        match self {
+            View::Agent => Lab::start(scenario.id, mode, flavor),
+            View::Outside => Lab::start_without_agent(scenario.id, mode, flavor),
+        }
+    }
+
+    fn target(self, lab: &Lab) -> String {
+        match self {
+            View::Agent => lab.agent().to_string(),
+            View::Outside => format!("pid:{}", lab.pid()),
+        }
+    }
+
+    /// What must be found.
+    fn expected(self, scenario: &Scenario, flavor: Flavor) -> Vec<&Expected> {
+        let found = |e: &&Expected| self == View::Agent || e.outside == Outside::Found;
+        scenario.expected_on(flavor).filter(found).collect()
+    }
+}
 
 fn window(scenario: &Scenario) -> &'static [&'static str] {
     let counted = |e: &Expected| e.rule == "unreaped-tasks";
@@ -76,13 +108,14 @@ const ATTEMPTS: usize = 4;
 /// nothing else to do, once.
 fn problems(
     scenario: &Scenario,
+    target: &str,
     lab: &Lab,
     options: &[&str],
     wrong: impl Fn(&Value) -> Vec<String>,
 ) -> Vec<String> {
     for attempt in 1.. {
         let before = Cpu::now(lab.pid());
-        let (mut report, _) = check(&lab.agent.to_string(), options);
+        let (mut report, _) = check(target, options);
         let others = Cpu::now(lab.pid()).others_since(before);
         let is_starved = |f: &Value| text(f, "rule") == "host-starved";
         let findings = report["findings"].as_array_mut().unwrap();
@@ -108,9 +141,10 @@ fn problems(
 }
 
 /// What is wrong with the findings of the broken twin; empty if they are right.
-fn wrong(scenario: &Scenario, flavor: Flavor, report: &Value) -> Vec<String> {
+fn wrong(scenario: &Scenario, flavor: Flavor, view: View, report: &Value) -> Vec<String> {
     let found = findings(report);
-    let missing = scenario.expected_on(flavor).filter_map(|expected| {
+    let expected = view.expected(scenario, flavor).into_iter();
+    let missing = expected.filter_map(|expected| {
         let of_rule: Vec<_> = found
             .iter()
             .filter(|f| text(f, "rule") == expected.rule)
@@ -153,25 +187,36 @@ fn fits(scenario: &Scenario, expected: &Expected, finding: &Value) -> bool {
 }
 
 /// Both twins of a scenario on one lab, switched live.
-fn run(scenario: &Scenario, flavor: Flavor) -> Vec<String> {
+fn run(scenario: &Scenario, flavor: Flavor, view: View) -> Vec<String> {
     let began = Instant::now();
-    let lab = Lab::start(scenario.id, Mode::Broken.as_str(), flavor.as_str());
-    let mut problems = self::problems(scenario, &lab, window(scenario), |report| {
-        wrong(scenario, flavor, report)
+    let lab = view.start(scenario, flavor);
+    let target = view.target(&lab);
+    let mut problems = self::problems(scenario, &target, &lab, window(scenario), |report| {
+        wrong(scenario, flavor, view, report)
     });
     if scenario.has_broken_twin() {
         lab.switch(scenario.id, Mode::Fixed.as_str());
-        problems.extend(self::problems(scenario, &lab, AFTER_CURE, |report| {
-            let found = findings(report).into_iter().filter(|f| counts(f));
-            found
-                .map(|f| format!("in the fixed twin: {}", brief(f)))
-                .collect()
-        }));
+        problems.extend(self::problems(
+            scenario,
+            &target,
+            &lab,
+            AFTER_CURE,
+            |report| {
+                let found = findings(report).into_iter().filter(|f| counts(f));
+                found
+                    .map(|f| format!("in the fixed twin: {}", brief(f)))
+                    .collect()
+            },
+        ));
     }
     let (id, flavor) = (scenario.id, flavor.as_str());
+    let id = match view {
+        View::Agent => id.to_owned(),
+        View::Outside => format!("{id} (outside)"),
+    };
     let verdict = if problems.is_empty() { "ok" } else { "WRONG" };
     let took = began.elapsed().as_secs_f64();
-    eprintln!("{id:22} {flavor:14} {took:5.1} s  {verdict}");
+    eprintln!("{id:32} {flavor:14} {took:5.1} s  {verdict}");
     for problem in &problems {
         eprintln!("    {problem}");
     }
@@ -195,7 +240,7 @@ const ALWAYS: &[&str] = &[
     "healthy-busy",
 ];
 
-fn run_all(flavor: Flavor) {
+fn run_all(flavor: Flavor, view: View) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = std::env::var("LOOPTOP_SCENARIO").ok();
     let scenarios = looptop_demo::scenarios()
@@ -206,16 +251,26 @@ fn run_all(flavor: Flavor) {
             Some(id) => s.id == id,
             None => ALWAYS.contains(&s.id),
         });
-    let problems: Vec<String> = scenarios.flat_map(|s| run(s, flavor)).collect();
+    let problems: Vec<String> = scenarios.flat_map(|s| run(s, flavor, view)).collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
 #[test]
 fn every_twin_on_several_workers() {
-    run_all(Flavor::MultiThread);
+    run_all(Flavor::MultiThread, View::Agent);
 }
 
 #[test]
 fn every_twin_on_one_thread() {
-    run_all(Flavor::CurrentThread);
+    run_all(Flavor::CurrentThread, View::Agent);
+}
+
+#[test]
+fn every_twin_on_several_workers_from_outside() {
+    run_all(Flavor::MultiThread, View::Outside);
+}
+
+#[test]
+fn every_twin_on_one_thread_from_outside() {
+    run_all(Flavor::CurrentThread, View::Outside);
 }

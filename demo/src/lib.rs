@@ -41,5 +41,5 @@ pub use figures::{Figures, Latency};
 pub use lab::{Before, Entry, Status};
 pub use readings::Reading;
 pub use registry::{Unknown, find, scenarios};
-pub use scenario::{At, Cause, Expected, Flavor, Mode, Place, Scenario};
+pub use scenario::{At, Cause, Expected, Flavor, Mode, Outside, Place, Scenario};
 pub use serve::{DEFAULT_SEED, ServeOptions, serve};

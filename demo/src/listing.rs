@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     registry,
-    scenario::{At, Cause, Flavor, Mode, Place, Scenario},
+    scenario::{At, Cause, Flavor, Mode, Outside, Place, Scenario},
 };
 
 /// A scenario as JSON.
@@ -37,6 +37,8 @@ struct ExpectedFinding {
     causes: &'static [Cause],
     function: &'static str,
     at: At,
+    /// Whether the outside view must find it too.
+    outside: bool,
     /// Where the finding must point.
     place: Option<Place>,
     /// The guilty line itself.
@@ -65,6 +67,7 @@ impl Card {
                     causes: expected.causes,
                     function: expected.function,
                     at: expected.at,
+                    outside: expected.outside == Outside::Found,
                     place: scenario.place(expected.at),
                     culprit: scenario.culprit(),
                     spawn: scenario.place(At::Spawn),
@@ -122,16 +125,42 @@ fn findings(scenario: &Scenario) -> String {
     }
 }
 
+/// What of it the outside view finds, and why it does not find the rest.
+fn outside(scenario: &Scenario) -> String {
+    let unseen = scenario
+        .expected
+        .iter()
+        .filter_map(|expected| match expected.outside {
+            Outside::Found => None,
+            Outside::Unseen(reason) => Some((expected.rule, reason)),
+        });
+    let unseen: Vec<_> = unseen.collect();
+    let all = unseen.len() == scenario.expected.len();
+    match unseen.as_slice() {
+        [] => "the same".to_owned(),
+        [(_, reason), ..] if all => format!("nothing: {reason}"),
+        unseen => {
+            let without = unseen
+                .iter()
+                .map(|(rule, reason)| format!("without {rule}: {reason}"));
+            without.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
 /// Every scenario as a Markdown table, for the README.
 pub fn markdown() -> String {
-    let mut text = String::from("| scenario | what it shows | must be found |\n|---|---|---|\n");
+    let mut text = String::from(
+        "| scenario | what it shows | must be found | from outside |\n|---|---|---|---|\n",
+    );
     for scenario in registry::scenarios() {
         let _ = writeln!(
             text,
-            "| `{}` | {} | {} |",
+            "| `{}` | {} | {} | {} |",
             scenario.id,
             scenario.caption.replace('|', "\\|"),
-            findings(scenario)
+            findings(scenario),
+            outside(scenario),
         );
     }
     text

@@ -131,6 +131,28 @@ pub struct Expected {
     pub function: &'static str,
     /// What the finding's location must be.
     pub at: At,
+    /// Whether the outside view must find it too.
+    pub outside: Outside,
+}
+
+/// Whether a finding must be found by who looks at the lab from outside, without an
+/// agent in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outside {
+    /// As the agent finds it.
+    Found,
+    /// It does not show outside, for this reason.
+    Unseen(&'static str),
+}
+
+impl Outside {
+    pub(crate) const WAKES: Self = Self::Unseen("wakes and polls leave no trace in memory");
+    pub(crate) const TOKIO_LOCKS: Self =
+        Self::Unseen("which tasks wait for one of tokio's locks is not read");
+    pub(crate) const POOL_QUEUE: Self =
+        Self::Unseen("the queue and the bound of the blocking pool are not read");
+    pub(crate) const GAUGES: Self =
+        Self::Unseen("what the application measures itself is not read");
 }
 
 /// What the location of a finding points to.
@@ -207,6 +229,12 @@ impl Scenario {
             Flavor::MultiThread => !(both && of_worker(e)),
             Flavor::CurrentThread => !(both && of_lock(e)),
         })
+    }
+
+    /// The same for the outside view.
+    pub fn expected_outside(&self, flavor: Flavor) -> impl Iterator<Item = &Expected> {
+        let expected = self.expected_on(flavor);
+        expected.filter(|e| e.outside == Outside::Found)
     }
 
     /// Whether there is a mistake to switch on.

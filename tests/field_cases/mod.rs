@@ -29,19 +29,30 @@ pub enum Level {
     One,
     /// The agent's hooks instead of tracing.
     Two,
+    /// The agent is switched off, without `--cfg tokio_unstable`: from outside.
+    Outside,
 }
 
 impl Level {
-    pub const ALL: [Self; 3] = [Self::Zero, Self::One, Self::Two];
+    pub const ALL: [Self; 4] = [Self::Zero, Self::One, Self::Two, Self::Outside];
 
+    /// As in the table.
     pub fn number(self) -> u8 {
         self as u8
+    }
+
+    /// In words.
+    pub fn name(self) -> String {
+        match self {
+            Self::Outside => "outside".into(),
+            level => level.number().to_string(),
+        }
     }
 
     /// The folder of `target/field` and the flags of the compiler.
     fn tokio(self) -> (&'static str, &'static str) {
         match self {
-            Self::Zero => ("stable", ""),
+            Self::Zero | Self::Outside => ("stable", ""),
             Self::One | Self::Two => ("unstable", "--cfg tokio_unstable"),
         }
     }
@@ -109,6 +120,8 @@ pub struct Case {
     said: tempfile::NamedTempFile,
     /// Where its agent listens.
     pub address: String,
+    /// What looptop attaches to.
+    target: Option<String>,
 }
 
 impl Case {
@@ -121,6 +134,9 @@ impl Case {
             // Some ask for the one, some for the other.
             command.arg("cured").env("FIX", "1");
         }
+        if launch.level == Level::Outside {
+            command.env("LOOPTOP", "off");
+        }
         let child = command
             .env("FIELD_LEVEL", launch.level.number().to_string())
             .env("LOOPTOP_BIND", &address)
@@ -132,7 +148,9 @@ impl Case {
             .stderr(said.reopen().unwrap())
             .spawn()
             .unwrap_or_else(|e| panic!("{launch:?}: {e}"));
+        let outside = launch.level == Level::Outside;
         Self {
+            target: outside.then(|| format!("pid:{}", child.id())),
             child,
             said,
             address,
@@ -160,7 +178,8 @@ impl Case {
     /// `looptop check` of it, with further options (`--for`, `--warmup`).
     pub fn check(&self, options: &[&str]) -> Outcome {
         let output = Command::new(LOOPTOP)
-            .args(["check", &self.address, "--format", "json"])
+            .args(["check", self.target.as_ref().unwrap_or(&self.address)])
+            .args(["--format", "json"])
             .args(["--timeout", "20s"])
             .args(options)
             .output()

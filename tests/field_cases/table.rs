@@ -66,7 +66,7 @@ pub struct Row {
 }
 
 fn all_levels() -> Vec<u8> {
-    vec![0, 1, 2]
+    Level::ALL.map(Level::number).into()
 }
 
 fn both_builds() -> Vec<String> {
@@ -156,7 +156,7 @@ impl Trial<'_> {
         let mut name = format!(
             "{} level {} {}",
             self.case.program,
-            self.level.number(),
+            self.level.name(),
             self.build
         );
         if self.row.twin == Twin::Cured {
@@ -339,7 +339,8 @@ impl Trial<'_> {
     /// It says where the task was spawned, and a row without a function is about that
     /// place; otherwise the place may stand for the function where there is none.
     fn is_spawned(&self, find: &Find, finding: &Value) -> bool {
-        let may = find.function.is_none() || self.build != LINES && self.level != Level::Zero;
+        let may = find.function.is_none()
+            || self.build != LINES && matches!(self.level, Level::One | Level::Two);
         let Some(spawned) = find.spawned.as_ref().filter(|_| may) else {
             return find.spawned.is_none() && find.function.is_none();
         };
@@ -397,7 +398,8 @@ pub fn document(table: &Table) -> String {
          information, and `lines`, with line tables; some also in one unit of code \
          (`fatlto`, `thin`, `cgu1`) or stripped (`tiny`). At level 0 tokio is built without \
          `--cfg tokio_unstable`; level 1 sees tasks by tokio's tracing, level 2 by the \
-         agent's hooks. `cargo test` runs a case of each kind; all of them:\n\n\
+         agent's hooks; `outside` is the build of level 0 with the agent switched off, looked \
+         at from outside. `cargo test` runs a case of each kind; all of them:\n\n\
          ```text\n\
          cargo test --test field -- --ignored --nocapture\n\
          ```\n\n\
@@ -419,9 +421,14 @@ pub fn document(table: &Table) -> String {
     text
 }
 
+fn row_levels(levels: &[u8]) -> Vec<String> {
+    let levels = levels.iter().map(|&level| Level::ALL[usize::from(level)]);
+    levels.map(Level::name).collect()
+}
+
 impl Row {
     fn write(&self, text: &mut String) {
-        let levels: Vec<_> = self.levels.iter().map(u8::to_string).collect();
+        let levels: Vec<_> = row_levels(&self.levels);
         let set = self
             .set
             .iter()

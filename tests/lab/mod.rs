@@ -18,7 +18,7 @@ pub struct Lab {
     _stdin: ChildStdin,
     /// Where it puts its files; it is not asked before it ends.
     _directory: tempfile::TempDir,
-    pub agent: SocketAddr,
+    agent: Option<SocketAddr>,
     pub http: SocketAddr,
 }
 
@@ -30,11 +30,20 @@ impl Lab {
 
     /// The same, with the agent at a given address.
     pub fn start_at(bind: &str, scenario: &str, mode: &str, flavor: &str) -> Self {
+        Self::start_with(("LOOPTOP_BIND", bind), scenario, mode, flavor)
+    }
+
+    /// The same, with its agent switched off.
+    pub fn start_without_agent(scenario: &str, mode: &str, flavor: &str) -> Self {
+        Self::start_with(("LOOPTOP", "off"), scenario, mode, flavor)
+    }
+
+    fn start_with(setting: (&str, &str), scenario: &str, mode: &str, flavor: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut child = Command::new(LOOPTOP)
             .args(["lab", "--exit-with-parent", "--scenario", scenario])
             .args(["--mode", mode, "--flavor", flavor])
-            .env("LOOPTOP_BIND", bind)
+            .env(setting.0, setting.1)
             .env("TMPDIR", directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -45,20 +54,22 @@ impl Lab {
         BufReader::new(child.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
-        let address = |key: &str| -> SocketAddr {
-            let word = line
-                .split_whitespace()
-                .find_map(|word| word.strip_prefix(key));
-            word.and_then(|a| a.parse().ok())
-                .unwrap_or_else(|| panic!("no {key} in '{line}'"))
+        let address = |key: &str| -> Option<SocketAddr> {
+            let mut words = line.split_whitespace();
+            words.find_map(|word| word.strip_prefix(key))?.parse().ok()
         };
         Self {
             agent: address("agent="),
-            http: address("http="),
+            http: address("http=").unwrap_or_else(|| panic!("no address in '{line}'")),
             child,
             _stdin: stdin,
             _directory: directory,
         }
+    }
+
+    /// Where its agent listens.
+    pub fn agent(&self) -> SocketAddr {
+        self.agent.expect("the lab was started with an agent")
     }
 
     pub fn pid(&self) -> u32 {

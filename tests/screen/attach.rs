@@ -81,7 +81,7 @@ fn a_killed_target_is_said_and_its_successor_is_a_new_session() {
 #[test]
 fn a_stopped_target_is_said_and_goes_on() {
     let lab = Lab::start("healthy-busy", "fixed", "multi-thread");
-    let terminal = attach(lab.agent);
+    let terminal = attach(lab.agent());
     terminal.wait_for_text("● LIVE");
     let stopped = Instant::now();
     signal(lab.pid(), "STOP");
@@ -244,7 +244,7 @@ fn listed(pid: u32, expected: impl Fn(&str) -> bool) -> Vec<String> {
 #[test]
 fn ls_lists_where_an_agent_answers_and_nothing_else() {
     let lab = Lab::start("healthy-busy", "fixed", "multi-thread");
-    let agent = lab.agent.to_string();
+    let agent = lab.agent().to_string();
     let rows = listed(lab.pid(), |row| row.ends_with(&agent));
     let [row] = rows.as_slice() else {
         panic!("{rows:?}");
@@ -273,7 +273,7 @@ fn ls_lists_console_subscriber() {
 #[test]
 fn a_process_id_instead_of_a_port_is_said() {
     let lab = Lab::start("healthy-busy", "fixed", "multi-thread");
-    let agent = lab.agent.to_string();
+    let agent = lab.agent().to_string();
     listed(lab.pid(), |row| row.ends_with(&agent));
     let own = std::process::id();
     let listens = format!(
@@ -325,7 +325,7 @@ fn several_targets_are_refused_with_a_sentence() {
 #[test]
 fn check_tells_by_its_exit_code() {
     let lab = Lab::start("sleep-in-handler", "broken", "multi-thread");
-    let target = lab.agent.to_string();
+    let target = lab.agent().to_string();
     // Other work on this machine is not what is tested here.
     let short = [
         "--for",
@@ -388,7 +388,7 @@ fn check_without_a_target_ends_with_3() {
 #[test]
 fn check_of_a_target_that_dies_ends_with_3() {
     let lab = Lab::start("healthy-busy", "fixed", "multi-thread");
-    let target = lab.agent.to_string();
+    let target = lab.agent().to_string();
     let check = Command::new(LOOPTOP)
         .args(["check", &target, "--for", "60s", "--timeout", "20s"])
         .stderr(Stdio::piped())

@@ -60,7 +60,7 @@ fn one_key_cures_the_loop_and_one_makes_it_ill_again() {
 #[test]
 fn whoever_attaches_to_a_running_lab_has_the_view_and_the_stage() {
     let lab = Lab::start("sleep-in-handler", "fixed", "multi-thread");
-    let mut screen = open_lab(&[&lab.agent.to_string()], 100, 30);
+    let mut screen = open_lab(&[&lab.agent().to_string()], 100, 30);
     screen.wait_for_text("✓ fixed");
 
     // What others switch shows.

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     calibrate,
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -26,6 +26,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::Computing],
         function: "big_json::count_orders",
         at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     calibrate,
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -32,6 +32,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::Computing],
         function: "blocking_db::sum_sales",
         at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

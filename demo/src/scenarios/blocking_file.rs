@@ -7,7 +7,7 @@ use axum::{Router, extract::State, routing::get};
 use crate::{
     fixtures::SlowDevice,
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -24,6 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::SystemCall],
         function: "blocking_file::read_stock",
         at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

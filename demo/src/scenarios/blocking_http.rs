@@ -6,7 +6,7 @@ use axum::{Router, extract::State, routing::get};
 
 use crate::{
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -23,6 +23,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::SystemCall],
         function: "blocking_http::fetch",
         at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

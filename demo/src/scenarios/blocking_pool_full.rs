@@ -8,7 +8,7 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 
 use crate::{
     load::{Shape, Stream},
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -25,6 +25,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Nowhere,
+        outside: Outside::POOL_QUEUE,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

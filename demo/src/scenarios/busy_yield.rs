@@ -14,7 +14,7 @@ use tokio::{sync::Notify, task::yield_now};
 use crate::{
     load::{Shape, Stream},
     observed::spawn,
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -31,6 +31,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
+        outside: Outside::WAKES,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     calibrate,
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -25,6 +25,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::Computing],
         function: "cpu_in_handler::format_conversation",
         at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

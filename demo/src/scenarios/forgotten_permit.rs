@@ -15,7 +15,7 @@ use crate::{
     load::{Shape, Stream},
     observed::spawn,
     phase::Phase,
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -32,6 +32,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
+        outside: Outside::TOKIO_LOCKS,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     load::{Shape, Stream},
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -28,6 +28,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
+        outside: Outside::TOKIO_LOCKS,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::{
     calibrate,
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -32,6 +32,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::Computing],
         function: "heavy_cpu::compress_archive",
         at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

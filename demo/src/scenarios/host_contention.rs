@@ -13,7 +13,7 @@ use axum::{Router, extract::State, routing::get};
 use crate::{
     calibrate,
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -30,6 +30,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::StarvedByHost],
         function: "",
         at: At::Nowhere,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -6,7 +6,7 @@ use axum::{Router, routing::get};
 
 use crate::{
     load::{Shape, Stream},
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::unboxed_task,
 };
 
@@ -23,6 +23,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -18,7 +18,7 @@ use crate::{
     fixtures::SlowDevice,
     load::{Shape, Stream},
     observed::spawn,
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -35,6 +35,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
+        outside: Outside::WAKES,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

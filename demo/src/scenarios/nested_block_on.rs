@@ -8,7 +8,7 @@ use futures::executor::block_on;
 use crate::{
     fixtures::SlowDevice,
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -25,6 +25,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::Lock],
         function: "nested_block_on::ask_stock",
         at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -15,7 +15,7 @@ use crate::{
     calibrate,
     load::{Shape, Stream},
     phase::Phase,
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -33,12 +33,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
             causes: &[Cause::Computing],
             function: "never_yields::export_at_once",
             at: At::Code,
+            outside: Outside::Found,
         },
         Expected {
             rule: "never-yielded",
             causes: &[Cause::Computing],
             function: "never_yields::export_at_once",
             at: At::Code,
+            outside: Outside::Found,
         },
     ],
     flavors: &Flavor::ALL,

@@ -10,7 +10,7 @@ use crate::{
     load::{Client, Shape, Stream},
     observed::spawn,
     phase::Phase,
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -27,6 +27,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

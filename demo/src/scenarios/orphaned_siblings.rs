@@ -9,7 +9,7 @@ use crate::{
     load::{Shape, Stream},
     observed::spawn,
     phase::Phase,
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -26,6 +26,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -16,7 +16,7 @@ use axum::{Router, extract::State, routing::get};
 use crate::{
     fixtures::slow_reader,
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -33,6 +33,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::SystemCall],
         function: "slow_log::write_line",
         at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -30,12 +30,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
             causes: &[Cause::Lock],
             function: "std_mutex_held::count_visit",
             at: At::Code,
+            outside: Outside::Found,
         },
         Expected {
             rule: "lock-convoy",
             causes: &[Cause::Lock],
             function: "std_mutex_held::count_visit",
             at: At::Code,
+            outside: Outside::Found,
         },
     ],
     flavors: &Flavor::ALL,

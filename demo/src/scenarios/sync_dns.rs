@@ -14,7 +14,7 @@ use tokio::task::spawn_blocking;
 use crate::{
     fixtures::resolver::{address_in, question},
     load::{Shape, Stream},
-    scenario::{At, Cause, Expected, Flavor, Scenario},
+    scenario::{At, Cause, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -31,6 +31,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[Cause::SystemCall],
         function: "to_socket_addrs",
         at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -16,7 +16,7 @@ use crate::{
     calibrate,
     load::{Shape, Stream},
     observed::on_own_runtime,
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -33,6 +33,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Nowhere,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     // With its own, as many as there are CPUs, the cured twin has no crowd.

@@ -17,7 +17,7 @@ use crate::{
     calibrate,
     load::{Shape, Stream},
     readings::Counter,
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -35,12 +35,14 @@ pub(super) const SCENARIO: Scenario = Scenario {
             causes: &[],
             function: "",
             at: At::Spawn,
+            outside: Outside::Found,
         },
         Expected {
             rule: "slow-schedule",
             causes: &[],
             function: "",
             at: At::Spawn,
+            outside: Outside::WAKES,
         },
     ],
     flavors: &Flavor::ALL,

@@ -9,7 +9,7 @@ use crate::{
     load::{Shape, Stream},
     observed::gauge,
     readings::Counter,
-    scenario::{At, Expected, Flavor, Scenario},
+    scenario::{At, Expected, Flavor, Outside, Scenario},
     service::task,
 };
 
@@ -26,6 +26,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Nowhere,
+        outside: Outside::GAUGES,
     }],
     flavors: &Flavor::ALL,
     workers: 2,
