@@ -2,7 +2,7 @@
 //! runtimes say themselves.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-mod target;
+mod process;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use looptop_outside::tasks::{
     Flavor, Listing, NoTypes, RuntimeListing, Task, TaskKind, TaskState, Tasks, Types,
 };
 use looptop_procfs::Procfs;
-use target::Target;
+use process::Target;
 
 struct Seen {
     target: Target,
@@ -34,7 +34,7 @@ impl Seen {
     }
 
     fn read(&mut self) -> &Listing {
-        let stacks = target::stack_pointers(&self.subject);
+        let stacks = process::stack_pointers(&self.subject);
         self.tasks.read(&stacks)
     }
 
@@ -96,7 +96,7 @@ fn check(listing: &Listing) {
 #[test]
 #[ignore = "is run by the others"]
 fn target() {
-    target::run();
+    process::run();
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn idle_tasks_are_listed_as_the_runtime_counts_them() {
             .find(|task| task.runtime.is_some())
             .unwrap();
         let place = listing.spawned_at(task).unwrap();
-        assert!(place.file.ends_with("target/program.rs"), "{place:?}");
+        assert!(place.file.ends_with("process/program.rs"), "{place:?}");
     }
 
     // The search does not change it, and finds the workers' jobs.
@@ -238,8 +238,8 @@ fn a_task_in_a_poll_is_found_on_its_stack() {
     check(&listing);
     let in_poll = seen.tasks.in_poll();
     let mut found = Vec::new();
-    for (_, pointer) in target::stack_pointers(&seen.subject) {
-        let stack = target::stack(&seen.subject, pointer);
+    for (_, pointer) in process::stack_pointers(&seen.subject) {
+        let stack = process::stack(&seen.subject, pointer);
         let here = in_poll.all_among(&stack);
         let mut tasks = here.iter().filter(|task| task.kind == TaskKind::Async);
         found.extend(tasks.clone().copied());
@@ -302,6 +302,6 @@ fn cost() {
     for number in [1_000, 100_000] {
         let target = Target::start("idle", number);
         let subject = Subject::find(&Procfs::default(), target.pid()).unwrap();
-        target::measure(&subject, number);
+        process::measure(&subject, number);
     }
 }

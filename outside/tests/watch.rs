@@ -1,19 +1,19 @@
 //! Stalls of another process, by reading, by the kernel's sampler and by stops.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-mod target;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use looptop_outside::{Changed, Evidence, Life, Role, Scope, Stall, Watch, WatchOptions};
 use looptop_procfs::cause::Cause;
-use target::{LONG, Target};
+use watched::{LONG, Target};
 
 #[test]
 #[ignore = "is the process that is watched"]
 fn the_target() {
-    target::run();
+    watched::run();
 }
 
 /// Looks, of 10 ms each, after which a stall over 10 ms is reported: 100 ms beyond the

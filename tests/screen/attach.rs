@@ -43,7 +43,7 @@ fn verdict(screen: &str) -> String {
 #[test]
 fn a_killed_target_is_said_and_its_successor_is_a_new_session() {
     let first = Lab::start("sleep-in-handler", "broken", "multi-thread");
-    let address = first.agent;
+    let address = first.agent();
     let mut terminal = attach(address);
     terminal.send("4");
     terminal.wait_for_text("wait_for_the_printer");

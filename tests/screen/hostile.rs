@@ -389,6 +389,7 @@ fn stall(id: u64) -> Stall {
             truncated: true,
             cause: i32::MAX,
             syscall: u32::MAX,
+            evidence: i32::MAX,
         }],
         samples: u32::MAX,
         lock_address: Some(MAX),
