@@ -39,8 +39,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "app", "cli", "config", "diagnose", "export", "lab", "live", "model", "naming",
-            "record", "report", "source",
+            "app", "cli", "config", "diagnose", "escape", "export", "lab", "live", "model",
+            "naming", "record", "report", "source",
         ],
     ),
 ];
