@@ -468,8 +468,9 @@ impl Watched {
         let half = eye.shared.options.threshold / 2;
         let long = since.is_some_and(|since| now.saturating_duration_since(since) >= half);
         let age = now.saturating_duration_since(self.born);
-        let long = long || (self.role == Role::Unknown && age >= NEVER_BLOCKED);
-        if !long && self.poll.is_none() {
+        // One that goes from call to call may be sampled, and not be stopped.
+        let strange = self.role == Role::Unknown && age >= NEVER_BLOCKED;
+        if !long && !strange && self.poll.is_none() {
             self.rest_sampler();
             return;
         }
