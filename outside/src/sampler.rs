@@ -35,7 +35,7 @@ pub(crate) struct Sample {
 
 /// Samples one thread, while it is enabled and the thread is on a CPU.
 pub(crate) struct Sampler {
-    sampler: perf_event::Sampler,
+    ring: perf_event::Sampler,
     enabled: bool,
     lost: u64,
 }
@@ -54,7 +54,7 @@ impl Sampler {
             .sample_regs_user(REGISTERS)
             .sample_stack_user(STACK);
         Ok(Self {
-            sampler: builder.build()?.sampled(RING)?,
+            ring: builder.build()?.sampled(RING)?,
             enabled: false,
             lost: 0,
         })
@@ -63,9 +63,9 @@ impl Sampler {
     pub(crate) fn enable(&mut self, enabled: bool) {
         if self.enabled != enabled {
             let done = if enabled {
-                self.sampler.enable()
+                self.ring.enable()
             } else {
-                self.sampler.disable()
+                self.ring.disable()
             };
             // It fails where the thread has ended: there are no samples then.
             self.enabled = enabled && done.is_ok();
@@ -81,7 +81,7 @@ impl Sampler {
         let mut samples = Vec::new();
         // The kernel can fill the ring no faster than the clock ticks.
         for _ in 0..64 {
-            let Some(record) = self.sampler.next_record() else {
+            let Some(record) = self.ring.next_record() else {
                 break;
             };
             match record.parse_record() {

@@ -19,7 +19,7 @@ use crate::ProcessMemory;
 use crate::sys::{self, Waited};
 
 /// Bytes of the stack that are copied: what fits in some 10 µs.
-const STACK: usize = 64 << 10;
+const STACK: usize = 32 << 10;
 /// The stop is awaited without giving up the CPU for so long: to be woken takes longer
 /// than the stop, and all of that time the thread stands still.
 const SPIN: Duration = Duration::from_micros(200);

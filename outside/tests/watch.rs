@@ -54,7 +54,7 @@ impl Watched {
     }
 
     fn looks_until(&mut self, mut over: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !over(self) {
             let now = Instant::now();
             assert!(now < deadline, "it never came: {:?}", self.watch.costs());

@@ -23,8 +23,11 @@ const STACK: usize = 16 << 10;
 const MAX_PARKS: usize = 8;
 /// Between two looks at a parked thread that teach where its counters are.
 const LEARN: Duration = Duration::from_millis(50);
-/// A thread that was given a CPU more often since the last look has blocked in between.
-const FEW_SLICES: u64 = 8;
+/// A thread that was given a CPU more often since the last look has blocked in between;
+/// others that want the same CPU make some dozens.
+const FEW_SLICES: u64 = 100;
+/// A thread that is never seen blocked is sampled after so long, to learn what it is.
+const NEVER_BLOCKED: Duration = Duration::from_millis(500);
 /// Threads that run no tokio are looked at again after so long at first, and at last.
 const FIRST_AGAIN: Duration = Duration::from_millis(50);
 const LAST_AGAIN: Duration = Duration::from_secs(8);
@@ -101,6 +104,7 @@ struct Turn {
 pub(super) struct Watched {
     tid: u64,
     role: Role,
+    born: Instant,
     /// Stacks in a row that said nothing of it.
     unread: u32,
     files: Option<ThreadFiles>,
@@ -135,6 +139,7 @@ impl Watched {
         Self {
             tid,
             role: Role::Unknown,
+            born: now,
             unread: 0,
             files: None,
             sched: None,
@@ -462,7 +467,10 @@ impl Watched {
         let now = eye.clock.now();
         let half = eye.shared.options.threshold / 2;
         let long = since.is_some_and(|since| now.saturating_duration_since(since) >= half);
-        if !long && self.poll.is_none() {
+        let age = now.saturating_duration_since(self.born);
+        // One that goes from call to call may be sampled, and not be stopped.
+        let strange = self.role == Role::Unknown && age >= NEVER_BLOCKED;
+        if !long && !strange && self.poll.is_none() {
             self.rest_sampler();
             return;
         }
@@ -807,7 +815,7 @@ fn words(standing: &Standing, copy: &[u8], sp: u64) -> Vec<u64> {
     let end = usize::try_from(standing.unwound.end.saturating_sub(from)).unwrap_or(0);
     let rest = &rest[..rest.len().min(end)];
     let words = rest.chunks_exact(8).take(MAX_WORDS);
-    let word = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(0);
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
     words.map(word).collect()
 }
 
