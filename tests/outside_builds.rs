@@ -159,14 +159,16 @@ impl Build {
             manifest,
             "[workspace]\n\
              [package]\nname = \"tasks\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
-             [[bin]]\nname = \"tasks\"\npath = {main:?}\n\
+             [[bin]]\nname = \"tasks\"\npath = \"{}\"\n\
              [features]\nmimalloc = [\"dep:mimalloc\"]\njemalloc = [\"dep:tikv-jemallocator\"]\n\
              [dependencies]\n\
              tokio = {{ version = \"~{}\", features = [\"rt-multi-thread\", \"sync\", \"time\", \"net\"] }}\n\
              mimalloc = {{ version = \"0.1\", optional = true }}\n\
              tikv-jemallocator = {{ version = \"0.6\", optional = true }}\n\
              [profile.release]\n{}\n",
-            self.tokio, self.profile,
+            main.display(),
+            self.tokio,
+            self.profile,
         );
         let path = package.join("Cargo.toml");
         if std::fs::read_to_string(&path).ok().as_ref() != Some(&manifest) {

@@ -57,7 +57,7 @@ impl ProcessMemory {
     /// Fills `buffer` with `length` bytes of each address in one call, at most
     /// [`BATCH`] of them, up to the first piece that is not mapped; the number of
     /// whole pieces.
-    pub(crate) fn read_batch(&self, addresses: &[u64], length: usize, buffer: &mut [u8]) -> usize {
+    pub(crate) fn read_batch(self, addresses: &[u64], length: usize, buffer: &mut [u8]) -> usize {
         let batch = &addresses[..addresses.len().min(BATCH)];
         let buffer = &mut buffer[..batch.len() * length];
         os::read_pieces(self.pid, batch, length, buffer) / length

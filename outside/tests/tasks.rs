@@ -46,14 +46,13 @@ impl Seen {
             if is(listing) {
                 return;
             }
-            if Instant::now() > deadline {
-                panic!(
-                    "{what}: {:#?}, {} tasks, {:?}",
-                    listing.runtimes,
-                    listing.tasks.len(),
-                    listing.scan
-                );
-            }
+            assert!(
+                Instant::now() <= deadline,
+                "{what}: {:#?}, {} tasks, {:?}",
+                listing.runtimes,
+                listing.tasks.len(),
+                listing.scan
+            );
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -235,7 +235,7 @@ mod tests {
             (7 << 8, "with exit code 7", 7),
             (255 << 8, "with exit code 255", 255),
             (9, "by SIGKILL", 137),
-            (11 | 128, "by SIGSEGV", 139),
+            (0x80 | 0xb, "by SIGSEGV", 139),
             (34, "by signal 34", 162),
         ] {
             let status = ExitStatus::from_raw(raw);

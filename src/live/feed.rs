@@ -158,13 +158,13 @@ impl LiveFeed {
 impl Feed for LiveFeed {
     async fn next(&mut self) -> Option<Event> {
         let received = tokio::select! {
-            event = self.source.recv(), if !self.is_over => match event {
-                Some(event) => event,
-                // Names, the history and the lab may still have something to say.
-                None => {
+            event = self.source.recv(), if !self.is_over => {
+                let Some(event) = event else {
+                    // Names, the history and the lab may still have something to say.
                     self.is_over = true;
                     return Box::pin(self.next()).await;
-                }
+                };
+                event
             },
             problem = Self::ended(&mut self.ended) => {
                 self.ended = None;

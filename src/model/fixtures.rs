@@ -236,6 +236,7 @@ pub fn outside_hello() -> proto::HelloResponse {
 }
 
 /// The first frame of it.
+#[allow(clippy::too_many_lines, reason = "a frame with all that is seen")]
 pub fn outside_frame(now: Moment) -> proto::Frame {
     let mut interner = Interner::default();
     let seen = starving_frame(now);

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::programs::App;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A process that is looked at, and what a viewer knows of it.
 struct Looked {

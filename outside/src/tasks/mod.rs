@@ -76,7 +76,7 @@ const SCAN_SLICE: u64 = 256 << 20;
 const SCAN_FIRST: u64 = 1 << 30;
 /// Between two searches of the heap: at least this, and so many times as long as one
 /// took.
-const SCAN_REST: Duration = Duration::from_secs(60);
+const SCAN_REST: Duration = Duration::from_mins(1);
 const SCAN_SHARE: u32 = 100;
 
 /// Lists the tasks of a process, again and again.

@@ -94,7 +94,7 @@ pub(super) fn group(mappings: &[Mapping]) -> Vec<Module> {
         let follows = |last: &&mut Module| {
             last.path == mapping.path && (mapping.offset != 0 || last.code.is_empty())
         };
-        if modules.last_mut().filter(follows).is_none() {
+        if modules.last_mut().is_none_or(|last| !follows(&last)) {
             modules.push(Module {
                 path: mapping.path.clone(),
                 start: mapping.range.start.wrapping_sub(mapping.offset),
@@ -313,18 +313,16 @@ fn tokio_names(table: &SymbolTable, file: &File) -> Option<BTreeMap<u64, Name>> 
 /// `_ZN5tokio7runtime4task3raw4poll17h...E`, in v0
 /// `_RINvNtNtNtCs..._5tokio7runtime4task3raw4poll...`.
 fn tokio_name(name: &[u8]) -> Option<Name> {
-    let rest = match name.strip_prefix(b"_ZN") {
-        Some(rest) => rest,
-        None => {
-            let path = name.strip_prefix(b"_RI").or(name.strip_prefix(b"_R"))?;
-            let path = path.strip_prefix(b"NvNtNtNtC")?;
-            // The crate's disambiguator, between `s` and `_`.
-            let path = path.strip_prefix(b"s").map_or(path, |path| {
-                let end = path.iter().position(|byte| *byte == b'_');
-                end.map_or(path, |end| &path[end + 1..])
-            });
-            path
-        }
+    let rest = if let Some(rest) = name.strip_prefix(b"_ZN") {
+        rest
+    } else {
+        let path = name.strip_prefix(b"_RI").or(name.strip_prefix(b"_R"))?;
+        let path = path.strip_prefix(b"NvNtNtNtC")?;
+        // The crate's disambiguator, between `s` and `_`.
+        path.strip_prefix(b"s").map_or(path, |path| {
+            let end = path.iter().position(|byte| *byte == b'_');
+            end.map_or(path, |end| &path[end + 1..])
+        })
     };
     let rest = rest.strip_prefix(b"5tokio7runtime4task")?;
     if rest.strip_prefix(b"3raw4poll").is_some_and(|rest| {
@@ -397,7 +395,8 @@ mod tests {
         let [app, libc] = &modules[..] else {
             panic!("{modules:?}");
         };
-        assert_eq!((app.start, &app.code[..]), (0x1000, &[0x2000..0x3000][..]));
+        assert_eq!(app.start, 0x1000);
+        assert!(app.code.iter().cloned().eq(std::iter::once(0x2000..0x3000)));
         assert_eq!(app.constants, [mappings[0].clone(), mappings[2].clone()]);
         assert!(app.program && !libc.program);
         assert!(app.is_code(0x2fff) && !app.is_code(0x3000));

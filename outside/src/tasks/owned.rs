@@ -158,13 +158,13 @@ impl<S: Space> Search<'_, S> {
     /// An `OwnedTasks` with this id, or with any.
     fn sharded(&self, id: Option<u64>) -> Option<Owned> {
         let pairs = self.words.windows(2).enumerate();
-        let slices = pairs.filter(|(_, pair)| {
+        let mut slices = pairs.filter(|(_, pair)| {
             let (shards, count) = (pair[0], pair[1]);
             count.is_power_of_two()
                 && (FEWEST_SHARDS..=MAX_SHARDS).contains(&count)
                 && is_pointer(shards)
         });
-        slices.filter_map(|(at, _)| self.sharded_at(at, id)).next()
+        slices.find_map(|(at, _)| self.sharded_at(at, id))
     }
 
     fn sharded_at(&self, at: usize, id: Option<u64>) -> Option<Owned> {
@@ -212,6 +212,7 @@ impl<S: Space> Search<'_, S> {
 
     /// The owner of the tasks in some shards, `Some(None)` where there are none, `None`
     /// where these are no shards.
+    #[allow(clippy::option_option, reason = "no shards, no tasks, an owner")]
     fn owner_of_shards(&self, shards: u64, count: u64) -> Option<Option<u64>> {
         let mut bytes = vec![0; count as usize * SHARD];
         if self.space.read(shards, &mut bytes) != bytes.len() {
@@ -242,8 +243,8 @@ impl<S: Space> Search<'_, S> {
     /// The `LocalOwnedTasks` with this id.
     fn single_of(&self, id: u64) -> Option<Owned> {
         let ids = self.words.iter().enumerate();
-        let ids = ids.filter(|(_, word)| **word == id);
-        ids.filter_map(|(id_at, _)| {
+        let mut ids = ids.filter(|(_, word)| **word == id);
+        ids.find_map(|(id_at, _)| {
             let pairs = [
                 id_at.checked_sub(3),
                 Some(id_at + 1),
@@ -256,30 +257,27 @@ impl<S: Space> Search<'_, S> {
                 .find(|at| self.is_pair_of(*at, id))?;
             Some(self.single_at(at, id_at, id))
         })
-        .next()
     }
 
     /// Any `LocalOwnedTasks` that has tasks.
     fn single(&self) -> Option<Owned> {
         let pairs = self.words.windows(2).enumerate();
-        let pairs = pairs.filter(|(_, pair)| may_begin_at(pair[0]) && may_begin_at(pair[1]));
-        pairs
-            .filter_map(|(at, pair)| {
-                let id = self.task(pair[0])?.owner;
-                let near = [
-                    Some(at + 3),
-                    at.checked_sub(1),
-                    Some(at + 2),
-                    at.checked_sub(2),
-                ];
-                let id_at = near
-                    .into_iter()
-                    .flatten()
-                    .find(|near| self.get(Some(*near)) == Some(id))?;
-                self.is_pair_of(at, id)
-                    .then(|| self.single_at(at, id_at, id))
-            })
-            .next()
+        let mut pairs = pairs.filter(|(_, pair)| may_begin_at(pair[0]) && may_begin_at(pair[1]));
+        pairs.find_map(|(at, pair)| {
+            let id = self.task(pair[0])?.owner;
+            let near = [
+                Some(at + 3),
+                at.checked_sub(1),
+                Some(at + 2),
+                at.checked_sub(2),
+            ];
+            let id_at = near
+                .into_iter()
+                .flatten()
+                .find(|near| self.get(Some(*near)) == Some(id))?;
+            self.is_pair_of(at, id)
+                .then(|| self.single_at(at, id_at, id))
+        })
     }
 
     fn single_at(&self, at: usize, id_at: usize, id: u64) -> Owned {

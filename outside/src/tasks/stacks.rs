@@ -128,13 +128,12 @@ impl Stacks {
             self.handles.read(space, addresses);
             for (handle, address) in self.handles.iter().zip(addresses) {
                 let mut rest = [0; HANDLE];
-                let bytes = match handle {
+                let bytes = if let Some(handle) = handle {
+                    &handle[..]
+                } else {
                     // One at the end of what is mapped is shorter.
-                    Some(handle) => &handle[..],
-                    None => {
-                        let read = space.read(*address, &mut rest);
-                        &rest[..read]
-                    }
+                    let read = space.read(*address, &mut rest);
+                    &rest[..read]
                 };
                 all.clear();
                 all.extend(words(bytes));

@@ -195,9 +195,9 @@ fn tasks_lead_to_a_runtime_that_no_stack_knows() {
 #[test]
 fn other_threads_may_look_at_stacks() {
     fn is_shared<T: Send + Sync>() {}
+    fn is_sent<T: Send>() {}
     is_shared::<Types>();
     is_shared::<InPoll>();
-    fn is_sent<T: Send>() {}
     is_sent::<Tasks>();
 }
 

@@ -23,6 +23,7 @@ pub(super) const OLDEST: Version = Version {
 /// A program's task types: of each future that it spawns, and of each function that it
 /// gives to the blocking pool.
 #[derive(Debug)]
+#[allow(clippy::struct_field_names, reason = "what it is")]
 pub struct Types {
     types: Vec<TaskType>,
     modules: Vec<TaskModule>,

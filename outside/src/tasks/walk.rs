@@ -39,6 +39,7 @@ pub(super) struct Members {
     links: Pieces<16>,
     lines: Pieces<LINE>,
     /// The newest walk was whole, with this count and the ends in `ends_after`.
+    #[allow(clippy::option_option, reason = "whole or not, counted or not")]
     settled: Option<Option<u64>>,
     /// Nodes that were added since they were in order.
     added: usize,
@@ -206,15 +207,11 @@ impl Members {
             let mut chains = std::mem::take(&mut self.chains);
             chains.retain_mut(|chain| match self.advance(chain) {
                 Step::End => false,
-                Step::Broken => {
-                    whole = false;
-                    false
-                }
                 Step::Unknown if self.nodes.len() - self.unused.len() < MAX_TASKS => {
                     self.add(chain.at);
                     true
                 }
-                Step::Unknown => {
+                Step::Broken | Step::Unknown => {
                     whole = false;
                     false
                 }
@@ -264,15 +261,12 @@ impl Members {
             walk: self.walk.wrapping_sub(1),
             fresh: false,
         };
-        let i = match self.unused.pop() {
-            Some(i) => {
-                self.nodes[i as usize] = node;
-                i
-            }
-            None => {
-                self.nodes.push(node);
-                self.nodes.len() as u32 - 1
-            }
+        let i = if let Some(i) = self.unused.pop() {
+            self.nodes[i as usize] = node;
+            i
+        } else {
+            self.nodes.push(node);
+            self.nodes.len() as u32 - 1
         };
         self.added += 1;
         self.index.insert(header, i);
@@ -334,6 +328,7 @@ enum Step {
 
 impl Owned {
     /// Its own count, where it has one; `None` where the list is no longer there.
+    #[allow(clippy::option_option, reason = "there or not, counted or not")]
     fn count(&self, space: &impl Space) -> Option<Option<u64>> {
         if space.read_u64(self.id_at)? != self.id {
             return None;

@@ -127,7 +127,10 @@ pub(crate) fn measure(subject: &Subject, number: u64) {
         let listing = tasks.read(&stacks);
         assert_eq!(listing.runtimes[0].listed, number);
     }
-    let (wall, cpu) = (start.elapsed() / looks, (cpu() - before) / looks);
+    let (wall, cpu) = (
+        start.elapsed() / looks,
+        cpu().checked_sub(before).unwrap() / looks,
+    );
     println!(
         "{number} tasks: types {loaded:.2?}, first listing {first:.2?}, heap {:.0} MB in {:.2?}, \
          renewed in {wall:.2?}, {cpu:.2?} CPU: {:.2} % of a core at one a second",

@@ -209,12 +209,11 @@ async fn attend(
             signal(Signal::SIGTERM);
             // One that is stopped would not hear it.
             signal(Signal::SIGCONT);
-            match timeout(GRACE, child.wait()).await {
-                Ok(status) => status,
-                Err(_) => {
-                    signal(Signal::SIGKILL);
-                    child.wait().await
-                }
+            if let Ok(status) = timeout(GRACE, child.wait()).await {
+                status
+            } else {
+                signal(Signal::SIGKILL);
+                child.wait().await
             }
         }
     };

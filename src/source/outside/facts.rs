@@ -229,6 +229,7 @@ pub(super) fn listing(
 }
 
 /// `spawn_local` says of all its tasks that tokio itself has spawned them.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as `filter` asks")]
 fn is_a_callers(place: &&tasks::SpawnLocation) -> bool {
     !(place.file.contains("/tokio-1.") && place.file.ends_with("/src/task/local.rs"))
 }

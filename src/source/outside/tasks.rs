@@ -254,6 +254,7 @@ impl Tasks {
         }
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "it is over")]
     fn end(&mut self, now_ns: u64, known: Known, writer: &mut Writer, touched: &mut Touched) {
         let Known {
             mut record, site, ..

@@ -118,6 +118,7 @@ impl Translator {
     }
 
     /// The process and its machine.
+    #[allow(clippy::needless_pass_by_value, reason = "a sample becomes a frame")]
     pub(super) fn host(&mut self, now_ns: u64, sample: Sample) -> Vec<Frame> {
         // Its threads are known from the looks.
         let frame = Frame {

@@ -148,7 +148,7 @@ impl Workers {
                 let mut places = self.places.values();
                 places.any(|place| (place.runtime, place.index) == (runtime, *index))
             };
-            let index = (0..).find(|index| !taken(index))?;
+            let index = (0..u32::MAX).find(|index| !taken(index))?;
             let place = Place {
                 runtime,
                 index,
