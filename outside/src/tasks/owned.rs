@@ -107,7 +107,8 @@ impl Owned {
         let mut start = at.saturating_sub(AROUND);
         let mut length = space.read(start, &mut bytes);
         if length < AROUND as usize {
-            start = at;
+            // The page before is not mapped.
+            start = at & !0xfff;
             length = space.read(start, &mut bytes);
         }
         let words: Vec<u64> = words(&bytes[..length]).collect();
