@@ -129,15 +129,15 @@ fn a_program_without_tokio_has_no_types() {
         .arg("100")
         .spawn()
         .unwrap();
-    let subject = Subject::find(&Procfs::default(), child.id()).unwrap();
     let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
+    let subject = loop {
         // Until it has become `sleep` it is a copy of this process.
+        let subject = Subject::find(&Procfs::default(), child.id()).unwrap();
         match Types::load(&subject) {
-            Err(NoTypes::NotTokio) => break,
+            Err(NoTypes::NotTokio) => break subject,
             other => assert!(Instant::now() < deadline, "{other:?}"),
         }
-    }
+    };
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(matches!(
