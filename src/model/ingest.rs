@@ -230,7 +230,10 @@ impl Model {
     fn apply_sites(&mut self, frame: &Frame, now: Moment) {
         for update in &frame.sites {
             let key = SiteKey::new(update.location, update.future, update.kind());
-            if self.sites.len() < MAX_SITES || self.sites.contains_key(&key) {
+            if update.spawned == 0 {
+                // Its tasks turned out to be another site's.
+                self.sites.remove(&key);
+            } else if self.sites.len() < MAX_SITES || self.sites.contains_key(&key) {
                 self.sites.entry(key).or_default().update(update);
             }
         }
@@ -495,6 +498,26 @@ mod tests {
         }];
         model.apply(&frame).unwrap();
         assert!(!model.stalls.get(StallId(1)).unwrap().live);
+    }
+
+    #[test]
+    fn a_site_whose_tasks_turned_out_to_be_another_s_is_gone() {
+        let mut model = fixtures::starving();
+        let known = model.sites.len();
+        for (spawned, expected) in [(3, known + 1), (2, known + 1), (0, known)] {
+            let site = proto::SpawnSite {
+                location: 7_777,
+                spawned,
+                ..proto::SpawnSite::default()
+            };
+            let frame = Frame {
+                now_ns: model.now.0 + 1,
+                sites: vec![site],
+                ..Frame::default()
+            };
+            model.apply(&frame).unwrap();
+            assert_eq!(model.sites.len(), expected, "{spawned}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
-        outside: Outside::Found,
+        outside: Outside::UNREAPED,
     }],
     flavors: &Flavor::ALL,
     workers: 2,
