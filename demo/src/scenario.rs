@@ -151,6 +151,9 @@ impl Outside {
         Self::Unseen("which tasks wait for one of tokio's locks is not read");
     pub(crate) const POOL_QUEUE: Self =
         Self::Unseen("the queue and the bound of the blocking pool are not read");
+    pub(crate) const POLLS: Self = Self::Unseen("how often a task was polled is not in memory");
+    pub(crate) const BOXED: Self =
+        Self::Unseen("tokio puts large futures into a box, which does not say its size");
     pub(crate) const UNREAPED: Self =
         Self::Unseen("ended tasks are in no list, and the memory is not searched for them");
     pub(crate) const GAUGES: Self =

@@ -23,7 +23,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
-        outside: Outside::Found,
+        outside: Outside::BOXED,
     }],
     flavors: &Flavor::ALL,
     workers: 2,

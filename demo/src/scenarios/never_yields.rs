@@ -40,7 +40,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
             causes: &[Cause::Computing],
             function: "never_yields::export_at_once",
             at: At::Code,
-            outside: Outside::Found,
+            outside: Outside::POLLS,
         },
     ],
     flavors: &Flavor::ALL,
