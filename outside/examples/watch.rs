@@ -1,10 +1,11 @@
-//! Watches a process and prints its stalls: `watch PID SECONDS [no-sampler] [no-stop]`.
+//! Watches a process and prints its stalls: `watch PID SECONDS [no-sampler] [no-stop] [no-symbols]`.
 //! At the end, what it has cost.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn main() {
     use std::time::{Duration, Instant};
 
+    use looptop_outside::tasks::Types;
     use looptop_outside::{Life, Subject, Watch, WatchOptions};
     use looptop_procfs::Procfs;
 
@@ -17,11 +18,20 @@ fn main() {
     let options = WatchOptions {
         may_sample: !has("no-sampler"),
         may_stop: !has("no-stop"),
+        use_symbols: !has("no-symbols"),
         ..WatchOptions::default()
     };
     let began = Instant::now();
     let mut watch = Watch::new(&subject, options).expect("it may be watched");
     println!("ready after {:?}, {:?}", began.elapsed(), watch.unknown());
+    if watch.unknown().is_some() {
+        match Types::load(&subject) {
+            Ok(types) => watch.learn_types(&types),
+            Err(error) => println!("{error}"),
+        }
+        let known = (watch.unknown(), watch.sees_tasks_only());
+        println!("types after {:?}, {known:?}", began.elapsed());
+    }
     let began = Instant::now();
     let cpu = || {
         procfs

@@ -10,7 +10,11 @@ use looptop_unwind::{
     Beyond, Memory, ModuleIndex, ModuleInfo, Registers, StackCopy, Unwinder, Unwound, modules,
 };
 
-use crate::ProcessMemory;
+use self::bare::Bare;
+use crate::tasks::Types;
+use crate::{ProcessMemory, ProcessSpace};
+
+mod bare;
 
 /// Between two looks at what is mapped: `dlopen` and `dlclose` are rare.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -23,6 +27,8 @@ pub(crate) struct Program {
     memory: ProcessMemory,
     unwinder: Unwinder,
     landmarks: Result<Landmarks, Unknown>,
+    /// What the task types say of polls, where there are no symbols.
+    bare: Option<Bare>,
     /// The module that is the program's own file.
     own: Option<ModuleIndex>,
     /// What of code is mapped, to see that it has changed.
@@ -36,7 +42,7 @@ pub(crate) struct Program {
 #[derive(Debug, Clone)]
 pub(crate) struct Standing {
     pub(crate) unwound: Unwound,
-    /// `None` where the program has no symbols, or the stack says too little.
+    /// `None` where the scheduler is not known, or the stack says too little.
     pub(crate) place: Option<Place>,
     /// The frame that ends with the poll: the call of the task's poll by the scheduler, or
     /// what the future of `block_on` has called.
@@ -65,13 +71,19 @@ impl Standing {
 }
 
 impl Program {
-    pub(crate) fn load(process: &Process, memory: ProcessMemory) -> Self {
+    /// Symbols are left alone, as if there were none, without `symbols`.
+    pub(crate) fn load(process: &Process, memory: ProcessMemory, symbols: bool) -> Self {
         let file = File::open(process.path("exe")).map_err(|_| Unknown::Unreadable);
+        let read = |file: File| match symbols {
+            true => scheduler::read(&file),
+            false => Err(Unknown::Stripped),
+        };
         let mut program = Self {
             process: process.clone(),
             memory,
             unwinder: Unwinder::new(),
-            landmarks: file.and_then(|file| scheduler::read(&file)),
+            landmarks: file.and_then(read),
+            bare: None,
             own: None,
             mapped: Vec::new(),
             looked: None,
@@ -86,8 +98,27 @@ impl Program {
     }
 
     /// Why the functions of tokio's scheduler are not known, where they are not.
-    pub(crate) fn unknown(&self) -> Option<Unknown> {
+    pub(crate) fn nameless(&self) -> Option<Unknown> {
         self.landmarks.as_ref().err().copied()
+    }
+
+    /// The polls of tasks are known by their types alone.
+    pub(crate) fn is_bare(&self) -> bool {
+        self.bare.is_some()
+    }
+
+    /// Finds the polls of tasks by their types, where symbols do not name them.
+    pub(crate) fn learn_types(&mut self, types: &Types, space: &ProcessSpace) {
+        if self.landmarks.is_ok() {
+            return;
+        }
+        let Some(index) = self.own else { return };
+        let Some(own) = self.unwinder.modules().get(index.0 as usize) else {
+            return;
+        };
+        self.bare = Bare::of(types, own, &self.process, space, |address| {
+            self.unwinder.function(address)
+        });
     }
 
     /// Reads what is mapped, where it is time for that, and the modules anew if it is
@@ -131,13 +162,17 @@ impl Program {
         let unwound = self.unwinder.unwind(&self.memory, registers, copy);
         let frames = &unwound.stack.frames;
         self.stranger |= frames.iter().any(|(module, _)| module.is_none());
-        let Ok(landmarks) = &self.landmarks else {
-            return Standing {
-                unwound,
-                place: None,
-                poll: None,
-                is_task: false,
-            };
+        let landmarks = match (&self.landmarks, &self.bare) {
+            (Ok(landmarks), _) => landmarks,
+            (Err(_), Some(bare)) => &bare.landmarks,
+            (Err(_), None) => {
+                return Standing {
+                    unwound,
+                    place: None,
+                    poll: None,
+                    is_task: false,
+                };
+            }
         };
         let (mut marks, mut at): (Vec<Landmark>, Vec<usize>) = (Vec::new(), Vec::new());
         for (index, (module, address)) in frames.iter().enumerate() {
@@ -147,10 +182,16 @@ impl Program {
                 at.push(index);
             }
         }
-        let place = scheduler::place(&marks, wait, landmarks.parks_apart());
+        let (place, task) = match &self.bare {
+            Some(bare) => bare.place(&marks, wait),
+            None => (
+                scheduler::place(&marks, wait, landmarks.parks_apart()),
+                scheduler::poll(&marks),
+            ),
+        };
         // What is missing outside may be the scheduler.
-        let sure = !unwound.stack.truncated || !matches!(place, Place::Elsewhere | Place::Pool);
-        let task = scheduler::poll(&marks);
+        let vague = matches!(place, Place::Elsewhere | Place::Pool | Place::Waits);
+        let sure = !unwound.stack.truncated || !vague;
         let is_task = task.is_some();
         let poll = match (place, task) {
             (Place::InPoll(_), Some(poll)) => at.get(poll).copied(),

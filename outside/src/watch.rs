@@ -47,7 +47,8 @@ pub use self::stall::{Call, Life, RunningTask, Scope, StackSample, Stall};
 use self::thread::Watched;
 use crate::code::Program;
 use crate::stop::Stopper;
-use crate::{Changed, Subject};
+use crate::tasks::Types;
+use crate::{Changed, ProcessSpace, Subject};
 
 /// Threads that are known at most.
 const MAX_THREADS: usize = 4_096;
@@ -71,6 +72,8 @@ pub struct WatchOptions {
     pub may_sample: bool,
     /// Threads that compute may be stopped where there is no sampler.
     pub may_stop: bool,
+    /// The program's symbols are used. Without, it is watched as one that is stripped.
+    pub use_symbols: bool,
 }
 
 impl Default for WatchOptions {
@@ -80,6 +83,7 @@ impl Default for WatchOptions {
             interval: Duration::from_millis(10),
             may_sample: true,
             may_stop: true,
+            use_symbols: true,
         }
     }
 }
@@ -199,6 +203,8 @@ pub struct Watch {
 #[derive(Debug)]
 struct Shared {
     options: WatchOptions,
+    /// The id of the process, which is that of its first thread.
+    pid: u64,
     program: Program,
     stopper: Option<Stopper>,
     /// How long threads stood still, the newest, in µs.
@@ -241,7 +247,8 @@ impl Watch {
             next_census: None,
             shared: Shared {
                 options,
-                program: Program::load(subject.process(), subject.memory()),
+                pid: u64::from(subject.pid()),
+                program: Program::load(subject.process(), subject.memory(), options.use_symbols),
                 stopper,
                 held: VecDeque::new(),
                 costs,
@@ -256,7 +263,23 @@ impl Watch {
     /// Why tokio's scheduler is not found in the program, where it is not: there are
     /// threads then, and neither polls nor stalls.
     pub fn unknown(&self) -> Option<Unknown> {
-        self.shared.program.unknown()
+        let program = &self.shared.program;
+        program.nameless().filter(|_| !program.is_bare())
+    }
+
+    /// Why only the polls of tasks are seen, and not those of the futures of `block_on`:
+    /// the program's task types say which they are, for want of symbols.
+    pub fn sees_tasks_only(&self) -> Option<Unknown> {
+        let program = &self.shared.program;
+        program.nameless().filter(|_| program.is_bare())
+    }
+
+    /// Takes over the program's task types: where its symbols do not name tokio's
+    /// scheduler, these say where the polls of tasks are. Some ten milliseconds then,
+    /// nothing otherwise.
+    pub fn learn_types(&mut self, types: &Types) {
+        let space = ProcessSpace::of(&self.subject);
+        self.shared.program.learn_types(types, &space);
     }
 
     /// One look at the threads that may run tokio. Returns how long to rest until the
@@ -341,8 +364,10 @@ impl Watch {
     /// The ids of blocked threads that run tokio, or may, and where their stacks end, as
     /// of the newest look.
     pub fn stack_pointers(&self) -> Vec<(u64, u64)> {
-        let blocked = self.threads.values().filter_map(Watched::stack_pointer);
-        blocked.collect()
+        let bare = self.shared.program.is_bare();
+        let all = self.threads.values();
+        all.filter_map(|watched| watched.stack_pointer(bare))
+            .collect()
     }
 
     /// What it has cost so far.

@@ -6,8 +6,10 @@ mod watched;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use looptop_outside::tasks::Types;
 use looptop_outside::{Changed, Evidence, Life, Role, Scope, Stall, Watch, WatchOptions};
 use looptop_procfs::cause::Cause;
+use looptop_symbols::scheduler::Unknown;
 use watched::{LONG, Target};
 
 #[test]
@@ -31,7 +33,12 @@ struct Watched {
 impl Watched {
     fn new(flavour: &str, options: WatchOptions) -> Self {
         let target = Target::start(flavour);
-        let watch = Watch::new(&target.subject(), options).unwrap();
+        let mut watch = Watch::new(&target.subject(), options).unwrap();
+        if !options.use_symbols {
+            assert_eq!(watch.unknown(), Some(Unknown::Stripped));
+            watch.learn_types(&Types::load(&target.subject()).unwrap());
+            assert_eq!(watch.sees_tasks_only(), Some(Unknown::Stripped));
+        }
         assert_eq!(watch.unknown(), None);
         let mut watched = Self {
             target,
@@ -104,6 +111,14 @@ fn options(may_sample: bool, may_stop: bool) -> WatchOptions {
         may_sample,
         may_stop,
         ..WatchOptions::default()
+    }
+}
+
+/// As of a program without symbols.
+fn bare() -> WatchOptions {
+    WatchOptions {
+        use_symbols: false,
+        ..options(true, false)
     }
 }
 
@@ -185,10 +200,18 @@ fn computing_polls_are_stopped_where_there_is_no_sampler() {
 
 #[test]
 fn a_busy_program_of_short_polls_has_no_stall() {
-    for (may_sample, may_stop) in [(true, false), (false, true)] {
+    for (may_sample, may_stop, use_symbols) in [
+        (true, false, true),
+        (false, true, true),
+        (true, false, false),
+    ] {
         for flavour in ["multi", "single", "local"] {
             for tasks in [1, 3] {
-                let mut watched = Watched::new(flavour, options(may_sample, may_stop));
+                let options = WatchOptions {
+                    use_symbols,
+                    ..options(may_sample, may_stop)
+                };
+                let mut watched = Watched::new(flavour, options);
                 watched.target.order(&format!("yield {tasks}"));
                 watched.target.wait_for("yielding");
                 watched.stalls.clear();
@@ -216,6 +239,48 @@ fn what_may_block_is_no_stall() {
         watched.target.wait_for("done");
         assert!(watched.stalls.is_empty(), "{order}: {:?}", watched.stalls);
     }
+}
+
+#[test]
+fn polls_are_seen_without_symbols() {
+    for (flavour, role) in [
+        ("multi", Role::Worker),
+        ("single", Role::CurrentThread),
+        ("local", Role::CurrentThread),
+    ] {
+        let mut watched = Watched::new(flavour, bare());
+        let mut orders = vec![("sleeps", Cause::Sleeping), ("locks", Cause::Lock)];
+        if can_sample(&watched) {
+            orders.push(("computes", Cause::Computing));
+        }
+        for (order, cause) in orders {
+            let (stall, _) = watched.stall_of(order);
+            assert_eq!(stall.cause, cause, "{flavour} {order}: {stall:?}");
+            assert_eq!(stall.scope, Scope::OnePoll, "{flavour} {order}");
+            assert!(watched.shows(&stall, order), "{flavour} {order}: {stall:?}");
+            let threads = watched.watch.threads();
+            let found = threads.iter().find(|thread| thread.tid == stall.tid);
+            assert_eq!(found.map(|thread| thread.role), Some(role), "{flavour}");
+        }
+    }
+}
+
+#[test]
+fn what_may_block_is_no_stall_without_symbols_either() {
+    let mut watched = Watched::new("multi", bare());
+    // The same thread, the same function: only what calls it is another.
+    watched.stall_of("sleeps");
+    for order in ["place sleeps", "pool sleeps", "teach"] {
+        watched.stalls.clear();
+        watched.target.order(order);
+        watched.looks_for(LONG + Duration::from_millis(200));
+        let of_long = watched
+            .stalls
+            .values()
+            .filter(|(s, _)| s.duration > LONG / 2);
+        assert_eq!(of_long.count(), 0, "{order}: {:?}", watched.stalls);
+    }
+    watched.stall_of("sleeps");
 }
 
 #[test]

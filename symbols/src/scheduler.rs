@@ -10,5 +10,5 @@ mod place;
 mod ticks;
 
 pub use landmarks::{Landmark, Landmarks, Unknown, read};
-pub use place::{Kind, Place, Wait, place, poll};
+pub use place::{Kind, Place, Wait, place, place_by_polls, poll};
 pub use ticks::{Read, Snapshot, Ticks};

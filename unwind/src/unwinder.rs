@@ -332,8 +332,8 @@ impl Unwinder {
         }
     }
 
-    /// Bounds in memory of the function around `address`.
-    fn function(&self, address: u64) -> Option<std::ops::Range<u64>> {
+    /// Bounds in memory of the function around `address`, by its unwind rule.
+    pub fn function(&self, address: u64) -> Option<std::ops::Range<u64>> {
         let (_, mapped) = self.module_at(address)?;
         let base = mapped.info.base;
         let range = mapped

@@ -315,15 +315,25 @@ impl Watched {
             self.goes_on(sched, None, eye);
             return;
         }
-        let Some(place) = standing.place else {
+        let first = eye.shared.pid == self.tid;
+        let place = match standing.place {
+            // The first thread may drive a `LocalSet` beside a multi-thread runtime.
+            Some(Place::Elsewhere)
+                if first && eye.shared.program.is_bare() && wait_of(state) == Wait::Futex =>
+            {
+                Some(Place::Waits)
+            }
+            place => place,
+        };
+        let Some(place) = place else {
             self.unread = self.unread.saturating_add(1);
             self.end_poll(eye.shared);
             return;
         };
-        self.takes_role(place);
+        self.takes_role(place, eye.shared.program.is_bare());
         match place {
             Place::InPoll(_) => self.in_poll(state, sched, &standing, &copy, sp, eye),
-            Place::Parked(_) => {
+            Place::Parked(_) | Place::Waits => {
                 self.parks_now(eye.shared);
                 if let Some(signature) = signature {
                     if self.parks.len() == MAX_PARKS {
@@ -339,8 +349,12 @@ impl Watched {
         }
     }
 
-    fn takes_role(&mut self, place: Place) {
+    /// `bare` where polls alone are known: then a thread is no other for being in none.
+    fn takes_role(&mut self, place: Place, bare: bool) {
         self.unread = 0;
+        if bare && self.runs_tokio() && matches!(place, Place::Pool | Place::Elsewhere) {
+            return;
+        }
         let role = match place {
             Place::Parked(kind) | Place::InPoll(kind) => match kind {
                 Kind::Worker => Role::Worker,
@@ -352,6 +366,8 @@ impl Watched {
             Place::HandedOver if self.role == Role::Unknown => Role::Worker,
             Place::HandedOver => self.role,
             Place::Pool => Role::BlockingPool,
+            Place::Waits if self.runs_tokio() => self.role,
+            Place::Waits => Role::Unknown,
             Place::Elsewhere => Role::Other,
         };
         if role != self.role {
@@ -570,7 +586,7 @@ impl Watched {
         eye: &mut Eye<'_>,
     ) {
         let Some(place) = standing.place else { return };
-        self.takes_role(place);
+        self.takes_role(place, eye.shared.program.is_bare());
         let slot = standing.slot();
         let in_poll = matches!(place, Place::InPoll(_));
         if let Some(poll) = &mut self.poll {
@@ -654,7 +670,7 @@ impl Watched {
                 .stand(stop.registers, &stop.stack, Beyond::Gone, Wait::Other);
         let same_turn = counters.is_some() && eye.shared.counters(&self.ticks) == counters;
         if let Some(place) = standing.place {
-            self.takes_role(place);
+            self.takes_role(place, eye.shared.program.is_bare());
         }
         let in_poll = matches!(standing.place, Some(Place::InPoll(_)));
         let turn = self.turn.as_ref().filter(|_| in_poll && same_turn);
@@ -689,6 +705,10 @@ impl Watched {
         let SyscallState::In { sp, .. } = state else {
             return;
         };
+        if eye.shared.program.is_bare() && !self.runs_tokio() {
+            // It may be anybody's wait.
+            return;
+        }
         self.learn = now + LEARN;
         let program = &eye.shared.program;
         let snapshot = Snapshot::take(sp, &|at, buffer| program.read(at, buffer));
@@ -743,9 +763,10 @@ impl Watched {
         Some(poll.report(id, self.tid, false, &shared.no_stack()))
     }
 
-    pub(super) fn stack_pointer(&self) -> Option<(u64, u64)> {
+    /// Where it is blocked, if it may run tokio; any may where `bare`.
+    pub(super) fn stack_pointer(&self, bare: bool) -> Option<(u64, u64)> {
         match (self.role, self.at) {
-            (Role::Other, _) => None,
+            (Role::Other, _) if !bare => None,
             (_, At::Blocked(state)) => Some((self.tid, state.blocked_at()?.0)),
             _ => None,
         }

@@ -28,6 +28,8 @@ pub enum Place {
     HandedOver,
     /// A thread of the blocking pool.
     Pool,
+    /// In no poll of a task; it may wait for work of tokio's.
+    Waits,
     /// In no function of tokio's.
     Elsewhere,
 }
@@ -101,6 +103,29 @@ pub fn poll(marks: &[Landmark]) -> Option<usize> {
     marks[..outermost]
         .iter()
         .rposition(|mark| *mark == Landmark::Poll)
+}
+
+/// Where a stack stands where only the polls of tasks are known, the jobs of the blocking
+/// pool, and `block_in_place`; with the index of the outermost task's poll among `marks`.
+///
+/// The future of `block_on` is not seen, and whether a thread waits for work or for
+/// something else is not distinguished. A worker of a multi-thread runtime is itself a
+/// job of the pool.
+pub fn place_by_polls(marks: &[Landmark], wait: Wait) -> (Place, Option<usize>) {
+    let poll = marks.iter().rposition(|mark| *mark == Landmark::Poll);
+    let pool = marks.contains(&Landmark::Pool);
+    let place = match poll {
+        Some(poll) if marks[..poll].contains(&Landmark::InPlace) => Place::HandedOver,
+        Some(poll) if marks[poll..].contains(&Landmark::Pool) => Place::InPoll(Kind::Worker),
+        Some(_) => Place::InPoll(Kind::CurrentThread),
+        None => match wait {
+            Wait::Events => Place::Waits,
+            Wait::Futex if pool => Place::Waits,
+            _ if pool => Place::Pool,
+            _ => Place::Elsewhere,
+        },
+    };
+    (place, poll)
 }
 
 impl Landmark {
@@ -283,5 +308,54 @@ mod tests {
         assert_eq!(place(single, Futex, true), Place::InPoll(Single));
         assert_eq!(place(single, Futex, false), Place::Parked(Single));
         assert_eq!(place(single, Other, false), Place::InPoll(Single));
+    }
+
+    #[test]
+    fn where_a_stack_stands_by_its_polls_alone() {
+        use Landmark::{InPlace, Poll, Pool};
+        use Wait::{Events, Futex, Other};
+        let multi = Place::InPoll(Kind::Worker);
+        let single = Place::InPoll(Kind::CurrentThread);
+        let cases: [(&str, &[Landmark], Wait, Place, Option<usize>); 12] = [
+            (
+                "a worker's task sleeps",
+                &[Poll, Pool],
+                Other,
+                multi,
+                Some(0),
+            ),
+            ("the same, on a lock", &[Poll, Pool], Futex, multi, Some(0)),
+            (
+                "a runtime in a task",
+                &[Poll, Poll, Pool],
+                Events,
+                multi,
+                Some(1),
+            ),
+            ("one thread's task", &[Poll], Other, single, Some(0)),
+            ("a job within a task", &[Pool, Poll], Other, single, Some(1)),
+            (
+                "given away",
+                &[InPlace, Poll, Pool],
+                Other,
+                Place::HandedOver,
+                Some(1),
+            ),
+            (
+                "given away outside",
+                &[Poll, InPlace, Poll],
+                Other,
+                Place::HandedOver,
+                Some(2),
+            ),
+            ("around a poll", &[Poll, InPlace], Other, single, Some(0)),
+            ("a worker parks", &[Pool], Futex, Place::Waits, None),
+            ("a job", &[Pool], Other, Place::Pool, None),
+            ("block_on waits", &[], Events, Place::Waits, None),
+            ("anybody", &[], Futex, Place::Elsewhere, None),
+        ];
+        for (name, marks, wait, place, poll) in cases {
+            assert_eq!(place_by_polls(marks, wait), (place, poll), "{name}");
+        }
     }
 }
