@@ -205,7 +205,7 @@ impl Seen {
             Place::InFuture => Some(Kind::BlockOn),
             // It drove a worker before it entered: it is still a stranger then.
             Place::HandedOver => self.kind(),
-            Place::Pool | Place::Elsewhere => None,
+            Place::Pool | Place::Waits | Place::Elsewhere => None,
         };
         let unchanged = kind == self.kind();
         self.standing = match kind {
