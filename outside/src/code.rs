@@ -74,9 +74,12 @@ impl Program {
     /// Symbols are left alone, as if there were none, without `symbols`.
     pub(crate) fn load(process: &Process, memory: ProcessMemory, symbols: bool) -> Self {
         let file = File::open(process.path("exe")).map_err(|_| Unknown::Unreadable);
-        let read = |file: File| match symbols {
-            true => scheduler::read(&file),
-            false => Err(Unknown::Stripped),
+        let read = |file: File| {
+            if symbols {
+                scheduler::read(&file)
+            } else {
+                Err(Unknown::Stripped)
+            }
         };
         let mut program = Self {
             process: process.clone(),

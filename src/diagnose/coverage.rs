@@ -91,7 +91,8 @@ fn unseen_outside(model: &Model) -> Option<Gap> {
         let cause = format!("stalls cannot be watched from outside: {reason}");
         return gap(&cause, AGENT);
     }
-    if model.workers.is_empty() {
+    // Without symbols threads are known by their polls, and a program at rest has none.
+    if model.workers.is_empty() && without_names(model).is_none() {
         let cause = "no thread was seen to drive a tokio runtime";
         return gap(
             cause,
@@ -110,9 +111,17 @@ fn unseen_outside(model: &Model) -> Option<Gap> {
     None
 }
 
+/// Why polls of tasks alone are seen from outside, and functions have no names.
+fn without_names(model: &Model) -> Option<&str> {
+    let mut missing = model.session.all_missing();
+    let found = missing.find(|(kind, reason)| *kind == Capability::Coverage && !reason.is_empty());
+    found.map(|(_, reason)| reason)
+}
+
 /// What the view from outside leaves out, beside a verdict that finds nothing.
 fn remarks_outside(model: &Model) -> Vec<String> {
     let mut remarks = vec!["seen from outside, which shows no lag and no wakes".to_owned()];
+    remarks.extend(without_names(model).map(str::to_owned));
     if let Some(reason) = model.session.missing(Capability::Tasks) {
         remarks.push(format!("tasks are not listed: {reason}"));
     }

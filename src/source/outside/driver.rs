@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::{
     activity::Activity,
     facts,
-    hello::Missing,
+    hello::{self, Missing},
     names::{Names, Program},
     seen::{Listing, Look},
     stop::{Guard, Stop},
@@ -79,18 +79,23 @@ impl Attached {
             interval: LOOK_EVERY,
             may_sample: access.may_sample.is_ok(),
             may_stop: access.may_stop.is_ok(),
+            ..WatchOptions::default()
         };
         let process = subject.process();
         let program = process.program();
         let name = program.as_deref().and_then(Path::file_name);
         let name = name.map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let watch = Watch::new(&subject, options);
-        let watch = watch.map_err(|error| Problem::unreadable(subject.pid(), &name, &error))?;
+        let mut watch = watch.map_err(|error| Problem::unreadable(subject.pid(), &name, &error))?;
         let (types, no_types) = match Types::load(&subject) {
             Ok(types) => (Some(Arc::new(types)), None),
             Err(error) => (None, Some(format!("tasks cannot be listed: {error}"))),
         };
+        if let Some(types) = &types {
+            watch.learn_types(types);
+        }
         let missing = Missing {
+            names: watch.sees_tasks_only().map(hello::polls_of_tasks_only),
             tasks: no_types,
             stalls: watch
                 .unknown()

@@ -1,5 +1,6 @@
 //! Who is looked at, and what cannot be known from outside.
 
+use looptop_symbols::scheduler::Unknown;
 use looptop_wire::proto::{Capability, CapabilityKind as Kind, HelloResponse};
 
 /// The words of what would supply an insight.
@@ -63,6 +64,22 @@ pub(super) struct Missing {
     pub(super) tasks: Option<String>,
     /// Why stalls cannot be watched.
     pub(super) stalls: Option<String>,
+    /// Why they are watched of tasks alone, and threads known by these.
+    pub(super) names: Option<String>,
+}
+
+/// What is not seen where symbols do not name tokio's scheduler.
+pub(super) fn polls_of_tasks_only(why: Unknown) -> String {
+    let why = match why {
+        Unknown::Stripped => {
+            "the program is stripped: functions have no names, and the future of block_on is \
+             not watched; leave `strip` out of the profile (or strip = \"debuginfo\") to see them"
+        }
+        Unknown::Unreadable | Unknown::NoScheduler => {
+            return format!("{why}: the future of block_on is not watched");
+        }
+    };
+    why.to_owned()
 }
 
 /// What can be known.
@@ -92,6 +109,12 @@ pub(super) fn capabilities(missing: &Missing) -> Vec<Capability> {
     std::iter::once(available(Kind::Threads))
         .chain(stalls.map(|kind| unless(kind, &missing.stalls)))
         .chain([unless(Kind::Tasks, &missing.tasks)])
+        // Said only where it is not so: nobody registers runtimes here.
+        .chain(missing.names.iter().map(|why| Capability {
+            kind: Kind::Coverage.into(),
+            available: false,
+            reason: why.clone(),
+        }))
         .chain(never)
         .collect()
 }
@@ -120,7 +143,7 @@ mod tests {
     fn whatever_is_missing_has_one_sentence_that_says_what_would_supply_it() {
         let missing = Missing {
             tasks: Some("no task of tokio was found in the program".to_owned()),
-            stalls: None,
+            ..Missing::default()
         };
         for capability in capabilities(&missing) {
             let reason = &capability.reason;

@@ -113,15 +113,15 @@ pub fn poll(marks: &[Landmark]) -> Option<usize> {
 /// job of the pool.
 pub fn place_by_polls(marks: &[Landmark], wait: Wait) -> (Place, Option<usize>) {
     let poll = marks.iter().rposition(|mark| *mark == Landmark::Poll);
-    let pool = marks.contains(&Landmark::Pool);
+    let job = marks.contains(&Landmark::Pool);
     let place = match poll {
         Some(poll) if marks[..poll].contains(&Landmark::InPlace) => Place::HandedOver,
         Some(poll) if marks[poll..].contains(&Landmark::Pool) => Place::InPoll(Kind::Worker),
         Some(_) => Place::InPoll(Kind::CurrentThread),
         None => match wait {
             Wait::Events => Place::Waits,
-            Wait::Futex if pool => Place::Waits,
-            _ if pool => Place::Pool,
+            Wait::Futex if job => Place::Waits,
+            _ if job => Place::Pool,
             _ => Place::Elsewhere,
         },
     };
@@ -312,11 +312,18 @@ mod tests {
 
     #[test]
     fn where_a_stack_stands_by_its_polls_alone() {
+        type Case = (
+            &'static str,
+            &'static [Landmark],
+            Wait,
+            Place,
+            Option<usize>,
+        );
         use Landmark::{InPlace, Poll, Pool};
         use Wait::{Events, Futex, Other};
         let multi = Place::InPoll(Kind::Worker);
         let single = Place::InPoll(Kind::CurrentThread);
-        let cases: [(&str, &[Landmark], Wait, Place, Option<usize>); 12] = [
+        let cases: [Case; 12] = [
             (
                 "a worker's task sleeps",
                 &[Poll, Pool],
