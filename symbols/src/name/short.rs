@@ -37,9 +37,18 @@ pub fn short_future(name: &str) -> String {
     short_future_of(name, &Crates::default())
 }
 
+/// A place in a file, which stands for the name of what has none: `miniserve+0x1a2b30`.
+fn is_address(name: &str) -> bool {
+    let digits = name.rsplit_once("+0x").map(|(_, digits)| digits);
+    digits.is_some_and(|d| !d.is_empty() && d.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// The same where it is known which crates are the application's own.
 pub fn short_future_of(name: &str, crates: &Crates) -> String {
     let name = &name[..name.floor_char_boundary(MAX_TEXT)];
+    if is_address(name) {
+        return cut(name, MAX_SHORT);
+    }
     let paths = Parser::new(name).paths();
     let Some(Outermost {
         path: outer,
@@ -533,4 +542,12 @@ fn is_word(character: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_name_keeps_its_address() {
+        assert_eq!(short_future("miniserve+0x1a2b30"), "miniserve+0x1a2b30");
+        assert!(!is_address("app::a+0x") && !is_address("a+0x1g"));
+    }
+}
