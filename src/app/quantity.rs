@@ -120,6 +120,13 @@ pub fn or_unknown<T>(value: Option<T>, show: impl FnOnce(T) -> String) -> String
 /// What the view from outside has done: "31 stacks read, 4 sampled, 2 stopped (held
 /// for 27 µs, at most 91 µs)".
 pub fn outside(outside: &crate::model::Outside) -> String {
+    if outside.looks == 0 && outside.listings > 0 {
+        // Beside an agent, which has all else.
+        let took = outside
+            .listing
+            .map(|took| format!(" in {}", duration(took)));
+        return format!("tasks listed{}", took.unwrap_or_default());
+    }
     let mut text = format!(
         "{} read, {} sampled, {} stopped",
         plural(outside.read, "stack"),

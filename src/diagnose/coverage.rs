@@ -132,18 +132,20 @@ fn remarks_outside(model: &Model) -> Vec<String> {
             "not all tasks of {runtimes} are listed: they change too fast"
         ));
     }
-    let unlisted = model.outside.as_ref().map_or(0, |outside| outside.unlisted);
-    if unlisted > 0 {
-        remarks.push(format!("{} could not be read", count(unlisted, "task")));
-    }
+    remarks.extend(unlisted(model));
     remarks
+}
+
+fn unlisted(model: &Model) -> Option<String> {
+    let unlisted = model.outside.as_ref().map_or(0, |outside| outside.unlisted);
+    (unlisted > 0).then(|| format!("{} could not be read", count(unlisted, "task")))
 }
 
 /// tokio counts tasks, and not one was ever shown although tasks can be seen.
 fn polls_without_tasks(model: &Model) -> Option<Gap> {
     let observed = model.now.since(model.since?);
     let counted = model.counted_tasks()?;
-    let shown = !model.tasks.is_empty() || !model.sites.is_empty();
+    let shown = !model.tasks.is_empty() || !model.sites.is_empty() || model.reads_tasks();
     if shown || counted == 0 || observed < SETTLED || !model.session.has(Capability::Tasks) {
         return None;
     }
@@ -183,6 +185,12 @@ pub fn remarks(model: &Model) -> Vec<String> {
             verb(skipped.into(), "thread", "was", "were")
         ));
     }
+    if model.reads_tasks() {
+        remarks.push(
+            "tasks are read from outside, which shows no wakes and no polls of them".to_owned(),
+        );
+        remarks.extend(unlisted(model));
+    }
     remarks.extend(unseen_at_level(model));
     remarks
 }
@@ -192,7 +200,7 @@ pub fn remarks(model: &Model) -> Vec<String> {
 fn unseen_at_level(model: &Model) -> Option<String> {
     let beside = |r: &crate::model::Runtime| r.flavor == Flavor::MultiThread && !r.gone;
     let level = match (
-        model.session.has(Capability::Tasks),
+        model.session.has(Capability::Tasks) && !model.reads_tasks(),
         model.session.has(Capability::TaskNames),
     ) {
         (true, true) => return None,
@@ -564,6 +572,34 @@ mod tests {
             };
             assert_eq!(remarks(&model(&case)), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn tasks_read_beside_an_agent_are_not_its_level() {
+        let case = Case {
+            tasks: 50,
+            missing: &[Capability::TaskNames],
+            ..QUIET
+        };
+        let mut model = model(&case);
+        let listing = proto::Outside {
+            listings: 1,
+            unlisted_tasks: 2,
+            ..proto::Outside::default()
+        };
+        let joined = proto::Frame {
+            now_ns: model.now.0,
+            outside: Some(listing),
+            ..proto::Frame::default()
+        };
+        model.apply(&joined).unwrap();
+        assert_eq!(gaps(&model), [], "no filter hides what is listed");
+        let expected = [
+            "tasks are read from outside, which shows no wakes and no polls of them",
+            "2 tasks could not be read",
+            "level 0 does not see the future of main, and LocalSets in it only while they block",
+        ];
+        assert_eq!(remarks(&model), expected);
     }
 
     #[test]

@@ -93,10 +93,14 @@ impl Model {
         if let Some(coverage) = &frame.coverage {
             self.coverage = Some(Coverage::new(coverage));
         }
-        if let Some(outside) = &frame.outside {
-            self.outside
+        match &frame.outside {
+            // Beside an agent only tasks are read; it lists them itself from now on.
+            Some(outside) if self.has_agent() && outside.listings == 0 => self.outside = None,
+            Some(outside) => self
+                .outside
                 .get_or_insert_default()
-                .update(outside, sampled);
+                .update(outside, sampled),
+            None => {}
         }
         if !self.workers.is_empty() && self.has_agent() {
             self.session.sees_workers();

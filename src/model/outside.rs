@@ -124,6 +124,12 @@ impl Model {
     pub fn is_outside(&self) -> bool {
         self.outside.is_some() && !self.has_agent()
     }
+
+    /// Tasks are read from outside, also where an agent that shows none has the rest:
+    /// nobody counts their polls and wakes.
+    pub fn reads_tasks(&self) -> bool {
+        self.outside.is_some()
+    }
 }
 
 #[cfg(test)]

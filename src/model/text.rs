@@ -95,8 +95,9 @@ fn place(list: &mut Vec<Box<str>>, id: u32, value: Box<str>) -> bool {
     place_with(list, id, value, "".into())
 }
 
-/// Ids may skip some (a refused one leaves a hole), but not many.
-const MAX_GAP: usize = 1 << 16;
+/// Ids may skip some: a refused one leaves a hole, and what is seen beside an agent has
+/// ids that follow two whole tables.
+const MAX_GAP: usize = 1 << 17;
 
 fn place_with<T: Clone>(list: &mut Vec<T>, id: u32, value: T, hole: T) -> bool {
     let Some(index) = (id as usize).checked_sub(1) else {

@@ -16,6 +16,7 @@ use super::{
     Event, Problem, ProblemKind, SourceKind,
     connect::Link,
     console::beside::{Beside, Heard},
+    outside,
     received::{self, Received},
     session::{End, Session},
 };
@@ -80,6 +81,7 @@ impl Attached {
             Err(status) => return Err(session.failed(&status, &self.link).await),
         };
         let mut beside = Beside::attach(&self.link, &mut self.hello).await;
+        let mut outside = outside::Beside::attach(&self.hello, &session.options);
         let mut newest = (0, self.hello.now_ns);
         let mut loss = Loss::default();
         let connected = Event::Connected {
@@ -89,8 +91,15 @@ impl Attached {
         session.send(connected).await?;
         let patience = SILENCE.max(interval.min(MAX_INTERVAL) * 5 / 2);
         loop {
-            let frame = match next(session, &mut frames, &mut beside, patience).await? {
+            let next = next(session, &mut frames, &mut beside, &mut outside, patience);
+            let frame = match next.await? {
                 Next::Frame(frame) => frame,
+                Next::Outside(heard) => {
+                    for frame in outside.frames(heard, newest) {
+                        session.send(Event::Frame(Received::made(frame))).await?;
+                    }
+                    continue;
+                }
                 Next::Beside(heard) => {
                     // No sign of life of the agent's.
                     for frame in beside.frames(heard, newest, loss) {
@@ -109,6 +118,10 @@ impl Attached {
                     if let Err(detail) = frame.tasks.as_ref().map_or(Ok(()), columns::check) {
                         return Err(Problem::malformed(&session.target, detail).into());
                     }
+                    let (frame, before) = outside.joined_by(frame, newest);
+                    for frame in before {
+                        session.send(Event::Frame(Received::made(frame))).await?;
+                    }
                     session.send_frame(frame).await?;
                 }
                 Ok(None) => return Err(Problem::ended(&session.target).into()),
@@ -123,6 +136,8 @@ enum Next {
     Frame(Result<Option<Received>, tonic::Status>),
     /// From console-subscriber on the same port.
     Beside(Heard),
+    /// From outside.
+    Outside(outside::Heard),
 }
 
 /// The next frame; reports silence meanwhile. Commands are for other sources
@@ -131,6 +146,7 @@ async fn next(
     session: &mut Session,
     frames: &mut Streaming<Received>,
     beside: &mut Beside,
+    outside: &mut outside::Beside,
     patience: Duration,
 ) -> Result<Next, End> {
     loop {
@@ -139,6 +155,7 @@ async fn next(
             biased;
             frame = frames.message() => return Ok(Next::Frame(frame)),
             heard = beside.next() => return Ok(Next::Beside(heard)),
+            heard = outside.next() => return Ok(Next::Outside(heard)),
             Some(_) = session.commands.recv() => {}
             () = sleep_until(silent_at), if !session.is_silent() => {
                 let problem = session.unanswered(Problem::silent).await;

@@ -1,7 +1,7 @@
 //! A process without an agent, as it is.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 use looptop::{
     diagnose::{Engine, Level, Window},
@@ -24,14 +24,14 @@ struct Looked {
 }
 
 impl Looked {
-    async fn at(pid: u32) -> Self {
+    async fn at(pid: u32, expected: SourceKind) -> Self {
         let runtime = tokio::runtime::Handle::current();
         let mut source = source::spawn(Target::Process(pid), Options::default(), &runtime);
         let deadline = Instant::now() + PATIENCE;
         loop {
             match timeout_at(deadline, source.recv()).await.unwrap() {
                 Some(Event::Connected { hello, kind }) => {
-                    assert_eq!(kind, SourceKind::Outside);
+                    assert_eq!(kind, expected);
                     let model = Model::new(&hello);
                     return Self {
                         naming: Naming::new(&model, None),
@@ -75,7 +75,7 @@ impl Looked {
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
     let app = App::start("bare_app", &["20"]);
-    let mut looked = Looked::at(app.child.id()).await;
+    let mut looked = Looked::at(app.child.id(), SourceKind::Outside).await;
 
     let named = |looked: &Looked, name: &str| {
         let model = &looked.model;
@@ -123,4 +123,53 @@ async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
     drop(app);
     let lost = looked.until(|_| false).await;
     assert_eq!(lost, Err(ProblemKind::NoProcess));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_that_an_agent_does_not_show_are_listed_until_it_does() {
+    const TASKS: usize = 7;
+    let mut app = App::start("agent_app", &[&TASKS.to_string()]);
+    let mut looked = Looked::at(app.child.id(), SourceKind::Agent).await;
+    let has = |looked: &Looked, kind| looked.model.session.has(kind);
+    assert!(!has(&looked, Capability::Tasks), "as the agent says");
+
+    // Listed: each by its future, on the agent's runtime, and none of the agent's own.
+    looked
+        .until(|looked| has(looked, Capability::Tasks) && looked.model.tasks.live_count() > 0)
+        .await
+        .unwrap();
+    looked
+        .until(|looked| looked.model.tasks.live().all(|task| task.runtime.is_some()))
+        .await
+        .unwrap();
+    let model = &looked.model;
+    let names: Vec<_> = model.tasks.live().map(|t| model.task_name(t)).collect();
+    let is_ours = |name: &Option<&str>| name.is_some_and(|name| name.contains("waits_unseen"));
+    assert!(names.iter().all(is_ours), "{names:?}");
+    assert_eq!(names.len(), TASKS);
+    assert_eq!(model.live_tasks(), Some(TASKS as u64));
+    let runtime = model.tasks.live().next().unwrap().runtime;
+    assert_eq!(runtime, Some(model.runtimes[0].id));
+    assert!(model.reads_tasks() && !model.is_outside());
+    let why = model.session.missing(Capability::Wakes);
+    assert!(why.is_some(), "nobody sees wakes");
+
+    // The agent has them from now on, and nothing is there twice.
+    let input = app.child.stdin.as_mut().unwrap();
+    input.write_all(b"trace\n").unwrap();
+    looked
+        .until(|looked| has(looked, Capability::Wakes) && looked.model.tasks.live_count() >= TASKS)
+        .await
+        .unwrap();
+    let since = looked.model.now;
+    looked
+        .until(|looked| looked.model.now.since(since) >= Duration::from_secs(2))
+        .await
+        .unwrap();
+    let model = &looked.model;
+    assert!(!model.reads_tasks() && has(&looked, Capability::Tasks));
+    let tasks: Vec<_> = model.tasks.live().collect();
+    assert_eq!(tasks.len(), TASKS, "{tasks:?}");
+    let listed = tasks.iter().filter(|task| task.future.is_some());
+    assert_eq!(listed.count(), 0, "by its spawn location alone");
 }

@@ -107,7 +107,7 @@ fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
             None,
             width,
         ),
-        if model.is_outside() {
+        if model.reads_tasks() {
             Vec::new()
         } else {
             Line::known("parent", parent, nameless, width)
@@ -154,7 +154,7 @@ fn future(state: &State, task: &Task, width: usize) -> Vec<Line> {
         None,
         width,
     ));
-    if model.outside.is_some() {
+    if model.reads_tasks() {
         let text = "read from memory, nothing was stopped for it";
         lines.extend(Line::value("evidence", text, Tone::Dim, width));
     }
@@ -195,7 +195,7 @@ fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         lines.extend(Line::value("idle since", &text, Tone::Strong, width));
     }
     if let Some(age) = task.poll_age(now) {
-        let least = if model.is_outside() { "at least " } else { "" };
+        let least = if model.reads_tasks() { "at least " } else { "" };
         let text = format!("{least}{} in this poll", quantity::duration(age));
         lines.extend(Line::value("running", &text, Tone::Strong, width));
     }
@@ -205,7 +205,7 @@ fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
 /// Why the age of a task is not known.
 fn unborn(model: &Model) -> Option<&'static str> {
     let outside = "it was there when looptop came, which no task says the age of";
-    model.is_outside().then_some(outside)
+    model.reads_tasks().then_some(outside)
 }
 
 fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {

@@ -96,7 +96,7 @@ impl Table for Tasks {
 
     /// From outside nobody counts: names and places have the room.
     fn fit(heads: &mut [Head], model: &Model) {
-        if !model.is_outside() {
+        if !model.reads_tasks() {
             return;
         }
         for head in heads {
@@ -475,7 +475,7 @@ fn is_guessed(model: &Model, task: &Task) -> bool {
 
 /// How long a poll has run: from outside at least so long.
 pub(super) fn poll_age(model: &Model, age: Duration) -> String {
-    let least = if model.is_outside() { "≥" } else { "" };
+    let least = if model.reads_tasks() { "≥" } else { "" };
     format!("{least}{}", quantity::duration(age))
 }
 

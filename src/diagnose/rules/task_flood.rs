@@ -69,7 +69,7 @@ fn finding(context: &Context<'_>, key: SiteKey, spawns: f64) -> Option<Finding> 
     finding.count = spawns as u64;
     finding.max = delay;
     let wait = counted(waiting, "task", "wait");
-    finding.title = if model.is_outside() {
+    finding.title = if model.reads_tasks() {
         // Those that came and went between two looks are not among them.
         format!(
             "{} flood the loop: at least {spawns:.0} spawns/s, {wait}",

@@ -47,7 +47,7 @@ const MANY: usize = 20;
 /// A young process has no old tasks.
 fn not_judged(context: &Context<'_>) -> Option<String> {
     let model = context.model;
-    if model.is_outside() {
+    if model.reads_tasks() {
         // Only of tasks that came since is it known when they came.
         let observed = model.now.since(model.since.unwrap_or_default());
         let needed = model.session.scaled(FOR + QUIET);
@@ -136,7 +136,7 @@ fn finding(model: &Model, key: SiteKey, quiet: &Quiet<'_>) -> Option<Finding> {
         "{} never end: {live} live, {}, {} for up to {}",
         finding.tasks_words(),
         more(slope),
-        if model.is_outside() {
+        if model.reads_tasks() {
             "seen idle only,"
         } else {
             "idle"

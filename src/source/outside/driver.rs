@@ -188,20 +188,35 @@ impl Driver {
         let look = thread::Builder::new().name("looptop-look".into());
         look.spawn(move || watcher.run(&task_of))?;
         if let Some(tasks) = tasks {
-            let lister = Lister {
-                names: Names::start(&attached.subject)?,
-                activity: Activity::default(),
-                memory: attached.subject.memory(),
-                tasks,
-                board,
-                out,
-                stop,
-                cpu: OwnCpu::default(),
-            };
-            let list = thread::Builder::new().name("looptop-list".into());
-            list.spawn(move || lister.run())?;
+            let threads = Threads::Watched(board);
+            Lister::start(&attached.subject, tasks, threads, out, stop)?;
         }
         Ok(Self { _guard: guard })
+    }
+
+    /// Begins to list tasks, and looks at nothing else; `None` where that is not possible.
+    /// As long as reading the program takes.
+    pub(super) fn list(access: &Access, out: mpsc::Sender<Message>) -> Option<Self> {
+        let subject = &access.subject;
+        let types = Arc::new(Types::load(subject).ok()?);
+        // It says where files are mapped, and nothing is looked at with it.
+        let options = WatchOptions {
+            threshold: THRESHOLD,
+            interval: LOOK_EVERY,
+            may_sample: false,
+            may_stop: false,
+        };
+        let watch = Watch::new(subject, options).ok()?;
+        let programs = watch.modules().iter().map(|module| Program {
+            path: module.path.clone(),
+            base: module.base,
+        });
+        let threads = Threads::Asked(subject.clone(), programs.collect());
+        let stop = Stop::default();
+        let guard = stop.guard();
+        let tasks = Tasks::new(subject, types);
+        Lister::start(subject, tasks, threads, out, stop).ok()?;
+        Some(Self { _guard: guard })
     }
 }
 
@@ -318,24 +333,90 @@ struct Lister {
     names: Names,
     activity: Activity,
     memory: ProcessMemory,
-    board: Board,
+    threads: Threads,
     out: mpsc::Sender<Message>,
     stop: Stop,
     cpu: OwnCpu,
+}
+
+/// Where the thread that lists knows of threads and programs from.
+enum Threads {
+    /// Another thread looks at them.
+    Watched(Board),
+    /// Nobody does: it asks procfs.
+    Asked(Subject, Vec<Program>),
+}
+
+/// Threads that are asked for their stacks at a listing.
+const MAX_ASKED: usize = 1_024;
+
+impl Threads {
+    fn are_known(&self, late: bool) -> bool {
+        let Self::Watched(board) = self else {
+            return true;
+        };
+        let board = board.lock().unwrap_or_else(PoisonError::into_inner);
+        !board.programs.is_empty() && (late || !board.stacks.is_empty())
+    }
+
+    /// Blocked threads and where their stacks end; `None` once the process is no longer
+    /// what it was.
+    fn stacks(&self) -> Option<Vec<(u64, u64)>> {
+        match self {
+            Self::Watched(board) => {
+                let board = board.lock().unwrap_or_else(PoisonError::into_inner);
+                Some(board.stacks.clone())
+            }
+            Self::Asked(subject, _) => {
+                subject.unchanged().ok()?;
+                let process = subject.process();
+                let blocked = |tid| Some((tid, process.thread(tid).syscall().blocked_at()?.0));
+                let tids = process.tids().ok()?.take(MAX_ASKED);
+                Some(tids.filter_map(blocked).collect())
+            }
+        }
+    }
+
+    fn programs(&self) -> Vec<Program> {
+        match self {
+            Self::Watched(board) => {
+                let board = board.lock().unwrap_or_else(PoisonError::into_inner);
+                board.programs.clone()
+            }
+            Self::Asked(_, programs) => programs.clone(),
+        }
+    }
 }
 
 /// The first listing waits so long for the first stacks.
 const FIRST_STACKS: Duration = Duration::from_millis(150);
 
 impl Lister {
+    fn start(
+        subject: &Subject,
+        tasks: Tasks,
+        threads: Threads,
+        out: mpsc::Sender<Message>,
+        stop: Stop,
+    ) -> io::Result<()> {
+        let lister = Self {
+            names: Names::start(subject)?,
+            activity: Activity::default(),
+            memory: subject.memory(),
+            tasks,
+            threads,
+            out,
+            stop,
+            cpu: OwnCpu::default(),
+        };
+        let list = thread::Builder::new().name("looptop-list".into());
+        list.spawn(move || lister.run())?;
+        Ok(())
+    }
+
     fn run(mut self) {
         let begin = Instant::now();
-        let is_ready = |board: &Board| {
-            let board = board.lock().unwrap_or_else(PoisonError::into_inner);
-            let late = begin.elapsed() >= FIRST_STACKS;
-            !board.programs.is_empty() && (late || !board.stacks.is_empty())
-        };
-        while !is_ready(&self.board) {
+        while !self.threads.are_known(begin.elapsed() >= FIRST_STACKS) {
             if self.stop.sleep_until(Instant::now() + LOOK_EVERY) {
                 return;
             }
@@ -343,16 +424,15 @@ impl Lister {
         loop {
             let now = Instant::now();
             let cpu = self.cpu.used_ns();
-            let stacks = self.stacks();
+            let Some(stacks) = self.threads.stacks() else {
+                return;
+            };
             self.tasks.read(&stacks);
             let took = now.elapsed();
             if self.stop.is_due() {
                 return;
             }
-            let programs = {
-                let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
-                board.programs.clone()
-            };
+            let programs = self.threads.programs();
             self.names.renew();
             let (types, found) = (self.tasks.types(), self.tasks.listing());
             let have_run = self.activity.of(found, types, self.memory);
@@ -363,6 +443,7 @@ impl Lister {
                 what: What::Listing(Box::new(Listing {
                     took_ns: super::live::ns(took),
                     cpu_ns: used_ns,
+                    names_to_come: self.names.are_awaited(),
                     ..listing
                 })),
             };
@@ -385,11 +466,6 @@ impl Lister {
                 return;
             }
         }
-    }
-
-    fn stacks(&self) -> Vec<(u64, u64)> {
-        let board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
-        board.stacks.clone()
     }
 }
 

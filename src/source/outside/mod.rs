@@ -5,6 +5,7 @@
 //! translated where the session runs.
 //!
 //! - `live`: an attachment, from the first look to the end,
+//! - `beside`: the tasks of a process whose agent shows none,
 //! - `driver`: the threads that look,
 //! - `facts`: what `looptop-outside` says, as `seen` has it,
 //! - `names`: the names of futures,
@@ -17,7 +18,11 @@
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod activity;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod beside;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod driver;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+mod elsewhere;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod facts;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -57,6 +62,11 @@ pub(super) async fn run(session: &mut Session, pid: u32) -> Result<Infallible, E
         Err(_panicked) => Err(Problem::not_attached(pid).into()),
     }
 }
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(super) use beside::{Beside, Heard};
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(super) use elsewhere::{Beside, Heard};
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use live::run as look;

@@ -130,6 +130,8 @@ pub(super) struct Listing {
     pub(super) took_ns: u64,
     /// CPU that the thread used, in all, which lists.
     pub(super) cpu_ns: u64,
+    /// Futures are still looked up that have no name here.
+    pub(super) names_to_come: bool,
 }
 
 /// A runtime.

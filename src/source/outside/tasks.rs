@@ -1,6 +1,6 @@
 //! Listings of tasks become columns of what changed.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use looptop_wire::{
     columns::{Record, Writer},
@@ -134,12 +134,39 @@ impl Tasks {
         Changes {
             columns: writer.finish().collect(),
             forgotten,
-            sites: touched
-                .sites
-                .iter()
-                .filter_map(|site| self.sites.get(site).cloned())
-                .collect(),
+            sites: self.changed(&touched.sites),
         }
+    }
+
+    /// All that are known.
+    pub(super) fn all(&self) -> Vec<Columns> {
+        let mut writer = Writer::default();
+        for known in self.known.values() {
+            writer.push(&known.record);
+        }
+        writer.finish().collect()
+    }
+
+    /// Forgets all of them: another source has them now.
+    pub(super) fn forget(&mut self) -> Changes {
+        let mut writer = Writer::default();
+        let mut touched = Touched::default();
+        self.keep_ended = 0;
+        for (_, known) in std::mem::take(&mut self.known) {
+            self.end(0, known, &mut writer, &mut touched);
+        }
+        let mut forgotten = touched.forgotten;
+        forgotten.extend(self.ended.drain(..));
+        Changes {
+            forgotten,
+            sites: self.changed(&touched.sites),
+            ..Changes::default()
+        }
+    }
+
+    fn changed(&self, sites: &BTreeSet<Site>) -> Vec<SpawnSite> {
+        let changed = sites.iter().filter_map(|site| self.sites.get(site));
+        changed.cloned().collect()
     }
 
     fn task(
@@ -279,7 +306,7 @@ impl Tasks {
 
 #[derive(Debug, Default)]
 struct Touched {
-    sites: std::collections::BTreeSet<Site>,
+    sites: BTreeSet<Site>,
     forgotten: Vec<u64>,
 }
 
@@ -506,6 +533,23 @@ mod tests {
         let polls = tasks.polls(HashMap::new());
         assert_eq!(rows(&polls), "1 Idle");
         assert_eq!(polls.columns[0].poll_started_at_ns, [0]);
+    }
+
+    #[test]
+    fn once_forgotten_nothing_of_them_is_left() {
+        let mut tasks = Tasks::new(10);
+        let mut interner = Interner::default();
+        for seen in [&[(16, 1, IDLE), (32, 2, IDLE)][..], &[(16, 1, IDLE)]] {
+            tasks.listing(1, &listing(seen, false), &[0], &mut interner);
+        }
+        assert_eq!(tasks.all()[0].id, [1]);
+        let changes = tasks.forget();
+        assert_eq!(
+            (rows(&changes), changes.forgotten),
+            (String::new(), vec![1, 2])
+        );
+        assert_eq!((changes.sites[0].spawned, changes.sites[0].ended), (2, 2));
+        assert!(tasks.all().is_empty());
     }
 
     #[test]

@@ -31,7 +31,7 @@ const COLUMNS: [Column; 7] = [
     Column {
         head: Head::number("busy", "BUSY", 6, 0, Unit::Share),
         cell: |c, _, s| {
-            let rates = s.rates(c.now()).filter(|_| !c.model.is_outside());
+            let rates = s.rates(c.now()).filter(|_| !c.model.reads_tasks());
             Cell::known(rates, |r| quantity::percent(r.busy))
         },
     },
@@ -39,7 +39,7 @@ const COLUMNS: [Column; 7] = [
         head: Head::number("longest", "LONGEST", 7, 1, Unit::Time),
         cell: |c, _, s| {
             // From outside nobody counts polls.
-            let longest = Some(s.longest_poll).filter(|_| !c.model.is_outside());
+            let longest = Some(s.longest_poll).filter(|_| !c.model.reads_tasks());
             Cell::known(longest, quantity::duration)
         },
     },
