@@ -553,7 +553,7 @@ mod tests {
         let passed = joined.without_denial(agents(state));
         applied(&mut model, &[passed.into_frame()]);
         assert!(model.session.has(Kind::Tasks));
-        let seen = Frame {
+        let its_own = Frame {
             tasks: Some(Columns {
                 capabilities: vec![self::hello(true).capabilities[0].clone()],
                 id: vec![8],
@@ -562,10 +562,10 @@ mod tests {
             }),
             ..Frame::default()
         };
-        assert!(joined.meets(&seen));
+        assert!(joined.meets(&its_own));
         let end = joined.end((5, 95));
         applied(&mut model, &end);
-        applied(&mut model, &[seen]);
+        applied(&mut model, &[its_own]);
         let ids: Vec<_> = model.tasks.live().map(|t| (t.id, t.future)).collect();
         assert_eq!(ids, [(TaskId(8), None)]);
         assert!(model.session.has(Kind::Tasks) && !model.reads_tasks());

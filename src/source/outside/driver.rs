@@ -205,6 +205,7 @@ impl Driver {
             interval: LOOK_EVERY,
             may_sample: false,
             may_stop: false,
+            ..WatchOptions::default()
         };
         let watch = Watch::new(subject, options).ok()?;
         let programs = watch.modules().iter().map(|module| Program {
