@@ -144,8 +144,8 @@ async fn tasks_that_an_agent_does_not_show_are_listed_until_it_does() {
         .unwrap();
     let model = &looked.model;
     let names: Vec<_> = model.tasks.live().map(|t| model.task_name(t)).collect();
-    let is_ours = |name: &Option<&str>| name.is_some_and(|name| name.contains("waits_unseen"));
-    assert!(names.iter().all(is_ours), "{names:?}");
+    let is_ours = |name: Option<&str>| name.is_some_and(|name| name.contains("waits_unseen"));
+    assert!(names.iter().copied().all(is_ours), "{names:?}");
     assert_eq!(names.len(), TASKS);
     assert_eq!(model.live_tasks(), Some(TASKS as u64));
     let runtime = model.tasks.live().next().unwrap().runtime;

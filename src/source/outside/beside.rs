@@ -524,7 +524,7 @@ mod tests {
         assert!(!joined.meets(&state));
         let passed = joined.without_denial(agents(state.clone()));
         assert_eq!(*passed, state, "nothing is listed yet");
-        applied(&mut model, &[state.clone()]);
+        applied(&mut model, std::slice::from_ref(&state));
         let listing = Listing {
             runtimes: vec![
                 list(0x900, Flavor::MultiThread, 3),
