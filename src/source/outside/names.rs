@@ -134,7 +134,8 @@ fn load(process: &Process, path: &Path) -> Option<Futures> {
     let inside = path.strip_prefix("/").unwrap_or(path);
     let own = (process.program().as_deref() == Some(path)).then(|| process.path("exe"));
     let mut places = own.into_iter().chain([process.path("root").join(inside)]);
-    places.find_map(|place| Futures::load(&place))
+    let futures = places.find_map(|place| Futures::load(&place))?;
+    Some(futures.called_as(path))
 }
 
 fn named(futures: &mut Futures, code: &TaskCode, base: u64, memory: ProcessMemory) -> Future {

@@ -76,7 +76,7 @@ impl Futures {
         if let Some(guess) = guess {
             return guess.into_name(&self.crates);
         }
-        let file = self.path.file_name().unwrap_or_default().to_string_lossy();
+        let file = &self.called;
         let text = format!("{file}+{:#x}", task.poll());
         FutureName::as_it_is(&text, NamedBy::Address)
     }

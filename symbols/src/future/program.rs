@@ -21,6 +21,8 @@ use crate::table;
 /// The futures of a program, by its file.
 pub struct Futures {
     pub(super) path: PathBuf,
+    /// What the file is called where its code has no other name.
+    pub(super) called: String,
     pub(super) image: Image,
     /// Functions of tokio's tasks, with their symbols' names.
     pub(super) tasks: BTreeMap<u64, Vec<Box<str>>>,
@@ -62,7 +64,20 @@ const MAX_VTABLES: usize = 65_536;
 /// Places of one task that are kept.
 pub(super) const MAX_PLACES: usize = 64;
 
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 impl Futures {
+    /// The same, called as the file at `path` is: what was loaded is another way to it,
+    /// such as `/proc/PID/exe`.
+    #[must_use]
+    pub fn called_as(mut self, path: &Path) -> Self {
+        self.called = file_name(path);
+        self
+    }
+
     /// Reads the symbols of the program at `path`; `None` where it cannot be read, or is
     /// no program. Without symbols there are only addresses to be had.
     pub fn load(path: &Path) -> Option<Self> {
@@ -116,6 +131,7 @@ impl Futures {
             .map(|(at, names)| (at, Drops::Symbols(names)));
         Some(Self {
             path: path.to_path_buf(),
+            called: file_name(path),
             image,
             tasks,
             drops: drops.collect(),
