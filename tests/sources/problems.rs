@@ -33,7 +33,8 @@ async fn a_closed_port() {
     assert_eq!(problem.kind, ProblemKind::Refused);
     let expected = format!(
         "connection refused: nothing listens on {address}; \
-         is the application running, and does it call looptop_agent::init()?"
+         is the application running, and does it call looptop_agent::init()? \
+         `looptop ls` lists what can be looked at here, also without it"
     );
     assert_eq!(problem.to_string(), expected);
 
