@@ -2,7 +2,7 @@
 //! from outside: each of its tasks, and who holds up its worker.
 //!
 //! `cargo test --test outside_builds -- --ignored --nocapture` builds the programs into
-//! `target/outside` (a quarter of an hour). `LOOPTOP_TEST_BUILDS=release,fat` takes
+//! `target/outside` (some minutes each). `LOOPTOP_TEST_BUILDS=release,fat` takes
 //! some of them only.
 
 use std::{
@@ -121,7 +121,7 @@ const BUILDS: &[Build] = &[
 ];
 
 #[test]
-#[ignore = "builds the program in ten ways, a quarter of an hour"]
+#[ignore = "builds the program in eleven ways: some minutes each"]
 fn every_build_shows_its_tasks_and_who_blocks() {
     let only = std::env::var("LOOPTOP_TEST_BUILDS").unwrap_or_default();
     let wanted = |name: &str| only.is_empty() || only.split(',').any(|word| word == name);
