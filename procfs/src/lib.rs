@@ -33,4 +33,4 @@ pub use net::{Listening, tcp_listeners, unix_listeners};
 pub use process::{Process, Procfs, Thread};
 pub use stat::{SchedStat, SchedState, Stat, TICK_NS};
 pub use status::{Status, number};
-pub use syscall::SyscallState;
+pub use syscall::{Signature, SyscallState};

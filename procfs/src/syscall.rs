@@ -27,6 +27,40 @@ pub enum SyscallState {
     Unknown,
 }
 
+/// A blocked thread's call, what it works on, and how deep the stack was: the same again
+/// is the same place in the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The call, as in [`SyscallState::In`].
+    pub number: u64,
+    /// Its first argument.
+    pub argument: u64,
+    /// Stack pointer at the call.
+    pub sp: u64,
+    /// Code address after the call instruction.
+    pub pc: u64,
+}
+
+impl Signature {
+    /// Of a thread that is blocked in a call.
+    pub fn of(state: SyscallState) -> Option<Self> {
+        match state {
+            SyscallState::In {
+                number,
+                args,
+                sp,
+                pc,
+            } => Some(Self {
+                number,
+                argument: args[0],
+                sp,
+                pc,
+            }),
+            _ => None,
+        }
+    }
+}
+
 impl SyscallState {
     /// Parses the file's only line; never [`SyscallState::Unknown`].
     pub fn parse(text: &str) -> Option<Self> {

@@ -28,13 +28,13 @@ mod seen;
 
 use std::collections::{HashMap, HashSet};
 
-use looptop_procfs::{SchedStat, SyscallState};
+use looptop_procfs::{SchedStat, Signature, SyscallState};
 use looptop_symbols::scheduler::{Kind, Place, Wait};
 use looptop_wire::proto::Flavor;
 
 pub(crate) use self::live::can_tell;
 use self::live::{LiveThreads, read_landmarks};
-use self::seen::{Seen, Signature, Standing};
+use self::seen::{Seen, Standing, wait_in};
 use super::case::Sight;
 use super::{Watchdog, Watched};
 use crate::coverage::{self, Coverage, Stranger};
@@ -177,7 +177,7 @@ impl Census {
             }
             stacks += 1;
             let state = threads.syscall(tid);
-            let place = Signature::of(state).and_then(|s| threads.place(tid, s.wait()));
+            let place = Signature::of(state).and_then(|call| threads.place(tid, wait_in(call)));
             if let Some(place) = place {
                 seen.judge(place, state, now_ns, threads.cpu_ns(tid));
             }
@@ -218,7 +218,7 @@ impl Census {
                     }
                     Some(signature) => {
                         stacks += 1;
-                        match threads.place(*tid, signature.wait()) {
+                        match threads.place(*tid, wait_in(signature)) {
                             Some(place) => {
                                 seen.judge(place, state, now_ns, threads.cpu_ns(*tid));
                             }
@@ -311,7 +311,7 @@ impl Strangers {
         if !self.live.is_ready() {
             return None;
         }
-        let wait = Signature::of(self.live.syscall(tid))?.wait();
+        let wait = wait_in(Signature::of(self.live.syscall(tid))?);
         let place = self.live.place(tid, wait)?;
         Some(matches!(place, Place::Pool | Place::HandedOver))
     }

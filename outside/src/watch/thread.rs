@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use looptop_procfs::cause::{Cause, Look};
-use looptop_procfs::{Process, SchedStat, SchedState, SyscallState, TICK_NS, syscalls};
+use looptop_procfs::{Process, SchedStat, SchedState, Signature, SyscallState, TICK_NS, syscalls};
 use looptop_symbols::scheduler::{Kind, Place, Snapshot, Ticks, Wait};
 use looptop_unwind::{Beyond, Registers};
 
@@ -53,35 +53,6 @@ const MAX_UNREAD: u32 = 3;
 const MAX_ASKED: u32 = 4;
 /// Words of a stack in which a task is sought.
 const MAX_WORDS: usize = 4_096;
-
-/// A blocked thread's call, what it works on, and how deep the stack was: the same
-/// again is the same place in the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Signature {
-    number: u64,
-    argument: u64,
-    sp: u64,
-    pc: u64,
-}
-
-impl Signature {
-    fn of(state: SyscallState) -> Option<Self> {
-        match state {
-            SyscallState::In {
-                number,
-                args,
-                sp,
-                pc,
-            } => Some(Self {
-                number,
-                argument: args[0],
-                sp,
-                pc,
-            }),
-            _ => None,
-        }
-    }
-}
 
 /// What the last look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

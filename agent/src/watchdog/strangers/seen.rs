@@ -1,6 +1,6 @@
 //! What is known of one thread, from census to census.
 
-use looptop_procfs::SyscallState;
+use looptop_procfs::{Signature, SyscallState};
 use looptop_symbols::scheduler::{Kind, Place, Snapshot, Ticks, Wait};
 
 use super::Threads;
@@ -60,37 +60,9 @@ pub(super) enum Standing {
     },
 }
 
-/// A blocked thread's call, what it works on, and how deep the stack was: the same
-/// again is the same place in the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Signature {
-    number: u64,
-    argument: u64,
-    sp: u64,
-    pc: u64,
-}
-
-impl Signature {
-    pub(super) fn of(state: SyscallState) -> Option<Self> {
-        match state {
-            SyscallState::In {
-                number,
-                args,
-                sp,
-                pc,
-            } => Some(Self {
-                number,
-                argument: args[0],
-                sp,
-                pc,
-            }),
-            _ => None,
-        }
-    }
-
-    pub(super) fn wait(self) -> Wait {
-        Wait::of(&evidence::name(self.number))
-    }
+/// What a blocked thread waits for.
+pub(super) fn wait_in(call: Signature) -> Wait {
+    Wait::of(&evidence::name(call.number))
 }
 
 impl Seen {
