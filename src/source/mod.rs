@@ -10,6 +10,7 @@
 //! - [`problem`]: what stands between, as a sentence,
 //! - `connect`, `sniff`: opening a connection and recognising what answers,
 //! - `received`: a frame with the bytes in which it came,
+//! - `shift`: ids of one source that joins another's frames,
 //! - `session`: what both live sources share: patience, silence, events,
 //! - `agent`: looptop's own agent,
 //! - `console`: console-subscriber, translated,
@@ -28,6 +29,7 @@ pub mod processes;
 mod received;
 pub mod replay;
 mod session;
+mod shift;
 mod sniff;
 pub mod target;
 

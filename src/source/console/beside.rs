@@ -13,10 +13,7 @@ use console_api::{
 };
 use looptop_wire::{
     intern::MAX_ENTRIES,
-    proto::{
-        AsyncOp, Capability, CapabilityKind, Frame, HelloResponse, InternedString, Location, Loss,
-        Resource, Tasks,
-    },
+    proto::{AsyncOp, Capability, CapabilityKind, Frame, HelloResponse, Loss, Resource, Tasks},
     split::split,
 };
 use tokio::time::timeout;
@@ -28,10 +25,10 @@ use super::{
     names::{Names, value_number},
     resources::Resources,
 };
-use crate::source::connect::Link;
+use crate::source::{connect::Link, shift::Shift};
 
 /// An agent's table of texts, and likewise of locations, ends here.
-const FIRST_ID: u32 = MAX_ENTRIES as u32;
+const IDS: Shift = Shift(MAX_ENTRIES as u32);
 /// Tasks whose numbers are known at most; operations of others have no task.
 const MAX_TASKS: usize = 1 << 20;
 
@@ -193,11 +190,15 @@ impl Translator {
         }
         let interner = self.names.interner();
         Frame {
-            strings: interner.take_strings().into_iter().map(string).collect(),
+            strings: interner
+                .take_strings()
+                .into_iter()
+                .map(|text| IDS.string(text))
+                .collect(),
             locations: interner
                 .take_locations()
                 .into_iter()
-                .map(location)
+                .map(|place| IDS.location(place))
                 .collect(),
             resources,
             async_ops,
@@ -228,30 +229,6 @@ impl Translator {
     }
 }
 
-/// An id of console-subscriber's table, beyond those of the agent's.
-fn shifted(id: u32) -> u32 {
-    if id == 0 {
-        0
-    } else {
-        id.saturating_add(FIRST_ID)
-    }
-}
-
-fn string(string: InternedString) -> InternedString {
-    InternedString {
-        id: shifted(string.id),
-        ..string
-    }
-}
-
-fn location(location: Location) -> Location {
-    Location {
-        id: shifted(location.id),
-        file: shifted(location.file),
-        ..location
-    }
-}
-
 fn place(resource: &mut Resource) {
     for id in [
         &mut resource.kind,
@@ -260,12 +237,12 @@ fn place(resource: &mut Resource) {
         &mut resource.location,
         &mut resource.attributes,
     ] {
-        *id = shifted(*id);
+        *id = IDS.id(*id);
     }
 }
 
 fn place_op(op: &mut AsyncOp) {
     for id in [&mut op.source, &mut op.attributes] {
-        *id = shifted(*id);
+        *id = IDS.id(*id);
     }
 }

@@ -16,10 +16,7 @@ use looptop_outside::access::{self, ThisKernel};
 use looptop_procfs::Procfs;
 use looptop_wire::{
     intern::{Interner, MAX_ENTRIES},
-    proto::{
-        Capability, CapabilityKind, Flavor, Frame, HelloResponse, InternedString, Location,
-        Outside, Tasks as Columns,
-    },
+    proto::{Capability, CapabilityKind, Flavor, Frame, HelloResponse, Outside, Tasks as Columns},
     split::split,
 };
 use tokio::{
@@ -32,10 +29,10 @@ use super::{
     seen::{Future, Listing, Runtime},
     tasks::{Changes, Tasks},
 };
-use crate::source::{Options, Received, host};
+use crate::source::{Options, Received, host, shift::Shift};
 
 /// The tables of an agent and of console-subscriber end here.
-const FIRST_ID: u32 = 2 * MAX_ENTRIES as u32;
+const IDS: Shift = Shift(2 * MAX_ENTRIES as u32);
 /// Listings that were not yet taken.
 const MESSAGES: usize = 2;
 /// Agent and viewer compute a process's start from clocks that may be set meanwhile.
@@ -284,8 +281,8 @@ impl Joined {
         }
         let mut sites = changes.sites;
         for site in &mut sites {
-            site.location = shifted(site.location);
-            site.future = shifted(site.future);
+            site.location = IDS.id(site.location);
+            site.future = IDS.id(site.future);
         }
         let mut columns = columns.into_iter();
         let first = Frame {
@@ -293,13 +290,13 @@ impl Joined {
                 .interner
                 .take_strings()
                 .into_iter()
-                .map(string)
+                .map(|text| IDS.string(text))
                 .collect(),
             locations: self
                 .interner
                 .take_locations()
                 .into_iter()
-                .map(location)
+                .map(|place| IDS.location(place))
                 .collect(),
             tasks: columns.next(),
             forgotten_tasks: changes.forgotten,
@@ -328,7 +325,7 @@ impl Joined {
             &mut columns.future_location,
         ] {
             for id in column {
-                *id = shifted(*id);
+                *id = IDS.id(*id);
             }
         }
         for runtime in &mut columns.runtime {
@@ -408,30 +405,6 @@ fn without_the_agents(mut listing: Listing) -> Listing {
         }
     }
     listing
-}
-
-/// An id beyond those of the agent's and of console-subscriber's.
-fn shifted(id: u32) -> u32 {
-    if id == 0 {
-        0
-    } else {
-        id.saturating_add(FIRST_ID)
-    }
-}
-
-fn string(string: InternedString) -> InternedString {
-    InternedString {
-        id: shifted(string.id),
-        ..string
-    }
-}
-
-fn location(location: Location) -> Location {
-    Location {
-        id: shifted(location.id),
-        file: shifted(location.file),
-        ..location
-    }
 }
 
 #[cfg(test)]
