@@ -1,11 +1,21 @@
-//! `net/tcp`, `net/tcp6` and `net/unix`: who listens.
+//! `net/tcp`, `net/tcp6`, `net/udp`, `net/udp6` and `net/unix`: who listens, and what a
+//! socket is.
 
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+use crate::{Process, Socket};
 
 /// `st` of a listening TCP socket, and the flag of a listening Unix socket.
 const TCP_LISTEN: &str = "0A";
 const UNIX_LISTEN: &str = "00010000";
+/// The type of a Unix socket for datagrams.
+const UNIX_DATAGRAM: &str = "0002";
+/// So much of a table is read for one socket at most, some 27,000 of them: the tables
+/// hold those of the whole network namespace.
+const MAX_TABLE: u64 = 4 << 20;
 
 /// A socket at which a process listens, as it bound it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,15 +29,67 @@ pub enum Listening {
 /// Addresses and inodes of the sockets in the text of `net/tcp` or `net/tcp6` that
 /// listen.
 pub fn tcp_listeners(table: &str) -> impl Iterator<Item = (SocketAddr, u64)> {
-    let row = |line: &str| {
-        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (address, port) = columns.get(1)?.split_once(':')?;
-        let port = u16::from_str_radix(port, 16).ok()?;
-        let socket = SocketAddr::new(parse_address(address)?, port);
-        let inode = columns.get(9)?.parse().ok()?;
-        (*columns.get(3)? == TCP_LISTEN).then_some((socket, inode))
+    let rows = table.lines().skip(1).filter_map(inet_row);
+    let listening = rows.filter(|row| row.state == TCP_LISTEN);
+    listening.filter_map(|row| Some((parse_socket(row.local)?, row.inode)))
+}
+
+/// A socket of the internet, as it stands in a table.
+struct InetRow<'a> {
+    local: &'a str,
+    remote: &'a str,
+    state: &'a str,
+    inode: u64,
+}
+
+fn inet_row(line: &str) -> Option<InetRow<'_>> {
+    let mut columns = line.split_ascii_whitespace();
+    let (local, remote) = (columns.nth(1)?, columns.next()?);
+    Some(InetRow {
+        local,
+        remote,
+        state: columns.next()?,
+        // Between are queues, timers, the user.
+        inode: columns.nth(5)?.parse().ok()?,
+    })
+}
+
+/// What the socket with this inode is, by the tables of its network namespace; `None`
+/// where it is in none of them, or too far behind.
+pub(crate) fn socket(process: &Process, inode: u64) -> Option<Socket> {
+    let inet = |line: &str| {
+        let row = inet_row(line).filter(|row| row.inode == inode)?;
+        let peer = parse_socket(row.remote)?;
+        Some(Some(peer).filter(|peer| peer.port() != 0))
     };
-    table.lines().skip(1).filter_map(row)
+    let unix = |line: &str| {
+        let kind = unix_row(line).filter(|row| row.inode == inode)?.kind;
+        let datagrams = kind == UNIX_DATAGRAM;
+        Some([Socket::Unix, Socket::UnixDatagram][usize::from(datagrams)])
+    };
+    let among = |tables: [&str; 2]| {
+        let mut tables = tables.into_iter();
+        tables.find_map(|table| find_row(process, table, inet))
+    };
+    among(["net/tcp", "net/tcp6"])
+        .map(Socket::Tcp)
+        .or_else(|| find_row(process, "net/unix", unix))
+        .or_else(|| among(["net/udp", "net/udp6"]).map(Socket::Udp))
+}
+
+/// What `find` makes of the first line of a table of which it makes anything.
+fn find_row<T>(process: &Process, table: &str, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let file = File::open(process.path(table)).ok()?;
+    let mut rows = BufReader::with_capacity(64 << 10, file.take(MAX_TABLE));
+    let mut line = Vec::new();
+    while rows.read_until(b'\n', &mut line).ok()? > 0 {
+        // The path of a Unix socket may be any bytes.
+        if let Some(found) = find(&String::from_utf8_lossy(&line)) {
+            return Some(found);
+        }
+        line.clear();
+    }
+    None
 }
 
 /// Paths and inodes of the sockets in the text of `net/unix` that listen and have a
@@ -37,17 +99,43 @@ pub fn unix_listeners(table: &str) -> impl Iterator<Item = (&Path, u64)> {
 }
 
 fn unix_listener(line: &str) -> Option<(&Path, u64)> {
+    let row = unix_row(line)?;
+    let named = !row.path.is_empty() && !row.path.starts_with('@');
+    (row.flags == UNIX_LISTEN && named).then_some((Path::new(row.path), row.inode))
+}
+
+/// A Unix socket, as it stands in the table.
+struct UnixRow<'a> {
+    flags: &'a str,
+    kind: &'a str,
+    inode: u64,
+    /// Empty where it has none.
+    path: &'a str,
+}
+
+fn unix_row(line: &str) -> Option<UnixRow<'_>> {
     // Address, references, protocol, flags, type, state, inode, path; the path
     // may hold spaces.
-    let mut rest = line;
+    let mut rest = line.trim_end_matches('\n');
     let mut columns = [""; 7];
     for column in &mut columns {
-        (*column, rest) = rest.trim_start().split_once(' ')?;
+        let from = rest.trim_start();
+        (*column, rest) = from.split_once(' ').unwrap_or((from, ""));
     }
-    let [_, _, _, flags, _, _, inode] = columns;
-    let named = !rest.is_empty() && !rest.starts_with('@');
-    let inode = inode.parse().ok()?;
-    (flags == UNIX_LISTEN && named).then_some((Path::new(rest), inode))
+    let [_, _, _, flags, kind, _, inode] = columns;
+    Some(UnixRow {
+        flags,
+        kind,
+        inode: inode.parse().ok()?,
+        path: rest,
+    })
+}
+
+/// `0100007F:1A0D`.
+fn parse_socket(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    Some(SocketAddr::new(parse_address(address)?, port))
 }
 
 /// An address as procfs prints it: words of the machine's byte order in

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::{
-    Listening, Mapping, ProcFile, SchedStat, Stat, Status, SyscallState, cpu_stat_paths, mappings,
-    tcp_listeners, throttled_ns, unix_listeners,
+    Listening, Mapping, ProcFile, SchedStat, Socket, Stat, Status, SyscallState, cpu_stat_paths,
+    mappings, net, tcp_listeners, throttled_ns, unix_listeners,
 };
 
 /// The root of procfs.
@@ -211,6 +211,12 @@ impl Process {
         let unix = unix_listeners(&unix);
         let unix = unix.map(|(path, inode)| (Listening::Unix(path.to_owned()), inode));
         tcp.chain(unix).collect()
+    }
+
+    /// What a socket of its network namespace is, by its inode: as long as it takes to
+    /// read the tables of all sockets there, 4 MiB of each at most.
+    pub fn socket(&self, inode: u64) -> Option<Socket> {
+        net::socket(self, inode)
     }
 
     /// The sockets at which the process itself listens.

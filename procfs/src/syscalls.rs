@@ -134,7 +134,7 @@ pub fn may_idle(number: u64, args: &[u64; 6]) -> bool {
 }
 
 /// Whether the first argument of call `number` is a file descriptor.
-pub fn takes_fd(number: u64) -> bool {
+pub(crate) fn takes_fd(number: u64) -> bool {
     known_name(number).is_some_and(|name| TAKES_FD.contains(&name))
 }
 

@@ -9,8 +9,8 @@ use looptop_wire::proto;
 #[cfg(test)]
 pub(crate) use looptop_procfs::syscalls::number;
 pub(crate) use looptop_procfs::syscalls::{Kind, is_futex, kind, may_idle, name};
-pub(crate) use looptop_procfs::{Cause, Look, Observed, Tally};
-pub(crate) use object::Object;
+pub(crate) use looptop_procfs::{Cause, Look, Object, Observed, Tally};
+pub(crate) use object::object;
 pub(crate) use thread::{Baseline, ThreadEvidence};
 
 /// A cause as the wire has it.

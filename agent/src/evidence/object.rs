@@ -1,76 +1,32 @@
 //! What a system call works on: a file, a socket's peer, a lock's address.
 
-use std::fs;
 #[cfg(target_os = "linux")]
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use looptop_procfs::syscalls::takes_fd;
+use looptop_procfs::{Object, Socket};
 
-/// What a call works on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Object {
-    /// A sentence fragment such as `fd 7 /var/log/x`.
-    File(String),
-    /// The address of the futex.
-    Lock(u64),
+/// The object of call `number` with `args` of this process; costs some microseconds, and
+/// is asked once for each stall.
+pub(crate) fn object(number: u64, args: &[u64; 6]) -> Option<Object> {
+    Object::of(crate::procfs::own(), number, args, |fd, _| socket(fd))
 }
 
-impl Object {
-    /// The object of call `number` with `args`; costs some microseconds, and is
-    /// asked once for each stall.
-    pub(crate) fn of(number: u64, args: &[u64; 6]) -> Option<Self> {
-        if super::kind(number, args) == super::Kind::Lock {
-            return Some(Self::Lock(args[0]));
-        }
-        if !takes_fd(number) {
-            return None;
-        }
-        let fd = i32::try_from(args[0] as u32).ok()?;
-        let link = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
-        let link = link.to_string_lossy();
-        let target = if link.starts_with("socket:[") {
-            peer(fd).unwrap_or_else(|| "socket".into())
-        } else {
-            link.into_owned()
-        };
-        Some(Self::File(format!("fd {fd} {target}")))
-    }
-}
-
-/// `tcp 127.0.0.1:80` for a socket of the internet, `unix socket` for one of this
-/// machine: the kind of a call on a socket is known from here alone. The socket itself is asked: the
-/// tables of `/proc/net` hold those of the whole host, and have no end on a busy one.
+/// The socket itself is asked: the tables of `/proc/net` hold those of the whole host,
+/// and have no end on a busy one.
 #[cfg(target_os = "linux")]
-fn peer(fd: i32) -> Option<String> {
+fn socket(fd: i32) -> Option<Socket> {
     let kind = option(fd, libc::SO_TYPE)?;
-    let domain = option(fd, libc::SO_DOMAIN)?;
-    if domain == libc::AF_UNIX {
-        let datagrams = kind == libc::SOCK_DGRAM;
-        return Some(
-            if datagrams {
-                "unix datagram socket"
-            } else {
-                "unix socket"
-            }
-            .into(),
-        );
+    match (option(fd, libc::SO_DOMAIN)?, kind) {
+        (libc::AF_UNIX, libc::SOCK_DGRAM) => Some(Socket::UnixDatagram),
+        (libc::AF_UNIX, _) => Some(Socket::Unix),
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) => Some(Socket::Tcp(peer_address(fd))),
+        (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) => Some(Socket::Udp(peer_address(fd))),
+        _ => None,
     }
-    let protocol = match kind {
-        libc::SOCK_STREAM => "tcp",
-        libc::SOCK_DGRAM => "udp",
-        _ => return None,
-    };
-    if domain != libc::AF_INET && domain != libc::AF_INET6 {
-        return None;
-    }
-    Some(match peer_address(fd) {
-        Some(address) => format!("{protocol} {address}"),
-        None => format!("{protocol} socket, not connected"),
-    })
 }
 
 #[cfg(not(target_os = "linux"))]
-fn peer(_fd: i32) -> Option<String> {
+fn socket(_fd: i32) -> Option<Socket> {
     None
 }
 
@@ -125,7 +81,7 @@ mod tests {
 
     fn object(fd: RawFd) -> Object {
         let number = looptop_procfs::syscalls::number("recvfrom").expect("known");
-        Object::of(number, &[fd as u64, 0, 0, 0, 0, 0]).expect("a descriptor")
+        super::object(number, &[fd as u64, 0, 0, 0, 0, 0]).expect("a descriptor")
     }
 
     fn file(fd: RawFd, text: &str) -> Object {

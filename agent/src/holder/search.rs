@@ -12,7 +12,7 @@ use super::lock::{Lock, owner_of_reentrant};
 use super::refuted::{Refuted, Sleep};
 use crate::capture::{self, Words};
 use crate::clock::now_ns;
-use crate::evidence::{Cause, Object, is_futex, may_idle, name};
+use crate::evidence::{Cause, is_futex, may_idle, name, object};
 use crate::ids::Tid;
 use crate::procfs;
 use crate::shared::Shared;
@@ -224,7 +224,7 @@ impl<'a> Searcher<'a> {
             }),
             task,
             doing: call.map(|(number, _)| name(number)),
-            object: call.and_then(|(number, args)| Object::of(number, &args)),
+            object: call.and_then(|(number, args)| object(number, &args)),
         }
     }
 

@@ -43,7 +43,7 @@ impl Call {
 
     /// What the call works on; some microseconds.
     pub(crate) fn object(&self) -> Option<Object> {
-        Object::of(self.number, &self.args)
+        evidence::object(self.number, &self.args)
     }
 }
 
