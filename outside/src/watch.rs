@@ -33,6 +33,7 @@
 //! the kernel's sampler where that is permitted, else from a stop.
 
 mod poll;
+mod sockets;
 mod stall;
 mod thread;
 
@@ -43,6 +44,7 @@ use looptop_procfs::SchedState;
 use looptop_symbols::scheduler::Unknown;
 use looptop_unwind::ModuleInfo;
 
+use self::sockets::Sockets;
 pub use self::stall::{Call, Life, RunningTask, Scope, StackSample, Stall};
 use self::thread::Watched;
 use crate::code::Program;
@@ -214,6 +216,7 @@ struct Shared {
     ended: VecDeque<Stall>,
     next_id: u64,
     open: usize,
+    sockets: Sockets,
 }
 
 impl Watch {
@@ -256,6 +259,7 @@ impl Watch {
                 ended: VecDeque::new(),
                 next_id: 1,
                 open: 0,
+                sockets: Sockets::default(),
             },
         })
     }

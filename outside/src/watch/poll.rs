@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use looptop_procfs::cause::{Cause, Look, Observed, Tally};
-use looptop_procfs::{SchedStat, SyscallState};
+use looptop_procfs::syscalls::{self, Kind};
+use looptop_procfs::{Object, Process, SchedStat, Socket, SyscallState};
 
 use super::stall::{Call, Life, RunningTask, Scope, StackSample, Stall, count};
 use crate::sampler::WordWatch;
@@ -40,13 +41,30 @@ pub(crate) struct Poll {
     began: SchedStat,
     now: SchedStat,
     tally: Tally,
-    calls: Vec<(Call, u32)>,
+    calls: Vec<SeenCall>,
     samples: Vec<StackSample>,
     /// The sample of a blocked thread, which counts for each look that finds it the same.
     standing: Option<usize>,
     samples_dropped: u64,
     pub(crate) stall: Option<u64>,
     told: bool,
+}
+
+/// A call in which the thread was in a poll.
+#[derive(Debug)]
+struct SeenCall {
+    call: Call,
+    /// Looks that found it there.
+    looks: u32,
+    object: Asked,
+}
+
+/// What a call works on.
+#[derive(Debug)]
+enum Asked {
+    /// Nobody has looked yet.
+    No,
+    Yes(Option<Object>),
 }
 
 impl Poll {
@@ -99,11 +117,36 @@ impl Poll {
         look.count(&mut self.tally);
         if let SyscallState::In { number, args, .. } = look.syscall {
             let call = Call { number, args };
-            if let Some((_, times)) = self.calls.iter_mut().find(|(c, _)| *c == call) {
-                *times += 1;
+            if let Some(seen) = self.calls.iter_mut().find(|seen| seen.call == call) {
+                seen.looks += 1;
             } else if self.calls.len() < MAX_CALLS {
-                self.calls.push((call, 1));
+                self.calls.push(SeenCall {
+                    call,
+                    looks: 1,
+                    object: match syscalls::kind(number, &args) {
+                        Kind::Lock => Asked::Yes(Some(Object::Lock(args[0]))),
+                        Kind::Sleep | Kind::Other => Asked::No,
+                    },
+                });
             }
+        }
+    }
+
+    /// Looks what the call works on in which the thread is, once for each.
+    pub(crate) fn seek_object(
+        &mut self,
+        state: SyscallState,
+        process: &Process,
+        socket: impl FnOnce(i32, u64) -> Option<Socket>,
+    ) {
+        let SyscallState::In { number, args, .. } = state else {
+            return;
+        };
+        let call = Call { number, args };
+        let mut calls = self.calls.iter_mut();
+        let unknown = |seen: &&mut SeenCall| seen.call == call && matches!(seen.object, Asked::No);
+        if let Some(seen) = calls.find(unknown) {
+            seen.object = Asked::Yes(Object::of(process, number, &args, socket));
         }
     }
 
@@ -151,16 +194,17 @@ impl Poll {
     pub(crate) fn report(&mut self, id: u64, tid: u64, over: bool, no_stack: &str) -> Stall {
         let observed = self.observed();
         let cause = observed.cause();
-        let of_cause = |(call, _): &&(Call, u32)| {
+        let of_cause = |seen: &&SeenCall| {
             let state = SyscallState::In {
-                number: call.number,
-                args: call.args,
+                number: seen.call.number,
+                args: seen.call.args,
                 sp: 0,
                 pc: 0,
             };
             Cause::of(&state) == cause
         };
-        let call = self.calls.iter().filter(of_cause).max_by_key(|c| c.1);
+        let call = self.calls.iter().filter(of_cause);
+        let call = call.max_by_key(|seen| seen.looks);
         let life = match (over, std::mem::replace(&mut self.told, true)) {
             (true, _) => Life::Ended,
             (false, false) => Life::Began,
@@ -177,7 +221,11 @@ impl Poll {
             cause,
             cpu: observed.cpu_ns.map(Duration::from_nanos),
             run_queue: observed.run_queue_ns.map(Duration::from_nanos),
-            call: call.map(|(call, _)| *call),
+            call: call.map(|seen| seen.call),
+            object: call.and_then(|seen| match &seen.object {
+                Asked::Yes(object) => object.clone(),
+                Asked::No => None,
+            }),
             samples: self.samples.clone(),
             samples_dropped: self.samples_dropped,
             no_stack: self.samples.is_empty().then(|| no_stack.to_owned()),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use looptop_procfs::cause::Cause;
+use looptop_procfs::{Cause, Object};
 use looptop_unwind::Frame;
 
 use crate::Evidence;
@@ -91,6 +91,8 @@ pub struct Stall {
     pub run_queue: Option<Duration>,
     /// The call that it was in most often, of those that the cause is about.
     pub call: Option<Call>,
+    /// What that call works on.
+    pub object: Option<Object>,
     /// Stacks, in the order in which they were first seen.
     pub samples: Vec<StackSample>,
     /// Stacks of which there is no sample: over the bound.

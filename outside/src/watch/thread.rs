@@ -702,6 +702,11 @@ impl Watched {
                 poll.words = Vec::new();
             }
         }
+        if let At::Blocked(state) = self.at {
+            let (program, sockets) = (&shared.program, &mut shared.sockets);
+            let process = program.process();
+            poll.seek_object(state, process, |_, inode| sockets.ask(process, inode));
+        }
         if poll.stall.is_some() {
             return;
         }

@@ -6,7 +6,7 @@ use looptop_outside::{
     self as outside, Evidence, Role, Scope, ThreadView, Watch,
     tasks::{self, FoundBy, TaskKind, TaskState, Types},
 };
-use looptop_procfs::{Cause, SchedState, syscalls};
+use looptop_procfs::{Cause, Object, SchedState, syscalls};
 use looptop_wire::proto;
 
 use super::{
@@ -128,7 +128,11 @@ fn stall(stall: &outside::Stall, origin: Instant) -> Stall {
     let started_ns = since(origin, stall.started);
     let duration_ns = ns(stall.duration);
     let looks: u32 = stall.samples.iter().map(|sample| sample.count).sum();
-    let is_lock = stall.cause == Cause::Lock;
+    let (object, lock_address) = match &stall.object {
+        Some(Object::File(text)) => (Some(text.clone()), None),
+        Some(Object::Lock(address)) => (None, Some(*address)),
+        None => (None, None),
+    };
     Stall {
         id: stall.id,
         live: stall.life != outside::Life::Ended,
@@ -146,11 +150,8 @@ fn stall(stall: &outside::Stall, origin: Instant) -> Stall {
         run_queue_ns: stall.run_queue.map(ns),
         observed_ns: Some(duration_ns),
         syscall: stall.call.as_ref().map(call_name),
-        object: None,
-        lock_address: stall
-            .call
-            .filter(|call| is_lock && syscalls::is_futex(call.number))
-            .map(|call| call.args[0]),
+        object,
+        lock_address,
         stacks: stall
             .samples
             .iter()
