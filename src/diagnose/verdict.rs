@@ -150,10 +150,12 @@ const QUIET: Duration = Duration::from_secs(5);
 
 /// "; 2 tasks idle for over 5 s, up to 41.0 s"; empty where there are none.
 fn quiet(model: &Model) -> String {
-    if model.is_outside() {
-        // What polled between two looks looks idle as well.
-        return String::new();
-    }
+    // What polled between two looks, and left its future as it was, looks idle as well.
+    let idle_word = if model.reads_tasks() {
+        "seen idle only"
+    } else {
+        "idle"
+    };
     let tasks = model.tasks.live();
     let tasks = tasks.filter(|t| matches!(t.kind, TaskKind::Task | TaskKind::Local));
     let idle = tasks.filter_map(|t| t.idle_for(model.now).filter(|idle| *idle >= QUIET));
@@ -161,7 +163,7 @@ fn quiet(model: &Model) -> String {
     match n {
         0 => String::new(),
         n => format!(
-            "; {} idle for over {} s, up to {}",
+            "; {} {idle_word} for over {} s, up to {}",
             count(n, "task"),
             QUIET.as_secs(),
             human(longest)

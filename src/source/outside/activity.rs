@@ -18,8 +18,14 @@ use super::seen::Header;
 
 /// Bytes of a future that are compared.
 const BYTES: usize = 256;
-/// Tasks of one type from which on it matters: a rule speaks of as many.
-const MANY: usize = 20;
+
+/// A task that waits, and where its future is.
+struct Idle {
+    header: Header,
+    id: u64,
+    future: u64,
+    length: usize,
+}
 
 /// The futures as they were.
 #[derive(Debug, Default)]
@@ -30,33 +36,33 @@ pub(super) struct Activity {
 
 impl Activity {
     /// The idle tasks whose futures have changed since the listing before. Some 0.15 µs
-    /// for each task of a type of which there are many.
+    /// for each.
     pub(super) fn of(
         &mut self,
         listing: &Listing,
         types: &Types,
         memory: ProcessMemory,
     ) -> HashSet<Header> {
-        let mut counts: HashMap<u64, usize> = HashMap::new();
-        let idle = || {
-            let tasks = listing.tasks.iter();
-            tasks.filter(|t| t.kind == TaskKind::Async && t.state == TaskState::Idle)
-        };
-        for task in idle() {
-            *counts.entry(task.vtable).or_default() += 1;
-        }
-        counts.retain(|_, count| *count >= MANY);
-        let many = idle().filter_map(|task| {
-            counts.get(&task.vtable)?;
-            let offset = types.get(task.vtable)?.future_offset();
-            Some((task.header, task.id, task.header.saturating_add(offset)))
+        let tasks = listing.tasks.iter();
+        let idle = tasks.filter(|t| t.kind == TaskKind::Async && t.state == TaskState::Idle);
+        let idle = idle.filter_map(|task| {
+            let of = types.get(task.vtable)?;
+            let offset = of.future_offset();
+            // What lies behind it changes with the neighbours in the list of tasks.
+            let length = usize::try_from(of.trailer_offset.saturating_sub(offset));
+            Some(Idle {
+                header: task.header,
+                id: task.id,
+                future: task.header.saturating_add(offset),
+                length: length.unwrap_or(BYTES).min(BYTES),
+            })
         });
-        let many: Vec<_> = many.collect();
-        let places: Vec<u64> = many.iter().map(|(.., place)| *place).collect();
+        let idle: Vec<_> = idle.collect();
+        let places: Vec<u64> = idle.iter().map(|task| task.future).collect();
         let pieces = memory.gather::<BYTES>(&places);
-        self.compare(many.iter().zip(&pieces).map(|((header, id, _), piece)| {
-            let piece = piece.as_ref().map(<[u8; BYTES]>::as_slice);
-            (*header, *id, piece)
+        self.compare(idle.iter().zip(&pieces).map(|(task, piece)| {
+            let piece = piece.as_ref().map(|bytes| &bytes[..task.length]);
+            (task.header, task.id, piece)
         }))
     }
 
