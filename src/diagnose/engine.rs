@@ -7,7 +7,7 @@ use crate::model::{Model, Moment};
 use super::{
     Finding, Severity, Subject, Verdict,
     rules::{self, Context, Memory},
-    stalls,
+    stalls, unseen,
 };
 
 /// Which part of time the findings are about.
@@ -171,12 +171,15 @@ impl Engine {
             memory: &self.memory,
             since: self.window.start(model.now),
         };
-        let unknown = rules::ALL
-            .iter()
-            .filter(|rule| rule.needs.iter().all(|kind| model.session.has(*kind)))
-            .filter(|rule| self.findings.iter().all(|f| f.rule != rule.id));
-        unknown
-            .filter_map(|rule| Some((rule.id, (rule.not_judged)(&context)?)))
+        let rules = rules::ALL.iter();
+        let unfound = rules.filter(|rule| self.findings.iter().all(|f| f.rule != rule.id));
+        let why = |rule: &rules::Rule| {
+            let supplied = rule.needs.iter().all(|kind| model.session.has(*kind));
+            let here = supplied.then(|| (rule.not_judged)(&context)).flatten();
+            unseen::reason(rule, model).or(here)
+        };
+        unfound
+            .filter_map(|rule| Some((rule.id, why(rule)?)))
             .collect()
     }
 }

@@ -20,6 +20,7 @@ mod mistakes;
 mod remedy;
 pub mod rules;
 mod stalls;
+mod unseen;
 mod verdict;
 mod words;
 
