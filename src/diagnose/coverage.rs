@@ -92,8 +92,13 @@ fn unseen_outside(model: &Model) -> Option<Gap> {
         return gap(&cause, AGENT);
     }
     // Without symbols threads are known by their polls, and a program at rest has none.
-    if model.workers.is_empty() && without_names(model).is_none() {
-        let cause = "no thread was seen to drive a tokio runtime";
+    let driven = model.workers.values().any(|worker| worker.tid.is_some());
+    if !driven && without_names(model).is_none() {
+        let cause = if model.workers.is_empty() {
+            "no thread was seen to drive a tokio runtime"
+        } else {
+            "no thread drives a tokio runtime any more"
+        };
         return gap(
             cause,
             "see whether one runs; looptop_agent::init() would say it",

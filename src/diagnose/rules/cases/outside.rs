@@ -114,14 +114,21 @@ fn task_flood_by_the_type_of_the_future() {
 #[test]
 fn who_looks_in_vain_calls_nothing_healthy() {
     let stalls = crate::model::Capability::Stalls;
-    for (watches, workers, expected) in [
+    for (watches, workers, run, expected) in [
         (
             true,
             2,
+            true,
             "nothing starves the loop: 0 tasks, 2 workers; seen from outside, which shows no lag and no wakes",
         ),
-        (false, 2, "stalls cannot be watched from outside: stripped"),
-        (true, 0, "no thread was seen to drive a tokio runtime"),
+        (
+            false,
+            2,
+            true,
+            "stalls cannot be watched from outside: stripped",
+        ),
+        (true, 0, true, "no thread was seen to drive a tokio runtime"),
+        (true, 2, false, "no thread drives a tokio runtime any more"),
     ] {
         let mut hello = fixtures::outside_hello();
         for capability in &mut hello.capabilities {
@@ -140,6 +147,7 @@ fn who_looks_in_vain_calls_nothing_healthy() {
                     workers: (0..workers)
                         .map(|index| proto::Worker {
                             index,
+                            tid: run.then_some(70 + u64::from(index)),
                             ..proto::Worker::default()
                         })
                         .collect(),
