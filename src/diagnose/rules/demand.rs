@@ -13,6 +13,8 @@ pub(super) struct Demand {
     pub used: f64,
     /// What all its threads waited for.
     pub waited: f64,
+    /// What all workers used, or waited for.
+    pub workers_wanted: f64,
     /// What the busy workers used.
     pub workers_used: f64,
     /// What the busy workers waited for.
@@ -45,6 +47,7 @@ impl Demand {
             cpus: model.session.cpus.map(f64::from),
             used: sum(&|t| t.2),
             waited: sum(&|t| t.1),
+            workers_wanted: sum(&|t| if t.0 { t.1 + t.2 } else { 0.0 }),
             workers_used: sum(&|t| if busy(t) { t.2 } else { 0.0 }),
             workers_waited: sum(&|t| if busy(t) { t.1 } else { 0.0 }),
             throttled: model
@@ -96,6 +99,7 @@ mod tests {
             cpus,
             used,
             waited,
+            workers_wanted: used + waited,
             workers_used: used,
             workers_waited: waited,
             throttled: 0.0,

@@ -54,7 +54,10 @@ pub(super) fn holds(model: &Model) -> bool {
         let waits = demand
             .waiting_share()
             .is_some_and(|share| share > WAIT_SHARE);
-        let crowd = demand.cpus.is_some_and(|cpus| workers >= cpus * WORKERS);
+        // Workers that want little do not, however much the other threads want.
+        let crowd = demand.cpus.is_some_and(|cpus| {
+            workers >= cpus * WORKERS && demand.workers_wanted >= cpus * CROWDED
+        });
         // For most of their waiting the workers stand in one another's way.
         let own = demand.by_others() <= 0.5;
         crowd && is_crowded(&demand) && (waits && own || demand.throttled > THROTTLED)

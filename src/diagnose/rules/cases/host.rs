@@ -30,6 +30,33 @@ fn host_starved_only_when_the_host_is_to_blame() {
     }
 }
 
+/// Four runtimes of one thread each, on 2 CPUs, beside a pool that computes: it is the
+/// pool that they wait for.
+#[test]
+fn few_busy_workers_beside_a_pool_are_not_too_many() {
+    let mut session = Session::new();
+    session.model.session.cpus = Some(2);
+    session.run(4_000, |ms| Frame {
+        threads: (0..8)
+            .map(|n| {
+                let (role, cpu, wait) = match n {
+                    0..4 => (proto::ThreadRole::Worker, 5, 30),
+                    _ => (proto::ThreadRole::Blocking, 40, 60),
+                };
+                proto::Thread {
+                    tid: 70 + n,
+                    role: role.into(),
+                    user_ns: ms * MS * cpu / 100,
+                    run_queue_ns: Some(ms * MS * wait / 100),
+                    ..proto::Thread::default()
+                }
+            })
+            .collect(),
+        ..Frame::default()
+    });
+    assert_eq!(session.rules(), [""; 0]);
+}
+
 /// So many workers of a process that may use `cpus`, each with shares of CPU and
 /// of waiting for one, in percent.
 fn crowd(session: &mut Session, cpus: u32, workers: u64, cpu: u64, wait: u64, lag_ms: u64) {
