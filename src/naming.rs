@@ -199,7 +199,10 @@ impl Naming {
         let Some(symbolizer) = &self.symbolizer else {
             return false;
         };
-        if self.asked.get(&of).is_some_and(|a| a.sample == sample) {
+        // One at a time: a poll that computes is seen elsewhere at each look, and the
+        // newest of these is asked for once the one before has its names.
+        let known = |asked: &Asked| asked.sample == sample || !asked.answered;
+        if self.asked.get(&of).is_some_and(known) {
             return true;
         }
         let stack = addresses(model, frames, &mut self.binaries, &self.numbers);
@@ -242,16 +245,20 @@ impl Naming {
         any
     }
 
-    /// Waits for the answers that are still due, for `patience` at most.
-    pub async fn finish(&mut self, model: &mut Model, patience: Duration) {
+    /// Waits for the answers that are still due, for `patience` at most; how many have
+    /// not come by then.
+    pub async fn finish(&mut self, model: &mut Model, patience: Duration) -> usize {
         self.request(model);
         let deadline = tokio::time::Instant::now() + patience;
-        while self.asked.values().any(|asked| !asked.answered) {
+        let due = |asked: &HashMap<StackOf, Asked>| asked.values().filter(|a| !a.answered).count();
+        while due(&self.asked) > 0 {
             let Ok((of, resolved)) = tokio::time::timeout_at(deadline, self.recv()).await else {
-                return;
+                break;
             };
             model.resolve(&of, resolved);
+            self.request(model);
         }
+        due(&self.asked)
     }
 
     fn take(&mut self, answer: &Answer) -> Option<(StackOf, Arc<Resolved>)> {

@@ -51,8 +51,9 @@ pub enum CheckError {
     Gone(String),
 }
 
-/// Time allowed, after the window, for the names of the last stacks.
-const NAMES: Duration = Duration::from_secs(5);
+/// Time allowed, after the window, for the names of the last stacks: a large program's
+/// are read in less than a second, and on a machine without a free CPU in many.
+const NAMES: Duration = Duration::from_secs(20);
 /// How long a live target is observed by default.
 const WINDOW: Duration = Duration::from_secs(10);
 
@@ -72,7 +73,7 @@ enum Until {
 pub struct Checked {
     /// The report.
     pub report: Report,
-    /// What could not be read of a recording, as sentences.
+    /// What could not be read of a recording, or found out in time, as sentences.
     pub remarks: Vec<String>,
 }
 
@@ -136,7 +137,14 @@ pub async fn check(options: &Check) -> Result<Checked, CheckError> {
         (false, window) => Until::Clock(Instant::now() + window.unwrap_or(WINDOW)),
     };
     observe(&mut source, &mut model, &mut naming, Some(&mut engine), end).await?;
-    naming.finish(&mut model, NAMES).await;
+    let nameless = naming.finish(&mut model, NAMES).await;
+    if nameless > 0 {
+        source.remarks.push(format!(
+            "the names of {nameless} stacks were not found within {} s: this machine has no CPU \
+             for it; check again when it has",
+            NAMES.as_secs()
+        ));
+    }
     engine.update(&model);
     Ok(Checked {
         report: Report::new(name, &model, &engine, since, &options.allow),
