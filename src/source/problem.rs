@@ -141,6 +141,27 @@ impl Problem {
         )
     }
 
+    /// A process is looked at from outside, and its program is not read yet.
+    pub(super) fn slow_to_read(target: &Target, waited: Duration) -> Self {
+        Self::new(
+            ProblemKind::NoAnswer,
+            format!(
+                "the program of {target} is being read for {:.1} s",
+                waited.as_secs_f64()
+            ),
+            "a large one takes a second, or many where this machine has no CPU for looptop",
+        )
+    }
+
+    /// A process is looked at from outside, and no look at it has come.
+    pub(super) fn no_look(target: &Target, waited: Duration) -> Self {
+        Self::new(
+            ProblemKind::NoAnswer,
+            format!("no look at {target} for {:.1} s", waited.as_secs_f64()),
+            "this machine has no CPU for looptop; what you see is old",
+        )
+    }
+
     /// The stream stands, and no frame comes.
     pub(super) fn silent(target: &Target, waited: Duration) -> Self {
         Self::new(

@@ -206,6 +206,15 @@ impl Session {
     /// Awaits an answer of the target. Reports when it takes longer
     /// than [`PATIENCE`] from the last sign of life, and gives up in the end.
     pub(super) async fn patiently<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, End> {
+        self.awaiting(answer, Problem::no_answer).await
+    }
+
+    /// The same, where `late` says what it means that the answer does not come.
+    pub(super) async fn awaiting<T>(
+        &mut self,
+        answer: impl Future<Output = T>,
+        late: fn(&Target, Duration) -> Problem,
+    ) -> Result<T, End> {
         let give_up = self.options.give_up;
         tokio::pin!(answer);
         let began = self.last_sign;
@@ -217,10 +226,10 @@ impl Session {
             }
             () = sleep_until(began + PATIENCE) => {}
         }
-        let problem = self.unanswered(Problem::no_answer).await;
+        let problem = self.unanswered(late).await;
         self.tell_silence(problem).await?;
         let answered = timeout_at(began + give_up, answer).await;
-        let answer = answered.map_err(|_| Problem::no_answer(&self.target, began.elapsed()))?;
+        let answer = answered.map_err(|_| late(&self.target, began.elapsed()))?;
         self.last_sign = Instant::now();
         self.reported = None;
         Ok(answer)

@@ -38,7 +38,7 @@ const MESSAGES: usize = 16;
 pub(super) async fn run(session: &mut Session, access: Access) -> Result<Infallible, End> {
     let pid = access.subject.pid();
     let attach = spawn_blocking(move || Attached::new(access));
-    let attached = match session.patiently(attach).await? {
+    let attached = match session.awaiting(attach, Problem::slow_to_read).await? {
         Ok(attached) => attached?,
         Err(_panicked) => return Err(Problem::not_attached(pid).into()),
     };
@@ -106,7 +106,7 @@ impl Watcher {
                 // Of other sources.
                 Some(_) = session.commands.recv() => {}
                 () = sleep_until(silent_at), if !session.is_silent() => {
-                    let problem = session.unanswered(Problem::silent).await;
+                    let problem = session.unanswered(Problem::no_look).await;
                     session.tell_silence(problem).await?;
                 }
             }

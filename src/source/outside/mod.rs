@@ -56,7 +56,7 @@ use super::{
 /// Looks at the process with this id until nobody listens, or until it has ended.
 pub(super) async fn run(session: &mut Session, pid: u32) -> Result<Infallible, End> {
     let examine = spawn_blocking(move || access::examine(&Procfs::default(), &ThisKernel, pid));
-    match session.patiently(examine).await? {
+    match session.awaiting(examine, Problem::slow_to_read).await? {
         Ok(Ok(access)) => look(session, access).await,
         Ok(Err(refusal)) => Err(Problem::refusal(&refusal).into()),
         Err(_panicked) => Err(Problem::not_attached(pid).into()),
