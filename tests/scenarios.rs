@@ -59,14 +59,18 @@ impl View {
 
 /// From outside no task says its age, so that a leak must be seen to last; and nobody
 /// says that the lab's time is shortened.
-const TO_LEAK: &[&str] = &["--for", "90s", "--warmup", "1s", "--timeout", "120s"];
+const TO_LEAK: &[&str] = &["--for", "100s", "--warmup", "1s", "--timeout", "130s"];
+
+/// Tasks are listed once a second, and one of the listings must meet the crowd.
+const TO_MEET_A_FLOOD: &[&str] = &["--for", "10s", "--warmup", "1s", "--timeout", "30s"];
 
 fn window(scenario: &Scenario, view: View) -> &'static [&'static str] {
-    let counted = |e: &Expected| e.rule == "unreaped-tasks";
-    let leaks = |e: &Expected| e.rule == "task-leak";
-    if view == View::Outside && scenario.expected.iter().any(leaks) {
+    let has = |rule| scenario.expected.iter().any(|e| e.rule == rule);
+    if view == View::Outside && has("task-leak") {
         TO_LEAK
-    } else if scenario.expected.iter().any(counted) {
+    } else if view == View::Outside && has("task-flood") {
+        TO_MEET_A_FLOOD
+    } else if has("unreaped-tasks") && view == View::Agent {
         TO_COUNT_TWICE
     } else {
         WINDOW
