@@ -6,6 +6,8 @@
 //! mistake if they share one of these:
 //! - the line that blocks;
 //! - the function that blocks, and the cause;
+//! - where the line is not known, the function that blocks and the call in it: one writes
+//!   in it, and others wait in it for the writer's lock;
 //! - while computing, the place where their tasks were spawned and the outermost
 //!   function of the user's on the stack;
 //! - where no code of the application's is on the stack, the dependency that it calls, the
@@ -66,6 +68,8 @@ pub(super) fn nested(model: &Model, since: Moment) -> Vec<Mistake<'_>> {
 enum Key<'a> {
     Line(&'a str, u32),
     Function(&'a str, i32),
+    /// The function, and the call in it that it waits in, where its line is not known.
+    Call(&'a str, &'a str),
     Computing(Option<LocationId>, &'a str),
     /// Nothing on the stack is the application's: the task's spawn location, the
     /// dependency's crate, and the cause.
@@ -82,6 +86,9 @@ fn keys(stall: &Stall) -> Vec<Key<'_>> {
             keys.push(Key::Line(&culprit.file, culprit.line));
         }
         keys.push(Key::Function(&culprit.function, cause));
+        if let Some(call) = stall.call().filter(|_| culprit.line == 0) {
+            keys.push(Key::Call(&culprit.function, &call.name));
+        }
         if culprit.foreign {
             let krate = culprit.function.split("::").next().unwrap_or_default();
             keys.push(Key::Dependency(stall.location, krate, cause));

@@ -114,6 +114,28 @@ fn the_holder_comes_before_the_waiters() {
 }
 
 #[test]
+fn who_writes_a_log_and_who_waits_to_are_one_finding_without_lines_too() {
+    for (call, expected) in [(CallKind::Output, 1), (CallKind::Lock, 2)] {
+        let writer = stall(Cause::SystemCall, 300, 400);
+        let waiter = proto::Stall {
+            id: 2,
+            tid: Some(71),
+            worker: Some(1),
+            ..stall(Cause::Lock, 120, 410)
+        };
+        let mut session = Session::new();
+        let in_handler = |call| stack(&["app::handle_query"], 0, Some(call));
+        session.feed_named(
+            stalls([writer, waiter]),
+            &[(400, in_handler(CallKind::Output)), (2, in_handler(call))],
+        );
+        let found = session.engine.findings();
+        assert_eq!(found.len(), expected, "{call:?}: {found:?}");
+        assert_eq!(found[0].cause, Some(Cause::SystemCall));
+    }
+}
+
+#[test]
 fn all_who_wait_for_one_lock_are_one_finding() {
     // Two readers, and a writer that waits on the word beside theirs, without names.
     let waiter = |tid: u64, address| proto::Stall {
