@@ -95,15 +95,15 @@ mod tests {
     use crate::{Procfs, syscalls};
 
     /// What a read of a descriptor works on, by the tables of procfs alone.
-    fn object(fd: RawFd) -> Option<Object> {
+    fn object(fd: RawFd) -> Object {
         let read = syscalls::number("read").expect("known");
         let own = Procfs::default().own();
         let args = [u64::try_from(fd).unwrap(), 0, 0, 0, 0, 0];
-        Object::of(&own, read, &args, |_, inode| own.socket(inode))
+        Object::of(&own, read, &args, |_, inode| own.socket(inode)).expect("a descriptor")
     }
 
-    fn file(fd: RawFd, text: &str) -> Option<Object> {
-        Some(Object::File(format!("fd {fd} {text}")))
+    fn file(fd: RawFd, text: &str) -> Object {
+        Object::File(format!("fd {fd} {text}"))
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
         drop(null);
         let (reader, _writer) = std::io::pipe().expect("a pipe");
         let fd = reader.as_raw_fd();
-        let Some(Object::File(text)) = object(fd) else {
+        let Object::File(text) = object(fd) else {
             panic!("a pipe is a file");
         };
         assert!(text.starts_with(&format!("fd {fd} pipe:[")), "{text}");

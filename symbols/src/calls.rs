@@ -254,6 +254,12 @@ pub const CALLS: &[(&str, CallKind, &str)] = &[
         CallKind::Channel,
         "std::sync::mpsc::Receiver::recv",
     ),
+    // It has room for everything, and waits for a lock within at most.
+    (
+        "std::sync::mpsc::Sender::send",
+        CallKind::Channel,
+        "std::sync::mpsc::Sender::send",
+    ),
     (
         "std::sync::mpsc::*send*",
         CallKind::Channel,

@@ -132,11 +132,12 @@ impl Poll {
         }
     }
 
-    /// Looks what the call works on in which the thread is, once for each.
+    /// Looks what the call works on in which thread `tid` is, once for each.
     pub(crate) fn seek_object(
         &mut self,
         state: SyscallState,
         process: &Process,
+        tid: u64,
         socket: impl FnOnce(i32, u64) -> Option<Socket>,
     ) {
         let SyscallState::In { number, args, .. } = state else {
@@ -146,7 +147,11 @@ impl Poll {
         let mut calls = self.calls.iter_mut();
         let unknown = |seen: &&mut SeenCall| seen.call == call && matches!(seen.object, Asked::No);
         if let Some(seen) = calls.find(unknown) {
-            seen.object = Asked::Yes(Object::of(process, number, &args, socket));
+            let object = Object::of(process, number, &args, socket);
+            // As long as it is in the call, the descriptor is what it was.
+            if process.thread(tid).syscall() == state {
+                seen.object = Asked::Yes(object);
+            }
         }
     }
 

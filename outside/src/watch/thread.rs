@@ -705,7 +705,9 @@ impl Watched {
         if let At::Blocked(state) = self.at {
             let (program, sockets) = (&shared.program, &mut shared.sockets);
             let process = program.process();
-            poll.seek_object(state, process, |_, inode| sockets.ask(process, inode));
+            poll.seek_object(state, process, self.tid, |_, inode| {
+                sockets.ask(process, inode)
+            });
         }
         if poll.stall.is_some() {
             return;

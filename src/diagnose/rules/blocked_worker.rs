@@ -70,11 +70,18 @@ fn finding(context: &Context<'_>, mistake: &Mistake<'_>) -> Option<Finding> {
     Some(finding)
 }
 
-/// Nothing says that it did not wait for a CPU: no stack that names code or a call, and
-/// at most a lock, which a thread without a CPU may keep.
+/// Waits for nothing but a lock within, which another thread of the channel keeps for
+/// some instructions while it has a CPU.
+const SEND_WITHOUT_BOUND: &str = "std::sync::mpsc::Sender::send";
+
+/// Nothing says that it did not wait for a CPU: no stack that names code or a call, or a
+/// call that waits for nobody, and at most a lock, which a thread without a CPU may keep.
 fn is_perhaps_no_cpu(mistake: &Mistake<'_>) -> bool {
     let mut stalls = mistake.stalls.iter();
-    let nameless = stalls.all(|stall| stall.culprit().is_none() && stall.call().is_none());
+    let nameless = stalls.all(|stall| match stall.call() {
+        Some(call) => call.name == SEND_WITHOUT_BOUND,
+        None => stall.culprit().is_none(),
+    });
     nameless && matches!(mistake.cause, Cause::Unknown | Cause::Lock)
 }
 

@@ -148,6 +148,14 @@ fn names_of_calls() {
         ("std::process::Child::wait", "std::process::Child::wait"),
         ("waitid", "waitid"),
         (
+            "std::sync::mpsc::Sender<T>::send",
+            "std::sync::mpsc::Sender::send",
+        ),
+        (
+            "std::sync::mpsc::SyncSender<T>::send",
+            "std::sync::mpsc::SyncSender::send",
+        ),
+        (
             "std::sync::mpmc::list::Channel<T>::recv",
             "std::sync::mpsc::Receiver::recv",
         ),

@@ -170,19 +170,29 @@ fn a_stall_without_evidence_among_too_many_workers_is_a_notice() {
 
 #[test]
 fn a_stall_whose_call_is_known_is_a_warning_among_too_many_workers_too() {
-    let locked = Resolved {
-        call: Some(Call {
-            kind: CallKind::Lock,
-            name: "std::sync::Mutex::lock".into(),
-        }),
-        ..Resolved::default()
-    };
-    let mut session = Session::new();
-    session.feed_named(stalls([stall(Cause::Lock, 130, 900)]), &[(900, locked)]);
-    crowd(&mut session, 2, 32, 6, 60, 200);
-    let findings = session.engine.findings().iter();
-    let mut blocked = findings.filter(|f| f.rule == "blocked-worker");
-    assert_eq!(blocked.next().map(|f| f.severity), Some(Severity::Warning));
+    for (kind, name, severity) in [
+        (CallKind::Lock, "std::sync::Mutex::lock", Severity::Warning),
+        // It waits for nobody: whoever keeps the lock within it has no CPU.
+        (
+            CallKind::Channel,
+            "std::sync::mpsc::Sender::send",
+            Severity::Notice,
+        ),
+    ] {
+        let waits = Resolved {
+            call: Some(Call {
+                kind,
+                name: name.into(),
+            }),
+            ..Resolved::default()
+        };
+        let mut session = Session::new();
+        session.feed_named(stalls([stall(Cause::Lock, 130, 900)]), &[(900, waits)]);
+        crowd(&mut session, 2, 32, 6, 60, 200);
+        let findings = session.engine.findings().iter();
+        let mut blocked = findings.filter(|f| f.rule == "blocked-worker");
+        assert_eq!(blocked.next().map(|f| f.severity), Some(severity), "{name}");
+    }
 }
 
 #[test]
