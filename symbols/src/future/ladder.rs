@@ -71,7 +71,10 @@ impl Futures {
             return Found::certain(text, NamedBy::Body).into_name(&self.crates);
         }
         if let Some(place) = self.outermost(task, memory) {
-            return FutureName::as_it_is(&place.to_string(), NamedBy::Place);
+            let mut name = FutureName::as_it_is(&place.to_string(), NamedBy::Place);
+            // Without names what the poll calls may be another future that it polls.
+            name.certain = !self.is_bare || !self.places_at(task.poll(), memory).is_empty();
+            return name;
         }
         if let Some(guess) = guess {
             return guess.into_name(&self.crates);
