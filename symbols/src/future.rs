@@ -15,8 +15,10 @@
 //!    `Stage<F>`, `CoreStage<F>` or `Cell<F, S>`. Futures that drop alike have those
 //!    functions merged, under one of the names: where tasks of one scheduler lead to the
 //!    same one, the name is a guess.
-//! 4. **bodies** ([`NamedBy::Body`]): the one async fn that the poll calls. What wraps it
-//!    (a span, a timeout) is not in the name, and what it is generic over neither.
+//! 4. **bodies** ([`NamedBy::Body`]): the one async fn that the poll calls, or that was
+//!    inlined into it, where debug information names that. What wraps it (a span, a timeout)
+//!    is not in the name, and what it is generic over neither. Where it is not the async fn
+//!    of the drop's name, that one is of a merged function, and a guess.
 //! 5. **places** ([`NamedBy::Place`]): file, line and column of the async fns and blocks
 //!    whose code the poll has (`places`), of which the first is the task's.
 //! 6. **the address** ([`NamedBy::Address`]) of the poll function, `app+0x1234`.

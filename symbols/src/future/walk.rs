@@ -66,7 +66,7 @@ impl Futures {
 
     /// The functions with a name of interest that a function calls; all of them where none
     /// has a name.
-    fn callees(&mut self, function: u64) -> Arc<[u64]> {
+    pub(super) fn callees(&mut self, function: u64) -> Arc<[u64]> {
         if let Some(known) = self.callees.get(&function) {
             return Arc::clone(known);
         }
