@@ -34,9 +34,13 @@ pub struct AgentSymbols {
 const PATIENCE: Duration = Duration::from_secs(20);
 
 impl AgentSymbols {
-    /// To be called outside of any runtime.
-    fn remote(self, numbers: Numbers) -> Remote {
-        Box::new(move |addresses| {
+    /// Of a process of this machine the files are here: an agent in it would read the
+    /// same ones. What it returns is to be called outside of any runtime.
+    fn remote(self, numbers: Numbers) -> Option<Remote> {
+        if matches!(self.target, Target::Process(_)) {
+            return None;
+        }
+        Some(Box::new(move |addresses| {
             let frames = {
                 let numbers = numbers.lock().unwrap_or_else(PoisonError::into_inner);
                 let number = |a: &CodeAddress| numbers.get(a.binary.as_ref()?).copied();
@@ -57,7 +61,7 @@ impl AgentSymbols {
                 Ok(Err(problem)) => Err(format!("the agent sends no names: {problem}")),
                 Err(_late) => Err("the agent has sent no names in 20 s".to_owned()),
             }
-        })
+        }))
     }
 }
 
@@ -112,7 +116,7 @@ impl Naming {
         let (sender, answers) = mpsc::unbounded_channel();
         let local = is_local(model).then_some(model.session.pid).flatten();
         let numbers = Numbers::default();
-        let remote = agent.map(|agent| agent.remote(Arc::clone(&numbers)));
+        let remote = agent.and_then(|agent| agent.remote(Arc::clone(&numbers)));
         let deliver = move |answer| drop(sender.send(answer));
         let symbolizer = Symbolizer::start(local, remote, deliver);
         Self {

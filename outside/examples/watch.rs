@@ -24,14 +24,12 @@ fn main() {
     let began = Instant::now();
     let mut watch = Watch::new(&subject, options).expect("it may be watched");
     println!("ready after {:?}, {:?}", began.elapsed(), watch.unknown());
-    if watch.unknown().is_some() {
-        match Types::load(&subject) {
-            Ok(types) => watch.learn_types(&types),
-            Err(error) => println!("{error}"),
-        }
-        let known = (watch.unknown(), watch.sees_tasks_only());
-        println!("types after {:?}, {known:?}", began.elapsed());
+    match Types::load(&subject) {
+        Ok(types) => watch.learn_types(&types),
+        Err(error) => println!("{error}"),
     }
+    let known = (watch.unknown(), watch.sees_tasks_only());
+    println!("types after {:?}, {known:?}", began.elapsed());
     let began = Instant::now();
     let cpu = || {
         procfs

@@ -110,18 +110,21 @@ impl Program {
         self.bare.is_some()
     }
 
-    /// Finds the polls of tasks by their types, where symbols do not name them.
+    /// Finds the polls of tasks by their types: all that is known of them where symbols do
+    /// not name them, and more than symbols say otherwise.
     pub(crate) fn learn_types(&mut self, types: &Types, space: &ProcessSpace) {
-        if self.landmarks.is_ok() {
-            return;
-        }
         let Some(index) = self.own else { return };
         let Some(own) = self.unwinder.modules().get(index.0 as usize) else {
             return;
         };
-        self.bare = Bare::of(types, own, &self.process, space, |address| {
-            self.unwinder.function(address)
-        });
+        let function = |address| self.unwinder.function(address);
+        match &mut self.landmarks {
+            Ok(known) => {
+                let more = bare::beside_symbols(types, own, &self.process, space, known, function);
+                known.learn(more);
+            }
+            Err(_) => self.bare = Bare::of(types, own, &self.process, space, function),
+        }
     }
 
     /// Reads what is mapped, where it is time for that, and the modules anew if it is

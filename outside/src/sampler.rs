@@ -8,6 +8,7 @@
 //! debug exception of some 2 µs, once. Opening a watch takes 30 µs of ours.
 
 use std::io;
+use std::time::Duration;
 
 use looptop_unwind::Registers;
 use perf_event::data::{Record, SampleRegsAbi};
@@ -150,8 +151,10 @@ impl WordWatch {
         Ok(Self { counter })
     }
 
-    /// Whether nothing was written since it was opened; `false` where that is not known.
-    pub(crate) fn is_untouched(&mut self) -> bool {
-        matches!(self.counter.read(), Ok(0))
+    /// The time that the thread was on a CPU since it was opened, to the nanosecond, if
+    /// nothing was written meanwhile; `None` where something was, or it is not known.
+    pub(crate) fn untouched(&mut self) -> Option<Duration> {
+        let read = self.counter.read_full().ok()?;
+        (read.count() == 0).then(|| read.time_running())?
     }
 }

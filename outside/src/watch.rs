@@ -279,8 +279,8 @@ impl Watch {
     }
 
     /// Takes over the program's task types: where its symbols do not name tokio's
-    /// scheduler, these say where the polls of tasks are. Some ten milliseconds then,
-    /// nothing otherwise.
+    /// scheduler, these say where the polls of tasks are; otherwise which of its polls are
+    /// those of tasks, which the older mangling leaves out. Some ten milliseconds.
     pub fn learn_types(&mut self, types: &Types) {
         let space = ProcessSpace::of(&self.subject);
         self.shared.program.learn_types(types, &space);

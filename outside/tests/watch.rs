@@ -34,11 +34,10 @@ impl Watched {
     fn new(flavour: &str, options: WatchOptions) -> Self {
         let target = Target::start(flavour);
         let mut watch = Watch::new(&target.subject(), options).unwrap();
-        if !options.use_symbols {
-            assert_eq!(watch.unknown(), Some(Unknown::Stripped));
-            watch.learn_types(&Types::load(&target.subject()).unwrap());
-            assert_eq!(watch.sees_tasks_only(), Some(Unknown::Stripped));
-        }
+        let nameless = (!options.use_symbols).then_some(Unknown::Stripped);
+        assert_eq!(watch.unknown(), nameless);
+        watch.learn_types(&Types::load(&target.subject()).unwrap());
+        assert_eq!(watch.sees_tasks_only(), nameless);
         assert_eq!(watch.unknown(), None);
         let mut watched = Self {
             target,
@@ -211,6 +210,7 @@ fn a_busy_program_of_short_polls_has_no_stall() {
                     use_symbols,
                     ..options(may_sample, may_stop)
                 };
+                let began = Instant::now();
                 let mut watched = Watched::new(flavour, options);
                 watched.target.order(&format!("yield {tasks}"));
                 watched.target.wait_for("yielding");
@@ -218,12 +218,16 @@ fn a_busy_program_of_short_polls_has_no_stall() {
                 watched.looks_for(Duration::from_millis(700));
                 watched.target.order("quiet");
                 let found = &watched.stalls;
-                // Its thread may have lost its CPU in the middle of a poll.
-                let excused = |s: &Stall| s.run_queue.unwrap_or_default() * 2 > s.duration;
-                let grave = found.values().filter(|(s, _)| !excused(s));
+                // Its thread may have lost its CPU in the middle of a poll: the poll takes
+                // long then, and not by itself.
+                let own = |s: &Stall| s.duration - s.run_queue.unwrap_or_default().min(s.duration);
+                let grave = found.values().filter(|(s, _)| {
+                    s.cause != Cause::StarvedByHost && own(s) >= options.threshold
+                });
                 assert_eq!(grave.count(), 0, "{flavour} {tasks}: {found:?}");
                 let costs = watched.watch.costs();
-                assert!(costs.stopped <= 3, "{flavour}: {costs:?}");
+                let most = 2 + began.elapsed().as_secs();
+                assert!(costs.stopped <= most, "{flavour}: {costs:?}");
             }
         }
     }

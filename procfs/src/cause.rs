@@ -78,6 +78,11 @@ impl Tally {
         self.running + self.blocked() + self.stopped
     }
 
+    /// Each look found it on a CPU, or ready for one.
+    pub fn is_never_blocked(&self) -> bool {
+        self.running > 0 && self.running == self.total()
+    }
+
     fn blocked(&self) -> u32 {
         self.sleeping + self.lock + self.other_call + self.page + self.unseen
     }

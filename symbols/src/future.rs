@@ -15,8 +15,10 @@
 //!    `Stage<F>`, `CoreStage<F>` or `Cell<F, S>`. Futures that drop alike have those
 //!    functions merged, under one of the names: where tasks of one scheduler lead to the
 //!    same one, the name is a guess.
-//! 4. **bodies** ([`NamedBy::Body`]): the one async fn that the poll calls. What wraps it
-//!    (a span, a timeout) is not in the name, and what it is generic over neither.
+//! 4. **bodies** ([`NamedBy::Body`]): the one async fn that the poll calls, or that was
+//!    inlined into it, where debug information names that. What wraps it (a span, a timeout)
+//!    is not in the name, and what it is generic over neither. Where it is not the async fn
+//!    of the drop's name, that one is of a merged function, and a guess.
 //! 5. **places** ([`NamedBy::Place`]): file, line and column of the async fns and blocks
 //!    whose code the poll has (`places`), of which the first is the task's.
 //! 6. **the address** ([`NamedBy::Address`]) of the poll function, `app+0x1234`.
@@ -29,8 +31,10 @@
 //! what else only wraps it ([`name::short_future`](crate::name::short_future) looks through
 //! the same). Which of several in one function is the outermost follows from how compilers
 //! lay out code; that was right in all programs looked at. A build without optimization has
-//! its polls too deep for places, but has lines. Places need x86-64, the symbol of the
-//! panic (not a stripped program), and Rust 1.79 or newer, which has that panic.
+//! its polls too deep for places, but has lines. Places need x86-64, and Rust 1.79 or
+//! newer, which has that panic. In a stripped program (`bare`) the panic is found by its
+//! text, and functions by their unwind rules; the place is certain there where it is in the
+//! poll function itself, else the nearest that the poll leads to, a guess.
 //!
 //! In memory are the symbols of tasks and of bodies (text, 64 MB at most) and what `image`
 //! has; while it loads, all names of symbols: some 160 MB for a debug build of 220 MB, 6 MB
@@ -38,6 +42,7 @@
 //! optimization); a type then takes the code of a few functions, and a unit of the line
 //! table. `cargo run -p looptop-symbols --example futures -- PROGRAM` measures it.
 
+mod bare;
 mod ladder;
 mod names;
 mod places;

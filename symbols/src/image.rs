@@ -38,10 +38,19 @@ impl Section {
     }
 }
 
+/// A part of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Code,
+    Data,
+}
+
 /// Bytes of a function that are read.
 const MAX_CODE: u64 = 256 << 10;
 /// Bytes of data that are read at once.
 const PIECE: usize = 1 << 20;
+/// Of these, so many come again with the next, so that nothing is cut in two.
+const OVERLAP: usize = 64;
 
 impl Image {
     /// That of `object`, which was read from `file`; `functions` are the address and
@@ -136,6 +145,32 @@ impl Image {
         for (at, address) in &self.relocations {
             f(*at, *address);
         }
+    }
+
+    /// Calls `f` with a part of the program piece by piece: an address, and the bytes
+    /// there. Some come twice.
+    pub(super) fn pieces(&self, part: Part, mut f: impl FnMut(u64, &[u8])) {
+        let wanted = |section: &&Section| section.is_code == (part == Part::Code);
+        let mut piece = Vec::new();
+        for section in self.sections.iter().filter(wanted) {
+            let mut inside = 0;
+            while inside < section.size {
+                let rest = usize::try_from(section.size - inside).unwrap_or(usize::MAX);
+                let at = section.address.wrapping_add(inside);
+                piece.resize(rest.min(PIECE + OVERLAP), 0);
+                if !self.read(at, &mut piece) {
+                    break;
+                }
+                f(at, &piece);
+                inside += PIECE as u64;
+            }
+        }
+    }
+
+    /// Whether a function begins at an address.
+    pub(super) fn begins(&self, address: u64) -> bool {
+        let found = self.functions.binary_search_by_key(&address, |(at, _)| *at);
+        found.is_ok()
     }
 
     pub(super) fn is_code(&self, address: u64) -> bool {

@@ -112,17 +112,17 @@ impl Resolver {
         for address in stack {
             let found = self.frames(address);
             if let Some(binary) = &address.binary {
-                match &*self.symbols(binary) {
-                    Symbols::Missing(Some(problem))
-                        if found.iter().all(|frame| frame.function.is_none())
-                            && !problems.contains(problem) =>
-                    {
-                        problems.push(problem.clone());
-                    }
-                    Symbols::Loaded(loaded) if no_lines.is_none() => {
-                        no_lines.clone_from(&loaded.no_lines);
-                    }
-                    _ => {}
+                let symbols = self.symbols(binary);
+                if let Some(problem) = symbols.problem()
+                    && found.iter().all(|frame| frame.function.is_none())
+                    && !problems.contains(problem)
+                {
+                    problems.push(problem.clone());
+                }
+                if let Symbols::Loaded(loaded) = &*symbols
+                    && no_lines.is_none()
+                {
+                    no_lines.clone_from(&loaded.no_lines);
                 }
             }
             frames.extend_from_slice(&found);
@@ -134,6 +134,7 @@ impl Resolver {
         guess::name_inlined_drops(&mut frames);
         self.name_from_sources(&mut frames);
         self.judge(&mut frames);
+        self.show_async_code(&mut frames);
         let has_no_lines = no_lines.is_some();
         let future_place = if has_no_lines {
             self.polled_place(&frames)
@@ -166,10 +167,7 @@ impl Resolver {
     fn futures<T>(&mut self, frame: &Frame, ask: impl FnOnce(&mut Futures, u64) -> T) -> Option<T> {
         let binary = frame.address.binary.as_ref()?;
         let symbols = self.symbols(binary);
-        let Symbols::Loaded(loaded) = &*symbols else {
-            return None;
-        };
-        let mut futures = loaded.futures()?;
+        let mut futures = symbols.futures()?;
         Some(ask(&mut futures, frame.address.offset))
     }
 
@@ -198,6 +196,26 @@ impl Resolver {
             }
         }
         None
+    }
+
+    /// Functions without a name that are the code of async fns get the place of these.
+    fn show_async_code(&mut self, frames: &mut [Frame]) {
+        for frame in frames.iter_mut().filter(|f| f.function.is_none()) {
+            let binary = frame.address.binary.as_ref();
+            let is_nameless =
+                binary.is_some_and(|b| matches!(&*self.symbols(b), Symbols::Nameless(_)));
+            if !is_nameless {
+                continue;
+            }
+            let places = self.futures(frame, |futures, offset| futures.places_at(offset, None));
+            let places = places.unwrap_or_default();
+            if let Some(place) = guess::own_place(&places).or(places.into_iter().next()) {
+                if place.is_own() {
+                    frame.origin = Origin::User;
+                }
+                frame.function = Some(format!("async code at {place}").into());
+            }
+        }
     }
 
     /// Where the culprit's async fn is written, if it is one.
@@ -340,7 +358,7 @@ impl Resolver {
         for address in stack {
             if !self.addresses.contains_key(address)
                 && let Some(binary) = &address.binary
-                && matches!(&*self.symbols(binary), Symbols::Missing(Some(_)))
+                && self.symbols(binary).problem().is_some()
             {
                 unknown.push(address.clone());
             }
@@ -437,10 +455,7 @@ impl Resolver {
         if let Some(known) = self.binaries.get(binary) {
             return Rc::clone(known);
         }
-        let symbols = Rc::new(match load(self.process.as_ref(), binary) {
-            Ok(loaded) => Symbols::Loaded(Box::new(loaded)),
-            Err(problem) => Symbols::Missing(problem),
-        });
+        let symbols = Rc::new(load(self.process.as_ref(), binary));
         if self.binaries.len() >= MAX_BINARIES {
             self.binaries.clear();
         }

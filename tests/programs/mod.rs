@@ -2,32 +2,71 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+mod stripped;
+
 use std::{
-    io::{BufRead, BufReader},
-    path::PathBuf,
+    fs::Permissions,
+    io::{BufRead, BufReader, ErrorKind, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 /// A running application; killed when dropped.
 pub struct App {
     pub child: Child,
     pub address: String,
+    /// What it was started from, where that is no longer needed afterwards.
+    file: Option<tempfile::TempPath>,
 }
 
 impl App {
     /// Starts one, which prints its address and ends with its standard input.
     pub fn start(program: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(build(program))
+        Self::run(&build(program), arguments)
+    }
+
+    /// The same of a copy whose functions have no names.
+    pub fn start_stripped(program: &str, arguments: &[&str]) -> Self {
+        let mut bytes = std::fs::read(build(program)).unwrap();
+        stripped::strip(&mut bytes);
+        let mut copy = tempfile::Builder::new().prefix(program).tempfile().unwrap();
+        copy.write_all(&bytes).unwrap();
+        copy.as_file()
+            .set_permissions(Permissions::from_mode(0o700))
+            .unwrap();
+        let file = copy.into_temp_path();
+        let mut app = Self::run(&file, arguments);
+        app.file = Some(file);
+        app
+    }
+
+    fn run(program: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        let command = command
             .args(arguments)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        // A new file may be open for writing in a process that another test starts just now.
+        let mut started = command.spawn();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while let Err(error) = &started
+            && error.kind() == ErrorKind::ExecutableFileBusy
+            && Instant::now() < deadline
+        {
+            started = command.spawn();
+        }
+        let mut child = started.unwrap();
         let mut address = String::new();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         output.read_line(&mut address).unwrap();
         let address = address.trim().into();
-        Self { child, address }
+        Self {
+            child,
+            address,
+            file: None,
+        }
     }
 
     pub fn signal(&self, signal: nix::sys::signal::Signal) {

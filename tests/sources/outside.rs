@@ -4,7 +4,7 @@
 use std::{io::Write, time::Duration};
 
 use looptop::{
-    diagnose::{Engine, Level, Window},
+    diagnose::{Engine, Level, Window, remarks},
     model::{Capability, Cause, Evidence, Model, SourceKind},
     naming::Naming,
     source::{self, Event, Options, ProblemKind, Target},
@@ -123,6 +123,48 @@ async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
     drop(app);
     let lost = looked.until(|_| false).await;
     assert_eq!(lost, Err(ProblemKind::NoProcess));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stripped_program_has_tasks_and_stalls_and_says_why_nothing_has_a_name() {
+    const WHY: &str = "the program is stripped: functions have no names";
+    let says_so = |model: &Model| remarks(model).iter().any(|remark| remark.starts_with(WHY));
+    let app = App::start("bare_app", &["20"]);
+    let stripped = App::start_stripped("bare_app", &["20"]);
+    for (app, is_stripped) in [(app, false), (stripped, true)] {
+        let mut looked = Looked::at(app.child.id(), SourceKind::Outside).await;
+        looked
+            .until(|looked| {
+                let mut stalls = looked.model.stalls.live();
+                looked.model.complete
+                    && looked.model.live_tasks() == Some(21)
+                    && stalls.any(|stall| stall.resolved.is_some())
+            })
+            .await
+            .unwrap();
+        let model = &looked.model;
+        assert_eq!(says_so(model), is_stripped, "{:?}", remarks(model));
+        let stall = model.stalls.live().next().unwrap();
+        assert_eq!(stall.cause, Cause::Sleeping);
+        let names = stall.resolved.as_ref().unwrap();
+        let problem = names.problem.as_deref().unwrap_or_default();
+        assert_eq!(
+            problem.contains("is stripped; set `strip = false`"),
+            is_stripped,
+            "{problem}"
+        );
+        assert!(!problem.contains("the agent"), "{problem}");
+        let culprit = stall.culprit().map(|culprit| &*culprit.function);
+        let shown = if is_stripped {
+            "async code at tests/programs/bare_app.rs:"
+        } else {
+            "blocks_its_worker"
+        };
+        assert!(
+            culprit.is_some_and(|name| name.contains(shown)),
+            "{culprit:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,9 @@
 //!
 //! A task that is in `block_in_place` has given its worker away, and is no stall. That
 //! function is found by the text of its panic, and by who calls it.
+//!
+//! With symbols the types say which polls are those of tasks, where the name leaves that
+//! out, and the text where `block_in_place` was inlined.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -17,7 +20,7 @@ use looptop_symbols::scheduler::{Kind, Landmark, Landmarks, Place, Wait, place_b
 use looptop_unwind::{Memory, ModuleInfo};
 use memchr::memmem::Finder;
 
-use crate::tasks::{TaskKind, Types};
+use crate::tasks::{TaskKind, TaskType, Types};
 use crate::{Page, ProcessSpace, Space};
 
 /// What `block_in_place` says where it may not be called; in the code of the function
@@ -54,24 +57,22 @@ impl Bare {
         space: &ProcessSpace,
         function: impl Fn(u64) -> Option<Range<u64>>,
     ) -> Option<Self> {
-        let mut found = polls(types, own, space, &function);
+        let mut found = polls(types, own, space, |_| true, &function);
         if !found.values().any(|(_, mark)| *mark == Landmark::Poll) {
             return None;
         }
-        let in_place = Searched::open(process, own)
-            .map_or(InPlace::Unfound, |code| code.in_place(space, &function));
+        let is_poll = |start: u64| found.contains_key(&start);
+        let in_place = Searched::open(process, own).map_or(InPlace::Unfound, |code| {
+            code.in_place(space, is_poll, &function)
+        });
         let sees_in_place = !matches!(in_place, InPlace::Unfound);
         if let InPlace::Functions(functions) = in_place {
             // One that polls and has all of it inlined is none that can be judged.
             let marked = functions.into_iter();
             found.extend(marked.map(|range| (range.start, (range, Landmark::InPlace))));
         }
-        let base = own.base;
-        let in_file = |range: &Range<u64>| range.start - base..range.end - base;
-        let inside = found.values().filter(|(range, _)| range.start >= base);
-        let landmarks = inside.map(|(range, mark)| (in_file(range), *mark));
         Some(Self {
-            landmarks: Landmarks::new(landmarks.collect(), false),
+            landmarks: Landmarks::new(in_file(found, own), false),
             sees_in_place,
         })
     }
@@ -85,11 +86,55 @@ impl Bare {
     }
 }
 
-/// The functions that poll tasks and run jobs of the pool, by where they begin.
+/// What the task types add to the `known` landmarks of a program with symbols: which polls
+/// are those of tasks, and functions into which `block_in_place` was inlined. Both have no
+/// name there.
+pub(super) fn beside_symbols(
+    types: &Types,
+    own: &ModuleInfo,
+    process: &Process,
+    space: &ProcessSpace,
+    known: &Landmarks,
+    function: impl Fn(u64) -> Option<Range<u64>>,
+) -> Vec<(Range<u64>, Landmark)> {
+    let mut found = polls(types, own, space, |kind| kind.named, &function);
+    for (_, mark) in found
+        .values_mut()
+        .filter(|(_, mark)| *mark == Landmark::Poll)
+    {
+        *mark = Landmark::Task;
+    }
+    let is_known =
+        |start: u64| found.contains_key(&start) || known.at(start.wrapping_sub(own.base)).is_some();
+    let in_place = Searched::open(process, own).map_or(InPlace::Unfound, |code| {
+        code.in_place(space, is_known, &function)
+    });
+    if let InPlace::Functions(functions) = in_place {
+        let marked = functions.into_iter();
+        found.extend(marked.map(|range| (range.start, (range, Landmark::InPlace))));
+    }
+    in_file(found, own)
+}
+
+/// The same by the addresses that the file counts.
+fn in_file(
+    found: BTreeMap<u64, (Range<u64>, Landmark)>,
+    own: &ModuleInfo,
+) -> Vec<(Range<u64>, Landmark)> {
+    let base = own.base;
+    let inside = found.into_values().filter(|(range, _)| range.start >= base);
+    inside
+        .map(|(range, mark)| (range.start - base..range.end - base, mark))
+        .collect()
+}
+
+/// The functions that poll tasks and run jobs of the pool, by where they begin; of the
+/// `wanted` types.
 fn polls(
     types: &Types,
     own: &ModuleInfo,
     memory: &impl Memory,
+    wanted: impl Fn(&TaskType) -> bool,
     function: &impl Fn(u64) -> Option<Range<u64>>,
 ) -> BTreeMap<u64, (Range<u64>, Landmark)> {
     let mut found = BTreeMap::new();
@@ -99,7 +144,8 @@ fn polls(
             .get(module)
             .is_some_and(|m| m.path == own.path)
     };
-    for kind in types.iter().filter(|kind| in_own(kind.module)) {
+    let own_types = types.iter().filter(|kind| in_own(kind.module));
+    for kind in own_types.filter(|kind| wanted(kind)) {
         let mark = match kind.kind {
             TaskKind::Async => Landmark::Poll,
             TaskKind::Blocking => Landmark::Pool,
@@ -168,9 +214,11 @@ impl Searched {
         Some(Self { file, mappings })
     }
 
+    /// What calls the functions that are `known` is none of those.
     fn in_place(
         &self,
         space: &ProcessSpace,
+        known: impl Fn(u64) -> bool,
         function: &impl Fn(u64) -> Option<Range<u64>>,
     ) -> InPlace {
         let finder = Finder::new(IN_PLACE);
@@ -204,14 +252,19 @@ impl Searched {
         if found.is_empty() {
             return InPlace::Unfound;
         }
-        let mut newest: BTreeSet<u64> = found.keys().copied().collect();
+        let unknown = found.keys().copied().filter(|start| !known(*start));
+        let mut newest: BTreeSet<u64> = unknown.collect();
         for _ in 0..CALLERS {
             let callees = std::mem::take(&mut newest);
+            if callees.is_empty() {
+                break;
+            }
             self.code(|at, bytes| {
                 for hit in memchr::memchr_iter(0xe8, bytes) {
                     let target = called(at, bytes, hit);
                     if target.is_some_and(|target| callees.contains(&target))
                         && let Some(range) = function(at + hit as u64)
+                        && !known(range.start)
                         && found.insert(range.start, range.end).is_none()
                     {
                         newest.insert(range.start);

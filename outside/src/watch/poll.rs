@@ -29,7 +29,11 @@ pub(crate) struct Poll {
     pub(crate) slot: Option<u64>,
     pub(crate) is_task: bool,
     /// Sees the end of that frame.
-    pub(crate) watch: Option<WordWatch>,
+    watch: Option<WordWatch>,
+    /// Time on a CPU before the watch began, and all of it as of the newest proof by it:
+    /// exact, while the clocks of a thread that computes go by the scheduler's tick.
+    before_watch_ns: u64,
+    on_cpu_ns: Option<u64>,
     /// The scheduler's counters in it.
     pub(crate) counters: Option<Vec<u32>>,
     /// A stack from the time since then has shown it.
@@ -76,6 +80,8 @@ impl Poll {
             slot: None,
             is_task: true,
             watch: None,
+            before_watch_ns: 0,
+            on_cpu_ns: None,
             counters: None,
             confirmed: false,
             words: Vec::new(),
@@ -101,16 +107,41 @@ impl Poll {
 
     /// It is over. A wait for a CPU is on the kernel's books only now.
     pub(crate) fn ends(&mut self, sched: SchedStat) {
-        self.now.run_queue_ns = sched.run_queue_ns;
+        self.now.run_queue_ns = self.now.run_queue_ns.max(sched.run_queue_ns);
     }
 
     pub(crate) fn age(&self) -> Duration {
         self.seen.saturating_duration_since(self.since)
     }
 
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// From now on its end is seen. The thread had so much time on a CPU until now.
+    pub(crate) fn watch(&mut self, watch: WordWatch, sched: SchedStat) {
+        self.before_watch_ns = sched.cpu_ns.saturating_sub(self.began.cpu_ns);
+        self.watch = Some(watch);
+    }
+
+    /// What proves it from now on is something else.
+    pub(crate) fn forget_watch(&mut self) {
+        self.watch = None;
+    }
+
+    /// The thread's clocks are exact: it was just taken off its CPU.
+    pub(crate) fn clocks_are_exact(&mut self, sched: SchedStat) {
+        self.on_cpu_ns = Some(sched.cpu_ns.saturating_sub(self.began.cpu_ns));
+    }
+
     /// Whether the watch says that its frame was not left; `None` where there is none.
     pub(crate) fn is_untouched(&mut self) -> Option<bool> {
-        Some(self.watch.as_mut()?.is_untouched())
+        let untouched = self.watch.as_mut()?.untouched();
+        if let Some(on_cpu) = untouched {
+            let ns = u64::try_from(on_cpu.as_nanos()).unwrap_or(u64::MAX);
+            self.on_cpu_ns = Some(self.before_watch_ns.saturating_add(ns));
+        }
+        Some(untouched.is_some())
     }
 
     pub(crate) fn count_look(&mut self, look: Look) {
@@ -180,15 +211,26 @@ impl Poll {
     fn observed(&self) -> Observed {
         let ns = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
         let of = |now: u64, began: u64| Some(now.saturating_sub(began));
-        let run_queue_ns = of(self.now.run_queue_ns, self.began.run_queue_ns);
+        let mut run_queue_ns = of(self.now.run_queue_ns, self.began.run_queue_ns);
         let wall_ns = ns(self.age());
         let waited = run_queue_ns.is_some_and(|waited| waited * 2 > wall_ns);
-        let cpu_ns = of(self.now.cpu_ns, self.began.cpu_ns);
+        let mut cpu_ns = of(self.now.cpu_ns, self.began.cpu_ns);
         let none = cpu_ns == Some(0) && self.age() >= TICKED;
         let counts = self.age() >= CLOCKS_COUNT || waited || none;
+        if let Some(exact_ns) = self.on_cpu_ns {
+            let on_cpu_ns = exact_ns.max(cpu_ns.unwrap_or_default());
+            cpu_ns = Some(on_cpu_ns);
+            if self.tally.is_never_blocked() {
+                // A wait for a CPU that goes on is not on the kernel's books yet.
+                let rest_ns = wall_ns.saturating_sub(on_cpu_ns);
+                run_queue_ns = run_queue_ns.max(Some(rest_ns));
+            }
+        } else if !counts {
+            cpu_ns = None;
+        }
         Observed {
             wall_ns,
-            cpu_ns: cpu_ns.filter(|_| counts),
+            cpu_ns,
             run_queue_ns,
             suspended_ns: 0,
             tally: self.tally,

@@ -68,6 +68,7 @@ enum At {
 struct Turn {
     counters: Vec<u32>,
     since: Instant,
+    began: SchedStat,
 }
 
 /// A thread that is watched.
@@ -406,7 +407,7 @@ impl Watched {
             _ if left || (poll.is_task && !same_slot) => false,
             _ if same_turn() => {
                 poll.scope = Scope::OneTurn;
-                poll.watch = None;
+                poll.forget_watch();
                 true
             }
             _ => false,
@@ -414,14 +415,23 @@ impl Watched {
         if same {
             poll.proven(eye.clock.now(), sched);
         } else {
-            self.end_poll(eye.shared);
+            self.ends_now(eye);
         }
+    }
+
+    /// Its poll has ended since the clocks were read, perhaps: whoever looks may have lost
+    /// its own CPU in between.
+    fn ends_now(&mut self, eye: &mut Eye<'_>) {
+        if let (Some(poll), Some(sched)) = (&mut self.poll, eye.files.sched()) {
+            poll.ends(sched);
+        }
+        self.end_poll(eye.shared);
     }
 
     /// Sets a breakpoint on the end of the poll in which the thread is blocked.
     fn keep_watch(&mut self, eye: &mut Eye<'_>) {
         let Some(poll) = &mut self.poll else { return };
-        let Some(slot) = poll.slot.filter(|_| poll.watch.is_none()) else {
+        let Some(slot) = poll.slot.filter(|_| !poll.is_watched()) else {
             return;
         };
         let now = eye.clock.now();
@@ -434,8 +444,8 @@ impl Watched {
         self.next_watch = now + WATCH_AGAIN;
         let watch = eye.shared.watch(self.tid, slot);
         // It must have been in the poll still when the watch began.
-        if eye.is_still(state, sched) {
-            poll.watch = watch;
+        if let Some(watch) = watch.filter(|_| eye.is_still(state, sched)) {
+            poll.watch(watch, sched);
         }
     }
 
@@ -506,6 +516,7 @@ impl Watched {
             other => other.insert(Turn {
                 counters,
                 since: now,
+                began: sched,
             }),
         };
         Some(since.max(turn.since))
@@ -573,7 +584,7 @@ impl Watched {
                 // A stack that could not be read to its end.
                 return;
             }
-            self.end_poll(eye.shared);
+            self.ends_now(eye);
         }
         let Some(slot) = slot.filter(|_| in_poll) else {
             return;
@@ -592,7 +603,7 @@ impl Watched {
         let mut poll = Poll::new(eye.clock.now(), sched);
         poll.slot = Some(slot);
         poll.is_task = standing.is_task;
-        poll.watch = Some(watch);
+        poll.watch(watch, sched);
         poll.counters = eye.shared.counters(&self.ticks);
         poll.words = words(standing, stack, sp);
         self.poll = Some(poll);
@@ -650,9 +661,9 @@ impl Watched {
             self.stop_wait = (self.stop_wait * 2).min(LAST_STOP_AGAIN);
             return;
         };
-        let since = turn.since;
+        let sched = eye.files.sched().unwrap_or(sched);
         let poll = self.poll.get_or_insert_with(|| {
-            let mut poll = Poll::new(since, sched);
+            let mut poll = Poll::new(turn.since, turn.began);
             poll.scope = Scope::OneTurn;
             poll.is_task = standing.is_task;
             poll.words = words(&standing, &stop.stack, stop.registers.sp);
@@ -661,6 +672,8 @@ impl Watched {
         });
         poll.confirmed = true;
         poll.proven(now, sched);
+        poll.count_look(look);
+        poll.clocks_are_exact(sched);
         poll.add(sample(&standing, Evidence::Stopped, SyscallState::Running));
         self.stop_wait = STOP_AGAIN;
         // At 20 ms, 80 ms, 320 ms, ... of its age.

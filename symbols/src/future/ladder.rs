@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::names::{self, demangled, of_generic};
+use super::places;
 use super::program::Futures;
 use super::{FutureName, Memory, NamedBy, TaskCode};
 use crate::crates::Crates;
@@ -58,20 +59,19 @@ impl Futures {
         let steps = [Self::by_symbol, Self::by_lines, Self::by_drop];
         let mut guess = None;
         for step in steps {
-            match step(self, task) {
+            match step(self, task).map(|found| self.doubted(found, task, memory)) {
                 Some(found) if found.certain => return found.into_name(&self.crates),
                 found => guess = guess.or(found),
             }
         }
-        let (_, bodies) = self.bodies_of(task, memory);
-        if let [body] = bodies.as_slice()
-            && let Some(raw) = self.bodies.get(body)
-            && let Some(text) = names::of_body(raw)
-        {
+        if let Some(text) = self.by_body(task, memory) {
             return Found::certain(text, NamedBy::Body).into_name(&self.crates);
         }
         if let Some(place) = self.outermost(task, memory) {
-            return FutureName::as_it_is(&place.to_string(), NamedBy::Place);
+            let mut name = FutureName::as_it_is(&place.to_string(), NamedBy::Place);
+            // Without names what the poll calls may be another future that it polls.
+            name.certain = !self.is_bare || !self.places_at(task.poll(), memory).is_empty();
+            return name;
         }
         if let Some(guess) = guess {
             return guess.into_name(&self.crates);
@@ -79,6 +79,70 @@ impl Futures {
         let file = &self.called;
         let text = format!("{file}+{:#x}", task.poll());
         FutureName::as_it_is(&text, NamedBy::Address)
+    }
+
+    /// A drop function may have been merged with that of another future. Then an async fn
+    /// that the poll calls is not the one of its name.
+    fn doubted(&mut self, found: Found, task: &TaskCode, memory: Option<&Memory<'_>>) -> Found {
+        let of_drop = found.by == NamedBy::Drop && found.certain;
+        if !of_drop || !name::is_async(&found.text) {
+            return found;
+        }
+        let called = match self.by_body(task, memory) {
+            Some(body) => vec![body],
+            None if self.bodies_of(task, memory).0.is_empty() => self.called_bodies(task),
+            // It is a part of the poll.
+            None => Vec::new(),
+        };
+        let fits = |body: &String| names::may_hold(&found.text, body);
+        if called.is_empty() || called.iter().any(fits) {
+            return found;
+        }
+        let same_crate = |body: &&String| body.split("::").next() == found.text.split("::").next();
+        let text = match called.as_slice() {
+            [body] if same_crate(&body) => body.as_str().into(),
+            _ => found.text,
+        };
+        Found {
+            text,
+            certain: false,
+            by: NamedBy::Drop,
+        }
+    }
+
+    /// The bodies of async fns, by their names, that the functions of a task's poll call.
+    fn called_bodies(&mut self, task: &TaskCode) -> Vec<String> {
+        let mut found = BTreeSet::new();
+        for part in self.parts_of_poll(task) {
+            for callee in self.callees(part).iter() {
+                let raw = self.bodies.get(callee);
+                found.extend(raw.and_then(|raw| names::of_body(raw)));
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// The one async fn that the poll calls; or the one that was inlined into it, where debug
+    /// information says which.
+    fn by_body(&mut self, task: &TaskCode, memory: Option<&Memory<'_>>) -> Option<String> {
+        let (_, bodies) = self.bodies_of(task, memory);
+        let [body] = bodies.as_slice() else {
+            return None;
+        };
+        if let Some(raw) = self.bodies.get(body) {
+            return names::of_body(raw);
+        }
+        if !self.has_lines {
+            return None;
+        }
+        let own = places::own_code(&self.image, *body, |at| self.resumed.contains(&at))?;
+        let innermost = self.lines()?.functions(own).into_iter().next()?;
+        innermost.name.filter(|name| names::is_body(name))
+    }
+
+    fn lines(&self) -> Option<&Lines> {
+        let open = || Lines::open(&self.path).ok();
+        self.lines.get_or_init(open).as_ref()
     }
 
     /// The type in the symbols of a vtable's functions. One that other tasks have too was
@@ -124,8 +188,7 @@ impl Futures {
         let mut guess = None;
         for function in functions {
             let rivals = self.rivals(function, task);
-            let open = || Lines::open(&self.path).ok();
-            let lines = self.lines.get_or_init(open).as_ref()?;
+            let lines = self.lines()?;
             // Those that were inlined into it come first.
             let outermost = lines.functions(function).pop();
             let Some(name) = outermost.and_then(|outermost| outermost.name) else {

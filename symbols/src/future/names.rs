@@ -74,9 +74,19 @@ pub(super) fn of_generic(name: &str) -> Option<&str> {
 
 /// The async fn or block whose body a function is.
 pub(super) fn of_body(raw: &str) -> Option<String> {
-    let name = demangled(raw);
-    let last = name.rsplit("::").next()?;
-    (last.starts_with('{') && last.contains("closure")).then_some(name)
+    Some(demangled(raw)).filter(|name| is_body(name))
+}
+
+/// A name is that of an async fn's or block's body, and has its path.
+pub(super) fn is_body(name: &str) -> bool {
+    let last = name.rsplit_once("::").map(|(_, last)| last);
+    last.is_some_and(|last| last.starts_with('{') && last.contains("closure"))
+}
+
+/// Whether a future's type may hold the async fn with this body: its name is in it.
+pub(super) fn may_hold(future: &str, body: &str) -> bool {
+    let function = body.rsplit("::").find(|part| !part.starts_with('{'));
+    function.is_none_or(|function| future.contains(function))
 }
 
 /// The future that a drop function of a task drops.
@@ -153,6 +163,33 @@ mod tests {
         ] {
             assert_eq!(of_generic(name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn what_a_future_may_hold() {
+        for (future, body, expected) in [
+            ("app::fetch::{{closure}}", "app::fetch::{{closure}}", true),
+            (
+                "tokio::time::timeout::Timeout<app::fetch::{{closure}}>",
+                "app::fetch::{{closure}}",
+                true,
+            ),
+            (
+                "app::report::{{closure}}",
+                "app::archive::{{closure}}",
+                false,
+            ),
+            (
+                "app::main::{{closure}}",
+                "app::main::{{closure}}::{{closure}}",
+                true,
+            ),
+            ("app::Job", "{{closure}}", true),
+        ] {
+            assert_eq!(may_hold(future, body), expected, "{future} {body}");
+        }
+        assert!(is_body("app::fetch::{{closure}}") && is_body("app::fetch::{closure#0}"));
+        assert!(!is_body("app::fetch") && !is_body("{{closure}}"));
     }
 
     #[test]

@@ -47,19 +47,7 @@ pub(super) fn places(
     address: u64,
     is_resumed: impl Fn(u64) -> bool,
 ) -> Vec<Written> {
-    if image.architecture() != Architecture::X86_64 {
-        return Vec::new();
-    }
-    let Some((start, code)) = image.code(address) else {
-        return Vec::new();
-    };
-    let mut panics = panics(image, start, &code, is_resumed);
-    let leads = leads(image, start, &code, &panics);
-    // What nothing leads to comes last: its way is unknown.
-    panics.sort_by_key(|panic| {
-        let lead = leads.iter().find(|(_, to)| *to == panic.at);
-        (lead.map_or(usize::MAX, |(from, _)| *from), panic.at)
-    });
+    let (_, mut panics) = outermost_first(image, address, is_resumed);
     let mut seen = HashSet::new();
     panics.retain(|panic| seen.insert(panic.location));
     let mut found = Vec::new();
@@ -71,6 +59,40 @@ pub(super) fn places(
         }
     }
     found
+}
+
+/// The code in the function around an address that is the outermost async fn's own: where
+/// it passes its place to its panic.
+pub(super) fn own_code(
+    image: &Image,
+    address: u64,
+    is_resumed: impl Fn(u64) -> bool,
+) -> Option<u64> {
+    let (start, panics) = outermost_first(image, address, is_resumed);
+    Some(start.wrapping_add(panics.first()?.at as u64))
+}
+
+/// Where the function around an address begins, and its panics.
+fn outermost_first(
+    image: &Image,
+    address: u64,
+    is_resumed: impl Fn(u64) -> bool,
+) -> (u64, Vec<Panic>) {
+    let code = match image.architecture() {
+        Architecture::X86_64 => image.code(address),
+        _ => None,
+    };
+    let Some((start, code)) = code else {
+        return (address, Vec::new());
+    };
+    let mut panics = panics(image, start, &code, is_resumed);
+    let leads = leads(image, start, &code, &panics);
+    // What nothing leads to comes last: its way is unknown.
+    panics.sort_by_key(|panic| {
+        let lead = leads.iter().find(|(_, to)| *to == panic.at);
+        (lead.map_or(usize::MAX, |(from, _)| *from), panic.at)
+    });
+    (start, panics)
 }
 
 /// `lea rdi, [rip + LOCATION]`, and the call of such a panic behind it.

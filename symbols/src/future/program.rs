@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use object::Object;
 
+use super::bare;
 use super::names::{Kind, kind};
 use super::places::{self, Written};
 use super::{FutureName, Memory, Place, TaskCode};
@@ -30,6 +31,8 @@ pub struct Futures {
     pub(super) drops: HashMap<u64, Drops>,
     /// Async fns and what else may be polled.
     pub(super) bodies: HashMap<u64, Box<str>>,
+    /// No symbol names a function of tokio's tasks: any function may be a part of one.
+    pub(super) is_bare: bool,
     /// The panics of async fns that are polled after they have ended.
     pub(super) resumed: HashSet<u64>,
     /// The vtables that the file has, each once.
@@ -79,7 +82,7 @@ impl Futures {
     }
 
     /// Reads the symbols of the program at `path`; `None` where it cannot be read, or is
-    /// no program. Without symbols there are only addresses to be had.
+    /// no program. Without symbols there are only places and addresses to be had.
     pub fn load(path: &Path) -> Option<Self> {
         let file = fs::File::open(path).ok()?;
         let cache = object::ReadCache::new(file.try_clone().ok()?);
@@ -118,7 +121,14 @@ impl Futures {
         });
         let has_lines = object.section_by_name(".debug_line").is_some()
             || object.section_by_name("__debug_line").is_some();
+        let is_bare = tasks.is_empty();
+        if is_bare {
+            functions.extend(bare::functions(&object));
+        }
         let image = Image::new(file, &object, functions);
+        if is_bare && resumed.is_empty() {
+            resumed = bare::resumed(&image);
+        }
         let vtables = vtables(&image, &polls);
         let mut users: HashMap<u64, Vec<usize>> = HashMap::new();
         for (number, vtable) in vtables.iter().enumerate() {
@@ -136,6 +146,7 @@ impl Futures {
             tasks,
             drops: drops.collect(),
             bodies,
+            is_bare,
             resumed,
             vtables,
             users,

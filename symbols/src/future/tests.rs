@@ -12,6 +12,8 @@ struct Program {
     bytes: Vec<u8>,
     symbols: Vec<(String, u64, u64)>,
     relocations: Vec<(u64, u64)>,
+    /// It has unwind rules instead of symbols.
+    stripped: bool,
 }
 
 const CODE: u64 = 0x1000;
@@ -25,6 +27,7 @@ impl Program {
             bytes: vec![0xcc; END as usize],
             symbols: Vec::new(),
             relocations: Vec::new(),
+            stripped: false,
         }
     }
 
@@ -79,6 +82,20 @@ impl Program {
         self.put(at + 20, &9_u32.to_le_bytes());
     }
 
+    /// A rule for each function, without instructions, and a zero.
+    fn unwind_rules(&self) -> Vec<u8> {
+        // Its length and id; version, no augmentation, factors, the return address.
+        let mut rules = vec![12, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0x78, 16, 0, 0, 0];
+        for (_, at, size) in &self.symbols {
+            rules.extend(20_u32.to_le_bytes());
+            rules.extend((rules.len() as u32).to_le_bytes());
+            rules.extend(at.to_le_bytes());
+            rules.extend(size.to_le_bytes());
+        }
+        rules.extend([0; 4]);
+        rules
+    }
+
     fn save(&self) -> NamedTempFile {
         let mut file = self.bytes.clone();
         let mut sections = vec![[0_u8; 64]];
@@ -114,10 +131,19 @@ impl Program {
             names.extend(name.as_bytes());
             names.push(0);
         }
-        section(2, 0, start, file.len() as u64 - start, 6, 24);
+        let kind = if self.stripped { 0 } else { 2 };
+        section(kind, 0, start, file.len() as u64 - start, 6, 24);
         let start = file.len() as u64;
+        let name = names.len() as u32;
+        names.extend(b".eh_frame\0");
         file.extend(&names);
         section(3, 0, start, names.len() as u64, 0, 0);
+        let start = file.len() as u64;
+        file.extend(self.unwind_rules());
+        section(1, 2, start, file.len() as u64 - start, 0, 0);
+        if let Some(rules) = sections.last_mut() {
+            rules[..4].copy_from_slice(&name.to_le_bytes());
+        }
         let start = file.len() as u64;
         let count = sections.len() as u16;
         file.extend(sections.concat());
@@ -390,6 +416,45 @@ fn data_is_the_files_or_the_running_programs() {
         place.map(|place| place.to_string()).as_deref(),
         Some(expected)
     );
+}
+
+#[test]
+fn a_stripped_program_has_the_places_of_its_async_fns() {
+    for (by_list, what) in [(false, "the text itself"), (true, "a list of texts")] {
+        let mut program = Program {
+            stripped: true,
+            ..Program::new()
+        };
+        let (text, list) = (0x8f00, 0x9f00);
+        program.put(text, b"`async fn` resumed after completion");
+        program.address(list, text);
+        let passed = if by_list { list } else { text };
+        program.function(0x1000, "", &[Pass(passed), Call(0x1040)]);
+        program.function(SCHEDULE + 0x20, "", &[Bytes(RET)]);
+        program.function(0x1040, "", &[Bytes(RET)]);
+        program.location(0x9800, "src/own.rs", 10);
+        program.location(0x9820, "src/other.rs", 20);
+        program.function(0x1100, "", &[Pass(0x9800), Call(0x1000)]);
+        program.function(0x1200, "", &[Bytes(RET), Call(0x1240)]);
+        program.function(0x1240, "", &[Pass(0x9820), Call(0x1000)]);
+        program.function(0x1300, "", &[Call(0x1040), Pass(0x9800), Call(0x1040)]);
+        let others = [0x1030, 0x1040, 0x1040, 0x1040, 0x1040, 0x1040];
+        let vtables = [(0x9000, 0x1100), (0x9100, 0x1200), (0x9200, 0x1300)];
+        let tasks = vtables.map(|(at, poll)| {
+            let [a, b, c, d, e, f] = others;
+            program.vtable(at, [poll, a, b, c, d, e, f])
+        });
+        let found = named(&program, &[&tasks[0], &tasks[1], &tasks[2]]);
+        let place =
+            |file: &str, certain| (NamedBy::Place, certain, file.to_owned(), file.to_owned());
+        assert_eq!(found[0], place("src/own.rs:10", true), "{what}");
+        assert_eq!(
+            found[1],
+            place("src/other.rs:20", false),
+            "{what}: further in"
+        );
+        assert_eq!(found[2].0, NamedBy::Address, "{what}: another panic");
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use super::{Memory, Place, TaskCode};
 
 /// Calls that are followed from a function of a vtable on.
 const DEPTH: usize = 4;
+/// The same where nothing has a name: further in are the drops of what a task holds.
+const BARE_DEPTH: usize = 3;
 /// Functions that are looked at for one task.
 const MAX_FUNCTIONS: usize = 256;
 /// Functions whose calls are remembered.
@@ -62,13 +64,21 @@ impl Futures {
         }
     }
 
-    /// The functions with a name of interest that a function calls.
-    fn callees(&mut self, function: u64) -> Arc<[u64]> {
+    /// The functions with a name of interest that a function calls; all of them where none
+    /// has a name.
+    pub(super) fn callees(&mut self, function: u64) -> Arc<[u64]> {
         if let Some(known) = self.callees.get(&function) {
             return Arc::clone(known);
         }
         let all = self.image.callees(function);
-        let found: BTreeSet<u64> = all.into_iter().filter(|at| self.is_known(*at)).collect();
+        let known = |at: &u64| {
+            if self.is_bare {
+                self.image.begins(*at)
+            } else {
+                self.is_known(*at)
+            }
+        };
+        let found: BTreeSet<u64> = all.into_iter().filter(known).collect();
         let found: Arc<[u64]> = found.into_iter().collect();
         if self.callees.len() >= MAX_CALLERS {
             self.callees.clear();
@@ -131,7 +141,8 @@ impl Futures {
     ) -> (Vec<Place>, Vec<u64>) {
         let mut level = vec![task.poll()];
         let mut seen: HashSet<u64> = level.iter().copied().collect();
-        for _ in 0..=DEPTH {
+        let depth = if self.is_bare { BARE_DEPTH } else { DEPTH };
+        for _ in 0..=depth {
             let mut places: Vec<Place> = Vec::new();
             let mut bodies = Vec::new();
             for function in &level {
@@ -161,8 +172,12 @@ impl Futures {
         (Vec::new(), Vec::new())
     }
 
-    /// A part of a task's poll, or something that it may poll.
+    /// A part of a task's poll, or something that it may poll. Where nothing has a name
+    /// that is any function, and only those that poll futures have places.
     fn is_polled(&self, function: u64) -> bool {
+        if self.is_bare {
+            return true;
+        }
         let tasks = self.tasks.get(&function);
         self.bodies.contains_key(&function)
             || tasks.is_some_and(|names| names.iter().any(|name| name.contains("poll")))

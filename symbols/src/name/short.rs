@@ -43,11 +43,25 @@ fn is_address(name: &str) -> bool {
     digits.is_some_and(|d| !d.is_empty() && d.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
+/// A line of a source, which stands for the name of an async fn: `src/main.rs:10`.
+fn is_place(name: &str) -> bool {
+    let Some((file, line)) = name.rsplit_once(':') else {
+        return false;
+    };
+    let is_line = !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit());
+    is_line && file.ends_with(".rs")
+}
+
 /// The same where it is known which crates are the application's own.
 pub fn short_future_of(name: &str, crates: &Crates) -> String {
     let name = &name[..name.floor_char_boundary(MAX_TEXT)];
     if is_address(name) {
         return cut(name, MAX_SHORT);
+    }
+    if is_place(name) {
+        let over = characters(name).saturating_sub(MAX_SHORT);
+        // The end says most.
+        return name.chars().skip(over).collect();
     }
     let paths = Parser::new(name).paths();
     let Some(Outermost {
@@ -549,5 +563,25 @@ mod tests {
     fn what_has_no_name_keeps_its_address() {
         assert_eq!(short_future("miniserve+0x1a2b30"), "miniserve+0x1a2b30");
         assert!(!is_address("app::a+0x") && !is_address("a+0x1g"));
+    }
+
+    #[test]
+    fn what_has_no_name_keeps_its_place() {
+        for place in ["src/main.rs:10", "mini-redis-0.4.1/src/server.rs:276"] {
+            assert_eq!(short_future(place), place);
+        }
+        let long = format!("{}/src/main.rs:10", "directory/".repeat(20));
+        let short = short_future(&long);
+        assert_eq!(characters(&short), MAX_SHORT);
+        assert!(short.ends_with("/src/main.rs:10"), "{short}");
+        for name in [
+            "app::run",
+            "app::run::{closure#0}",
+            "src/main.rs",
+            "a.rs:",
+            "a.c:1",
+        ] {
+            assert!(!is_place(name), "{name}");
+        }
     }
 }

@@ -17,9 +17,44 @@ use crate::{Binary, origin};
 /// What was found of one binary.
 pub(super) enum Symbols {
     Loaded(Box<Loaded>),
-    /// Found, but nothing in it names its functions, or not found: the sentence
-    /// for the screen.
+    /// Found, but nothing in it names its functions.
+    Nameless(Box<Nameless>),
+    /// Not found; the sentence for the screen. None where there is nothing to be had, and
+    /// nothing to be done (the vDSO).
     Missing(Option<String>),
+}
+
+impl Symbols {
+    /// Why its functions have no names, where they have none.
+    pub(super) fn problem(&self) -> Option<&String> {
+        match self {
+            Self::Loaded(_) => None,
+            Self::Nameless(nameless) => Some(&nameless.problem),
+            Self::Missing(problem) => problem.as_ref(),
+        }
+    }
+
+    /// What the file says of its futures, if anything.
+    pub(super) fn futures(&self) -> Option<RefMut<'_, Futures>> {
+        let (path, futures) = match self {
+            Self::Loaded(loaded) => (&loaded.path, &loaded.futures),
+            Self::Nameless(nameless) => (&nameless.path, &nameless.futures),
+            Self::Missing(_) => return None,
+        };
+        let load = || Futures::load(path).map(RefCell::new);
+        let futures = futures.get_or_init(load).as_ref()?;
+        Some(futures.borrow_mut())
+    }
+}
+
+/// A binary without names.
+pub(super) struct Nameless {
+    /// The sentence for the screen.
+    problem: String,
+    /// Where it was read.
+    path: PathBuf,
+    /// As of [`Loaded`].
+    futures: OnceCell<Option<RefCell<Futures>>>,
 }
 
 pub(super) struct Loaded {
@@ -47,21 +82,13 @@ impl Loaded {
         let start = self.lines.start_of_function(offset);
         start.map_or(&[], |start| self.aliases.get_or_init(load).at(start))
     }
-
-    /// What the file says of its futures, if anything.
-    pub(super) fn futures(&self) -> Option<RefMut<'_, Futures>> {
-        let load = || Futures::load(&self.path).map(RefCell::new);
-        let futures = self.futures.get_or_init(load).as_ref()?;
-        Some(futures.borrow_mut())
-    }
 }
 
-/// Opens the binary whose build id matches. `Err(None)`: nothing to be had and
-/// nothing to be done (the vDSO).
-pub(super) fn load(process: Option<&Process>, binary: &Binary) -> Result<Loaded, Option<String>> {
+/// Opens the binary whose build id matches.
+pub(super) fn load(process: Option<&Process>, binary: &Binary) -> Symbols {
     let path = &binary.path;
     if !path.is_absolute() {
-        return Err(None);
+        return Symbols::Missing(None);
     }
     let shown = path.display();
     let mut refused = None;
@@ -76,26 +103,34 @@ pub(super) fn load(process: Option<&Process>, binary: &Binary) -> Result<Loaded,
                     Some(detached) if !named || system => (detached, true),
                     _ if named || system => (candidate, lines || system),
                     _ => {
-                        return Err(Some(format!(
+                        let problem = format!(
                             "no names: {program} is stripped; set `strip = false` and \
                              `debug = \"line-tables-only\"` in its `[profile.release]`"
-                        )));
+                        );
+                        return Symbols::Nameless(Box::new(Nameless {
+                            problem,
+                            path: candidate,
+                            futures: OnceCell::new(),
+                        }));
                     }
                 };
                 let no_lines = format!(
                     "no line: {program} was built without line tables; add \
                      `[profile.release] debug = \"line-tables-only\"`"
                 );
-                let tables = Lines::open(&from)
-                    .map_err(|error| Some(format!("could not read symbols of {shown}: {error}")))?;
-                return Ok(Loaded {
-                    lines: tables,
-                    crates: crates_of(&from, path).unwrap_or_default(),
-                    no_lines: (!lines).then_some(no_lines),
-                    path: from,
-                    aliases: OnceCell::new(),
-                    futures: OnceCell::new(),
-                });
+                return match Lines::open(&from) {
+                    Ok(tables) => Symbols::Loaded(Box::new(Loaded {
+                        lines: tables,
+                        crates: crates_of(&from, path).unwrap_or_default(),
+                        no_lines: (!lines).then_some(no_lines),
+                        path: from,
+                        aliases: OnceCell::new(),
+                        futures: OnceCell::new(),
+                    })),
+                    Err(error) => Symbols::Missing(Some(format!(
+                        "could not read symbols of {shown}: {error}"
+                    ))),
+                };
             }
             Match::Other => {
                 refused.get_or_insert_with(|| {
@@ -112,7 +147,7 @@ pub(super) fn load(process: Option<&Process>, binary: &Binary) -> Result<Loaded,
             }
         }
     }
-    Err(refused)
+    Symbols::Missing(refused)
 }
 
 /// Where the binary may be, the surest place first.

@@ -16,8 +16,10 @@ use crate::elf::SymbolTable;
 pub enum Landmark {
     /// In `block_in_place`, where a thread may block.
     InPlace,
-    /// A task's poll.
+    /// A task's poll, or a job of the blocking pool: which of them its name leaves out.
     Poll,
+    /// A task's poll.
+    Task,
     /// Waits for work.
     Park,
     /// The scheduler of a worker of a multi-thread runtime.
@@ -50,6 +52,8 @@ impl Landmark {
             // The legacy mangling leaves out what the task is.
             Some(if has("12BlockingTask") {
                 Self::Pool
+            } else if mangled.starts_with("_R") {
+                Self::Task
             } else {
                 Self::Poll
             })
@@ -116,11 +120,50 @@ pub struct Landmarks {
 impl Landmarks {
     /// Of functions in any order.
     pub fn new(mut functions: Vec<(Range<u64>, Landmark)>, parks_apart: bool) -> Self {
+        use Landmark::{Poll, Pool, Task};
         functions.sort_by_key(|(range, _)| range.start);
+        // The compiler has made one function of a task's poll and of a job.
+        functions.dedup_by(|(range, other), (kept, landmark)| {
+            let merged = range == kept
+                && other != landmark
+                && [&*other, &*landmark]
+                    .iter()
+                    .all(|l| matches!(l, Poll | Task | Pool));
+            if merged {
+                *landmark = Poll;
+            }
+            merged
+        });
         Self {
             functions,
             parks_apart,
         }
+    }
+
+    /// Takes over what is known of functions from elsewhere: which of those that poll are
+    /// polls of tasks, and what has no name.
+    pub fn learn(&mut self, known: Vec<(Range<u64>, Landmark)>) {
+        let mut new = Vec::new();
+        for (range, mark) in known {
+            let first = self
+                .functions
+                .partition_point(|(other, _)| other.start < range.start);
+            let same = self.functions[first..]
+                .iter_mut()
+                .take_while(|(other, _)| other.start == range.start);
+            let mut has_name = false;
+            for (_, landmark) in same {
+                has_name = true;
+                if matches!(landmark, Landmark::Poll | Landmark::Task) {
+                    *landmark = mark;
+                }
+            }
+            if !has_name {
+                new.push((range, mark));
+            }
+        }
+        self.functions.extend(new);
+        self.functions.sort_by_key(|(range, _)| range.start);
     }
 
     /// What the function around `address` is.
@@ -175,7 +218,8 @@ pub fn read(file: &File) -> Result<Landmarks, Unknown> {
     }
     let names = names(file, &table).map_err(|_| Unknown::Unreadable)?;
     let landmarks = functions(file, &table, &names).map_err(|_| Unknown::Unreadable)?;
-    if landmarks.has(Landmark::Poll) && landmarks.has(Landmark::Park) {
+    let polls = landmarks.has(Landmark::Poll) || landmarks.has(Landmark::Task);
+    if polls && landmarks.has(Landmark::Park) {
         Ok(landmarks)
     } else {
         Err(Unknown::NoScheduler)
@@ -273,7 +317,8 @@ mod tests {
     #[test]
     fn names_of_both_manglings() {
         use Landmark::{
-            BlockOn, CurrentThread, CurrentThreadPark, InPlace, Park, Poll, Pool, Scoped, Worker,
+            BlockOn, CurrentThread, CurrentThreadPark, InPlace, Park, Poll, Pool, Scoped, Task,
+            Worker,
         };
         let cases: [(&str, Option<Landmark>); 24] = [
             (
@@ -282,7 +327,7 @@ mod tests {
             ),
             (
                 "_RINvNtNtNtCs1_5tokio7runtime4task3raw4pollNCNvCs2_3app7session0INtNtCs3_5alloc4sync3ArcNtNtNtNtB6_9scheduler12multi_thread6handle6HandleEECs2_3app",
-                Some(Poll),
+                Some(Task),
             ),
             (
                 "_RINvNtNtNtCs1_5tokio7runtime4task3raw4pollINtNtNtB6_8blocking4task12BlockingTaskNCNvMs_NtNtNtB6_9scheduler12multi_thread6workerNtB1_6Launch6launch0ENtNtB1_8schedule16BlockingScheduleECs2_3app",
@@ -389,6 +434,31 @@ mod tests {
             assert_eq!(landmarks.at(address), expected, "{address:#x}");
         }
         assert_eq!(Landmarks::default().at(1), None);
+        let mut learned = Landmarks::new(
+            vec![
+                (0x10..0x20, Landmark::Poll),
+                (0x30..0x40, Landmark::Worker),
+                (0x70..0x80, Landmark::Task),
+            ],
+            true,
+        );
+        learned.learn(vec![
+            (0x70..0x80, Landmark::InPlace),
+            (0x50..0x60, Landmark::InPlace),
+            (0x30..0x40, Landmark::Task),
+            (0x10..0x20, Landmark::Task),
+        ]);
+        let marks = learned.on([0x18, 0x38, 0x58, 0x78].into_iter());
+        let [poll, worker, inlined] = [Landmark::Task, Landmark::Worker, Landmark::InPlace];
+        assert_eq!(marks, [poll, worker, inlined, inlined]);
+        for (marks, expected) in [
+            ([Landmark::Task, Landmark::Pool], Landmark::Poll),
+            ([Landmark::Pool, Landmark::Poll], Landmark::Poll),
+            ([Landmark::Task, Landmark::Task], Landmark::Task),
+        ] {
+            let merged = marks.map(|mark| (0x10..0x20, mark)).to_vec();
+            assert_eq!(Landmarks::new(merged, true).at(0x18), Some(expected));
+        }
         // The tests of this crate run no tokio.
         let own = File::open(std::env::current_exe().expect("a path")).expect("own file");
         assert_eq!(read(&own), Err(Unknown::NoScheduler));

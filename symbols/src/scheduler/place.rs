@@ -63,6 +63,9 @@ impl Wait {
 /// is further inside, another executor perhaps, is inside that poll.
 pub fn place(marks: &[Landmark], wait: Wait, parks_apart: bool) -> Place {
     use Landmark::{BlockOn, CurrentThreadPark, InPlace, Park, Poll, Pool, Worker};
+    if inlined_scheduler(marks).is_some() {
+        return place_by_polls(marks, wait).0;
+    }
     let Some(outermost) = marks.iter().rposition(|mark| mark.schedules()) else {
         let pool = marks.iter().any(|m| matches!(m, Pool | Poll));
         return if pool { Place::Pool } else { Place::Elsewhere };
@@ -97,12 +100,20 @@ pub fn place(marks: &[Landmark], wait: Wait, parks_apart: bool) -> Place {
 }
 
 /// Which of a stack's `marks`, innermost first, is the task's poll that the outermost
-/// scheduler does, where there is one.
+/// scheduler does, where there is one; or the one whose scheduler is inlined.
 pub fn poll(marks: &[Landmark]) -> Option<usize> {
+    if let Some(task) = inlined_scheduler(marks) {
+        return Some(task);
+    }
     let outermost = marks.iter().rposition(|mark| mark.schedules())?;
-    marks[..outermost]
-        .iter()
-        .rposition(|mark| *mark == Landmark::Poll)
+    marks[..outermost].iter().rposition(|mark| mark.polls())
+}
+
+/// The poll of a task that is further out than all schedulers: its own is inlined in what
+/// runs it.
+fn inlined_scheduler(marks: &[Landmark]) -> Option<usize> {
+    let task = marks.iter().rposition(|mark| *mark == Landmark::Task);
+    task.filter(|_| task > marks.iter().rposition(|mark| mark.schedules()))
 }
 
 /// Where a stack stands where only the polls of tasks are known, the jobs of the blocking
@@ -112,7 +123,7 @@ pub fn poll(marks: &[Landmark]) -> Option<usize> {
 /// something else is not distinguished. A worker of a multi-thread runtime is itself a
 /// job of the pool.
 pub fn place_by_polls(marks: &[Landmark], wait: Wait) -> (Place, Option<usize>) {
-    let poll = marks.iter().rposition(|mark| *mark == Landmark::Poll);
+    let poll = marks.iter().rposition(|mark| mark.polls());
     let job = marks.contains(&Landmark::Pool);
     let place = match poll {
         Some(poll) if marks[..poll].contains(&Landmark::InPlace) => Place::HandedOver,
@@ -129,6 +140,11 @@ pub fn place_by_polls(marks: &[Landmark], wait: Wait) -> (Place, Option<usize>) 
 }
 
 impl Landmark {
+    /// A task's poll, if it is no job of the pool.
+    fn polls(self) -> bool {
+        matches!(self, Self::Poll | Self::Task)
+    }
+
     /// Some scheduler's own function, or one around it.
     fn schedules(self) -> bool {
         matches!(
@@ -158,10 +174,11 @@ mod tests {
     fn where_a_stack_stands() {
         use Kind::{BlockOn as Main, CurrentThread as Single, Worker as Multi};
         use Landmark::{
-            BlockOn, CurrentThread, CurrentThreadPark, InPlace, Park, Poll, Pool, Scoped, Worker,
+            BlockOn, CurrentThread, CurrentThreadPark, InPlace, Park, Poll, Pool, Scoped, Task,
+            Worker,
         };
         use Wait::{Events, Futex, Other};
-        let cases: [(&str, &[Landmark], Wait, Place); 22] = [
+        let cases: [(&str, &[Landmark], Wait, Place); 28] = [
             ("rayon, idle", &[], Futex, Place::Elsewhere),
             (
                 "a worker parks on its condition variable",
@@ -295,6 +312,42 @@ mod tests {
                 Other,
                 Place::Pool,
             ),
+            (
+                "a task, its scheduler inlined in what runs it",
+                &[Task],
+                Other,
+                Place::InPoll(Single),
+            ),
+            (
+                "the same of a worker",
+                &[Task, Pool],
+                Other,
+                Place::InPoll(Multi),
+            ),
+            (
+                "the same, of which the task blocks on another runtime",
+                &[Park, CurrentThread, Scoped, BlockOn, Task],
+                Events,
+                Place::InPoll(Single),
+            ),
+            (
+                "the same in block_in_place",
+                &[InPlace, Task, Pool],
+                Other,
+                Place::HandedOver,
+            ),
+            (
+                "a task that is known to be one",
+                &[Task, Worker, Scoped, Worker, Pool, Pool],
+                Futex,
+                Place::InPoll(Multi),
+            ),
+            (
+                "a worker parks, its launch is known to be a job",
+                &[Park, Worker, Scoped, Worker, Pool, Pool],
+                Futex,
+                Place::Parked(Multi),
+            ),
         ];
         for (name, marks, wait, expected) in cases {
             assert_eq!(place(marks, wait, true), expected, "{name}");
@@ -304,6 +357,7 @@ mod tests {
         let nested: &[Landmark] = &[Park, CurrentThread, BlockOn, Poll, Poll, Worker, Poll, Pool];
         assert_eq!(poll(nested), Some(4));
         assert_eq!(poll(&[Poll, Pool]), None);
+        assert_eq!(poll(&[Task, Task, Pool]), Some(1));
         let single: &[Landmark] = &[CurrentThread];
         assert_eq!(place(single, Futex, true), Place::InPoll(Single));
         assert_eq!(place(single, Futex, false), Place::Parked(Single));

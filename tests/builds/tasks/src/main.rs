@@ -2,10 +2,10 @@
 //! holds up its worker now and then. `tests/outside_builds.rs` builds it in the ways in
 //! which people build theirs and looks at it from outside.
 //!
-//! `tasks MODE`: `threads`, `single`, `local`, `several`. It prints `tasks=N` once they
-//! are all there, and ends with its standard input.
+//! `tasks MODE`: `threads`, `single`, `local`, `several`, `actix`. It prints `tasks=N`
+//! once they are all there, as its runtimes count them where these can say it, and ends
+//! with its standard input.
 
-use std::future::Future;
 use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SUBSCRIPTIONS: usize = 500;
 const HEARTBEATS: usize = 7;
-/// All of them, and the one that blocks.
+/// All of them, and the one that blocks. A runtime with several threads has one more.
 const ALL: usize = SUBSCRIPTIONS + HEARTBEATS + 1;
 
 async fn subscription(wake: &'static Notify, room: [u64; 16]) -> u64 {
@@ -40,6 +40,8 @@ async fn heartbeat(every: Duration) {
 #[inline(never)]
 fn render_report() {
     std::thread::sleep(Duration::from_millis(300));
+    // Else its frame would be the call's.
+    std::hint::black_box(());
 }
 
 async fn report() {
@@ -49,12 +51,20 @@ async fn report() {
     }
 }
 
+/// What may block: its worker goes on in another thread.
+async fn archive() {
+    loop {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(300)));
+    }
+}
+
 fn never() -> &'static Notify {
     Box::leak(Box::new(Notify::new()))
 }
 
-/// Spawns all tasks.
-fn spawn_all() {
+/// Spawns all tasks; says how many.
+fn spawn_all() -> usize {
     let wake = never();
     for n in 0..SUBSCRIPTIONS {
         tokio::spawn(subscription(wake, [n as u64; 16]));
@@ -63,9 +73,17 @@ fn spawn_all() {
         tokio::spawn(heartbeat(Duration::from_millis(50 + n as u64)));
     }
     tokio::spawn(report());
+    ALL
 }
 
-fn spawn_all_local() {
+/// The same where there are several threads.
+fn spawn_all_and_archive() -> usize {
+    tokio::spawn(archive());
+    spawn_all() + 1
+}
+
+/// The same in a `LocalSet`.
+fn spawn_all_local() -> usize {
     let wake = never();
     for n in 0..SUBSCRIPTIONS {
         tokio::task::spawn_local(subscription(wake, [n as u64; 16]));
@@ -74,6 +92,20 @@ fn spawn_all_local() {
         tokio::task::spawn_local(heartbeat(Duration::from_millis(50 + n as u64)));
     }
     tokio::task::spawn_local(report());
+    ALL
+}
+
+/// The tasks of the runtime in which it is asked, of which `spawned` were spawned.
+#[cfg(feature = "counted")]
+fn counted(_spawned: usize) -> usize {
+    tokio::runtime::Handle::current()
+        .metrics()
+        .num_alive_tasks()
+}
+
+#[cfg(not(feature = "counted"))]
+fn counted(spawned: usize) -> usize {
+    spawned
 }
 
 fn threads() -> Runtime {
@@ -85,33 +117,49 @@ fn single() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Drives a runtime on a thread of its own, for ever, once `start` has run in it.
-fn drive<F: Future<Output = ()>>(
-    runtime: fn() -> Runtime,
-    start: impl FnOnce() -> F + Send + 'static,
-    ready: &mpsc::Sender<()>,
-) {
+/// Drives a runtime on a thread of its own, for ever, with what `spawn` spawns.
+fn drive(runtime: fn() -> Runtime, spawn: fn() -> usize, ready: &mpsc::Sender<usize>) {
     let ready = ready.clone();
     std::thread::spawn(move || {
         runtime().block_on(async move {
-            start().await;
-            ready.send(()).unwrap();
+            let spawned = spawn();
+            ready.send(counted(spawned)).unwrap();
             std::future::pending::<()>().await;
         });
     });
 }
 
+/// A server with two workers, each with all tasks.
+#[cfg(feature = "actix")]
+fn serve(ready: &mpsc::Sender<usize>) {
+    let ready = ready.clone();
+    std::thread::spawn(move || {
+        actix_web::rt::System::new().block_on(async move {
+            let app = move || {
+                ready.send(spawn_all_local()).unwrap();
+                actix_web::App::new()
+            };
+            let server = actix_web::HttpServer::new(app).workers(2);
+            server.bind(("127.0.0.1", 0)).unwrap().run().await.unwrap();
+        });
+    });
+}
+
+#[cfg(not(feature = "actix"))]
+fn serve(_: &mpsc::Sender<usize>) {
+    panic!("it was built without actix-web");
+}
+
 fn main() {
     let mode = std::env::args().nth(1).expect("a mode");
     let (ready, started) = mpsc::channel();
-    let spawn = || async { spawn_all() };
     let runtimes = match mode.as_str() {
         "threads" => {
-            drive(threads, spawn, &ready);
+            drive(threads, spawn_all_and_archive, &ready);
             1
         }
         "single" => {
-            drive(single, spawn, &ready);
+            drive(single, spawn_all, &ready);
             1
         }
         "local" => {
@@ -119,25 +167,26 @@ fn main() {
             std::thread::spawn(move || {
                 let local = tokio::task::LocalSet::new();
                 local.block_on(&single(), async {
-                    spawn_all_local();
-                    ready.send(()).unwrap();
+                    ready.send(spawn_all_local()).unwrap();
                     std::future::pending::<()>().await;
                 });
             });
             1
         }
         "several" => {
-            drive(threads, spawn, &ready);
-            drive(threads, spawn, &ready);
-            drive(single, spawn, &ready);
+            drive(threads, spawn_all_and_archive, &ready);
+            drive(threads, spawn_all_and_archive, &ready);
+            drive(single, spawn_all, &ready);
             3
+        }
+        "actix" => {
+            serve(&ready);
+            2
         }
         mode => panic!("no mode {mode}"),
     };
-    for _ in 0..runtimes {
-        started.recv().unwrap();
-    }
-    println!("tasks={}", runtimes * ALL);
+    let tasks: usize = (0..runtimes).map(|_| started.recv().unwrap()).sum();
+    println!("tasks={tasks}");
     std::io::stdout().flush().unwrap();
     let _ = std::io::stdin().read(&mut [0]);
     std::process::exit(0);
