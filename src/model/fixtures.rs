@@ -337,6 +337,7 @@ pub fn outside_frame(now: Moment) -> proto::Frame {
             listings: 20,
             listing_ns: Some(400_000),
             unlisted_tasks: 0,
+            no_stop: 0,
         }),
         tasks: Some(proto::Tasks {
             id: ids.clone(),

@@ -199,5 +199,6 @@ pub fn role_word(role: ThreadRole) -> &'static str {
         ThreadRole::Agent => "agent",
         ThreadRole::Other => "other",
         ThreadRole::Stranger => "stranger",
+        ThreadRole::BlockOn => "block_on",
     }
 }
