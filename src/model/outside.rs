@@ -141,6 +141,14 @@ impl Model {
             .filter(|_| self.is_outside())
     }
 
+    /// What workers are called that are counted: those that are known where not all are.
+    pub fn worker_noun(&self) -> &'static str {
+        match self.without_names() {
+            Some(_) => "known worker",
+            None => "worker",
+        }
+    }
+
     /// Tasks are read from outside, also where an agent that shows none has the rest:
     /// nobody counts their polls and wakes.
     pub fn reads_tasks(&self) -> bool {
