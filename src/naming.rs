@@ -29,6 +29,9 @@ pub struct AgentSymbols {
     pub runtime: tokio::runtime::Handle,
 }
 
+/// The module that comes first is the program itself.
+const PROGRAM: u32 = 1;
+
 /// An agent that has read its symbols answers within this; reading those of a
 /// large program takes seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,6 +92,8 @@ pub struct Naming {
     numbers: Numbers,
     /// Spawn locations of which the symbolizer knows.
     learned: u32,
+    /// The program's symbols were asked for before its first stall.
+    prepared: bool,
 }
 
 /// The numbers of binaries on the wire.
@@ -128,6 +133,7 @@ impl Naming {
             binaries: HashMap::new(),
             numbers,
             learned: 0,
+            prepared: false,
         }
     }
 
@@ -137,6 +143,7 @@ impl Naming {
         if !self.learn(model) {
             return;
         }
+        self.prepare(model);
         for stall in model.stalls.iter().filter(|s| !s.stacks.is_empty()) {
             let of = StackOf::Stall(stall.id);
             // A recording brought its names along.
@@ -179,6 +186,25 @@ impl Naming {
             self.learned += 1;
         }
         true
+    }
+
+    /// Lets the symbols be read of a program that is seen from outside before it stalls,
+    /// so that its first stall is named at once: somebody waits for just that.
+    fn prepare(&mut self, model: &Model) {
+        if self.prepared || !model.is_outside() || model.module(PROGRAM).is_none() {
+            return;
+        }
+        let Some(symbolizer) = &self.symbolizer else {
+            return;
+        };
+        let any = [proto::CodeAddress {
+            module: PROGRAM,
+            offset: 0,
+        }];
+        let stack = addresses(model, &any, &mut self.binaries, &self.numbers);
+        // Nobody waits for the answer to this ticket.
+        self.prepared = symbolizer.request(self.next_ticket, stack);
+        self.next_ticket += 1;
     }
 
     /// Drops what is known of stacks that the model no longer has.

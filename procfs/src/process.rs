@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::{Display, Write};
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -11,6 +11,9 @@ use crate::{
     Listening, Mapping, ProcFile, SchedStat, Socket, Stat, Status, SyscallState, cpu_stat_paths,
     mappings, net, tcp_listeners, throttled_ns, unix_listeners,
 };
+
+/// Bytes of a command line that are read.
+const MAX_ARGUMENTS: u64 = 4_096;
 
 /// The root of procfs.
 #[derive(Debug, Clone)]
@@ -149,9 +152,25 @@ impl Process {
 
     /// The first word of its command line.
     pub fn command(&self) -> Option<String> {
-        let arguments = fs::read(self.path("cmdline")).ok()?;
-        let first = arguments.split(|byte| *byte == 0).next()?;
+        let line = fs::read(self.path("cmdline")).ok()?;
+        let first = line.split(|byte| *byte == 0).next()?;
         Some(String::from_utf8_lossy(first).into_owned())
+    }
+
+    /// The other words of its command line, as far as its first page.
+    pub fn arguments(&self) -> Vec<String> {
+        let Ok(file) = fs::File::open(self.path("cmdline")) else {
+            return Vec::new();
+        };
+        let mut line = Vec::new();
+        if file.take(MAX_ARGUMENTS).read_to_end(&mut line).is_err() {
+            return Vec::new();
+        }
+        let words = line.strip_suffix(&[0]).unwrap_or(&line);
+        let words = words.split(|byte| *byte == 0).skip(1);
+        words
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect()
     }
 
     /// The file name of its program, whole; otherwise what it calls itself. Empty where

@@ -100,6 +100,9 @@ pub struct Head {
     pub searched: bool,
     /// What it shows, for the help.
     pub help: &'static str,
+    /// No row of this session can have it: it is left out, unless the configuration
+    /// names it.
+    pub unknown: bool,
 }
 
 impl Head {
@@ -118,6 +121,7 @@ impl Head {
             unit: Unit::Text,
             searched: false,
             help: "",
+            unknown: false,
         }
     }
 

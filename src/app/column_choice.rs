@@ -67,6 +67,11 @@ impl ColumnChoice {
         self.0.is_empty()
     }
 
+    /// Whether the columns of a table were chosen.
+    pub fn names(&self, table: TableId) -> bool {
+        self.0.contains_key(&table)
+    }
+
     /// The columns of a table that may be shown, in their order.
     pub fn of(&self, table: TableId) -> Vec<usize> {
         let heads = tables::heads(table);

@@ -11,6 +11,9 @@ use super::{
     tables::{self, TableId},
 };
 
+/// Rows in which a table says why it has none.
+const EMPTY: usize = 4;
+
 /// How a table is looked at.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableState {
@@ -62,6 +65,7 @@ impl State {
     pub fn table_area(&self) -> Option<TableArea> {
         let body = Screen::new(self.size)?.body;
         Some(match tables::below(self.table()?) {
+            Some(_) if self.rows.is_empty() => TableArea::needing(body, EMPTY),
             Some(_) => TableArea::needing(body, self.rows.len()),
             None => TableArea::filling(body),
         })
@@ -87,7 +91,7 @@ impl State {
         let (sort, filter) = match table {
             Some(table) => {
                 let state = &self.tables[&table];
-                (state.sort, state.filter.clone())
+                (self.sort(table), state.filter.clone())
             }
             None => (
                 Sort {
@@ -119,10 +123,32 @@ impl State {
         usize::from(rows).max(1)
     }
 
+    /// How a table is sorted: as was chosen; by something else where no row of this
+    /// session has that.
+    pub fn sort(&self, table: TableId) -> Sort {
+        let chosen = self.tables[&table].sort;
+        let heads = tables::heads_for(table, self.model());
+        if heads.get(chosen.column).is_some_and(|head| head.unknown) {
+            return tables::other_sort(table);
+        }
+        chosen
+    }
+
+    /// The columns of a table that have anything to show in this session, or that the
+    /// configuration names.
+    pub(super) fn columns(&self, table: TableId) -> Vec<usize> {
+        let mut columns = self.options.columns.of(table);
+        if !self.options.columns.names(table) {
+            let heads = tables::heads_for(table, self.model());
+            columns.retain(|index| !heads[*index].unknown);
+        }
+        columns
+    }
+
     /// Columns of the table on screen that are visible, with their places.
     pub fn placed_columns(&self, table: TableId) -> Vec<Placed> {
         let heads = tables::heads_for(table, self.model());
-        let chosen = self.options.columns.of(table);
+        let chosen = self.columns(table);
         let chosen_heads: Vec<&Head> = chosen.iter().map(|i| &heads[*i]).collect();
         let width = self.size.width.saturating_sub(GUTTER);
         let mut placed = place(&chosen_heads, width, self.tables[&table].pan);

@@ -93,7 +93,7 @@ impl Panels {
 /// The panels for what the state shows.
 pub fn panels(state: &State, body: Rect) -> Panels {
     let shown = state.shown();
-    let gauges = u16::from(!shown.model.gauges.is_empty());
+    let gauges = u16::from(!shown.model.gauges.is_empty() || shown.model.outside.is_some());
     Panels::new(
         body,
         shown.model.workers.len(),

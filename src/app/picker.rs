@@ -15,6 +15,8 @@ pub struct Candidate {
     pub pid: u32,
     /// What it is called.
     pub name: String,
+    /// The arguments with which it was started.
+    pub arguments: String,
     /// Whose it is.
     pub user: String,
     /// What makes it observable: an agent, console-subscriber, its tokio.
@@ -75,9 +77,10 @@ impl Candidate {
 
     fn matches(&self, filter: &str) -> bool {
         let text = format!(
-            "{} {} {} {} {}",
+            "{} {} {} {} {} {}",
             self.pid,
             self.name,
+            self.arguments,
             self.user,
             self.instrument,
             self.place()
@@ -406,6 +409,11 @@ pub(crate) mod tests {
         let program = |pid, name: &str, user: &str, instrument: &str, cpu, way| Candidate {
             pid,
             name: name.into(),
+            arguments: if name == "shop" {
+                "--port 8080".into()
+            } else {
+                String::new()
+            },
             user: user.into(),
             instrument: instrument.into(),
             threads: 9,

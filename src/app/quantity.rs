@@ -147,6 +147,9 @@ pub fn outside(outside: &crate::model::Outside) -> String {
     if outside.stopped > 0 && !about.is_empty() {
         text = format!("{text} ({})", about.join("; "));
     }
+    if outside.no_stop.is_some() {
+        text.push_str(", no stop permitted");
+    }
     text
 }
 

@@ -58,7 +58,7 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
                 sort_by(&mut t.sort, table, column);
             }
         }),
-        Action::Invert => on_table(state, |t, _| t.sort.descending = !t.sort.descending),
+        Action::Invert => on_sort(state, |sort, _| sort.descending = !sort.descending),
         Action::PanRight => pan_right(state),
         Action::PanLeft => on_table(state, |t, _| t.pan = t.pan.saturating_sub(1)),
         Action::Type(text) => edit_filter(state, |typed| {
@@ -327,7 +327,7 @@ fn visible_columns(state: &State) -> Vec<usize> {
 fn pan_right(state: &mut State) {
     let visible = visible_columns(state);
     let table = state.table();
-    let last = table.and_then(|table| state.options.columns.of(table).last().copied());
+    let last = table.and_then(|table| state.columns(table).last().copied());
     if visible.last().copied() != last {
         on_table(state, |t, _| t.pan += 1);
     }
@@ -349,17 +349,25 @@ fn accept_filter(state: &mut State) {
 
 fn sort_neighbour(state: &mut State, forward: bool) {
     let visible = visible_columns(state);
-    on_table(state, |t, table| {
-        let here = visible.iter().position(|c| *c == t.sort.column);
+    on_sort(state, |sort, table| {
+        let here = visible.iter().position(|c| *c == sort.column);
         let there = match (here, forward) {
             (None, _) => 0,
             (Some(n), true) => (n + 1) % visible.len(),
             (Some(n), false) => (n + visible.len() - 1) % visible.len(),
         };
         if let Some(column) = visible.get(there) {
-            sort_by(&mut t.sort, table, *column);
+            sort_by(sort, table, *column);
         }
     });
+}
+
+/// Changes how the table on screen is sorted.
+fn on_sort(state: &mut State, change: impl FnOnce(&mut Sort, TableId)) {
+    let Some(table) = state.table() else { return };
+    let mut sort = state.sort(table);
+    change(&mut sort, table);
+    on_table(state, |t, _| t.sort = sort);
 }
 
 fn sort_by(sort: &mut Sort, table: TableId, column: usize) {

@@ -93,7 +93,7 @@ fn unseen_outside(model: &Model) -> Option<Gap> {
     }
     // Without symbols threads are known by their polls, and a program at rest has none.
     let driven = model.workers.values().any(|worker| worker.tid.is_some());
-    if !driven && without_names(model).is_none() {
+    if !driven && model.without_names().is_none() {
         let cause = if model.workers.is_empty() {
             "no thread was seen to drive a tokio runtime"
         } else {
@@ -116,17 +116,22 @@ fn unseen_outside(model: &Model) -> Option<Gap> {
     None
 }
 
-/// Why polls of tasks alone are seen from outside, and functions have no names.
-fn without_names(model: &Model) -> Option<&str> {
-    let mut missing = model.session.all_missing();
-    let found = missing.find(|(kind, reason)| *kind == Capability::Coverage && !reason.is_empty());
-    found.map(|(_, reason)| reason)
+/// Why polls that compute are not seen, where that is so.
+fn computing_unseen(model: &Model) -> Option<String> {
+    let outside = model.outside.as_ref()?;
+    let no_sampler = model.text(outside.no_sampler);
+    let no_stop = model.text(outside.no_stop);
+    let both = !no_sampler.is_empty() && !no_stop.is_empty();
+    both.then(|| {
+        format!("polls that compute are not seen: no sampling ({no_sampler}), no stops ({no_stop})")
+    })
 }
 
 /// What the view from outside leaves out, beside a verdict that finds nothing.
 fn remarks_outside(model: &Model) -> Vec<String> {
     let mut remarks = vec!["seen from outside, which shows no lag and no wakes".to_owned()];
-    remarks.extend(without_names(model).map(str::to_owned));
+    remarks.extend(model.without_names().map(str::to_owned));
+    remarks.extend(computing_unseen(model));
     if let Some(reason) = model.session.missing(Capability::Tasks) {
         remarks.push(format!("tasks are not listed: {reason}"));
     }

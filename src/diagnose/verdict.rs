@@ -122,7 +122,7 @@ impl Verdict {
             let workers = Some(model.workers.len() as u64).filter(|n| *n > 0);
             let known = [
                 model.live_tasks().map(|n| count(n, "task")),
-                workers.map(|n| count(n, "worker")),
+                workers.map(|n| count(n, model.worker_noun())),
             ];
             let known: Vec<_> = known.into_iter().flatten().collect();
             let mut sentence = "nothing starves the loop".to_owned();

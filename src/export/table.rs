@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     escape::escaped,
-    model::{Model, TaskState, total},
+    model::{Model, StallScope, TaskState, total},
     record::Recording,
 };
 
@@ -248,7 +248,7 @@ fn entry(stall: &StallRow) -> StallEntry {
         at_s: round(stall.at.as_secs_f64()),
         duration_ms: ms(stall.duration),
         ended: stall.ended,
-        several_polls: stall.scope == crate::model::StallScope::UpTo61Polls,
+        several_polls: matches!(stall.scope, StallScope::UpTo61Polls | StallScope::OneTurn),
         runtime: stall.worker.map(|w| w.runtime.0),
         worker: stall.worker.map(|w| w.index),
         tid: stall.tid,

@@ -154,6 +154,7 @@ fn candidate(row: Row) -> Candidate {
     Candidate {
         pid: row.pid,
         name: row.name,
+        arguments: row.arguments,
         user: row.user,
         instrument: row.instrument,
         threads: row.threads,
@@ -171,6 +172,7 @@ mod tests {
         let row = |at: At| Row {
             pid: 7,
             name: "app".into(),
+            arguments: "--port 7000".into(),
             user: "me".into(),
             instrument: "looptop-agent".into(),
             threads: 3,

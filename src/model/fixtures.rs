@@ -226,11 +226,15 @@ pub fn outside_hello() -> proto::HelloResponse {
     hello.watchdog_interval_ns = 10_000_000;
     for capability in &mut hello.capabilities {
         use Capability::{Lag, ScheduleLatency, TaskNames, Wakers, Wakes, WorkerPolls};
-        let missing = [Lag, ScheduleLatency, TaskNames, Wakers, Wakes, WorkerPolls];
-        if missing.contains(&capability.kind()) {
-            capability.available = false;
-            capability.reason = "from outside it is not known".to_owned();
-        }
+        let why = match capability.kind() {
+            Lag => "a probe for it would have to run in the program",
+            TaskNames => "names are not read from outside",
+            Wakes | Wakers | ScheduleLatency => "wakes leave no trace to be read from outside",
+            WorkerPolls => "how often workers poll is not read from outside",
+            _ => continue,
+        };
+        capability.available = false;
+        capability.reason = format!("{why}; looptop_agent::init() in the program would show it");
     }
     hello
 }
@@ -337,6 +341,7 @@ pub fn outside_frame(now: Moment) -> proto::Frame {
             listings: 20,
             listing_ns: Some(400_000),
             unlisted_tasks: 0,
+            no_stop: 0,
         }),
         tasks: Some(proto::Tasks {
             id: ids.clone(),

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use looptop_wire::proto;
 
-use super::{Model, Moment, TextId, Texts, worker::Rate};
+use super::{Capability, Model, Moment, TextId, Texts, worker::Rate};
 
 /// What the view from outside has done, in all.
 #[derive(Debug, Clone, Default)]
@@ -25,6 +25,8 @@ pub struct Outside {
     pub held_max: Option<Duration>,
     /// Why the kernel's sampler is not used; `None` where it is.
     pub no_sampler: Option<TextId>,
+    /// Why computing threads are not stopped; `None` where they may be.
+    pub no_stop: Option<TextId>,
     /// CPU that the viewer used for it.
     pub cpu: Duration,
     /// Times that all tasks were listed.
@@ -51,7 +53,9 @@ impl Outside {
         self.stopped_in_call = update.stopped_in_call;
         self.held_p50 = ns(update.held_p50_ns);
         self.held_max = ns(update.held_max_ns);
-        self.no_sampler = (update.no_sampler != 0).then_some(TextId(update.no_sampler));
+        let text = |id: u32| (id != 0).then_some(TextId(id));
+        self.no_sampler = text(update.no_sampler);
+        self.no_stop = text(update.no_stop);
         self.cpu = Duration::from_nanos(update.cpu_ns);
         self.listings = update.listings;
         self.listing = ns(update.listing_ns);
@@ -70,6 +74,7 @@ impl Outside {
             held_p50_ns: ns(self.held_p50),
             held_max_ns: ns(self.held_max),
             no_sampler: self.no_sampler.map_or(0, |id| id.0),
+            no_stop: self.no_stop.map_or(0, |id| id.0),
             cpu_ns: super::ids::nanos(self.cpu),
             listings: self.listings,
             listing_ns: ns(self.listing),
@@ -123,6 +128,25 @@ impl Model {
     /// since it was first seen.
     pub fn is_outside(&self) -> bool {
         self.outside.is_some() && !self.has_agent()
+    }
+
+    /// Why functions have no names from outside, and threads are known by their long polls
+    /// of tasks alone.
+    pub fn without_names(&self) -> Option<&str> {
+        let mut missing = self.session.all_missing();
+        let found =
+            missing.find(|(kind, reason)| *kind == Capability::Coverage && !reason.is_empty());
+        found
+            .map(|(_, reason)| reason)
+            .filter(|_| self.is_outside())
+    }
+
+    /// What workers are called that are counted: those that are known where not all are.
+    pub fn worker_noun(&self) -> &'static str {
+        match self.without_names() {
+            Some(_) => "known worker",
+            None => "worker",
+        }
     }
 
     /// Tasks are read from outside, also where an agent that shows none has the rest:

@@ -138,7 +138,9 @@ impl Stall {
         };
         match (self.cause, stack.cause()) {
             // One poll that computes for most of the time has been seen in a call.
-            (Cause::Computing, _) if self.scope == StallScope::OnePoll => {
+            (Cause::Computing, _)
+                if matches!(self.scope, StallScope::OnePoll | StallScope::OneTurn) =>
+            {
                 if stack.cause() == Cause::Computing {
                     Agreement::Agrees
                 } else {

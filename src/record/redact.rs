@@ -77,7 +77,7 @@ fn mentioned(frame: &Frame) -> Vec<u32> {
     // The types of the program, not its data.
     ids.extend(frame.tasks.iter().flat_map(|t| t.future.iter().copied()));
     ids.extend(frame.sites.iter().map(|s| s.future));
-    ids.extend(frame.outside.iter().map(|o| o.no_sampler));
+    ids.extend(frame.outside.iter().flat_map(|o| [o.no_sampler, o.no_stop]));
     let resources = frame.resources.iter();
     ids.extend(resources.flat_map(|r| [r.kind, r.type_name, r.target]));
     ids.extend(frame.async_ops.iter().map(|o| o.source));

@@ -113,13 +113,12 @@ fn a_target_that_does_not_tell_waits_says_why() {
             type_text(&mut state, "2/report\n\n");
         }
     }
-    let shown = below(&mut state, 50);
+    let shown = below(&mut state, 90);
     assert!(line(&shown, "busy").contains('█'), "{shown}");
-    assert_eq!(
-        line(&shown, "scheduled"),
-        "scheduled    – hooks see no wakes"
-    );
-    assert_eq!(line(&shown, "idle"), "idle         – hooks see no wakes");
+    // Once, however much it is the reason for.
+    let reasons = shown.matches("hooks see no wakes").count();
+    assert_eq!(reasons, 1, "{shown}");
+    assert!(shown.contains("– scheduled, idle"), "{shown}");
 }
 
 #[test]

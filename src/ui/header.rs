@@ -26,7 +26,7 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     let room = usize::from(area.width);
     // What matters least goes first on a narrow screen: versions, then that it is seen
     // from outside, then uptime and pid, then the address. The badge stays.
-    let fits = |right: &Vec<Piece>| width(&left) + width(&badge) + width(right) + 3 <= room;
+    let fits = |right: &Vec<Piece>| width(&left) + width(&badge) + width(right) + 4 <= room;
     let from_outside = outside(state.model()).map(|text| vec![(text.into(), Tone::Dim)]);
     let mut rights = std::iter::once(right).chain(from_outside);
     let right = rights.find(fits).unwrap_or_default();
@@ -68,7 +68,8 @@ fn identity(state: &State) -> Vec<Piece> {
             .into(),
         Tone::Strong,
     ));
-    if let Some(pid) = session.pid {
+    let said = |pid: &u32| state.options.target == format!("pid:{pid}");
+    if let Some(pid) = session.pid.filter(|pid| !said(pid)) {
         pieces.push((format!("  pid {pid}").into(), Tone::Text));
     }
     if state.model().since.is_some() {
@@ -86,7 +87,7 @@ fn versions(state: &State) -> Vec<Piece> {
         add(
             format!(
                 " {} ",
-                quantity::plural(model.workers.len() as u64, "worker")
+                quantity::plural(model.workers.len() as u64, model.worker_noun())
             ),
             Tone::Text,
         );
@@ -109,12 +110,12 @@ fn versions(state: &State) -> Vec<Piece> {
     pieces
 }
 
-/// The view from outside, with what it costs of a core: "outside 2.1%".
+/// The view from outside, with what it costs: "outside, 2.1% of a core".
 fn outside(model: &crate::model::Model) -> Option<String> {
     let outside = model.outside.as_ref()?;
     let cost = outside
         .cpu_ratio()
-        .map(|share| format!(" {:.1}%", share * 100.0));
+        .map(|share| format!(", {:.1}% of a core", share * 100.0));
     Some(format!("outside{}", cost.unwrap_or_default()))
 }
 

@@ -232,9 +232,18 @@ fn about(picker: &Picker, area: Rect, painter: &mut Painter<'_>) {
     let under = picker.under_cursor();
     let has_rule = area.height > 3;
     if has_rule {
-        let name = under.map(|candidate| candidate.name.clone());
-        let title = name.map(|name| (escape::escaped(&name).into_owned().into(), Tone::Title));
-        painter.rule(area, title);
+        // What distinguishes two of one name.
+        let title = under.into_iter().flat_map(|candidate| {
+            let arguments = match candidate.arguments.as_str() {
+                "" => String::new(),
+                arguments => format!("  {arguments}"),
+            };
+            [
+                (escape::escaped(&candidate.name), Tone::Title),
+                (escape::escaped(&arguments).into_owned().into(), Tone::Dim),
+            ]
+        });
+        painter.rule(area, title.collect::<Vec<_>>());
     }
     let mut text = under.map(Candidate::sentence).unwrap_or_default();
     if picker.unread() > 0 {
@@ -353,7 +362,7 @@ mod tests {
         text(terminal.backend().buffer())
     }
 
-    const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (40, 10)];
+    const SIZES: [(u16, u16); 4] = [(80, 24), (120, 40), (200, 50), (40, 10)];
 
     #[test]
     fn programs_to_choose_from() {

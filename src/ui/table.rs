@@ -109,7 +109,7 @@ fn head(state: &State, table: TableId, area: Rect, placed: &[Placed], painter: &
     if area.height == 0 {
         return;
     }
-    let sort = state.table_state(table).sort;
+    let sort = state.sort(table);
     let heads = tables::heads(table);
     for place in placed {
         let head = heads[place.index];

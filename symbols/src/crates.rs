@@ -39,6 +39,11 @@ impl Crates {
                 let package = path.split('/').next().unwrap_or(path);
                 self.foreign.insert(crate_name(package));
             }
+            // The path of a package in the registry, cut to what is shown of it.
+            Place::Workspace if is_versioned(source) => {
+                let package = source.split('/').next().unwrap_or(source);
+                self.foreign.insert(crate_name(package));
+            }
             Place::Workspace => {
                 let package = source.split_once("/src/").map(|(before, _)| before);
                 if let Some(package) = package.and_then(|before| before.rsplit('/').next()) {
@@ -62,6 +67,15 @@ impl Crates {
     }
 }
 
+/// `axum-0.8.9/src/serve.rs`.
+fn is_versioned(source: &str) -> bool {
+    let package = source.split_once("/src/").map(|(package, _)| package);
+    package.is_some_and(|package| {
+        let version = &package[name::without_version(package).len()..];
+        !package.contains('/') && version.contains('.')
+    })
+}
+
 fn crate_name(package: &str) -> String {
     name::without_version(package).replace('-', "_")
 }
@@ -78,12 +92,16 @@ mod tests {
             "crates/report-engine/src/render.rs",
             "/home/u/.cargo/registry/src/index.crates.io-1949/hyper-util-0.1.20/src/rt.rs",
             "/rustc/5980/library/std/src/thread/mod.rs",
+            "axum-0.8.9/src/serve/mod.rs",
+            "web-2/src/lib.rs",
         ] {
             crates.learn(path);
         }
         for (krate, owner) in [
             ("report_engine", Owner::Own),
             ("hyper_util", Owner::Foreign),
+            ("axum", Owner::Foreign),
+            ("web", Owner::Own),
             ("std", Owner::Unknown),
             ("src", Owner::Unknown),
         ] {

@@ -189,8 +189,7 @@ impl Resolver {
                 continue;
             }
             let places = self.futures(frame, |futures, offset| futures.places_at(offset, None));
-            if let Some(place) = guess::own_place(&places.unwrap_or_default()) {
-                let text = format!("async code at {place}");
+            if let Some((text, place)) = guess::own_async_code(&places.unwrap_or_default()) {
                 guess::show(frames, at, &text);
                 return Some(place);
             }

@@ -58,6 +58,9 @@ pub struct RuntimeListing {
     pub found_by: FoundBy,
     /// The address of its `Arc`, to which its tasks point, once one was seen.
     pub handle: Option<u64>,
+    /// Threads on whose stacks its address stands, where there are several runtimes: those
+    /// that drive it, and those that hold a handle of it.
+    pub on_stacks_of: Vec<u64>,
 }
 
 impl RuntimeListing {

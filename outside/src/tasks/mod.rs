@@ -33,6 +33,7 @@ mod version;
 mod vtable;
 mod walk;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,7 +48,7 @@ pub use version::Version;
 
 use crate::Subject;
 use crate::space::{Pieces, ProcessSpace, Space};
-use addresses::AddressSet;
+use addresses::{AddressMap, AddressSet};
 use cell::{Cell, HEAD, may_begin_at};
 use owned::{MAX_OWNERS, Owned};
 use place::Places;
@@ -61,6 +62,8 @@ const WALKS: u32 = 4;
 const MAX_WALKED: usize = 100_000;
 /// Lists that are kept.
 const MAX_RUNTIMES: usize = 4_096;
+/// Threads of which it is known which runtimes' handles they hold.
+const MAX_HOLDING: usize = 4_096;
 /// Tasks that are kept without a list.
 const MAX_LOOSE: usize = 1 << 20;
 /// Of those, as many lead to their list again at each search of the stacks.
@@ -90,6 +93,8 @@ pub struct Tasks<S = ProcessSpace> {
     missing: Vec<RuntimeKey>,
     /// Tasks that are in none of the lists.
     loose: Vec<Cell>,
+    /// The runtimes to whose handles a thread's stack leads.
+    held: BTreeMap<u64, Vec<RuntimeKey>>,
     heads: Pieces<HEAD>,
     stacks: Stacks,
     search: Searches,
@@ -148,6 +153,7 @@ impl<S: Space + Clone> Tasks<S> {
             runtimes: Vec::new(),
             missing: Vec::new(),
             loose: Vec::new(),
+            held: BTreeMap::new(),
             heads: Pieces::default(),
             stacks: Stacks::default(),
             search: Searches::default(),
@@ -235,6 +241,7 @@ impl<S: Space + Clone> Tasks<S> {
         for task in found.tasks {
             self.adopt(&task, FoundBy::TaskOnStack);
         }
+        self.look_who_holds(stacks, &pointers, &writable);
         // A list that changed while it was looked for may have been missed.
         self.missing.clear();
         let types = &self.types;
@@ -242,6 +249,32 @@ impl<S: Space + Clone> Tasks<S> {
         let unlisted = self.loose.iter().filter(is_async).take(MAX_AGAIN);
         for task in unlisted.copied().collect::<Vec<_>>() {
             self.adopt(&task, FoundBy::Scan);
+        }
+    }
+
+    /// Which threads hold the handles of which runtimes; of a single one nobody asks.
+    fn look_who_holds(&mut self, stacks: &[(u64, u64)], pointers: &[u64], writable: &[Range<u64>]) {
+        let with_handle = self
+            .runtimes
+            .iter()
+            .filter(|r| r.flavor != Flavor::LocalSet);
+        let keys: AddressMap<RuntimeKey> = with_handle
+            .filter_map(|runtime| Some((runtime.handle?, runtime.key)))
+            .collect();
+        if keys.len() < 2 || self.held.len() > MAX_HOLDING {
+            self.held.clear();
+        }
+        if keys.len() < 2 {
+            return;
+        }
+        let handles: AddressSet = keys.keys().copied().collect();
+        let found = stacks::holding(&self.space, pointers, writable, &handles);
+        for (tid, _) in stacks {
+            self.held.remove(tid);
+        }
+        for (at, handle) in found {
+            let of = self.held.entry(stacks[at].0).or_default();
+            of.extend(keys.get(&handle));
         }
     }
 
@@ -411,6 +444,7 @@ impl<S: Space + Clone> Tasks<S> {
             types,
             places,
             space,
+            held,
             ..
         } = self;
         listing.runtimes.clear();
@@ -439,6 +473,11 @@ impl<S: Space + Clone> Tasks<S> {
                 torn: !runtime.walked.whole,
                 found_by: runtime.found_by,
                 handle: runtime.handle,
+                on_stacks_of: held
+                    .iter()
+                    .filter(|(_, keys)| keys.contains(&runtime.key))
+                    .map(|(tid, _)| *tid)
+                    .collect(),
             });
         }
         all.extend(self.loose.iter().map(|cell| task(cell, None)));

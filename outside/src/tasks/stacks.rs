@@ -158,6 +158,42 @@ impl Stacks {
     }
 }
 
+/// Which of `handles` stand on the stacks from these stack pointers on: the position of
+/// the stack among them, and the handle, each once.
+pub(super) fn holding(
+    space: &impl Space,
+    pointers: &[u64],
+    mapped: &[Range<u64>],
+    handles: &AddressSet,
+) -> Vec<(usize, u64)> {
+    let mut left = MAX_STACKS;
+    let mut found = Vec::new();
+    let mut bytes = Vec::new();
+    for (n, pointer) in pointers.iter().enumerate() {
+        let Some(stack) = around(mapped, *pointer) else {
+            continue;
+        };
+        let first = found.len();
+        for part in parts(*pointer & !7..stack.end) {
+            let length = (part.end - part.start).min(left);
+            left -= length;
+            bytes.resize(length as usize, 0);
+            let read = space.read(part.start, &mut bytes);
+            for word in words(&bytes[..read]).filter(|word| handles.contains(word)) {
+                if !found[first..].contains(&(n, word)) {
+                    found.push((n, word));
+                }
+            }
+        }
+        if left == 0 {
+            // This one was perhaps not read to its end.
+            found.truncate(first);
+            break;
+        }
+    }
+    found
+}
+
 /// The mapping that contains an address.
 pub(super) fn around(ranges: &[Range<u64>], address: u64) -> Option<&Range<u64>> {
     let after = ranges.partition_point(|range| range.start <= address);

@@ -100,6 +100,7 @@ fn a_stack_leads_to_a_runtime_and_its_tasks() {
         torn: false,
         found_by: FoundBy::Stack,
         handle: Some(HANDLE),
+        on_stacks_of: Vec::new(),
     };
     assert_eq!(listing.runtimes, [runtime]);
     let ids: Vec<u64> = listing.tasks.iter().map(|task| task.id).collect();
@@ -138,6 +139,30 @@ fn a_stack_leads_to_a_runtime_and_its_tasks() {
     // Its last owner lets it go.
     fake.words(HANDLE, &[0]);
     assert_eq!(tasks.read(STACKS).runtimes, []);
+}
+
+#[test]
+fn stacks_say_which_of_several_runtimes_a_thread_may_drive() {
+    let fake = runtime([1, 0, 0, 0]);
+    let (other, stack) = (HEAP + 0x4000, 0x4000_0000);
+    fake.map("40000000-40001000 rw-p 00000000 00:00 0");
+    let mut tasks = tasks(&fake);
+    let mut held = || -> Vec<Vec<u64>> {
+        let listing = tasks.read(&[(1, STACK + 0x80), (2, stack + 0x80)]);
+        let runtimes = listing.runtimes.iter();
+        runtimes
+            .map(|runtime| runtime.on_stacks_of.clone())
+            .collect()
+    };
+    assert_eq!(held(), [[]; 1], "nobody asks for that of a single one");
+    fake.words(other, &[2, 1]);
+    fake.words(other + 0x110, &[HEAP + 0x5000, 4, 50, 0, 3, LIST + 1]);
+    fake.words(stack + 0x100, &[other, other]);
+    assert_eq!(held(), [[1], [2]]);
+    fake.words(stack + 0x100, &[other, HANDLE]);
+    assert_eq!(held(), [vec![1, 2], vec![2]]);
+    fake.words(stack + 0x100, &[0, 0]);
+    assert_eq!(held(), [vec![1], vec![]]);
 }
 
 #[test]

@@ -93,6 +93,12 @@ impl TaskType {
     pub fn future_offset(&self) -> u64 {
         self.location_offset.unwrap_or(self.id_offset) + 8
     }
+
+    /// Bytes of its future, at most: of the place that holds the future, and later its
+    /// result, with what says which of them is there.
+    pub fn future_size(&self) -> u64 {
+        self.trailer_offset.saturating_sub(self.future_offset())
+    }
 }
 
 /// Why a program's task types are not known.

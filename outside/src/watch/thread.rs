@@ -781,7 +781,12 @@ impl Watched {
             tid: self.tid,
             name: stat.name,
             state: stat.state,
-            role: self.role,
+            role: match self.role {
+                // No poll was seen on it, of those that are known: it may be of the
+                // blocking pool.
+                Role::Other if shared.program.is_bare() => Role::Unknown,
+                role => role,
+            },
             user_ns: stat.user_ticks.saturating_mul(TICK_NS),
             system_ns: stat.system_ticks.saturating_mul(TICK_NS),
             cpu_ns: sched.cpu_ns,

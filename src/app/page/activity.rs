@@ -15,13 +15,14 @@ use crate::{
     model::{ACTIVITY_WINDOW, Capability, FINE_STEP, Model, Moment, Share, Span, Task},
 };
 
-use super::{Line, line::NAMES};
+use super::{Line, facts::Facts, line::NAMES};
 
 /// Time at the edges that is not worth a remark.
 const SLACK: Duration = Duration::from_secs(2);
 
-pub(super) fn lines(state: &State, task: &Task, width: usize) -> Vec<Line> {
+pub(super) fn lines(state: &State, task: &Task, facts: &mut Facts) -> Vec<Line> {
     let model = state.model();
+    let width = facts.width();
     let now = model.now;
     // No more than a minute is held.
     let window = state.span.duration().min(ACTIVITY_WINDOW);
@@ -29,6 +30,9 @@ pub(super) fn lines(state: &State, task: &Task, width: usize) -> Vec<Line> {
         Span::TenSeconds => "Last 10 s",
         _ => "Last minute",
     };
+    if model.reads_tasks() {
+        return in_stalls(model, task, window, title, width);
+    }
     let mut lines = Vec::from(Line::heading(title));
     let activity = state.activity();
     let Some((activity, reach)) = activity.and_then(|a| Some((a, a.reach(now)?))) else {
@@ -43,16 +47,16 @@ pub(super) fn lines(state: &State, task: &Task, width: usize) -> Vec<Line> {
 
     let missing = |kind| model.session.missing(kind);
     let waits = missing(Capability::Wakes).or(missing(Capability::ScheduleLatency));
-    lines.extend(row("busy", &shares, |s| s.busy, &stalls, None, width));
+    lines.extend(row("busy", &shares, |s| s.busy, &stalls, None, facts));
     lines.extend(row(
         "scheduled",
         &shares,
         |s| s.scheduled,
         &[],
         waits,
-        width,
+        facts,
     ));
-    lines.extend(row("idle", &shares, Share::idle, &[], waits, width));
+    lines.extend(row("idle", &shares, Share::idle, &[], waits, facts));
     lines.push(axis(window, columns));
 
     let mut remarks = Vec::new();
@@ -68,26 +72,46 @@ pub(super) fn lines(state: &State, task: &Task, width: usize) -> Vec<Line> {
     lines
 }
 
-/// One line of bars, or why there is none.
+/// From outside nothing is known of what it did but its stalls.
+fn in_stalls(model: &Model, task: &Task, window: Duration, title: &str, width: usize) -> Vec<Line> {
+    let columns = width.saturating_sub(NAMES + 2).max(1);
+    let marks = stalls(model, task, window, columns);
+    if marks.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    let mut lines = Vec::from(Line::heading(title));
+    lines.push(bars("in stalls", &vec![None; columns], &marks));
+    lines.push(axis(window, columns));
+    lines
+}
+
+/// One line of bars; what is not known is left to the end.
 fn row(
-    name: &str,
+    name: &'static str,
     shares: &[Option<Share>],
     part: fn(&Share) -> Option<f64>,
     stalls: &[Option<f64>],
     missing: Option<&str>,
-    width: usize,
-) -> Vec<Line> {
+    facts: &mut Facts,
+) -> Option<Line> {
     let parts: Vec<_> = shares.iter().map(|s| part(s.as_ref()?)).collect();
     if parts.iter().all(Option::is_none) && shares.iter().any(Option::is_some) {
-        return Line::known(name, None, missing, width);
+        if let Some(why) = missing {
+            facts.not_known(name, why);
+            return None;
+        }
+        let unknown = Line::value(name, quantity::UNKNOWN, Tone::Dim, facts.width());
+        return unknown.into_iter().next();
     }
-    let bars = tables::bars(&parts, stalls);
+    Some(bars(name, &parts, stalls))
+}
+
+fn bars(name: &str, parts: &[Option<f64>], stalls: &[Option<f64>]) -> Line {
     let label = Line::new(&format!("  {name:<NAMES$}"), Tone::Dim);
-    let line = bars
-        .0
+    let bars = tables::bars(parts, stalls);
+    bars.0
         .iter()
-        .fold(label, |line, (text, tone)| line.and(text, *tone));
-    vec![line]
+        .fold(label, |line, (text, tone)| line.and(text, *tone))
 }
 
 /// The columns during which a stall of the task lasted.

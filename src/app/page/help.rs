@@ -1,7 +1,7 @@
 //! The help: all keys, made from the binding table; the columns of the table on
 //! screen; the filter's grammar.
 
-use crate::app::{State, Tone, bindings, tables};
+use crate::app::{Head, State, Tone, bindings, tables};
 
 use super::{Line, wrap};
 
@@ -20,9 +20,19 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line> {
         lines.extend(Line::heading(
             "Columns here (name in a filter, heading, meaning)",
         ));
-        for head in tables::heads(table) {
+        let heads = tables::heads_for(table, state.model());
+        let (unknown, known): (Vec<&Head>, Vec<&Head>) = heads.iter().partition(|h| h.unknown);
+        for head in known {
             let meaning = format!("{}: {}", head.title, head.help);
             lines.extend(entry(head.id, &meaning, Tone::Strong, width));
+        }
+        if !unknown.is_empty() {
+            let titles: Vec<&str> = unknown.iter().map(|head| head.title).collect();
+            let text = format!(
+                "left out, because nothing in this session can say it: {}",
+                titles.join(", ")
+            );
+            lines.extend(Line::paragraph(&text, Tone::Dim, 2, width));
         }
         lines.extend(Line::heading("Filter"));
         for (example, meaning) in bindings::FILTERS {

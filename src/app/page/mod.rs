@@ -5,6 +5,7 @@
 
 mod activity;
 mod explain;
+mod facts;
 mod help;
 mod line;
 mod link;

@@ -143,11 +143,24 @@ fn why(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
     if let Some(evidence) = evidence(model, stall) {
         lines.extend(Line::value("evidence", &evidence, Tone::Dim, width));
     }
-    if stall.scope == StallScope::UpTo61Polls {
-        let text = "this may be up to 61 short polls in a row: tokio counts only between them";
+    if let Some(text) = beware(stall.scope) {
         lines.extend(Line::value("beware", text, Tone::Notice, width));
     }
     lines
+}
+
+/// What a stall may be other than one long poll.
+fn beware(scope: StallScope) -> Option<&'static str> {
+    match scope {
+        StallScope::OnePoll | StallScope::Unknown => None,
+        StallScope::UpTo61Polls => {
+            Some("this may be up to 61 short polls in a row: tokio counts only between them")
+        }
+        StallScope::OneTurn => Some(
+            "this is one turn of the scheduler: one poll, or up to four in a row of tasks \
+             that wake one another",
+        ),
+    }
 }
 
 /// How the stack was taken that is shown, where that is worth a word.

@@ -7,7 +7,7 @@ use crate::{
     model::{Capability, Certainty, Model, SiteKey, Stall, Task, TaskId},
 };
 
-use super::{Line, LinkId, Page, activity, stack, stall};
+use super::{Line, LinkId, Page, activity, facts::Facts, stack, stall};
 
 pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
     let model = state.model();
@@ -28,20 +28,23 @@ pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
             width,
         ));
     }
-    lines.extend(identity(model, task, width));
-    lines.extend(future(state, task, width));
+    let mut facts = Facts::new(width);
+    identity(model, task, &mut facts);
+    lines.extend(facts.section(""));
+    lines.extend(future(state, task, &mut facts));
     let mut page = Page::from(lines);
     waits(state, id, &mut page);
     let mut lines = std::mem::take(&mut page.lines);
-    lines.extend(activity::lines(state, task, width));
-    lines.extend(Line::heading("Time"));
-    lines.extend(times(model, task, width));
-    lines.extend(Line::heading("Polls and wakes"));
-    lines.extend(counts(model, task, width));
+    lines.extend(activity::lines(state, task, &mut facts));
+    times(model, task, &mut facts);
+    lines.extend(facts.section("Time"));
+    counts(model, task, &mut facts);
+    lines.extend(facts.section("Polls and wakes"));
     lines.extend(own_histograms(state, id, width));
     lines.extend(site(model, task, width));
     page.lines = lines;
     stalls(state, task, width, &mut page);
+    page.lines.extend(facts.unknown());
     page
 }
 
@@ -77,7 +80,7 @@ fn waits(state: &State, id: TaskId, page: &mut Page) {
     }
 }
 
-fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
+fn identity(model: &Model, task: &Task, facts: &mut Facts) {
     let missing = |kind| model.session.missing(kind);
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let parent = task.parent.map(|id| match model.tasks.get(id) {
@@ -92,84 +95,93 @@ fn identity(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         .runtime
         .and_then(|id| model.runtimes.iter().find(|r| r.id == id));
     let nameless = missing(Capability::TaskNames);
-    let mut lines = [
-        Line::known("name", named(model.text(task.name)), nameless, width),
-        Line::value(
-            "state",
-            tables::state_cell(task.state).plain().as_str(),
-            Tone::Text,
-            width,
-        ),
-        Line::known("kind", named(tables::kind_word(task.kind)), nameless, width),
-        Line::known(
-            "spawned at",
-            model.location(task.location).map(|l| l.to_string()),
-            None,
-            width,
-        ),
-        if model.reads_tasks() {
-            Vec::new()
-        } else {
-            Line::known("parent", parent, nameless, width)
-        },
-    ]
-    .concat();
+    let spawned = model.reads_tasks().then_some(NOT_KEPT);
+    let state = tables::state_cell(task.state).plain();
+    facts.known("name", named(model.text(task.name)), nameless);
+    facts.value("state", &state, Tone::Text);
+    facts.known("kind", named(tables::kind_word(task.kind)), nameless);
+    facts.known(
+        "spawned at",
+        model.location(task.location).map(|l| l.to_string()),
+        spawned,
+    );
+    if !model.reads_tasks() {
+        facts.known("parent", parent, nameless);
+    }
     let optional = [
         ("runtime", runtime.map(|r| model.text(r.name).to_owned())),
         ("fields", named(model.text(task.fields))),
-        ("size", task.size.map(quantity::bytes)),
+        (
+            "size",
+            task.size.map(|size| tables::future_size(model, size)),
+        ),
         ("boxed from", task.original_size.map(quantity::bytes)),
         ("thread", task.tid.map(|tid| tid.to_string())),
     ];
     for (name, value) in optional {
         if let Some(value) = value.filter(|v| !v.is_empty()) {
-            lines.extend(Line::value(name, &value, Tone::Text, width));
+            facts.value(name, &value, Tone::Text);
         }
     }
-    lines
 }
 
+/// Why it is not known from outside where a task was spawned.
+const NOT_KEPT: &str = "tokio keeps where a task was spawned only if it was built with \
+                        --cfg tokio_unstable";
+/// Why polls of a task are not known from outside.
+const NOT_COUNTED: &str = "nobody counts the polls of a task, or their time, where no agent is \
+                           in the program";
+
 /// The type of its future, how sure that is, and where its async fn stands.
-fn future(state: &State, task: &Task, width: usize) -> Vec<Line> {
+fn future(state: &State, task: &Task, facts: &mut Facts) -> Vec<Line> {
     let model = state.model();
     let Some(short) = model.future_name(task.future) else {
         return Vec::new();
     };
-    let mut lines = Vec::from(Line::heading(if state.all_frames {
-        "Future  (a: in short)"
-    } else {
-        "Future  (a: its whole name)"
-    }));
     let (sure, tone) = match task.future_certainty {
+        _ if is_address(short) => (
+            "an address: the program's symbols do not name it",
+            Tone::Notice,
+        ),
         Certainty::Certain => ("certain", Tone::Text),
         Certainty::Guessed => ("~ guessed: the most likely of several", Tone::Notice),
         Certainty::Unknown => (quantity::UNKNOWN, Tone::Dim),
     };
     let place = model.location(task.future_location);
-    lines.extend(Line::value("runs", short, Tone::Strong, width));
-    lines.extend(Line::value("name is", sure, tone, width));
-    lines.extend(Line::known(
+    facts.value("runs", short, Tone::Strong);
+    facts.value("name is", sure, tone);
+    facts.known(
         "async fn at",
         place.map(|place| place.to_string()),
-        None,
-        width,
-    ));
+        Some(NO_PLACE),
+    );
     if model.reads_tasks() {
         let text = "read from memory, nothing was stopped for it";
-        lines.extend(Line::value("evidence", text, Tone::Dim, width));
+        facts.value("evidence", text, Tone::Dim);
     }
+    let mut lines = facts.section(if state.all_frames {
+        "Future  (a: in short)"
+    } else {
+        "Future  (a: its whole name)"
+    });
     if state.all_frames {
-        lines.extend(Line::paragraph(
-            model.text(task.future),
-            Tone::Text,
-            2,
-            width,
-        ));
+        let whole = model.text(task.future);
+        lines.extend(Line::paragraph(whole, Tone::Text, 2, facts.width()));
     }
     lines
 }
 
-fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
+/// `app+0x1cd4b1`: no name.
+fn is_address(name: &str) -> bool {
+    let offset = name.rsplit_once("+0x").map(|(_, offset)| offset);
+    offset.is_some_and(|offset| offset.chars().all(|c| c.is_ascii_hexdigit()))
+}
+
+/// Why it is not known where an async fn stands.
+const NO_PLACE: &str = "neither line tables (debug = \"line-tables-only\" in the profile) nor \
+                        the panic location of an async fn say where this future is written";
+
+fn times(model: &Model, task: &Task, facts: &mut Facts) {
     let now = model.now;
     let total = task.total(now);
     let missing = |kind| model.session.missing(kind);
@@ -183,32 +195,33 @@ fn times(model: &Model, task: &Task, width: usize) -> Vec<Line> {
             quantity::percent(share)
         )
     };
-    let mut lines = [
-        Line::known("age", total.map(quantity::duration), unborn(model), width),
-        Line::known("busy", task.busy(now).map(share), None, width),
-        Line::known("scheduled", task.scheduled(now).map(share), waits, width),
-        Line::known("idle", task.idle(now).map(share), waits, width),
-    ]
-    .concat();
+    facts.known("age", total.map(quantity::duration), unborn(model));
+    facts.known("busy", task.busy(now).map(share), uncounted(model));
+    facts.known("scheduled", task.scheduled(now).map(share), waits);
+    facts.known("idle", task.idle(now).map(share), waits);
     if let Some(idle) = task.resting_for(now) {
         let text = format!("{} ago", quantity::duration(idle));
-        lines.extend(Line::value("idle since", &text, Tone::Strong, width));
+        facts.value("idle since", &text, Tone::Strong);
     }
     if let Some(age) = task.poll_age(now) {
         let least = if model.reads_tasks() { "at least " } else { "" };
         let text = format!("{least}{} in this poll", quantity::duration(age));
-        lines.extend(Line::value("running", &text, Tone::Strong, width));
+        facts.value("running", &text, Tone::Strong);
     }
-    lines
 }
 
 /// Why the age of a task is not known.
 fn unborn(model: &Model) -> Option<&'static str> {
-    let outside = "it was there when looptop came, which no task says the age of";
+    let outside = "it was there when looptop came, and no task holds when it was spawned";
     model.reads_tasks().then_some(outside)
 }
 
-fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
+/// Why the polls of a task are not known.
+fn uncounted(model: &Model) -> Option<&'static str> {
+    model.reads_tasks().then_some(NOT_COUNTED)
+}
+
+fn counts(model: &Model, task: &Task, facts: &mut Facts) {
     let now = model.now;
     let missing = |kind| model.session.missing(kind);
     let recent = task.recent(now);
@@ -233,30 +246,25 @@ fn counts(model: &Model, task: &Task, width: usize) -> Vec<Line> {
         format!("{kept} held ({clones} cloned, {drops} dropped)")
     });
     let ago = |at| format!("{} ago", quantity::duration(now.since(at)));
+    // From outside the longest is none but the present one, which is said above.
+    let longest = task.longest(now).filter(|_| !model.reads_tasks());
+    let latency = missing(Capability::ScheduleLatency);
     let wakes = missing(Capability::Wakes);
-    let waits_for = tables::waits_for(model, task);
-    let waits_for = waits_for.map(|what| Line::known("waits for", Some(what), None, width));
-    [
-        waits_for.unwrap_or_default(),
-        Line::known("polls", polls, None, width),
-        Line::known(
-            "longest poll",
-            task.longest(now).map(quantity::duration),
-            None,
-            width,
-        ),
-        Line::known("wakes", task.wakes.map(quantity::count), wakes, width),
-        Line::known("self-wakes", own, wakes, width),
-        Line::known("last wake", task.last_wake.map(ago), wakes, width),
-        Line::known(
-            "longest wait",
-            task.longest_scheduled.map(quantity::duration),
-            missing(Capability::ScheduleLatency),
-            width,
-        ),
-        Line::known("wakers", held, missing(Capability::Wakers), width),
-    ]
-    .concat()
+    if let Some(what) = tables::waits_for(model, task) {
+        facts.value("waits for", &what, Tone::Text);
+    }
+    facts.known("polls", polls, uncounted(model));
+    facts.known(
+        "longest poll",
+        longest.map(quantity::duration),
+        uncounted(model),
+    );
+    facts.known("wakes", task.wakes.map(quantity::count), wakes);
+    facts.known("self-wakes", own, wakes);
+    facts.known("last wake", task.last_wake.map(ago), wakes);
+    let wait = task.longest_scheduled.map(quantity::duration);
+    facts.known("longest wait", wait, latency);
+    facts.known("wakers", held, missing(Capability::Wakers));
 }
 
 /// Poll durations of all tasks spawned where this one was.

@@ -26,11 +26,11 @@ pub use strip::{bars, level_glyph};
 pub(super) use table::AnyTable;
 pub use table::{Below, Depths, Registered, Table};
 pub use task_groups::{TaskGroup, TaskGroupKey, TaskGrouping, group_tasks};
+pub(super) use tasks::{future_size, name_of, waits_for};
 pub use tasks::{kind_word, state_cell};
-pub(super) use tasks::{name_of, waits_for};
 pub use threads::role_word;
 pub use tree::tree;
-pub use workers::worker_name;
+pub use workers::{none_seen as no_worker_seen, worker_name};
 
 use crate::{diagnose::Subject, model::Model};
 
@@ -152,6 +152,11 @@ pub fn heads_for(table: TableId, model: &Model) -> Vec<Head> {
 /// How a table is sorted until the user chooses.
 pub fn default_sort(table: TableId) -> Sort {
     table.table().sort()
+}
+
+/// How a table is sorted where no row of a session has what it is to be sorted by.
+pub fn other_sort(table: TableId) -> Sort {
+    table.table().other_sort()
 }
 
 /// A table's name, and what the rule above it says besides.

@@ -78,9 +78,17 @@ pub(super) fn counts(state: &State) -> String {
 pub(super) fn none_seen(state: &State) -> String {
     let session = &state.model().session;
     let threshold = quantity::duration(session.stall_threshold);
-    match session.missing(Capability::Stalls) {
-        Some(reason) => format!("no stall seen; only those caught in the act would show: {reason}"),
-        None => format!("no poll ran longer than {threshold}"),
+    if let Some(reason) = session.missing(Capability::Stalls) {
+        return format!("no stall seen; only those caught in the act would show: {reason}");
+    }
+    let text = format!("no poll ran longer than {threshold}");
+    let model = state.model();
+    match model.since.filter(|_| model.is_outside()) {
+        Some(since) => {
+            let ago = quantity::duration(model.now.since(since));
+            format!("{text} since looptop came, {ago} ago")
+        }
+        None => text,
     }
 }
 
@@ -164,7 +172,7 @@ const COLUMNS: &[Column<Stall>] = &[
             .growing(3, 60)
             .cut_at_start()
             .searched()
-            .help("the blocking line where a stack names it, otherwise the spawn location"),
+            .help("the blocking line where a stack names it, otherwise the spawn location, or where the async code is written"),
         key: |c, s| Key::text(location(c.model, s)),
         cell: |c, s, _| Cell::text(&location(c.model, s)),
     },
@@ -206,12 +214,14 @@ pub fn cause_text(model: &Model, stall: &Stall) -> String {
     text
 }
 
-/// `file:line` of the culprit, or of the spawn location; empty where unknown.
+/// `file:line` of the culprit, or of the spawn location, or where its async code is
+/// written; empty where unknown.
 pub(super) fn location(model: &Model, stall: &Stall) -> String {
-    stall
-        .culprit()
+    let culprit = stall.culprit();
+    culprit
         .and_then(Culprit::location)
         .or_else(|| model.location(stall.location).map(|l| l.to_string()))
+        .or_else(|| culprit?.definition())
         .unwrap_or_default()
 }
 
@@ -221,6 +231,9 @@ fn task_name<'a>(c: &Context<'a>, stall: &'a Stall) -> std::borrow::Cow<'a, str>
         return name.into();
     }
     let task = stall.task.and_then(|id| c.model.tasks.get(id));
-    task.map_or_else(String::new, |t| tasks::name_of(c, t))
-        .into()
+    match task {
+        Some(task) => tasks::name_of(c, task).into(),
+        // It ended before anybody listed it, but its stack says what it ran.
+        None => stall.future().unwrap_or_default().into(),
+    }
 }

@@ -37,6 +37,8 @@ pub trait Table: Sync + 'static {
     const COLUMNS: &'static [Column<Self::Row>];
     /// How it is sorted until the user chooses.
     const SORT: Sort;
+    /// How it is sorted where no row of a session has what that is by.
+    const OTHERWISE: Sort = Self::SORT;
     /// What stands below it; a table without it fills the screen.
     const BELOW: Option<Below> = None;
 
@@ -97,7 +99,8 @@ pub trait Table: Sync + 'static {
         (sorted, Depths::new())
     }
 
-    /// Widens or narrows columns for what this program has in them.
+    /// Widens or narrows columns for what this program has in them, and says of which
+    /// nothing can be known in this session.
     fn fit(_heads: &mut [Head], _model: &Model) {}
 }
 
@@ -124,6 +127,7 @@ pub(in crate::app) trait AnyTable: Sync {
     fn heads(&self) -> Vec<&'static Head>;
     fn fit(&self, heads: &mut [Head], model: &Model);
     fn sort(&self) -> Sort;
+    fn other_sort(&self) -> Sort;
     fn below(&self) -> Option<Below>;
     fn title(&self, state: &State) -> (&'static str, String);
     fn empty(&self, state: &State) -> String;
@@ -154,6 +158,10 @@ impl<T: Registered> AnyTable for T {
 
     fn sort(&self) -> Sort {
         T::SORT
+    }
+
+    fn other_sort(&self) -> Sort {
+        T::OTHERWISE
     }
 
     fn below(&self) -> Option<Below> {

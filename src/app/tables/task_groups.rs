@@ -26,6 +26,7 @@ impl Table for TaskGroups {
 
     const COLUMNS: &'static [Column<TaskGroup>] = COLUMNS;
     const SORT: Sort = Sort::descending(COLUMNS, "busy%");
+    const OTHERWISE: Sort = Sort::descending(COLUMNS, "live");
 
     fn title(state: &State) -> (&'static str, String) {
         Tasks::title(state)
@@ -92,7 +93,17 @@ impl Table for TaskGroups {
     fn looked_at(model: &Model, _: usize) -> usize {
         model.tasks.len()
     }
+
+    /// From outside nobody counts.
+    fn fit(heads: &mut [Head], model: &Model) {
+        for head in heads {
+            head.unknown = model.reads_tasks() && COUNTED.contains(&head.id);
+        }
+    }
 }
+
+/// Columns of what only the program itself counts.
+const COUNTED: [&str; 6] = ["busy%", "longest", "busy", "sched", "polls", "rate"];
 
 /// What tasks of one group have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -33,6 +33,7 @@ impl Table for Tasks {
 
     const COLUMNS: &'static [Column<Task>] = COLUMNS;
     const SORT: Sort = Sort::descending(COLUMNS, "busy%");
+    const OTHERWISE: Sort = Sort::descending(COLUMNS, "poll");
 
     fn title(state: &State) -> (&'static str, String) {
         let tasks = &state.model().tasks;
@@ -101,9 +102,15 @@ impl Table for Tasks {
         }
         for head in heads {
             match head.id {
-                "name" => (head.easy, head.most) = (48, 100),
-                id if COUNTED.contains(&id) => head.priority += 20,
-                _ => {}
+                "name" => {
+                    head.most = widest_name(model);
+                    head.easy = head.most.min(EASY_NAME);
+                    head.grow = 4;
+                }
+                "loc" => head.easy = EASY_PLACE,
+                // Only those that were spawned since looptop came have one.
+                "age" => head.priority = 10,
+                id => head.unknown = COUNTED.contains(&id),
             }
         }
     }
@@ -146,8 +153,9 @@ fn torn(model: &Model) -> Option<String> {
     (counted > 0 || listed > 0).then(words)
 }
 
-/// Columns of what only the program itself can count.
-const COUNTED: [&str; 15] = [
+/// Columns of what only the program itself knows; the longest poll from outside is none
+/// but the present one.
+const COUNTED: [&str; 14] = [
     "busy%",
     "longest",
     "polls",
@@ -160,10 +168,23 @@ const COUNTED: [&str; 15] = [
     "wakes",
     "self",
     "woken",
-    "size",
     "parent",
     "fields",
 ];
+
+/// What names and places have before lesser columns are shown.
+const EASY_NAME: u16 = 56;
+const EASY_PLACE: u16 = 30;
+/// Kinds of tasks whose names are measured.
+const MEASURED: usize = 1_000;
+
+/// How wide the names of futures are, with the mark of a guess.
+fn widest_name(model: &Model) -> u16 {
+    let kinds = model.sites.keys().take(MEASURED);
+    let names = kinds.filter_map(|kind| model.future_name(kind.future));
+    let widest = names.map(|name| name.chars().count()).max().unwrap_or(0);
+    (widest + 1).clamp(20, 100) as u16
+}
 
 /// What can be shown of a task.
 const COLUMNS: &[Column<Task>] = &[
@@ -311,9 +332,9 @@ const COLUMNS: &[Column<Task>] = &[
         cell: |_, t, _| Cell::text(kind_word(t.kind)),
     },
     Column {
-        head: Head::number("size", "SIZE", 8, 10, Unit::Bytes).help("size of the future"),
+        head: Head::number("size", "SIZE", 8, 10, Unit::Bytes).help("size of the future (≤: at most)"),
         key: |_, t| Key::count(t.size),
-        cell: |_, t, _| Cell::known(t.size, quantity::bytes),
+        cell: |c, t, _| Cell::known(t.size, |size| future_size(c.model, size)),
     },
     Column {
         head: Head::number("tid", "THREAD", 7, 11, Unit::Count)
@@ -477,6 +498,13 @@ fn is_guessed(model: &Model, task: &Task) -> bool {
 pub(super) fn poll_age(model: &Model, age: Duration) -> String {
     let least = if model.reads_tasks() { "≥" } else { "" };
     format!("{least}{}", quantity::duration(age))
+}
+
+/// How large a future is: from outside at most so large, as it shares its place with its
+/// result.
+pub(in crate::app) fn future_size(model: &Model, size: u64) -> String {
+    let most = if model.reads_tasks() { "≤" } else { "" };
+    format!("{most}{}", quantity::bytes(size))
 }
 
 /// How alarming it is that one poll takes this long.

@@ -98,7 +98,7 @@ const COLUMNS: &[Column<Thread>] = &[
         head: Head::text("role", "ROLE", 10, 1)
             .growing(1, 14)
             .searched()
-            .help("worker, blocking pool, looptop's agent, stranger (runs a runtime that nobody registered), other"),
+            .help("worker, blocking pool, block_on (polls its future), looptop's agent, stranger (runs a runtime that nobody registered), other"),
         key: |c, t| Key::text(role(c, t)),
         cell: |c, t, _| match role(c, t) {
             r if r.is_empty() => Cell::unknown(),
@@ -199,5 +199,6 @@ pub fn role_word(role: ThreadRole) -> &'static str {
         ThreadRole::Agent => "agent",
         ThreadRole::Other => "other",
         ThreadRole::Stranger => "stranger",
+        ThreadRole::BlockOn => "block_on",
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         rows::Request,
     },
     diagnose::Finding,
-    model::{Model, Task, Thread, Worker, WorkerId, WorkerState},
+    model::{Capability, Model, Task, Thread, Worker, WorkerId, WorkerState},
 };
 
 use super::{Below, Table, strip, tasks};
@@ -46,8 +46,8 @@ impl Table for Workers {
         ("Workers", about)
     }
 
-    fn empty(_: &State) -> String {
-        "no worker seen yet".to_owned()
+    fn empty(state: &State) -> String {
+        none_seen(state.model()).to_owned()
     }
 
     fn rows<'a>(model: &'a Model, (): &'a (), _: &Request) -> impl Iterator<Item = &'a Worker> {
@@ -83,7 +83,26 @@ impl Table for Workers {
         if let Some(name) = heads.iter_mut().find(|head| head.id == "worker") {
             (name.width, name.easy, name.most) = (width, width, width);
         }
+        for head in heads {
+            head.unknown = model.is_outside() && COUNTED.contains(&head.id);
+        }
     }
+}
+
+/// Columns of what tokio alone counts, which is not read from outside.
+const COUNTED: [&str; 5] = ["queue", "rate", "mean", "steals", "parks"];
+
+/// Why there is no worker.
+pub fn none_seen(model: &Model) -> &str {
+    let session = &model.session;
+    if let Some(reason) = session.missing(Capability::Workers) {
+        return reason;
+    }
+    if model.without_names().is_some() {
+        return "no worker is known yet: without names of functions a thread is known as one \
+                once a poll of its takes long";
+    }
+    "no worker seen yet"
 }
 
 /// The newest stalls of the worker that the cursor was put on, or of all.

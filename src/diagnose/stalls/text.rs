@@ -218,6 +218,7 @@ pub(in crate::diagnose) fn thread_name(tid: Tid, model: &Model) -> String {
     }
     match model.threads.get(&tid).map(|thread| thread.role) {
         Some(ThreadRole::Blocking) => format!("blocking thread {tid}"),
+        Some(ThreadRole::BlockOn) => format!("thread {tid}, in block_on,"),
         _ => format!("thread {tid}"),
     }
 }

@@ -66,6 +66,8 @@ pub(super) struct Attached {
     name: String,
     /// Why the kernel's sampler may not be used.
     no_sampler: Option<String>,
+    /// Why threads may not be stopped.
+    no_stop: Option<String>,
     pub(super) missing: Missing,
 }
 
@@ -74,6 +76,7 @@ impl Attached {
     pub(super) fn new(access: Access) -> Result<Self, Problem> {
         let subject = access.subject;
         let no_sampler = access.may_sample.as_ref().err().map(ToString::to_string);
+        let no_stop = access.may_stop.as_ref().err().map(ToString::to_string);
         let options = WatchOptions {
             threshold: THRESHOLD,
             interval: LOOK_EVERY,
@@ -107,6 +110,7 @@ impl Attached {
             types,
             name,
             no_sampler,
+            no_stop,
             missing,
         })
     }
@@ -170,6 +174,7 @@ impl Driver {
             subject: attached.subject.clone(),
             name: attached.name,
             no_sampler: attached.no_sampler,
+            no_stop: attached.no_stop,
             origin,
             interval,
             board: Arc::clone(&board),
@@ -227,6 +232,7 @@ struct Watcher {
     subject: Subject,
     name: String,
     no_sampler: Option<String>,
+    no_stop: Option<String>,
     origin: Instant,
     interval: Duration,
     board: Board,
@@ -296,6 +302,7 @@ impl Watcher {
         let mut look = facts::look(&mut self.watch, &self.pending, self.origin, cpu_ns);
         // Why it was not permitted is known here alone.
         look.doing.no_sampler = self.no_sampler.clone().or(look.doing.no_sampler);
+        look.doing.no_stop = self.no_stop.clone().or(look.doing.no_stop);
         let message = Message {
             at,
             what: What::Look(Box::new(look)),

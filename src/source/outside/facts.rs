@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use looptop_outside::{
     self as outside, Evidence, Role, Scope, ThreadView, Watch,
-    tasks::{self, FoundBy, TaskKind, TaskState, Types},
+    tasks::{self, FoundBy, TaskKind, TaskState, TaskType, Types},
 };
 use looptop_procfs::{Cause, Object, SchedState, syscalls};
 use looptop_wire::proto;
@@ -46,6 +46,7 @@ pub(super) fn look(
             held_p50_ns: costs.held_p50.map(ns),
             held_max_ns: costs.held_max.map(ns),
             no_sampler: costs.no_sampler,
+            no_stop: costs.no_stop,
             cpu_ns,
         },
     }
@@ -96,7 +97,8 @@ fn role(role: Role) -> proto::ThreadRole {
     match role {
         Role::Worker | Role::CurrentThread => proto::ThreadRole::Worker,
         Role::BlockingPool => proto::ThreadRole::Blocking,
-        Role::BlockOn | Role::Other => proto::ThreadRole::Other,
+        Role::BlockOn => proto::ThreadRole::BlockOn,
+        Role::Other => proto::ThreadRole::Other,
         Role::Unknown => proto::ThreadRole::Unknown,
     }
 }
@@ -138,8 +140,8 @@ fn stall(stall: &outside::Stall, origin: Instant) -> Stall {
         live: stall.life != outside::Life::Ended,
         withdrawn: false,
         scope: match stall.scope {
-            // Up to four polls that belong together are as good as one.
-            Scope::OnePoll | Scope::OneTurn => proto::StallScope::OnePoll,
+            Scope::OnePoll => proto::StallScope::OnePoll,
+            Scope::OneTurn => proto::StallScope::OneTurn,
         },
         tid: stall.tid,
         task: stall.task.map(polled),
@@ -220,7 +222,7 @@ pub(super) fn listing(
                         column: place.column,
                     }),
                 future: names.of(task.vtable, types, programs),
-                size: None,
+                size: types.get(task.vtable).map(TaskType::future_size),
                 has_run: have_run.contains(&task.header),
             })
             .collect(),
@@ -261,6 +263,6 @@ fn runtime(list: &tasks::RuntimeListing) -> Runtime {
             FoundBy::Stack => proto::RuntimeFound::Stack,
             FoundBy::TaskOnStack | FoundBy::TaskInPoll | FoundBy::Scan => proto::RuntimeFound::Task,
         },
-        threads: Vec::new(),
+        threads: list.on_stacks_of.clone(),
     }
 }

@@ -8,31 +8,27 @@ const AGENT: &str = "looptop_agent::init() in the program would";
 const TRACING: &str = "looptop_agent::init() in the program, built with --cfg tokio_unstable and \
                        tokio's `tracing`, would";
 
-/// What cannot be read of a process, or only by an effect on it.
+/// Wakes, and what is counted from them.
+const NO_WAKES: &str = "wakes leave no trace that could be read from outside";
+
+/// What cannot be read of a process, or only by an effect on it: why, and what would show
+/// it.
 const NEVER: [(Kind, &str, &str); 9] = [
     (
         Kind::TaskNames,
-        "the names that a program gives its tasks are not in them",
+        "the names that a program gives its tasks are not in them, to be read from outside",
         TRACING,
     ),
-    (
-        Kind::Wakes,
-        "who wakes a task leaves no trace in memory",
-        TRACING,
-    ),
-    (
-        Kind::ScheduleLatency,
-        "when a task was woken leaves no trace in memory",
-        TRACING,
-    ),
+    (Kind::Wakes, NO_WAKES, TRACING),
+    (Kind::ScheduleLatency, NO_WAKES, TRACING),
     (
         Kind::WorkerPolls,
-        "how often workers poll is not read",
+        "how often workers poll is not read from outside",
         AGENT,
     ),
     (
         Kind::BlockingPool,
-        "the blocking pool's queue is not read",
+        "the blocking pool's queue is not read from outside",
         AGENT,
     ),
     (
@@ -47,14 +43,10 @@ const NEVER: [(Kind, &str, &str); 9] = [
     ),
     (
         Kind::Resources,
-        "locks, timers and channels of tokio are not read",
+        "locks, timers and channels of tokio are not read from outside",
         "looptop_agent::init() beside console-subscriber would",
     ),
-    (
-        Kind::Wakers,
-        "wakers that are dropped leave no trace in memory",
-        TRACING,
-    ),
+    (Kind::Wakers, NO_WAKES, TRACING),
 ];
 
 /// Why some kinds of insight are missing here.
@@ -72,8 +64,8 @@ pub(super) struct Missing {
 pub(super) fn polls_of_tasks_only(why: Unknown) -> String {
     let why = match why {
         Unknown::Stripped => {
-            "the program is stripped: functions have no names, and the future of block_on is \
-             not watched; leave `strip` out of the profile (or strip = \"debuginfo\") to see them"
+            "the program is stripped: no names, and the future of block_on is not watched; \
+             build it without `strip`"
         }
         Unknown::Unreadable | Unknown::NoScheduler => {
             return format!("{why}: the future of block_on is not watched");
@@ -96,7 +88,7 @@ pub(super) fn capabilities(missing: &Missing) -> Vec<Capability> {
     };
     let never = NEVER.iter().map(|(kind, why, what)| Capability {
         available: false,
-        reason: format!("from outside it is not known: {why}; {what} show it"),
+        reason: format!("{why}; {what} show it"),
         ..available(*kind)
     });
     let stalls = [

@@ -116,6 +116,7 @@ pub(super) struct Doing {
     pub(super) held_p50_ns: Option<u64>,
     pub(super) held_max_ns: Option<u64>,
     pub(super) no_sampler: Option<String>,
+    pub(super) no_stop: Option<String>,
     /// CPU that the thread used which looks.
     pub(super) cpu_ns: u64,
 }
@@ -147,7 +148,7 @@ pub(super) struct Runtime {
     pub(super) listed: u64,
     pub(super) torn: bool,
     pub(super) found_by: RuntimeFound,
-    /// The threads that are known to drive it.
+    /// The threads that may drive it: their stacks lead to it, perhaps to others as well.
     pub(super) threads: Vec<u64>,
 }
 
@@ -164,7 +165,7 @@ pub(super) struct Task {
     /// Where it was spawned, where tokio keeps that.
     pub(super) spawned_at: Option<Place>,
     pub(super) future: Option<Arc<Future>>,
-    /// Bytes of the future, where known.
+    /// Bytes of the future at most: with what tokio keeps in the same place.
     pub(super) size: Option<u64>,
     /// It is idle, and has run since the listing before.
     pub(super) has_run: bool,

@@ -77,6 +77,13 @@ impl Tasks {
             .map_or(task.id, |record| record.id)
     }
 
+    /// The runtime of a task, on the wire.
+    pub(super) fn runtime(&self, task: Polled) -> Option<u32> {
+        let known = self.known.get(&task.header).map(|known| &known.record);
+        let same = known.filter(|record| record.tokio_id == Some(task.id));
+        same.and_then(|record| record.runtime)
+    }
+
     /// The spawn location of a task, on the wire.
     pub(super) fn location(&self, task: Polled) -> u32 {
         let known = self.known.get(&task.header);

@@ -98,6 +98,9 @@ impl Translator {
             .listing(now_ns, listing, &ids, &mut self.interner);
         let listed = listing.runtimes.iter().zip(&ids);
         let mut runtimes: Vec<_> = listed.map(|(seen, id)| runtime(*id, seen)).collect();
+        for runtime in &mut runtimes {
+            runtime.name = self.interner.string(self.workers.name_of(runtime.id));
+        }
         runtimes.extend(gone.into_iter().map(|id| proto::Runtime {
             id,
             gone: true,
@@ -132,6 +135,7 @@ impl Translator {
     fn count(&mut self, look: &Look) {
         let doing = &look.doing;
         let no_sampler = doing.no_sampler.as_deref().unwrap_or_default();
+        let no_stop = doing.no_stop.as_deref().unwrap_or_default();
         self.looking_ns = doing.cpu_ns;
         self.outside = Outside {
             looks: doing.looks,
@@ -142,6 +146,7 @@ impl Translator {
             held_p50_ns: doing.held_p50_ns,
             held_max_ns: doing.held_max_ns,
             no_sampler: self.interner.string(no_sampler),
+            no_stop: self.interner.string(no_stop),
             cpu_ns: self.looking_ns.saturating_add(self.listing_ns),
             ..self.outside
         };
@@ -189,6 +194,15 @@ impl Translator {
                 _ => None,
             })
             .collect();
+        for thread in &look.threads {
+            if let Does::Polling {
+                task: Some(task), ..
+            } = thread.does
+                && let Some(runtime) = self.tasks.runtime(task)
+            {
+                self.workers.polls(thread.tid, runtime);
+            }
+        }
         let mut workers = self.workers.look(now_ns, look);
         for worker in &mut workers {
             worker.task = worker.tid.and_then(|tid| tasks.get(&tid).copied());

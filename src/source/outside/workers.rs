@@ -13,10 +13,16 @@ pub(super) struct Workers {
     /// Of the newest listing: key, id on the wire, flavor.
     runtimes: Vec<(u64, u32, Flavor)>,
     next_runtime: u32,
-    /// Runtimes by the threads that are known to drive them.
-    driven: HashMap<u64, u32>,
+    /// Runtimes to which a thread's stack leads.
+    leads_to: HashMap<u64, Vec<u32>>,
+    /// Runtimes whose tasks a thread was seen to poll.
+    polls_of: HashMap<u64, u32>,
     listed: bool,
+    /// Threads that drive one of several runtimes, which is not known yet, and since when.
+    undecided: BTreeMap<u64, u64>,
     looked_at_ns: u64,
+    /// The names that all threads of a runtime share.
+    names: BTreeMap<u32, String>,
 }
 
 /// Which worker a thread is.
@@ -30,6 +36,10 @@ struct Place {
 
 /// Runtimes get ids up to here; the model holds 256.
 const MAX_RUNTIMES: u32 = 255;
+/// What tokio calls its workers, of this time and of an earlier, as Linux cuts it.
+const DEFAULT_NAMES: [&str; 2] = ["tokio-rt-worker", "tokio-runtime-w"];
+/// So long it may become known which of several runtimes a thread drives.
+const PATIENCE_NS: u64 = 3_000_000_000;
 /// Which of several runtimes a thread drives is not known.
 const UNKNOWN_RUNTIME: u32 = 255;
 
@@ -41,12 +51,35 @@ impl Workers {
             .map(|place| (place.runtime, place.index))
     }
 
+    /// What the threads of a runtime are called, all of them alike, and not as tokio calls
+    /// those of any; empty otherwise.
+    pub(super) fn name_of(&self, runtime: u32) -> &str {
+        self.names.get(&runtime).map_or("", String::as_str)
+    }
+
+    fn take_names(&mut self, look: &Look) {
+        self.names.clear();
+        for thread in &look.threads {
+            let Some(place) = self.places.get(&thread.tid) else {
+                continue;
+            };
+            let is_default = DEFAULT_NAMES.contains(&thread.name.as_str());
+            let name = if is_default { "" } else { &thread.name };
+            let known = self.names.entry(place.runtime);
+            let known = known.or_insert_with(|| name.to_owned());
+            if *known != name {
+                known.clear();
+            }
+        }
+        self.names.remove(&UNKNOWN_RUNTIME);
+    }
+
     /// Takes in the runtimes of a listing: their ids on the wire, in its order, and
     /// the runtimes that are gone.
     pub(super) fn runtimes(&mut self, runtimes: &[Runtime]) -> (Vec<u32>, Vec<u32>) {
         self.listed = true;
         let before = std::mem::take(&mut self.runtimes);
-        self.driven.clear();
+        self.leads_to.clear();
         for runtime in runtimes {
             let known = before.iter().find(|(key, ..)| *key == runtime.key);
             let id = known.map_or_else(
@@ -58,8 +91,9 @@ impl Workers {
                 |(_, id, _)| *id,
             );
             self.runtimes.push((runtime.key, id, runtime.flavor));
-            self.driven
-                .extend(runtime.threads.iter().map(|tid| (*tid, id)));
+            for tid in &runtime.threads {
+                self.leads_to.entry(*tid).or_default().push(id);
+            }
         }
         let ids: Vec<u32> = self.runtimes.iter().map(|(_, id, _)| *id).collect();
         let gone = before.iter().map(|(_, id, _)| *id);
@@ -71,17 +105,36 @@ impl Workers {
         self.listed = true;
     }
 
-    /// The runtime that a thread drives: as was seen, or the only one that it can be.
-    fn runtime_of(&self, thread: &Thread) -> Option<u32> {
-        if let Some(id) = self.driven.get(&thread.tid) {
-            return Some(*id);
+    /// A thread was seen to poll a task of this runtime.
+    pub(super) fn polls(&mut self, tid: u64, runtime: u32) {
+        self.polls_of.insert(tid, runtime);
+    }
+
+    /// The runtime that a thread drives: one of whose tasks it was seen to poll, the only
+    /// one of its kind, or the only one of these to which its stack leads. `None` while it
+    /// may become known.
+    fn runtime_of(&mut self, now_ns: u64, thread: &Thread) -> Option<u32> {
+        if !self.listed {
+            return None;
         }
         let alike = self.runtimes.iter().filter(|(.., f)| *f == thread.drives);
-        match alike.map(|(_, id, _)| *id).collect::<Vec<_>>().as_slice() {
-            [] if !self.listed => None,
-            [id] => Some(*id),
-            [] if self.runtimes.is_empty() => Some(0),
-            _ => Some(UNKNOWN_RUNTIME),
+        let alike: Vec<u32> = alike.map(|(_, id, _)| *id).collect();
+        let polled = self.polls_of.get(&thread.tid);
+        if let Some(id) = polled.filter(|id| alike.contains(id)) {
+            return Some(*id);
+        }
+        let leads_to = self.leads_to.get(&thread.tid).into_iter().flatten();
+        let led: Vec<u32> = leads_to.filter(|id| alike.contains(id)).copied().collect();
+        match (alike.as_slice(), led.as_slice()) {
+            ([id], _) | (_, [id]) => Some(*id),
+            ([], _) if self.runtimes.is_empty() => Some(0),
+            ([], _) => Some(UNKNOWN_RUNTIME),
+            // A thread that always runs has no stack that could be searched.
+            _ => {
+                let since = *self.undecided.entry(thread.tid).or_insert(now_ns);
+                let waited = now_ns.saturating_sub(since) >= PATIENCE_NS;
+                waited.then_some(UNKNOWN_RUNTIME)
+            }
         }
     }
 
@@ -98,9 +151,12 @@ impl Workers {
             }
             stays
         });
+        let lives = |tid: &u64| look.threads.iter().any(|thread| thread.tid == *tid);
+        self.polls_of.retain(|tid, _| lives(tid));
+        self.undecided.retain(|tid, _| lives(tid));
         let mut workers = Vec::new();
         for thread in look.threads.iter().filter(drives) {
-            let Some(place) = self.place(thread) else {
+            let Some(place) = self.place(now_ns, thread) else {
                 continue;
             };
             let cpu_ns = thread.user_ns.saturating_add(thread.system_ns);
@@ -131,6 +187,7 @@ impl Workers {
                 ..proto::Worker::default()
             });
         }
+        self.take_names(look);
         // Another thread may have taken the place.
         let taken = |place: &&Place| {
             let same = |w: &proto::Worker| (w.runtime, w.index) == (place.runtime, place.index);
@@ -141,9 +198,10 @@ impl Workers {
         workers
     }
 
-    fn place(&mut self, thread: &Thread) -> Option<&mut Place> {
+    fn place(&mut self, now_ns: u64, thread: &Thread) -> Option<&mut Place> {
         if !self.places.contains_key(&thread.tid) {
-            let runtime = self.runtime_of(thread)?;
+            let runtime = self.runtime_of(now_ns, thread)?;
+            self.undecided.remove(&thread.tid);
             let taken = |index: &u32| {
                 let mut places = self.places.values();
                 places.any(|place| (place.runtime, place.index) == (runtime, *index))
@@ -260,10 +318,55 @@ mod tests {
             workers.runtimes(&runtimes);
             let mut look = look(&[(7, Does::Parked), (8, Does::Parked)]);
             look.threads[1].drives = CurrentThread;
-            let found = workers.look(1, &look);
+            workers.look(1, &look);
+            let found = workers.look(1 + PATIENCE_NS, &look);
             let found: Vec<u32> = found.iter().map(|w| w.runtime).collect();
             assert_eq!(found, expected, "{listed:?}");
         }
+    }
+
+    #[test]
+    fn which_of_several_runtimes_a_thread_drives_becomes_known() {
+        let mut workers = Workers::default();
+        let both = |first: &[u64], second: &[u64]| {
+            [
+                runtime(0x100, Flavor::MultiThread, first),
+                runtime(0x200, Flavor::MultiThread, second),
+            ]
+        };
+        let look = look(&[(7, Does::Parked), (8, Does::Parked), (9, Does::Parked)]);
+        let mut runtimes = |now_ns, listed: &[Runtime], polls: Option<(u64, u32)>| {
+            workers.runtimes(listed);
+            if let Some((tid, runtime)) = polls {
+                workers.polls(tid, runtime);
+            }
+            let found = workers.look(now_ns, &look);
+            let place = |w: &proto::Worker| (w.tid.unwrap_or(0), w.runtime);
+            found.iter().map(place).collect::<Vec<_>>()
+        };
+        assert_eq!(runtimes(1, &both(&[], &[]), None), []);
+        // The second holds handles of both.
+        let found = runtimes(2, &both(&[7, 8], &[8]), None);
+        assert_eq!(found, [(7, 0)]);
+        let found = runtimes(3, &both(&[], &[8]), Some((9, 1)));
+        assert_eq!(found, [(7, 0), (8, 1), (9, 1)]);
+    }
+
+    #[test]
+    fn a_runtime_is_called_as_all_of_its_threads() {
+        let mut workers = Workers::default();
+        workers.runtimes(&[runtime(0x100, Flavor::MultiThread, &[])]);
+        let mut name = |names: [&str; 2]| {
+            let mut look = look(&[(7, Does::Parked), (8, Does::Parked)]);
+            for (thread, name) in look.threads.iter_mut().zip(names) {
+                thread.name = name.to_owned();
+            }
+            workers.look(1, &look);
+            workers.name_of(0).to_owned()
+        };
+        assert_eq!(name(["io", "io"]), "io");
+        assert_eq!(name(["io", "cpu"]), "");
+        assert_eq!(name(["tokio-rt-worker", "tokio-rt-worker"]), "");
     }
 
     #[test]

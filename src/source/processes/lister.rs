@@ -113,6 +113,7 @@ fn row(process: &Process, cpu: Option<f64>, place: Place) -> Row {
     Row {
         pid: process.pid,
         name: place.name,
+        arguments: process.arguments.clone(),
         user: process.user.clone(),
         instrument: place.instrument,
         threads: process.threads,

@@ -49,6 +49,8 @@ pub(super) struct Process {
     pub(super) pid: u32,
     /// The file name of its program, whole.
     pub(super) name: String,
+    /// The arguments with which it was started.
+    pub(super) arguments: String,
     /// What can be attached to in it.
     pub(super) way: Way,
     /// Its user, by name where it has one.
@@ -198,6 +200,7 @@ impl<K: Kernel> Scan<K> {
         Some(Process {
             pid,
             name: of.file_name(),
+            arguments: of.arguments().join(" "),
             way,
             user: user.clone(),
             threads: status.number("Threads").unwrap_or_default(),

@@ -22,6 +22,8 @@ pub struct Row {
     pub pid: u32,
     /// What it calls itself, otherwise the file name of its program.
     pub name: String,
+    /// The arguments with which it was started.
+    pub arguments: String,
     /// Its user, by name where it has one.
     pub user: String,
     /// What makes it observable: an agent, console-subscriber, its tokio.

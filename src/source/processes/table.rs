@@ -72,6 +72,7 @@ mod tests {
         let row = |pid, name: &str, instrument: &str, at: At| Row {
             pid,
             name: name.into(),
+            arguments: String::new(),
             user: "root".into(),
             instrument: instrument.into(),
             threads: 3,

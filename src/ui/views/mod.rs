@@ -2,6 +2,7 @@
 
 mod lab;
 mod overview;
+mod polls;
 mod sites;
 
 use ratatui::layout::Rect;

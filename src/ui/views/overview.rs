@@ -22,6 +22,7 @@ use crate::{
         column::{Cell, Head, place},
         overview::{List, lists, panels},
         quantity,
+        screen::GUTTER,
         tables::{self, TableId},
     },
     diagnose::{Finding, Level, Severity},
@@ -56,6 +57,9 @@ fn lag(state: &State, area: Rect, painter: &mut Painter<'_>) {
     let mut title: Vec<(Cow<'_, str>, Tone)> = vec![("Loop lag".into(), Tone::Title)];
     let found = worst(model).and_then(|lag| Some((lag, lag.percentiles(model.now, LAG_WINDOW)?)));
     let Some((lag, p)) = found else {
+        if model.is_outside() {
+            return super::polls::render(state, area, painter);
+        }
         painter.rule(area, title);
         let reason = match model.session.missing(Capability::Lag) {
             Some(reason) if model.since.is_some() => format!("– {reason}"),
@@ -116,15 +120,22 @@ fn workers_panel(state: &State, area: Rect, list: &List, painter: &mut Painter<'
     };
     painter.rule(area, [(title.into(), Tone::Title)]);
     if list.len == 0 {
-        let reason = match model.session.missing(Capability::Workers) {
-            Some(reason) if model.since.is_some() => format!("– {reason}"),
-            _ => "– no worker seen yet".to_owned(),
+        let reason = match model.since {
+            Some(_) => tables::no_worker_seen(model),
+            None => "no worker seen yet",
         };
-        return super::paragraph(&reason, Tone::Dim, area, 1, painter);
+        return super::paragraph(&format!("– {reason}"), Tone::Dim, area, 1, painter);
     }
     let heads = tables::heads_for(TableId::Workers, model);
     let heads: Vec<&Head> = heads.iter().collect();
-    let placed = place(&heads, list.rows.width, 0);
+    let known: Vec<usize> = (0..heads.len()).filter(|n| !heads[*n].unknown).collect();
+    let known_heads: Vec<&Head> = known.iter().map(|n| heads[*n]).collect();
+    // The mark of the cursor stands left of the columns.
+    let mut placed = place(&known_heads, list.rows.width.saturating_sub(GUTTER), 0);
+    for column in &mut placed {
+        column.index = known[column.index];
+        column.x += GUTTER;
+    }
     let context = state.context();
     for_rows(state, list, painter, |painter, row, index| {
         let cells = state.rows.cells(&context, index, &placed);
@@ -147,7 +158,7 @@ fn heading(
     area: Rect,
     painter: &mut Painter<'_>,
 ) {
-    for place in placed.iter().filter(|p| p.x >= 22) {
+    for place in placed.iter().filter(|p| p.x >= 22 + GUTTER) {
         let head = heads[place.index];
         let cell_area = Rect {
             x: area.x + place.x,

@@ -27,21 +27,21 @@ struct Column {
     cell: fn(&Context<'_>, &SiteKey, &Site) -> Cell,
 }
 
+/// Columns of what only the program itself counts; from outside a task that lives between
+/// two listings is not seen.
+const COUNTED: [&str; 4] = ["busy", "longest", "p99", "spawns"];
+
+/// What the name of a future has before lesser columns are shown.
+const FUTURE: u16 = 40;
+
 const COLUMNS: [Column; 7] = [
     Column {
         head: Head::number("busy", "BUSY", 6, 0, Unit::Share),
-        cell: |c, _, s| {
-            let rates = s.rates(c.now()).filter(|_| !c.model.reads_tasks());
-            Cell::known(rates, |r| quantity::percent(r.busy))
-        },
+        cell: |c, _, s| Cell::known(s.rates(c.now()), |r| quantity::percent(r.busy)),
     },
     Column {
         head: Head::number("longest", "LONGEST", 7, 1, Unit::Time),
-        cell: |c, _, s| {
-            // From outside nobody counts polls.
-            let longest = Some(s.longest_poll).filter(|_| !c.model.reads_tasks());
-            Cell::known(longest, quantity::duration)
-        },
+        cell: |_, _, s| Cell::known(Some(s.longest_poll), quantity::duration),
     },
     Column {
         head: Head::number("p99", "POLL P99", 8, 2, Unit::Time),
@@ -71,11 +71,22 @@ const COLUMNS: [Column; 7] = [
 ];
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
-    painter.rule(area, [("Worst spawn locations".into(), Tone::Title)]);
     let model = state.model();
+    let outside = model.reads_tasks();
+    let title = if outside {
+        "Tasks by what they run"
+    } else {
+        "Worst spawn locations"
+    };
+    painter.rule(area, [(title.into(), Tone::Title)]);
     let context = state.context();
     let mut sites: Vec<(&SiteKey, &Site)> = model.sites.iter().collect();
-    sites.sort_by_key(|(_, s)| Reverse((recent(&context, s), s.longest_poll, s.busy)));
+    if outside {
+        // Nobody counts their time.
+        sites.sort_by_key(|(key, s)| (Reverse(s.live()), **key));
+    } else {
+        sites.sort_by_key(|(_, s)| Reverse((recent(&context, s), s.longest_poll, s.busy)));
+    }
     if sites.is_empty() {
         let reason = match model.session.missing(Capability::Tasks) {
             Some(reason) if model.since.is_some() => format!("– {reason}"),
@@ -83,7 +94,15 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
         };
         return paragraph(&reason, Tone::Dim, area, 1, painter);
     }
-    let heads: Vec<&Head> = COLUMNS.iter().map(|c| &c.head).collect();
+    let shown: Vec<&Column> = COLUMNS
+        .iter()
+        .filter(|column| !outside || !COUNTED.contains(&column.head.id))
+        .collect();
+    let mut heads: Vec<Head> = shown.iter().map(|c| c.head).collect();
+    for head in heads.iter_mut().filter(|head| outside && head.id == "loc") {
+        (head.title, head.width, head.easy) = ("FUTURE", FUTURE, FUTURE);
+    }
+    let heads: Vec<&Head> = heads.iter().collect();
     let placed = place(&heads, area.width, 0);
     let titles = area.height > 3;
     let first = area.y + 1 + u16::from(titles);
@@ -99,7 +118,7 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
             painter.cell(cell_area(p.x, area.y + 1, p.width), heads[p.index], &title);
         }
         for ((key, site), y) in sites.iter().zip(first..area.bottom()) {
-            let cell = (COLUMNS[p.index].cell)(&context, key, site);
+            let cell = (shown[p.index].cell)(&context, key, site);
             painter.cell(cell_area(p.x, y, p.width), heads[p.index], &cell);
         }
     }

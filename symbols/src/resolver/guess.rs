@@ -66,6 +66,21 @@ pub(super) fn own_place(places: &[Place]) -> Option<Place> {
     (places.first() == Some(first) || own.next().is_none()).then(|| first.clone())
 }
 
+/// Places that are named where the code is in one of them.
+const MAX_PLACES: usize = 3;
+
+/// What says where the application's async code in a function is written, and the last
+/// place of it: certain, or one of a few, such as a handler and what it awaits.
+pub(super) fn own_async_code(places: &[Place]) -> Option<(String, Place)> {
+    let own: Vec<Place> = match own_place(places) {
+        Some(place) => vec![place],
+        None => places.iter().filter(|p| p.is_own()).cloned().collect(),
+    };
+    let last = own.last().filter(|_| own.len() <= MAX_PLACES)?.clone();
+    let shown: Vec<String> = own.iter().map(ToString::to_string).collect();
+    Some((format!("async code at {}", shown.join(" or ")), last))
+}
+
 /// Shows a function of the user's that is a part of that of the frame at `at`.
 pub(super) fn show(frames: &mut Vec<Frame>, at: usize, function: &str) {
     let shown = Frame {
@@ -158,4 +173,38 @@ pub(super) fn own_future(future: &str, crates: &Crates) -> Option<String> {
         future = name::arguments(future).first()?;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(source: &str, line: u32) -> Place {
+        Place {
+            file: source.into(),
+            source: source.into(),
+            line,
+            column: 1,
+        }
+    }
+
+    #[test]
+    fn async_code_of_a_handler_is_in_one_of_a_few_places() {
+        let handler = place("/r/registry/src/index-1/axum-0.8.9/src/handler/mod.rs", 249);
+        let own = |lines: &[u32]| -> Vec<Place> {
+            let own = lines.iter().map(|line| place("src/main.rs", *line));
+            std::iter::once(handler.clone()).chain(own).collect()
+        };
+        let text = |places: &[Place]| own_async_code(places).map(|(text, _)| text);
+        let one = text(&own(&[9]));
+        assert_eq!(one.as_deref(), Some("async code at src/main.rs:9"));
+        let two = text(&own(&[9, 14]));
+        let both = "async code at src/main.rs:9 or src/main.rs:14";
+        assert_eq!(two.as_deref(), Some(both));
+        // Its own comes first: the code is certain to be in it.
+        let first = text(&own(&[9, 14])[1..]);
+        assert_eq!(first.as_deref(), Some("async code at src/main.rs:9"));
+        assert_eq!(text(&own(&[1, 2, 3, 4])), None);
+        assert_eq!(text(&own(&[])), None);
+    }
 }

@@ -360,6 +360,10 @@ pub struct Outside {
     /// Tasks that were found and could not be listed, as of the newest listing.
     #[prost(uint64, tag = "12")]
     pub unlisted_tasks: u64,
+    /// Why threads that compute are not stopped for their stack; interned, 0 where they may
+    /// be.
+    #[prost(uint32, tag = "13")]
+    pub no_stop: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Process {
@@ -1107,6 +1111,9 @@ pub enum ThreadRole {
     Other = 4,
     /// Drives a runtime that nobody registered.
     Stranger = 5,
+    /// In `block_on` beside the workers of a multi-thread runtime: it polls the future that
+    /// it was given.
+    BlockOn = 6,
 }
 impl ThreadRole {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1121,6 +1128,7 @@ impl ThreadRole {
             Self::Agent => "THREAD_ROLE_AGENT",
             Self::Other => "THREAD_ROLE_OTHER",
             Self::Stranger => "THREAD_ROLE_STRANGER",
+            Self::BlockOn => "THREAD_ROLE_BLOCK_ON",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1132,6 +1140,7 @@ impl ThreadRole {
             "THREAD_ROLE_AGENT" => Some(Self::Agent),
             "THREAD_ROLE_OTHER" => Some(Self::Other),
             "THREAD_ROLE_STRANGER" => Some(Self::Stranger),
+            "THREAD_ROLE_BLOCK_ON" => Some(Self::BlockOn),
             _ => None,
         }
     }
@@ -1316,6 +1325,9 @@ pub enum StallScope {
     OnePoll = 1,
     /// The worker published nothing: one long poll, or up to 61 shorter ones.
     UpTo61Polls = 2,
+    /// One turn of its scheduler's loop: one poll, or up to four of tasks that wake one
+    /// another.
+    OneTurn = 3,
 }
 impl StallScope {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1327,6 +1339,7 @@ impl StallScope {
             Self::Unknown => "STALL_SCOPE_UNKNOWN",
             Self::OnePoll => "STALL_SCOPE_ONE_POLL",
             Self::UpTo61Polls => "STALL_SCOPE_UP_TO_61_POLLS",
+            Self::OneTurn => "STALL_SCOPE_ONE_TURN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1335,6 +1348,7 @@ impl StallScope {
             "STALL_SCOPE_UNKNOWN" => Some(Self::Unknown),
             "STALL_SCOPE_ONE_POLL" => Some(Self::OnePoll),
             "STALL_SCOPE_UP_TO_61_POLLS" => Some(Self::UpTo61Polls),
+            "STALL_SCOPE_ONE_TURN" => Some(Self::OneTurn),
             _ => None,
         }
     }
