@@ -84,8 +84,7 @@ impl Futures {
     /// A drop function may have been merged with that of another future. Then an async fn
     /// that the poll calls is not the one of its name.
     fn doubted(&mut self, found: Found, task: &TaskCode, memory: Option<&Memory<'_>>) -> Found {
-        let of_drop = found.by == NamedBy::Drop && found.certain;
-        if !of_drop || !name::is_async(&found.text) {
+        if found.by != NamedBy::Drop || !name::is_async(&found.text) {
             return found;
         }
         let called = match self.by_body(task, memory) {
