@@ -159,7 +159,7 @@ mod tests {
             (vec![closed], 0, None),
             (vec![], 0, None),
         ] {
-            let row = |place: &Option<&str>| Row {
+            let row = |place: Option<&str>| Row {
                 pid: 7,
                 name: "app".into(),
                 user: "me".into(),
@@ -172,7 +172,7 @@ mod tests {
                 ),
             };
             let listing = Listing {
-                rows: places.iter().map(row).collect(),
+                rows: places.iter().copied().map(row).collect(),
                 unread,
             };
             let expected = expected.map(|target| target.parse().unwrap());

@@ -225,8 +225,9 @@ pub fn outside_hello() -> proto::HelloResponse {
     hello.agent_version.clear();
     hello.watchdog_interval_ns = 10_000_000;
     for capability in &mut hello.capabilities {
-        use Capability::{Lag, ScheduleLatency, TaskNames, Wakers, Wakes, WorkerPolls};
-        let missing = [Lag, ScheduleLatency, TaskNames, Wakers, Wakes, WorkerPolls];
+        use Capability::{Console, Lag, ScheduleLatency, TaskNames, Wakers, Wakes, WorkerPolls};
+        let of_tasks = [TaskNames, Wakes, Wakers, ScheduleLatency];
+        let missing = [&of_tasks[..], &[Console, Lag, WorkerPolls]].concat();
         if missing.contains(&capability.kind()) {
             capability.available = false;
             capability.reason = "from outside it is not known".to_owned();

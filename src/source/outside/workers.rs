@@ -16,6 +16,8 @@ pub(super) struct Workers {
     /// Runtimes by the threads that are known to drive them.
     driven: HashMap<u64, u32>,
     listed: bool,
+    /// Another source has runtimes too: of those here, none may be a thread's.
+    joins: bool,
     looked_at_ns: u64,
 }
 
@@ -34,6 +36,22 @@ const MAX_RUNTIMES: u32 = 255;
 const UNKNOWN_RUNTIME: u32 = 255;
 
 impl Workers {
+    /// Of a session that has runtimes of another source: those here get ids from `first`
+    /// on.
+    pub(super) fn joining(first: u32) -> Self {
+        Self {
+            next_runtime: first,
+            joins: true,
+            ..Self::default()
+        }
+    }
+
+    /// The id of a runtime.
+    pub(super) fn runtime(&self, key: u64) -> Option<u32> {
+        let known = self.runtimes.iter().find(|(of, ..)| *of == key);
+        known.map(|(_, id, _)| *id)
+    }
+
     /// The runtime and index of the worker that a thread is.
     pub(super) fn of(&self, tid: u64) -> Option<(u32, u32)> {
         self.places
@@ -78,7 +96,7 @@ impl Workers {
         }
         let alike = self.runtimes.iter().filter(|(.., f)| *f == thread.drives);
         match alike.map(|(_, id, _)| *id).collect::<Vec<_>>().as_slice() {
-            [] if !self.listed => None,
+            [] if !self.listed || self.joins => None,
             [id] => Some(*id),
             [] if self.runtimes.is_empty() => Some(0),
             _ => Some(UNKNOWN_RUNTIME),
