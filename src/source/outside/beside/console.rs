@@ -25,6 +25,7 @@ use tokio::{
 };
 
 use super::{
+    WAIT_FOR_NAMES,
     own::{CONSOLE, without_lists},
     place::Place,
 };
@@ -42,9 +43,6 @@ use crate::source::{
 
 /// What was seen and not yet taken.
 const MESSAGES: usize = 16;
-/// So many listings may wait for the names of futures, which say what is
-/// console-subscriber's own.
-const WAIT_FOR_NAMES: u32 = 8;
 /// The two clocks may drift apart by so much until instants are moved anew: the server's
 /// is the wall clock, which may be set.
 const DRIFT: Duration = Duration::from_secs(1);

@@ -19,3 +19,7 @@ pub(in crate::source) use self::{
     agent::{Beside, Heard},
     console::{BesideConsole, HeardBesideConsole, Joins},
 };
+
+/// So many listings may wait for the names of futures, which say what is the instrument's
+/// own.
+const WAIT_FOR_NAMES: u32 = 8;

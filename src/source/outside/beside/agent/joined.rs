@@ -16,6 +16,7 @@ use crate::source::{
     outside::{
         Shown,
         beside::{
+            WAIT_FOR_NAMES,
             lists::{Evidence, Lists, Runtimes, Whose},
             own::{AGENT, without_lists},
             place::{FIRST_RUNTIME, Place},
@@ -53,6 +54,8 @@ pub(super) struct Joined {
     /// Tasks of the agent's runtimes were sent.
     lists_tasks: bool,
     listings: u64,
+    /// Listings that waited for names.
+    waited: u32,
     /// Whether anything was sent.
     speaks: bool,
 }
@@ -73,6 +76,7 @@ impl Joined {
             workers: BTreeMap::new(),
             lists_tasks: false,
             listings: 0,
+            waited: 0,
             speaks: false,
         }
     }
@@ -243,6 +247,12 @@ impl Joined {
         listing: Listing,
         newest: (u64, u64),
     ) -> Vec<Frame> {
+        // Tasks that came with their names would look as if they were new.
+        if listing.names_to_come && self.waited < WAIT_FOR_NAMES {
+            self.waited += 1;
+            return Vec::new();
+        }
+        self.waited = WAIT_FOR_NAMES;
         let others = AGENT.without(listing, |_| true);
         let (mut listing, marked) = (others.listing, others.marked);
         let evidence = Evidence {

@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     model::{Capability as Kind, Model, RuntimeId, TaskId, Tid, WorkerId},
     source::outside::{
-        beside::place::FIRST_RUNTIME,
+        beside::{WAIT_FOR_NAMES, place::FIRST_RUNTIME},
         seen::{self, Does, Future, Listing, Look, Polled, Runtime, Task},
     },
 };
@@ -460,6 +460,22 @@ fn why_nothing_is_looked_at_stands_where_tasks_are_missing() {
         );
         assert_eq!(why, lacks.then_some(expected.as_str()));
     }
+}
+
+#[test]
+fn a_first_listing_waits_for_names_but_not_for_ever() {
+    let (_, mut joined) = joined_to(&coverage(false));
+    let mut sends = |names_to_come| {
+        let listing = Listing {
+            names_to_come,
+            ..two_runtimes()
+        };
+        !joined.listing(80 * MS, listing, (2, 90 * MS)).is_empty()
+    };
+    let sent: Vec<bool> = (0..=WAIT_FOR_NAMES).map(|_| sends(true)).collect();
+    let (last, before) = sent.split_last().unwrap();
+    assert!(*last && before.iter().all(|sent| !sent));
+    assert!(sends(true) && sends(false), "once is enough");
 }
 
 #[test]
