@@ -125,9 +125,13 @@ impl Model {
     }
 
     /// What a runtime is called: by its name, with a number where another has the
-    /// same; by its place in the order of registration where it has none.
+    /// same; by its place in the order of registration where it has none; "other" where
+    /// nobody registered it with an agent that has others.
     pub fn runtime_name(&self, id: RuntimeId) -> String {
-        let named = |r: &&Runtime| self.text(r.name);
+        let named = |r: &&Runtime| match self.text(r.name) {
+            "" if r.is_found() && self.has_agent() => "other",
+            name => name,
+        };
         let name = self
             .runtimes
             .iter()
