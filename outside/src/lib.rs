@@ -38,6 +38,6 @@ pub use space::{Page, ProcessSpace, Space};
 pub use subject::{Changed, Subject, SubjectError};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub use watch::{
-    Call, Costs, Life, Role, RunningTask, Scope, StackSample, Stall, ThreadView, Watch, WatchError,
-    WatchOptions,
+    Call, Chosen, Costs, Life, Role, RunningTask, Scope, StackSample, Stall, ThreadView, Watch,
+    WatchError, WatchOptions,
 };

@@ -37,7 +37,7 @@ mod sockets;
 mod stall;
 mod thread;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use looptop_procfs::SchedState;
@@ -192,12 +192,36 @@ pub enum WatchError {
     },
 }
 
+/// Which threads of a process are watched: the others are left alone, and not known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Chosen {
+    /// All of them.
+    #[default]
+    All,
+    /// These, by their ids.
+    These(HashSet<u64>),
+    /// All but these.
+    Except(HashSet<u64>),
+}
+
+impl Chosen {
+    /// Whether the thread with this id is watched.
+    pub fn has(&self, tid: u64) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(tids) => tids.contains(&tid),
+            Self::Except(tids) => !tids.contains(&tid),
+        }
+    }
+}
+
 /// Watches the threads of a process; see the module.
 #[derive(Debug)]
 pub struct Watch {
     subject: Subject,
     threads: BTreeMap<u64, Watched>,
     next_census: Option<Instant>,
+    chosen: Chosen,
     shared: Shared,
 }
 
@@ -248,6 +272,7 @@ impl Watch {
             subject: subject.clone(),
             threads: BTreeMap::new(),
             next_census: None,
+            chosen: Chosen::All,
             shared: Shared {
                 options,
                 pid: u64::from(subject.pid()),
@@ -286,6 +311,15 @@ impl Watch {
         self.shared.program.learn_types(types, &space);
     }
 
+    /// Watches these threads from the next look on. One that is no longer among them is
+    /// as one that has ended.
+    pub fn choose(&mut self, chosen: Chosen) {
+        if self.chosen != chosen {
+            self.chosen = chosen;
+            self.next_census = None;
+        }
+    }
+
     /// One look at the threads that may run tokio. Returns how long to rest until the
     /// next. `task_of` is asked with words of a stack for the task that is in poll there.
     ///
@@ -317,8 +351,8 @@ impl Watch {
             return;
         };
         let mut skipped = 0;
-        let mut alive = std::collections::HashSet::new();
-        for tid in tids {
+        let mut alive = HashSet::new();
+        for tid in tids.filter(|tid| self.chosen.has(*tid)) {
             alive.insert(tid);
             if self.threads.contains_key(&tid) {
                 continue;

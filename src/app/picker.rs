@@ -6,7 +6,7 @@
 
 use ratatui::layout::{Rect, Size};
 
-use super::{Key, mouse::Mouse};
+use super::{Key, mouse::Mouse, page::wrap};
 
 /// A program that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +42,8 @@ pub enum Way {
         short: String,
         /// What was tried, what happened, what to do.
         sentence: String,
+        /// What to do alone, where there is not room for all of it.
+        advice: String,
     },
 }
 
@@ -219,17 +221,34 @@ pub struct Parts {
     pub footer: Rect,
 }
 
+/// Rows of programs that stay, however much there is to say about one.
+const LEAST_ROWS: u16 = 2;
+/// Lines of a screen on which a rule stands above what is said about a program.
+const ROOM_FOR_RULE: u16 = 14;
+
 impl Parts {
-    /// Of a screen of this size.
-    pub fn new(size: Size) -> Self {
+    /// Of a screen of this size, with so many lines to say about the program under the
+    /// cursor.
+    pub fn new(size: Size, lines: usize) -> Self {
         let heads = u16::from(size.height >= 6);
-        let about = match size.height {
-            0..8 => 0,
-            8..14 => 3,
-            _ => 4,
-        };
         let header = u16::from(size.height >= 2);
         let footer = u16::from(size.height >= 3);
+        let usual = match size.height {
+            0..8 => 0,
+            8..ROOM_FOR_RULE => 3,
+            _ => 4,
+        };
+        let rule = u16::from(size.height >= ROOM_FOR_RULE);
+        let wanted = u16::try_from(lines).unwrap_or(u16::MAX);
+        let wanted = wanted.saturating_add(rule);
+        let most = size
+            .height
+            .saturating_sub(header + heads + footer + LEAST_ROWS);
+        let about = if usual == 0 {
+            0
+        } else {
+            wanted.clamp(usual, usual.max(most))
+        };
         let rows = size.height - header - heads - about - footer;
         let mut y = 0;
         let mut part = |height| {
@@ -244,6 +263,17 @@ impl Parts {
             about: part(about),
             footer: part(footer),
         }
+    }
+
+    /// A rule stands above what is said about a program.
+    pub fn has_rule(&self) -> bool {
+        self.footer.bottom() >= ROOM_FOR_RULE
+    }
+
+    /// The lines that can be said about a program.
+    fn lines(&self) -> usize {
+        let rule = usize::from(self.has_rule());
+        usize::from(self.about.height).saturating_sub(rule)
     }
 }
 
@@ -270,6 +300,47 @@ impl Picker {
         self.keep_cursor();
     }
 
+    /// The parts of the screen: the more there is to say about the program under the
+    /// cursor, the fewer programs are shown.
+    fn parts(&self) -> Parts {
+        self.parts_of(self.size)
+    }
+
+    /// Those of a screen of this size.
+    pub fn parts_of(&self, size: Size) -> Parts {
+        Parts::new(size, self.about(size).len())
+    }
+
+    /// What is said about the program under the cursor, in lines that fit such a screen:
+    /// where there is not room for all of it, what to do comes before what was tried.
+    pub fn about(&self, size: Size) -> Vec<String> {
+        let width = usize::from(size.width).saturating_sub(3);
+        let under = self.under_cursor();
+        let mut text = under.map(Candidate::sentence).unwrap_or_default();
+        if let Some(Way::Closed { short, advice, .. }) = under.map(|candidate| &candidate.way) {
+            let room = Parts::new(size, usize::MAX).lines();
+            let fits = |text: &str| wrap(text, width).len() <= room;
+            if !fits(&text) && !advice.is_empty() {
+                text = format!("{short}; {advice}");
+                if !fits(&text) {
+                    text.clone_from(advice);
+                }
+            }
+        }
+        if self.unread > 0 {
+            let more = match self.unread {
+                1 => "1 more program is being looked at".to_owned(),
+                n => format!("{n} more programs are being looked at"),
+            };
+            text = if text.is_empty() {
+                more
+            } else {
+                format!("{text} · {more}")
+            };
+        }
+        wrap(&text, width)
+    }
+
     /// Something was looked at; otherwise nobody knows yet what there is.
     pub fn has_looked(&self) -> bool {
         self.looked
@@ -293,7 +364,7 @@ impl Picker {
 
     /// The row of the cursor, and the row that stands first on the screen.
     pub fn cursor(&self) -> (usize, usize) {
-        let height = usize::from(Parts::new(self.size).rows.height).max(1);
+        let height = usize::from(self.parts().rows.height).max(1);
         (self.cursor, (self.cursor + 1).saturating_sub(height))
     }
 
@@ -360,7 +431,7 @@ impl Picker {
     }
 
     fn go(&mut self, step: Step) {
-        let page = usize::from(Parts::new(self.size).rows.height).max(1);
+        let page = usize::from(self.parts().rows.height).max(1);
         self.cursor = match step {
             Step::Up => self.cursor.saturating_sub(1),
             Step::Down => self.cursor + 1,
@@ -374,7 +445,7 @@ impl Picker {
 
     /// The mouse at a row of the screen.
     pub fn mouse(&mut self, mouse: Mouse, y: u16) {
-        let rows = Parts::new(self.size).rows;
+        let rows = self.parts().rows;
         match mouse {
             Mouse::WheelUp => self.go(Step::Up),
             Mouse::WheelDown => self.go(Step::Down),
@@ -433,6 +504,7 @@ pub(crate) mod tests {
                                postgres (user id 70), and looptop runs as user id 1000; run \
                                looptop as that user or as root: `sudo looptop pid:812`"
                         .into(),
+                    advice: "run looptop as that user or as root: `sudo looptop pid:812`".into(),
                 },
             ),
             program(
@@ -547,16 +619,42 @@ pub(crate) mod tests {
             for _ in 0..5 {
                 picker.key(Down);
                 let (cursor, first) = picker.cursor();
-                let rows = usize::from(Parts::new(picker.size).rows.height).max(1);
+                let rows = usize::from(picker.parts().rows.height).max(1);
                 assert!((first..first + rows).contains(&cursor), "{width}x{height}");
             }
         }
     }
 
     #[test]
+    fn what_to_do_is_whole_on_every_screen_that_has_room_for_it() {
+        let all = "reading process 812 (billing) is forbidden: it belongs to postgres (user id \
+                   70), and looptop runs as user id 1000; run looptop as that user or as root: \
+                   `sudo looptop pid:812`";
+        let advice = "run looptop as that user or as root: `sudo looptop pid:812`";
+        let short = format!("needs user postgres or root; {advice}");
+        for (width, height, expected) in [
+            (120, 40, all),
+            (80, 24, all),
+            (40, 14, all),
+            (40, 11, all),
+            (40, 10, short.as_str()),
+            (40, 8, short.as_str()),
+            (30, 8, advice),
+        ] {
+            let mut picker = picker(width, height);
+            press(&mut picker, &[Char('G')]);
+            let lines = picker.about(picker.size);
+            assert_eq!(lines.join(" "), expected, "{width}x{height}");
+            assert!(lines.len() <= picker.parts().lines(), "{width}x{height}");
+            let (cursor, first) = picker.cursor();
+            assert!(cursor < first + usize::from(picker.parts().rows.height));
+        }
+    }
+
+    #[test]
     fn the_mouse_selects() {
         let mut picker = picker(80, 24);
-        let first = Parts::new(picker.size).rows.y;
+        let first = picker.parts().rows.y;
         picker.mouse(Mouse::Click, first + 2);
         assert_eq!(picker.under_cursor().unwrap().pid, 14_300);
         picker.mouse(Mouse::WheelUp, 0);

@@ -59,13 +59,15 @@ fn found(screen: &cli::Screen, runtime: &Runtime) -> Result<(), ScreenError> {
     Show::new(target, &name, screen).run(stage, runtime)
 }
 
-/// The place to attach to, where there is no other program at all.
+/// The only place that can be attached to: those that may not be are no choice.
 fn only(listing: &Listing) -> Option<Target> {
-    match (listing.rows.as_slice(), listing.unread) {
-        ([row], 0) => match &row.at {
-            At::Target(target) => Some(target.clone()),
-            At::Refused(_) | At::Nowhere(_) => None,
-        },
+    let targets = listing.rows.iter().filter_map(|row| match &row.at {
+        At::Target(target) => Some(target),
+        At::Refused(_) | At::Nowhere(_) => None,
+    });
+    match targets.collect::<Vec<_>>().as_slice() {
+        // Another one may be among those that were not read.
+        [target] if listing.unread == 0 => Some((*target).clone()),
         _ => None,
     }
 }
@@ -137,4 +139,44 @@ pub(super) fn show(show: Show<'_>) -> anyhow::Result<ExitCode> {
     runtime.shutdown_background();
     shown?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::processes::Row;
+
+    #[test]
+    fn the_only_program_that_can_be_attached_to_needs_no_choice() {
+        let (mine, other) = (Some("pid:7"), Some("127.0.0.1:7000"));
+        let closed = None;
+        for (places, unread, expected) in [
+            (vec![mine], 0, mine),
+            (vec![closed, mine, closed], 0, mine),
+            (vec![mine], 1, None),
+            (vec![mine, other], 0, None),
+            (vec![mine, closed, other], 0, None),
+            (vec![closed], 0, None),
+            (vec![], 0, None),
+        ] {
+            let row = |place: Option<&str>| Row {
+                pid: 7,
+                name: "app".into(),
+                user: "me".into(),
+                instrument: "tokio".into(),
+                threads: 3,
+                cpu: None,
+                at: place.map_or_else(
+                    || At::Nowhere("it belongs to another user".into()),
+                    |target| At::Target(target.parse().unwrap()),
+                ),
+            };
+            let listing = Listing {
+                rows: places.iter().copied().map(row).collect(),
+                unread,
+            };
+            let expected = expected.map(|target| target.parse().unwrap());
+            assert_eq!(only(&listing), expected, "{places:?}, {unread} unread");
+        }
+    }
 }

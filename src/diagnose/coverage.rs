@@ -181,6 +181,7 @@ pub fn remarks(model: &Model) -> Vec<String> {
     if strangers > 0 && !said {
         remarks.push(format!("{}: {}", run(strangers), watched(model, strangers)));
     }
+    remarks.extend(found(model));
     let mut missing = model.session.all_missing();
     let blind = missing.find(|(kind, reason)| *kind == Capability::Coverage && !reason.is_empty());
     if let Some((_, reason)) = blind {
@@ -237,6 +238,7 @@ fn watched(model: &Model, strangers: u64) -> String {
     let blind: Vec<_> = coverage
         .into_iter()
         .flat_map(|c| c.unregistered().filter(blind))
+        .filter(|s| !model.drives_found(s.tid))
         .collect();
     if blind.is_empty() {
         return "watched only for polls that block or compute for long".to_owned();
@@ -262,9 +264,25 @@ fn watched(model: &Model, strangers: u64) -> String {
     format!("watched only while {pronoun}; {them}, whether in one poll is not known")
 }
 
+/// Threads of runtimes that nobody registered, and that are not seen from outside.
 fn unregistered(model: &Model) -> u64 {
     let coverage = model.coverage.as_ref();
-    coverage.map_or(0, |c| c.unregistered().count() as u64)
+    let unseen = |s: &&Stranger| !model.drives_found(s.tid);
+    coverage.map_or(0, |c| c.unregistered().filter(unseen).count() as u64)
+}
+
+/// Runtimes that nobody registered, and that are seen from outside.
+fn found(model: &Model) -> Option<String> {
+    let found = model.runtimes.iter();
+    let found = found.filter(|r| r.is_found() && !r.gone && r.flavor != Flavor::Local);
+    match found.count() as u64 {
+        0 => None,
+        n => Some(format!(
+            "{} that nobody registered {} seen from outside, which shows no lag and no wakes",
+            count(n, "runtime"),
+            if n == 1 { "is" } else { "are" }
+        )),
+    }
 }
 
 /// "5 threads run tokio runtimes that nobody registered".
@@ -293,7 +311,8 @@ fn strangers_alone_work(model: &Model) -> bool {
         return false;
     };
     let threads = coverage.unregistered();
-    let threads = threads.filter_map(|s| model.threads.get(&s.tid));
+    let unseen = threads.filter(|s| !model.drives_found(s.tid));
+    let threads = unseen.filter_map(|s| model.threads.get(&s.tid));
     let strange: f64 = threads.map(|t| mean(&t.cpu_series, model)).sum();
     let known: f64 = model
         .workers
@@ -308,7 +327,7 @@ mod tests {
     use looptop_wire::proto;
 
     use super::*;
-    use crate::model::{Moment, StrangerKind, fixtures};
+    use crate::model::{Moment, RuntimeFound, StrangerKind, fixtures};
 
     /// A runtime of two workers, with `busy` of each and of `strangers` threads'
     /// CPU, over ten seconds.
@@ -407,6 +426,47 @@ mod tests {
         }
         assert_eq!(model.now, Moment(since + 10_000_000_000));
         model
+    }
+
+    #[test]
+    fn strangers_that_are_seen_from_outside_are_no_gap() {
+        for workers in [0, 2] {
+            let mut model = model(&Case {
+                workers,
+                strangers: 2,
+                cpu: 0.2,
+                ..QUIET
+            });
+            assert_eq!(gaps(&model).len(), 1);
+            let worker = |index| proto::Worker {
+                runtime: 128,
+                index,
+                tid: Some(900 + u64::from(index)),
+                ..proto::Worker::default()
+            };
+            let found = proto::Runtime {
+                id: 128,
+                flavor: Flavor::MultiThread.into(),
+                found_by: RuntimeFound::Stack.into(),
+                ..proto::Runtime::default()
+            };
+            let frame = proto::Frame {
+                now_ns: model.now.0,
+                runtimes: vec![found],
+                workers: vec![worker(0), worker(1)],
+                outside: Some(proto::Outside {
+                    looks: 1,
+                    ..proto::Outside::default()
+                }),
+                ..proto::Frame::default()
+            };
+            model.apply(&frame).unwrap();
+            assert_eq!(gaps(&model), []);
+            let remarks = remarks(&model).join("; ");
+            let found = "1 runtime that nobody registered is seen from outside";
+            assert!(remarks.contains(found), "{remarks}");
+            assert!(!remarks.contains("run tokio runtimes"), "{remarks}");
+        }
     }
 
     #[test]

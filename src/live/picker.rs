@@ -145,10 +145,12 @@ fn candidate(row: Row) -> Candidate {
         At::Refused(refusal) => Way::Closed {
             short: refusal.short(),
             sentence: refusal.to_string(),
+            advice: refusal.advice(),
         },
         At::Nowhere(why) => Way::Closed {
             sentence: format!("its {} cannot be attached to: {why}", row.instrument),
             short: why,
+            advice: String::new(),
         },
     };
     Candidate {
@@ -189,6 +191,7 @@ mod tests {
                 Way::Closed {
                     short: "no answer".into(),
                     sentence: "its looptop-agent cannot be attached to: no answer".into(),
+                    advice: String::new(),
                 },
             ),
         ] {

@@ -225,8 +225,9 @@ pub fn outside_hello() -> proto::HelloResponse {
     hello.agent_version.clear();
     hello.watchdog_interval_ns = 10_000_000;
     for capability in &mut hello.capabilities {
-        use Capability::{Lag, ScheduleLatency, TaskNames, Wakers, Wakes, WorkerPolls};
+        use Capability::{Console, Lag, ScheduleLatency, TaskNames, Wakers, Wakes, WorkerPolls};
         let why = match capability.kind() {
+            Console => "no console-subscriber is in the program",
             Lag => "a probe for it would have to run in the program",
             TaskNames => "names are not read from outside",
             Wakes | Wakers | ScheduleLatency => "wakes leave no trace to be read from outside",

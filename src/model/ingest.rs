@@ -94,8 +94,10 @@ impl Model {
             self.coverage = Some(Coverage::new(coverage));
         }
         match &frame.outside {
-            // Beside an agent only tasks are read; it lists them itself from now on.
-            Some(outside) if self.has_agent() && outside.listings == 0 => self.outside = None,
+            // Beside an agent: it shows all of it itself from now on.
+            Some(outside) if self.has_agent() && outside.listings == 0 && outside.looks == 0 => {
+                self.outside = None;
+            }
             Some(outside) => self
                 .outside
                 .get_or_insert_default()
@@ -103,7 +105,11 @@ impl Model {
             None => {}
         }
         if !self.workers.is_empty() && self.has_agent() {
-            self.session.sees_workers();
+            let found = self.outside.is_some() && {
+                let mut workers = self.workers.keys();
+                workers.all(|worker| self.is_found(worker.runtime))
+            };
+            self.session.sees_workers(found);
         }
         self.complete |= frame.snapshot_complete;
         self.name(&frame.names);

@@ -125,16 +125,20 @@ impl Model {
     }
 
     /// What a runtime is called: by its name, with a number where another has the
-    /// same; by its place in the order of registration where it has none.
+    /// same; by its place in the order of registration where it has none; "other" where
+    /// nobody registered it with an agent that has others.
     pub fn runtime_name(&self, id: RuntimeId) -> String {
-        let named = |r: &&Runtime| self.text(r.name);
+        let named = |r: &&Runtime| match self.text(r.name) {
+            "" if r.is_found() && self.has_agent() => "other",
+            name => name,
+        };
         let name = self
             .runtimes
             .iter()
             .find(|r| r.id == id)
             .as_ref()
             .map(named);
-        if name.is_none() && self.is_outside() {
+        if name.is_none() && self.outside.is_some() {
             // A thread drives one of several runtimes, and which is not known.
             return "?".to_owned();
         }
@@ -153,14 +157,14 @@ impl Model {
     /// There are several runtimes with workers. From outside the list of a `LocalSet`
     /// looks like one, which has none.
     pub fn has_several_runtimes(&self) -> bool {
-        let has_workers = |r: &&Runtime| !self.is_outside() || r.flavor != Flavor::Local;
+        let has_workers = |r: &&Runtime| !(r.is_found() && r.flavor == Flavor::Local);
         self.runtimes.iter().filter(has_workers).nth(1).is_some()
     }
 
     /// "worker 3", or "worker 3 of runtime io" where there are several runtimes.
     pub fn worker_words(&self, id: WorkerId) -> String {
         let known = self.runtimes.iter().any(|r| r.id == id.runtime);
-        if !self.has_several_runtimes() || (self.is_outside() && !known) {
+        if !self.has_several_runtimes() || (self.outside.is_some() && !known) {
             return format!("worker {}", id.index);
         }
         let runtime = self.runtime_name(id.runtime);

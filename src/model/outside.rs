@@ -4,7 +4,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use looptop_wire::proto;
 
-use super::{Capability, Model, Moment, TextId, Texts, worker::Rate};
+use super::{
+    Capability, Model, Moment, Runtime, RuntimeFound, RuntimeId, TextId, Texts, Tid, worker::Rate,
+};
 
 /// What the view from outside has done, in all.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +31,7 @@ pub struct Outside {
     pub no_stop: Option<TextId>,
     /// CPU that the viewer used for it.
     pub cpu: Duration,
-    /// Times that all tasks were listed.
+    /// Times that all tasks were listed; none where another source shows tasks.
     pub listings: u64,
     /// How long the newest listing took.
     pub listing: Option<Duration>,
@@ -127,7 +129,8 @@ impl Model {
     /// The process is seen from outside alone, so that what runs now has run at least
     /// since it was first seen.
     pub fn is_outside(&self) -> bool {
-        self.outside.is_some() && !self.has_agent()
+        let alone = !self.has_agent() && !self.session.has(Capability::Console);
+        self.outside.is_some() && alone
     }
 
     /// Why functions have no names from outside, and threads are known by their long polls
@@ -150,9 +153,34 @@ impl Model {
     }
 
     /// Tasks are read from outside, also where an agent that shows none has the rest:
-    /// nobody counts their polls and wakes.
+    /// nobody counts their polls and wakes. Not where another source shows tasks, and
+    /// the view from outside fills what that does not say of them.
     pub fn reads_tasks(&self) -> bool {
-        self.outside.is_some()
+        let listed = |outside: &Outside| outside.listings > 0 || self.is_outside();
+        self.outside.as_ref().is_some_and(listed)
+    }
+
+    /// A runtime was found from outside: nobody registered it.
+    pub fn is_found(&self, runtime: RuntimeId) -> bool {
+        let found = self.runtimes.iter().find(|found| found.id == runtime);
+        match found {
+            Some(runtime) => runtime.is_found(),
+            // A thread drives one of several, and which is not known.
+            None => self.outside.is_some(),
+        }
+    }
+
+    /// A thread drives a runtime that was found from outside.
+    pub fn drives_found(&self, tid: Tid) -> bool {
+        let mut workers = self.workers.values();
+        workers.any(|worker| worker.tid == Some(tid) && self.is_found(worker.id.runtime))
+    }
+}
+
+impl Runtime {
+    /// Its list of tasks was found from outside.
+    pub fn is_found(&self) -> bool {
+        matches!(self.found_by, RuntimeFound::Stack | RuntimeFound::Task)
     }
 }
 
@@ -204,6 +232,42 @@ mod tests {
             assert_eq!(task.future_location, Some(LocationId(4)));
             assert_eq!(task.total(Moment(9)), None, "nobody saw it begin");
             assert_eq!(model.text(task.future), whole);
+        }
+    }
+
+    #[test]
+    fn whose_the_tasks_are_depends_on_who_is_beside() {
+        let (looks, lists) = ((1, 0), (1, 1));
+        // An agent, console-subscriber; looks and listings; alone, reads tasks.
+        for (agent, console, (looks, listings), alone, reads) in [
+            ("", false, (0, 0), true, true),
+            ("", false, lists, true, true),
+            ("", true, looks, false, false),
+            ("1.0", false, looks, false, false),
+            ("1.0", true, looks, false, false),
+            ("1.0", false, lists, false, true),
+        ] {
+            let mut hello = fixtures::hello();
+            hello.agent_version = agent.to_owned();
+            let of_console = |c: &&mut proto::Capability| c.kind() == Capability::Console;
+            let known = hello.capabilities.iter_mut().find(of_console).unwrap();
+            known.available = console;
+            let mut model = Model::new(&hello);
+            let frame = proto::Frame {
+                outside: Some(proto::Outside {
+                    looks,
+                    listings,
+                    ..proto::Outside::default()
+                }),
+                ..fixtures::frame(Moment(7))
+            };
+            model.apply(&frame).unwrap();
+            let found = (model.is_outside(), model.reads_tasks());
+            assert_eq!(
+                found,
+                (alone, reads),
+                "{agent} {console} {looks} {listings}"
+            );
         }
     }
 

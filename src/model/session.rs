@@ -137,9 +137,14 @@ impl Session {
     }
 
     /// A worker has been reported: a runtime was registered after the target
-    /// greeted, so what it then could not supply for want of one it can now.
-    pub(super) fn sees_workers(&mut self) {
-        for kind in [Capability::Workers, Capability::Stalls, Capability::Lag] {
+    /// greeted, so what it then could not supply for want of one it can now. A runtime
+    /// that was `found` from outside has no probe for lag.
+    pub(super) fn sees_workers(&mut self, found: bool) {
+        let lag = (!found).then_some(Capability::Lag);
+        for kind in [Capability::Workers, Capability::Stalls]
+            .into_iter()
+            .chain(lag)
+        {
             if let Some(insight) = self.insights.get_mut(&kind.into()) {
                 *insight = Insight::Available;
             }

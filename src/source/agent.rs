@@ -151,13 +151,15 @@ async fn next(
 ) -> Result<Next, End> {
     loop {
         let silent_at = session.last_sign + patience;
+        let awake = !session.is_silent();
         tokio::select! {
             biased;
             frame = frames.message() => return Ok(Next::Frame(frame)),
             heard = beside.next() => return Ok(Next::Beside(heard)),
-            heard = outside.next() => return Ok(Next::Outside(heard)),
+            // It is no sign of life of the agent's.
+            heard = outside.next(), if awake => return Ok(Next::Outside(heard)),
             Some(_) = session.commands.recv() => {}
-            () = sleep_until(silent_at), if !session.is_silent() => {
+            () = sleep_until(silent_at), if awake => {
                 let problem = session.unanswered(Problem::silent).await;
                 session.tell_silence(problem).await?;
             }

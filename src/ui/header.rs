@@ -95,10 +95,12 @@ fn versions(state: &State) -> Vec<Piece> {
     let (agent, tokio) = (&model.session.agent_version, &model.session.tokio_version);
     let known =
         |name: &str, version: &str| (!version.is_empty()).then(|| format!("{name} {version}"));
+    let kind = state.source.map(|kind| kind.to_string());
     // An agent says its version itself.
-    let source = known("agent", agent)
-        .or_else(|| outside(model))
-        .or(state.source.map(|kind| kind.to_string()));
+    let source = known("agent", agent).or_else(|| match (outside(model), kind) {
+        (Some(outside), Some(kind)) if !model.is_outside() => Some(format!("{kind} + {outside}")),
+        (outside, kind) => outside.or(kind),
+    });
     let text: Vec<String> = [source, known("tokio", tokio)]
         .into_iter()
         .flatten()

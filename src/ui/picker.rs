@@ -26,7 +26,8 @@ use super::{Painter, Theme, ascii, painter::columns};
 
 /// Draws the picker.
 pub fn render(picker: &Picker, theme: &Theme, frame: &mut Frame<'_>) {
-    let parts = Parts::new(frame.area().as_size());
+    let size = frame.area().as_size();
+    let parts = picker.parts_of(size);
     let mut painter = Painter {
         buffer: frame.buffer_mut(),
         theme,
@@ -41,7 +42,7 @@ pub fn render(picker: &Picker, theme: &Theme, frame: &mut Frame<'_>) {
         nothing(picker, all, &mut painter);
     } else {
         table(picker, &parts, &mut painter);
-        about(picker, parts.about, &mut painter);
+        about(picker, &parts, picker.about(size), &mut painter);
     }
     footer(picker, parts.footer, &mut painter);
     if theme.ascii {
@@ -228,9 +229,10 @@ fn table(picker: &Picker, parts: &Parts, painter: &mut Painter<'_>) {
     }
 }
 
-fn about(picker: &Picker, area: Rect, painter: &mut Painter<'_>) {
+fn about(picker: &Picker, parts: &Parts, mut lines: Vec<String>, painter: &mut Painter<'_>) {
+    let area = parts.about;
     let under = picker.under_cursor();
-    let has_rule = area.height > 3;
+    let has_rule = parts.has_rule();
     if has_rule {
         // What distinguishes two of one name.
         let title = under.into_iter().flat_map(|candidate| {
@@ -245,20 +247,7 @@ fn about(picker: &Picker, area: Rect, painter: &mut Painter<'_>) {
         });
         painter.rule(area, title.collect::<Vec<_>>());
     }
-    let mut text = under.map(Candidate::sentence).unwrap_or_default();
-    if picker.unread() > 0 {
-        let more = match picker.unread() {
-            1 => "1 more program is being looked at".to_owned(),
-            n => format!("{n} more programs are being looked at"),
-        };
-        text = if text.is_empty() {
-            more
-        } else {
-            format!("{text} · {more}")
-        };
-    }
     let rows = area.y + u16::from(has_rule)..area.bottom();
-    let mut lines = wrap(&text, usize::from(area.width).saturating_sub(3));
     if lines.len() > rows.len() {
         lines.truncate(rows.len());
         if let Some(last) = lines.last_mut() {

@@ -189,8 +189,8 @@ fn a_check_names_the_culprits_and_no_one_else() {
             found.iter().any(matches)
         };
         if has("lost-waker", "lost")
-            && has("never-yielded", "greedy")
-            && has("blocked-worker", "greedy")
+            && has("blocked-worker", "never_yields")
+            && has("blocked-worker", "blocks_its_worker")
         {
             break found;
         }

@@ -5,7 +5,7 @@ use std::{io::Write, time::Duration};
 
 use looptop::{
     diagnose::{Engine, Level, Window, remarks},
-    model::{Capability, Cause, Evidence, Model, SourceKind},
+    model::{Capability, Cause, Evidence, Flavor, Model, SourceKind, Stall, TaskKind},
     naming::Naming,
     source::{self, Event, Options, ProblemKind, Target},
 };
@@ -25,8 +25,17 @@ struct Looked {
 
 impl Looked {
     async fn at(pid: u32, expected: SourceKind) -> Self {
+        Self::target(Target::Process(pid), expected).await
+    }
+
+    async fn target(target: Target, expected: SourceKind) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        let mut source = source::spawn(Target::Process(pid), Options::default(), &runtime);
+        let source = source::spawn(target, Options::default(), &runtime);
+        Self::connected(source, expected).await
+    }
+
+    /// Of the next session; what was lost before does not matter.
+    async fn connected(mut source: source::Source, expected: SourceKind) -> Self {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match timeout_at(deadline, source.recv()).await.unwrap() {
@@ -40,10 +49,30 @@ impl Looked {
                         model,
                     };
                 }
-                Some(Event::Connecting { .. }) => {}
+                Some(Event::Connecting { .. } | Event::Lost { .. }) => {}
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    /// The session after this one, of the same target.
+    async fn again(self, expected: SourceKind) -> Self {
+        Self::connected(self.source, expected).await
+    }
+
+    /// Live tasks whose name contains this.
+    fn named(&self, name: &str) -> usize {
+        let tasks = self.model.tasks.live();
+        let names = tasks.filter_map(|task| self.model.task_name(task));
+        names.filter(|found| found.contains(name)).count()
+    }
+
+    /// A stall that goes on, of a function whose name contains this.
+    fn stall_in(&self, function: &str) -> Option<&Stall> {
+        self.model.stalls.live().find(|stall| {
+            let culprit = stall.culprit().map(|culprit| &*culprit.function);
+            culprit.is_some_and(|found| found.contains(function))
+        })
     }
 
     /// Looks until `what` holds, or until the process is lost.
@@ -61,10 +90,7 @@ impl Looked {
                         self.engine.update(&self.model);
                     }
                 }
-                Some(Event::Lost { problem, retry_in }) => {
-                    assert_eq!(retry_in, None, "{problem}");
-                    return Err(problem.kind);
-                }
+                Some(Event::Lost { problem, .. }) => return Err(problem.kind),
                 _ => {}
             }
         }
@@ -77,18 +103,12 @@ async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
     let app = App::start("bare_app", &["20"]);
     let mut looked = Looked::at(app.child.id(), SourceKind::Outside).await;
 
-    let named = |looked: &Looked, name: &str| {
-        let model = &looked.model;
-        let tasks = model.tasks.live();
-        let names = tasks.filter_map(|task| model.task_name(task));
-        names.filter(|found| found.contains(name)).count()
-    };
     looked
         .until(|looked| {
-            let found = named(looked, "waits_for_a_customer");
+            let found = looked.named("waits_for_a_customer");
             looked.model.complete
                 && found == 20
-                && named(looked, "blocks_its_worker") == 1
+                && looked.named("blocks_its_worker") == 1
                 && looked.model.workers.len() == 2
         })
         .await
@@ -98,12 +118,8 @@ async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
 
     looked
         .until(|looked| {
-            let mut stalls = looked.model.stalls.live();
-            stalls.any(|stall| {
-                let culprit = stall.culprit().map(|culprit| &*culprit.function);
-                culprit.is_some_and(|function| function.contains("blocks_its_worker"))
-                    && looked.engine.verdict(&looked.model).level > Level::Healthy
-            })
+            looked.stall_in("blocks_its_worker").is_some()
+                && looked.engine.verdict(&looked.model).level > Level::Healthy
         })
         .await
         .unwrap();
@@ -214,4 +230,197 @@ async fn tasks_that_an_agent_does_not_show_are_listed_until_it_does() {
     assert_eq!(tasks.len(), TASKS, "{tasks:?}");
     let listed = tasks.iter().filter(|task| task.future.is_some());
     assert_eq!(listed.count(), 0, "by its spawn location alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_runs_another_program_is_another_session() {
+    let mut app = App::start("bare_app", &["3"]);
+    let mut looked = Looked::at(app.child.id(), SourceKind::Outside).await;
+    let count = |looked: &Looked| looked.named("waits_for_a_customer");
+    looked.until(|looked| count(looked) == 3).await.unwrap();
+    let first = looked.model.session.id.clone();
+    app.child.stdin.as_mut().unwrap().write_all(b"5\n").unwrap();
+    let lost = looked.until(|_| false).await;
+    assert_eq!(lost, Err(ProblemKind::OtherProgram));
+    let mut looked = looked.again(SourceKind::Outside).await;
+    assert_eq!(looked.model.session.pid, Some(app.child.id()));
+    assert_ne!(looked.model.session.id, first);
+    looked.until(|looked| count(looked) == 5).await.unwrap();
+    assert_eq!(looked.model.live_tasks(), Some(6), "none of the old ones");
+}
+
+/// All that console-subscriber does not say, in one session with what it does.
+async fn is_whole(looked: &mut Looked) {
+    let futures = |looked: &Looked| {
+        let model = &looked.model;
+        let named = model
+            .tasks
+            .live()
+            .filter(|task| model.text(task.name) == "sleeper");
+        let future = |task: &&looptop::model::Task| {
+            let name = model.future_name(task.future);
+            name.is_some_and(|name| name.contains("sleeps")) && task.runtime.is_some()
+        };
+        named.filter(future).count()
+    };
+    looked
+        .until(|looked| {
+            looked.stall_in("blocks_its_worker").is_some()
+                && looked.model.workers.len() == 4
+                && futures(looked) == 3
+        })
+        .await
+        .unwrap();
+    let model = &looked.model;
+    let stall = looked.stall_in("blocks_its_worker").unwrap();
+    assert_eq!(stall.cause, Cause::Sleeping);
+    assert_eq!(stall.telling_stack().unwrap().evidence(), Evidence::Read);
+    assert!(stall.worker.is_some());
+    let task = model.tasks.get(stall.task.unwrap()).unwrap();
+    assert_eq!(
+        model.task_name(task),
+        Some("blocks"),
+        "as it is called there"
+    );
+    assert!(task.polls.is_some_and(|polls| polls > 0) && task.wakes.is_some());
+    for name in ["blocks", "greedy", "burn"] {
+        assert_eq!(looked.named(name), 1, "{name}");
+    }
+    // Of the program's runtime alone, and not of the one on which it is served.
+    let runtimes = model.runtimes.iter().filter(|runtime| !runtime.gone);
+    let runtimes: Vec<_> = runtimes.map(|runtime| runtime.flavor).collect();
+    assert_eq!(runtimes, [Flavor::MultiThread]);
+    assert!(!model.is_outside() && !model.reads_tasks());
+    assert!(model.outside.is_some());
+    for kind in [Capability::Workers, Capability::Stacks, Capability::Wakes] {
+        assert!(model.session.has(kind), "{kind:?}");
+    }
+    let why = model.session.missing(Capability::Lag).unwrap();
+    assert!(
+        why.contains("console-subscriber does not report") && why.contains("from outside"),
+        "{why}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_console_subscriber_all_of_its_process_is_seen() {
+    let app = App::start("console_app", &["127.0.0.1:0"]);
+    let target: Target = app.address.parse().unwrap();
+    let mut looked = Looked::target(target, SourceKind::Console).await;
+    is_whole(&mut looked).await;
+    let first = looked.model.session.clone();
+
+    // Another process listens at the same port.
+    let address = app.address.clone();
+    drop(app);
+    let lost = looked.until(|_| false).await;
+    assert!(lost.is_err(), "its process has ended");
+    let next = App::start("console_app", &[&address]);
+    assert_eq!(next.address, address);
+    let mut looked = looked.again(SourceKind::Console).await;
+    assert_eq!(looked.model.session.pid, Some(next.child.id()));
+    assert_ne!(looked.model.session.id, first.id);
+    is_whole(&mut looked).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_with_console_subscriber_is_the_same_session_by_its_id() {
+    let app = App::start("console_app", &["127.0.0.1:0"]);
+    let mut looked = Looked::at(app.child.id(), SourceKind::Console).await;
+    is_whole(&mut looked).await;
+}
+
+/// A runtime that nobody registered joins the agent's session.
+async fn a_stranger_joins(arguments: &[&str], by_name: &str) {
+    let app = App::start("agent_app", arguments);
+    let target: Target = app.address.parse().unwrap();
+    let mut looked = Looked::target(target, SourceKind::Agent).await;
+    let found = |looked: &Looked| {
+        let mut runtimes = looked.model.runtimes.iter();
+        runtimes
+            .find(|runtime| runtime.is_found())
+            .map(|found| found.id)
+    };
+    let workers = |looked: &Looked| {
+        let id = found(looked);
+        let workers = looked.model.workers.keys();
+        workers.filter(|worker| Some(worker.runtime) == id).count()
+    };
+    let elsewhere = |looked: &Looked| {
+        let id = found(looked);
+        let tasks = looked.model.tasks.live();
+        let there = tasks.filter(|task| id.is_some() && task.runtime == id);
+        there.count()
+    };
+    looked
+        .until(|looked| workers(looked) == 2 && elsewhere(looked) == 4)
+        .await
+        .unwrap();
+    looked
+        .until(|looked| looked.stall_in("computes_elsewhere").is_some())
+        .await
+        .unwrap();
+    let model = &looked.model;
+    assert!(model.has_agent() && !model.is_outside());
+    assert_eq!(looked.named("computes_elsewhere"), 1, "never twice");
+    assert_eq!(looked.named(by_name), 6);
+    let remarks = looptop::diagnose::remarks(model);
+    let of = |words: &str| {
+        remarks
+            .iter()
+            .filter(|remark| remark.contains(words))
+            .count()
+    };
+    assert_eq!(of("threads run tokio runtimes that nobody registered"), 0);
+    assert_eq!(
+        of("1 runtime that nobody registered is seen from outside"),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_nobody_registered_joins_an_agent_without_tasks() {
+    a_stranger_joins(&["6", "stranger"], "waits_unseen").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_nobody_registered_joins_an_agent_with_tasks() {
+    let app = App::start("agent_app", &["6", "traced", "stranger"]);
+    let mut looked = Looked::at(app.child.id(), SourceKind::Agent).await;
+    let tasks = |looked: &Looked| {
+        let tasks = looked.model.tasks.live();
+        tasks.filter(|task| task.kind == TaskKind::Task).count()
+    };
+    looked
+        .until(|looked| {
+            let model = &looked.model;
+            let found = model.runtimes.iter().find(|runtime| runtime.is_found());
+            let drives = |id| model.workers.keys().filter(|w| w.runtime == id).count();
+            found.is_some_and(|found| found.live_tasks == 4 && drives(found.id) == 2)
+                && tasks(looked) == 10
+        })
+        .await
+        .unwrap();
+    assert!(!looked.model.reads_tasks(), "the agent shows them");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_every_runtime_registered_nothing_is_read_from_outside() {
+    let app = App::start("agent_app", &["6", "traced"]);
+    let target: Target = app.address.parse().unwrap();
+    let mut looked = Looked::target(target, SourceKind::Agent).await;
+    looked
+        .until(|looked| {
+            let observed = looked
+                .model
+                .since
+                .map(|since| looked.model.now.since(since));
+            observed.is_some_and(|observed| observed > Duration::from_secs(4))
+        })
+        .await
+        .unwrap();
+    let tasks = looked.model.tasks.live();
+    let tasks = tasks.filter(|task| task.kind == TaskKind::Task);
+    assert_eq!(tasks.count(), 6, "as the agent shows them");
+    assert!(looked.model.outside.is_none());
 }

@@ -289,7 +289,7 @@ fn task<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Task> {
 
 /// From outside nobody counts them.
 fn parks(c: &Context<'_>, worker: &Worker) -> Option<u64> {
-    (!c.model.is_outside()).then_some(worker.parks)
+    (!c.model.is_found(worker.id.runtime)).then_some(worker.parks)
 }
 
 fn thread<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Thread> {

@@ -1,9 +1,9 @@
 //! The console source: any application that has console-subscriber, unchanged,
 //! translated into looptop's normal form.
 //!
-//! What console-subscriber does not know (workers, causes, stacks, lag) is
-//! missing with its reason; threads and CPU come from the host where the
-//! target is local. A poll that still runs is a task with `poll_started_at_ns`;
+//! What console-subscriber does not know (workers, causes, stacks) is read from outside
+//! where the target is local and may be read (`outside::beside`), threads and CPU from
+//! the host where it is local; what neither knows (lag) is missing with its reason. A poll that still runs is a task with `poll_started_at_ns`;
 //! the server sends nothing more about it, so its age follows from the
 //! `now_ns` of each frame. `longest_poll_ns` and `longest_scheduled_ns` are
 //! lower bounds.
@@ -41,6 +41,7 @@ use super::{
     Command, Event, Problem, SourceKind,
     connect::Link,
     host::{Sampler, Unseen},
+    outside::{self, BesideConsole, HeardBesideConsole, View},
     session::{End, Session},
 };
 
@@ -53,6 +54,8 @@ const STATE_ANSWER: Duration = Duration::from_millis(500);
 /// shown that it publishes more rarely (1 s by default).
 const SILENCE: Duration = Duration::from_millis(1_750);
 const MAX_SILENCE: Duration = Duration::from_mins(1);
+
+const ELSEWHERE: &str = "processes are looked at on Linux on x86-64 alone";
 
 type Client = InstrumentClient<Channel>;
 
@@ -83,10 +86,18 @@ pub(super) async fn run(
     } else {
         Err(Unseen::NotWanted)
     };
-    let mut hello = translator.hello(host.as_ref().map(|_| ()).map_err(|unseen| unseen.reason()));
+    let threads = host.as_ref().map(|_| ()).map_err(|unseen| unseen.reason());
+    let view = match &host {
+        Ok(_) if outside::IS_SUPPORTED => View::Begins,
+        Ok(_) => View::Not(ELSEWHERE.to_owned()),
+        Err(unseen) => unseen.view(),
+    };
+    let mut hello = translator.hello(threads, view);
     if let Ok(sampler) = &host {
         sampler.describe(&mut hello);
     }
+    let pid = host.as_ref().ok().map(Sampler::pid);
+    let outside = BesideConsole::attach(pid, session.origin.into_std(), session.options.interval);
     let connected = Event::Connected {
         hello: Box::new(hello),
         kind: SourceKind::Console,
@@ -101,6 +112,7 @@ pub(super) async fn run(
         updates,
         details: None,
         sampler: host.ok(),
+        outside,
         translator,
         patience: SILENCE,
         last_update: Instant::now(),
@@ -134,6 +146,7 @@ struct Watcher {
     states: Option<Streaming<State>>,
     details: Option<Streaming<DetailsMessage>>,
     sampler: Option<Sampler>,
+    outside: BesideConsole,
     translator: Translator,
     patience: Duration,
     last_update: Instant,
@@ -165,7 +178,14 @@ impl Watcher {
                     _ => self.details = None,
                 },
                 Some(command) = session.commands.recv() => self.command(command).await,
+                // No sign of life of the server's.
+                heard = self.outside.next(), if awake => self.join(session, heard).await?,
                 sample = sample(&mut self.sampler), if awake => {
+                    let mut sample = sample;
+                    if self.outside.looks() {
+                        // Its threads are known from the looks; those that are not, go.
+                        sample.threads.retain(|(_, thread)| thread.gone);
+                    }
                     let frames = self.translator.host(sample, received(session));
                     for frame in frames {
                         session.send(Event::Frame(super::Received::made(frame))).await?;
@@ -201,6 +221,20 @@ impl Watcher {
             session.tell_silence(Problem::paused()).await?;
         }
         session.last_sign = Instant::now();
+        Ok(())
+    }
+
+    /// What is seen from outside joins the session.
+    async fn join(&mut self, session: &mut Session, heard: HeardBesideConsole) -> Result<(), End> {
+        let received = received(session);
+        let now_ns = self.translator.clock_ns(received);
+        let translator = &self.translator;
+        let joins = self.outside.take(heard, now_ns, &|id| translator.shown(id));
+        for frame in self.translator.outside(joins, received) {
+            session
+                .send(Event::Frame(super::Received::made(frame)))
+                .await?;
+        }
         Ok(())
     }
 

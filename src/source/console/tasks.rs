@@ -8,13 +8,14 @@ use console_api::{
 };
 use looptop_wire::{
     columns::{self, Record},
-    proto::{SpawnSite, TaskKind, TaskState, Tasks as Columns},
+    proto::{Certainty, SpawnSite, TaskKind, TaskState, Tasks as Columns},
 };
 
 use super::{
     clock::{ServerClock, duration_ns},
     names::{Names, value_number, value_text},
 };
+use crate::source::outside::Shown;
 
 /// Tasks that are held at most. A server that announces more is hostile or
 /// beyond what a screen can show; the rest is counted as lost.
@@ -62,6 +63,28 @@ struct Task {
     announced: bool,
     /// What its spawn site has counted of it.
     counted: Counted,
+    /// What the server does not report, and was read from outside.
+    read: Read,
+}
+
+/// What is read of a task from outside; texts and places by the session's numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Read {
+    runtime: Option<u32>,
+    future: Option<u32>,
+    certainty: Certainty,
+    place: Option<u32>,
+}
+
+impl Read {
+    fn of(record: &Record) -> Self {
+        Self {
+            runtime: record.runtime,
+            future: record.future,
+            certainty: record.future_certainty,
+            place: record.future_location,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -151,6 +174,10 @@ impl Task {
             idle_since_ns: Some(self.poll_ended.filter(|_| is_idle)),
             waker_clones: Some(self.waker_clones),
             waker_drops: Some(self.waker_drops),
+            runtime: self.read.runtime,
+            future: self.read.future,
+            future_certainty: self.read.certainty,
+            future_location: self.read.place,
             ..Record::default()
         }
     }
@@ -183,6 +210,10 @@ pub(super) struct Tasks {
     history: u64,
     /// The server reports how long tasks wait; those before 0.1.9 do not.
     reports_waits: bool,
+    /// The server's ids of live tasks, by tokio's.
+    by_tokio_id: HashMap<u64, u64>,
+    /// What was read from outside of live tasks, by tokio's ids.
+    read: HashMap<u64, Read>,
 }
 
 impl Tasks {
@@ -196,6 +227,67 @@ impl Tasks {
             nameless: 0,
             history: 0,
             reports_waits: false,
+            by_tokio_id: HashMap::new(),
+            read: HashMap::new(),
+        }
+    }
+
+    /// The live task that tokio counts with this number.
+    pub(super) fn shown(&self, tokio_id: u64) -> Option<Shown> {
+        let id = *self.by_tokio_id.get(&tokio_id)?;
+        let identity = self.known.get(&id)?.identity?;
+        Some(Shown {
+            id,
+            location: identity.location,
+        })
+    }
+
+    /// Takes in what was read of tasks from outside, by tokio's ids, and which of them have
+    /// ended. Those that the server does not report, or not yet, do not show.
+    pub(super) fn join(&mut self, tasks: &[Record], ended: &[u64]) -> Changes {
+        for id in ended {
+            self.read.remove(id);
+        }
+        let mut touched = Vec::new();
+        for record in tasks {
+            let Some(tokio_id) = record.tokio_id else {
+                continue;
+            };
+            let read = Read::of(record);
+            if self.read.len() >= MAX_TASKS && !self.read.contains_key(&tokio_id) {
+                continue;
+            }
+            if self.read.insert(tokio_id, read) == Some(read) {
+                continue;
+            }
+            let id = self.by_tokio_id.get(&tokio_id).copied();
+            if let Some((id, task)) = id.and_then(|id| Some((id, self.known.get_mut(&id)?))) {
+                task.read = read;
+                touched.push(id);
+            }
+        }
+        let mut changes = Changes::default();
+        self.write(&touched, &mut changes, &mut BTreeSet::new());
+        changes
+    }
+
+    /// What becomes of a task whose identity is known now.
+    fn identified(&mut self, id: u64) {
+        let Some(task) = self.known.get_mut(&id) else {
+            return;
+        };
+        let tokio_id = task.identity.map_or(0, |identity| identity.tokio_id);
+        if tokio_id != 0 && task.ended.is_none() {
+            task.read = self.read.get(&tokio_id).copied().unwrap_or_default();
+            self.by_tokio_id.insert(tokio_id, id);
+        }
+    }
+
+    fn no_longer_shown(&mut self, id: u64) {
+        let identity = self.known.get(&id).and_then(|task| task.identity);
+        let tokio_id = identity.map_or(0, |identity| identity.tokio_id);
+        if self.by_tokio_id.get(&tokio_id) == Some(&id) {
+            self.by_tokio_id.remove(&tokio_id);
         }
     }
 
@@ -234,6 +326,7 @@ impl Tasks {
                 let had_no_name = task.identity.is_none() && task.announced;
                 task.identity = Some(identity(record, names));
                 self.nameless -= u64::from(had_no_name).min(self.nameless);
+                self.identified(id);
                 touched.push(id);
             }
         }
@@ -246,6 +339,7 @@ impl Tasks {
             task.update(stats, clock);
             if let Some(at) = task.ended.filter(|_| !ended_before) {
                 ended.push((at, *id));
+                self.no_longer_shown(*id);
             }
             touched.push(*id);
         }
@@ -285,6 +379,7 @@ impl Tasks {
 
     /// Removes a task; whether the viewer had heard of it.
     fn forget(&mut self, id: u64) -> bool {
+        self.no_longer_shown(id);
         let task = self.known.remove(&id);
         task.is_some_and(|task| task.announced)
     }

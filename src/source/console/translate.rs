@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use console_api::instrument::Update;
 use looptop_wire::{
-    proto::{Capability, CapabilityKind, Frame, HelloResponse, Loss},
+    proto::{Capability, CapabilityKind, Frame, HelloResponse, Loss, Tasks as Columns},
     split::split,
 };
 
@@ -17,7 +17,10 @@ use super::{
     resources::Resources,
     tasks::Tasks,
 };
-use crate::source::host::Sample;
+use crate::source::{
+    host::Sample,
+    outside::{self, Joins, Shown, View},
+};
 
 /// When an update came, by the viewer's clocks.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +56,8 @@ pub(crate) struct Translator {
     /// The newest instant of a frame: host samples run on a guessed clock.
     sent_ns: u64,
     complete: bool,
+    /// Whether the process is looked at from outside, too.
+    view: View,
 }
 
 impl Translator {
@@ -84,18 +89,20 @@ impl Translator {
             dropped_events: 0,
             sequence: 0,
             complete: false,
+            view: View::Off,
         }
     }
 
     /// What an agent would have answered. `host` is whether threads of the
-    /// process can be read here, or why not.
-    pub(crate) fn hello(&self, host: Result<(), &str>) -> HelloResponse {
+    /// process can be read here, or why not; `view` whether all of it can.
+    pub(super) fn hello(&mut self, host: Result<(), &str>, view: View) -> HelloResponse {
+        self.view = view;
         HelloResponse {
             protocol: looptop_wire::PROTOCOL,
             session: self.session.clone(),
             started_unix_ns: self.clock.origin_unix_ns(),
             now_ns: self.clock.now_ns(),
-            capabilities: capabilities(host),
+            capabilities: capabilities(host, &self.view),
             ..HelloResponse::default()
         }
     }
@@ -148,6 +155,41 @@ impl Translator {
         let mut frame = sample.into_frame(|name| self.names.string(name));
         frame.strings = self.names.interner().take_strings();
         self.finish(vec![frame], now_ns)
+    }
+
+    /// The task that tokio counts with this number.
+    pub(super) fn shown(&self, tokio_id: u64) -> Option<Shown> {
+        self.tasks.shown(tokio_id)
+    }
+
+    /// What the server's clock shows, as far as that can be guessed.
+    pub(super) fn clock_ns(&self, received: Received) -> u64 {
+        self.clock.extrapolate(received.local_ns)
+    }
+
+    /// What is seen from outside.
+    pub(super) fn outside(&mut self, joins: Joins, received: Received) -> Vec<Frame> {
+        let now_ns = self.clock.extrapolate(received.local_ns);
+        let changes = self.tasks.join(&joins.tasks, &joins.forgotten);
+        let mut frames = Vec::new();
+        if let Some(view) = joins.view.filter(|view| *view != self.view) {
+            self.view = view;
+            frames.push(Frame {
+                tasks: Some(Columns {
+                    capabilities: changing(&self.view),
+                    ..Columns::default()
+                }),
+                ..Frame::default()
+            });
+        }
+        frames.extend(joins.frames);
+        if changes.columns.is_some() {
+            frames.push(Frame {
+                tasks: changes.columns,
+                ..Frame::default()
+            });
+        }
+        self.finish(frames, now_ns)
     }
 
     /// Numbers and dates the frames, so that neither goes back.
@@ -208,7 +250,24 @@ fn births(update: &Update) -> impl Iterator<Item = (u64, i128)> {
     all.filter_map(|(id, at)| Some((id, unix_ns(at?)?)))
 }
 
-fn capabilities(host: Result<(), &str>) -> Vec<Capability> {
+/// What the server does not report, and a view from outside may show; and what that does
+/// not show either.
+const UNREPORTED: [(CapabilityKind, &str); 9] = [
+    (CapabilityKind::Workers, "worker threads"),
+    (CapabilityKind::WorkerThreads, "worker threads"),
+    (CapabilityKind::Stalls, "stalls, only polls that still run"),
+    (CapabilityKind::Cause, "why a poll takes long"),
+    (CapabilityKind::Stacks, "stacks"),
+    (CapabilityKind::WorkerPolls, "what worker threads do"),
+    (
+        CapabilityKind::ScheduleLatency,
+        "single waits, only their sum, and that since 0.1.9",
+    ),
+    (CapabilityKind::BlockingPool, "the blocking pool"),
+    (CapabilityKind::Lag, "loop lag"),
+];
+
+fn capabilities(host: Result<(), &str>, view: &View) -> Vec<Capability> {
     use CapabilityKind as Kind;
     let supplied = [
         Kind::Tasks,
@@ -218,41 +277,55 @@ fn capabilities(host: Result<(), &str>) -> Vec<Capability> {
         Kind::Resources,
         Kind::Console,
     ];
-    let available = supplied.map(|kind| Capability {
-        kind: kind.into(),
-        available: true,
-        reason: String::new(),
-    });
-    let missing = [
-        (Kind::Workers, "worker threads"),
-        (Kind::WorkerThreads, "worker threads"),
-        (Kind::WorkerPolls, "what worker threads do"),
-        (Kind::Stalls, "stalls, only polls that still run"),
-        (Kind::Cause, "why a poll takes long"),
-        (Kind::Stacks, "stacks"),
-        (
-            Kind::ScheduleLatency,
-            "single waits, only their sum, and that since 0.1.9",
-        ),
-        (Kind::BlockingPool, "the blocking pool"),
-        (Kind::Lag, "loop lag"),
-    ];
-    let missing = missing.map(|(kind, what)| Capability {
-        kind: kind.into(),
-        available: false,
-        reason: format!(
-            "console-subscriber does not report {what}; \
-             add looptop_agent::init() to the application"
-        ),
-    });
-    let threads = Capability {
-        kind: Kind::Threads.into(),
-        available: host.is_ok(),
-        reason: host.err().unwrap_or_default().into(),
-    };
+    let available = supplied.map(|kind| capability(kind, None));
+    let threads = capability(Kind::Threads, host.err().map(str::to_owned));
+    let others = changing(view)
+        .into_iter()
+        .filter(|c| c.kind() != Kind::Threads);
     available
         .into_iter()
-        .chain(missing)
+        .chain(others)
         .chain([threads])
         .collect()
+}
+
+/// What can be known, where that depends on whether the process is looked at.
+fn changing(view: &View) -> Vec<Capability> {
+    let unreported = UNREPORTED.map(|(kind, what)| capability(kind, unseen(kind, what, view)));
+    let mut all = Vec::from(unreported);
+    if let View::Is { no_names, .. } = view {
+        all.push(capability(CapabilityKind::Threads, None));
+        let no_names = no_names.clone();
+        all.extend(no_names.map(|why| capability(CapabilityKind::Coverage, Some(why))));
+    }
+    all
+}
+
+/// Why it is not known; `None` where it is seen from outside.
+fn unseen(kind: CapabilityKind, what: &str, view: &View) -> Option<String> {
+    const AGENT: &str = "add looptop_agent::init() to the application";
+    let not = format!("console-subscriber does not report {what}");
+    let never = outside::why_never(kind);
+    Some(match (view, never) {
+        (View::Is { no_stalls, .. }, None) => {
+            let why = no_stalls.as_ref()?;
+            format!("{not}, and from outside it is not seen: {why}")
+        }
+        (View::Is { .. }, Some(why)) => {
+            format!("{not}, and from outside it is not known: {why}; {AGENT}")
+        }
+        (View::Begins, None) => format!("{not}; the process is about to be looked at from outside"),
+        (View::Not(why), None) => {
+            format!("{not}, and its process is not looked at from outside: {why}; or {AGENT}")
+        }
+        (View::Off, _) | (View::Begins | View::Not(_), Some(_)) => format!("{not}; {AGENT}"),
+    })
+}
+
+fn capability(kind: CapabilityKind, missing: Option<String>) -> Capability {
+    Capability {
+        kind: kind.into(),
+        available: missing.is_none(),
+        reason: missing.unwrap_or_default(),
+    }
 }

@@ -17,13 +17,13 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use super::{Problem, Target};
+use super::{Problem, Target, outside::View};
 
 /// Time between samples.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The name of console-subscriber's own thread, as the kernel cuts it.
-const CONSOLE_THREAD: &str = "console_subscri";
+pub(super) const CONSOLE_THREAD: &str = "console_subscri";
 
 /// Why the target's process cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,22 @@ impl Unseen {
                  run looptop as that user or root to see its threads"
             }
         }
+    }
+}
+
+impl Unseen {
+    /// Why its process is not looked at from outside.
+    pub(super) fn view(self) -> View {
+        let why = match self {
+            Self::NotWanted => return View::Off,
+            Self::NotLocal => "it is not on this machine",
+            Self::NoProcfs => "that is done on Linux alone",
+            Self::NotFound => "no process of this host owns the socket (a container or a proxy?)",
+            Self::Forbidden => {
+                "it belongs to another user: run looptop as that user or as root to look at it"
+            }
+        };
+        View::Not(why.to_owned())
     }
 }
 
@@ -112,6 +128,11 @@ impl Sampler {
     /// Of a process that is known.
     pub(super) fn of(pid: u32) -> Self {
         Self::with(Reader::new(pid))
+    }
+
+    /// The process that is read.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid
     }
 
     fn with(reader: Reader) -> Self {

@@ -3,13 +3,13 @@
 use std::{
     io,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use looptop_outside::{
-    Changed, Life, ProcessMemory, RunningTask, Stall, Subject, Watch, WatchOptions,
+    Changed, Chosen, Life, ProcessMemory, RunningTask, Stall, Subject, Watch, WatchOptions,
     access::Access,
     tasks::{Tasks, Types},
 };
@@ -140,12 +140,24 @@ impl Attached {
 /// The threads that look; they end within a look when it is dropped.
 #[derive(Debug)]
 pub(super) struct Driver {
+    board: Board,
     _guard: Guard,
+}
+
+/// Whose stacks lead to the runtimes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stacks {
+    /// Those of the threads that are watched.
+    Watched,
+    /// Those of all threads, though only some are watched: each is asked for at a listing.
+    All,
 }
 
 /// What the thread that looks at threads lets the other know.
 #[derive(Debug, Default)]
 struct Shared {
+    /// Those that are to be watched.
+    chosen: Chosen,
     /// Blocked threads and where their stacks end.
     stacks: Vec<(u64, u64)>,
     /// Where files are mapped: what to add to an address of a file.
@@ -160,15 +172,21 @@ impl Driver {
         attached: Attached,
         origin: Instant,
         interval: Duration,
+        (chosen, stacks): (Chosen, Stacks),
         out: mpsc::Sender<Message>,
     ) -> io::Result<Self> {
         let stop = Stop::default();
         let guard = stop.guard();
         let board = Board::default();
+        lock(&board).chosen = chosen;
         let tasks = attached
             .types
             .map(|types| Tasks::new(&attached.subject, types));
         let in_poll = tasks.as_ref().map(Tasks::in_poll);
+        let threads = match stacks {
+            Stacks::Watched => Threads::Watched(Arc::clone(&board)),
+            Stacks::All => Threads::Asked(attached.subject.clone(), programs(&attached.watch)),
+        };
         let watcher = Watcher {
             watch: attached.watch,
             subject: attached.subject.clone(),
@@ -193,10 +211,17 @@ impl Driver {
         let look = thread::Builder::new().name("looptop-look".into());
         look.spawn(move || watcher.run(&task_of))?;
         if let Some(tasks) = tasks {
-            let threads = Threads::Watched(board);
             Lister::start(&attached.subject, tasks, threads, out, stop)?;
         }
-        Ok(Self { _guard: guard })
+        Ok(Self {
+            board,
+            _guard: guard,
+        })
+    }
+
+    /// From now on these threads are watched.
+    pub(super) fn choose(&self, chosen: Chosen) {
+        lock(&self.board).chosen = chosen;
     }
 
     /// Begins to list tasks, and looks at nothing else; `None` where that is not possible.
@@ -213,17 +238,29 @@ impl Driver {
             ..WatchOptions::default()
         };
         let watch = Watch::new(subject, options).ok()?;
-        let programs = watch.modules().iter().map(|module| Program {
-            path: module.path.clone(),
-            base: module.base,
-        });
-        let threads = Threads::Asked(subject.clone(), programs.collect());
+        let threads = Threads::Asked(subject.clone(), programs(&watch));
         let stop = Stop::default();
         let guard = stop.guard();
         let tasks = Tasks::new(subject, types);
         Lister::start(subject, tasks, threads, out, stop).ok()?;
-        Some(Self { _guard: guard })
+        Some(Self {
+            board: Board::default(),
+            _guard: guard,
+        })
     }
+}
+
+/// Where files are mapped.
+fn programs(watch: &Watch) -> Vec<Program> {
+    let modules = watch.modules().iter().map(|module| Program {
+        path: module.path.clone(),
+        base: module.base,
+    });
+    modules.collect()
+}
+
+fn lock(board: &Board) -> MutexGuard<'_, Shared> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Looks at the threads.
@@ -250,6 +287,8 @@ impl Watcher {
     fn run(mut self, task_of: &dyn Fn(&[u64]) -> Option<RunningTask>) {
         let mut frame_due = Instant::now();
         loop {
+            let chosen = lock(&self.board).chosen.clone();
+            self.watch.choose(chosen);
             let now = Instant::now();
             let rest = match self.watch.look(now, task_of) {
                 Ok(rest) => rest,
@@ -286,14 +325,11 @@ impl Watcher {
     /// Sends what was seen; `false` once nobody listens.
     fn send(&mut self, at: Instant) -> bool {
         {
-            let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut board = lock(&self.board);
             board.stacks = self.watch.stack_pointers();
-            let known = board.programs.len();
-            let new = self.watch.modules().iter().skip(known);
-            board.programs.extend(new.map(|module| Program {
-                path: module.path.clone(),
-                base: module.base,
-            }));
+            if board.programs.len() != self.watch.modules().len() {
+                board.programs = programs(&self.watch);
+            }
         }
         if self.out.capacity() == 0 {
             return !self.out.is_closed();
@@ -363,7 +399,7 @@ impl Threads {
         let Self::Watched(board) = self else {
             return true;
         };
-        let board = board.lock().unwrap_or_else(PoisonError::into_inner);
+        let board = lock(board);
         !board.programs.is_empty() && (late || !board.stacks.is_empty())
     }
 
@@ -371,10 +407,7 @@ impl Threads {
     /// what it was.
     fn stacks(&self) -> Option<Vec<(u64, u64)>> {
         match self {
-            Self::Watched(board) => {
-                let board = board.lock().unwrap_or_else(PoisonError::into_inner);
-                Some(board.stacks.clone())
-            }
+            Self::Watched(board) => Some(lock(board).stacks.clone()),
             Self::Asked(subject, _) => {
                 subject.unchanged().ok()?;
                 let process = subject.process();
@@ -387,10 +420,7 @@ impl Threads {
 
     fn programs(&self) -> Vec<Program> {
         match self {
-            Self::Watched(board) => {
-                let board = board.lock().unwrap_or_else(PoisonError::into_inner);
-                board.programs.clone()
-            }
+            Self::Watched(board) => lock(board).programs.clone(),
             Self::Asked(_, programs) => programs.clone(),
         }
     }

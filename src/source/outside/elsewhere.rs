@@ -1,9 +1,16 @@
 //! Where no process can be looked at.
 
-use std::convert::Infallible;
+use std::{
+    convert::Infallible,
+    time::{Duration, Instant},
+};
 
-use looptop_wire::proto::{Frame, HelloResponse};
+use looptop_wire::{
+    columns::Record,
+    proto::{CapabilityKind, Frame, HelloResponse},
+};
 
+use super::{Shown, View};
 use crate::source::{Options, Received};
 
 /// Nothing is beside an agent here.
@@ -32,4 +39,47 @@ impl Beside {
     ) -> (Received, Vec<Frame>) {
         (frame, Vec::new())
     }
+}
+
+/// Nothing is beside console-subscriber here.
+pub(in crate::source) struct BesideConsole;
+
+/// Never heard.
+pub(in crate::source) type HeardBesideConsole = Infallible;
+
+/// Nothing.
+#[derive(Debug, Default)]
+pub(in crate::source) struct Joins {
+    pub(in crate::source) view: Option<View>,
+    pub(in crate::source) frames: Vec<Frame>,
+    pub(in crate::source) tasks: Vec<Record>,
+    pub(in crate::source) forgotten: Vec<u64>,
+}
+
+impl BesideConsole {
+    pub(in crate::source) fn attach(_: Option<u32>, _: Instant, _: Duration) -> Self {
+        Self
+    }
+
+    pub(in crate::source) fn looks(&self) -> bool {
+        false
+    }
+
+    pub(in crate::source) async fn next(&mut self) -> HeardBesideConsole {
+        std::future::pending().await
+    }
+
+    pub(in crate::source) fn take(
+        &mut self,
+        heard: HeardBesideConsole,
+        _: u64,
+        _: &dyn Fn(u64) -> Option<Shown>,
+    ) -> Joins {
+        match heard {}
+    }
+}
+
+/// Nothing is known from outside.
+pub(in crate::source) fn why_never(_: CapabilityKind) -> Option<&'static str> {
+    None
 }

@@ -49,6 +49,12 @@ const NEVER: [(Kind, &str, &str); 9] = [
     (Kind::Wakers, NO_WAKES, TRACING),
 ];
 
+/// Why a kind of insight is not to be had from outside, in words that follow others.
+pub(in crate::source) fn why_never(kind: Kind) -> Option<&'static str> {
+    let never = NEVER.iter().find(|(of, ..)| *of == kind);
+    never.map(|(_, why, _)| *why)
+}
+
 /// Why some kinds of insight are missing here.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Missing {

@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use looptop_outside::access::Access;
+use looptop_outside::{Chosen, access::Access};
 use looptop_procfs::Procfs;
 use looptop_wire::proto::HelloResponse;
 use tokio::{sync::mpsc, task::spawn_blocking, time::sleep_until};
 
 use super::{
-    driver::{self, Attached, Driver, Message, What},
+    driver::{self, Attached, Driver, Message, Stacks, What},
     hello,
     translate::Translator,
 };
@@ -23,10 +23,10 @@ use crate::source::{
 };
 
 /// Time between frames, where the consumer does not care.
-const INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 /// As of an agent.
-const SHORTEST: Duration = Duration::from_millis(20);
-const LONGEST: Duration = Duration::from_secs(10);
+pub(super) const SHORTEST: Duration = Duration::from_millis(20);
+pub(super) const LONGEST: Duration = Duration::from_secs(10);
 
 /// Without a look for so long this machine has no CPU for the thread that looks.
 const SILENCE: Duration = Duration::from_millis(1_200);
@@ -55,7 +55,8 @@ pub(super) async fn run(session: &mut Session, access: Access) -> Result<Infalli
         Duration::ZERO => INTERVAL,
         interval => interval.clamp(SHORTEST, LONGEST),
     };
-    let driver = Driver::start(attached, origin, interval, sender);
+    let all = (Chosen::All, Stacks::Watched);
+    let driver = Driver::start(attached, origin, interval, all, sender);
     let driver = driver.map_err(|error| Problem::no_thread(pid, &error))?;
     let mut watcher = Watcher {
         messages,

@@ -5,7 +5,8 @@
 //! translated where the session runs.
 //!
 //! - `live`: an attachment, from the first look to the end,
-//! - `beside`: the tasks of a process whose agent shows none,
+//! - `beside`: the same beside an agent or console-subscriber, in one session with it,
+//! - `view`: whether the process of another source can be looked at, too,
 //! - `driver`: the threads that look,
 //! - `facts`: what `looptop-outside` says, as `seen` has it,
 //! - `names`: the names of futures,
@@ -39,6 +40,7 @@ mod stop;
 mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod translate;
+mod view;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod workers;
 
@@ -53,6 +55,9 @@ use super::{
     session::{End, Session},
 };
 
+/// Whether processes can be looked at here.
+pub(super) const IS_SUPPORTED: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
 /// Looks at the process with this id until nobody listens, or until it has ended.
 pub(super) async fn run(session: &mut Session, pid: u32) -> Result<Infallible, End> {
     let examine = spawn_blocking(move || access::examine(&Procfs::default(), &ThisKernel, pid));
@@ -64,9 +69,12 @@ pub(super) async fn run(session: &mut Session, pid: u32) -> Result<Infallible, E
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(super) use beside::{Beside, Heard};
+pub(super) use beside::{Beside, BesideConsole, Heard, HeardBesideConsole, Joins};
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub(super) use elsewhere::{Beside, Heard};
+pub(super) use elsewhere::{Beside, BesideConsole, Heard, HeardBesideConsole, Joins, why_never};
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(super) use hello::why_never;
+pub(super) use view::{Shown, View};
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use live::run as look;

@@ -62,6 +62,40 @@ impl Translator {
         }
     }
 
+    /// The same in a session that has runtimes of another source: those here get ids from
+    /// `first_runtime` on.
+    pub(super) fn joining(keep_ended: usize, first_runtime: u32) -> Self {
+        Self {
+            workers: Workers::joining(first_runtime),
+            ..Self::new(keep_ended, true)
+        }
+    }
+
+    /// The id of a runtime of the newest listing.
+    pub(super) fn runtime_id(&self, key: u64) -> Option<u32> {
+        self.workers.runtime(key)
+    }
+
+    /// All tasks that are known, once more.
+    pub(super) fn all_tasks(&mut self, now_ns: u64) -> Vec<Frame> {
+        let changes = Changes {
+            columns: self.tasks.all(),
+            ..Changes::default()
+        };
+        self.frames(now_ns, Frame::default(), changes)
+    }
+
+    /// Tasks and runtimes are forgotten.
+    pub(super) fn forget(&mut self, now_ns: u64) -> Vec<Frame> {
+        let (_, gone) = self.workers.runtimes(&[]);
+        let frame = Frame {
+            runtimes: gone.into_iter().map(gone_runtime).collect(),
+            ..Frame::default()
+        };
+        let changes = self.tasks.forget();
+        self.frames(now_ns, frame, changes)
+    }
+
     /// The threads and stalls as of a look.
     pub(super) fn look(&mut self, now_ns: u64, look: &Look) -> Vec<Frame> {
         let workers = self.workers(now_ns, look);
@@ -101,11 +135,7 @@ impl Translator {
         for runtime in &mut runtimes {
             runtime.name = self.interner.string(self.workers.name_of(runtime.id));
         }
-        runtimes.extend(gone.into_iter().map(|id| proto::Runtime {
-            id,
-            gone: true,
-            ..proto::Runtime::default()
-        }));
+        runtimes.extend(gone.into_iter().map(gone_runtime));
         self.outside.listings += 1;
         self.outside.listing_ns = Some(listing.took_ns);
         self.outside.unlisted_tasks = listing.unlisted;
@@ -301,6 +331,14 @@ impl Translator {
             frame.sequence = self.sequence;
         }
         frames
+    }
+}
+
+fn gone_runtime(id: u32) -> proto::Runtime {
+    proto::Runtime {
+        id,
+        gone: true,
+        ..proto::Runtime::default()
     }
 }
 

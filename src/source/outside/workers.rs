@@ -20,6 +20,8 @@ pub(super) struct Workers {
     listed: bool,
     /// Threads that drive one of several runtimes, which is not known yet, and since when.
     undecided: BTreeMap<u64, u64>,
+    /// Another source has runtimes too: of those here, none may be a thread's.
+    joins: bool,
     looked_at_ns: u64,
     /// The names that all threads of a runtime share.
     names: BTreeMap<u32, String>,
@@ -44,6 +46,22 @@ const PATIENCE_NS: u64 = 3_000_000_000;
 const UNKNOWN_RUNTIME: u32 = 255;
 
 impl Workers {
+    /// Of a session that has runtimes of another source: those here get ids from `first`
+    /// on.
+    pub(super) fn joining(first: u32) -> Self {
+        Self {
+            next_runtime: first,
+            joins: true,
+            ..Self::default()
+        }
+    }
+
+    /// The id of a runtime.
+    pub(super) fn runtime(&self, key: u64) -> Option<u32> {
+        let known = self.runtimes.iter().find(|(of, ..)| *of == key);
+        known.map(|(_, id, _)| *id)
+    }
+
     /// The runtime and index of the worker that a thread is.
     pub(super) fn of(&self, tid: u64) -> Option<(u32, u32)> {
         self.places
@@ -127,6 +145,7 @@ impl Workers {
         let led: Vec<u32> = leads_to.filter(|id| alike.contains(id)).copied().collect();
         match (alike.as_slice(), led.as_slice()) {
             ([id], _) | (_, [id]) => Some(*id),
+            ([], _) if self.joins => None,
             ([], _) if self.runtimes.is_empty() => Some(0),
             ([], _) => Some(UNKNOWN_RUNTIME),
             // A thread that always runs has no stack that could be searched.

@@ -1,6 +1,7 @@
 //! Translation tables.
 
 mod hostile;
+mod joined;
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -20,7 +21,10 @@ use looptop_wire::{
 
 use prost_types::{Duration, Timestamp};
 
-use crate::source::console::translate::{Received, Translator};
+use crate::source::{
+    console::translate::{Received, Translator},
+    outside::View,
+};
 
 /// The server's clock at the beginning of each test, in seconds.
 const START: i64 = 1_000_000;
@@ -166,10 +170,10 @@ fn a_task_with_everything() {
             }),
         }],
     });
-    let (translator, frames) = translate(first);
+    let (mut translator, frames) = translate(first);
     assert!(frames[0].snapshot_complete);
     assert_eq!((frames[0].sequence, frames[0].now_ns), (1, 10 * SECOND));
-    assert_eq!(translator.hello(Ok(())).now_ns, 10 * SECOND);
+    assert_eq!(translator.hello(Ok(()), View::Off).now_ns, 10 * SECOND);
 
     let row = rows(&frames)[&1];
     assert_eq!(
@@ -467,13 +471,13 @@ fn resources_and_operations() {
 #[test]
 fn the_same_process_is_recognised_after_a_reconnection() {
     let first = |id| update(0.0, vec![task(id, vec![])], vec![(id, born(-1.5))]);
-    let (translator, _) = translate(first(1));
+    let (mut translator, _) = translate(first(1));
     let known = translator.identity();
     let session = |update: &Update| {
-        let translator = Translator::new(update, received(5.0), Some(&known), 3);
-        translator.hello(Ok(())).session
+        let mut translator = Translator::new(update, received(5.0), Some(&known), 3);
+        translator.hello(Ok(()), View::Off).session
     };
-    let before = translator.hello(Ok(())).session;
+    let before = translator.hello(Ok(()), View::Off).session;
     assert_eq!(session(&first(1)), before);
     let other = update(0.0, vec![task(1, vec![])], vec![(1, born(-1.25))]);
     assert_ne!(session(&other), before, "another birth");
@@ -487,8 +491,8 @@ fn the_same_process_is_recognised_after_a_reconnection() {
 
 #[test]
 fn what_is_missing_has_a_reason() {
-    let (translator, _) = translate(update(0.0, vec![], vec![]));
-    let hello = translator.hello(Err("because"));
+    let (mut translator, _) = translate(update(0.0, vec![], vec![]));
+    let hello = translator.hello(Err("because"), View::Off);
     let kinds: BTreeSet<i32> = hello.capabilities.iter().map(|c| c.kind).collect();
     assert_eq!(kinds.len(), 16, "every kind is spoken of, once");
     assert_eq!(hello.capabilities.len(), 16);
