@@ -162,6 +162,7 @@ mod tests {
             let row = |place: Option<&str>| Row {
                 pid: 7,
                 name: "app".into(),
+                arguments: String::new(),
                 user: "me".into(),
                 instrument: "tokio".into(),
                 threads: 3,
