@@ -18,6 +18,8 @@ pub(crate) struct Target {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
+    /// What it said of itself when it was ready.
+    pub(crate) first: Vec<u64>,
 }
 
 impl Target {
@@ -36,8 +38,9 @@ impl Target {
             child,
             input,
             output,
+            first: Vec::new(),
         };
-        target.answer();
+        target.first = target.answer();
         target
     }
 
