@@ -313,15 +313,3 @@ fn a_list_that_changes_all_the_time_is_right_or_marked() {
     }
     assert!(whole * 2 > looks, "{whole} of {looks} whole");
 }
-
-/// A measurement: `cargo test -p looptop-outside --test tasks -- --ignored cost
-/// --nocapture`.
-#[test]
-#[ignore = "measures"]
-fn cost() {
-    for number in [1_000, 100_000] {
-        let target = Target::start("idle", number);
-        let subject = Subject::find(&Procfs::default(), target.pid()).unwrap();
-        process::measure(&subject, number);
-    }
-}
