@@ -3,10 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
-    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread,
     time::{Duration, Instant},
 };
@@ -17,6 +17,8 @@ use anyhow::{Context, bail};
 pub(crate) struct Program {
     command: Command,
     label: String,
+    /// What it says are its lines on standard error.
+    errors: bool,
 }
 
 impl Program {
@@ -36,7 +38,14 @@ impl Program {
         Self {
             command,
             label: path.display().to_string(),
+            errors: false,
         }
+    }
+
+    /// One that speaks on standard error.
+    pub(crate) fn on_errors(mut self) -> Self {
+        self.errors = true;
+        self
     }
 
     /// This binary, in another role.
@@ -62,22 +71,22 @@ impl Program {
 
     /// Starts it; its standard input stays open until it is dismissed.
     pub(crate) fn start(mut self) -> anyhow::Result<Running> {
-        let mut child = self
-            .command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+        let command = self.command.stdin(Stdio::piped());
+        if self.errors {
+            command.stdout(Stdio::null()).stderr(Stdio::piped());
+        } else {
+            command.stdout(Stdio::piped());
+        }
+        let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", self.label))?;
         let input = child.stdin.take();
-        let output = child.stdout.take().context("no output")?;
         let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
+        match (child.stdout.take(), child.stderr.take()) {
+            (Some(output), _) => pass_lines(output, sender),
+            (None, Some(errors)) => pass_lines(errors, sender),
+            (None, None) => bail!("{} has no output", self.label),
+        }
         Ok(Running {
             child,
             input,
@@ -90,6 +99,16 @@ impl Program {
     pub(crate) fn results(self) -> anyhow::Result<Results> {
         self.start()?.finish(Duration::from_secs(120))
     }
+}
+
+fn pass_lines(output: impl Read + Send + 'static, sender: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
 }
 
 /// A program that runs. Dropping it kills it.

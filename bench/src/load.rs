@@ -2,18 +2,15 @@
 //! sends its next request when it has its answer.
 
 use std::{
-    fs,
     io::{ErrorKind, Read, Write},
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
+use crate::{cpu, machine};
 use anyhow::{Context, bail, ensure};
 use clap::Args;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
-use nix::time::{ClockId, clock_gettime};
-
-use crate::machine;
 
 /// How to load what.
 #[derive(Args)]
@@ -46,13 +43,13 @@ pub(crate) fn run(options: &LoadOptions) -> anyhow::Result<()> {
     load.run_for(Duration::from_millis(options.warmup_ms))?;
     load.latencies.clear();
 
-    let target_before = cpu_of(options.pid)?;
-    let own_before = own_cpu()?;
+    let target_before = cpu::of_process(options.pid)?;
+    let own_before = cpu::own()?;
     let start = Instant::now();
     load.run_for(Duration::from_millis(options.millis))?;
     let seconds = start.elapsed().as_secs_f64();
-    let own = own_cpu()?.saturating_sub(own_before).as_secs_f64();
-    let target = cpu_of(options.pid)?.saturating_sub(target_before);
+    let own = cpu::own()?.saturating_sub(own_before).as_secs_f64();
+    let target = cpu::of_process(options.pid)?.saturating_sub(target_before);
 
     let latencies = &mut load.latencies;
     latencies.sort_unstable();
@@ -190,24 +187,6 @@ fn is_complete(bytes: &[u8]) -> anyhow::Result<bool> {
     });
     let length = length.context("an answer without content-length")?;
     Ok(bytes.len() >= head + 4 + length)
-}
-
-/// CPU time of all threads of a process, to the nanosecond.
-fn cpu_of(pid: u32) -> anyhow::Result<Duration> {
-    let mut nanoseconds = 0;
-    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread may end between the two reads; its time is then lost.
-        let Ok(schedstat) = fs::read_to_string(thread?.path().join("schedstat")) else {
-            continue;
-        };
-        let on_cpu = schedstat.split(' ').next().and_then(|n| n.parse().ok());
-        nanoseconds += on_cpu.unwrap_or(0);
-    }
-    Ok(Duration::from_nanos(nanoseconds))
-}
-
-fn own_cpu() -> anyhow::Result<Duration> {
-    Ok(clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.into())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! ```text
 //! cargo run --release --manifest-path bench/Cargo.toml              # all of it
 //! cargo run --release --manifest-path bench/Cargo.toml -- --smoke   # does it still run?
+//! cargo run --release --manifest-path bench/Cargo.toml -- --outside # looking at a program without an agent
 //! cargo run --release --manifest-path bench/Cargo.toml -- --help
 //! ```
 
@@ -13,10 +14,12 @@ mod builds;
 mod callgrind;
 mod child;
 mod configuration;
+mod cpu;
 mod load;
 mod machine;
 mod metric;
 mod options;
+mod outside;
 mod report;
 mod samples;
 mod suite;
@@ -32,7 +35,10 @@ fn main() -> ExitCode {
     let outcome = match &options.command {
         Some(Command::Load(load)) => load::run(load),
         Some(Command::Viewer(viewer)) => viewer::run(viewer),
-        None => suite::run(&options),
+        None => match &options.run.outside {
+            Some(parts) => outside::run(&options.run, parts),
+            None => suite::run(&options.run),
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

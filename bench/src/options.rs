@@ -1,10 +1,13 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{configuration::Configuration, load::LoadOptions, viewer::ViewerOptions};
+use crate::{
+    configuration::Configuration, load::LoadOptions, outside::Part, viewer::ViewerOptions,
+};
 
 /// Measure what it costs to be observed, beside the program that nobody watches.
 #[derive(Parser)]
@@ -39,6 +42,12 @@ pub(crate) struct RunOptions {
     /// Rounds of the interleaved measurements, instead of each section's own number.
     #[arg(long, value_name = "N")]
     pub(crate) rounds: Option<usize>,
+    /// Measure looking at a program from outside instead, all of it or these parts.
+    #[arg(long, value_delimiter = ',', value_name = "PARTS", num_args = 0.., require_equals = true)]
+    pub(crate) outside: Option<Vec<Part>>,
+    /// This looptop instead of one that is built, for what is measured of it from outside.
+    #[arg(long, value_name = "PROGRAM", requires = "outside")]
+    pub(crate) looptop: Option<PathBuf>,
     /// Where to write results.json and results.md.
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
@@ -62,6 +71,16 @@ pub(crate) enum Section {
 }
 
 impl RunOptions {
+    /// The directory for results.
+    pub(crate) fn output(&self) -> anyhow::Result<PathBuf> {
+        let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let output = self.output.clone();
+        let output = output.unwrap_or_else(|| manifest.join("target/results"));
+        fs::create_dir_all(&output)
+            .with_context(|| format!("cannot create {}", output.display()))?;
+        Ok(output)
+    }
+
     pub(crate) fn has(&self, section: Section) -> bool {
         self.sections.is_empty() || self.sections.contains(&section)
     }

@@ -9,6 +9,10 @@
 //! looptop-bench-program churn --rate 1000 --seconds 60 --cap-mb 3000
 //! looptop-bench-program stall --stalls 5 --gap-ms 1500 --churn 0
 //! looptop-bench-program count --operation poll --times 20000
+//! looptop-bench-program crowd --tasks 100000
+//! looptop-bench-program heap --megabytes 1000 --tasks 500
+//! looptop-bench-program hold --workers 4 --how compute
+//! looptop-bench-program turnover --rate 20000 --staying 500
 //! ```
 
 mod arguments;
@@ -49,6 +53,14 @@ fn run() -> Result<(), Box<dyn Error>> {
         "churn" => work::churn::run(&arguments),
         "stall" => work::stall::run(&arguments),
         "count" => work::count::run(&arguments),
+        #[cfg(feature = "bare")]
+        "crowd" => work::crowd::run(&arguments),
+        #[cfg(feature = "bare")]
+        "heap" => work::heap::run(&arguments),
+        #[cfg(feature = "bare")]
+        "hold" => work::hold::run(&arguments),
+        #[cfg(feature = "bare")]
+        "turnover" => work::turnover::run(&arguments),
         other => Err(format!("there is no workload {other:?}").into()),
     }
 }

@@ -1,7 +1,7 @@
 //! Figures with as many digits as they deserve.
 
 /// Three significant digits or so, thousands apart.
-pub(super) fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     let size = value.abs();
     if size >= 1_000.0 {
         thousands(value.round() as i64)
@@ -15,13 +15,13 @@ pub(super) fn figure(value: f64) -> String {
 }
 
 /// With its sign.
-pub(super) fn difference(value: f64) -> String {
+pub(crate) fn difference(value: f64) -> String {
     let sign = if value < 0.0 { "−" } else { "+" };
     format!("{sign}{}", figure(value.abs()))
 }
 
 /// `×0.98`, `×79`
-pub(super) fn ratio(value: f64) -> String {
+pub(crate) fn ratio(value: f64) -> String {
     if value >= 10.0 {
         format!("×{}", thousands(value.round() as i64))
     } else {

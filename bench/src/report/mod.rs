@@ -1,6 +1,6 @@
 //! The results, as a Markdown table for people and as JSON for programs.
 
-mod figures;
+pub(crate) mod figures;
 mod json;
 mod markdown;
 

@@ -15,15 +15,13 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use anyhow::Context;
-
 use crate::{
     builds::Builds,
     child::Program,
     configuration::Configuration,
     machine::{Machine, load_average},
     metric::Metric,
-    options::{Options, RunOptions, Section},
+    options::{RunOptions, Section},
     report::{self, Report},
     samples::{Samples, Spread},
 };
@@ -44,13 +42,12 @@ struct Bench {
 }
 
 /// Builds, measures, reports.
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    let options = &options.run;
+pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let configurations = options.chosen();
     let begin = Instant::now();
     let builds = Builds::make(&configurations)?;
     let building = begin.elapsed();
-    let output = output(options)?;
+    let output = options.output()?;
     let scratch = output.join("scratch");
     fs::create_dir_all(&scratch)?;
     let mut bench = Bench {
@@ -106,14 +103,6 @@ const SECTIONS: &[(Section, Measure)] = &[
     (Section::Stall, stall::measure),
     (Section::Instructions, instructions::measure),
 ];
-
-fn output(options: &RunOptions) -> anyhow::Result<PathBuf> {
-    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let output = options.output.clone();
-    let output = output.unwrap_or_else(|| manifest.join("target/results"));
-    fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
-    Ok(output)
-}
 
 impl Bench {
     /// All configurations, in an order that differs from round to round, so that

@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// A map by addresses.
-pub(super) type AddressMap<T> = HashMap<u64, T, Addresses>;
+pub type AddressMap<T> = HashMap<u64, T, Addresses>;
 /// A set of addresses.
-pub(super) type AddressSet = HashSet<u64, Addresses>;
+pub type AddressSet = HashSet<u64, Addresses>;
 
 /// Hashes one word by a multiplication with a secret, some 1 ns. Another process, which
 /// chooses the addresses, does not know the secret, and cannot make them collide.
 #[derive(Debug, Clone)]
-pub(super) struct Addresses {
+pub struct Addresses {
     secret: u64,
 }
 
@@ -33,8 +33,9 @@ impl BuildHasher for Addresses {
     }
 }
 
+/// See [`Addresses`].
 #[derive(Debug)]
-pub(super) struct AddressHasher {
+pub struct AddressHasher {
     secret: u64,
     hash: u64,
 }

@@ -38,6 +38,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use addresses::{AddressHasher, AddressMap, AddressSet, Addresses};
 pub use in_poll::{InPoll, RunningTask};
 pub use listing::{
     Flavor, FoundBy, Listing, RuntimeKey, RuntimeListing, ScanCost, SpawnIndex, SpawnLocation,
@@ -48,7 +49,6 @@ pub use version::Version;
 
 use crate::Subject;
 use crate::space::{Pieces, ProcessSpace, Space};
-use addresses::{AddressMap, AddressSet};
 use cell::{Cell, HEAD, may_begin_at};
 use owned::{MAX_OWNERS, Owned};
 use place::Places;

@@ -4,10 +4,8 @@ mod program;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use looptop_outside::Subject;
-use looptop_outside::tasks::{Tasks, Types};
 use looptop_procfs::SyscallState;
 use looptop_unwind::Memory;
 
@@ -18,6 +16,8 @@ pub(crate) struct Target {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
+    /// What it said of itself when it was ready.
+    pub(crate) first: Vec<u64>,
 }
 
 impl Target {
@@ -36,8 +36,9 @@ impl Target {
             child,
             input,
             output,
+            first: Vec::new(),
         };
-        target.answer();
+        target.first = target.answer();
         target
     }
 
@@ -99,43 +100,4 @@ pub(crate) fn run() {
         let (mode, number) = mode.split_once(' ').unwrap();
         program::run(mode, number.parse().unwrap());
     }
-}
-
-fn cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
-    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
-}
-
-/// Prints what looks at a program cost.
-pub(crate) fn measure(subject: &Subject, number: u64) {
-    let start = Instant::now();
-    let types = std::sync::Arc::new(Types::load(subject).unwrap());
-    let loaded = start.elapsed();
-    let mut tasks = Tasks::new(subject, types);
-    let start = Instant::now();
-    let listing = tasks.read(&stack_pointers(subject));
-    let first = start.elapsed();
-    assert_eq!(listing.runtimes[0].listed, number);
-    for _ in 0..4 {
-        tasks.read(&stack_pointers(subject));
-    }
-    let scan = tasks.listing().scan;
-    let looks = 20;
-    let (start, before) = (Instant::now(), cpu());
-    for _ in 0..looks {
-        let stacks = stack_pointers(subject);
-        let listing = tasks.read(&stacks);
-        assert_eq!(listing.runtimes[0].listed, number);
-    }
-    let (wall, cpu) = (
-        start.elapsed() / looks,
-        cpu().checked_sub(before).unwrap() / looks,
-    );
-    println!(
-        "{number} tasks: types {loaded:.2?}, first listing {first:.2?}, heap {:.0} MB in {:.2?}, \
-         renewed in {wall:.2?}, {cpu:.2?} CPU: {:.2} % of a core at one a second",
-        scan.bytes as f64 / 1e6,
-        scan.time,
-        cpu.as_secs_f64() * 100.0,
-    );
 }

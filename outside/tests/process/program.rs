@@ -1,5 +1,6 @@
 //! What the target does: it knows of tokio, and of nothing that looks at it.
 
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -183,19 +184,39 @@ fn polls(number: u64) {
     commands(|_, _| {});
 }
 
+/// Short tasks that were about to be spawned, that are spawned, and that were about to
+/// end: between `SPAWNED - ENDED` and `BEGUN - ENDED` are alive, and as many more as
+/// there are workers.
+static BEGUN: AtomicU64 = AtomicU64::new(0);
+static SPAWNED: AtomicU64 = AtomicU64::new(0);
+static ENDED: AtomicU64 = AtomicU64::new(0);
+
+/// 20,000 short tasks a second beside those that stay. Answers where the counters are,
+/// how many stay, the greatest id of those, and the number of workers.
 fn churn(number: u64) {
-    let runtime = multi_thread(2);
+    let workers = 2;
+    let runtime = multi_thread(workers);
     spawn(runtime.handle(), number, &mut Vec::new());
+    let newest = runtime.spawn(pending()).id().to_string();
+    let stay = alive(runtime.handle()) + 1;
     runtime.spawn(async {
         let mut tick = tokio::time::interval(Duration::from_millis(5));
         loop {
             tick.tick().await;
             for _ in 0..100 {
-                tokio::spawn(tokio::time::sleep(Duration::from_millis(3)));
+                BEGUN.fetch_add(1, SeqCst);
+                tokio::spawn(async {
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                    ENDED.fetch_add(1, SeqCst);
+                });
+                SPAWNED.fetch_add(1, SeqCst);
             }
         }
     });
     rest();
-    answer(&[]);
+    let counters = [&BEGUN, &SPAWNED, &ENDED].map(|counter| (&raw const *counter).addr());
+    let mut all = counters.to_vec();
+    all.extend([stay, newest.parse().unwrap(), workers]);
+    answer(&all);
     commands(|_, _| {});
 }

@@ -11,7 +11,7 @@ use std::{
 use looptop_outside::{
     Changed, Chosen, Life, ProcessMemory, RunningTask, Stall, Subject, Watch, WatchOptions,
     access::Access,
-    tasks::{Tasks, Types},
+    tasks::{AddressSet, Tasks, Types},
 };
 use looptop_procfs::{ProcFile, SchedStat};
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -35,6 +35,8 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LIST_EVERY: Duration = Duration::from_secs(1);
 /// The same while names are looked up.
 const LIST_SOON: Duration = Duration::from_millis(250);
+/// Names that are looked up are asked for so often.
+const NAMES_EVERY: Duration = Duration::from_millis(20);
 /// The share of a core that listing may take: after so many times as long as one took
 /// comes the next.
 const LIST_REST: f64 = 1.0 / 0.15 - 1.0;
@@ -470,24 +472,13 @@ impl Lister {
             if self.stop.is_due() {
                 return;
             }
-            let programs = self.threads.programs();
             self.names.renew();
             let (types, found) = (self.tasks.types(), self.tasks.listing());
             let have_run = self.activity.of(found, types, self.memory);
-            let listing = facts::listing(found, types, &mut self.names, &programs, &have_run);
-            let used_ns = self.cpu.used_ns();
-            let message = Message {
-                at: Instant::now(),
-                what: What::Listing(Box::new(Listing {
-                    took_ns: super::live::ns(took),
-                    cpu_ns: used_ns,
-                    names_to_come: self.names.are_awaited(),
-                    ..listing
-                })),
-            };
-            if self.out.blocking_send(message).is_err() {
+            if !self.send(took, &have_run) {
                 return;
             }
+            let used_ns = self.cpu.used_ns();
             // Where the clock of the thread is not known, its time stands for it.
             let spent = match used_ns.saturating_sub(cpu) {
                 0 => now.elapsed(),
@@ -500,10 +491,42 @@ impl Lister {
                 LIST_EVERY
             };
             let due = (now + every).max(Instant::now() + rest.min(Duration::from_mins(1)));
-            if self.stop.sleep_until(due) {
+            if self.rest_until(due, took) {
                 return;
             }
         }
+    }
+
+    /// Sends what the newest look has found; `false` once nobody listens.
+    fn send(&mut self, took: Duration, have_run: &AddressSet) -> bool {
+        let programs = self.threads.programs();
+        let (types, found) = (self.tasks.types(), self.tasks.listing());
+        let listing = facts::listing(found, types, &mut self.names, &programs, have_run);
+        let message = Message {
+            at: Instant::now(),
+            what: What::Listing(Box::new(Listing {
+                took_ns: super::live::ns(took),
+                cpu_ns: self.cpu.used_ns(),
+                names_to_come: self.names.are_awaited(),
+                ..listing
+            })),
+        };
+        self.out.blocking_send(message).is_ok()
+    }
+
+    /// Rests until the next look, and sends the newest once more as soon as its names are
+    /// there: of many tasks the next look is seconds away. `true` once it should end.
+    fn rest_until(&mut self, due: Instant, took: Duration) -> bool {
+        while self.names.are_awaited() && Instant::now() < due {
+            if self.stop.sleep_until(due.min(Instant::now() + NAMES_EVERY)) {
+                return true;
+            }
+            self.names.renew();
+            if !self.names.are_awaited() && !self.send(took, &AddressSet::default()) {
+                return true;
+            }
+        }
+        self.stop.sleep_until(due)
     }
 }
 

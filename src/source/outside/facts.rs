@@ -1,6 +1,6 @@
 //! What `looptop-outside` says, as plain facts of the viewer's.
 
-use std::{collections::HashSet, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use looptop_outside::{
     self as outside, Evidence, Role, Scope, ThreadView, Watch,
@@ -13,8 +13,7 @@ use super::{
     live::{ns, since},
     names::{Names, Program},
     seen::{
-        Does, Doing, Header, Listing, Look, Module, Place, Polled, Runtime, Stack, Stall, Task,
-        Thread,
+        Does, Doing, Listing, Look, Module, Place, Polled, Runtime, Stack, Stall, Task, Thread,
     },
     tasks::kind,
 };
@@ -194,7 +193,7 @@ pub(super) fn listing(
     types: &Types,
     names: &mut Names,
     programs: &[Program],
-    have_run: &HashSet<Header>,
+    have_run: &tasks::AddressSet,
 ) -> Listing {
     let local = |task: &tasks::Task| {
         let list = task.runtime.and_then(|at| found.runtimes.get(at));

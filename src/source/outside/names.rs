@@ -11,7 +11,10 @@ use std::{
     thread,
 };
 
-use looptop_outside::{ProcessMemory, Subject, tasks::Types};
+use looptop_outside::{
+    ProcessMemory, Subject,
+    tasks::{AddressMap, Types},
+};
 use looptop_procfs::Process;
 use looptop_symbols::{Futures, Memory, TaskCode};
 
@@ -29,7 +32,7 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct Names {
     /// By vtable; `None` while it is looked up.
-    known: HashMap<u64, Option<Arc<Future>>>,
+    known: AddressMap<Option<Arc<Future>>>,
     waiting: usize,
     questions: mpsc::Sender<Question>,
     answers: mpsc::Receiver<(u64, Future)>,
@@ -53,7 +56,7 @@ impl Names {
         let thread = thread::Builder::new().name("looptop-names".into());
         thread.spawn(move || answer_all(&subject, &asked, &answer))?;
         Ok(Self {
-            known: HashMap::new(),
+            known: AddressMap::default(),
             waiting: 0,
             questions,
             answers,

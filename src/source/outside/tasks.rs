@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use looptop_outside::tasks::AddressMap;
 use looptop_wire::{
     columns::{Record, Writer},
     intern::Interner,
@@ -28,7 +29,7 @@ pub(super) struct Changes {
 /// The tasks that are known.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    known: HashMap<Header, Known>,
+    known: AddressMap<Known>,
     /// Their ids on the wire.
     ids: HashSet<u64>,
     second_ids: u64,
@@ -58,7 +59,7 @@ impl Tasks {
     /// Holds so many that ended.
     pub(super) fn new(keep_ended: usize) -> Self {
         Self {
-            known: HashMap::new(),
+            known: AddressMap::default(),
             ids: HashSet::new(),
             second_ids: 0,
             sites: BTreeMap::new(),

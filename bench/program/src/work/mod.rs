@@ -1,12 +1,21 @@
-//! The workloads. They know nothing of who watches.
+//! The workloads. They know nothing of who watches. Those that are looked at from
+//! outside are in the build that nobody observes.
 
 pub(crate) mod churn;
 pub(crate) mod count;
+#[cfg(feature = "bare")]
+pub(crate) mod crowd;
+#[cfg(feature = "bare")]
+pub(crate) mod heap;
+#[cfg(feature = "bare")]
+pub(crate) mod hold;
 pub(crate) mod http;
 pub(crate) mod idle;
 pub(crate) mod kernels;
 pub(crate) mod micro;
 pub(crate) mod stall;
+#[cfg(feature = "bare")]
+pub(crate) mod turnover;
 
 use std::{error::Error, io::Read};
 
