@@ -33,12 +33,13 @@ use console_api::{
     tasks::TaskDetails as DetailsMessage,
 };
 use tokio::time::{Instant, sleep_until, timeout};
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 pub(super) use self::translate::Identity;
 use self::translate::{Received, Translator};
 use super::{
     Command, Event, Problem, SourceKind,
+    access::Calls,
     connect::Link,
     host::{Sampler, Unseen},
     session::{End, Session},
@@ -54,7 +55,7 @@ const STATE_ANSWER: Duration = Duration::from_millis(500);
 const SILENCE: Duration = Duration::from_millis(1_750);
 const MAX_SILENCE: Duration = Duration::from_mins(1);
 
-type Client = InstrumentClient<Channel>;
+type Client = InstrumentClient<Calls>;
 
 /// Watches the server until the connection ends. `known` is what outlasts it.
 pub(super) async fn run(
