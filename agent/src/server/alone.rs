@@ -36,6 +36,7 @@ pub(crate) struct Services;
 
 /// The byte and the length before each message.
 const HEAD_BYTES: usize = 5;
+
 /// gRPC's numbers for how a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
