@@ -42,13 +42,18 @@ impl fmt::Display for Refusal {
                 f,
                 "{}, so a token is needed, and this application has none: whoever starts it can \
                  set LOOPTOP_TOKEN_FILE",
-                who(*user)
+                Who(*user)
+            ),
+            Self::NoToken(User::Known(uid)) => write!(
+                f,
+                "user {uid} may not look without a token: give the application's to looptop by \
+                 LOOPTOP_TOKEN or LOOPTOP_TOKEN_FILE"
             ),
             Self::NoToken(user) => write!(
                 f,
                 "{}, so the application's token is needed: give it to looptop by LOOPTOP_TOKEN or \
                  LOOPTOP_TOKEN_FILE",
-                who(*user)
+                Who(*user)
             ),
             Self::WrongToken => f.write_str(
                 "the token is not this application's: compare LOOPTOP_TOKEN or LOOPTOP_TOKEN_FILE \
@@ -69,16 +74,12 @@ impl fmt::Display for Refusal {
 }
 
 /// What is known of who asks, as the beginning of a sentence.
-fn who(user: User) -> Who {
-    Who(user)
-}
-
 struct Who(User);
 
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            User::Known(uid) => write!(f, "user {uid} may not look without a token"),
+            User::Known(uid) => write!(f, "user {uid} may not look"),
             User::Unseen => f.write_str(
                 "which user asks cannot be seen (another network namespace, a forwarded port, or \
                  no Linux)",

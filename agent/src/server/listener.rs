@@ -230,6 +230,8 @@ mod tests {
     #[test]
     fn a_socket_left_behind_is_removed_and_one_in_use_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
+        let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(folder.path(), own).expect("ours");
         let [left, used, file] = ["1.sock", "2.sock", "3.sock"].map(|n| folder.path().join(n));
         drop(UnixListener::bind(&left).expect("bound"));
         let _listens = UnixListener::bind(&used).expect("bound");
