@@ -21,10 +21,9 @@ mod listener;
 mod stream;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
-#[cfg(not(feature = "tls"))]
-#[path = "server/without_tls.rs"]
-pub(crate) mod tls;
 mod visitor;
+#[cfg(not(feature = "tls"))]
+pub(crate) mod without_tls;
 
 #[cfg(not(feature = "services"))]
 mod alone;
@@ -33,6 +32,8 @@ mod with_services;
 
 #[cfg(not(feature = "services"))]
 use self::alone as service;
+#[cfg(not(feature = "tls"))]
+pub(crate) use self::without_tls as tls;
 pub(crate) use self::service::Services;
 #[cfg(feature = "services")]
 use self::with_services as service;

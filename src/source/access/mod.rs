@@ -9,8 +9,7 @@ mod peer;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(not(feature = "tls"))]
-#[path = "without_tls.rs"]
-mod tls;
+mod without_tls;
 
 use std::{
     collections::HashSet,
@@ -30,7 +29,10 @@ use super::{Problem, ProblemKind, Target};
 
 #[cfg(unix)]
 pub(super) use peer::believe;
+#[cfg(feature = "tls")]
 pub(super) use tls::{connect, sentence};
+#[cfg(not(feature = "tls"))]
+pub(super) use without_tls::{connect, sentence};
 
 /// Where a token comes from; never shown.
 #[derive(Clone, PartialEq, Eq)]
