@@ -32,11 +32,11 @@ mod with_services;
 
 #[cfg(not(feature = "services"))]
 use self::alone as service;
-#[cfg(not(feature = "tls"))]
-pub(crate) use self::without_tls as tls;
 pub(crate) use self::service::Services;
 #[cfg(feature = "services")]
 use self::with_services as service;
+#[cfg(not(feature = "tls"))]
+pub(crate) use self::without_tls as tls;
 
 /// The name of its thread.
 pub(crate) const THREAD_NAME: &str = "looptop-agent";
