@@ -1,12 +1,17 @@
 //! TLS on the port, with certificates of viewers where the application wants them.
 
 use std::fmt::Display;
+use std::future::poll_fn;
+use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -20,6 +25,9 @@ use super::stream::{Io, Stream};
 use super::visitor::Visitor;
 use crate::access::counts::Closed;
 use crate::access::settings::TlsFiles;
+
+/// So long a viewer may take to read why it was turned away.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Greets viewers by TLS.
 #[derive(Clone)]
@@ -64,12 +72,14 @@ impl Acceptor {
         mut closed: oneshot::Receiver<()>,
         since: Instant,
     ) -> Option<Io> {
-        let greeting = timeout_at(since + FIRST_CALL, self.0.accept(stream));
+        let greeting = self.0.accept(stream).into_fallible();
+        let greeting = timeout_at(since + FIRST_CALL, greeting);
         let stream = tokio::select! {
             greeted = greeting => match greeted {
                 Ok(Ok(stream)) => stream,
-                Ok(Err(_)) => {
+                Ok(Err((_, stream))) => {
                     visitor.closed(Closed::Tls);
+                    linger(stream).await;
                     return None;
                 }
                 Err(_) => {
@@ -85,6 +95,25 @@ impl Acceptor {
         }
         let stream = Stream::Tls(Box::new(stream));
         Some(Io::new(stream, visitor, closed, since))
+    }
+}
+
+/// Takes what is on its way until the viewer closes its end: a connection that is closed
+/// with bytes unread is reset, and the viewer would not read why it was turned away.
+async fn linger(mut stream: TcpStream) {
+    let ended = poll_fn(|context| Pin::new(&mut stream).poll_shutdown(context)).await;
+    let rest = async {
+        let mut bytes = [0; 1_024];
+        while stream.readable().await.is_ok() {
+            match stream.try_read(&mut bytes) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    };
+    if ended.is_ok() {
+        drop(timeout(LINGER, rest).await);
     }
 }
 
