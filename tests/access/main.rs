@@ -120,7 +120,7 @@ impl Programs {
     fn look(&self, target: &str, user: u32, env: Env<'_>) -> Seen {
         let mut check = command(&self.looptop, user, env);
         check.args(["check", target, "--for", "300ms", "--timeout", "10s"]);
-        Seen::of(check.output().unwrap())
+        Seen::of(&check.output().unwrap())
     }
 
     fn ls(&self, user: u32, env: Env<'_>) -> String {
@@ -136,7 +136,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn of(output: Output) -> Self {
+    fn of(output: &Output) -> Self {
         let sentence = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         // 3: not attached to, or nothing observed, which an application without a
         // busy worker may well be; then a report is there.
@@ -246,8 +246,8 @@ fn a_planted_socket_is_not_used() {
     set_mode(&shared, 0o1777);
     let path = shared.join("app.sock");
     let bind = format!("unix:{}", path.display());
-    let planted = [("LOOPTOP_BIND", bind.as_str()), ("LOOPTOP_ALLOW", "65534")];
-    let planter = programs.app(OTHER, &planted);
+    let env = [("LOOPTOP_BIND", bind.as_str()), ("LOOPTOP_ALLOW", "65534")];
+    let planter = programs.app(OTHER, &env);
     set_mode(&path, 0o777);
     let refused = programs.look(&bind, NOBODY, &[("LOOPTOP_TOKEN", TOKEN)]);
     refused.is_refused(&["is served by user 65533", "LOOPTOP_TRUST=65533"]);

@@ -69,9 +69,10 @@ pub fn judge(facts: Facts, uid: u32) -> Result<(), Unsafe> {
     if facts.owner != uid {
         return Err(Unsafe::Owner(facts.owner));
     }
-    match facts.mode & 0o7777 {
-        mode if mode & 0o077 == 0 => Ok(()),
-        mode => Err(Unsafe::Open(mode)),
+    let of_others = facts.mode & 0o077;
+    match of_others {
+        0 => Ok(()),
+        _ => Err(Unsafe::Open(facts.mode & 0o7777)),
     }
 }
 

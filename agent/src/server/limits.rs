@@ -21,7 +21,7 @@ pub(crate) const WINDOW_BYTES: u32 = 64 << 10;
 /// Within this time a connection must have made a call that it may make.
 pub(crate) const FIRST_CALL: Duration = Duration::from_secs(10);
 /// A connection without a call for so long is closed.
-pub(crate) const IDLE: Duration = Duration::from_secs(120);
+pub(crate) const IDLE: Duration = Duration::from_mins(2);
 /// A viewer that does not answer a ping this long is gone.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Connections of one listener that are accepted at once, and then in each second.
