@@ -2,7 +2,8 @@
 //! viewer asks is frozen in files, which later versions must go on understanding.
 //!
 //! `LOOPTOP_FREEZE=1 cargo test -p looptop --test sources versions` writes the files of
-//! this version where there are none. They are never written anew.
+//! this version where there are none. They are never written anew. Those of 0.1.0 are of
+//! a lab that sleeps in a handler, before and after agents had permissions.
 
 use std::{fs, path::PathBuf};
 
@@ -118,9 +119,9 @@ async fn what_agents_of_earlier_versions_send_is_shown() {
             model.apply(&until_frame(&mut source).await).unwrap();
         }
         assert_eq!(model.session.name, hello.name, "{path:?}");
-        assert_eq!(model.workers.len(), 2, "{path:?}");
+        assert!(!model.workers.is_empty(), "{path:?}");
         assert!(!model.threads.is_empty(), "{path:?}");
-        assert_eq!(model.runtimes.len(), 1, "{path:?}");
+        assert!(!model.runtimes.is_empty(), "{path:?}");
     }
 }
 
