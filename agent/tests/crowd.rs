@@ -1,5 +1,5 @@
 //! What a crowd at the agent's port costs the application: 1,000 connections that say
-//! nothing or stop in their handshake, and 100 viewers, of which 16 are served.
+//! nothing or stop in their handshake, and 100 viewers, of which 8 are served.
 //!
 //! It measures, so nothing else may run:
 //! `cargo test --release -p looptop-agent --test crowd -- --ignored --nocapture`

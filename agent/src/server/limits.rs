@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 /// Viewers that watch.
-pub(crate) const VIEWERS: usize = 16;
+pub(crate) const VIEWERS: usize = 8;
 /// Connections of those who may look.
-pub(crate) const SERVED: usize = 32;
+pub(crate) const SERVED: usize = 24;
 /// Connections that have asked nothing yet, of each listener; the oldest makes room.
-pub(crate) const WAITING: usize = 64;
+pub(crate) const WAITING: usize = 32;
 /// Calls of one connection. A viewer has one stream of frames, with some of
 /// console-subscriber's, and asks a question now and then.
 pub(crate) const STREAMS: u32 = 32;
@@ -25,7 +25,7 @@ pub(crate) const IDLE: Duration = Duration::from_mins(2);
 /// A viewer that does not answer a ping this long is gone.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Connections of one listener that are accepted at once, and then in each second.
-pub(crate) const ACCEPTED_AT_ONCE: f64 = 128.0;
+pub(crate) const ACCEPTED_AT_ONCE: f64 = 32.0;
 pub(crate) const ACCEPTED_PER_S: f64 = 500.0;
 /// The share of a CPU in which the kernel is asked whose connections are.
 pub(crate) const ASKING_SHARE: f64 = 0.1;
