@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::ColumnChoice;
 use crate::cli::{ColorChoice, DEFAULT_TARGET, Screen};
+use crate::source::access::{Settings, TokenFrom};
 
 /// The file, with its defaults.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,24 @@ pub struct Config {
     /// Theme file; the built-in theme without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theme: Option<PathBuf>,
+    /// File of the token that is shown to an application which asks for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// Other users, by name or number, whose sockets are used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trust: Vec<String>,
+    /// File of the authority that signs the certificates of applications.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_ca: Option<PathBuf>,
+    /// File of this viewer's certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_cert: Option<PathBuf>,
+    /// File of its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// The name in the application's certificate, where it is not the host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_name: Option<String>,
     /// Columns that tables show, in their order, by the ids that the help lists.
     #[serde(skip_serializing_if = "ColumnChoice::is_empty")]
     pub columns: ColumnChoice,
@@ -41,6 +60,12 @@ impl Default for Config {
             ascii: false,
             mouse: true,
             theme: None,
+            token_file: None,
+            trust: Vec::new(),
+            tls_ca: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_name: None,
             columns: ColumnChoice::default(),
         }
     }
@@ -96,6 +121,21 @@ impl Config {
         toml::to_string_pretty(self).unwrap_or_default()
     }
 
+    /// What is shown to applications, and whom this viewer believes: the environment's
+    /// word, and what it leaves open from the file.
+    #[must_use]
+    pub fn access(&self, get: impl Fn(&str) -> Option<String>) -> Settings {
+        let file = Settings {
+            token: self.token_file.clone().map(TokenFrom::File),
+            trust: self.trust.clone(),
+            authority: self.tls_ca.clone(),
+            certificate: self.tls_cert.clone(),
+            key: self.tls_key.clone(),
+            name: self.tls_name.clone(),
+        };
+        Settings::of_environment(get, file)
+    }
+
     /// What the command line leaves open, from the file.
     #[must_use]
     pub fn complete(&self, screen: Screen) -> Screen {
@@ -120,6 +160,9 @@ mod tests {
     fn what_is_printed_parses_back() {
         let config = Config {
             theme: Some("dark.toml".into()),
+            token_file: Some("/run/token".into()),
+            trust: vec!["alice".into()],
+            tls_ca: Some("ca.pem".into()),
             ascii: true,
             columns: toml::from_str("tasks = ['name', 'id']").unwrap(),
             ..Config::default()

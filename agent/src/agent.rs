@@ -2,14 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::config::{self, BadBind, Bind, Config, Retention};
+use crate::access::Permission;
+use crate::access::settings::TokenFrom;
+use crate::access::token::Token;
+use crate::config::{self, BadBind, Config, Retention};
 use crate::runtimes::{MAX_RUNTIMES, Registration};
-use crate::server::{self, Listener, Services};
+use crate::server::{self, Listeners, Services, tls};
 use crate::shared::Shared;
 use crate::sync::lock;
 use crate::{capture, clock, complain, runtimes, subscriber, task, watchdog};
@@ -28,6 +32,7 @@ pub struct Agent {
 struct Running {
     shared: Arc<Shared>,
     address: Option<SocketAddr>,
+    socket: Option<PathBuf>,
 }
 
 /// Why an agent did not start. The application goes on without it.
@@ -48,6 +53,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// It is not clear who may look, or somebody could who should not.
+    #[error("not started: {0}")]
+    Access(String),
     /// The system gave it no thread.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -81,6 +89,11 @@ impl Agent {
     /// asked for port 0; `None` for a Unix socket or where it does not run.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.running.as_ref()?.address
+    }
+
+    /// The path of the Unix socket at which it listens, if there is one.
+    pub fn socket_path(&self) -> Option<&Path> {
+        self.running.as_ref()?.socket.as_deref()
     }
 
     /// Watches one more runtime, from any thread and at any time. Returns false
@@ -181,7 +194,8 @@ impl Agent {
 }
 
 /// Settings of an agent. The environment variables `LOOPTOP`, `LOOPTOP_BIND`,
-/// `LOOPTOP_CAPTURE` and `LOOPTOP_TASKS` beat what is set here.
+/// `LOOPTOP_CAPTURE` and `LOOPTOP_TASKS`, and those of who may look, beat what is set
+/// here.
 #[derive(Debug, Default)]
 #[must_use = "nothing happens before `start`"]
 pub struct Builder {
@@ -198,12 +212,68 @@ impl Builder {
         self
     }
 
-    /// Where to listen: `host:port`, a port alone, or `unix:PATH`, and whatever
+    /// Where to listen: `host:port`, a port alone, `unix:PATH` or `off`, and whatever
     /// else the viewer takes for a target; `127.0.0.1:6669` by default. Port 0
-    /// takes a free one, which is said on standard error, as is what an address
-    /// outside loopback opens. `LOOPTOP_BIND` beats it.
+    /// takes a free one, which is said on standard error. An address outside loopback is
+    /// refused unless there is a token ([`Builder::token_file`]) or TLS with certificates
+    /// of viewers. `LOOPTOP_BIND` beats it.
     pub fn bind(mut self, address: impl Into<String>) -> Self {
         self.config.bind = address.into();
+        self.config.bind_is_default = false;
+        self
+    }
+
+    /// Whether there is a Unix socket for this user's viewers beside the port; true by
+    /// default on Unix. It is in `$XDG_RUNTIME_DIR/looptop`, otherwise in
+    /// `/tmp/looptop-UID`. `LOOPTOP_SOCKET=off` and `on` beat it.
+    pub fn socket(mut self, socket: bool) -> Self {
+        self.config.access.socket = Some(socket);
+        self
+    }
+
+    /// A secret of at least 16 characters: whoever shows it may look, from wherever they
+    /// can connect. `LOOPTOP_TOKEN` and `LOOPTOP_TOKEN_FILE` beat it.
+    pub fn token(mut self, token: &str) -> Self {
+        self.config.access.token = Some(TokenFrom::Text(Token::new(token)));
+        self
+    }
+
+    /// As [`Builder::token`], out of a file that is read at the start.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.access.token = Some(TokenFrom::File(path.into()));
+        self
+    }
+
+    /// Another user of this machine who may look, by name or number. The application's own
+    /// and root always may, unless `none` is allowed: then only whoever shows a token or
+    /// a certificate. `LOOPTOP_ALLOW` beats it.
+    pub fn allow_user(mut self, user: impl Into<String>) -> Self {
+        self.config.access.allow.push(user.into());
+        self
+    }
+
+    /// What all but the application's own user and root may see;
+    /// [`Permission::Names`] by default. `LOOPTOP_PERMIT` beats it.
+    pub fn permit(mut self, permission: Permission) -> Self {
+        self.config.access.permit = Some(Ok(permission));
+        self
+    }
+
+    /// Encrypts the port by TLS, with a certificate and its key in PEM; viewers that show
+    /// a certificate which one of `viewers` has signed may look. `LOOPTOP_TLS_CERT`,
+    /// `LOOPTOP_TLS_KEY` and `LOOPTOP_TLS_CLIENT_CA` beat it.
+    #[cfg(feature = "tls")]
+    pub fn tls(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+        viewers: Option<PathBuf>,
+    ) -> Self {
+        self.config.access.tls = crate::access::settings::TlsFiles {
+            certificate: Some(certificate.into()),
+            key: Some(key.into()),
+            authority: viewers,
+        };
         self
     }
 
@@ -339,16 +409,13 @@ impl Builder {
         if config::is_switched_off(config::environment) {
             return Ok(Agent::none());
         }
-        let config = self.config.with_environment(config::environment);
-        let bind: Bind = config.bind.parse()?;
-        let listener = Listener::bind(&bind).map_err(|source| StartError::Bind {
-            address: bind.to_string(),
-            source,
-        })?;
-        let address = listener.local_addr();
-        if let Some(notice) = address.and_then(|got| bind.notice(got)) {
-            complain(&notice);
-        }
+        let mut config = self.config.with_environment(config::environment);
+        let policy = config.access.policy(|path| std::fs::read_to_string(path));
+        config.policy = policy.map_err(|error| StartError::Access(error.to_string()))?;
+        let tls = tls::Acceptor::new(&config.access.tls, config.policy.token.is_some());
+        let tls = tls.map_err(StartError::Access)?;
+        let listeners = server::listen(&config)?;
+        let (address, socket) = (listeners.address, listeners.path.clone());
         clock::now_ns();
         task::configure(task::Limits {
             history: config.retention.tasks,
@@ -360,6 +427,7 @@ impl Builder {
         guarded(|| subscriber::install(&config));
         let running = Arc::new(Running {
             address,
+            socket,
             shared: Arc::new(Shared::new(config, stacks)),
         });
         let agent = Agent {
@@ -378,7 +446,7 @@ impl Builder {
             registration.max_blocking_threads = self.max_blocking_threads;
             agent.register(registration);
         }
-        start_threads(&running.shared, listener, self.services)?;
+        start_threads(&running.shared, listeners, self.services, tls)?;
         let mut first = lock(&FIRST);
         if first.as_ref().is_none_or(|first| !first.is_running()) {
             *first = Some(agent.clone());
@@ -412,13 +480,14 @@ fn install_capture(config: &Config) -> Result<(), String> {
 
 fn start_threads(
     shared: &Arc<Shared>,
-    listener: Listener,
+    listeners: Listeners,
     services: Services,
+    tls: Option<tls::Acceptor>,
 ) -> Result<(), StartError> {
     let for_server = Arc::clone(shared);
     let server = std::thread::Builder::new().name(server::THREAD_NAME.into());
     let started = server.spawn(move || {
-        guarded(|| server::run(&for_server, listener, services));
+        guarded(|| server::run(&for_server, listeners, services, tls));
     });
     started.map_err(StartError::Thread)?;
     let for_watchdog = Arc::clone(shared);

@@ -5,9 +5,14 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::access::Policy;
+use crate::access::settings::Asked;
+
 /// Where the agent listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Bind {
+    /// No port.
+    Off,
     /// `host:port`; port 0 takes a free one.
     Tcp(String),
     /// The path of a Unix socket.
@@ -21,12 +26,15 @@ const DEFAULT_PORT: u16 = 6669;
 impl FromStr for Bind {
     type Err = BadBind;
 
-    /// What the viewer takes for a target: `host:port`, `host`, `:port`, a bare
+    /// `off`, or what the viewer takes for a target: `host:port`, `host`, `:port`, a bare
     /// port, any of these behind `http://`, `unix:PATH` (also `unix://PATH` and
     /// `file://PATH`); and port 0.
     fn from_str(text: &str) -> Result<Self, BadBind> {
         let bad = || BadBind(text.to_owned());
         let address = text.trim();
+        if address.eq_ignore_ascii_case("off") {
+            return Ok(Self::Off);
+        }
         if let Some(path) = strip_scheme(address, "unix:").or(strip_scheme(address, "file:")) {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
@@ -85,16 +93,15 @@ fn host_and_port(address: &str) -> Option<(&str, Option<&str>)> {
 impl Bind {
     /// What whoever starts the application should know of the address that it
     /// got: the port where none was asked for, and who else can attach.
-    pub(crate) fn notice(&self, got: SocketAddr) -> Option<String> {
+    pub(crate) fn notice(&self, got: SocketAddr, encrypted: bool) -> Option<String> {
         let Self::Tcp(asked) = self else {
             return None;
         };
-        if !got.ip().to_canonical().is_loopback() {
+        if !got.ip().to_canonical().is_loopback() && !encrypted {
             return Some(format!(
-                "listens at {got}, without a password or encryption: who can reach this machine \
-                 can attach and read names, fields, stacks and paths of this program; \
-                 {DEFAULT_HOST}:{} is for this machine alone",
-                got.port()
+                "listens at {got} without encryption: who sees the network's traffic can read \
+                 the token, and names, fields, stacks and paths of this program; \
+                 LOOPTOP_TLS_CERT and LOOPTOP_TLS_KEY encrypt it"
             ));
         }
         asked.ends_with(":0").then(|| format!("listens at {got}"))
@@ -104,6 +111,7 @@ impl Bind {
 impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Off => f.write_str("off"),
             Self::Tcp(address) => f.write_str(address),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
@@ -122,6 +130,11 @@ pub(crate) struct BadBind(String);
 pub(crate) struct Config {
     pub(crate) name: Option<String>,
     pub(crate) bind: String,
+    /// Nobody asked for this address.
+    pub(crate) bind_is_default: bool,
+    /// Who may look: what was asked for, and what came of it.
+    pub(crate) access: Asked,
+    pub(crate) policy: Policy,
     pub(crate) stall_threshold: Duration,
     pub(crate) watchdog_interval: Duration,
     pub(crate) frame_interval: Duration,
@@ -149,6 +162,9 @@ impl Default for Config {
         Self {
             name: None,
             bind: looptop_wire::DEFAULT_ADDR.to_owned(),
+            bind_is_default: true,
+            access: Asked::default(),
+            policy: Policy::default(),
             stall_threshold: Duration::from_millis(10),
             watchdog_interval: Duration::from_millis(5),
             frame_interval: Duration::from_millis(100),
@@ -170,12 +186,13 @@ const INTERVALS: (Duration, Duration) = (Duration::from_millis(1), Duration::fro
 const FRAMES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
 
 impl Config {
-    /// Applies `LOOPTOP_BIND`, `LOOPTOP_CAPTURE` and `LOOPTOP_TASKS`, which beat the
-    /// builder.
+    /// Applies the environment's variables, which beat the builder.
     pub(crate) fn with_environment(mut self, get: impl Fn(&str) -> Option<String>) -> Self {
         if let Some(bind) = get("LOOPTOP_BIND").filter(|b| !b.is_empty()) {
             self.bind = bind;
+            self.bind_is_default = false;
         }
+        self.access = self.access.with_environment(&get);
         if get("LOOPTOP_CAPTURE").is_some_and(|v| is_off(&v)) {
             self.capture = false;
         }
@@ -219,13 +236,13 @@ pub(crate) fn names_by_spans() -> bool {
     !environment("LOOPTOP_TASK_NAMES").is_some_and(|v| is_off(&v))
 }
 
-fn is_off(value: &str) -> bool {
+pub(crate) fn is_off(value: &str) -> bool {
     ["off", "0", "false", "no"]
         .iter()
         .any(|off| value.eq_ignore_ascii_case(off))
 }
 
-fn is_on(value: &str) -> bool {
+pub(crate) fn is_on(value: &str) -> bool {
     ["on", "1", "true", "yes"]
         .iter()
         .any(|on| value.eq_ignore_ascii_case(on))
@@ -259,6 +276,7 @@ mod tests {
             ("unix:/run/x.sock", "unix:/run/x.sock"),
             ("unix:///run/x.sock", "unix:/run/x.sock"),
             ("file:///run/x.sock", "unix:/run/x.sock"),
+            ("off", "off"),
         ];
         for (text, bound) in good {
             let parsed = text.parse::<Bind>().map(|b| b.to_string());
@@ -289,7 +307,7 @@ mod tests {
     fn what_is_said_of_an_address() {
         let notice = |bind: &str, got: &str| {
             let bind: Bind = bind.parse().unwrap();
-            bind.notice(got.parse().unwrap())
+            bind.notice(got.parse().unwrap(), false)
         };
         assert_eq!(notice("127.0.0.1:6669", "127.0.0.1:6669"), None);
         assert_eq!(notice("[::1]:6669", "[::1]:6669"), None);
@@ -304,9 +322,12 @@ mod tests {
             ("name-of-this-host", "[fd00::1]:6669"),
         ] {
             let text = notice(bind, got).expect(bind);
-            let begins = format!("listens at {got}, without a password or encryption: ");
+            let begins = format!("listens at {got} without encryption: ");
             assert!(text.starts_with(&begins), "{text}");
             assert!(!text.contains('\n'), "{text}");
+            let encrypted: Bind = bind.parse().unwrap();
+            let text = encrypted.notice(got.parse().unwrap(), true);
+            assert_eq!(text.is_some(), bind.ends_with(":0"), "{text:?}");
         }
     }
 

@@ -9,11 +9,15 @@ use std::sync::Mutex;
 
 use console_subscriber::{ConsoleLayer, Server, ServerParts};
 use tonic::service::RoutesBuilder;
+use tonic::service::interceptor::InterceptedService;
 use tracing_core::{Dispatch, Metadata, Subscriber, dispatcher};
 use tracing_subscriber::{Layer, filter::FilterFn, registry::LookupSpan};
 
 use crate::mute::Mute;
 use crate::sync::lock;
+
+/// Lets a call through, or says why not.
+pub(crate) type Admit = fn(tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status>;
 
 #[derive(Default)]
 struct Halves {
@@ -73,8 +77,9 @@ pub(crate) fn deaf() -> Dispatch {
     Dispatch::new(Mute(move |metadata| known.register_callsite(metadata)))
 }
 
-/// Adds the service and runs its aggregator on this runtime.
-pub(crate) fn serve(services: &mut RoutesBuilder) {
+/// Adds the service, to those calls that `admit` lets through, and runs its aggregator
+/// on this runtime.
+pub(crate) fn serve(services: &mut RoutesBuilder, admit: Admit) {
     let Some(server) = halves().server.take() else {
         return;
     };
@@ -84,5 +89,5 @@ pub(crate) fn serve(services: &mut RoutesBuilder) {
         ..
     } = server.into_parts();
     tokio::spawn(aggregator.run());
-    services.add_service(instrument_server);
+    services.add_service(InterceptedService::new(instrument_server, admit));
 }

@@ -5,7 +5,6 @@
 //! in chunks of the recording format. Each chunk begins with a snapshot, so that the
 //! oldest can be dropped.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -16,10 +15,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use looptop_wire::proto::{Frame, HelloResponse};
 use looptop_wire::recording::chunk::ChunkBuilder;
 use looptop_wire::recording::format::Opening;
+use looptop_wire::recording::private;
 use looptop_wire::recording::ring::{Bounds, ChunkRing, Chunks};
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, timeout_at};
 
+use crate::access::Permission;
 use crate::hello;
 use crate::publish::feed::Feed;
 use crate::shared::Shared;
@@ -101,7 +102,7 @@ impl Recorder {
     async fn run(mut self, feed: Feed) {
         while self.shared.strong_count() > 0 {
             if self
-                .chunk(feed.watch(EVERY.as_nanos() as u64))
+                .chunk(feed.record(EVERY.as_nanos() as u64))
                 .await
                 .is_err()
             {
@@ -180,7 +181,7 @@ impl Recorder {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        let hello = hello::response(&shared);
+        let hello = hello::response(&shared, Permission::Memory);
         let chunks = self.ring.copy(|()| ());
         let directory = self.directory.clone();
         tokio::task::spawn_blocking(move || {
@@ -205,7 +206,7 @@ fn write_to(path: &Path, hello: HelloResponse, chunks: &Chunks<()>) -> io::Resul
         recorder: concat!("looptop-agent ", env!("CARGO_PKG_VERSION")).into(),
         redacted: false,
     });
-    let file = File::create_new(path)?;
+    let file = private::create_new(path)?;
     chunks.write(file, |()| opening.take()).map(drop)
 }
 

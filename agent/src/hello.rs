@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use looptop_wire::proto::{self, CapabilityKind};
 
+use crate::access::{Permission, reduced};
 use crate::clock::now_ns;
 use crate::ids::Tid;
 use crate::level::Levels;
@@ -46,8 +47,16 @@ fn build_id() -> Option<Vec<u8>> {
     Some(id).filter(|id| !id.is_empty())
 }
 
-/// The whole answer.
-pub(crate) fn response(shared: &Arc<Shared>) -> proto::HelloResponse {
+/// The answer to somebody who may see so much.
+pub(crate) fn response(shared: &Arc<Shared>, permission: Permission) -> proto::HelloResponse {
+    let whole = whole(shared, permission);
+    match permission {
+        Permission::Numbers => reduced::hello(whole),
+        Permission::Names | Permission::Memory => whole,
+    }
+}
+
+fn whole(shared: &Arc<Shared>, permission: Permission) -> proto::HelloResponse {
     let identity = identity();
     let config = &shared.config;
     let file_name = || {
@@ -78,11 +87,15 @@ pub(crate) fn response(shared: &Arc<Shared>) -> proto::HelloResponse {
         stall_threshold_ns: config.stall_threshold_ns(),
         watchdog_interval_ns: config.watchdog_interval_ns(),
         time_scale: config.time_scale,
+        permission: permission.to_wire().into(),
+        loss: Some(shared.loss()),
     }
 }
 
 const NEEDS_UNSTABLE: &str =
     "tokio reports this only when built with RUSTFLAGS=\"--cfg tokio_unstable\"";
+const CONSOLE_IS_OFF: &str = "console-subscriber's service is off while a token is set, which \
+    tokio-console cannot send: LOOPTOP_CONSOLE=on where the application starts allows it";
 const NEEDS_LINUX: &str = "the agent reads this from /proc, which only Linux has";
 
 fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
@@ -104,7 +117,9 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
     };
     let levels = Levels::now(crate::subscriber::state());
     let capture = shared.capture.as_ref().copied().map_err(String::as_str);
-    let console = if cfg!(feature = "console") {
+    let console = if cfg!(feature = "console") && !shared.config.policy.serves_console() {
+        Err(CONSOLE_IS_OFF)
+    } else if cfg!(feature = "console") {
         levels.traced.as_ref().copied().map_err(String::as_str)
     } else {
         Err("the application enables looptop-agent without its feature `console`")

@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod access;
 mod agent;
 // Registers and stacks of other threads, and the TSC, cannot be read without.
 #[allow(unsafe_code)]
@@ -60,6 +61,7 @@ mod thread_clock;
 mod watchdog;
 mod worker_map;
 
+pub use access::Permission;
 pub use agent::{Agent, Builder, StartError};
 pub use gauge::gauge;
 pub use hooks::{Hooks, instrument};

@@ -6,6 +6,7 @@ use std::thread::Thread;
 
 use looptop_wire::proto;
 
+use crate::access::counts::Counts;
 use crate::cells::Cells;
 use crate::config::Config;
 use crate::coverage::Coverage;
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) coverage: Mutex<Option<Coverage>>,
     pub(crate) captures_lost: AtomicU64,
     pub(crate) frames_lost: AtomicU64,
+    /// Who and what was refused.
+    pub(crate) refused: Counts,
     stopping: AtomicBool,
     /// To be woken when the agent stops.
     watchdog: Mutex<Option<Thread>>,
@@ -61,6 +64,7 @@ impl Shared {
             coverage: Mutex::default(),
             captures_lost: AtomicU64::new(0),
             frames_lost: AtomicU64::new(0),
+            refused: Counts::default(),
             stopping: AtomicBool::new(false),
             watchdog: Mutex::new(None),
             server: tokio::sync::Notify::new(),
@@ -102,7 +106,7 @@ impl Shared {
     /// What was dropped so far, apart from what the publisher counts itself.
     pub(crate) fn loss(&self) -> proto::Loss {
         let tasks = task::losses();
-        proto::Loss {
+        let mut loss = proto::Loss {
             tasks: tasks.tasks,
             history: tasks.history,
             frames: self.frames_lost.load(Relaxed),
@@ -111,6 +115,8 @@ impl Shared {
             slots: crate::slot::lost(),
             watchdog_late_ns: self.watchdog_late_ns.load(Relaxed),
             ..proto::Loss::default()
-        }
+        };
+        self.refused.add_to(&mut loss);
+        loss
     }
 }

@@ -30,7 +30,7 @@ pub use cgroup::{cpu_stat_paths, throttled_ns};
 pub use file::{MAX_READ, ProcFile, read_at_start};
 pub use machine::CpuTimes;
 pub use maps::{Mapping, mappings};
-pub use net::{Listening, tcp_listeners, unix_listeners};
+pub use net::{Connection, Listening, TcpOwners, tcp_listeners, unix_listeners};
 pub use object::{Object, Socket};
 pub use process::{Process, Procfs, Thread};
 pub use stat::{SchedStat, SchedState, Stat, TICK_NS};

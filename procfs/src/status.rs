@@ -44,6 +44,12 @@ impl Status {
         self.number("Tgid")?.try_into().ok()
     }
 
+    /// The user with whose rights it acts.
+    pub fn effective_uid(&self) -> Option<u32> {
+        let ids = self.text("Uid")?;
+        ids.split_ascii_whitespace().nth(1)?.parse().ok()
+    }
+
     /// Times that it gave up its CPU, and that its CPU was taken from it.
     pub fn switches(&self) -> Option<(u64, u64)> {
         Self::parse_switches(&self.0)
@@ -89,6 +95,9 @@ mod tests {
         assert_eq!(status.process(), Some(7));
         assert_eq!(status.switches(), Some((7, 1)));
         assert_eq!(Status::new("Tgid:\t-7\n".into()).process(), None);
+        let uid = |text: &str| Status::new(text.into()).effective_uid();
+        assert_eq!(uid("Uid:\t0\t1000\t0\t0\n"), Some(1000));
+        assert_eq!(uid("Uid:\t0\n"), None);
         let huge = format!("VmRSS: {} kB", u64::MAX);
         assert_eq!(Status::new(huge).bytes("VmRSS"), Some(u64::MAX));
     }

@@ -27,8 +27,8 @@ use self::{
 };
 use crate::{
     cli::{self, Cli, Command},
-    config::ConfigError,
-    source::{TargetError, processes},
+    config::{self as settings, ConfigError},
+    source::{TargetError, access, processes},
 };
 
 /// `check` found something at or above `--fail-on`; elsewhere, a failure.
@@ -94,6 +94,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    // One that cannot be read is reported by the commands that it concerns.
+    let config = settings::load().unwrap_or_default();
+    access::set(config.access(|name| std::env::var(name).ok()));
     match cli.command {
         None => attach::run(cli.attach),
         Some(Command::Check(check)) => check::run(check),

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use looptop_wire::proto::CodeAddress;
+use looptop_wire::{proto::CodeAddress, recording::private};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{attach::one_target, runtime};
@@ -193,9 +193,9 @@ impl Run {
             let (ring, file) = Ring::new(&options.output, bounds)?;
             (Some(ring), file)
         } else if options.force {
-            (None, File::create(&options.output)?)
+            (None, private::create(&options.output)?)
         } else {
-            (None, File::create_new(&options.output)?)
+            (None, private::create_new(&options.output)?)
         };
         Ok(Self {
             path: options.output.clone(),

@@ -12,12 +12,12 @@ use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
 use super::link::{Command, LabLink};
 use crate::{
     app::lab::{Before, Entry, Figures, Latency, Status, Twin, Update},
-    source::{self, Target},
+    source::{self, Target, access::Calls},
 };
 
 /// Between two questions.
@@ -137,10 +137,7 @@ impl Remote {
 }
 
 /// Asks how the lab does, after a switch where one is `wanted`.
-async fn ask(
-    client: &mut LabClient<Channel>,
-    wanted: Option<(String, Twin)>,
-) -> Result<Update, End> {
+async fn ask(client: &mut LabClient<Calls>, wanted: Option<(String, Twin)>) -> Result<Update, End> {
     let switches = wanted.is_some();
     let answer = match wanted {
         None => timeout(PATIENCE, client.status(proto::StatusRequest {})).await,

@@ -41,11 +41,11 @@ fn temporary() -> io::Result<File> {
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("looptop-{}-{n}", std::process::id());
     let path = std::env::temp_dir().join(name);
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .open(&path)?;
+    let mut options = File::options();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&path)?;
     std::fs::remove_file(&path)?;
     Ok(file)
 }

@@ -9,6 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use looptop_wire::recording::private;
+
 use super::{
     recording::{OpenError, Recording},
     scan::Scan,
@@ -95,7 +97,7 @@ impl Ring {
 
     /// Opens the next file.
     pub fn open(&mut self) -> io::Result<File> {
-        let file = File::create_new(self.path(self.next))?;
+        let file = private::create_new(&self.path(self.next))?;
         self.next += 1;
         self.opened = Instant::now();
         Ok(file)

@@ -237,6 +237,9 @@ pub(super) fn loss(loss: &Loss) -> std::collections::BTreeMap<&'static str, u64>
         ("slots", loss.slots),
         ("watchdog_late_ms", loss.watchdog_late_ns / 1_000_000),
         ("console_events", loss.console_events),
+        ("refused_viewers", loss.refused_viewers),
+        ("refused_connections", loss.refused_connections),
+        ("refused_calls", loss.refused_calls),
     ]
     .into_iter()
     .filter(|(_, n)| *n > 0)

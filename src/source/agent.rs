@@ -10,7 +10,7 @@ use looptop_wire::{
     },
 };
 use tokio::time::sleep_until;
-use tonic::{Code, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::{
     Event, Problem, ProblemKind, SourceKind,
@@ -53,7 +53,12 @@ pub(super) async fn attach(session: &mut Session, link: &Link) -> Result<Peer, E
         protocol: PROTOCOL,
         viewer: concat!("looptop ", env!("CARGO_PKG_VERSION")).into(),
     };
-    match session.patiently(client.hello(request)).await? {
+    let mut answer = session.patiently(client.hello(request.clone())).await?;
+    let wants_token = |status: &Status| status.code() == Code::Unauthenticated;
+    if answer.as_ref().is_err_and(wants_token) && link.shown.show()? {
+        answer = session.patiently(client.hello(request)).await?;
+    }
+    match answer {
         Ok(response) => {
             let hello = response.into_inner();
             if hello.protocol == 0 || hello.protocol > PROTOCOL {

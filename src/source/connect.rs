@@ -10,10 +10,12 @@ use tokio::{
 };
 use tonic::{
     Status,
-    transport::{Channel, Endpoint, Uri},
+    service::interceptor::InterceptedService,
+    transport::{Endpoint, Uri},
 };
 
 use super::{
+    access::{self, Calls, Shown},
     problem::{Problem, ProblemKind},
     sniff::{self, Answer, Sniffed, Sniffer},
     target::Target,
@@ -41,8 +43,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
 /// A connection, and the first bytes that came on it.
 #[derive(Debug, Clone)]
 pub(super) struct Link {
-    pub(super) channel: Channel,
+    pub(super) channel: Calls,
     pub(super) sniffed: Sniffed,
+    /// What its calls show of this viewer.
+    pub(super) shown: Shown,
 }
 
 /// Connects to `target`; `deadline` bounds name resolution and connecting.
@@ -52,6 +56,7 @@ pub(super) async fn open(target: &Target, deadline: Instant) -> Result<Link, Pro
     let stream = Sniffer::new(stream, sniffed.clone());
     let authority = match target {
         Target::Tcp { .. } | Target::Number(_) => format!("http://{target}"),
+        Target::Tls { .. } => target.to_string(),
         _ => "http://localhost".into(),
     };
     let endpoint = Endpoint::from_shared(authority)
@@ -70,7 +75,14 @@ pub(super) async fn open(target: &Target, deadline: Instant) -> Result<Link, Pro
         std::future::ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
     });
     match endpoint.connect_with_connector(connector).await {
-        Ok(channel) => Ok(Link { channel, sniffed }),
+        Ok(channel) => {
+            let shown = Shown::to(target);
+            Ok(Link {
+                channel: InterceptedService::new(channel, shown.clone()),
+                sniffed,
+                shown,
+            })
+        }
         Err(error) => Err(failed_call(target, &Status::from_error(error.into()), &sniffed).await),
     }
 }
@@ -87,6 +99,9 @@ pub(super) async fn is_listening(target: &Target) -> bool {
 /// The problem behind a failed call. Where the peer hung up without a word it
 /// is asked, on a second connection, in HTTP/1.
 pub(super) async fn failed_call(target: &Target, status: &Status, sniffed: &Sniffed) -> Problem {
+    if let Some((what, advice)) = sniffed.failure() {
+        return Problem::new(ProblemKind::Tls, format!("{target}: {what}"), advice);
+    }
     if sniffed.answer() != Answer::Nothing {
         return Problem::call(target, status, sniffed);
     }
@@ -133,6 +148,9 @@ async fn dial_tcp(target: &Target, host: &str, port: u16) -> Result<Box<dyn Io>,
             Ok(stream) => {
                 // A lost `nodelay` costs latency, nothing else.
                 let _ = stream.set_nodelay(true);
+                if let Target::Tls { .. } = target {
+                    return Ok(Box::new(access::connect(stream, host).await?));
+                }
                 return Ok(Box::new(stream));
             }
             Err(error) => first_error = first_error.or(Some(error)),
@@ -147,7 +165,12 @@ async fn dial_tcp(target: &Target, host: &str, port: u16) -> Result<Box<dyn Io>,
 #[cfg(unix)]
 async fn dial_unix(target: &Target, path: &std::path::Path) -> Result<Box<dyn Io>, Problem> {
     match tokio::net::UnixStream::connect(path).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(stream) => {
+            let server = stream.peer_cred();
+            let server = server.map_err(|error| Problem::connecting(target, &error))?;
+            access::believe(path, server.uid())?;
+            Ok(Box::new(stream))
+        }
         Err(error) => Err(Problem::connecting(target, &error)),
     }
 }

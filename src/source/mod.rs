@@ -8,6 +8,7 @@
 //!
 //! - [`target`]: what a user may name,
 //! - [`problem`]: what stands between, as a sentence,
+//! - [`access`]: what this viewer shows of itself, and whom it believes,
 //! - `connect`, `sniff`: opening a connection and recognising what answers,
 //! - `received`: a frame with the bytes in which it came,
 //! - `shift`: ids of one source that joins another's frames,
@@ -19,6 +20,7 @@
 //! - [`processes`]: the processes of this machine that can be attached to,
 //! - `replay`: a recording, played back.
 
+pub mod access;
 mod agent;
 mod connect;
 pub mod console;
@@ -193,7 +195,7 @@ impl Drop for Source {
 
 /// A connection of its own to `target`, beside that of its [`Source`].
 #[cfg(feature = "demo")]
-pub(crate) async fn channel(target: &Target) -> Result<tonic::transport::Channel, Problem> {
+pub(crate) async fn channel(target: &Target) -> Result<access::Calls, Problem> {
     Ok(agent_link(target).await?.channel)
 }
 

@@ -12,6 +12,8 @@ use super::{
 
 /// Text of a peer is cut at this many characters.
 const MAX_QUOTE: usize = 160;
+/// Why an application refuses a viewer is longer: it says what would change it.
+const MAX_REFUSAL: usize = 320;
 
 /// Kinds of [`Problem`], for those who must distinguish them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +50,10 @@ pub enum ProblemKind {
     Malformed,
     /// The target refused the request.
     Rejected,
+    /// This user may not look, or the socket is not whose it should be.
+    Forbidden,
+    /// TLS was not agreed upon.
+    Tls,
     /// Another viewer paused console-subscriber.
     Paused,
     /// A recording cannot be opened.
@@ -334,6 +340,7 @@ impl Problem {
             Code::Internal if status.message().contains("decode") => {
                 Self::malformed(target, quote(status.message()))
             }
+            Code::Unauthenticated | Code::PermissionDenied => Self::forbidden(target, status),
             _ if is_transport(status) => Self::ended(target),
             code => Self::new(
                 ProblemKind::Rejected,
@@ -347,6 +354,16 @@ impl Problem {
                 "",
             ),
         }
+    }
+
+    /// This user may not look; the application says why, and what would change it.
+    pub(super) fn forbidden(target: &Target, status: &Status) -> Self {
+        let why = quote_up_to(status.message(), MAX_REFUSAL);
+        Self::new(
+            ProblemKind::Forbidden,
+            format!("{target} refused: {why}"),
+            "",
+        )
     }
 
     /// The peer speaks something else; `text` describes what.
@@ -483,16 +500,20 @@ pub(super) fn is_transport(status: &Status) -> bool {
 /// A text from outside, with control characters escaped, cut to a length that
 /// fits a sentence.
 pub(crate) fn quote(text: &str) -> String {
+    quote_up_to(text, MAX_QUOTE)
+}
+
+fn quote_up_to(text: &str, most: usize) -> String {
     let mut quoted: String = text
         .chars()
-        .take(MAX_QUOTE)
+        .take(most)
         .flat_map(|c| {
             let raw = (!hostile(c)).then_some(c);
             let escaped = hostile(c).then(|| c.escape_default());
             raw.into_iter().chain(escaped.into_iter().flatten())
         })
         .collect();
-    if text.chars().nth(MAX_QUOTE).is_some() {
+    if text.chars().nth(most).is_some() {
         quoted.push('…');
     }
     quoted

@@ -10,8 +10,9 @@ use tonic::{
     Request, Status, Streaming,
     client::Grpc,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Channel,
 };
+
+use super::access::Calls;
 
 /// A frame from a source.
 #[derive(Debug, Clone)]
@@ -55,7 +56,7 @@ impl Deref for Received {
 
 /// Asks an agent for its frames.
 pub(super) async fn watch(
-    channel: Channel,
+    channel: Calls,
     request: WatchRequest,
     most_bytes: usize,
 ) -> Result<Streaming<Received>, Status> {

@@ -259,5 +259,7 @@ fn worth_retrying(kind: ProblemKind) -> bool {
             | ProblemKind::Recording
             | ProblemKind::NoProcess
             | ProblemKind::NotReadable
+            | ProblemKind::Forbidden
+            | ProblemKind::Tls
     )
 }

@@ -3,20 +3,29 @@
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::problem::quote;
+use super::{access, problem::quote};
 
 /// How many bytes are kept.
 const KEPT: usize = 256;
 
-/// The first bytes that came from a peer.
+/// The first bytes that came from a peer, and how TLS with it failed.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sniffed(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Sniffed(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    bytes: Vec<u8>,
+    failure: Option<Failure>,
+}
+
+/// What is wrong, and what to do about it.
+type Failure = (String, &'static str);
 
 /// What the first bytes say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,13 +41,29 @@ pub(super) enum Answer {
 impl Sniffed {
     /// What the bytes so far say.
     pub(super) fn answer(&self) -> Answer {
-        describe(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        describe(&self.kept().bytes)
+    }
+
+    /// How TLS failed after both ends had agreed upon it: the application says only then
+    /// what it thinks of a viewer's certificate.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.kept().failure.clone()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn keep(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = &mut self.kept().bytes;
         let room = KEPT - kept.len().min(KEPT);
         kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn keep_failure(&self, error: &io::Error) {
+        if let Some(failure) = access::sentence(error) {
+            self.kept().failure = Some(failure);
+        }
     }
 }
 
@@ -94,7 +119,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Sniffer<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        if let Err(error) = read {
+            self.sniffed.keep_failure(&error);
+            return Poll::Ready(Err(error));
+        }
         if self.seen < KEPT {
             let new = buf.filled().get(before..).unwrap_or_default();
             self.seen += new.len();

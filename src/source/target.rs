@@ -20,6 +20,13 @@ pub enum Target {
         /// Port, never 0.
         port: u16,
     },
+    /// A TCP port, encrypted; its certificate must be for `host`.
+    Tls {
+        /// Name or address.
+        host: String,
+        /// Port, never 0.
+        port: u16,
+    },
     /// A bare number: this port of this machine, never 0. Somebody who writes it
     /// may mean a process, which is said where nothing listens there.
     Number(u16),
@@ -38,7 +45,7 @@ pub enum TargetError {
     /// A scheme that is not spoken.
     #[error(
         "`{text}` asks for {scheme}, which looptop does not speak; \
-         use http://HOST:PORT, HOST:PORT, unix:PATH, pid:N or the path of a recording"
+         use HOST:PORT, http://HOST:PORT, https://HOST:PORT, unix:PATH, pid:N or the path of a recording"
     )]
     Scheme {
         /// What was given.
@@ -106,7 +113,7 @@ impl Target {
     /// Whether the target is, by its address, on this machine.
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Tcp { host, .. } => {
+            Self::Tcp { host, .. } | Self::Tls { host, .. } => {
                 host.eq_ignore_ascii_case("localhost")
                     || host
                         .parse::<std::net::IpAddr>()
@@ -119,7 +126,7 @@ impl Target {
     /// Host and port of a TCP target.
     pub(super) fn tcp(&self) -> Option<(&str, u16)> {
         match self {
-            Self::Tcp { host, port } => Some((host, *port)),
+            Self::Tcp { host, port } | Self::Tls { host, port } => Some((host, *port)),
             Self::Number(port) => Some((DEFAULT_HOST, *port)),
             Self::Unix(_) | Self::Process(_) | Self::Recording(_) => None,
         }
@@ -141,6 +148,8 @@ impl fmt::Display for Target {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Tls { host, port } if host.contains(':') => write!(f, "https://[{host}]:{port}"),
+            Self::Tls { host, port } => write!(f, "https://{host}:{port}"),
             Self::Number(port) => write!(f, "{DEFAULT_HOST}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Process(pid) => write!(f, "pid:{pid}"),
@@ -152,7 +161,7 @@ impl fmt::Display for Target {
 impl FromStr for Target {
     type Err = TargetError;
 
-    /// `http://host:port`, `host:port`, `host`, `:port` or a bare port number,
+    /// `http://host:port`, `https://host:port`, `host:port`, `host`, `:port` or a bare port number,
     /// `unix:PATH` (also `unix://PATH` and tokio-console's `file://PATH`), `pid:N`,
     /// or the path of a recording: what contains a slash, or exists as a file.
     fn from_str(text: &str) -> Result<Self, TargetError> {
@@ -172,6 +181,12 @@ impl FromStr for Target {
         }
         if let Some(address) = strip_scheme(text, "http://") {
             return tcp(text, address);
+        }
+        if let Some(address) = strip_scheme(text, "https://") {
+            return Ok(match tcp(text, address)? {
+                Self::Tcp { host, port } => Self::Tls { host, port },
+                other => other,
+            });
         }
         if let Some((scheme, _)) = text.split_once("://") {
             return Err(TargetError::Scheme {
@@ -278,6 +293,10 @@ mod tests {
 
     #[test]
     fn what_is_understood() {
+        let tls = |host: &str, port| Target::Tls {
+            host: host.into(),
+            port,
+        };
         let unix = |path: &str| Target::Unix(path.into());
         let file = |path: &str| Target::Recording(path.into());
         let cases = [
@@ -292,6 +311,9 @@ mod tests {
             ("http://7000", tcp("127.0.0.1", 7000)),
             ("[::1]:7000", tcp("::1", 7000)),
             ("http://[::1]:7000", tcp("::1", 7000)),
+            ("https://example.com", tls("example.com", 6669)),
+            ("HTTPS://[::1]:7000/", tls("::1", 7000)),
+            ("https://7000", tls("127.0.0.1", 7000)),
             ("::1", tcp("::1", 6669)),
             ("unix:/run/app.sock", unix("/run/app.sock")),
             ("unix:app.sock", unix("app.sock")),
@@ -312,7 +334,11 @@ mod tests {
     #[test]
     fn what_is_refused_says_why() {
         let cases = [
-            ("https://host:1", "asks for https"),
+            (
+                "https://host:1/metrics",
+                "has `/metrics` behind the address",
+            ),
+            ("https://host:0", "`0` in `https://host:0` is not a port"),
             ("vsock://2:6669", "asks for vsock"),
             ("host:0", "`0` in `host:0` is not a port"),
             ("host:99999", "`99999` in `host:99999` is not a port"),
@@ -339,6 +365,8 @@ mod tests {
         for text in [
             "127.0.0.1:6669",
             "[::1]:7000",
+            "https://app.example:7000",
+            "https://[::1]:7000",
             "unix:/a/b",
             "pid:4211",
             "./x.looptop",

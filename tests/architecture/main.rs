@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "cli",
         &["app", "diagnose", "export", "record", "report", "source"],
     ),
-    ("config", &["app", "cli"]),
+    ("config", &["app", "cli", "source"]),
     ("lab", &["app", "cli", "escape", "source"]),
     (
         "live",

@@ -37,7 +37,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 tokio::spawn(waits_unseen());
             }
             tokio::task::yield_now().await;
-            println!("{}", agent.local_addr().ok_or("no agent")?);
+            let port = agent.local_addr().map(|address| address.to_string());
+            let socket = || Some(format!("unix:{}", agent.socket_path()?.display()));
+            println!("{}", port.or_else(socket).ok_or("no agent")?);
             lines.recv().await;
             let registry = tracing_subscriber::registry();
             registry.with(looptop_agent::layer()).init();

@@ -83,7 +83,7 @@ impl Drop for App {
 }
 
 /// The example's path. `cargo test --test NAME` alone does not build it.
-fn build(program: &str) -> PathBuf {
+pub fn build(program: &str) -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
     // As `cargo test --workspace` builds it: with its features nothing is left to do.
     build.args(["build", "--quiet", "--workspace", "--example", program]);

@@ -11,3 +11,4 @@ mod problems;
 #[path = "../programs/mod.rs"]
 mod programs;
 mod script;
+mod versions;

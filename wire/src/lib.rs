@@ -11,6 +11,7 @@
 //! - [`split`]: how a frame that would be over 1 MiB becomes several,
 //! - [`columns`]: reading and writing the task columns,
 //! - [`instant`]: instants that may be missing,
+//! - `socket` (on Unix): where an agent's socket is, and whether its folder is safe,
 //! - `recording` (with the feature of that name): the format of recordings.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -22,6 +23,8 @@ pub mod intern;
 pub mod live;
 #[cfg(feature = "recording")]
 pub mod recording;
+#[cfg(unix)]
+pub mod socket;
 pub mod split;
 
 /// Messages, client and server as generated from

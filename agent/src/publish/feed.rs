@@ -19,6 +19,8 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::Publisher;
+use crate::access::{Permission, reduced};
+use crate::server::limits::VIEWERS;
 use crate::shared::Shared;
 use crate::sync::lock;
 
@@ -28,6 +30,9 @@ const DELTAS: usize = 8;
 const IN_FLIGHT: usize = 4;
 /// A viewer gets a new snapshot at most this often.
 const LEAST_TIME_BETWEEN_SNAPSHOTS: Duration = Duration::from_millis(500);
+/// Snapshots for all who come take at most one part in so many of the time: whoever comes
+/// meanwhile shares the next one.
+const SNAPSHOT_SHARE: u32 = 5;
 
 type Parts = Arc<Vec<proto::Frame>>;
 
@@ -68,30 +73,54 @@ async fn publish(
     let (deltas, _) = broadcast::channel::<Parts>(DELTAS);
     let mut next = Instant::now();
     let mut last = next;
+    let mut rested = next;
+    let mut asking: Vec<oneshot::Sender<Start>> = Vec::new();
     loop {
         let pace = lock(&intervals).values().min().copied();
+        if !asking.is_empty() && Instant::now() >= rested {
+            let began = Instant::now();
+            let snapshot = Arc::new(publisher.snapshot());
+            for viewer in asking.drain(..) {
+                let start = Start {
+                    snapshot: Arc::clone(&snapshot),
+                    deltas: deltas.subscribe(),
+                };
+                // A viewer that is gone again needs no answer.
+                drop(viewer.send(start));
+            }
+            let now = Instant::now();
+            rested = now + (now - began) * (SNAPSHOT_SHARE - 1);
+        }
         let request = if let Some(pace) = pace {
             let shared = Arc::clone(&publisher.shared);
-            unless(due(next, last + pace / 2, &shared.news), &mut requests).await
+            let due = due(next, last + pace / 2, &shared.news);
+            let mut for_snapshot = false;
+            // Whichever comes first: a delta, or the next snapshot.
+            let end = async {
+                if asking.is_empty() {
+                    due.await;
+                } else {
+                    for_snapshot = timeout_at(rested, due).await.is_err();
+                }
+            };
+            let request = unless(end, &mut requests).await;
+            if for_snapshot {
+                continue;
+            }
+            request
         } else {
+            asking.clear();
             publisher.rest();
             let request = requests.recv().await;
             next = Instant::now();
             Some(request)
         };
         match request {
-            Some(Some(first)) => {
+            Some(Some(viewer)) => {
+                asking.push(viewer);
                 // Those who ask at the same time share a snapshot.
-                let snapshot = Arc::new(publisher.snapshot());
-                let mut asking = Some(first);
-                while let Some(viewer) = asking {
-                    let start = Start {
-                        snapshot: Arc::clone(&snapshot),
-                        deltas: deltas.subscribe(),
-                    };
-                    // A viewer that is gone again needs no answer.
-                    drop(viewer.send(start));
-                    asking = requests.try_recv().ok();
+                while let Ok(viewer) = requests.try_recv() {
+                    asking.push(viewer);
                 }
             }
             Some(None) => return,
@@ -128,21 +157,46 @@ async fn unless<T>(
 }
 
 impl Feed {
-    /// Serves one viewer until it goes away.
-    pub(crate) fn watch(&self, interval_ns: u64) -> mpsc::Receiver<proto::Frame> {
-        let (frames, receiver) = mpsc::channel(IN_FLIGHT);
-        let interval = self.shared.config.frame_interval(interval_ns);
-        let guard = Attached::new(self, interval);
-        let feed = self.clone();
-        tokio::spawn(async move {
-            let _attached = guard;
-            feed.serve(frames).await;
-        });
-        receiver
+    /// Serves one viewer what it may see until it goes away; `None` where as many as there
+    /// may be are served already.
+    pub(crate) fn watch(
+        &self,
+        interval_ns: u64,
+        permission: Permission,
+    ) -> Option<mpsc::Receiver<proto::Frame>> {
+        self.serve_one_of(VIEWERS, interval_ns, permission)
     }
 
-    async fn serve(&self, frames: mpsc::Sender<proto::Frame>) -> Option<()> {
-        let mut sequence = 0;
+    /// Serves the application itself, whoever else watches.
+    #[cfg(feature = "flight-recorder")]
+    pub(crate) fn record(&self, interval_ns: u64) -> mpsc::Receiver<proto::Frame> {
+        let frames = self.serve_one_of(usize::MAX, interval_ns, Permission::Memory);
+        frames.unwrap_or_else(|| mpsc::channel(1).1)
+    }
+
+    fn serve_one_of(
+        &self,
+        most: usize,
+        interval_ns: u64,
+        permission: Permission,
+    ) -> Option<mpsc::Receiver<proto::Frame>> {
+        let interval = self.shared.config.frame_interval(interval_ns);
+        let guard = Attached::new(self, interval, most)?;
+        let (frames, receiver) = mpsc::channel(IN_FLIGHT);
+        let feed = self.clone();
+        let mut frames = Sink {
+            frames,
+            permission,
+            sequence: 0,
+        };
+        tokio::spawn(async move {
+            let _attached = guard;
+            feed.serve(&mut frames).await;
+        });
+        Some(receiver)
+    }
+
+    async fn serve(&self, frames: &mut Sink) -> Option<()> {
         loop {
             let asked = Instant::now();
             let (reply, start) = oneshot::channel();
@@ -151,15 +205,15 @@ impl Feed {
                 snapshot,
                 mut deltas,
             } = start.await.ok()?;
-            send(&frames, &snapshot, &mut sequence).await?;
+            frames.send(&snapshot).await?;
             drop(snapshot);
             let missed = loop {
-                match self.next(&frames, &mut deltas).await? {
-                    Ok(delta) => send(&frames, &delta, &mut sequence).await?,
+                match self.next(frames, &mut deltas).await? {
+                    Ok(delta) => frames.send(&delta).await?,
                     Err(missed) => break missed,
                 }
             };
-            sequence += missed;
+            frames.sequence += missed;
             self.shared.frames_lost.fetch_add(missed, Relaxed);
             tokio::time::sleep_until(asked + LEAST_TIME_BETWEEN_SNAPSHOTS).await;
         }
@@ -169,10 +223,10 @@ impl Feed {
     /// publisher is gone.
     async fn next(
         &self,
-        frames: &mpsc::Sender<proto::Frame>,
+        viewer: &Sink,
         deltas: &mut broadcast::Receiver<Parts>,
     ) -> Option<Result<Parts, u64>> {
-        if frames.is_closed() {
+        if viewer.frames.is_closed() {
             return None;
         }
         match deltas.recv().await {
@@ -183,21 +237,27 @@ impl Feed {
     }
 }
 
-/// Sends the parts of a frame; `None` when the viewer is gone.
-async fn send(
-    frames: &mpsc::Sender<proto::Frame>,
-    parts: &[proto::Frame],
-    sequence: &mut u64,
-) -> Option<()> {
-    for part in parts {
-        *sequence += 1;
-        let part = proto::Frame {
-            sequence: *sequence,
-            ..part.clone()
-        };
-        frames.send(part).await.ok()?;
+/// The way to one viewer.
+struct Sink {
+    frames: mpsc::Sender<proto::Frame>,
+    permission: Permission,
+    sequence: u64,
+}
+
+impl Sink {
+    /// Sends the parts of a frame; `None` when the viewer is gone.
+    async fn send(&mut self, parts: &[proto::Frame]) -> Option<()> {
+        for part in parts {
+            self.sequence += 1;
+            let mut part = match self.permission {
+                Permission::Numbers => reduced::frame(part),
+                Permission::Names | Permission::Memory => part.clone(),
+            };
+            part.sequence = self.sequence;
+            self.frames.send(part).await.ok()?;
+        }
+        Some(())
     }
-    Some(())
 }
 
 /// A viewer counts for the pace as long as this lives.
@@ -207,11 +267,17 @@ struct Attached {
 }
 
 impl Attached {
-    fn new(feed: &Feed, interval: Duration) -> Self {
+    /// `None` where there are as many as there may be.
+    fn new(feed: &Feed, interval: Duration, most: usize) -> Option<Self> {
         let id = feed.viewers.fetch_add(1, Relaxed);
         let intervals = Arc::clone(&feed.intervals);
-        lock(&intervals).insert(id, interval);
-        Self { id, intervals }
+        let mut attached = lock(&intervals);
+        if attached.len() >= most {
+            return None;
+        }
+        attached.insert(id, interval);
+        drop(attached);
+        Some(Self { id, intervals })
     }
 }
 
@@ -231,6 +297,11 @@ mod tests {
     fn runtime() -> tokio::runtime::Runtime {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().build().expect("a runtime")
+    }
+
+    fn watch(feed: &Feed, interval_ns: u64) -> mpsc::Receiver<proto::Frame> {
+        let frames = feed.watch(interval_ns, Permission::Names);
+        frames.expect("there is room")
     }
 
     async fn next(frames: &mut mpsc::Receiver<proto::Frame>) -> proto::Frame {
@@ -258,7 +329,7 @@ mod tests {
             let shared = Arc::new(Shared::new(Config::default(), Ok(())));
             let (feed, serve) = new(&shared);
             tokio::spawn(serve);
-            let mut viewer = feed.watch(20_000_000);
+            let mut viewer = watch(&feed, 20_000_000);
             let state = state(&mut viewer).await;
             for sequence in state + 1..state + 4 {
                 let frame = next(&mut viewer).await;
@@ -274,7 +345,7 @@ mod tests {
             let (feed, serve) = new(&shared);
             tokio::spawn(serve);
             let pace = Duration::from_secs(10);
-            let mut viewer = feed.watch(10_000_000_000);
+            let mut viewer = watch(&feed, 10_000_000_000);
             state(&mut viewer).await;
             let begin = Instant::now();
             let subject = Subject::Thread(Tid(1));
@@ -291,8 +362,8 @@ mod tests {
             let shared = Arc::new(Shared::new(Config::default(), Ok(())));
             let (feed, serve) = new(&shared);
             tokio::spawn(serve);
-            let mut slow = feed.watch(20_000_000);
-            let mut fast = feed.watch(20_000_000);
+            let mut slow = watch(&feed, 20_000_000);
+            let mut fast = watch(&feed, 20_000_000);
             let mut before = state(&mut slow).await;
             // More than the queue and the frames in flight can hold.
             for sequence in 1..=3 * (DELTAS + IN_FLIGHT) as u64 {
@@ -319,7 +390,7 @@ mod tests {
             let shared = Arc::new(Shared::new(Config::default(), Ok(())));
             let (feed, serve) = new(&shared);
             tokio::spawn(serve);
-            let mut viewer = feed.watch(20_000_000);
+            let mut viewer = watch(&feed, 20_000_000);
             next(&mut viewer).await;
             assert_eq!(lock(&feed.intervals).len(), 1);
             drop(viewer);

@@ -5,11 +5,11 @@
 //! itself. An answer ends with trailers that hold its status.
 
 use std::error::Error;
+use std::fmt::Write;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::server::SendResponse;
@@ -17,56 +17,82 @@ use h2::{PingPong, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use looptop_wire::proto;
 use prost::Message;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-use super::{Accept, Acceptor, Connection, KEEPALIVE};
+use super::limits::{
+    FIRST_CALL, HEADER_BYTES, KEEPALIVE, MAX_REQUEST_BYTES, STREAMS, WINDOW_BYTES,
+};
+use super::stream::Io;
+use super::visitor::{Denied, Kind, Visitor};
+use crate::access::counts::Declined;
+use crate::access::{Permission, token};
 use crate::hello;
 use crate::publish::feed::Feed;
-use crate::shared::Shared;
 
 /// There are none beside the agent's own.
 #[derive(Debug, Default)]
 pub(crate) struct Services;
 
-/// A request is no longer than this: the addresses of some thousand stacks.
-const MAX_REQUEST_BYTES: usize = 4 << 20;
-/// A viewer has one stream of frames and asks a question now and then.
-const MAX_STREAMS: u32 = 32;
 /// The byte and the length before each message.
 const HEAD_BYTES: usize = 5;
-/// Within this time a connection must have said that it speaks HTTP/2.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// gRPC's numbers for how a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
     Ok = 0,
     InvalidArgument = 3,
+    PermissionDenied = 7,
     ResourceExhausted = 8,
     Unimplemented = 12,
+    Unauthenticated = 16,
 }
 
-/// Serves for ever.
-pub(super) async fn serve<A: Accept>(
-    shared: Arc<Shared>,
-    listener: A,
+/// Why a call is not answered, for the viewer.
+#[derive(Debug, PartialEq, Eq)]
+struct Refused {
+    status: Status,
+    sentence: String,
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        let sentence = String::new();
+        Self { status, sentence }
+    }
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        let status = match denied.kind() {
+            Kind::WantsToken => Status::Unauthenticated,
+            Kind::Forbidden => Status::PermissionDenied,
+            Kind::Exhausted => Status::ResourceExhausted,
+        };
+        let sentence = denied.to_string();
+        Self { status, sentence }
+    }
+}
+
+/// Serves what was accepted.
+pub(super) async fn serve(
+    mut accepted: mpsc::Receiver<Io>,
     feed: Feed,
     Services: Services,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let mut acceptor = Acceptor::new(listener);
-    loop {
-        let connection = acceptor.next().await;
+    while let Some(io) = accepted.recv().await {
         let service = Service {
-            shared: Arc::clone(&shared),
+            visitor: Arc::clone(&io.visitor),
             feed: feed.clone(),
         };
-        tokio::spawn(service.connection(connection));
+        tokio::spawn(service.connection(io));
     }
+    Ok(())
 }
 
 #[derive(Clone)]
 struct Service {
-    shared: Arc<Shared>,
+    visitor: Arc<Visitor>,
     feed: Feed,
 }
 
@@ -82,10 +108,14 @@ impl From<h2::Error> for Gone {
 
 impl Service {
     /// Serves one connection until the viewer closes it, or answers no ping.
-    async fn connection(self, io: impl Connection) {
+    async fn connection(self, io: Io) {
         let mut builder = h2::server::Builder::new();
-        builder.max_concurrent_streams(MAX_STREAMS);
-        let Ok(Ok(mut connection)) = timeout(HANDSHAKE, builder.handshake::<_, Bytes>(io)).await
+        builder
+            .max_concurrent_streams(STREAMS)
+            .max_header_list_size(HEADER_BYTES)
+            .initial_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES);
+        let Ok(Ok(mut connection)) = timeout(FIRST_CALL, builder.handshake::<_, Bytes>(io)).await
         else {
             return;
         };
@@ -113,14 +143,44 @@ impl Service {
     }
 
     async fn call(self, request: Request<RecvStream>, answer: SendResponse<Bytes>) {
+        let _call = self.visitor.call();
         let path = request.uri().path().to_owned();
         // Who is gone needs no answer.
         let _: Result<(), Gone> = match path.as_str() {
             "/looptop.agent.v1.Agent/Hello" => self.hello(request, answer).await,
             "/looptop.agent.v1.Agent/Watch" => self.watch(request, answer).await,
             "/looptop.agent.v1.Agent/ResolveFrames" => self.resolve(request, answer).await,
-            _ => refuse(answer, Status::Unimplemented),
+            _ => match self.may(Permission::Numbers, request.headers()) {
+                Ok(_) => refuse(answer, &Status::Unimplemented.into()),
+                Err(refused) => refuse(answer, &refused),
+            },
         };
+    }
+
+    /// What whoever sent these headers may see, if that is as much as is needed.
+    fn may(&self, needed: Permission, headers: &HeaderMap) -> Result<Permission, Refused> {
+        let shown = headers.get(http::header::AUTHORIZATION);
+        let shown = shown.and_then(|value| token::in_header(value.as_bytes()));
+        Ok(self.visitor.may(needed, shown)?)
+    }
+
+    /// The message of a call by whoever may make it, and what they may see.
+    async fn admit<M: Message + Default>(
+        &self,
+        needed: Permission,
+        request: Request<RecvStream>,
+    ) -> Result<(M, Permission), Refused> {
+        let permission = self.may(needed, request.headers())?;
+        match message(request).await {
+            Ok(message) => Ok((message, permission)),
+            Err(Status::ResourceExhausted) => Err(self.declined(Declined::TooLarge)),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    fn declined(&self, why: Declined) -> Refused {
+        self.visitor.shared().refused.declined(why);
+        Denied::Declined(why).into()
     }
 
     async fn hello(
@@ -128,9 +188,13 @@ impl Service {
         request: Request<RecvStream>,
         answer: SendResponse<Bytes>,
     ) -> Result<(), Gone> {
-        match message::<proto::HelloRequest>(request).await {
-            Ok(_) => reply(answer, &hello::response(&self.shared)).await,
-            Err(status) => refuse(answer, status),
+        let admitted = self.admit::<proto::HelloRequest>(Permission::Numbers, request);
+        match admitted.await {
+            Ok((_, permission)) => {
+                let hello = hello::response(self.visitor.shared(), permission);
+                reply(answer, &hello).await
+            }
+            Err(refused) => refuse(answer, &refused),
         }
     }
 
@@ -139,9 +203,13 @@ impl Service {
         request: Request<RecvStream>,
         answer: SendResponse<Bytes>,
     ) -> Result<(), Gone> {
-        match message::<proto::ResolveFramesRequest>(request).await {
-            Ok(asked) => reply(answer, &super::resolve(&self.shared, asked.frames).await).await,
-            Err(status) => refuse(answer, status),
+        let admitted = self.admit::<proto::ResolveFramesRequest>(Permission::Names, request);
+        match admitted.await {
+            Ok((asked, _)) => {
+                let names = super::resolve(self.visitor.shared(), asked.frames).await;
+                reply(answer, &names).await
+            }
+            Err(refused) => refuse(answer, &refused),
         }
     }
 
@@ -150,11 +218,14 @@ impl Service {
         request: Request<RecvStream>,
         answer: SendResponse<Bytes>,
     ) -> Result<(), Gone> {
-        let asked = match message::<proto::WatchRequest>(request).await {
-            Ok(asked) => asked,
-            Err(status) => return refuse(answer, status),
+        let admitted = self.admit::<proto::WatchRequest>(Permission::Numbers, request);
+        let (asked, permission) = match admitted.await {
+            Ok(admitted) => admitted,
+            Err(refused) => return refuse(answer, &refused),
         };
-        let mut frames = self.feed.watch(asked.interval_ns);
+        let Some(mut frames) = self.feed.watch(asked.interval_ns, permission) else {
+            return refuse(answer, &self.declined(Declined::Viewers));
+        };
         let mut stream = begin(answer)?;
         loop {
             // A viewer that leaves between two frames is noticed at once.
@@ -189,12 +260,20 @@ async fn message<M: Message + Default>(request: Request<RecvStream>) -> Result<M
         let chunk = chunk.map_err(|_| Status::InvalidArgument)?;
         // What cannot be given back is of a connection that is over.
         drop(body.flow_control().release_capacity(chunk.len()));
-        if bytes.len() + chunk.len() > MAX_REQUEST_BYTES {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > MAX_REQUEST_BYTES || announced(&bytes) > MAX_REQUEST_BYTES {
             return Err(Status::ResourceExhausted);
         }
-        bytes.extend_from_slice(&chunk);
     }
     decode(&bytes)
+}
+
+/// How long a message says that it is, of which this is the beginning.
+fn announced(bytes: &[u8]) -> usize {
+    match bytes {
+        [_, a, b, c, d, ..] => u32::from_be_bytes([*a, *b, *c, *d]) as usize,
+        _ => 0,
+    }
 }
 
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, Status> {
@@ -234,10 +313,26 @@ fn begin(mut answer: SendResponse<Bytes>) -> Result<SendStream<Bytes>, Gone> {
 }
 
 /// An answer without a message.
-fn refuse(mut answer: SendResponse<Bytes>, status: Status) -> Result<(), Gone> {
-    let head = head().header(STATUS, status.value()).body(());
-    answer.send_response(head.map_err(|_| Gone)?, true)?;
+fn refuse(mut answer: SendResponse<Bytes>, refused: &Refused) -> Result<(), Gone> {
+    let head = head().header(STATUS, refused.status.value());
+    let head = head.header(SENTENCE, percent_encoded(&refused.sentence));
+    answer.send_response(head.body(()).map_err(|_| Gone)?, true)?;
     Ok(())
+}
+
+/// As gRPC wants its messages: what is not visible ASCII, and `%`, as bytes in
+/// hexadecimal.
+fn percent_encoded(sentence: &str) -> String {
+    let mut encoded = String::with_capacity(sentence.len());
+    for byte in sentence.bytes() {
+        match byte {
+            b'%' | 0..=31 | 127.. => {
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+            byte => encoded.push(char::from(byte)),
+        }
+    }
+    encoded
 }
 
 async fn reply(answer: SendResponse<Bytes>, message: &impl Message) -> Result<(), Gone> {
@@ -267,6 +362,7 @@ async fn send(stream: &mut SendStream<Bytes>, message: &impl Message) -> Result<
 }
 
 const STATUS: &str = "grpc-status";
+const SENTENCE: &str = "grpc-message";
 
 fn end(mut stream: SendStream<Bytes>, status: Status) -> Result<(), Gone> {
     let mut trailers = HeaderMap::new();
@@ -304,5 +400,17 @@ mod tests {
             assert_eq!(decoded, Err(status), "{bytes:?}");
         }
         assert_eq!(decode(&[0; 5]), Ok(proto::HelloRequest::default()));
+    }
+
+    #[test]
+    fn sentences_are_encoded_for_a_header() {
+        assert_eq!(percent_encoded("a token: 5 %\n"), "a token: 5 %25%0A");
+        assert_eq!(percent_encoded("\u{e9}"), "%C3%A9");
+    }
+
+    #[test]
+    fn a_message_that_says_it_is_too_long_is_not_waited_for() {
+        assert_eq!(announced(&[0, 4, 0, 0, 0]), 64 << 20);
+        assert_eq!(announced(&[0, 4, 0]), 0);
     }
 }

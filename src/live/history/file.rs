@@ -8,6 +8,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use looptop_wire::recording::private;
+
 use crate::record::writer::Sink;
 
 /// A file that is not synced after each block: the system writes it to the disk in
@@ -87,7 +89,7 @@ fn create_in(directory: &Path, stem: &str, seconds: u64) -> Result<(PathBuf, Fil
             n => format!("{stem}-{seconds}-{n}.looptop"),
         };
         let path = directory.join(name);
-        match File::create_new(&path) {
+        match private::create_new(&path) {
             Ok(file) => return Ok((path, file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(Unwritten { path, error }),

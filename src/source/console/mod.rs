@@ -3,10 +3,10 @@
 //!
 //! What console-subscriber does not know (workers, causes, stacks) is read from outside
 //! where the target is local and may be read (`outside::beside`), threads and CPU from
-//! the host where it is local; what neither knows (lag) is missing with its reason. A poll that still runs is a task with `poll_started_at_ns`;
-//! the server sends nothing more about it, so its age follows from the
-//! `now_ns` of each frame. `longest_poll_ns` and `longest_scheduled_ns` are
-//! lower bounds.
+//! the host where it is local; what neither knows (lag) is missing with its reason. A
+//! poll that still runs is a task with `poll_started_at_ns`; the server sends nothing more
+//! about it, so its age follows from the `now_ns` of each frame. `longest_poll_ns` and
+//! `longest_scheduled_ns` are lower bounds.
 
 pub(super) mod beside;
 mod clock;
@@ -33,12 +33,13 @@ use console_api::{
     tasks::TaskDetails as DetailsMessage,
 };
 use tokio::time::{Instant, sleep_until, timeout};
-use tonic::{Status, Streaming, transport::Channel};
+use tonic::{Status, Streaming};
 
 pub(super) use self::translate::Identity;
 use self::translate::{Received, Translator};
 use super::{
     Command, Event, Problem, SourceKind,
+    access::Calls,
     connect::Link,
     host::{Sampler, Unseen},
     outside::{self, BesideConsole, HeardBesideConsole, View},
@@ -57,7 +58,7 @@ const MAX_SILENCE: Duration = Duration::from_mins(1);
 
 const ELSEWHERE: &str = "processes are looked at on Linux on x86-64 alone";
 
-type Client = InstrumentClient<Channel>;
+type Client = InstrumentClient<Calls>;
 
 /// Watches the server until the connection ends. `known` is what outlasts it.
 pub(super) async fn run(

@@ -17,8 +17,17 @@ use super::super::{connect, target::Target};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     /// An agent of the application with this name; with console-subscriber's
-    /// service on the same port or without.
-    Agent { name: String, console: bool },
+    /// service on the same port or without. A session is that of all its sockets.
+    Agent {
+        name: String,
+        console: bool,
+        session: String,
+        pid: u32,
+    },
+    /// An agent that wants a token, which is shown to nobody who was merely found.
+    WantsToken,
+    /// An agent that does not show itself to this user.
+    Closed,
     /// console-subscriber.
     Console,
 }
@@ -42,9 +51,13 @@ async fn greet(target: &Target, deadline: Instant) -> Option<Answer> {
             return Some(Answer::Agent {
                 console: hello.capabilities.iter().any(has_console),
                 name: hello.name,
+                session: hello.session,
+                pid: hello.pid,
             });
         }
         Err(status) if status.code() == Code::Unimplemented => {}
+        Err(status) if status.code() == Code::Unauthenticated => return Some(Answer::WantsToken),
+        Err(status) if status.code() == Code::PermissionDenied => return Some(Answer::Closed),
         Err(_) => return None,
     }
     // No task is named: a console refuses that with this code, which costs it

@@ -11,9 +11,10 @@ use looptop_procfs::TICK_NS;
 use tokio::task::spawn_blocking;
 
 use super::{
-    process::{Process, Scan, Way},
+    process::{Process, Scan, Sockets, Way},
     row::{At, Place, Row, places},
 };
+use crate::source::target::Target;
 
 /// Lists what can be attached to, and remembers what need not be asked twice: what is
 /// in executables, which sockets have answered, how much CPU was used.
@@ -43,7 +44,8 @@ impl Lister {
     /// most two seconds; nothing on other systems than Linux.
     pub async fn list(&mut self) -> Listing {
         if !cfg!(target_os = "linux") {
-            return Listing::default();
+            let rows = sockets_beside(&[]).await;
+            return Listing { rows, unread: 0 };
         }
         let mut scan = self.scan.take().unwrap_or_default();
         let scanned = spawn_blocking(move || {
@@ -63,7 +65,8 @@ impl Lister {
             let row = |place: Place| row(process, cpu, place);
             places.into_iter().map(row).collect::<Vec<_>>()
         });
-        let rows = rows.collect();
+        let mut rows: Vec<Row> = rows.collect();
+        rows.extend(sockets_beside(&processes).await);
         let used = |process: &Process| (identity(process), (process.cpu_ticks, now));
         self.cpu = processes.iter().map(used).collect();
         Listing { rows, unread }
@@ -103,6 +106,30 @@ impl Lister {
 fn share(ticks: u64, time: Duration) -> Option<f64> {
     let used = ticks.saturating_mul(TICK_NS) as f64;
     (time >= Duration::from_millis(100)).then(|| used / time.as_nanos() as f64)
+}
+
+/// Agents in this user's folders that are none of these processes.
+#[cfg(unix)]
+async fn sockets_beside(processes: &[Process]) -> Vec<Row> {
+    let sockets = processes.iter().filter_map(|process| match &process.way {
+        Way::Within(_, Sockets::Seen(sockets)) => Some(sockets),
+        _ => None,
+    });
+    let paths = sockets.flatten().filter_map(|socket| match &socket.target {
+        Target::Unix(path) => Some(path.clone()),
+        _ => None,
+    });
+    // These would not answer.
+    let stopped = processes.iter().filter_map(|process| match &process.way {
+        Way::Within(_, Sockets::Stopped) => Some(process.pid),
+        _ => None,
+    });
+    super::sockets::rows(&paths.collect(), &stopped.collect()).await
+}
+
+#[cfg(not(unix))]
+async fn sockets_beside(_: &[Process]) -> Vec<Row> {
+    Vec::new()
 }
 
 fn identity(process: &Process) -> Identity {

@@ -2,6 +2,7 @@
 //!
 //! - [`process`]: what procfs says of them,
 //! - [`ask`]: what answers where they listen,
+//! - [`sockets`]: agents by the sockets in this user's folders,
 //! - [`row`]: both together, a line for each place to attach to,
 //! - [`family`]: a process, and those that it has started,
 //! - [`lister`]: the lines, again and again,
@@ -17,6 +18,8 @@ mod family;
 mod lister;
 mod process;
 mod row;
+#[cfg(unix)]
+mod sockets;
 mod table;
 
 use looptop_outside::access::ThisKernel;

@@ -1,6 +1,6 @@
 //! A place to attach to, or why there is none.
 
-use std::{fmt, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 use futures::future::join_all;
 use looptop_outside::access::Refusal;
@@ -112,14 +112,33 @@ async fn within(process: &Process, instrument: Instrument, sockets: &Sockets) ->
         (socket.target.clone(), answer)
     });
     let mut places = Vec::new();
-    let mut silent = 0;
+    let mut wants_token = None;
+    let mut sessions = HashSet::new();
+    let (mut silent, mut closed) = (0, 0);
     for (target, answer) in join_all(asked).await {
         let (name, instrument) = match answer {
-            Some(Answer::Agent { name, console }) => {
+            Some(Answer::Agent {
+                name,
+                console,
+                session,
+                ..
+            }) => {
+                // Its other socket.
+                if !sessions.insert(session) {
+                    continue;
+                }
                 let console = if console { " + console" } else { "" };
                 (name, format!("{}{console}", Instrument::Agent))
             }
             Some(Answer::Console) => (name.clone(), Instrument::Console.to_string()),
+            Some(Answer::WantsToken) => {
+                wants_token = wants_token.or(Some(target));
+                continue;
+            }
+            Some(Answer::Closed) => {
+                closed += 1;
+                continue;
+            }
             None => {
                 silent += 1;
                 continue;
@@ -133,6 +152,16 @@ async fn within(process: &Process, instrument: Instrument, sockets: &Sockets) ->
     }
     if !places.is_empty() {
         return places;
+    }
+    if let Some(target) = wants_token {
+        return vec![Place {
+            name: name.clone(),
+            instrument: format!("{} with a token", Instrument::Agent),
+            at: At::Target(target),
+        }];
+    }
+    if closed > 0 {
+        return without("it does not show itself to this user".into());
     }
     if !elsewhere.is_empty() {
         let targets: Vec<String> = elsewhere.iter().map(|s| s.target.to_string()).collect();

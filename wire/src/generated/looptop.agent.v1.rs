@@ -63,6 +63,13 @@ pub struct HelloResponse {
     /// rules (leaks, growing queues) are sure. 0 and 1: as in earnest.
     #[prost(double, tag = "19")]
     pub time_scale: f64,
+    /// What this viewer may see; UNKNOWN from an agent that knows no permissions and
+    /// shows everything.
+    #[prost(enumeration = "Permission", tag = "20")]
+    pub permission: i32,
+    /// What was lost and refused so far.
+    #[prost(message, optional, tag = "21")]
+    pub loss: ::core::option::Option<Loss>,
 }
 /// One kind of insight, and why it is missing where it is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -766,6 +773,15 @@ pub struct Loss {
     /// Events that console-subscriber dropped.
     #[prost(uint64, tag = "9")]
     pub console_events: u64,
+    /// Calls of somebody who may not look.
+    #[prost(uint64, tag = "10")]
+    pub refused_viewers: u64,
+    /// Connections that were closed: too many, silent, or half-open.
+    #[prost(uint64, tag = "11")]
+    pub refused_connections: u64,
+    /// Calls that were refused for another reason: too large, or over a limit.
+    #[prost(uint64, tag = "12")]
+    pub refused_calls: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Resource {
@@ -861,6 +877,43 @@ pub struct Symbol {
     pub file: ::prost::alloc::string::String,
     #[prost(uint32, tag = "3")]
     pub line: u32,
+}
+/// What a viewer may see; each holds those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Permission {
+    Unknown = 0,
+    /// Metrics and health: numbers of the process, its threads, runtimes, workers, stalls.
+    Numbers = 1,
+    /// What a program calls things and where they are in its code: tasks, stacks, fields.
+    Names = 2,
+    /// What its memory holds: the chains of what tasks wait for. No call of this protocol
+    /// shows any so far.
+    Memory = 3,
+}
+impl Permission {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "PERMISSION_UNKNOWN",
+            Self::Numbers => "PERMISSION_NUMBERS",
+            Self::Names => "PERMISSION_NAMES",
+            Self::Memory => "PERMISSION_MEMORY",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PERMISSION_UNKNOWN" => Some(Self::Unknown),
+            "PERMISSION_NUMBERS" => Some(Self::Numbers),
+            "PERMISSION_NAMES" => Some(Self::Names),
+            "PERMISSION_MEMORY" => Some(Self::Memory),
+            _ => None,
+        }
+    }
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
