@@ -243,6 +243,7 @@ fn crates_depend_in_one_direction() {
     assert_eq!(
         of("outside/Cargo.toml"),
         names(&[
+            "looptop-interpret",
             "looptop-procfs",
             "looptop-symbols",
             "looptop-unwind"
