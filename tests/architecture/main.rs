@@ -239,9 +239,15 @@ fn crates_depend_in_one_direction() {
     assert_eq!(of("procfs/Cargo.toml"), names(&[]));
     assert_eq!(of("symbols/Cargo.toml"), names(&["looptop-procfs"]));
     assert_eq!(of("unwind/Cargo.toml"), names(&["looptop-procfs"]));
+    assert_eq!(of("interpret/Cargo.toml"), names(&[]));
     assert_eq!(
         of("outside/Cargo.toml"),
-        names(&["looptop-procfs", "looptop-symbols", "looptop-unwind"])
+        names(&[
+            "looptop-interpret",
+            "looptop-procfs",
+            "looptop-symbols",
+            "looptop-unwind"
+        ])
     );
     assert_eq!(
         of("agent/Cargo.toml"),
@@ -284,6 +290,18 @@ fn a_dependency_is_found_however_it_is_written() {
     assert_eq!(workspace_dependencies(of_tests), names(&[]));
 }
 
+/// A file of the interpreter that mentions the world outside, other than by its `Host`.
+#[test]
+fn the_interpreter_asks_its_host_alone() {
+    let mut files = Vec::new();
+    packages::sources(Path::new("interpret/src"), &mut files);
+    assert!(files.len() > 10, "{files:?}");
+    for path in files {
+        let source = Source::parse(&manifest(path.to_str().unwrap()), &[]);
+        assert_eq!(outside_uses(&source), [""; 0], "{}", path.display());
+    }
+}
+
 /// Crates that draw, read keys or parse a command line.
 const TERMINAL: &[&str] = &["ratatui", "crossterm", "clap"];
 
@@ -309,6 +327,7 @@ fn unsafe_code_lives_in_the_agent_and_in_one_file() {
         "procfs/src/lib.rs",
         "symbols/src/lib.rs",
         "unwind/src/lib.rs",
+        "interpret/src/lib.rs",
         "demo/src/lib.rs",
         "demo/src/main.rs",
     ] {

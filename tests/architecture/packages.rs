@@ -10,7 +10,15 @@ use syn::{ItemMod, visit::Visit};
 /// Folders of the packages that are published, the viewer's last: it is around the
 /// others.
 const PACKAGES: &[&str] = &[
-    "wire", "procfs", "symbols", "unwind", "outside", "agent", "demo", "",
+    "wire",
+    "procfs",
+    "symbols",
+    "unwind",
+    "interpret",
+    "outside",
+    "agent",
+    "demo",
+    "",
 ];
 
 /// Packages that are not, and may use another's sources: the models run those of the

@@ -1,0 +1,123 @@
+//! What code asks for that memory does not hold: the time, and the processor.
+
+use iced_x86::{Instruction, Mnemonic};
+
+use super::Machine;
+use crate::end::{Refusal, Stop};
+use crate::start::{Answers, Function};
+use crate::state::{RAX, RBX, RCX, RDI, RDX, RSI};
+
+/// `clock_gettime`, by its number.
+const CLOCK_GETTIME: u64 = 228;
+/// `EINVAL` as a result.
+const INVALID: u64 = (-22_i64) as u64;
+
+impl Machine<'_> {
+    /// Answers a function that was just called, and returns from it.
+    pub(crate) fn answer(&mut self, function: Function, answers: &Answers) -> Result<(), Stop> {
+        self.steps += 1;
+        let unknown = Stop::Refused(Refusal::Time);
+        let (first, second) = (self.state.general[RDI], self.state.general[RSI]);
+        let result = match function {
+            Function::ClockGettime => self.clock_gettime(first, second, answers)?,
+            Function::Gettimeofday => {
+                let now = answers.clocks.realtime.ok_or(unknown)?;
+                if first != 0 {
+                    self.store(first, 8, now.as_secs())?;
+                    let micros = u64::from(now.subsec_micros());
+                    self.store(first.wrapping_add(8), 8, micros)?;
+                }
+                if second != 0 {
+                    self.store(second, 8, 0)?;
+                }
+                0
+            }
+            Function::Time => {
+                let now = answers.clocks.realtime.ok_or(unknown)?.as_secs();
+                if first != 0 {
+                    self.store(first, 8, now)?;
+                }
+                now
+            }
+            Function::Getcpu => {
+                for place in [first, second] {
+                    if place != 0 {
+                        self.store(place, 4, 0)?;
+                    }
+                }
+                0
+            }
+        };
+        let back = self.pop()?;
+        self.state.general[RAX] = result;
+        self.state.ip = back;
+        Ok(())
+    }
+
+    fn clock_gettime(&mut self, clock: u64, to: u64, answers: &Answers) -> Result<u64, Stop> {
+        let now = answers.clocks.of(clock & 0xffff_ffff);
+        let now = now.ok_or(Stop::Refused(Refusal::Time))?;
+        if to == 0 {
+            return Ok(INVALID);
+        }
+        self.store(to, 8, now.as_secs())?;
+        self.store(to.wrapping_add(8), 8, u64::from(now.subsec_nanos()))?;
+        Ok(0)
+    }
+
+    /// The time is answered; every other call is refused.
+    pub(super) fn system_call(
+        &mut self,
+        instruction: &Instruction,
+        answers: &Answers,
+    ) -> Result<(), Stop> {
+        let number = self.state.general[RAX];
+        if number != CLOCK_GETTIME {
+            return Err(Stop::Refused(Refusal::SystemCall(number)));
+        }
+        let (clock, to) = (self.state.general[RDI], self.state.general[RSI]);
+        let result = self.clock_gettime(clock, to, answers)?;
+        self.state.general[RAX] = result;
+        // The processor puts where it returns to, and the flags, into two registers.
+        self.state.general[RCX] = instruction.next_ip();
+        self.state.general[11] = self.state.flags.bits();
+        Ok(())
+    }
+
+    pub(super) fn processor_kind(&mut self, answers: &Answers) -> Result<(), Stop> {
+        let leaf = [RAX, RCX].map(|register| self.state.general[register] as u32);
+        let mut known = answers.cpuid.iter();
+        let (_, values) = known
+            .find(|(of, _)| *of == leaf)
+            .ok_or(Stop::Refused(Refusal::Processor))?;
+        for (register, value) in [RAX, RBX, RCX, RDX].into_iter().zip(values) {
+            self.state.general[register] = u64::from(*value);
+        }
+        Ok(())
+    }
+
+    pub(super) fn counter(
+        &mut self,
+        instruction: &Instruction,
+        answers: &Answers,
+    ) -> Result<(), Stop> {
+        let counter = answers.counter.ok_or(Stop::Refused(Refusal::Time))?;
+        self.state.general[RAX] = counter & 0xffff_ffff;
+        self.state.general[RDX] = counter >> 32;
+        if instruction.mnemonic() == Mnemonic::Rdtscp {
+            self.state.general[RCX] = 0;
+        }
+        Ok(())
+    }
+
+    pub(super) fn saved_states(&mut self, answers: &Answers) -> Result<(), Stop> {
+        let states = answers.saved_states.filter(|_| {
+            let register = self.state.general[RCX];
+            register as u32 == 0
+        });
+        let states = states.ok_or(Stop::Refused(Refusal::Processor))?;
+        self.state.general[RAX] = states & 0xffff_ffff;
+        self.state.general[RDX] = states >> 32;
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! Where tasks wait.
+
+pub mod interpreted;

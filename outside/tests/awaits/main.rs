@@ -1,0 +1,446 @@
+//! Where tasks of a real program wait, by interpreting their polls: the chains are
+//! written here by hand.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+mod program;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use looptop_outside::Subject;
+use looptop_outside::awaits::interpreted::{Await, Interpreter, Named, Outcome};
+use looptop_outside::tasks::{Flavor, Task, TaskKind, Tasks, Types};
+use looptop_procfs::{Mapping, Procfs, SyscallState};
+use looptop_symbols::Lines;
+
+const TARGET: &str = "LOOPTOP_AWAITS_TARGET";
+
+/// The program that is looked at, when this file runs itself.
+#[test]
+#[ignore = "is run by the others"]
+fn target() {
+    if std::env::var(TARGET).is_ok() {
+        program::run();
+    }
+}
+
+/// A task of the program, as it says itself.
+struct Said {
+    kind: String,
+    id: u64,
+    /// What it waits for, where it said so: an address, and bytes there.
+    place: std::ops::Range<u64>,
+}
+
+struct Target(Child);
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start() -> (Target, Vec<Said>) {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "target", "--ignored", "--nocapture"])
+        .env(TARGET, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let target = Target(child);
+    let mut said = Vec::new();
+    for line in output.lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            ["task", kind, id, at, size] => {
+                let at: u64 = at.parse().unwrap();
+                said.push(Said {
+                    kind: kind.to_owned(),
+                    id: id.parse().unwrap(),
+                    place: at..at + size.parse::<u64>().unwrap(),
+                });
+            }
+            ["ready"] => return (target, said),
+            _ => {}
+        }
+    }
+    panic!("it has ended");
+}
+
+/// Names by the files that are mapped.
+struct Names {
+    mappings: Vec<Mapping>,
+    files: HashMap<PathBuf, Option<Lines>>,
+}
+
+impl Names {
+    fn functions(&mut self, address: u64) -> Vec<Named> {
+        let mapping = self.mappings.iter().find(|m| m.range.contains(&address));
+        let Some(mapping) = mapping.filter(|m| m.inode != 0) else {
+            return Vec::new();
+        };
+        let first = self
+            .mappings
+            .iter()
+            .find(|m| m.path == mapping.path)
+            .unwrap();
+        let offset = address - first.range.start;
+        let open = || Lines::open(&mapping.path).ok();
+        let lines = self.files.entry(mapping.path.clone()).or_insert_with(open);
+        let functions = lines.as_ref().map(|lines| lines.functions(offset));
+        let named = functions
+            .unwrap_or_default()
+            .into_iter()
+            .map(|function| Named {
+                name: function.name.unwrap_or_default(),
+                file: function.file,
+                line: function.line,
+            });
+        named.collect()
+    }
+}
+
+/// The line of `program.rs` that is marked so.
+fn line(mark: &str) -> u32 {
+    let mut lines = include_str!("program.rs").lines().zip(1..);
+    let marked = lines.find(|(line, _)| line.ends_with(&format!("// at: {mark}")));
+    marked.unwrap().1
+}
+
+/// The chains of each kind: functions, outermost first, each with the mark of the line
+/// where it is awaited. Of names the beginning is enough, without this crate's.
+type Chain = &'static [(&'static str, Option<&'static str>)];
+
+const ACQUIRE: &str = "<tokio::sync::batch_semaphore::Acquire as";
+const NOTIFIED: &str = "<tokio::sync::notify::Notified as";
+const SLEEP: &str = "<tokio::time::sleep::Sleep as";
+/// By its file: what is inlined has no path.
+const TIMEOUT: &str = "file:time/timeout.rs";
+const RECEIVE: &str = "tokio::sync::mpsc::bounded::Receiver<T>::recv::{{closure}}";
+
+const EXPECTED: &[(&str, &[Chain])] = &[
+    (
+        "mutex",
+        &[&[
+            ("locks::{{closure}}", None),
+            (
+                "tokio::sync::mutex::Mutex<T>::lock::{{closure}}",
+                Some("mutex"),
+            ),
+            (ACQUIRE, None),
+        ]],
+    ),
+    (
+        "rwlock",
+        &[&[
+            ("writes::{{closure}}", None),
+            (
+                "tokio::sync::rwlock::RwLock<T>::write::{{closure}}",
+                Some("rwlock"),
+            ),
+            (ACQUIRE, None),
+        ]],
+    ),
+    (
+        "semaphore",
+        &[&[
+            ("permits::{{closure}}", None),
+            (
+                "tokio::sync::semaphore::Semaphore::acquire::{{closure}}",
+                Some("semaphore"),
+            ),
+            (ACQUIRE, None),
+        ]],
+    ),
+    (
+        "mpsc",
+        &[&[("receives::{{closure}}", None), (RECEIVE, Some("mpsc"))]],
+    ),
+    (
+        "send",
+        &[&[
+            ("sends::{{closure}}", None),
+            (
+                "tokio::sync::mpsc::bounded::Sender<T>::send::{{closure}}",
+                Some("send"),
+            ),
+            (ACQUIRE, None),
+        ]],
+    ),
+    (
+        "oneshot",
+        &[&[
+            ("once::{{closure}}", None),
+            ("<tokio::sync::oneshot::Receiver<T> as", Some("oneshot")),
+        ]],
+    ),
+    (
+        "broadcast",
+        &[&[
+            ("hears::{{closure}}", None),
+            (
+                "tokio::sync::broadcast::Receiver<T>::recv::{{closure}}",
+                Some("broadcast"),
+            ),
+            ("<tokio::sync::broadcast::Recv<T> as", None),
+        ]],
+    ),
+    (
+        "watch",
+        &[&[
+            ("watches::{{closure}}", None),
+            (
+                "tokio::sync::watch::Receiver<T>::changed::{{closure}}",
+                Some("watch"),
+            ),
+            (NOTIFIED, None),
+        ]],
+    ),
+    (
+        "notify",
+        &[&[("notified::{{closure}}", None), (NOTIFIED, Some("notify"))]],
+    ),
+    (
+        "sleep",
+        &[&[("sleeps::{{closure}}", None), (SLEEP, Some("sleep"))]],
+    ),
+    (
+        "join-handle",
+        &[&[
+            ("joins::{{closure}}", None),
+            (
+                "<tokio::runtime::task::join::JoinHandle<T> as",
+                Some("join-handle"),
+            ),
+        ]],
+    ),
+    (
+        "tcp",
+        &[&[
+            ("reads::{{closure}}", None),
+            ("<tokio::io::util::read::Read<R> as", Some("tcp")),
+        ]],
+    ),
+    (
+        "select",
+        &[
+            &[("selects::{{closure}}", None), (RECEIVE, None)],
+            &[
+                ("selects::{{closure}}", None),
+                ("notified::{{closure}}", None),
+                (NOTIFIED, Some("notify")),
+            ],
+        ],
+    ),
+    (
+        "join",
+        &[
+            &[
+                ("both::{{closure}}", None),
+                ("once::{{closure}}", None),
+                ("<tokio::sync::oneshot::Receiver<T> as", Some("oneshot")),
+            ],
+            &[
+                ("both::{{closure}}", None),
+                ("sleeps::{{closure}}", None),
+                (SLEEP, Some("sleep")),
+            ],
+        ],
+    ),
+    (
+        "timeout",
+        &[
+            &[
+                ("in_time::{{closure}}", None),
+                (TIMEOUT, Some("timeout")),
+                ("receives::{{closure}}", None),
+                (RECEIVE, Some("mpsc")),
+            ],
+            &[
+                ("in_time::{{closure}}", None),
+                (TIMEOUT, Some("timeout")),
+                (SLEEP, None),
+            ],
+        ],
+    ),
+    (
+        "boxed",
+        &[&[
+            ("dynamic::{{closure}}", None),
+            ("boxed::{{closure}}", None),
+            ("notified::{{closure}}", Some("boxed-inner")),
+            (NOTIFIED, Some("notify")),
+        ]],
+    ),
+    (
+        "nested",
+        &[&[
+            ("outer::{{closure}}", None),
+            ("middle::{{closure}}", Some("nested")),
+            ("notified::{{closure}}", Some("nested-middle")),
+            (NOTIFIED, Some("notify")),
+        ]],
+    ),
+];
+
+/// The name of a function of the program. What `select!` and `join!` make of an async fn
+/// is a part of it.
+fn own(node: &Await) -> Option<&str> {
+    let name = node.function.strip_prefix("awaits::program::")?;
+    (!name.ends_with("{{closure}}::{{closure}}")).then_some(name)
+}
+
+/// Does a path from one of the nodes down have these futures, in this order? What is
+/// between them must not be the program's own.
+fn has(nodes: &[Await], chain: &[(&str, Option<&str>)]) -> bool {
+    let Some(((name, mark), rest)) = chain.split_first() else {
+        return true;
+    };
+    nodes.iter().any(|node| {
+        let function = own(node);
+        let is_own = function.is_some();
+        let is_named = match name.strip_prefix("file:") {
+            Some(end) => node.file.as_deref().is_some_and(|file| file.ends_with(end)),
+            None => function.unwrap_or(&node.function).starts_with(name),
+        };
+        let same = is_named && mark.is_none_or(|mark| node.awaited_at == Some(line(mark)));
+        (same && has(&node.inner, rest)) || (!is_own && has(&node.inner, chain))
+    })
+}
+
+/// All paths of the program's own functions from the nodes down.
+fn own_paths(nodes: &[Await], before: &[String], all: &mut Vec<Vec<String>>) {
+    for node in nodes {
+        let mut path = before.to_vec();
+        if let Some(own) = own(node) {
+            path.push(own.to_owned());
+        }
+        if node.inner.is_empty() {
+            all.push(path.clone());
+        }
+        own_paths(&node.inner, &path, all);
+    }
+}
+
+fn text(nodes: &[Await], depth: usize) -> String {
+    let of = |node: &Await| {
+        let at = node
+            .awaited_at
+            .map(|line| format!(" at {line}"))
+            .unwrap_or_default();
+        let place = format!("{}{}{at}", "  ".repeat(depth), node.function);
+        format!(
+            "{place} {:x?}\n{}",
+            node.atomics,
+            text(&node.inner, depth + 1)
+        )
+    };
+    nodes.iter().map(of).collect()
+}
+
+fn resources(nodes: &[Await], all: &mut Vec<u64>) {
+    for node in nodes {
+        all.extend(node.atomics.iter().map(|resource| resource.address));
+        resources(&node.inner, all);
+    }
+}
+
+#[test]
+fn each_kind_of_await_has_its_chain() {
+    let (target, said) = start();
+    let subject = Subject::find(&Procfs::default(), target.0.id()).unwrap();
+    let types = Arc::new(Types::load(&subject).unwrap());
+    let mut tasks = Tasks::new(&subject, Arc::clone(&types));
+    let process = subject.process();
+    let mut stacks = Vec::new();
+    let mut interpreter = Interpreter::new(&subject);
+    for tid in process.tids().unwrap() {
+        let thread = process.thread(tid);
+        if let SyscallState::In { sp, .. } = thread.syscall() {
+            stacks.push((tid, sp));
+        }
+    }
+    // A worker: the others have no runtime's context.
+    let is_worker = |tid: u64| {
+        let name = std::fs::read_to_string(format!("/proc/{}/task/{tid}/comm", target.0.id()));
+        name.is_ok_and(|name| name.starts_with("tokio-r"))
+    };
+    let workers = stacks.iter().filter(|(tid, _)| is_worker(*tid));
+    let played = workers
+        .filter(|(tid, sp)| interpreter.play(*tid, *sp))
+        .count();
+    assert!(played > 0, "no worker's own memory was found: {stacks:x?}");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let listing = loop {
+        let listing = tasks.read(&stacks);
+        let mut runtimes = listing.runtimes.iter();
+        if runtimes.any(|r| r.flavor == Flavor::MultiThread && r.listed >= said.len() as u64) {
+            break listing.clone();
+        }
+        assert!(Instant::now() < deadline, "{:?}", listing.runtimes);
+    };
+    let mut names = Names {
+        mappings: process.mappings().unwrap(),
+        files: HashMap::new(),
+    };
+    let mut failed = Vec::new();
+    for said in &said {
+        let is_it = |task: &&Task| task.kind == TaskKind::Async && task.id == said.id;
+        let task = listing.tasks.iter().find(is_it).expect("it is listed");
+        let of = types.get(task.vtable).unwrap();
+        let polled = interpreter.poll(task, of).unwrap();
+        let awaits = polled.awaits(|address| names.functions(address));
+        let (_, chains) = EXPECTED
+            .iter()
+            .find(|(kind, _)| *kind == said.kind)
+            .unwrap();
+        let mut wrong: Vec<String> = Vec::new();
+        if polled.outcome != Outcome::Pending {
+            wrong.push(format!("{:?}", polled.outcome));
+        }
+        for chain in *chains {
+            if !has(&awaits, chain) {
+                wrong.push(format!("not there: {chain:?}"));
+            }
+        }
+        // And nothing of the program that is not expected.
+        let mut paths = Vec::new();
+        own_paths(&awaits, &[], &mut paths);
+        for path in &paths {
+            let of_program = |chain: &&Chain| {
+                let own = chain.iter().map(|(name, _)| *name);
+                let of_tokio = |name: &str| name.contains("tokio") || name.starts_with("file:");
+                let own: Vec<&str> = own.filter(|name| !of_tokio(name)).collect();
+                own.len() >= path.len() && own[..path.len()] == path[..]
+            };
+            if !chains.iter().any(|chain| of_program(&chain)) {
+                wrong.push(format!("not expected: {path:?}"));
+            }
+        }
+        if said.place.start != 0 {
+            let mut all = Vec::new();
+            resources(&awaits, &mut all);
+            if !all.iter().any(|address| said.place.contains(address)) {
+                wrong.push(format!("{:x?} is not among {all:x?}", said.place));
+            }
+        }
+        let steps = polled.run.steps;
+        println!(
+            "{}: {steps} instructions, {} pages",
+            said.kind, polled.run.pages
+        );
+        if !wrong.is_empty() {
+            failed.push(format!("{}: {wrong:#?}\n{}", said.kind, text(&awaits, 1)));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert_eq!(said.len(), EXPECTED.len());
+}
