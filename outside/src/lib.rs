@@ -6,7 +6,8 @@
 //! chooses each byte of its memory itself. So lengths are bounded, walks end, and
 //! nothing is allocated by another's say-so.
 //!
-//! [`tasks`] finds the runtimes of the process and lists their tasks.
+//! [`tasks`] finds the runtimes of the process and lists their tasks; [`waits`] says who
+//! waits for whom, of facts that others find.
 //!
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
 #![deny(unsafe_code)]
@@ -29,6 +30,7 @@ mod sys;
 pub mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod thread;
+pub mod waits;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod watch;
 
