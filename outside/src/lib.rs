@@ -6,14 +6,16 @@
 //! chooses each byte of its memory itself. So lengths are bounded, walks end, and
 //! nothing is allocated by another's say-so.
 //!
-//! [`tasks`] finds the runtimes of the process and lists their tasks; [`waits`] says who
-//! waits for whom, of facts that others find.
+//! [`tasks`] finds the runtimes of the process and lists their tasks; [`awaits`] says where
+//! each waits, where debug information describes its types, and [`waits`] who waits for
+//! whom.
 //!
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod access;
+pub mod awaits;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod code;
 mod evidence;
