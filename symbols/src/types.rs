@@ -11,8 +11,7 @@
 //! Nothing but an index is held in memory: 16 bytes for each type, 16 for each vtable of a
 //! trait object. Types are read from the file when they are asked for, and the last
 //! [`MAX_KNOWN`] are kept. While the index is built, the texts of the file and one unit of
-//! debug information are in memory as well. `cargo run -p looptop-outside --example awaits
-//! -- PID` prints what it takes.
+//! debug information are in memory as well. [`DebugTypes::costs`] says what it took.
 //!
 //! What the file says is not trusted: nothing here panics or goes on for ever by its say-so.
 //! Offsets may be any; who follows them in memory checks what is there.
@@ -109,7 +108,8 @@ pub struct DebugTypes {
 }
 
 impl DebugTypes {
-    /// Reads the program at `path` once: some 100 MB of debug information in a second.
+    /// Reads the program at `path` once: its units with types entry by entry, of others only
+    /// what kinds of entries they have.
     ///
     /// # Errors
     ///

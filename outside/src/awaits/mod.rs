@@ -11,9 +11,8 @@
 //! hundred thousand chains of a busy program once or less; who reports a task as stuck
 //! looks twice.
 //!
-//! What is seen here, in a release build on one of two shared cores: an index of 0.6 s for
-//! each 100 MB of debug information, chains at 30 to 60 µs each. `cargo run -p
-//! looptop-outside --example awaits -- PID` measures it.
+//! What it takes is measured by `cargo test -p looptop-outside --test chains -- --ignored
+//! cost --nocapture`, and written in `docs/waiting.md`.
 
 mod chain;
 mod graph;
