@@ -168,8 +168,8 @@ impl Awaits {
         let module = &mut self.modules[future.module];
         let mut reader = Reader::new(&mut module.types, memory, module.bias);
         let at = task.header.wrapping_add(future.at);
-        let stage = reader.view(future.stage, at).ok_or(NoChain::Unknown)?;
-        let running = running(&mut reader, &stage).ok_or(NoChain::Moved)?;
+        let now = reader.view(future.stage, at).ok_or(NoChain::Unknown)?;
+        let running = running(&mut reader, &now).ok_or(NoChain::Moved)?;
         let mut walk = Walk::new(&mut reader, &self.tasks);
         let root = walk.future(&running, 0);
         let cut = walk.cut | walk.reader.cut;

@@ -44,13 +44,12 @@ pub fn node_text(node: &Node, now: Duration) -> String {
         Link::Kept => "kept, not polled: ".to_owned(),
     };
     let named = match node.kind {
-        NodeKind::AsyncFn => short(path_of(&node.name)),
         NodeKind::AsyncBlock => format!("async block in {}", short(path_of(&node.name))),
         NodeKind::Select if node.is_of_macro() => "select".to_owned(),
         NodeKind::Join if node.is_of_macro() => "join".to_owned(),
         NodeKind::Select => format!("any of {}", short(path_of(&node.name))),
         NodeKind::Join => format!("all of {}", short(path_of(&node.name))),
-        NodeKind::Wrapper | NodeKind::Combinator => short(path_of(&node.name)),
+        NodeKind::AsyncFn | NodeKind::Wrapper | NodeKind::Combinator => short(path_of(&node.name)),
         NodeKind::Leaf => String::new(),
     };
     text.push_str(&named);

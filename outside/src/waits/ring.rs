@@ -159,10 +159,10 @@ fn way_back(edges: &Edges, from: Party) -> Option<Vec<Link>> {
                 way.reverse();
                 return Some(way);
             }
-            if !came_by.contains_key(&link.giver) {
-                came_by.insert(link.giver, link);
+            came_by.entry(link.giver).or_insert_with(|| {
                 queue.push_back(link.giver);
-            }
+                link
+            });
         }
     }
     itself

@@ -167,6 +167,7 @@ impl Index {
         (self.types.len(), self.vtables.len(), self.functions.len())
     }
 
+    #[allow(clippy::too_many_lines, reason = "one pass over a unit's entries")]
     fn read(&mut self, opened: &Opened, sections: &Sections, strings: &[u8]) -> Option<()> {
         let unit = &opened.unit;
         let length = unit.entries.end - unit.entries.start;

@@ -4,8 +4,10 @@ use std::io::Write;
 
 use super::*;
 
+type Abbreviation = (u8, u8, bool, &'static [(u8, u8)]);
+
 /// Abbreviations: code, tag, children, attributes with their forms.
-const ABBREVIATIONS: &[(u8, u8, bool, &[(u8, u8)])] = &[
+const ABBREVIATIONS: &[Abbreviation] = &[
     (UNIT, 0x11, true, &[]),
     (NAMESPACE, 0x39, true, &[(0x03, STRING)]),
     (STRUCT, 0x13, true, &[(0x03, STRING), (0x0b, NUMBER)]),
