@@ -6,15 +6,15 @@
 //! chooses each byte of its memory itself. So lengths are bounded, walks end, and
 //! nothing is allocated by another's say-so.
 //!
-//! [`tasks`] finds the runtimes of the process and lists their tasks; `awaits` finds out
-//! where these wait.
+//! [`tasks`] finds the runtimes of the process and lists their tasks; [`awaits`] says where
+//! each waits, where debug information describes its types, and [`waits`] who waits for
+//! whom.
 //!
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod access;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod awaits;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod code;
@@ -32,6 +32,7 @@ mod sys;
 pub mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod thread;
+pub mod waits;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod watch;
 

@@ -7,7 +7,7 @@
 //! function names, [`origin`] separates user code from dependencies and plumbing, [`calls`]
 //! knows blocking calls, and [`stack`] picks the culprit and the frames worth showing.
 //! [`elf`] finds the symbols of a file without reading them; [`scheduler`] sees from a
-//! stack where in tokio a thread stands.
+//! stack where in tokio a thread stands. [`types`] says what a value in memory is.
 //!
 //! Without the feature `lines` nothing here reads names out of binaries.
 #![forbid(unsafe_code)]
@@ -37,6 +37,8 @@ mod source;
 pub mod stack;
 #[cfg(feature = "lines")]
 mod table;
+#[cfg(feature = "types")]
+pub mod types;
 #[cfg(feature = "lines")]
 mod worker;
 

@@ -229,10 +229,17 @@ pub(crate) fn modules() -> BTreeSet<String> {
 
 /// The sources of a module at the root, with where they are.
 pub(crate) fn module_sources(module: &str) -> Vec<(PathBuf, Source)> {
+    module_sources_of(&root(), module)
+}
+
+/// The same of another package, whose sources are in a folder.
+pub(crate) fn module_sources_of(folder: &Path, module: &str) -> Vec<(PathBuf, Source)> {
     let mut sources = Vec::new();
     let mut waiting = vec![vec![module.to_owned()]];
     while let Some(module) = waiting.pop() {
-        let directory = module.iter().fold(root(), |path, name| path.join(name));
+        let directory = module
+            .iter()
+            .fold(folder.to_owned(), |path, name| path.join(name));
         let path = [directory.with_extension("rs"), directory.join("mod.rs")];
         let path = path.into_iter().find(|path| path.is_file());
         let path = path.unwrap_or_else(|| panic!("no file for {}", module.join("::")));

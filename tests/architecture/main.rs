@@ -6,7 +6,7 @@ mod packages;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use code::{Source, module_sources, modules};
+use code::{Source, module_sources, module_sources_of, modules};
 
 /// Every module at the root of the viewer, and those that it may use: each exactly
 /// what it needs, and none that comes after it.
@@ -200,6 +200,42 @@ fn a_touch_of_the_outside_is_found_however_it_is_written() {
     }
     let code = "use std::time::{Duration, Instant}; use std::io; fn f() -> io::Result<()> {}";
     assert_eq!(outside_uses(&Source::parse(code, &["model"])), [""; 0]);
+}
+
+/// Modules of the outside view that are pure, and use of their package only themselves: who
+/// waits for whom is made of facts, whoever has found them.
+const PURE_OUTSIDE: &[&str] = &["waits"];
+
+/// What a module of another package uses of that package beside itself.
+fn uses_beside(source: &Source, module: &str) -> Vec<String> {
+    let inside = source
+        .paths
+        .iter()
+        .filter(|path| path.starts_with("crate::"));
+    let own = format!("crate::{module}");
+    let is_own = |path: &&String| {
+        let rest = path.strip_prefix(&own);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    inside.filter(|path| !is_own(path)).cloned().collect()
+}
+
+#[test]
+fn pure_modules_of_the_outside_view_know_nobody() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("outside/src");
+    for module in PURE_OUTSIDE {
+        for (path, source) in module_sources_of(&folder, module) {
+            let (outside, others) = (outside_uses(&source), uses_beside(&source, module));
+            let shown = path.display();
+            assert!(outside.is_empty(), "{shown}: mentions {outside:?}");
+            assert!(others.is_empty(), "{shown}: uses {others:?}");
+        }
+    }
+    let source = Source::parse(
+        "use crate::awaits::Chain; use super::ring;",
+        &["waits", "a"],
+    );
+    assert_eq!(uses_beside(&source, "waits"), ["crate::awaits::Chain"]);
 }
 
 /// Crates of this workspace that a manifest depends on outside of tests, by their own

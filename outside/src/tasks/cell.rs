@@ -122,7 +122,7 @@ impl Cell {
 }
 
 /// What a state word says.
-pub(super) fn task_state(word: u64) -> TaskState {
+pub(crate) fn task_state(word: u64) -> TaskState {
     match word {
         word if word & vtable::COMPLETE != 0 => TaskState::Complete,
         word if word & vtable::RUNNING != 0 => TaskState::Running,

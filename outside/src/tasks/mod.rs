@@ -49,6 +49,7 @@ pub use version::Version;
 
 use crate::Subject;
 use crate::space::{Pieces, ProcessSpace, Space};
+pub(crate) use cell::task_state as state_of;
 use cell::{Cell, HEAD, may_begin_at};
 use owned::{MAX_OWNERS, Owned};
 use place::Places;

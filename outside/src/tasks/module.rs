@@ -80,6 +80,8 @@ pub(super) struct Found {
     /// Functions that symbols call tokio's poll of a task; sorted.
     pub(super) polls: Vec<u64>,
     pub(super) tokio: Option<Version>,
+    /// What to add to an address of the file to get the one in memory.
+    pub(super) bias: Option<u64>,
     /// The counter of lists.
     pub(super) next_list: Option<u64>,
 }
@@ -134,6 +136,7 @@ impl Module {
     pub(super) fn search(&self, space: &(impl Space + ?Sized), files: &Files) -> Found {
         let mut found = Found {
             path: self.path.clone(),
+            bias: self.bias(space),
             ..Found::default()
         };
         let file = self.constants.first().and_then(files);
@@ -160,7 +163,7 @@ impl Module {
             if self.program
                 && let Some(file) = &file
             {
-                self.read_symbols(space, file, &mut found);
+                Self::read_symbols(file, &mut found);
             }
             return found;
         }
@@ -168,7 +171,7 @@ impl Module {
             self.search_in(space, &constants, &mut left, &mut found);
         }
         if let Some(file) = &file {
-            self.read_symbols(space, file, &mut found);
+            Self::read_symbols(file, &mut found);
         }
         found
     }
@@ -202,8 +205,8 @@ impl Module {
     }
 
     /// What symbols say of tokio, where the file has some.
-    fn read_symbols(&self, space: &(impl Space + ?Sized), file: &File, found: &mut Found) {
-        let Some(bias) = self.bias(space) else { return };
+    fn read_symbols(file: &File, found: &mut Found) {
+        let Some(bias) = found.bias else { return };
         let Ok(Some(mut table)) = SymbolTable::of(file) else {
             return;
         };

@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use looptop_unwind::Memory;
 
 use super::addresses::AddressMap;
+use super::cell::may_begin_at;
 use super::module::{self, Found};
 use super::version::Version;
-use super::vtable::{FUNCTIONS, Vtable};
+use super::vtable::{FUNCTIONS, VTABLE_AT, Vtable, is_plausible};
 use crate::space::{ProcessSpace, Space};
 use crate::{Changed, Subject};
 
@@ -42,6 +43,8 @@ pub struct TaskModule {
     pub tokio: Option<Version>,
     /// It was built with `tokio_unstable`: tasks know where they were spawned.
     pub unstable: bool,
+    /// What to add to an address of the file to get the one in memory.
+    pub bias: Option<u64>,
     /// Where tokio counts the lists of tasks that it made, where a symbol says so: the
     /// next one's id.
     pub(super) next_list: Option<u64>,
@@ -182,6 +185,7 @@ impl Types {
                 path: found.path,
                 tokio: found.tokio,
                 unstable,
+                bias: found.bias,
                 next_list: found.next_list,
             });
         }
@@ -221,6 +225,17 @@ impl Types {
     /// The version of tokio; of the first file that names one.
     pub fn tokio_version(&self) -> Option<Version> {
         self.modules.iter().find_map(|module| module.tokio)
+    }
+
+    /// The id of the task at `header`; `None` where there is none that is alive.
+    pub fn id_of(&self, memory: &(impl Memory + ?Sized), header: u64) -> Option<u64> {
+        let field = |offset: u64| memory.read_u64(header.checked_add(offset)?);
+        if !may_begin_at(header) {
+            return None;
+        }
+        let found = self.get(field(VTABLE_AT as u64)?)?;
+        field(0).filter(|state| is_plausible(*state))?;
+        field(found.id_offset).filter(|id| *id != 0)
     }
 
     /// Which of all has this vtable.

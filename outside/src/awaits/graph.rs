@@ -1,0 +1,172 @@
+//! From chains to who waits for whom.
+
+use std::sync::Arc;
+
+use looptop_symbols::name;
+
+use super::chain::{Chain, Held, Leaf, Link, Node, NodeKind, Role, Wanted};
+use super::names::path_of;
+use crate::waits::{
+    Hold, HoldRole, Need, Party, Place, Resource, ResourceKind, Target, Waits, Want,
+};
+
+/// Adds what chains say to what is known of waiting and holding.
+pub fn waits<'a>(chains: impl IntoIterator<Item = &'a Chain>, into: &mut Waits) {
+    for chain in chains {
+        let party = Party::Task(chain.task);
+        let Some(root) = &chain.root else { continue };
+        // What is not in the tree may let it go on.
+        if !chain.cut && !chain.is_scheduled {
+            into.wait(party, need(root, None));
+        }
+        holds(root, None, party, chain.is_certain, into);
+    }
+}
+
+/// What a future needs to go on. `around` is where the innermost of the application's async
+/// code waits.
+fn need(node: &Node, around: Option<&Place>) -> Need {
+    let own = place(node);
+    let around = match &own {
+        // Lines of tokio's own help nobody.
+        Some(place) if !is_of_tokio(&node.name) => Some(place),
+        _ => around,
+    };
+    if let Some(leaf) = &node.leaf {
+        return Need::One(Want {
+            target: target(leaf),
+            place: around.cloned(),
+        });
+    }
+    let awaited = node
+        .children
+        .iter()
+        .filter(|child| child.link == Link::Awaited);
+    let mut needs: Vec<Need> = awaited.map(|child| need(child, around)).collect();
+    let outside = || {
+        Need::One(Want {
+            target: Target::Outside,
+            place: around.cloned(),
+        })
+    };
+    if node.kind == NodeKind::Join {
+        return Need::All(needs);
+    }
+    // It is polled soon, or what it waits for is not known.
+    let is_async = matches!(node.kind, NodeKind::AsyncFn | NodeKind::AsyncBlock);
+    let unstarted = !is_async && node.children.iter().any(|c| c.link == Link::NotStarted);
+    if needs.is_empty() || unstarted || !is_whole(node) {
+        needs.push(outside());
+    }
+    if needs.len() == 1 {
+        needs.remove(0)
+    } else {
+        Need::Any(needs)
+    }
+}
+
+/// Whether what a future may go on for is all among its children.
+fn is_whole(node: &Node) -> bool {
+    match node.kind {
+        NodeKind::AsyncFn | NodeKind::AsyncBlock | NodeKind::Wrapper | NodeKind::Join => true,
+        NodeKind::Select => {
+            node.name.starts_with("core::future::poll_fn::")
+                || node.name.starts_with("tokio::time::timeout::")
+        }
+        NodeKind::Combinator | NodeKind::Leaf => false,
+    }
+}
+
+fn target(leaf: &Leaf) -> Target {
+    match leaf {
+        Leaf::Resource(wanted) => of_resource(wanted),
+        Leaf::Task { id: Some(id), .. } => Target::End(Party::Task(*id)),
+        Leaf::Task { id: None, .. } | Leaf::Timer { .. } | Leaf::Socket { .. } => Target::Outside,
+        Leaf::Never => Target::Never,
+    }
+}
+
+fn of_resource(wanted: &Wanted) -> Target {
+    let resource = wanted.address;
+    match wanted.kind {
+        kind if kind.has_permits() => Target::Permits {
+            resource,
+            amount: wanted.amount.saturating_sub(wanted.given),
+        },
+        // A sender that waits asks for permits, a receiver for nothing that is counted.
+        ResourceKind::Mpsc if wanted.senders.is_none() => Target::Room { resource },
+        ResourceKind::Mpsc => Target::Message { resource },
+        ResourceKind::Oneshot if wanted.amount > 0 => Target::Message { resource },
+        _ => Target::Other { resource },
+    }
+}
+
+/// What a future and those within it hold, and what is known of resources.
+fn holds(node: &Node, around: Option<&Place>, party: Party, is_certain: bool, into: &mut Waits) {
+    let own = place(node).filter(|_| !is_of_tokio(&node.name));
+    let around = own.as_ref().or(around);
+    for held in &node.holds {
+        into.resource(Resource {
+            address: held.address,
+            kind: held.kind,
+            free: None,
+            total: held.total,
+            senders: None,
+            name: None,
+        });
+        into.hold(Hold {
+            party,
+            resource: held.address,
+            role: role(held),
+            name: Some(Arc::clone(&held.name)),
+            place: around.cloned(),
+            is_certain,
+        });
+    }
+    if let Some(Leaf::Resource(wanted)) = &node.leaf {
+        into.resource(Resource {
+            address: wanted.address,
+            kind: wanted.kind,
+            free: wanted.free,
+            total: wanted.total,
+            senders: wanted.senders,
+            name: None,
+        });
+        // What it was given so far nobody else gets.
+        if wanted.kind.has_permits() && wanted.given > 0 {
+            into.hold(Hold {
+                party,
+                resource: wanted.address,
+                role: HoldRole::Permits(wanted.given),
+                name: None,
+                place: around.cloned(),
+                is_certain,
+            });
+        }
+    }
+    for child in &node.children {
+        holds(child, around, party, is_certain, into);
+    }
+}
+
+fn role(held: &Held) -> HoldRole {
+    match held.role {
+        Role::Guard => HoldRole::Permits(held.amount),
+        Role::Receiver => HoldRole::Receiver,
+        Role::Sender => HoldRole::Sender,
+    }
+}
+
+fn is_of_tokio(name: &str) -> bool {
+    name.starts_with("tokio::")
+}
+
+/// Where async code is suspended.
+fn place(node: &Node) -> Option<Place> {
+    let location = node.location.as_ref()?;
+    Some(Place {
+        file: Arc::clone(&location.file),
+        line: location.line,
+        function: Some(name::short_future(path_of(&node.name)).into()),
+    })
+}
