@@ -58,6 +58,7 @@ async fn row(path: PathBuf, user: &str) -> Option<Row> {
         } => Some(Row {
             pid,
             name,
+            arguments: String::new(),
             user: user.to_owned(),
             instrument: if console {
                 format!("{} + console", Instrument::Agent)
