@@ -220,7 +220,7 @@ fn a_busy_program_of_short_polls_has_no_stall() {
                 let found = &watched.stalls;
                 // Its thread may have lost its CPU in the middle of a poll: the poll takes
                 // long then, and not by itself.
-                let own = |s: &Stall| s.duration - s.run_queue.unwrap_or_default().min(s.duration);
+                let own = |s: &Stall| s.duration.saturating_sub(s.run_queue.unwrap_or_default());
                 let grave = found.values().filter(|(s, _)| {
                     s.cause != Cause::StarvedByHost && own(s) >= options.threshold
                 });

@@ -114,7 +114,8 @@ async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
         .await
         .unwrap();
     assert_eq!(looked.model.live_tasks(), Some(21));
-    assert!(!looked.model.runtimes[0].torn);
+    let runtime = &looked.model.runtimes[0];
+    assert!(!runtime.torn, "{runtime:?}");
 
     looked
         .until(|looked| {
@@ -143,7 +144,7 @@ async fn tasks_and_stalls_of_a_program_that_knows_nothing_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stripped_program_has_tasks_and_stalls_and_says_why_nothing_has_a_name() {
-    const WHY: &str = "the program is stripped: functions have no names";
+    const WHY: &str = "the program is stripped: no names";
     let says_so = |model: &Model| remarks(model).iter().any(|remark| remark.starts_with(WHY));
     let app = App::start("bare_app", &["20"]);
     let stripped = App::start_stripped("bare_app", &["20"]);

@@ -498,13 +498,9 @@ impl Runtime {
                 return None;
             }
         }
-        let mut walked = 0;
-        for _ in 0..WALKS {
-            self.walked = self.members.walk(space, types, &self.owned)?;
-            walked += self.members.len();
-            if self.walked.whole || walked >= MAX_WALKED {
-                break;
-            }
+        self.walk_until_whole(space, types)?;
+        if !self.walked.whole && self.was_a_copy(space, types) {
+            self.walk_until_whole(space, types)?;
         }
         if self.walked.closed && self.members.len() == 0 {
             return None;
@@ -514,6 +510,35 @@ impl Runtime {
         let first = self.members.iter().next();
         self.handle = self.handle.or(first.map(|task| task.scheduler));
         (!guessed).then_some(())
+    }
+
+    fn walk_until_whole(&mut self, space: &impl Space, types: &Types) -> Option<()> {
+        let mut walked = 0;
+        for _ in 0..WALKS {
+            self.walked = self.members.walk(space, types, &self.owned)?;
+            walked += self.members.len();
+            if self.walked.whole || walked >= MAX_WALKED {
+                break;
+            }
+        }
+        Some(())
+    }
+
+    /// Takes the list of the scheduler to which its tasks belong, if that is another one:
+    /// a scheduler is copied while it is built, and memory that was freed still has the
+    /// same shards and a count that stays as it was.
+    fn was_a_copy(&mut self, space: &impl Space, types: &Types) -> bool {
+        let owned = self.members.iter().next().and_then(|task| {
+            let owned = Owned::of_task(space, types, task)?;
+            Some((owned, task.scheduler))
+        });
+        let Some((owned, handle)) = owned.filter(|(owned, _)| *owned != self.owned) else {
+            return false;
+        };
+        self.owned = owned;
+        self.handle = Some(handle);
+        self.flavor = owned.flavor(space);
+        true
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use looptop_unwind::Memory as _;
 use proptest::prelude::*;
 
 use super::fake::Fake;
@@ -296,6 +297,37 @@ fn a_local_set_is_found_through_the_context_on_a_stack() {
     let mut seen = tasks(&fake);
     let set = &seen.read(STACKS).runtimes[0];
     assert_eq!((set.listed, set.torn), (2, true));
+}
+
+/// A scheduler is copied while it is built, and what is left of the copy leads to the same
+/// tasks with a count that stays as it was.
+#[test]
+fn what_is_left_of_a_copy_is_not_taken_for_the_list() {
+    const COPY: u64 = HEAP + 0x8000;
+    for empty in [false, true] {
+        let fake = runtime([3, 0, 1, 2]);
+        fake.words(COPY, &[SHARDS, 4, 0, 0, 3, LIST]);
+        fake.words(STACK + 0x88, &[COPY]);
+        fake.words(STACK + 0x100, &[0]);
+        let shards: Vec<[u64; 3]> = (0..4)
+            .map(|shard| [0, 8, 16].map(|at| fake.read_u64(SHARDS + 24 * shard + at).unwrap()))
+            .collect();
+        let mut tasks = tasks(&fake);
+        if empty {
+            fake.words(SHARDS, &[0; 12]);
+            let listing = tasks.read(STACKS);
+            assert!(listing.tasks.is_empty());
+            fake.words(SHARDS, shards.as_flattened());
+        }
+        let listing = tasks.read(STACKS);
+        assert_eq!(listing.tasks.len(), 6, "empty at first: {empty}");
+        let runtime = &listing.runtimes[0];
+        assert_eq!(
+            (runtime.counted, runtime.torn, runtime.handle),
+            (Some(6), false, Some(HANDLE)),
+            "empty at first: {empty}"
+        );
+    }
 }
 
 /// A list that changes once while it is walked is walked again.

@@ -438,11 +438,10 @@ fn a_stripped_program_has_the_places_of_its_async_fns() {
         program.function(0x1200, "", &[Bytes(RET), Call(0x1240)]);
         program.function(0x1240, "", &[Pass(0x9820), Call(0x1000)]);
         program.function(0x1300, "", &[Call(0x1040), Pass(0x9800), Call(0x1040)]);
-        let others = [0x1030, 0x1040, 0x1040, 0x1040, 0x1040, 0x1040];
         let vtables = [(0x9000, 0x1100), (0x9100, 0x1200), (0x9200, 0x1300)];
         let tasks = vtables.map(|(at, poll)| {
-            let [a, b, c, d, e, f] = others;
-            program.vtable(at, [poll, a, b, c, d, e, f])
+            let functions = [poll, 0x1030, 0x1040, 0x1040, 0x1040, 0x1040, 0x1040];
+            program.vtable(at, functions)
         });
         let found = named(&program, &[&tasks[0], &tasks[1], &tasks[2]]);
         let place =

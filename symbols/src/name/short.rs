@@ -49,7 +49,8 @@ fn is_place(name: &str) -> bool {
         return false;
     };
     let is_line = !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit());
-    is_line && file.ends_with(".rs")
+    let extension = std::path::Path::new(file).extension();
+    is_line && extension.is_some_and(|extension| extension == "rs")
 }
 
 /// The same where it is known which crates are the application's own.
