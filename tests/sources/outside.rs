@@ -9,7 +9,7 @@ use looptop::{
     naming::Naming,
     source::{self, Event, Options, ProblemKind, Target},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::programs::App;
 
@@ -327,6 +327,16 @@ async fn beside_console_subscriber_all_of_its_process_is_seen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_with_console_subscriber_is_the_same_session_by_its_id() {
     let app = App::start("console_app", &["127.0.0.1:0"]);
+    // It prints its address before a thread of console-subscriber's listens there.
+    let deadline = Instant::now() + PATIENCE;
+    while tokio::net::TcpStream::connect(&app.address).await.is_err() {
+        assert!(
+            Instant::now() < deadline,
+            "nothing listens at {}",
+            app.address
+        );
+        sleep(Duration::from_millis(10)).await;
+    }
     let mut looked = Looked::at(app.child.id(), SourceKind::Console).await;
     is_whole(&mut looked).await;
 }
