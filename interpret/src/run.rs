@@ -22,7 +22,7 @@ const LOOK: u64 = 1024;
 /// Runs a function on a copy of memory. Nothing is executed and nothing is written
 /// outside of this call.
 ///
-/// It takes about 0.05 µs an instruction, and 4 KiB for each page that is touched.
+/// What an instruction takes is printed by `--example speed`; each page that is touched, 4 KiB.
 pub fn run(
     host: &mut dyn Host,
     code: &mut Code,

@@ -103,7 +103,7 @@ impl Door {
         })
     }
 
-    /// Opens what tells the users of connections, before descriptors are short.
+    /// Opens what says whose connections are, before descriptors are short.
     pub(super) fn open_tables(&self) {
         self.owners.get_or_init(TcpOwners::open);
     }
