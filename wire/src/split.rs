@@ -55,11 +55,13 @@ fn split_at(mut frame: Frame, limit: usize) -> Vec<Frame> {
         parts.open.forgotten_tasks.push(id);
     }
     pack!(resources, async_ops, stalls, gauges, ended_cells, names);
+    pack!(await_shapes, wait_resources, task_waits, thread_waits);
     parts.reserve(1024);
     parts.open.process = frame.process.take();
     parts.open.host = frame.host.take();
     parts.open.loss = frame.loss.take();
     parts.open.outside = frame.outside.take();
+    parts.open.waits_read = frame.waits_read.take();
     if let Some(coverage) = frame.coverage.take() {
         parts.reserve(coverage.encoded_len() + 8);
         parts.open.coverage = Some(coverage);

@@ -158,6 +158,19 @@ pub struct Frame {
     /// What the view from outside has done so far; absent from an agent that is alone.
     #[prost(message, optional, tag = "27")]
     pub outside: ::core::option::Option<Outside>,
+    /// Where tasks and threads wait, as read in the process's memory: what is new or has
+    /// changed. Shapes come before the waits that have them.
+    #[prost(message, repeated, tag = "28")]
+    pub await_shapes: ::prost::alloc::vec::Vec<AwaitShape>,
+    #[prost(message, repeated, tag = "29")]
+    pub task_waits: ::prost::alloc::vec::Vec<TaskWait>,
+    #[prost(message, repeated, tag = "30")]
+    pub thread_waits: ::prost::alloc::vec::Vec<ThreadWait>,
+    #[prost(message, repeated, tag = "31")]
+    pub wait_resources: ::prost::alloc::vec::Vec<WaitResource>,
+    /// How much of it was read; the newest word counts.
+    #[prost(message, optional, tag = "32")]
+    pub waits_read: ::core::option::Option<WaitsRead>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct InternedString {
@@ -849,6 +862,191 @@ pub struct AsyncOp {
     #[prost(uint64, tag = "12")]
     pub number: u64,
 }
+/// A tree of futures as many tasks have it: what they poll, without what it is about.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AwaitShape {
+    /// From 1, never given twice in a session.
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// In preorder, the task's own future first.
+    #[prost(message, repeated, tag = "2")]
+    pub nodes: ::prost::alloc::vec::Vec<AwaitNode>,
+    #[prost(enumeration = "AwaitsBy", tag = "3")]
+    pub by: i32,
+    /// Why the tree is not whole; interned, 0 where it is.
+    #[prost(uint32, tag = "4")]
+    pub cut: u32,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AwaitNode {
+    /// 0 for the task's own future; at most 1 more than that of the node before.
+    #[prost(uint32, tag = "1")]
+    pub depth: u32,
+    #[prost(enumeration = "AwaitKind", tag = "2")]
+    pub kind: i32,
+    /// Its type or poll function, whole; interned.
+    #[prost(uint32, tag = "3")]
+    pub future: u32,
+    /// Of async code: the await at which it is suspended. 0: not known.
+    #[prost(uint32, tag = "4")]
+    pub location: u32,
+    /// A macro wrote that await, and the location is where the function begins.
+    #[prost(bool, tag = "5")]
+    pub by_macro: bool,
+    #[prost(enumeration = "AwaitLink", tag = "6")]
+    pub link: i32,
+}
+/// Where a task waits, as of when it was read.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TaskWait {
+    #[prost(uint64, tag = "1")]
+    pub task: u64,
+    /// 0: what was known is void.
+    #[prost(uint32, tag = "2")]
+    pub shape: u32,
+    #[prost(message, repeated, tag = "3")]
+    pub wants: ::prost::alloc::vec::Vec<Want>,
+    #[prost(message, repeated, tag = "4")]
+    pub holds: ::prost::alloc::vec::Vec<Hold>,
+    /// It has waited so at least since then: when it was first read so, or earlier where
+    /// its last poll is known.
+    #[prost(uint64, tag = "5")]
+    pub since_ns: u64,
+    #[prost(uint64, tag = "6")]
+    pub read_at_ns: u64,
+    /// The tree is this task's for certain.
+    #[prost(bool, tag = "7")]
+    pub certain: bool,
+    /// It was woken, and will be polled.
+    #[prost(bool, tag = "8")]
+    pub scheduled: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Want {
+    /// Position among the shape's nodes; of a thread, 0.
+    #[prost(uint32, tag = "1")]
+    pub node: u32,
+    #[prost(enumeration = "WantKind", tag = "2")]
+    pub kind: i32,
+    /// 0: none.
+    #[prost(uint64, tag = "3")]
+    pub resource: u64,
+    #[prost(uint64, tag = "4")]
+    pub amount: u64,
+    #[prost(uint64, tag = "5")]
+    pub given: u64,
+    /// The task that is waited for. Absent: none, or it is gone.
+    #[prost(uint64, optional, tag = "6")]
+    pub task: ::core::option::Option<u64>,
+    /// On the frames' clock. Absent: not known.
+    #[prost(uint64, optional, tag = "7")]
+    pub due_ns: ::core::option::Option<u64>,
+    /// What a descriptor is: "127.0.0.1:80 <- 127.0.0.1:51234"; interned, 0 where unknown.
+    #[prost(uint32, tag = "8")]
+    pub object: u32,
+    #[prost(enumeration = "Interest", tag = "9")]
+    pub interest: i32,
+    /// Its number in the process.
+    #[prost(uint32, optional, tag = "10")]
+    pub descriptor: ::core::option::Option<u32>,
+}
+/// What a task or thread has that others wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Hold {
+    /// Position among the shape's nodes, in which it lives; of a thread, 0.
+    #[prost(uint32, tag = "1")]
+    pub node: u32,
+    #[prost(uint64, tag = "2")]
+    pub resource: u64,
+    #[prost(enumeration = "HoldRole", tag = "3")]
+    pub role: i32,
+    #[prost(uint64, tag = "4")]
+    pub amount: u64,
+    /// The variable that it is in; interned, 0 where unknown.
+    #[prost(uint32, tag = "5")]
+    pub name: u32,
+    /// Known, and not only probable.
+    #[prost(bool, tag = "6")]
+    pub certain: bool,
+}
+/// What a thread waits for outside of tokio: a lock of the standard library's.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ThreadWait {
+    #[prost(uint64, tag = "1")]
+    pub tid: u64,
+    /// Absent: it waits for nothing that is known.
+    #[prost(message, optional, tag = "2")]
+    pub want: ::core::option::Option<Want>,
+    #[prost(message, repeated, tag = "3")]
+    pub holds: ::prost::alloc::vec::Vec<Hold>,
+    /// The task in whose poll it waits.
+    #[prost(uint64, optional, tag = "4")]
+    pub task: ::core::option::Option<u64>,
+    #[prost(uint64, tag = "5")]
+    pub since_ns: u64,
+    /// The application's function that waits, and its line; interned, 0 where unknown.
+    #[prost(uint32, tag = "6")]
+    pub function: u32,
+    #[prost(uint32, tag = "7")]
+    pub location: u32,
+    /// What was known is void.
+    #[prost(bool, tag = "8")]
+    pub gone: bool,
+}
+/// What tasks share, and wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitResource {
+    /// Its address in the process.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(enumeration = "ResourceKind", tag = "2")]
+    pub kind: i32,
+    /// Permits that are free, and that there are.
+    #[prost(uint64, optional, tag = "3")]
+    pub free: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "4")]
+    pub total: ::core::option::Option<u64>,
+    /// Messages in a channel, and its senders.
+    #[prost(uint64, optional, tag = "5")]
+    pub queued: ::core::option::Option<u64>,
+    #[prost(uint64, optional, tag = "6")]
+    pub senders: ::core::option::Option<u64>,
+    /// What it is called, and where it was made; 0 where unknown.
+    #[prost(uint32, tag = "7")]
+    pub name: u32,
+    #[prost(uint32, tag = "8")]
+    pub location: u32,
+    /// What was known is void.
+    #[prost(bool, tag = "9")]
+    pub gone: bool,
+}
+/// How many of the tasks were read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WaitsRead {
+    /// Idle tasks, and those of them whose chain is known.
+    #[prost(uint64, tag = "1")]
+    pub idle: u64,
+    #[prost(uint64, tag = "2")]
+    pub read: u64,
+    /// Those read whose chain is not whole.
+    #[prost(uint64, tag = "3")]
+    pub partial: u64,
+    /// Those tried of which nothing is known, and why of most of them; interned.
+    #[prost(uint64, tag = "4")]
+    pub without: u64,
+    #[prost(uint32, tag = "5")]
+    pub without_reason: u32,
+    /// Each idle task was tried since it became idle.
+    #[prost(bool, tag = "6")]
+    pub complete: bool,
+    /// CPU that reading them has used.
+    #[prost(uint64, tag = "7")]
+    pub cpu_ns: u64,
+    /// What could not be looked at: holders on threads' stacks, descriptors of a core file;
+    /// interned.
+    #[prost(uint32, repeated, tag = "8")]
+    pub not_read: ::prost::alloc::vec::Vec<u32>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ResolveFramesRequest {
     #[prost(message, repeated, tag = "1")]
@@ -953,6 +1151,8 @@ pub enum CapabilityKind {
     Wakers = 16,
     /// Threads that run runtimes which nobody registered.
     Coverage = 17,
+    /// Where idle tasks wait, and for what: await chains.
+    Waits = 18,
 }
 impl CapabilityKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -979,6 +1179,7 @@ impl CapabilityKind {
             Self::Resources => "CAPABILITY_KIND_RESOURCES",
             Self::Wakers => "CAPABILITY_KIND_WAKERS",
             Self::Coverage => "CAPABILITY_KIND_COVERAGE",
+            Self::Waits => "CAPABILITY_KIND_WAITS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1002,6 +1203,7 @@ impl CapabilityKind {
             "CAPABILITY_KIND_RESOURCES" => Some(Self::Resources),
             "CAPABILITY_KIND_WAKERS" => Some(Self::Wakers),
             "CAPABILITY_KIND_COVERAGE" => Some(Self::Coverage),
+            "CAPABILITY_KIND_WAITS" => Some(Self::Waits),
             _ => None,
         }
     }
@@ -1492,6 +1694,307 @@ impl Evidence {
             "EVIDENCE_READ" => Some(Self::Read),
             "EVIDENCE_SAMPLED" => Some(Self::Sampled),
             "EVIDENCE_STOPPED" => Some(Self::Stopped),
+            _ => None,
+        }
+    }
+}
+/// How a chain of awaits was had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AwaitsBy {
+    Unknown = 0,
+    /// By the types that debug information describes.
+    Types = 1,
+    /// The task's poll was interpreted on a copy of its memory.
+    Interpreter = 2,
+}
+impl AwaitsBy {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "AWAITS_BY_UNKNOWN",
+            Self::Types => "AWAITS_BY_TYPES",
+            Self::Interpreter => "AWAITS_BY_INTERPRETER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AWAITS_BY_UNKNOWN" => Some(Self::Unknown),
+            "AWAITS_BY_TYPES" => Some(Self::Types),
+            "AWAITS_BY_INTERPRETER" => Some(Self::Interpreter),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AwaitKind {
+    Unknown = 0,
+    AsyncFn = 1,
+    /// An async block or closure.
+    AsyncBlock = 2,
+    /// It goes on when one of its children does: `select!`, a timeout.
+    Select = 3,
+    /// It goes on when all of its children have ended: `join!`.
+    Join = 4,
+    /// It passes polls on to its only child.
+    Wrapper = 5,
+    /// It has others within, and may go on for a reason that is not seen.
+    Combinator = 6,
+    /// Nothing is awaited in it.
+    Leaf = 7,
+}
+impl AwaitKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "AWAIT_KIND_UNKNOWN",
+            Self::AsyncFn => "AWAIT_KIND_ASYNC_FN",
+            Self::AsyncBlock => "AWAIT_KIND_ASYNC_BLOCK",
+            Self::Select => "AWAIT_KIND_SELECT",
+            Self::Join => "AWAIT_KIND_JOIN",
+            Self::Wrapper => "AWAIT_KIND_WRAPPER",
+            Self::Combinator => "AWAIT_KIND_COMBINATOR",
+            Self::Leaf => "AWAIT_KIND_LEAF",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AWAIT_KIND_UNKNOWN" => Some(Self::Unknown),
+            "AWAIT_KIND_ASYNC_FN" => Some(Self::AsyncFn),
+            "AWAIT_KIND_ASYNC_BLOCK" => Some(Self::AsyncBlock),
+            "AWAIT_KIND_SELECT" => Some(Self::Select),
+            "AWAIT_KIND_JOIN" => Some(Self::Join),
+            "AWAIT_KIND_WRAPPER" => Some(Self::Wrapper),
+            "AWAIT_KIND_COMBINATOR" => Some(Self::Combinator),
+            "AWAIT_KIND_LEAF" => Some(Self::Leaf),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum AwaitLink {
+    Unknown = 0,
+    /// It is awaited, or polled with others.
+    Awaited = 1,
+    /// It was not polled yet.
+    NotStarted = 2,
+    /// It lives across the await, and is not polled meanwhile.
+    Kept = 3,
+}
+impl AwaitLink {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "AWAIT_LINK_UNKNOWN",
+            Self::Awaited => "AWAIT_LINK_AWAITED",
+            Self::NotStarted => "AWAIT_LINK_NOT_STARTED",
+            Self::Kept => "AWAIT_LINK_KEPT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "AWAIT_LINK_UNKNOWN" => Some(Self::Unknown),
+            "AWAIT_LINK_AWAITED" => Some(Self::Awaited),
+            "AWAIT_LINK_NOT_STARTED" => Some(Self::NotStarted),
+            "AWAIT_LINK_KEPT" => Some(Self::Kept),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WantKind {
+    Unknown = 0,
+    /// Permits of a lock or semaphore: `amount` of them, `given` of which it has.
+    Permits = 1,
+    /// A message of a channel.
+    Message = 2,
+    /// A place in a channel that is full.
+    Room = 3,
+    /// Something else of a resource, that anybody may give: a notification.
+    Other = 4,
+    /// The end of a task.
+    Task = 5,
+    /// A moment: `due_ns`.
+    Timer = 6,
+    /// A socket or another descriptor: `object`.
+    Socket = 7,
+    /// Nothing ever comes.
+    Never = 8,
+}
+impl WantKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "WANT_KIND_UNKNOWN",
+            Self::Permits => "WANT_KIND_PERMITS",
+            Self::Message => "WANT_KIND_MESSAGE",
+            Self::Room => "WANT_KIND_ROOM",
+            Self::Other => "WANT_KIND_OTHER",
+            Self::Task => "WANT_KIND_TASK",
+            Self::Timer => "WANT_KIND_TIMER",
+            Self::Socket => "WANT_KIND_SOCKET",
+            Self::Never => "WANT_KIND_NEVER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WANT_KIND_UNKNOWN" => Some(Self::Unknown),
+            "WANT_KIND_PERMITS" => Some(Self::Permits),
+            "WANT_KIND_MESSAGE" => Some(Self::Message),
+            "WANT_KIND_ROOM" => Some(Self::Room),
+            "WANT_KIND_OTHER" => Some(Self::Other),
+            "WANT_KIND_TASK" => Some(Self::Task),
+            "WANT_KIND_TIMER" => Some(Self::Timer),
+            "WANT_KIND_SOCKET" => Some(Self::Socket),
+            "WANT_KIND_NEVER" => Some(Self::Never),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Interest {
+    Unknown = 0,
+    Readable = 1,
+    Writable = 2,
+}
+impl Interest {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "INTEREST_UNKNOWN",
+            Self::Readable => "INTEREST_READABLE",
+            Self::Writable => "INTEREST_WRITABLE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "INTEREST_UNKNOWN" => Some(Self::Unknown),
+            "INTEREST_READABLE" => Some(Self::Readable),
+            "INTEREST_WRITABLE" => Some(Self::Writable),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HoldRole {
+    Unknown = 0,
+    /// Permits, until they are given back.
+    Permits = 1,
+    /// The end that receives, and so makes room.
+    Receiver = 2,
+    /// An end that sends.
+    Sender = 3,
+}
+impl HoldRole {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "HOLD_ROLE_UNKNOWN",
+            Self::Permits => "HOLD_ROLE_PERMITS",
+            Self::Receiver => "HOLD_ROLE_RECEIVER",
+            Self::Sender => "HOLD_ROLE_SENDER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HOLD_ROLE_UNKNOWN" => Some(Self::Unknown),
+            "HOLD_ROLE_PERMITS" => Some(Self::Permits),
+            "HOLD_ROLE_RECEIVER" => Some(Self::Receiver),
+            "HOLD_ROLE_SENDER" => Some(Self::Sender),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ResourceKind {
+    Unknown = 0,
+    Mutex = 1,
+    RwLock = 2,
+    Semaphore = 3,
+    OnceCell = 4,
+    Notify = 5,
+    Oneshot = 6,
+    Mpsc = 7,
+    Watch = 8,
+    Broadcast = 9,
+    Barrier = 10,
+    StdMutex = 11,
+    StdRwLock = 12,
+    ParkingLotMutex = 13,
+    ParkingLotRwLock = 14,
+}
+impl ResourceKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "RESOURCE_KIND_UNKNOWN",
+            Self::Mutex => "RESOURCE_KIND_MUTEX",
+            Self::RwLock => "RESOURCE_KIND_RW_LOCK",
+            Self::Semaphore => "RESOURCE_KIND_SEMAPHORE",
+            Self::OnceCell => "RESOURCE_KIND_ONCE_CELL",
+            Self::Notify => "RESOURCE_KIND_NOTIFY",
+            Self::Oneshot => "RESOURCE_KIND_ONESHOT",
+            Self::Mpsc => "RESOURCE_KIND_MPSC",
+            Self::Watch => "RESOURCE_KIND_WATCH",
+            Self::Broadcast => "RESOURCE_KIND_BROADCAST",
+            Self::Barrier => "RESOURCE_KIND_BARRIER",
+            Self::StdMutex => "RESOURCE_KIND_STD_MUTEX",
+            Self::StdRwLock => "RESOURCE_KIND_STD_RW_LOCK",
+            Self::ParkingLotMutex => "RESOURCE_KIND_PARKING_LOT_MUTEX",
+            Self::ParkingLotRwLock => "RESOURCE_KIND_PARKING_LOT_RW_LOCK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "RESOURCE_KIND_UNKNOWN" => Some(Self::Unknown),
+            "RESOURCE_KIND_MUTEX" => Some(Self::Mutex),
+            "RESOURCE_KIND_RW_LOCK" => Some(Self::RwLock),
+            "RESOURCE_KIND_SEMAPHORE" => Some(Self::Semaphore),
+            "RESOURCE_KIND_ONCE_CELL" => Some(Self::OnceCell),
+            "RESOURCE_KIND_NOTIFY" => Some(Self::Notify),
+            "RESOURCE_KIND_ONESHOT" => Some(Self::Oneshot),
+            "RESOURCE_KIND_MPSC" => Some(Self::Mpsc),
+            "RESOURCE_KIND_WATCH" => Some(Self::Watch),
+            "RESOURCE_KIND_BROADCAST" => Some(Self::Broadcast),
+            "RESOURCE_KIND_BARRIER" => Some(Self::Barrier),
+            "RESOURCE_KIND_STD_MUTEX" => Some(Self::StdMutex),
+            "RESOURCE_KIND_STD_RW_LOCK" => Some(Self::StdRwLock),
+            "RESOURCE_KIND_PARKING_LOT_MUTEX" => Some(Self::ParkingLotMutex),
+            "RESOURCE_KIND_PARKING_LOT_RW_LOCK" => Some(Self::ParkingLotRwLock),
             _ => None,
         }
     }
