@@ -2,17 +2,19 @@
 //! in it.
 
 use std::fs::File;
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use looptop_procfs::{Mapping, Process};
 use looptop_symbols::scheduler::{self, Landmark, Landmarks, Place, Unknown, Wait};
 use looptop_unwind::{
-    Beyond, Memory, ModuleIndex, ModuleInfo, Registers, StackCopy, Unwinder, Unwound, modules,
+    Beyond, ModuleIndex, ModuleInfo, Registers, StackCopy, Unwinder, Unwound, modules,
 };
 
 use self::bare::Bare;
 use crate::tasks::Types;
-use crate::{ProcessMemory, ProcessSpace};
+use crate::{ProcessSpace, Space};
 
 mod bare;
 
@@ -21,10 +23,31 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// The same where a stack led to code that is not known.
 const SOON: Duration = Duration::from_millis(200);
 
+/// Words of a stack in which a task is sought.
+const MAX_WORDS: usize = 4_096;
+
+/// A process as something that runs a program's file.
+pub(crate) trait Image: Space {
+    /// The path of the program, as the process sees it.
+    fn program(&self) -> Option<PathBuf>;
+
+    /// The program's file.
+    fn executable(&self) -> io::Result<File>;
+}
+
+impl Image for ProcessSpace {
+    fn program(&self) -> Option<PathBuf> {
+        self.process().program()
+    }
+
+    fn executable(&self) -> io::Result<File> {
+        File::open(self.process().path("exe"))
+    }
+}
+
 /// The program of a process.
-pub(crate) struct Program {
-    process: Process,
-    memory: ProcessMemory,
+pub(crate) struct Program<S = ProcessSpace> {
+    space: S,
     unwinder: Unwinder,
     landmarks: Result<Landmarks, Unknown>,
     /// What the task types say of polls, where there are no symbols.
@@ -68,12 +91,23 @@ impl Standing {
             None => Some(sp),
         }
     }
+
+    /// The words of a stack, of which `copy` is what lies from `sp` on, from the poll's
+    /// frames outwards: those of the poll.
+    pub(crate) fn words(&self, copy: &[u8], sp: u64) -> Vec<u64> {
+        let from = self.frame(sp).unwrap_or(sp).max(sp);
+        let skip = usize::try_from(from - sp).unwrap_or(usize::MAX);
+        let rest = copy.get(skip..).unwrap_or_default();
+        let end = usize::try_from(self.unwound.end.saturating_sub(from)).unwrap_or(0);
+        let rest = &rest[..rest.len().min(end)];
+        crate::space::words(rest).take(MAX_WORDS).collect()
+    }
 }
 
-impl Program {
+impl<S: Image> Program<S> {
     /// Symbols are left alone, as if there were none, without `symbols`.
-    pub(crate) fn load(process: &Process, memory: ProcessMemory, symbols: bool) -> Self {
-        let file = File::open(process.path("exe")).map_err(|_| Unknown::Unreadable);
+    pub(crate) fn load(space: S, symbols: bool) -> Self {
+        let file = space.executable().map_err(|_| Unknown::Unreadable);
         let read = |file: File| {
             if symbols {
                 scheduler::read(&file)
@@ -82,8 +116,7 @@ impl Program {
             }
         };
         let mut program = Self {
-            process: process.clone(),
-            memory,
+            space,
             unwinder: Unwinder::new(),
             landmarks: file.and_then(read),
             bare: None,
@@ -112,7 +145,8 @@ impl Program {
 
     /// Finds the polls of tasks by their types: all that is known of them where symbols do
     /// not name them, and more than symbols say otherwise.
-    pub(crate) fn learn_types(&mut self, types: &Types, space: &ProcessSpace) {
+    pub(crate) fn learn_types(&mut self, types: &Types) {
+        let space = &self.space;
         let Some(index) = self.own else { return };
         let Some(own) = self.unwinder.modules().get(index.0 as usize) else {
             return;
@@ -120,10 +154,10 @@ impl Program {
         let function = |address| self.unwinder.function(address);
         match &mut self.landmarks {
             Ok(known) => {
-                let more = bare::beside_symbols(types, own, &self.process, space, known, function);
+                let more = bare::beside_symbols(types, own, space, known, function);
                 known.learn(more);
             }
-            Err(_) => self.bare = Bare::of(types, own, &self.process, space, function),
+            Err(_) => self.bare = Bare::of(types, own, space, function),
         }
     }
 
@@ -137,17 +171,16 @@ impl Program {
         }
         self.looked = Some(now);
         self.stranger = false;
-        let Ok(mappings) = self.process.mappings() else {
-            return;
-        };
+        let mappings = self.space.mappings();
         let code = |m: &&Mapping| m.execute;
         let mapped: Vec<Mapping> = mappings.iter().filter(code).cloned().collect();
-        if mapped == self.mapped {
+        // Without any it has ended.
+        if mapped.is_empty() || mapped == self.mapped {
             return;
         }
-        self.unwinder.set_modules(modules(&mappings, &self.memory));
+        self.unwinder.set_modules(modules(&mappings, &self.space));
         self.mapped = mapped;
-        if let Some(path) = self.process.program() {
+        if let Some(path) = self.space.program() {
             let own = self.unwinder.modules().iter().rposition(|m| m.path == path);
             self.own = own.map(|index| ModuleIndex(index as u32));
         }
@@ -165,7 +198,7 @@ impl Program {
             bytes: copy,
             beyond,
         };
-        let unwound = self.unwinder.unwind(&self.memory, registers, copy);
+        let unwound = self.unwinder.unwind(&self.space, registers, copy);
         let frames = &unwound.stack.frames;
         self.stranger |= frames.iter().any(|(module, _)| module.is_none());
         let landmarks = match (&self.landmarks, &self.bare) {
@@ -213,20 +246,22 @@ impl Program {
         }
     }
 
-    pub(crate) fn process(&self) -> &Process {
-        &self.process
-    }
-
     /// Copies memory; gives the number of bytes.
     pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
-        self.memory.read(address, buffer)
+        self.space.read(address, buffer)
     }
 }
 
-impl std::fmt::Debug for Program {
+impl Program {
+    pub(crate) fn process(&self) -> &Process {
+        self.space.process()
+    }
+}
+
+impl<S: std::fmt::Debug> std::fmt::Debug for Program<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Program")
-            .field("process", &self.process)
+            .field("space", &self.space)
             .field("landmarks", &self.landmarks.as_ref().map(|_| ()))
             .finish_non_exhaustive()
     }

@@ -62,6 +62,11 @@ impl ProcessSpace {
             memory: subject.memory(),
         }
     }
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
 }
 
 impl Memory for ProcessSpace {

@@ -41,7 +41,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use looptop_procfs::SchedState;
-use looptop_symbols::scheduler::Unknown;
+use looptop_symbols::scheduler::{Kind, Place, Unknown};
 use looptop_unwind::ModuleInfo;
 
 use self::sockets::Sockets;
@@ -105,6 +105,28 @@ pub enum Role {
     BlockingPool,
     /// It runs no tokio.
     Other,
+}
+
+impl Role {
+    /// That of a thread that stands there, and had this one before.
+    pub(crate) fn at(place: Place, before: Self) -> Self {
+        let runs_tokio = matches!(before, Self::Worker | Self::CurrentThread | Self::BlockOn);
+        match place {
+            Place::Parked(kind) | Place::InPoll(kind) => match kind {
+                Kind::Worker => Self::Worker,
+                Kind::CurrentThread => Self::CurrentThread,
+                Kind::BlockOn => Self::BlockOn,
+            },
+            Place::InFuture => Self::BlockOn,
+            // It drove a worker before it entered, and does so again.
+            Place::HandedOver if before == Self::Unknown => Self::Worker,
+            Place::HandedOver => before,
+            Place::Pool => Self::BlockingPool,
+            Place::Waits if runs_tokio => before,
+            Place::Waits => Self::Unknown,
+            Place::Elsewhere => Self::Other,
+        }
+    }
 }
 
 /// What is known of a thread.
@@ -276,7 +298,7 @@ impl Watch {
             shared: Shared {
                 options,
                 pid: u64::from(subject.pid()),
-                program: Program::load(subject.process(), subject.memory(), options.use_symbols),
+                program: Program::load(ProcessSpace::of(subject), options.use_symbols),
                 stopper,
                 held: VecDeque::new(),
                 costs,
@@ -307,8 +329,7 @@ impl Watch {
     /// scheduler, these say where the polls of tasks are; otherwise which of its polls are
     /// those of tasks, which the older mangling leaves out. Some ten milliseconds.
     pub fn learn_types(&mut self, types: &Types) {
-        let space = ProcessSpace::of(&self.subject);
-        self.shared.program.learn_types(types, &space);
+        self.shared.program.learn_types(types);
     }
 
     /// Watches these threads from the next look on. One that is no longer among them is

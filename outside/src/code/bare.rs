@@ -15,13 +15,14 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
-use looptop_procfs::{Mapping, Process};
+use looptop_procfs::Mapping;
 use looptop_symbols::scheduler::{Kind, Landmark, Landmarks, Place, Wait, place_by_polls};
 use looptop_unwind::{Memory, ModuleInfo};
 use memchr::memmem::Finder;
 
+use super::Image;
 use crate::tasks::{TaskKind, TaskType, Types};
-use crate::{Page, ProcessSpace, Space};
+use crate::{Page, Space};
 
 /// What `block_in_place` says where it may not be called; in the code of the function
 /// that runs what was given to it, unless it is inlined further out.
@@ -53,8 +54,7 @@ impl Bare {
     pub(super) fn of(
         types: &Types,
         own: &ModuleInfo,
-        process: &Process,
-        space: &ProcessSpace,
+        space: &impl Image,
         function: impl Fn(u64) -> Option<Range<u64>>,
     ) -> Option<Self> {
         let mut found = polls(types, own, space, |_| true, &function);
@@ -62,7 +62,7 @@ impl Bare {
             return None;
         }
         let is_poll = |start: u64| found.contains_key(&start);
-        let in_place = Searched::open(process, own).map_or(InPlace::Unfound, |code| {
+        let in_place = Searched::open(space, own).map_or(InPlace::Unfound, |code| {
             code.in_place(space, is_poll, &function)
         });
         let sees_in_place = !matches!(in_place, InPlace::Unfound);
@@ -92,8 +92,7 @@ impl Bare {
 pub(super) fn beside_symbols(
     types: &Types,
     own: &ModuleInfo,
-    process: &Process,
-    space: &ProcessSpace,
+    space: &impl Image,
     known: &Landmarks,
     function: impl Fn(u64) -> Option<Range<u64>>,
 ) -> Vec<(Range<u64>, Landmark)> {
@@ -106,7 +105,7 @@ pub(super) fn beside_symbols(
     }
     let is_known =
         |start: u64| found.contains_key(&start) || known.at(start.wrapping_sub(own.base)).is_some();
-    let in_place = Searched::open(process, own).map_or(InPlace::Unfound, |code| {
+    let in_place = Searched::open(space, own).map_or(InPlace::Unfound, |code| {
         code.in_place(space, is_known, &function)
     });
     if let InPlace::Functions(functions) = in_place {
@@ -207,9 +206,9 @@ struct Searched {
 }
 
 impl Searched {
-    fn open(process: &Process, own: &ModuleInfo) -> Option<Self> {
-        let file = File::open(process.path("exe")).ok()?;
-        let mut mappings = process.mappings().ok()?;
+    fn open(space: &impl Image, own: &ModuleInfo) -> Option<Self> {
+        let file = space.executable().ok()?;
+        let mut mappings = space.mappings();
         mappings.retain(|mapping| mapping.path == own.path && mapping.inode != 0);
         Some(Self { file, mappings })
     }
@@ -217,7 +216,7 @@ impl Searched {
     /// What calls the functions that are `known` is none of those.
     fn in_place(
         &self,
-        space: &ProcessSpace,
+        space: &impl Space,
         known: impl Fn(u64) -> bool,
         function: &impl Fn(u64) -> Option<Range<u64>>,
     ) -> InPlace {
@@ -304,7 +303,7 @@ impl Searched {
 
     /// Gives each word that may be a pointer: those of the file, and where the loader
     /// has written them those of the process.
-    fn pointers(&self, space: &ProcessSpace, mut give: impl FnMut(u64, u64)) {
+    fn pointers(&self, space: &impl Space, mut give: impl FnMut(u64, u64)) {
         self.constants(|at, bytes| {
             for (n, word) in crate::space::words(bytes).enumerate() {
                 give(at + n as u64 * 8, word);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use looptop_procfs::cause::{Cause, Look};
 use looptop_procfs::{Process, SchedStat, SchedState, Signature, SyscallState, TICK_NS, syscalls};
-use looptop_symbols::scheduler::{Kind, Place, Snapshot, Ticks, Wait};
+use looptop_symbols::scheduler::{Place, Snapshot, Ticks, Wait};
 use looptop_unwind::{Beyond, Registers};
 
 use super::poll::Poll;
@@ -51,8 +51,6 @@ const SAMPLER_IDLE: Duration = Duration::from_secs(1);
 const MAX_UNREAD: u32 = 3;
 /// How often somebody is asked for the task of a poll.
 const MAX_ASKED: u32 = 4;
-/// Words of a stack in which a task is sought.
-const MAX_WORDS: usize = 4_096;
 
 /// What the last look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -327,21 +325,7 @@ impl Watched {
         if bare && self.runs_tokio() && matches!(place, Place::Pool | Place::Elsewhere) {
             return;
         }
-        let role = match place {
-            Place::Parked(kind) | Place::InPoll(kind) => match kind {
-                Kind::Worker => Role::Worker,
-                Kind::CurrentThread => Role::CurrentThread,
-                Kind::BlockOn => Role::BlockOn,
-            },
-            Place::InFuture => Role::BlockOn,
-            // It drove a worker before it entered, and does so again.
-            Place::HandedOver if self.role == Role::Unknown => Role::Worker,
-            Place::HandedOver => self.role,
-            Place::Pool => Role::BlockingPool,
-            Place::Waits if self.runs_tokio() => self.role,
-            Place::Waits => Role::Unknown,
-            Place::Elsewhere => Role::Other,
-        };
+        let role = Role::at(place, self.role);
         if role != self.role {
             self.role = role;
             self.wait = FIRST_AGAIN;
@@ -376,13 +360,13 @@ impl Watched {
         if is_new {
             poll.is_task = standing.is_task;
             poll.slot = standing.slot();
-            poll.words = words(standing, copy, sp);
+            poll.words = standing.words(copy, sp);
             if poll.words.is_empty() {
                 // It is further out than what was copied.
                 let from = standing.frame(sp).unwrap_or(sp);
                 let mut outer = vec![0; STACK];
                 let length = eye.shared.program.read(from, &mut outer);
-                poll.words = words(standing, &outer[..length], from);
+                poll.words = standing.words(&outer[..length], from);
             }
             poll.counters = eye.shared.counters(&self.ticks);
             self.keep_watch(eye);
@@ -605,7 +589,7 @@ impl Watched {
         poll.is_task = standing.is_task;
         poll.watch(watch, sched);
         poll.counters = eye.shared.counters(&self.ticks);
-        poll.words = words(standing, stack, sp);
+        poll.words = standing.words(stack, sp);
         self.poll = Some(poll);
         if let Some(sampler) = &mut self.sampler {
             // Only a stack from now on proves that it was in a poll when the watch began.
@@ -666,7 +650,7 @@ impl Watched {
             let mut poll = Poll::new(turn.since, turn.began);
             poll.scope = Scope::OneTurn;
             poll.is_task = standing.is_task;
-            poll.words = words(&standing, &stop.stack, stop.registers.sp);
+            poll.words = standing.words(&stop.stack, stop.registers.sp);
             poll.counters = counters;
             poll
         });
@@ -822,18 +806,6 @@ fn sample(standing: &Standing, evidence: Evidence, state: SyscallState) -> Stack
         cause: Cause::of(&state),
         call,
     }
-}
-
-/// The words of a stack from the poll's frames outwards, which are those of the poll.
-fn words(standing: &Standing, copy: &[u8], sp: u64) -> Vec<u64> {
-    let from = standing.frame(sp).unwrap_or(sp).max(sp);
-    let skip = usize::try_from(from - sp).unwrap_or(usize::MAX);
-    let rest = copy.get(skip..).unwrap_or_default();
-    let end = usize::try_from(standing.unwound.end.saturating_sub(from)).unwrap_or(0);
-    let rest = &rest[..rest.len().min(end)];
-    let words = rest.chunks_exact(8).take(MAX_WORDS);
-    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
-    words.map(word).collect()
 }
 
 /// Now, while a look goes on.
