@@ -10,6 +10,8 @@
 //! each waits, where debug information describes its types, and [`waits`] who waits for
 //! whom.
 //!
+//! [`core`] reads the same of a core dump, in which nothing changes any more.
+//!
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
@@ -18,6 +20,8 @@ pub mod access;
 pub mod awaits;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod code;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod core;
 mod evidence;
 mod memory;
 pub mod program;

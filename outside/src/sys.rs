@@ -1,10 +1,12 @@
 //! The system calls for which no crate has a safe function: `ptrace` with its `waitpid`,
-//! as signals of every number are to be handed on, and one `ioctl`.
+//! as signals of every number are to be handed on, one `ioctl`, and `lseek` for holes.
 //!
 //! The only `unsafe` of this crate is here.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -92,4 +94,29 @@ pub(crate) fn enable_once(event: &impl AsRawFd) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Where a file has data next, within `length` bytes from `start` on: what is skipped is a
+/// hole, which reads as zeroes. `None` where there is none.
+pub(crate) fn next_data(file: &File, start: u64, length: u64) -> Option<Range<u64>> {
+    let end = start.checked_add(length)?;
+    let from = i64::try_from(start).ok()?;
+    let seek = |from: i64, whence: i32| {
+        // SAFETY: the descriptor is open for the call, which takes no address. What moves
+        // is the file's position, which nobody here reads from.
+        let at = unsafe { libc::lseek(file.as_raw_fd(), from, whence) };
+        u64::try_from(at).map_err(|_| io::Error::last_os_error().raw_os_error())
+    };
+    let data = match seek(from, libc::SEEK_DATA) {
+        Ok(data) => data,
+        // Nothing but a hole up to the end.
+        Err(Some(libc::ENXIO)) => return None,
+        // The file's system does not know.
+        Err(_) => return (length > 0).then_some(start..end),
+    };
+    if data >= end {
+        return None;
+    }
+    let hole = seek(data as i64, libc::SEEK_HOLE).unwrap_or(end);
+    Some(data.max(start)..hole.clamp(data.max(start), end))
 }

@@ -127,6 +127,12 @@ impl<S: Space> Interpreter<S> {
         found.is_some()
     }
 
+    /// The same of a thread of which the address in its register FS is known: of a core
+    /// dump.
+    pub fn play_at(&mut self, fs_base: u64) {
+        self.thread = Some(ThreadPointer(fs_base));
+    }
+
     /// Sets what one poll may take.
     pub fn limit(&mut self, limits: Limits) {
         self.limits = limits;

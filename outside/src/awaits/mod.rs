@@ -107,6 +107,17 @@ impl Awaits {
         Self::of(tasks, file)
     }
 
+    /// The same of a core dump.
+    ///
+    /// # Errors
+    ///
+    /// Its debug information has no types.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub fn of_core(core: &crate::core::CoreFile, tasks: Arc<Types>) -> Result<Self, NoDebugTypes> {
+        let file = |path: &Path| core.located(path).unwrap_or(path).to_owned();
+        Self::of(tasks, file)
+    }
+
     /// The same, where `file` says where the file of a module is read.
     ///
     /// # Errors

@@ -206,6 +206,18 @@ impl<S: Space + Clone> Tasks<S> {
         &self.listing
     }
 
+    /// Looks until all is found that can be: of memory that does not change.
+    pub fn read_all(&mut self, stacks: &[(u64, u64)]) -> &Listing {
+        // The first look shows what stacks lead to, the second one begins the search of
+        // the heap; each goes on by a slice.
+        self.read(stacks);
+        self.read(stacks);
+        while self.scan.now.is_some() {
+            self.read(stacks);
+        }
+        &self.listing
+    }
+
     /// The newest listing.
     pub fn listing(&self) -> &Listing {
         &self.listing

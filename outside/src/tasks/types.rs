@@ -147,6 +147,16 @@ impl Types {
         types
     }
 
+    /// The same of a core dump.
+    ///
+    /// # Errors
+    ///
+    /// There are none, or they are not understood.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub fn of_core(core: &crate::core::CoreFile) -> Result<Self, NoTypes> {
+        Self::of(core, &core.mappings(), &|mapping| core.file(&mapping.path))
+    }
+
     /// Those of the modules among `mappings`; `files` opens the file of a mapping.
     pub(super) fn of(
         space: &(impl Space + ?Sized),
