@@ -18,8 +18,10 @@
 mod files;
 mod image;
 mod notes;
+mod readable;
 mod threads;
 
+use std::fmt::Write;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -102,15 +104,13 @@ pub enum CoreError {
 
 fn no_program(lost: &LostFile) -> String {
     let path = lost.path.display();
-    let id: String = lost
-        .build_id
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    let id = match &*id {
-        "" => String::new(),
-        id => format!(" (build id {id})"),
-    };
+    let mut id = String::new();
+    for byte in &lost.build_id {
+        let _ = write!(id, "{byte:02x}");
+    }
+    if !id.is_empty() {
+        id = format!(" (build id {id})");
+    }
     let what = if lost.is_another {
         "is another build than the one that was dumped"
     } else {
