@@ -89,6 +89,7 @@ fn whole(shared: &Arc<Shared>, permission: Permission) -> proto::HelloResponse {
         time_scale: config.time_scale,
         permission: permission.to_wire().into(),
         loss: Some(shared.loss()),
+        core_dump: false,
     }
 }
 

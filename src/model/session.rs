@@ -59,6 +59,8 @@ pub struct Session {
     pub process_started_unix_ns: Option<u64>,
     /// The application's time is scaled for a demonstration; 1 in earnest.
     pub time_scale: f64,
+    /// It is of one moment, in which a core dump was written: no time passes.
+    pub core_dump: bool,
     insights: BTreeMap<i32, Insight>,
     /// Those that have changed since the hello.
     learned: BTreeSet<i32>,
@@ -96,6 +98,7 @@ impl Session {
             } else {
                 1.0
             },
+            core_dump: hello.core_dump,
             insights: hello
                 .capabilities
                 .iter()

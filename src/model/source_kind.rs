@@ -13,6 +13,8 @@ pub enum SourceKind {
     Outside,
     /// A recording.
     Replay,
+    /// A core dump: one moment.
+    Core,
 }
 
 impl fmt::Display for SourceKind {
@@ -22,6 +24,7 @@ impl fmt::Display for SourceKind {
             Self::Console => "console-subscriber",
             Self::Outside => "outside",
             Self::Replay => "replay",
+            Self::Core => "core dump",
         })
     }
 }

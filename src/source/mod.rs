@@ -16,7 +16,7 @@
 //! - `agent`: looptop's own agent,
 //! - `console`: console-subscriber, translated,
 //! - `host`: threads and CPU of a local process that has no agent,
-//! - `outside`: a local process that has no agent, read as it is,
+//! - `outside`: a local process that has no agent, or a core dump, read as it is,
 //! - [`processes`]: the processes of this machine that can be attached to,
 //! - `replay`: a recording, played back.
 
@@ -101,7 +101,8 @@ pub enum Event {
     /// Part of the recording was left out, and why. What follows begins with
     /// [`Event::Connected`].
     Gap(String),
-    /// A recording's end. The source stays: [`Command::Seek`] goes back.
+    /// A recording's end, or all of a core dump. The source stays: [`Command::Seek`] goes
+    /// back in a recording.
     Ended,
 }
 

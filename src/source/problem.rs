@@ -1,6 +1,6 @@
 //! What stands between the viewer and its target, in a sentence.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, path::Path, time::Duration};
 
 use looptop_outside::access::{Refusal, Why};
 use tonic::{Code, Status};
@@ -58,6 +58,8 @@ pub enum ProblemKind {
     Paused,
     /// A recording cannot be opened.
     Recording,
+    /// A core dump cannot be read.
+    Core,
     /// There is no such process, or no longer.
     NoProcess,
     /// The process may not be read from outside, or is nothing to read.
@@ -156,6 +158,28 @@ impl Problem {
                 waited.as_secs_f64()
             ),
             "a large one takes a second, or many where this machine has no CPU for looptop",
+        )
+    }
+
+    /// A core dump cannot be read.
+    pub(super) fn core(path: &Path, why: &dyn fmt::Display) -> Self {
+        Self::new(
+            ProblemKind::Core,
+            format!(
+                "the core dump `{}` cannot be shown: {}",
+                quote(&path.display().to_string()),
+                crate::escape::escaped(&why.to_string())
+            ),
+            "",
+        )
+    }
+
+    /// A core dump is read, and nothing of it is to be seen yet.
+    pub(super) fn slow_to_read_core(target: &Target, waited: Duration) -> Self {
+        Self::new(
+            ProblemKind::NoAnswer,
+            format!("{target} is being read for {:.1} s", waited.as_secs_f64()),
+            "a large one takes as long as its memory is long to read",
         )
     }
 

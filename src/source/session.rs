@@ -117,6 +117,9 @@ impl Session {
         if let Target::Recording(path) = &self.target {
             return replay::run(self, &path.clone()).await;
         }
+        if let Target::Core(path) = &self.target {
+            return outside::read_core(self, path.clone()).await;
+        }
         let socket = match self.target {
             Target::Process(pid) => {
                 self.same_process(pid)?;
@@ -257,6 +260,7 @@ fn worth_retrying(kind: ProblemKind) -> bool {
         kind,
         ProblemKind::Unsupported
             | ProblemKind::Recording
+            | ProblemKind::Core
             | ProblemKind::NoProcess
             | ProblemKind::NotReadable
             | ProblemKind::Forbidden

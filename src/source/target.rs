@@ -37,6 +37,8 @@ pub enum Target {
     Process(u32),
     /// A recording.
     Recording(PathBuf),
+    /// A core dump of a process.
+    Core(PathBuf),
 }
 
 /// Why a text names no target. Displays as a sentence that says what would.
@@ -45,7 +47,8 @@ pub enum TargetError {
     /// A scheme that is not spoken.
     #[error(
         "`{text}` asks for {scheme}, which looptop does not speak; \
-         use HOST:PORT, http://HOST:PORT, https://HOST:PORT, unix:PATH, pid:N or the path of a recording"
+         use HOST:PORT, http://HOST:PORT, https://HOST:PORT, unix:PATH, pid:N, core:FILE or the path of a \
+         recording"
     )]
     Scheme {
         /// What was given.
@@ -80,11 +83,13 @@ pub enum TargetError {
         /// The part that should be a host.
         host: String,
     },
-    /// `unix:` alone.
-    #[error("`{text}` names no path; write unix:PATH, for example unix:/run/app.sock")]
+    /// `unix:` or `core:` alone.
+    #[error("`{text}` names no path; write {example}")]
     NoPath {
         /// What was given.
         text: String,
+        /// What would name one.
+        example: &'static str,
     },
     /// No process can have this id.
     #[error(
@@ -119,7 +124,11 @@ impl Target {
                         .parse::<std::net::IpAddr>()
                         .is_ok_and(|ip| ip.is_loopback() || ip.is_unspecified())
             }
-            Self::Number(_) | Self::Unix(_) | Self::Process(_) | Self::Recording(_) => true,
+            Self::Number(_)
+            | Self::Unix(_)
+            | Self::Process(_)
+            | Self::Recording(_)
+            | Self::Core(_) => true,
         }
     }
 
@@ -128,8 +137,13 @@ impl Target {
         match self {
             Self::Tcp { host, port } | Self::Tls { host, port } => Some((host, *port)),
             Self::Number(port) => Some((DEFAULT_HOST, *port)),
-            Self::Unix(_) | Self::Process(_) | Self::Recording(_) => None,
+            Self::Unix(_) | Self::Process(_) | Self::Recording(_) | Self::Core(_) => None,
         }
+    }
+
+    /// Whether it is a file in which nothing comes any more.
+    pub fn is_past(&self) -> bool {
+        matches!(self, Self::Recording(_) | Self::Core(_))
     }
 }
 
@@ -154,6 +168,7 @@ impl fmt::Display for Target {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Process(pid) => write!(f, "pid:{pid}"),
             Self::Recording(path) => write!(f, "{}", path.display()),
+            Self::Core(path) => write!(f, "core:{}", path.display()),
         }
     }
 }
@@ -162,7 +177,7 @@ impl FromStr for Target {
     type Err = TargetError;
 
     /// `http://host:port`, `https://host:port`, `host:port`, `host`, `:port` or a bare port number,
-    /// `unix:PATH` (also `unix://PATH` and tokio-console's `file://PATH`), `pid:N`,
+    /// `unix:PATH` (also `unix://PATH` and tokio-console's `file://PATH`), `pid:N`, `core:FILE`,
     /// or the path of a recording: what contains a slash, or exists as a file.
     fn from_str(text: &str) -> Result<Self, TargetError> {
         let text = text.trim();
@@ -172,8 +187,20 @@ impl FromStr for Target {
         if let Some(path) = strip_scheme(text, "unix:").or_else(|| strip_scheme(text, "file:")) {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
-                "" => Err(TargetError::NoPath { text: text.into() }),
+                "" => Err(TargetError::NoPath {
+                    text: text.into(),
+                    example: "unix:PATH, for example unix:/run/app.sock",
+                }),
                 path => Ok(Self::Unix(path.into())),
+            };
+        }
+        if let Some(path) = strip_scheme(text, "core:") {
+            return match path {
+                "" => Err(TargetError::NoPath {
+                    text: text.into(),
+                    example: "core:FILE, for example core:/var/crash/core.4211",
+                }),
+                path => Ok(Self::Core(path.into())),
             };
         }
         if let Some(id) = strip_scheme(text, "pid:") {
@@ -299,6 +326,7 @@ mod tests {
         };
         let unix = |path: &str| Target::Unix(path.into());
         let file = |path: &str| Target::Recording(path.into());
+        let core = |path: &str| Target::Core(path.into());
         let cases = [
             ("", tcp("127.0.0.1", 6669)),
             ("http://127.0.0.1:6669", tcp("127.0.0.1", 6669)),
@@ -319,6 +347,8 @@ mod tests {
             ("unix:app.sock", unix("app.sock")),
             ("unix:///run/app.sock", unix("/run/app.sock")),
             ("file:///run/app.sock", unix("/run/app.sock")),
+            ("core:core.4211", core("core.4211")),
+            ("CORE:/var/crash/a b", core("/var/crash/a b")),
             ("pid:4211", Target::Process(4_211)),
             ("PID:1", Target::Process(1)),
             ("pid:2147483647", Target::Process(2_147_483_647)),
@@ -346,7 +376,8 @@ mod tests {
             ("host:http", "`http` in `host:http` is not a port"),
             ("http://host:1/metrics", "has `/metrics` behind the address"),
             ("a b:1", "`a b` in `a b:1` is not a host name"),
-            ("unix:", "names no path"),
+            ("unix:", "names no path; write unix:PATH"),
+            ("core:", "names no path; write core:FILE"),
             ("[::1", "is not a host name"),
             ("pid:", "`` in `pid:` is not the id of a process"),
             ("pid:0", "`0` in `pid:0` is not the id"),
@@ -369,6 +400,7 @@ mod tests {
             "https://[::1]:7000",
             "unix:/a/b",
             "pid:4211",
+            "core:/var/crash/core",
             "./x.looptop",
         ] {
             let target: Target = text.parse().unwrap();

@@ -92,7 +92,7 @@ fn polled(task: outside::RunningTask) -> Polled {
     }
 }
 
-fn role(role: Role) -> proto::ThreadRole {
+pub(super) fn role(role: Role) -> proto::ThreadRole {
     match role {
         Role::Worker | Role::CurrentThread => proto::ThreadRole::Worker,
         Role::BlockingPool => proto::ThreadRole::Blocking,
@@ -112,7 +112,7 @@ fn thread_state(state: SchedState) -> proto::ThreadState {
     }
 }
 
-fn cause(cause: Cause) -> proto::Cause {
+pub(super) fn cause(cause: Cause) -> proto::Cause {
     match cause {
         Cause::Unknown => proto::Cause::Unknown,
         Cause::Computing => proto::Cause::Computing,

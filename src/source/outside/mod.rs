@@ -7,6 +7,7 @@
 //! - `live`: an attachment, from the first look to the end,
 //! - `beside`: the same beside an agent or console-subscriber, in one session with it,
 //! - `view`: whether the process of another source can be looked at, too,
+//! - `core`: a core dump, read once,
 //! - `driver`: the threads that look,
 //! - `facts`: what `looptop-outside` says, as `seen` has it,
 //! - `names`: the names of futures,
@@ -20,6 +21,8 @@
 mod activity;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod beside;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod core;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod driver;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
@@ -44,7 +47,7 @@ mod view;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod workers;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, path::PathBuf};
 
 use looptop_outside::access::{self, ThisKernel};
 use looptop_procfs::Procfs;
@@ -78,6 +81,19 @@ pub(super) use view::{Shown, View};
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 use live::run as look;
+
+/// Shows the core dump at a path until nobody listens.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(super) async fn read_core(session: &mut Session, path: PathBuf) -> Result<Infallible, End> {
+    core::run(session, path).await
+}
+
+/// Elsewhere none is read.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(super) async fn read_core(_: &mut Session, path: PathBuf) -> Result<Infallible, End> {
+    let why = "core dumps are read on Linux on x86-64";
+    Err(Problem::core(&path, &why).into())
+}
 
 /// Elsewhere nothing may be looked at in the first place.
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]

@@ -12,7 +12,7 @@ use std::{
 };
 
 use looptop_outside::{
-    ProcessMemory, Subject,
+    ProcessSpace, Space, Subject,
     tasks::{AddressMap, Types},
 };
 use looptop_procfs::Process;
@@ -50,11 +50,20 @@ struct Question {
 impl Names {
     /// Of a process's task types. The thread ends with it.
     pub(super) fn start(subject: &Subject) -> io::Result<Self> {
+        let space = ProcessSpace::of(subject);
+        let subject = subject.clone();
+        Self::over(space, move |path| places(subject.process(), path))
+    }
+
+    /// Of those in some address space; `places` says where the file of a path may be.
+    pub(super) fn over(
+        space: impl Space + Send + 'static,
+        places: impl Fn(&Path) -> Vec<PathBuf> + Send + 'static,
+    ) -> io::Result<Self> {
         let (questions, asked) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
-        let subject = subject.clone();
         let thread = thread::Builder::new().name("looptop-names".into());
-        thread.spawn(move || answer_all(&subject, &asked, &answer))?;
+        thread.spawn(move || answer_all(&space, &places, &asked, &answer))?;
         Ok(Self {
             known: AddressMap::default(),
             waiting: 0,
@@ -110,7 +119,8 @@ impl Names {
 
 /// Answers until nobody asks.
 fn answer_all(
-    subject: &Subject,
+    space: &impl Space,
+    places: &dyn Fn(&Path) -> Vec<PathBuf>,
     asked: &mpsc::Receiver<Question>,
     answer: &mpsc::Sender<(u64, Future)>,
 ) {
@@ -119,10 +129,10 @@ fn answer_all(
         let path = question.program.path;
         let futures = files
             .entry(path)
-            .or_insert_with_key(|path| load(subject.process(), path));
+            .or_insert_with_key(|path| load(&places(path), path));
         let base = question.program.base;
         let future = match futures {
-            Some(futures) => named(futures, &question.code, base, subject.memory()),
+            Some(futures) => named(futures, &question.code, base, space),
             None => Future::default(),
         };
         if answer.send((question.vtable, future)).is_err() {
@@ -133,21 +143,21 @@ fn answer_all(
 
 /// The program's file, wherever it can be read: also where it was replaced, and in
 /// another mount namespace.
-fn load(process: &Process, path: &Path) -> Option<Futures> {
+fn places(process: &Process, path: &Path) -> Vec<PathBuf> {
     let inside = path.strip_prefix("/").unwrap_or(path);
     let own = (process.program().as_deref() == Some(path)).then(|| process.path("exe"));
-    let mut places = own.into_iter().chain([process.path("root").join(inside)]);
-    let futures = places.find_map(|place| Futures::load(&place))?;
+    let within = process.path("root").join(inside);
+    own.into_iter().chain([within]).collect()
+}
+
+fn load(places: &[PathBuf], path: &Path) -> Option<Futures> {
+    let futures = places.iter().find_map(|place| Futures::load(place))?;
     Some(futures.called_as(path))
 }
 
-fn named(futures: &mut Futures, code: &TaskCode, base: u64, memory: ProcessMemory) -> Future {
+fn named(futures: &mut Futures, code: &TaskCode, base: u64, space: &impl Space) -> Future {
     let read = |address: u64, buffer: &mut [u8]| {
-        let bytes = memory.bytes(address.wrapping_add(base), buffer.len());
-        bytes.is_some_and(|bytes| {
-            buffer.copy_from_slice(&bytes);
-            true
-        })
+        space.read(address.wrapping_add(base), buffer) == buffer.len()
     };
     let memory = Memory {
         bias: base,

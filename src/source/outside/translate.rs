@@ -71,6 +71,18 @@ impl Translator {
         }
     }
 
+    /// Of a core dump, of which there is one listing and then one look.
+    pub(super) fn at_once(lists: bool) -> Self {
+        let mut workers = Workers::at_once();
+        if !lists {
+            workers.without_runtimes();
+        }
+        Self {
+            workers,
+            ..Self::new(0, lists)
+        }
+    }
+
     /// The id of a runtime of the newest listing.
     pub(super) fn runtime_id(&self, key: u64) -> Option<u32> {
         self.workers.runtime(key)

@@ -23,6 +23,8 @@ pub(super) struct Workers {
     /// Another source has runtimes too: of those here, none may be a thread's.
     joins: bool,
     looked_at_ns: u64,
+    /// Nothing becomes known later: there is but one look.
+    at_once: bool,
     /// The names that all threads of a runtime share.
     names: BTreeMap<u32, String>,
 }
@@ -52,6 +54,14 @@ impl Workers {
         Self {
             next_runtime: first,
             joins: true,
+            ..Self::default()
+        }
+    }
+
+    /// Of a single look.
+    pub(super) fn at_once() -> Self {
+        Self {
+            at_once: true,
             ..Self::default()
         }
     }
@@ -151,7 +161,7 @@ impl Workers {
             // A thread that always runs has no stack that could be searched.
             _ => {
                 let since = *self.undecided.entry(thread.tid).or_insert(now_ns);
-                let waited = now_ns.saturating_sub(since) >= PATIENCE_NS;
+                let waited = self.at_once || now_ns.saturating_sub(since) >= PATIENCE_NS;
                 waited.then_some(UNKNOWN_RUNTIME)
             }
         }

@@ -70,6 +70,9 @@ pub struct HelloResponse {
     /// What was lost and refused so far.
     #[prost(message, optional, tag = "21")]
     pub loss: ::core::option::Option<Loss>,
+    /// What follows is of one moment, in which a core dump was written: no time passes.
+    #[prost(bool, tag = "22")]
+    pub core_dump: bool,
 }
 /// One kind of insight, and why it is missing where it is.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
