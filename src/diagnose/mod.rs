@@ -22,6 +22,7 @@ pub mod rules;
 mod stalls;
 mod unseen;
 mod verdict;
+pub mod waits;
 mod words;
 
 pub use coverage::{Gap, gaps, remarks};

@@ -6,7 +6,9 @@ mod text;
 
 pub(super) use holder::holder;
 pub(super) use severity::severity;
-pub(super) use text::{cause_text, how_long, location, place, short_cause, task_name, whereabouts};
+pub(super) use text::{
+    cause_text, how_long, location, place, short_cause, task_name, thread_name, whereabouts,
+};
 
 use std::time::Duration;
 

@@ -1,0 +1,128 @@
+use std::time::Duration;
+
+use super::*;
+use crate::model::{Model, TaskId, Tid, fixtures};
+
+fn task(model: &Model, id: u64) -> &crate::model::TaskWait {
+    model.waits.task(TaskId(id)).expect("a task of the fixture")
+}
+
+fn first_place(model: &Model, id: u64) -> String {
+    let wait = task(model, id);
+    let node = wait.wants[0].node as usize;
+    place(model, &wait.shape, node)
+        .expect("a place")
+        .text(model)
+}
+
+#[test]
+fn what_each_task_waits_for_in_words() {
+    let model = fixtures::waits();
+    for (id, what, at) in [
+        (1, "Mutex audit", "src/bank.rs:21"),
+        (2, "Mutex accounts", "src/bank.rs:33"),
+        (3, "permit of Semaphore pool (0 free)", "src/pool.rs:31"),
+        (
+            13,
+            "socket 10.0.0.1:13 -> 10.0.0.9:5432 to read",
+            "src/report.rs:77",
+        ),
+        (
+            16,
+            "message of broadcast channel shutdown (empty, 1 sender) or socket 127.0.0.1:6379 <- \
+             127.0.0.1:51234 to read",
+            "src/shutdown.rs:44",
+        ),
+        (17, "timer, due in 3.2 s", "src/db.rs:367"),
+        (
+            18,
+            "message of oneshot channel reply (1 sender)",
+            "src/ask.rs:14",
+        ),
+        (19, "end of task 17 shop::purge", "src/ask.rs:40"),
+    ] {
+        assert_eq!(waits_text(&model, task(&model, id)), what);
+        assert_eq!(first_place(&model, id), at, "{what}");
+    }
+}
+
+#[test]
+fn holders_say_what_they_wait_for_themselves() {
+    let model = fixtures::waits();
+    let graph = Graph::of(&model);
+    assert!(graph.is_of(&model));
+    let held = |id: u64| holders_text(&model, &graph, &task(&model, id).wants[0]);
+    for (id, expected) in [
+        (
+            3,
+            Some(
+                "held by task 13 shop::report, which waits for socket 10.0.0.1:13 -> 10.0.0.9:5432 \
+                 to read (src/report.rs:77) for 11.0 s, and 2 others",
+            ),
+        ),
+        (
+            18,
+            Some(
+                "to be sent by task 19 shop::answer, which waits for end of task 17 shop::purge \
+                 (src/ask.rs:40) for 30.0 s",
+            ),
+        ),
+        (
+            19,
+            Some(
+                "which is task 17 shop::purge, which waits for timer, due in 3.2 s \
+                 (src/db.rs:367) for 800 ms",
+            ),
+        ),
+        (17, None),
+    ] {
+        assert_eq!(held(id).as_deref(), expected);
+    }
+    let thread = model.waits.thread(Tid(104)).expect("a thread");
+    let want = thread.want.as_ref().expect("a want");
+    let held = holders_text(&model, &graph, want).expect("a holder");
+    assert_eq!(held, "held by thread 106");
+    let waits = waiting_text(&model, Party::Thread(Tid(105))).expect("it waits");
+    assert_eq!(
+        waits,
+        "waits for std Mutex 0x6000 (src/cache.rs:9) for 400 ms"
+    );
+}
+
+#[test]
+fn the_graph_has_rings_and_who_waits() {
+    let model = fixtures::waits();
+    let graph = Graph::of(&model);
+    let rings: Vec<(Vec<Party>, bool)> = graph
+        .rings()
+        .iter()
+        .map(|ring| {
+            let members = ring.members.iter().map(|member| member.party);
+            (members.collect(), ring.is_certain)
+        })
+        .collect();
+    let both = [1, 2].map(|id| Party::Task(TaskId(id)));
+    assert_eq!(rings, [(both.to_vec(), true)]);
+    let ring = &graph.rings()[0];
+    let held: Vec<String> = (0..2)
+        .filter_map(|at| Some(hold_text(&model, &ring.hold_of(at)?)))
+        .collect();
+    assert_eq!(held, ["Mutex accounts", "Mutex audit"]);
+    let pool = task(&model, 3).wants[0].resource.expect("a semaphore");
+    assert_eq!(graph.waiters(pool).len(), 10);
+    assert_eq!(graph.holders(pool).len(), 3);
+    assert_eq!(graph.joiners(TaskId(17)), [Party::Task(TaskId(19))]);
+    assert!(graph.ring_of(Party::Task(TaskId(3))).is_none());
+}
+
+#[test]
+fn one_reading_says_nothing_of_how_long() {
+    let model = fixtures::waits();
+    assert_eq!(
+        waited(&model, task(&model, 1)),
+        Some(Duration::from_secs(12))
+    );
+    let mut once = task(&model, 1).clone();
+    once.since = once.read_at;
+    assert_eq!(waited(&model, &once), None);
+}

@@ -1,0 +1,398 @@
+//! What a wait, a resource and a holder are called: the same words on the screen, in
+//! reports and in dumps.
+
+use std::time::Duration;
+
+use crate::{
+    diagnose::words::{count, human},
+    model::{
+        Hold, HoldRole, Interest, LocationId, Model, ResourceKind, TaskId, TaskWait, WaitResource,
+        Want, WantKind,
+    },
+};
+
+use super::{Graph, Party, place, place::Place};
+
+/// What of a resource is waited for, and how many there are: "permit of Semaphore pool
+/// (0 of 5)", "socket 127.0.0.1:6379 <- 127.0.0.1:51234 to read", "message of mpsc channel
+/// jobs (empty, 1 sender)", "end of task 12 `app::job`", "timer, due in 3.2 s".
+pub fn want_text(model: &Model, want: &Want) -> String {
+    let state = |text: String| match want
+        .resource
+        .and_then(|id| state_text(model, want.kind, id))
+    {
+        Some(state) => format!("{text} ({state})"),
+        None => text,
+    };
+    match want.kind {
+        WantKind::Task => match want.task {
+            Some(task) => format!("end of {}", task_text(model, task)),
+            None => "end of a task".to_owned(),
+        },
+        WantKind::Timer => timer_text(model, want),
+        WantKind::Socket => socket_text(model, want),
+        WantKind::Never => "nothing that ever comes".to_owned(),
+        WantKind::Unknown => "something that is not known".to_owned(),
+        _ => state(asked_text(model, want)),
+    }
+}
+
+/// The same without how many there are.
+pub fn asked_text(model: &Model, want: &Want) -> String {
+    let Some(id) = want.resource else {
+        return match want.kind {
+            WantKind::Permits => "a lock or permit".to_owned(),
+            WantKind::Message => "a message".to_owned(),
+            WantKind::Room => "a place in a channel".to_owned(),
+            WantKind::Other => "a notification".to_owned(),
+            _ => want_text(model, want),
+        };
+    };
+    let of = resource_text(model, id);
+    match (want.kind, kind(model, id)) {
+        (WantKind::Permits, ResourceKind::Semaphore | ResourceKind::Unknown) => match want.amount {
+            0 | 1 => format!("permit of {of}"),
+            n => format!("{n} permits of {of}"),
+        },
+        (
+            WantKind::Permits,
+            ResourceKind::RwLock | ResourceKind::StdRwLock | ResourceKind::ParkingLotRwLock,
+        ) => match want.amount {
+            0 => of,
+            1 => format!("{of} to read"),
+            _ => format!("{of} to write"),
+        },
+        (WantKind::Permits, ResourceKind::OnceCell) => format!("{of} to be set"),
+        (WantKind::Message, _) | (WantKind::Other, ResourceKind::Broadcast) => {
+            format!("message of {of}")
+        }
+        (WantKind::Room, _) => format!("place in {of}"),
+        (WantKind::Other, ResourceKind::Watch) => format!("change of {of}"),
+        (WantKind::Other, ResourceKind::Oneshot) => format!("receiver's end of {of}"),
+        (WantKind::Other, ResourceKind::Notify) => format!("notification of {of}"),
+        _ => of,
+    }
+}
+
+/// A resource by its kind and name: "Semaphore pool"; by where it was made, "Mutex made at
+/// src/app.rs:7", or by its address where more is not known.
+pub fn resource_text(model: &Model, id: u64) -> String {
+    let resource = model.waits.resource(id);
+    let kind = kind_text(kind(model, id));
+    if let Some(name) = resource.and_then(|r| named(model, r)) {
+        return format!("{kind} {name}");
+    }
+    match resource.and_then(|r| model.location(r.location)) {
+        Some(made) => format!("{kind} made at {made}"),
+        None => format!("{kind} {id:#x}"),
+    }
+}
+
+fn named<'a>(model: &'a Model, resource: &WaitResource) -> Option<&'a str> {
+    Some(model.text(resource.name)).filter(|name| !name.is_empty())
+}
+
+/// What a resource is called in a sentence where its name is all that is wanted: "`pool`
+/// (src/pool.rs:31)".
+pub fn resource_name(model: &Model, id: u64) -> String {
+    let resource = model.waits.resource(id);
+    let made = resource.and_then(|r| model.location(r.location));
+    match (resource.and_then(|r| named(model, r)), made) {
+        (Some(name), Some(made)) => format!("{} {name} ({made})", kind_text(kind(model, id))),
+        _ => resource_text(model, id),
+    }
+}
+
+/// What is known of a resource's kind.
+pub fn kind(model: &Model, id: u64) -> ResourceKind {
+    let resource = model.waits.resource(id);
+    resource.map_or(ResourceKind::Unknown, |r| r.kind)
+}
+
+/// A kind of resource in a word or two.
+pub fn kind_text(kind: ResourceKind) -> &'static str {
+    match kind {
+        ResourceKind::Mutex => "Mutex",
+        ResourceKind::RwLock => "RwLock",
+        ResourceKind::Semaphore => "Semaphore",
+        ResourceKind::OnceCell => "OnceCell",
+        ResourceKind::Notify => "Notify",
+        ResourceKind::Oneshot => "oneshot channel",
+        ResourceKind::Mpsc => "mpsc channel",
+        ResourceKind::Watch => "watch channel",
+        ResourceKind::Broadcast => "broadcast channel",
+        ResourceKind::Barrier => "Barrier",
+        ResourceKind::StdMutex => "std Mutex",
+        ResourceKind::StdRwLock => "std RwLock",
+        ResourceKind::ParkingLotMutex => "parking_lot Mutex",
+        ResourceKind::ParkingLotRwLock => "parking_lot RwLock",
+        ResourceKind::Unknown => "resource",
+    }
+}
+
+/// How many there are: "0 of 5", "0 free", "empty, 1 sender", "full, 2 places".
+fn state_text(model: &Model, want: WantKind, id: u64) -> Option<String> {
+    let resource = model.waits.resource(id)?;
+    let senders = resource.senders.map(|n| match n {
+        0 => "no sender".to_owned(),
+        n => count(n, "sender"),
+    });
+    match want {
+        WantKind::Permits if resource.kind == ResourceKind::Semaphore => {
+            match (resource.free, resource.total) {
+                (Some(free), Some(total)) => Some(format!("{free} of {total}")),
+                (Some(free), None) => Some(format!("{free} free")),
+                _ => None,
+            }
+        }
+        WantKind::Message => {
+            let queued = resource.queued.map(|n| match n {
+                0 => "empty".to_owned(),
+                n => format!("{n} queued"),
+            });
+            joined([queued, senders])
+        }
+        WantKind::Room => match resource.total {
+            Some(places) => Some(format!("full, {}", count(places, "place"))),
+            None => Some("full".to_owned()),
+        },
+        WantKind::Other if resource.kind != ResourceKind::Oneshot => joined([senders]),
+        _ => None,
+    }
+}
+
+fn joined<const N: usize>(parts: [Option<String>; N]) -> Option<String> {
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn timer_text(model: &Model, want: &Want) -> String {
+    let Some(due) = want.due else {
+        return "timer".to_owned();
+    };
+    if due <= model.now {
+        return "timer, due".to_owned();
+    }
+    format!("timer, due in {}", time_left(due.since(model.now)))
+}
+
+/// "3.2 s", "5.0 min", "23.9 h".
+fn time_left(left: Duration) -> String {
+    let seconds = left.as_secs_f64();
+    if seconds >= 86_400.0 * 3.0 {
+        format!("{:.0} days", seconds / 86_400.0)
+    } else if seconds >= 3_600.0 * 2.0 {
+        format!("{:.1} h", seconds / 3_600.0)
+    } else if (1.0..300.0).contains(&seconds) {
+        format!("{seconds:.1} s")
+    } else {
+        human(left)
+    }
+}
+
+fn socket_text(model: &Model, want: &Want) -> String {
+    let object = model.text(want.object);
+    let what = match (object, want.descriptor) {
+        ("", Some(descriptor)) => format!("descriptor {descriptor}"),
+        ("", None) => "a socket".to_owned(),
+        // It says itself what it is: "pipe:[4711]", "listener on 0.0.0.0:80".
+        (object, _) if object.starts_with(|c: char| c.is_ascii_lowercase()) => object.to_owned(),
+        (object, _) => format!("socket {object}"),
+    };
+    let interest = match want.interest {
+        Interest::Readable => " to read",
+        Interest::Writable => " to write",
+        Interest::Unknown => "",
+    };
+    what + interest
+}
+
+/// "task 12 `app::job`".
+pub fn task_text(model: &Model, id: TaskId) -> String {
+    let Some(task) = model.tasks.get(id) else {
+        return format!("task {id}");
+    };
+    let number = task.tokio_id.unwrap_or(id.0);
+    match model.task_name(task) {
+        Some(name) => format!("task {number} {name}"),
+        None => format!("task {number}"),
+    }
+}
+
+/// "task 12 `app::job`", "worker 1", "thread 4711".
+pub fn party_text(model: &Model, party: Party) -> String {
+    match party {
+        Party::Task(task) => task_text(model, task),
+        Party::Thread(tid) => {
+            let text = crate::diagnose::stalls::thread_name(tid, model);
+            text.trim_end_matches(',').to_owned()
+        }
+    }
+}
+
+/// What is held: "Mutex registry", "2 permits of Semaphore pool", "receiver of mpsc channel
+/// jobs".
+pub fn hold_text(model: &Model, hold: &Hold) -> String {
+    let of = resource_text(model, hold.resource);
+    match hold.role {
+        HoldRole::Receiver => format!("receiver of {of}"),
+        HoldRole::Sender => format!("sender of {of}"),
+        HoldRole::Permits | HoldRole::Unknown => match kind(model, hold.resource) {
+            ResourceKind::Semaphore | ResourceKind::Unknown => match hold.amount {
+                0 | 1 => format!("permit of {of}"),
+                n => format!("{n} permits of {of}"),
+            },
+            _ => of,
+        },
+    }
+}
+
+/// A line, or as much of it as is known: "src/report.rs:77", "in `app::report`".
+pub fn location_text(model: &Model, location: Option<LocationId>, function: &str) -> String {
+    match (model.location(location), function) {
+        (Some(location), _) => location.to_string(),
+        (None, "") => String::new(),
+        (None, function) => format!("in {function}"),
+    }
+}
+
+impl Place {
+    /// "src/report.rs:77", or the function where the binary has no lines.
+    pub fn text(&self, model: &Model) -> String {
+        location_text(model, self.location, &self.function)
+    }
+}
+
+/// What a task waits for, all of it that it polls, the telling things first: "permit of
+/// Semaphore pool (0 of 5)", "notification of Notify bell or timer, due in 3.2 s".
+pub fn waits_text(model: &Model, task: &TaskWait) -> String {
+    let (wants, all) = polled_wants(task);
+    match wants.as_slice() {
+        [] => "something that is not known".to_owned(),
+        [want] => want_text(model, want),
+        [first, second] => {
+            let joint = if all { "and" } else { "or" };
+            format!(
+                "{} {joint} {}",
+                want_text(model, first),
+                want_text(model, second)
+            )
+        }
+        [first, rest @ ..] => {
+            let joint = if all { "and" } else { "or" };
+            format!("{} {joint} {} others", want_text(model, first), rest.len())
+        }
+    }
+}
+
+/// The wants of a task that it polls, the telling ones first, each thing once; and whether
+/// it needs all of them.
+pub fn polled_wants(task: &TaskWait) -> (Vec<&Want>, bool) {
+    let shape = &*task.shape;
+    let polled = |want: &&Want| place::is_polled(shape, want.node as usize);
+    let mut wants: Vec<&Want> = Vec::new();
+    for want in task.wants.iter().filter(polled) {
+        let same = |other: &&Want| {
+            let about = |w: &Want| (w.kind, w.resource, w.task, w.descriptor, w.due);
+            about(other) == about(want)
+        };
+        if !wants.iter().any(same) {
+            wants.push(want);
+        }
+    }
+    wants.sort_by_key(|want| telling(want.kind));
+    let selects = shape.nodes.iter().any(|node| {
+        matches!(
+            node.kind,
+            crate::model::AwaitKind::Select | crate::model::AwaitKind::Combinator
+        )
+    });
+    (wants, !selects)
+}
+
+/// What says most comes first.
+fn telling(kind: WantKind) -> u8 {
+    match kind {
+        WantKind::Permits | WantKind::Room => 0,
+        WantKind::Task => 1,
+        WantKind::Message => 2,
+        WantKind::Socket => 3,
+        WantKind::Other => 4,
+        WantKind::Timer => 5,
+        WantKind::Never => 6,
+        WantKind::Unknown => 7,
+    }
+}
+
+/// For how long a task has waited so, at least; `None` where it was read once only and
+/// nobody knows when it was polled, which says nothing of it.
+pub fn waited(model: &Model, wait: &TaskWait) -> Option<Duration> {
+    let (since, is_exact) = model.waits_since(wait);
+    (is_exact || since < wait.read_at).then(|| model.now.since(since))
+}
+
+/// What a party waits for itself, for a sentence: "waits for socket 10.0.0.7:443 to read
+/// (src/report.rs:77) for 11.0 s"; `None` where that is not known.
+pub fn waiting_text(model: &Model, party: Party) -> Option<String> {
+    match party {
+        Party::Task(id) => {
+            let wait = model.waits.task(id)?;
+            let (wants, _) = polled_wants(wait);
+            let first = wants.first()?;
+            let place = place::place(model, &wait.shape, first.node as usize);
+            let place = place.map_or(String::new(), |place| bracketed(&place.text(model)));
+            let since = waited(model, wait);
+            let since = since.map_or(String::new(), |for_| format!(" for {}", human(for_)));
+            Some(format!(
+                "waits for {}{place}{since}",
+                waits_text(model, wait)
+            ))
+        }
+        Party::Thread(tid) => {
+            let thread = model.waits.thread(tid)?;
+            let want = thread.want.as_ref()?;
+            let at = location_text(model, thread.location, model.text(thread.function));
+            Some(format!(
+                "waits for {}{} for {}",
+                want_text(model, want),
+                bracketed(&at),
+                human(model.now.since(thread.since))
+            ))
+        }
+    }
+}
+
+fn bracketed(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(" ({text})")
+    }
+}
+
+/// Who can give what is wanted, and what the first of them waits for itself: "held by task
+/// 12 `app::report`, which waits for socket 10.0.0.7:443 to read (src/report.rs:77) for
+/// 11.0 s"; `None` where nobody is known.
+pub fn holders_text(model: &Model, graph: &Graph, want: &Want) -> Option<String> {
+    let holders = graph.holders_of(want);
+    let first = holders.first()?;
+    let verb = match want.kind {
+        WantKind::Message => "to be sent by",
+        WantKind::Room => "received by",
+        WantKind::Task => "which is",
+        _ => "held by",
+    };
+    let sure = match first.hold {
+        Some(hold) if !hold.certain => "probably ",
+        _ => "",
+    };
+    let which = waiting_text(model, first.party);
+    let which = which.map_or(String::new(), |text| format!(", which {text}"));
+    let others = match holders.len() - 1 {
+        0 => String::new(),
+        n if which.is_empty() => format!(" and {}", count(n as u64, "other")),
+        n => format!(", and {}", count(n as u64, "other")),
+    };
+    let who = party_text(model, first.party);
+    Some(format!("{sure}{verb} {who}{which}{others}"))
+}
