@@ -52,6 +52,13 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// Why nothing may be called healthy; the gravest first.
 pub fn gaps(model: &Model) -> Vec<Gap> {
     let mut gaps = Vec::new();
+    if model.session.core_dump {
+        gaps.extend(model.session.missing(Capability::Tasks).map(|why| {
+            let remedy = "see whether the dump is of a program with tokio, and whole";
+            Gap::new(why.to_owned(), remedy)
+        }));
+        return gaps;
+    }
     if model.is_outside() {
         gaps.extend(unseen_outside(model));
         return gaps;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::model::{Model, Moment};
+use crate::model::{Capability, Model, Moment};
 
 use super::{
     Finding, Severity, Subject, Verdict,
@@ -174,6 +174,9 @@ impl Engine {
         let rules = rules::ALL.iter();
         let unfound = rules.filter(|rule| self.findings.iter().all(|f| f.rule != rule.id));
         let why = |rule: &rules::Rule| {
+            if model.session.core_dump && !is_of_a_moment(rule) {
+                return Some("a core dump is one moment, and it needs time".to_owned());
+            }
             let supplied = rule.needs.iter().all(|kind| model.session.has(*kind));
             let here = supplied.then(|| (rule.not_judged)(&context)).flatten();
             unseen::reason(rule, model).or(here)
@@ -182,6 +185,11 @@ impl Engine {
             .filter_map(|rule| Some((rule.id, why(rule)?)))
             .collect()
     }
+}
+
+/// A rule judges what is so, and not what takes time.
+fn is_of_a_moment(rule: &rules::Rule) -> bool {
+    rule.needs.contains(&Capability::Waits) || rule.id == "large-future"
 }
 
 /// Adds what a look found to what earlier looks found. Over a window, a

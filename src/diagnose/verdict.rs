@@ -17,6 +17,8 @@ pub enum Level {
     Unknown,
     /// No finding.
     Healthy,
+    /// No finding, of a core dump: of one moment nothing can be called healthy.
+    CoreDump,
     /// At worst a notice.
     Notice,
     /// Nothing can be said of the loop, or not of the part that works.
@@ -29,9 +31,10 @@ pub enum Level {
 
 impl Level {
     /// From the mildest to the gravest.
-    pub const ALL: [Level; 6] = [
+    pub const ALL: [Level; 7] = [
         Level::Unknown,
         Level::Healthy,
+        Level::CoreDump,
         Level::Notice,
         Level::NotObserving,
         Level::Warning,
@@ -43,6 +46,7 @@ impl Level {
         match self {
             Level::Unknown => "WAITING",
             Level::Healthy => "HEALTHY",
+            Level::CoreDump => "CORE DUMP",
             Level::Notice => "NOTICE",
             Level::NotObserving => "NOT OBSERVING",
             Level::Warning => "SLOW",
@@ -125,6 +129,14 @@ impl Verdict {
                 workers.map(|n| count(n, model.worker_noun())),
             ];
             let known: Vec<_> = known.into_iter().flatten().collect();
+            if model.session.core_dump {
+                return Self {
+                    level: Level::CoreDump,
+                    sentence: of_one_moment(&known),
+                    remedy: String::new(),
+                    finding: None,
+                };
+            }
             let mut sentence = "nothing starves the loop".to_owned();
             if !known.is_empty() {
                 let _ = write!(sentence, ": {}", known.join(", "));
@@ -142,6 +154,15 @@ impl Verdict {
             finding: None,
         }
     }
+}
+
+/// What can be said of a moment in which nothing was found.
+fn of_one_moment(known: &[String]) -> String {
+    let what = match known {
+        [] => "one moment of a process".to_owned(),
+        known => format!("one moment of {}", known.join(" and ")),
+    };
+    format!("{what}: nothing wrong was found, and what takes time cannot be judged")
 }
 
 /// Who idles for so long is worth a word: as a rule by design, but a program that
@@ -187,6 +208,23 @@ mod tests {
 
     use super::*;
     use crate::model::{Moment, fixtures};
+
+    #[test]
+    fn of_a_core_dump_nothing_is_called_healthy() {
+        let mut hello = fixtures::hello();
+        hello.core_dump = true;
+        let mut model = Model::new(&hello);
+        let frame = proto::Frame {
+            snapshot_complete: true,
+            ..fixtures::frame(Moment(1_000_000_000))
+        };
+        model.apply(&frame).unwrap();
+        let verdict = Verdict::over(&model, &[]);
+        assert_eq!(verdict.level, Level::CoreDump);
+        let expected = "one moment of a process: nothing wrong was found, and what takes time \
+                        cannot be judged";
+        assert_eq!(verdict.sentence, expected);
+    }
 
     /// A target whose tasks are not seen, and what its runtimes say.
     fn sentence(runtimes: Vec<proto::Runtime>) -> String {

@@ -11,12 +11,16 @@ const FRAMES: usize = 6;
 pub(super) fn render(report: &Report) -> String {
     let mut text = String::new();
     let name = if report.name.is_empty() { "" } else { " " };
+    let window = if report.window_s > 0.0 {
+        format!("{:.1} s", report.window_s)
+    } else {
+        "one moment".to_owned()
+    };
     let _ = writeln!(
         text,
-        "looptop check {}{name}{}: {:.1} s observed",
+        "looptop check {}{name}{}: {window} observed",
         report.target,
         escaped(&report.name),
-        report.window_s
     );
     let level = report.level.to_uppercase();
     let _ = writeln!(text, "{level}: {}", escaped(&report.verdict));

@@ -4,11 +4,17 @@
 //!  looptop  lab 127.0.0.1:6669  pid 4211  up 02:13   ● LIVE   4 workers   agent 0.1 · tokio 1.54
 //! ```
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use ratatui::layout::Rect;
 
-use crate::app::{Connection, State, Tone, quantity};
+use crate::{
+    app::{Connection, State, Tone, quantity},
+    model::SourceKind,
+};
 
 use super::Painter;
 
@@ -55,6 +61,13 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     painter.pieces(rest, right);
 }
 
+/// "2026-11-27 03:12:40 UTC".
+fn wall_clock(unix_ns: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_nanos(unix_ns);
+    let text = humantime::format_rfc3339_seconds(at).to_string();
+    text.replacen('T', " ", 1).replacen('Z', " UTC", 1)
+}
+
 fn identity(state: &State) -> Vec<Piece> {
     let session = &state.model().session;
     let mut pieces: Vec<Piece> = vec![(" looptop".into(), Tone::Title)];
@@ -72,7 +85,10 @@ fn identity(state: &State) -> Vec<Piece> {
     if let Some(pid) = session.pid.filter(|pid| !said(pid)) {
         pieces.push((format!("  pid {pid}").into(), Tone::Text));
     }
-    if state.model().since.is_some() {
+    if session.core_dump {
+        let written = wall_clock(session.started_unix_ns.saturating_add(state.model().now.0));
+        pieces.push((format!("  as of {written}").into(), Tone::Text));
+    } else if state.model().since.is_some() {
         let uptime = quantity::clock(session.uptime(state.model().now));
         pieces.push((format!("  up {uptime}").into(), Tone::Text));
     }
@@ -161,6 +177,9 @@ fn badge(state: &State) -> Vec<Piece> {
             format!("◌ CONNECTING (attempt {attempt})").into(),
             Tone::BadgeLost,
         ),
+        Connection::Live if state.source == Some(SourceKind::Core) => {
+            ("◌ READING".into(), Tone::BadgeFrozen)
+        }
         Connection::Live => ("● LIVE".into(), Tone::BadgeLive),
         Connection::Silent { since, .. } => (
             format!("◌ SILENT {}", seconds(*since)).into(),
@@ -179,6 +198,9 @@ fn badge(state: &State) -> Vec<Piece> {
                 format!("✖ LOST, retry in {wait:.1} s").into(),
                 Tone::BadgeLost,
             )
+        }
+        Connection::Ended if state.source == Some(SourceKind::Core) => {
+            ("■ CORE".into(), Tone::BadgeFrozen)
         }
         Connection::Ended => ("■ END".into(), Tone::BadgeFrozen),
     });

@@ -126,6 +126,7 @@ pub(super) fn level(level: Level) -> (&'static str, Tone) {
     match level {
         Level::Unknown => ("◌", Tone::Dim),
         Level::Healthy => ("✓", Tone::Good),
+        Level::CoreDump => ("■", Tone::Dim),
         Level::Notice => ("◆", Tone::Notice),
         Level::NotObserving => ("?", Tone::Warning),
         Level::Warning => ("▲", Tone::Warning),
