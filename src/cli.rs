@@ -9,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use crate::{
     app::ColumnChoice,
     diagnose::Severity,
+    dump::Format as DumpFormat,
     export::{Format as ExportFormat, Table as ExportTable},
     record::segments::ByteSize,
     report::{Allow, Format},
@@ -37,7 +38,7 @@ pub struct Cli {
 /// The target and the screen.
 #[derive(Debug, Clone, Args)]
 pub struct Attach {
-    /// host:port, URL, unix:PATH, pid:N, or a recording [default: http://127.0.0.1:6669; where nothing listens there, what runs on this machine]
+    /// host:port, URL, unix:PATH, pid:N, core:FILE, or a recording [default: http://127.0.0.1:6669; where nothing listens there, what runs on this machine]
     pub target: Option<String>,
     /// Further targets, which are refused with a sentence.
     #[arg(hide = true)]
@@ -100,6 +101,8 @@ pub enum Command {
     Run(Run),
     /// Observe without a screen and report; exit 0 clean, 1 findings, 2 usage, 3 could not attach or nothing observed
     Check(Check),
+    /// Print where every task waits, for what, and who could end that, once
+    Dump(Dump),
     /// Record a target to a file, until its duration is over or Ctrl-C
     Record(Record),
     /// Show a recording as if it were live
@@ -190,7 +193,7 @@ pub struct Run {
 /// Options of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct Check {
-    /// host:port, URL, unix:PATH, pid:N, or a recording [default: http://127.0.0.1:6669]
+    /// host:port, URL, unix:PATH, pid:N, core:FILE, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
     /// Further targets, which are refused with a sentence.
     #[arg(hide = true)]
@@ -215,10 +218,29 @@ pub struct Check {
     pub timeout: Duration,
 }
 
+/// Options of `dump`.
+#[derive(Debug, Clone, Args)]
+pub struct Dump {
+    /// host:port, URL, unix:PATH, pid:N, core:FILE, or a recording, of which the end is shown [default: http://127.0.0.1:6669]
+    pub target: Option<String>,
+    /// Further targets, which are refused with a sentence.
+    #[arg(hide = true)]
+    pub more: Vec<String>,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t = DumpFormat::Text)]
+    pub format: DumpFormat,
+    /// How long to read at most: it ends as soon as all tasks were read, and a file is read to its end
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub window: Duration,
+    /// How long to try to attach
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub timeout: Duration,
+}
+
 /// Options of `record`.
 #[derive(Debug, Clone, Args)]
 pub struct Record {
-    /// host:port, URL, unix:PATH, pid:N, or a recording [default: http://127.0.0.1:6669]
+    /// host:port, URL, unix:PATH, pid:N, core:FILE, or a recording [default: http://127.0.0.1:6669]
     pub target: Option<String>,
     /// Further targets, which are refused with a sentence.
     #[arg(hide = true)]

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod diagnose;
+pub mod dump;
 pub mod escape;
 pub mod export;
 pub mod lab;

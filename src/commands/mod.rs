@@ -5,6 +5,7 @@ pub mod check;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
+pub mod dump;
 mod explain;
 pub mod export;
 pub mod record;
@@ -21,6 +22,7 @@ use anyhow::Context;
 use self::{
     attach::{SeveralTargets, UnknownCommand},
     check::CheckError,
+    dump::DumpError,
     explain::UnknownRule,
     record::RecordError,
     run::StartError,
@@ -59,6 +61,9 @@ pub fn run(cli: Cli) -> ExitCode {
 
 /// What is wrong with the target that the user named, if that is what is wrong.
 fn target_error(error: &anyhow::Error) -> Option<&TargetError> {
+    if let Some(DumpError::Target(error)) = error.downcast_ref() {
+        return Some(error);
+    }
     match (error.downcast_ref(), error.downcast_ref()) {
         (Some(CheckError::Target(error)), _) | (_, Some(RecordError::Target(error))) => Some(error),
         _ => error.downcast_ref(),
@@ -78,6 +83,9 @@ fn code_of(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(CheckError::NotAttached(_) | CheckError::Gone(_)) => return NOT_OBSERVED,
         Some(CheckError::Target(_)) | None => {}
+    }
+    if let Some(DumpError::NotAttached(_)) = error.downcast_ref() {
+        return NOT_OBSERVED;
     }
     match error.downcast_ref() {
         Some(RecordError::NotAttached(_)) => return NOT_OBSERVED,
@@ -108,6 +116,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Command::Run(options)) => run::run(options),
+        Some(Command::Dump(options)) => dump::run(options),
         Some(Command::Record(record)) => record::run(&record),
         Some(Command::Replay(replay)) => replay::run(replay),
         Some(Command::Export(options)) => export::run(&options),

@@ -46,7 +46,7 @@ impl Level {
         match self {
             Level::Unknown => "WAITING",
             Level::Healthy => "HEALTHY",
-            Level::CoreDump => "CORE DUMP",
+            Level::CoreDump => "CORE",
             Level::Notice => "NOTICE",
             Level::NotObserving => "NOT OBSERVING",
             Level::Warning => "SLOW",
@@ -221,7 +221,7 @@ mod tests {
         model.apply(&frame).unwrap();
         let verdict = Verdict::over(&model, &[]);
         assert_eq!(verdict.level, Level::CoreDump);
-        let expected = "one moment of a process: nothing wrong was found, and what takes time \
+        let expected = "one moment of 0 tasks: nothing wrong was found, and what takes time \
                         cannot be judged";
         assert_eq!(verdict.sentence, expected);
     }

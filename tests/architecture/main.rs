@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("source", &["escape", "model", "record"]),
     ("diagnose", &["model"]),
     ("report", &["diagnose", "escape", "model"]),
+    ("dump", &["diagnose", "escape", "model"]),
     ("app", &["diagnose", "escape", "model"]),
     ("ui", &["app", "diagnose", "escape", "model"]),
     ("naming", &["model", "source"]),
@@ -26,7 +27,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "cli",
-        &["app", "diagnose", "export", "record", "report", "source"],
+        &[
+            "app", "diagnose", "dump", "export", "record", "report", "source",
+        ],
     ),
     ("config", &["app", "cli", "source"]),
     ("lab", &["app", "cli", "escape", "source"]),
@@ -39,14 +42,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "app", "cli", "config", "diagnose", "escape", "export", "lab", "live", "model",
+            "app", "cli", "config", "diagnose", "dump", "escape", "export", "lab", "live", "model",
             "naming", "record", "report", "source",
         ],
     ),
 ];
 
 /// What does no I/O and asks no clock.
-const PURE: &[&str] = &["model", "diagnose", "app", "ui", "report"];
+const PURE: &[&str] = &["model", "diagnose", "app", "ui", "report", "dump"];
 
 /// Paths that lead outside, by how they begin or end.
 const OUTSIDE: &[&str] = &[

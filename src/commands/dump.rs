@@ -1,0 +1,200 @@
+//! `looptop dump`: where every task waits, once, without a screen.
+
+use std::{process::ExitCode, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{NOT_OBSERVED, attach::one_target, print, runtime};
+use crate::{
+    cli::{self, DEFAULT_TARGET},
+    config,
+    dump::Dump,
+    model::Model,
+    naming::{AgentSymbols, Naming},
+    source::{self, Event, Options, Pace, Problem, Source, Target},
+};
+
+/// Reads, prints, and returns the exit code.
+pub(super) fn run(mut options: cli::Dump) -> anyhow::Result<ExitCode> {
+    let config = config::load()?;
+    let target = options.target.get_or_insert(config.target);
+    one_target("looptop dump", target, &options.more)?;
+    let runtime = runtime()?;
+    let dumped = runtime.block_on(dump(&options));
+    runtime.shutdown_background();
+    let Dumped { dump, remarks } = dumped?;
+    for remark in remarks {
+        eprintln!("looptop: {remark}");
+    }
+    print(dump.render(options.format).as_bytes())?;
+    Ok(if dump.is_observed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(NOT_OBSERVED)
+    })
+}
+
+/// Why there is no dump.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// The target makes no sense.
+    #[error(transparent)]
+    Target(#[from] source::TargetError),
+    /// Nothing could be attached to in time.
+    #[error("{0}")]
+    NotAttached(String),
+}
+
+/// What was read.
+#[derive(Debug)]
+pub struct Dumped {
+    /// It.
+    pub dump: Dump,
+    /// What is to be said of it, sentences.
+    pub remarks: Vec<String>,
+}
+
+/// Once all was read it is read on for this long: who waits for what is looked at twice,
+/// and the names of sockets come late.
+const SETTLES: Duration = Duration::from_millis(400);
+/// Time allowed for the names of stacks.
+const NAMES: Duration = Duration::from_secs(20);
+/// A file is read for as long as that takes.
+const OF_A_FILE: Duration = Duration::from_secs(24 * 3_600);
+
+/// Reads the target as `options` say.
+pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {
+    let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
+    let target: Target = name.parse()?;
+    let runtime = tokio::runtime::Handle::current();
+    let is_past = target.is_past();
+    let options_of_source = Options {
+        pace: Pace::Unlimited,
+        ..Options::default()
+    };
+    let symbols = (!is_past).then(|| AgentSymbols {
+        target: target.clone(),
+        runtime: runtime.clone(),
+    });
+    let mut reader = Reader {
+        source: source::spawn(target, options_of_source, &runtime),
+        model: None,
+        naming: None,
+        symbols,
+        remarks: Vec::new(),
+    };
+    let patience = if is_past { OF_A_FILE } else { options.timeout };
+    reader.attach(name, Instant::now() + patience).await?;
+    let window = if is_past { OF_A_FILE } else { options.window };
+    reader.read_on(Instant::now() + window).await;
+    let mut model = reader.model.take().unwrap_or_default();
+    if let Some(mut naming) = reader.naming.take() {
+        naming.finish(&mut model, NAMES).await;
+    }
+    Ok(Dumped {
+        dump: Dump::new(name, &model),
+        remarks: reader.remarks,
+    })
+}
+
+/// Reads a target into a model.
+struct Reader {
+    source: Source,
+    model: Option<Model>,
+    naming: Option<Naming>,
+    symbols: Option<AgentSymbols>,
+    remarks: Vec<String>,
+}
+
+/// What an event came to.
+enum Came {
+    Something,
+    /// Nothing more comes.
+    End,
+    Lost(Problem),
+}
+
+impl Reader {
+    /// Waits for a session and its first whole state, or the end of a file.
+    async fn attach(&mut self, name: &str, deadline: Instant) -> Result<(), DumpError> {
+        let mut last_problem: Option<Problem> = None;
+        while let Ok(event) = timeout_at(deadline, self.source.recv()).await {
+            let problem = match &event {
+                Some(Event::Silent { problem, .. }) => Some(problem.clone()),
+                Some(Event::Lost { problem, retry_in }) if retry_in.is_none() => {
+                    return Err(DumpError::NotAttached(problem.to_string()));
+                }
+                _ => None,
+            };
+            last_problem = problem.or(last_problem);
+            match self.take(event) {
+                Came::Something if self.is_complete() => return Ok(()),
+                Came::Something => {}
+                Came::Lost(problem) => last_problem = Some(problem),
+                Came::End if self.model.is_some() => return Ok(()),
+                Came::End => break,
+            }
+        }
+        let unknown = if self.model.is_some() {
+            "answered, but its state did not arrive in time"
+        } else {
+            "did not answer in time"
+        };
+        let unknown = || format!("{name} {unknown}; allow more with --timeout");
+        let why = last_problem.map_or_else(unknown, |problem| problem.to_string());
+        Err(DumpError::NotAttached(why))
+    }
+
+    /// Reads until all chains are known, nothing more comes, or it is `deadline`.
+    async fn read_on(&mut self, deadline: Instant) {
+        let mut until = deadline;
+        let mut is_read = false;
+        loop {
+            let chains = self.model.as_ref().and_then(|model| model.waits.read());
+            if chains.is_some_and(|read| read.complete) && !is_read {
+                is_read = true;
+                until = until.min(Instant::now() + SETTLES);
+            }
+            let Ok(event) = timeout_at(until, self.source.recv()).await else {
+                return;
+            };
+            match self.take(event) {
+                Came::Something => {}
+                Came::End => return,
+                Came::Lost(problem) => {
+                    self.remarks
+                        .push(format!("it went away while it was read: {problem}"));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.model.as_ref().is_some_and(|model| model.complete)
+    }
+
+    fn take(&mut self, event: Option<Event>) -> Came {
+        match event {
+            Some(Event::Connected { hello, .. }) => {
+                let model = Model::new(&hello);
+                self.naming = Some(Naming::new(&model, self.symbols.clone()));
+                self.model = Some(model);
+            }
+            Some(Event::Frame(frame)) => {
+                if let (Some(model), Some(naming)) = (&mut self.model, &mut self.naming) {
+                    // What is malformed was left out and does not stop the dump.
+                    let _ = model.apply(&frame);
+                    naming.request(model);
+                    naming.apply(model);
+                }
+            }
+            Some(Event::Lost { problem, .. }) => return Came::Lost(problem),
+            Some(Event::Recording(extent)) => self.remarks.extend(extent.remark),
+            Some(Event::Gap(why)) => self.remarks.push(why),
+            Some(Event::Ended) | None => return Came::End,
+            Some(_) => {}
+        }
+        Came::Something
+    }
+}

@@ -1,0 +1,70 @@
+//! Stacks of waiting, for a flame graph: `future;future;wait TASKS`. A task that waits for
+//! several things is counted at each.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use crate::escape::escaped;
+
+use super::entries::{Dump, Group, Node};
+
+pub(super) fn render(dump: &Dump) -> String {
+    let mut stacks: BTreeMap<String, u64> = BTreeMap::new();
+    for group in &dump.groups {
+        for stack in of_group(group) {
+            *stacks.entry(stack).or_default() += group.count;
+        }
+    }
+    for without in &dump.without {
+        let stack = format!("{};not known", frame(&without.future, None));
+        *stacks.entry(stack).or_default() += without.count;
+    }
+    let mut text = String::new();
+    for (stack, count) in stacks {
+        let _ = writeln!(text, "{} {count}", escaped(&stack));
+    }
+    text
+}
+
+fn of_group(group: &Group) -> Vec<String> {
+    if group.waits.is_empty() {
+        return vec![format!("{};not known", path(&group.tree, 0))];
+    }
+    let waits = group.waits.iter().map(|wait| {
+        let futures = path(&group.tree, wait.node as usize);
+        format!("{futures};{}", frame(&wait.asked, None))
+    });
+    waits.collect()
+}
+
+/// The futures from the task's own down to the one at `at`; of those that only pass on
+/// nothing.
+fn path(tree: &[Node], at: usize) -> String {
+    let mut around: Vec<&Node> = Vec::new();
+    for node in tree.iter().take(at + 1) {
+        around.retain(|outer| outer.depth < node.depth);
+        around.push(node);
+    }
+    let told = around.iter().enumerate().filter(|(depth, node)| {
+        let parts = matches!(node.kind, "select" | "join");
+        *depth == 0 || parts || node.whose != "plumbing"
+    });
+    let frames = told.map(|(_, node)| match (node.kind, node.whose) {
+        ("select", "plumbing") => "select!".to_owned(),
+        ("join", "plumbing") => "join!".to_owned(),
+        _ => frame(&node.function, node.location.as_deref()),
+    });
+    frames.collect::<Vec<_>>().join(";")
+}
+
+/// A frame without what parts frames.
+fn frame(name: &str, at: Option<&str>) -> String {
+    let name = match name {
+        "" => "?",
+        name => name,
+    };
+    let text = match at {
+        Some(at) => format!("{name} ({at})"),
+        None => name.to_owned(),
+    };
+    text.replace(';', ",")
+}

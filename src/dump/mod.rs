@@ -1,0 +1,97 @@
+//! Where every task waits, once, without a screen: text for people, JSON, and stacks for
+//! a flame graph of waiting.
+//!
+//! All formats show the same [`Dump`], which is made of the model; `docs/dump.schema.json`
+//! describes the JSON.
+//!
+//! - `entries`: what a dump is made of,
+//! - `group`: tasks that wait alike,
+//! - `rest`: rings, threads, and tasks of which no chain is known,
+//! - `text`, `folded`: the formats for people and for flame graphs.
+
+mod entries;
+mod folded;
+mod group;
+mod rest;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use entries::{
+    Dump, Frame, Group, HolderEntry, Node, Poll, Read, Ring, RingMember, Task, TaskCounts,
+    ThreadEntry, Wait, Who, Without,
+};
+
+use std::fmt;
+
+use crate::{diagnose::waits::Graph, model::Model};
+
+/// Version of the JSON; it grows when a reader of the older one would misread.
+pub const SCHEMA: u32 = 1;
+
+/// How a dump is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people: tasks that wait alike together, most of them first.
+    Text,
+    /// One JSON object, described by docs/dump.schema.json.
+    Json,
+    /// A stack a line, for a flame graph of waiting: the futures, what is waited for, tasks.
+    Folded,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Format::Text => "text",
+            Format::Json => "json",
+            Format::Folded => "folded",
+        })
+    }
+}
+
+impl Dump {
+    /// What `model` knows now of the target that the user called `target`.
+    pub fn new(target: &str, model: &Model) -> Self {
+        let graph = Graph::of(model);
+        let session = &model.session;
+        Self {
+            schema: SCHEMA,
+            target: target.to_owned(),
+            name: session.name.clone(),
+            pid: session.pid,
+            tokio: Some(session.tokio_version.clone()).filter(|version| !version.is_empty()),
+            core_dump: session.core_dump,
+            workers: model.workers.len() as u64,
+            tasks: rest::counts(model),
+            read: model.waits.read().map(|read| rest::read(model, read)),
+            no_chains: rest::no_chains(model),
+            not_read: rest::not_read(model),
+            rings: rest::rings(model, &graph),
+            groups: group::groups(model, &graph),
+            threads: rest::threads(model, &graph),
+            polls: rest::polls(model),
+            without: rest::without(model),
+        }
+    }
+
+    /// Some task's chain, or some thread's wait, is known; or there is none that waits.
+    pub fn is_observed(&self) -> bool {
+        let nothing = self.groups.is_empty() && self.threads.is_empty();
+        !(nothing && (self.tasks.idle > 0 || self.read.is_none()))
+    }
+
+    /// The dump in a format.
+    pub fn render(&self, format: Format) -> String {
+        match format {
+            Format::Text => text::render(self),
+            Format::Json => {
+                let mut json = serde_json::to_string_pretty(self).unwrap_or_default();
+                json.push('\n');
+                json
+            }
+            Format::Folded => folded::render(self),
+        }
+    }
+}

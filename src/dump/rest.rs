@@ -1,0 +1,164 @@
+//! What of a dump is no group of tasks: rings, threads, and how much was read.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    diagnose::{
+        cause_word,
+        waits::{Graph, Party, hold_text, holders_text, location_text, place, want_text},
+    },
+    model::{Capability, Model, StackFrame, Stall, TaskKind, TaskState, WaitsRead, Want},
+};
+
+use super::{
+    entries::{Frame, Poll, Read, Ring, RingMember, TaskCounts, ThreadEntry, Without},
+    group::who,
+};
+
+pub(super) fn counts(model: &Model) -> TaskCounts {
+    let of = |state| {
+        let live = model.tasks.live();
+        live.filter(|task| task.state == state).count() as u64
+    };
+    TaskCounts {
+        live: model.live_tasks(),
+        idle: of(TaskState::Idle),
+        scheduled: of(TaskState::Scheduled),
+        running: of(TaskState::Running),
+    }
+}
+
+pub(super) fn read(model: &Model, read: &WaitsRead) -> Read {
+    Read {
+        idle: read.idle,
+        read: read.read,
+        partial: read.partial,
+        without: read.without,
+        without_reason: read
+            .without_reason
+            .map(|why| model.text(Some(why)).to_owned()),
+        complete: read.complete,
+        cpu_ms: (read.cpu.as_secs_f64() * 1e4).round() / 10.0,
+    }
+}
+
+/// Why nobody reads where tasks wait.
+pub(super) fn no_chains(model: &Model) -> Option<String> {
+    if model.waits.read().is_some() {
+        return None;
+    }
+    let missing = [Capability::Waits, Capability::Tasks].map(|kind| model.session.missing(kind));
+    let why = missing.into_iter().flatten().find(|why| !why.is_empty());
+    Some(
+        why.unwrap_or("it does not say where its tasks wait")
+            .to_owned(),
+    )
+}
+
+pub(super) fn not_read(model: &Model) -> Vec<String> {
+    let texts = model.waits.read().map_or(&[][..], |read| &read.not_read);
+    texts
+        .iter()
+        .map(|text| model.text(Some(*text)).to_owned())
+        .collect()
+}
+
+pub(super) fn rings(model: &Model, graph: &Graph) -> Vec<Ring> {
+    let rings = graph.rings().iter().map(|ring| {
+        let members = ring.members.iter().enumerate().map(|(at, member)| {
+            let held = ring.hold_of(at);
+            RingMember {
+                who: who(model, member.party),
+                waits_for: want_text(model, &member.want),
+                at: place_of(model, member.party, &member.want),
+                holds: held.map(|hold| hold_text(model, &hold)),
+            }
+        });
+        Ring {
+            certain: ring.is_certain,
+            members: members.collect(),
+            behind: ring.behind.iter().map(|party| who(model, *party)).collect(),
+        }
+    });
+    rings.collect()
+}
+
+/// The application's line at which a party waits.
+fn place_of(model: &Model, party: Party, want: &Want) -> Option<String> {
+    let text = match party {
+        Party::Task(task) => {
+            let wait = model.waits.task(task)?;
+            place(model, &wait.shape, want.node as usize)?.text(model)
+        }
+        Party::Thread(tid) => {
+            let thread = model.waits.thread(tid)?;
+            location_text(model, thread.location, model.text(thread.function))
+        }
+    };
+    Some(text).filter(|text| !text.is_empty())
+}
+
+pub(super) fn threads(model: &Model, graph: &Graph) -> Vec<ThreadEntry> {
+    let waits = model.waits.threads().filter_map(|thread| {
+        let want = thread.want.as_ref()?;
+        let party = Party::Thread(thread.tid);
+        Some(ThreadEntry {
+            who: who(model, party),
+            waits_for: want_text(model, want),
+            at: place_of(model, party, want),
+            task: thread.task.map(|task| who(model, Party::Task(task))),
+            held_by: holders_text(model, graph, want),
+        })
+    });
+    waits.collect()
+}
+
+/// The polls that go on, of which stacks were seen.
+pub(super) fn polls(model: &Model) -> Vec<Poll> {
+    let live = model.stalls.live();
+    live.filter_map(|stall| poll(model, stall)).collect()
+}
+
+fn poll(model: &Model, stall: &Stall) -> Option<Poll> {
+    let age = stall.age(model.now).as_secs_f64() * 1e3;
+    let frames = stall.resolved.as_ref().map_or(&[][..], |r| &r.frames);
+    Some(Poll {
+        who: who(model, Party::Thread(stall.tid?)),
+        task: stall.task.map(|task| who(model, Party::Task(task))),
+        cause: cause_word(stall.cause),
+        for_ms: (!model.session.core_dump).then_some(age.round()),
+        stack: frames.iter().map(frame).collect(),
+    })
+}
+
+fn frame(frame: &StackFrame) -> Frame {
+    Frame {
+        function: frame.function.clone(),
+        location: frame.location(),
+        plumbing: frame.plumbing,
+    }
+}
+
+/// Idle tasks of which no chain is known.
+pub(super) fn without(model: &Model) -> Vec<Without> {
+    let mut found: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let idle = model.tasks.live().filter(|task| {
+        let waits = matches!(task.kind, TaskKind::Task | TaskKind::Local);
+        waits && task.state == TaskState::Idle && model.waits.task(task.id).is_none()
+    });
+    for task in idle {
+        let name = model.task_name(task).unwrap_or_default();
+        let id = task.tokio_id.unwrap_or(task.id.0);
+        found.entry(name).or_default().push(id);
+    }
+    let mut without: Vec<Without> = found
+        .into_iter()
+        .map(|(future, tasks)| Without {
+            count: tasks.len() as u64,
+            future: future.to_owned(),
+            tasks,
+        })
+        .collect();
+    without.sort_by_key(|without| std::cmp::Reverse(without.count));
+    without
+}

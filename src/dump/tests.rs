@@ -1,0 +1,149 @@
+use looptop_wire::proto;
+use serde_json::Value;
+
+use super::*;
+use crate::model::fixtures;
+
+fn dump() -> Dump {
+    Dump::new("pid:4711", &fixtures::waits())
+}
+
+#[test]
+fn the_text_says_who_waits_for_whom() {
+    insta::assert_snapshot!(dump().render(Format::Text));
+}
+
+#[test]
+fn stacks_for_a_flame_graph_of_waiting() {
+    insta::assert_snapshot!(dump().render(Format::Folded));
+}
+
+/// A service that is seen, and whose chains nobody reads.
+fn without_chains(core_dump: bool) -> Dump {
+    let mut hello = fixtures::hello();
+    hello.core_dump = core_dump;
+    hello.capabilities.push(proto::Capability {
+        kind: proto::CapabilityKind::Waits.into(),
+        available: false,
+        reason: "the program is of another machine".to_owned(),
+    });
+    let mut model = crate::model::Model::new(&hello);
+    let frame = fixtures::starving_frame(crate::model::Moment(20_000_000_000));
+    model.apply(&frame).unwrap();
+    Dump::new("127.0.0.1:6669", &model)
+}
+
+#[test]
+fn without_chains_there_are_tasks_polls_and_the_reason() {
+    let dump = without_chains(false);
+    assert!(!dump.is_observed());
+    insta::assert_snapshot!(dump.render(Format::Text));
+    let of_core = without_chains(true);
+    assert!(of_core.polls.iter().all(|poll| poll.for_ms.is_none()));
+    assert!(!of_core.polls.is_empty());
+}
+
+#[test]
+fn nothing_reaches_the_terminal_raw() {
+    let mut dump = dump();
+    let evil = "\u{1b}[2J\u{202e};x".to_owned();
+    dump.name = evil.clone();
+    dump.not_read.push(evil.clone());
+    for group in &mut dump.groups {
+        group.future = evil.clone();
+        group.cut = Some(evil.clone());
+        for node in &mut group.tree {
+            (node.function, node.whose) = (evil.clone(), "application");
+        }
+        for wait in &mut group.waits {
+            (wait.what, wait.asked) = (evil.clone(), evil.clone());
+        }
+        for task in &mut group.tasks {
+            task.name = Some(evil.clone());
+        }
+    }
+    for ring in &mut dump.rings {
+        for member in &mut ring.members {
+            member.who.text = evil.clone();
+        }
+    }
+    for thread in &mut dump.threads {
+        thread.who.text = evil.clone();
+    }
+    for format in [Format::Text, Format::Folded] {
+        let text = dump.render(format);
+        let harmful = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(harmful), "{text:?}");
+        assert!(text.contains("\\u{1b}"), "{text}");
+    }
+    // A name with what parts frames is one frame.
+    let folded = dump.render(Format::Folded);
+    assert!(!folded.contains(";x"), "{folded}");
+}
+
+/// Whether a value is as a schema says, and says nothing that it does not describe.
+fn check(root: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let name = reference.strip_prefix("#/$defs/").unwrap();
+        return check(root, &root["$defs"][name], value, at);
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        let choice = usize::from(value.is_null());
+        return check(root, &choices[choice], value, at);
+    }
+    if let Some(all) = schema["enum"].as_array() {
+        return assert!(all.contains(value), "{at}: {value}");
+    }
+    if schema.get("const").is_some() {
+        return assert_eq!(&schema["const"], value, "{at}");
+    }
+    let is = |name: &str| match name {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        other => panic!("{at}: {other}"),
+    };
+    let names = match &schema["type"] {
+        Value::Array(names) => names.clone(),
+        name => vec![name.clone()],
+    };
+    let fits = names.iter().any(|name| is(name.as_str().unwrap()));
+    assert!(fits, "{at}: {value} is none of {names:?}");
+    for item in value.as_array().into_iter().flatten() {
+        check(root, &schema["items"], item, &format!("{at}[]"));
+    }
+    let Some(object) = value.as_object() else {
+        return;
+    };
+    let required = schema["required"].as_array().unwrap().iter();
+    let mut required: Vec<&str> = required.map(|name| name.as_str().unwrap()).collect();
+    let mut keys: Vec<&str> = object.keys().map(String::as_str).collect();
+    required.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(keys, required, "{at}");
+    for (name, inner) in object {
+        let property = &schema["properties"][name];
+        assert!(property["description"].is_string(), "{at}.{name}");
+        check(root, property, inner, &format!("{at}.{name}"));
+    }
+}
+
+#[test]
+fn the_json_is_as_its_schema_says() {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/dump.schema.json")).unwrap();
+    for dump in [dump(), without_chains(true)] {
+        let json: Value = serde_json::from_str(&dump.render(Format::Json)).unwrap();
+        check(&schema, &schema, &json, "dump");
+    }
+    let json: Value = serde_json::from_str(&dump().render(Format::Json)).unwrap();
+    for part in ["rings", "groups", "threads"] {
+        assert!(!json[part].as_array().unwrap().is_empty(), "{part}");
+    }
+    let pool = json["groups"][0]["waits"][0].clone();
+    assert_eq!(pool["resource"], "0x3000");
+    assert_eq!(pool["holders"].as_array().unwrap().len(), 3);
+}
