@@ -117,7 +117,10 @@ impl Awaits {
     /// Its debug information has no types.
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     pub fn of_core(core: &crate::core::CoreFile, tasks: Arc<Types>) -> Result<Self, NoDebugTypes> {
-        let file = |path: &Path| core.located(path).unwrap_or(path).to_owned();
+        let file = |path: &Path| {
+            let is_here = core.has_file(path);
+            is_here.then(|| path.to_owned()).unwrap_or_default()
+        };
         Self::of(tasks, file)
     }
 

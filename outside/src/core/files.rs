@@ -91,6 +91,11 @@ impl Files {
         files
     }
 
+    /// Whether this is where one of them is here.
+    pub(super) fn is_found_at(&self, path: &Path) -> bool {
+        self.found.values().any(|found| found.path == path)
+    }
+
     /// The file that was mapped from this path.
     pub(super) fn get(&self, path: &Path) -> Option<&Found> {
         self.found.get(path)

@@ -133,12 +133,19 @@ impl CoreFile {
         let file = File::open(path).map_err(CoreError::Unreadable)?;
         let image = Image::of(file)?;
         let notes = Notes::of(&image)?;
-        let mappings = mappings(&image, &notes);
+        let mut mappings = mappings(&image, &notes);
         let program = program(&mappings, &notes).ok_or(CoreError::NoFiles)?;
-        let directory = path.parent().unwrap_or(Path::new(""));
+        let path = path.canonicalize().map_err(CoreError::Unreadable)?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
         let files = Files::of(&mappings, &Dumped(&image), directory);
         if let Some(lost) = files.lost.iter().find(|lost| lost.path == program) {
             return Err(CoreError::NoProgram(lost.clone()));
+        }
+        // From here on a file is called by where it is here.
+        for mapping in &mut mappings {
+            if let Some(found) = files.get(&mapping.path) {
+                mapping.path.clone_from(&found.path);
+            }
         }
         Ok(Self(Arc::new(Core {
             image,
@@ -186,9 +193,16 @@ impl CoreFile {
         self.0.notes.threads.iter().map(thread)
     }
 
-    /// Where the file is here that was mapped from `path`.
-    pub fn located(&self, path: &Path) -> Option<&Path> {
-        self.0.files.get(path).map(|found| found.path.as_path())
+    /// Where its program's file is here.
+    pub fn executable(&self) -> &Path {
+        let found = self.0.files.get(&self.0.program);
+        found.map_or(&self.0.program, |found| &found.path)
+    }
+
+    /// Whether the file at `path` is here one that was mapped: mappings and modules have
+    /// the paths of files as they are here.
+    pub fn has_file(&self, path: &Path) -> bool {
+        self.0.files.is_found_at(path)
     }
 
     /// Files with code that are not here: stacks end in them.
@@ -201,10 +215,10 @@ impl CoreFile {
         self.0.image.truncated
     }
 
-    /// Opens the file that was mapped from `path`, where it is here.
+    /// Opens the file of a mapping, where it is here.
     pub(crate) fn file(&self, path: &Path) -> Option<File> {
         // Anew: clones share one position.
-        File::open(&self.0.files.get(path)?.path).ok()
+        self.has_file(path).then(|| File::open(path).ok()).flatten()
     }
 }
 
@@ -396,7 +410,8 @@ impl Space for CoreFile {
             }
             let rest = within(dumped..segment.range.end);
             let mapped = self.0.notes.file(rest.start);
-            if !rest.is_empty() && mapped.is_some_and(|m| self.located(&m.path).is_some()) {
+            let files = &self.0.files;
+            if !rest.is_empty() && mapped.is_some_and(|m| files.get(&m.path).is_some()) {
                 parts.push((rest, Page::File));
             }
         }
@@ -406,12 +421,11 @@ impl Space for CoreFile {
 
 impl code::Image for CoreFile {
     fn program(&self) -> Option<PathBuf> {
-        Some(self.0.program.clone())
+        Some(CoreFile::executable(self).to_owned())
     }
 
     fn executable(&self) -> io::Result<File> {
-        let file = self.file(&self.0.program);
-        file.ok_or_else(|| io::ErrorKind::NotFound.into())
+        File::open(CoreFile::executable(self))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use looptop_procfs::SyscallState;
 
@@ -16,7 +17,10 @@ impl Readable for CoreFile {
     }
 
     fn file(&self, path: &Path) -> Option<PathBuf> {
-        self.located(path).map(Path::to_owned)
+        // In the place of one that is not here there may be another build of it: no file at
+        // all is read then.
+        let found = self.has_file(path).then(|| path.to_owned());
+        Some(found.unwrap_or_default())
     }
 
     fn threads(&mut self) -> Vec<ThreadAt> {
@@ -29,6 +33,10 @@ impl Readable for CoreFile {
     }
 
     fn descriptor(&mut self, _: i32) -> Option<Arc<str>> {
+        None
+    }
+
+    fn clock(&self) -> Option<Duration> {
         None
     }
 

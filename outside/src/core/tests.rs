@@ -106,7 +106,7 @@ fn what_is_not_in_the_dump_is_read_from_the_file_beside_it() {
     let core = written.open(&written.bytes()).unwrap();
     let beside = written.directory.path().join("app");
     assert_eq!(core.program(), Path::new("/nowhere at all/app"));
-    assert_eq!(core.located(core.program()), Some(&*beside));
+    assert_eq!(core.executable(), beside.canonicalize().unwrap());
     assert_eq!(
         (core.pid(), core.signal(), core.lost()),
         (77, Some(6), &[][..])
@@ -132,7 +132,8 @@ fn what_is_not_in_the_dump_is_read_from_the_file_beside_it() {
         ]
     );
     let names: Vec<_> = core.mappings().into_iter().map(|m| m.path).collect();
-    assert_eq!(names, [core.program(), Path::new("[stack]")]);
+    assert_eq!(names, [core.executable(), Path::new("[stack]")]);
+    assert!(core.has_file(core.executable()) && !core.has_file(core.program()));
 }
 
 #[test]

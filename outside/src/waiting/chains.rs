@@ -70,9 +70,15 @@ impl<S: Space + Clone> Chains<S> {
         threads.sort_by_key(|(rank, _)| *rank);
         let mut plays = threads.iter().filter_map(|(_, thread)| {
             let sp = thread.stack()?;
-            Some((thread.tid, sp))
+            Some((thread, sp))
         });
-        plays.any(|(tid, sp)| self.interpreter.play(tid, sp))
+        plays.any(|(thread, sp)| match thread.fs {
+            Some(fs) => {
+                self.interpreter.play_at(fs);
+                true
+            }
+            None => self.interpreter.play(thread.tid, sp),
+        })
     }
 
     /// Where a task waits; `names` are those of the program's code.

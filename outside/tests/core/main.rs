@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 
 use looptop_outside::awaits::interpreted::{Interpreter, Outcome};
 use looptop_outside::core::{CoreFile, CoreStacks};
-use looptop_outside::tasks::{Listing, TaskKind, Tasks, Types};
+use looptop_outside::tasks::{AddressSet, Listing, TaskKind, Tasks, Types};
+use looptop_outside::waiting::{LiveProcess, Readable, TaskWait, Waiting, What};
 use looptop_outside::{Role, Space, Subject};
 use looptop_procfs::{Procfs, SyscallState};
+use looptop_symbols::Resolver;
 
 const TARGET: &str = "LOOPTOP_CORE_TARGET";
 
@@ -75,6 +77,48 @@ fn start(directory: &Path) -> Target {
     panic!("it has ended");
 }
 
+/// Where each task waits, for what, and what it holds, as the engine says it.
+type Waits = BTreeMap<u64, String>;
+
+fn waits<R: Readable>(readable: R, types: &Arc<Types>, listing: &Listing) -> Waits {
+    let mut waiting = Waiting::new(readable, Arc::clone(types), Resolver::new(None));
+    let now = Instant::now();
+    waiting.take_listing(listing.tasks.clone().into(), &AddressSet::default(), now);
+    while waiting.is_behind() {
+        waiting.read(Duration::from_secs(1));
+    }
+    waiting.look_at_threads(now);
+    let found = waiting.take();
+    assert!(found.read.is_complete, "{:?}", found.read);
+    let shapes: BTreeMap<u32, _> = found.shapes.iter().cloned().collect();
+    let text = |wait: &TaskWait| {
+        let mut wants: Vec<String> = wait
+            .wants
+            .iter()
+            .map(|want| match &want.what {
+                // What it is a dump does not have, nor what time it was.
+                What::Socket {
+                    descriptor,
+                    interest,
+                    ..
+                } => format!("{} {descriptor:?} {interest:?}", want.node),
+                what => format!("{} {what:x?}", want.node),
+            })
+            .collect();
+        // `select!` begins with any of its branches.
+        wants.sort_unstable();
+        let nodes = &shapes[&wait.shape].nodes;
+        let mut nodes: Vec<String> = nodes
+            .iter()
+            .map(|node| format!("{} {:?} {:?}", node.depth, node.name, node.location))
+            .collect();
+        nodes.sort_unstable();
+        format!("{nodes:#?} {wants:#?} {:x?}", wait.holds)
+    };
+    let all = found.tasks.iter().map(|wait| (wait.task.id, text(wait)));
+    all.collect()
+}
+
 /// What a task is, and what its poll came to.
 type Seen = BTreeMap<u64, (u64, Option<usize>, String)>;
 
@@ -104,7 +148,7 @@ fn seen<S: Space + Clone>(
     seen.collect()
 }
 
-fn live(target: &Target) -> Seen {
+fn live(target: &Target) -> (Seen, Waits) {
     let pid = target.child.id();
     let subject = Subject::find(&Procfs::default(), pid).unwrap();
     let types = Arc::new(Types::load(&subject).unwrap());
@@ -129,13 +173,14 @@ fn live(target: &Target) -> Seen {
             .iter()
             .any(|r| r.listed >= target.tasks.len() as u64)
         {
-            return seen(listing, &types, &mut interpreter);
+            let waits = waits(LiveProcess::new(&subject), &types, listing);
+            return (seen(listing, &types, &mut interpreter), waits);
         }
         assert!(Instant::now() < deadline, "{:?}", listing.runtimes);
     }
 }
 
-fn dumped(core: &CoreFile) -> Seen {
+fn dumped(core: &CoreFile) -> (Seen, Waits) {
     let types = Arc::new(Types::of_core(core).unwrap());
     let mut tasks = Tasks::over(core.clone(), Arc::clone(&types));
     let stacks: Vec<(u64, u64)> = core.threads().map(|t| (t.tid, t.registers.sp)).collect();
@@ -152,7 +197,20 @@ fn dumped(core: &CoreFile) -> Seen {
     let mut interpreter = Interpreter::over(core.clone());
     let worker = core.threads().find(|t| workers.contains(&t.tid)).unwrap();
     interpreter.play_at(worker.fs_base);
-    seen(tasks.listing(), &types, &mut interpreter)
+    let waits = waits(core.clone(), &types, tasks.listing());
+    (seen(tasks.listing(), &types, &mut interpreter), waits)
+}
+
+fn assert_same(dumped: &(Seen, Waits), live: &(Seen, Waits)) {
+    assert_eq!(dumped.0, live.0);
+    for (id, wait) in &live.1 {
+        let other = dumped.1.get(id).map_or("nothing", String::as_str);
+        assert!(
+            other == wait,
+            "task {id} waits in the process:\n{wait}\nin the dump:\n{other}"
+        );
+    }
+    assert_eq!(dumped.1.len(), live.1.len());
 }
 
 #[test]
@@ -161,14 +219,15 @@ fn a_dump_of_a_process_that_goes_on_says_the_same_as_the_process() {
     let target = start(directory.path());
     let live = live(&target);
     for id in &target.tasks {
-        assert!(live.contains_key(id), "task {id} is not listed: {live:#?}");
+        let known = live.0.contains_key(id) && live.1.contains_key(id);
+        assert!(known, "task {id} is not listed, or not read: {live:#?}");
     }
     let path = directory.path().join("written");
     writer::write(target.child.id(), &path);
     let core = CoreFile::open(&path).unwrap();
     assert_eq!(core.pid(), target.child.id());
     assert_eq!(core.lost(), []);
-    assert_eq!(dumped(&core), live);
+    assert_same(&dumped(&core), &live);
 }
 
 /// Where the kernel writes a dump of what runs in a directory; `None` where it gives it to
@@ -199,5 +258,5 @@ fn a_dump_that_the_kernel_wrote_says_the_same_as_the_process() {
     assert!(status.core_dumped(), "{status}");
     let core = CoreFile::open(&path).unwrap();
     assert_eq!(core.signal(), Some(libc::SIGQUIT as u32));
-    assert_eq!(dumped(&core), live);
+    assert_same(&dumped(&core), &live);
 }

@@ -152,9 +152,9 @@ impl Reader {
         let pointers: Vec<(u64, u64)> = threads.map(|t| (t.tid, t.registers.sp)).collect();
         tasks.read_all(&pointers);
         let core = self.core.clone();
-        let place = move |path: &Path| core.located(path).map(Path::to_owned);
         let names = Names::over(self.core.clone(), move |path| {
-            place(path).into_iter().collect()
+            let is_here = core.has_file(path).then(|| path.to_owned());
+            is_here.into_iter().collect()
         });
         let mut names = names.map_err(|error| {
             let why = format!("no thread can be started: {error}");
@@ -195,15 +195,10 @@ impl Reader {
     }
 
     fn look(&self, threads: &[ThreadStack]) -> Look {
-        let modules = self.stacks.modules().iter().map(|module| {
-            // Names are looked up in the file that is here.
-            let located = self.core.located(&module.path);
-            let path = located.unwrap_or(&module.path);
-            Module {
-                path: path.to_string_lossy().into_owned(),
-                build_id: module.build_id.clone(),
-                base: module.base,
-            }
+        let modules = self.stacks.modules().iter().map(|module| Module {
+            path: module.path.to_string_lossy().into_owned(),
+            build_id: module.build_id.clone(),
+            base: module.base,
         });
         let polls = threads.iter().filter(|thread| thread.in_poll);
         Look {
@@ -299,7 +294,7 @@ fn poll(stack: &ThreadStack, id: u64) -> Stall {
 fn greeting(core: &CoreFile, types: Option<&Types>, missing: &hello::Missing) -> HelloResponse {
     let program = core.program();
     let name = program.file_name().unwrap_or(program.as_os_str());
-    let located = core.located(program).unwrap_or(program);
+    let located = core.executable();
     let written = core.written().and_then(|written| {
         let since = written.duration_since(SystemTime::UNIX_EPOCH).ok()?;
         Some(ns(since))
