@@ -13,6 +13,7 @@ use super::{
     walk::{StallRow, Visitor, Walked, walk},
 };
 use crate::{
+    dump::Dump,
     escape::escaped,
     model::{Model, StallScope, TaskState, total},
     record::Recording,
@@ -96,6 +97,25 @@ struct SessionEntry {
     started_unix_ns: u64,
 }
 
+/// Where the tasks of a process waited when its recording ended, as `looptop dump` says it.
+#[derive(Debug, Clone, Serialize)]
+struct WaitsEntry {
+    session: usize,
+    #[serde(flatten)]
+    dump: Dump,
+}
+
+fn waits(session: usize, dump: &Dump, recording: &Recording) -> WaitsEntry {
+    let known = recording.sessions().get(session);
+    WaitsEntry {
+        session,
+        dump: Dump {
+            target: known.map_or_else(String::new, |known| known.target.clone()),
+            ..dump.clone()
+        },
+    }
+}
+
 /// Writes one JSON object.
 pub fn write_json(recording: &Recording, out: &mut impl Write) -> io::Result<Walked> {
     let sessions: Vec<SessionEntry> = recording.sessions().iter().map(session).collect();
@@ -115,6 +135,12 @@ pub fn write_json(recording: &Recording, out: &mut impl Write) -> io::Result<Wal
     for (n, stall) in walked.stalls.iter().enumerate() {
         let comma = if n == 0 { "" } else { ",\n" };
         write!(out, "{comma}{}", json(&entry(stall))?)?;
+    }
+    writeln!(out, "\n],\n\"waits\":[")?;
+    for (n, (session, dump)) in walked.waits.iter().enumerate() {
+        let comma = if n == 0 { "" } else { ",\n" };
+        let dump = waits(*session, dump, recording);
+        write!(out, "{comma}{}", json(&dump)?)?;
     }
     let mut missing = walked.gaps.clone();
     missing.extend(extent.remark);

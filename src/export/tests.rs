@@ -274,6 +274,12 @@ fn json_holds_samples_and_stalls() {
     insta::assert_json_snapshot!("export_json_stall", json["stalls"][0]);
     insta::assert_json_snapshot!("export_json_sample", json["samples"][41]);
     assert_eq!(json["missing"], serde_json::json!([]));
+    let waits = &json["waits"][0];
+    assert_eq!(
+        (&waits["session"], &waits["target"]),
+        (&0.into(), &"127.0.0.1:6669".into())
+    );
+    assert!(!waits["groups"].as_array().unwrap().is_empty(), "{waits}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use looptop_wire::proto::{Frame, StackSample};
 
 use crate::{
     diagnose::cause_word,
+    dump::Dump,
     model::{Cause, Model, Moment, Resolved, Stall, StallId, StallScope, TextId, WorkerId},
     naming::Naming,
     record::{Recording, Step},
@@ -96,6 +97,9 @@ pub struct Walked {
     pub stalls_left_out: u64,
     /// What could not be read, as sentences.
     pub gaps: Vec<String>,
+    /// Where tasks waited at the end of each session, by its number; of those in which that
+    /// was read.
+    pub waits: BTreeMap<usize, Dump>,
 }
 
 /// Reads `recording` to its end. Stacks without names are looked up in this
@@ -243,6 +247,10 @@ impl Walk {
             runtime.block_on(naming.finish(&mut self.model, NAMES));
         }
         self.note_all();
+        if !self.model.waits.is_empty() {
+            let dump = Dump::new("", &self.model);
+            self.walked.waits.insert(self.session, dump);
+        }
     }
 }
 

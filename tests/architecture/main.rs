@@ -23,7 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("naming", &["model", "source"]),
     (
         "export",
-        &["diagnose", "escape", "model", "naming", "record"],
+        &["diagnose", "dump", "escape", "model", "naming", "record"],
     ),
     (
         "cli",
