@@ -152,12 +152,16 @@ impl Engine {
             let explained_by = rules::find(id).map_or(&[][..], |rule| rule.explained_by);
             !explained_by.iter().any(|cause| found.contains(cause))
         });
-        let places: Vec<_> = self.seen.values().map(|f| (f.rule, place(f))).collect();
+        let found = self.seen.values();
+        let places: Vec<_> = found
+            .map(|f| (f.rule, place(f), f.explains.clone()))
+            .collect();
         self.seen.retain(|(id, _), finding| {
             let explained = rules::find(id).map_or(&[][..], |rule| rule.explained_here);
             let here = place(finding);
-            let explains = |(rule, there): &(&str, String)| {
-                explained.contains(rule) && !here.is_empty() && here == *there
+            let explains = |(rule, there, whom): &(&str, String, Vec<Subject>)| {
+                let is_there = !here.is_empty() && here == *there;
+                explained.contains(rule) && (is_there || whom.contains(&finding.subject))
             };
             !places.iter().any(explains)
         });

@@ -113,6 +113,9 @@ pub struct Finding {
     pub last_seen: Moment,
     /// It is going on.
     pub live: bool,
+    /// Whom findings of other rules would be about that this one explains
+    /// ([`Rule::explained_here`](super::Rule::explained_here)).
+    pub(super) explains: Vec<Subject>,
 }
 
 impl Finding {
@@ -143,6 +146,7 @@ impl Finding {
             first_seen: now,
             last_seen: now,
             live: true,
+            explains: Vec::new(),
         }
     }
 

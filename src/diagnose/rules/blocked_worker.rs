@@ -36,7 +36,7 @@ pub(super) const RULE: Rule = Rule {
     over_window: true,
     scans_tasks: false,
     explained_by: &[],
-    explained_here: &[],
+    explained_here: &["deadlock"],
     not_judged: |_| None,
     check,
 };
@@ -92,9 +92,22 @@ fn title(model: &Model, mistake: &Mistake<'_>) -> String {
     let age = stalls::how_long(mistake, model);
     let was = if stall.live { "blocked" } else { "was blocked" };
     let why = stalls::short_cause(stall, model);
+    // Who holds the lock comes before the one that waits for it.
+    if mistake.waiters == 0
+        && stall.cause == Cause::Lock
+        && let Some(held) = stalls::holder(mistake, model)
+    {
+        let lock = stall.call().map(|call| call.name.as_str());
+        let lock = lock.map_or(String::new(), |name| format!(" ({name})"));
+        let is = if stall.live { "is" } else { "was" };
+        let who = stalls::whereabouts(stall, model);
+        let comma = if who.is_empty() { "" } else { "," };
+        return format!(
+            "a lock{lock} {is} {}: {place} {was} {age} waiting for it{comma}{who}",
+            held.text
+        );
+    }
     let others = match mistake.waiters as u64 {
-        0 if stall.cause == Cause::Lock => stalls::holder(mistake, model)
-            .map_or(String::new(), |held| format!("; it is {}", held.text)),
         0 => String::new(),
         n => format!(
             "; {} for the lock that it holds",

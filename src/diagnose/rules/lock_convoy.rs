@@ -1,20 +1,24 @@
 //! Several workers or tasks queue for one lock.
 //!
 //! Workers wait for a lock of the standard library's kind, which shows as a
-//! stall, with the lock's address. Tasks wait for one of tokio's; that shows at
-//! level 1 as the last thing that each asked for, and not which lock it is, so
-//! that they are grouped by where they were spawned.
+//! stall, with the lock's address. Tasks wait for one of tokio's; that shows in their
+//! futures, where these are read, and at level 1 as the last thing that each asked for,
+//! and not which lock it is, so that they are grouped by where they were spawned.
 
-use std::time::Duration;
+mod held;
+mod of_waits;
+
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     diagnose::{
         Finding, Severity,
         mistakes::{self, Mistake},
         stalls,
+        waits::{Party, polled_wants, resource_name},
         words::{conjugated, count, human},
     },
-    model::{Capability, LocationId, Model},
+    model::{Capability, LocationId, Model, WantKind},
 };
 
 use super::{
@@ -38,10 +42,15 @@ pub(super) const RULE: Rule = Rule {
                 for 2.5 s. A batch that one task spawned together, behind a limit of its own, does \
                 not count as long as it is being served; nor does a queue that does not grow, \
                 of which up to two a second are served and hardly any look finds a holder: a \
-                limiter",
+                limiter. Where the futures of the tasks are read instead: five or more wait over 1 s \
+                for one lock or semaphore, or two or more over 2 s, for each of which somebody waits \
+                in turn (a connection that it serves, a task that joins it) or which have come \
+                again; or three or more in a queue that grows while nobody is served for 5 s and no \
+                task holds any, or for 30 s otherwise",
     evidence: "stalls in futex with the lock's address, their stacks, and the holder's where another \
                stalled thread evidently is it; at level 1, the tasks that last asked a lock and were \
-               told to wait, and whether the oldest of them is ever served",
+               told to wait, and whether the oldest of them is ever served; where futures are read, \
+               which lock it is, who holds it, and what those wait for themselves",
     remedy: "hold the lock for less, split it, or use an async lock where it is held across an await; \
              give every permit back",
     needs: &[Capability::Stalls, Capability::Cause],
@@ -50,7 +59,7 @@ pub(super) const RULE: Rule = Rule {
     scans_tasks: false,
     // Whoever holds a lock has no CPU then, and the others wait for that.
     explained_by: &["too-many-workers"],
-    explained_here: &[],
+    explained_here: &["deadlock", "futurelock"],
     not_judged: |_| None,
     check,
 };
@@ -61,7 +70,8 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     let convoys = convoys.iter().filter(|mistake| mistake.is_convoy);
     let mut findings: Vec<_> = convoys.map(|mistake| of_polls(context, mistake)).collect();
     let queues = context.memory.queues.iter();
-    findings.extend(queues.filter_map(|(site, queue)| of_tasks(model, *site, queue)));
+    findings.extend(queues.filter_map(|(site, queue)| of_tasks(context, *site, queue)));
+    findings.extend(of_waits::findings(context));
     findings
 }
 
@@ -79,18 +89,21 @@ fn of_polls(context: &Context<'_>, mistake: &Mistake<'_>) -> Finding {
         },
     };
     let lock = lock_of(mistake).map_or(String::new(), |name| format!(" ({name})"));
-    let held = stalls::holder(mistake, model);
-    let held = held.map_or(String::new(), |held| format!(", {}", held.text));
     let now = match now {
         0 => String::new(),
         now => format!("; {now} now"),
     };
+    let polls = count(finding.count, "poll");
+    let longest = human(finding.max);
     // Who holds it comes first: what is at the end may be cut.
-    finding.title = format!(
-        "{} waited up to {} for one lock{lock}{held}{now}{place}",
-        count(finding.count, "poll"),
-        human(finding.max),
-    );
+    finding.title = match stalls::holder(mistake, model) {
+        Some(held) => format!(
+            "one lock{lock} {} {}: {polls} waited up to {longest} for it{now}{place}",
+            if now.is_empty() { "was" } else { "is" },
+            held.text
+        ),
+        None => format!("{polls} waited up to {longest} for one lock{lock}{now}{place}"),
+    };
     finding
 }
 
@@ -123,7 +136,8 @@ const BATCH_STUCK: Duration = Duration::from_secs(30);
 /// With so many waiting in a queue that stands still, growth is no chance.
 const GROWN: usize = 3;
 
-fn of_tasks(model: &Model, site: LocationId, queue: &Queue) -> Option<Finding> {
+fn of_tasks(context: &Context<'_>, site: LocationId, queue: &Queue) -> Option<Finding> {
+    let model = context.model;
     let now = model.now;
     let waited = now.since(queue.head);
     let stands = now.since(queue.served);
@@ -141,6 +155,11 @@ fn of_tasks(model: &Model, site: LocationId, queue: &Queue) -> Option<Finding> {
     if !fires {
         return None;
     }
+    let asked = Asked::by(context, site);
+    // A deadlock says it better.
+    if asked.is_kept {
+        return None;
+    }
     let mut finding = Finding::about_site(RULE.id, Severity::Warning, model, site);
     let first = model.tasks.get(queue.first)?;
     finding.task = Some(first.id);
@@ -155,27 +174,80 @@ fn of_tasks(model: &Model, site: LocationId, queue: &Queue) -> Option<Finding> {
         finding.location,
         conjugated(finding.count, "wait")
     );
+    let what = asked.what(model);
+    let held = asked.held(context);
     finding.title = if stuck {
-        let alone = if queue.holders == 0 {
-            "; no other task spawned there is alive that could hold it"
+        let alone = if let Some(held) = held {
+            format!("; {held}")
+        } else if queue.holders == 0 {
+            "; no other task spawned there is alive that could hold it".to_owned()
         } else {
-            ""
+            String::new()
         };
         format!(
-            "{who} for a lock or permit, up to {}, and none has got it for {}{alone}",
+            "{who} for {what}, up to {}, and none has got it for {}{alone}",
             human(waited),
             human(stands),
         )
     } else {
-        format!("{who} for a lock or permit, up to {}", human(waited))
+        let held = held.map_or(String::new(), |held| format!("; {held}"));
+        format!("{who} for {what}, up to {}{held}", human(waited))
     };
-    finding.remedy = if stuck {
+    remedy(stuck).clone_into(&mut finding.remedy);
+    Some(finding)
+}
+
+fn remedy(stuck: bool) -> &'static str {
+    if stuck {
         "give every lock and permit back on every path (no forget, no leak), and poll or drop \
          what holds it"
     } else {
         "hold the lock or permit only around what needs it, never across a slow call; poll or drop \
          what holds it"
     }
-    .to_owned();
-    Some(finding)
+}
+
+/// What the tasks of a site that asked a lock wait for, as their futures say it.
+struct Asked {
+    /// The lock or semaphore for which most of them wait, where that is known.
+    resource: Option<u64>,
+    /// Most of them wait behind a deadlock.
+    is_kept: bool,
+}
+
+impl Asked {
+    fn by(context: &Context<'_>, site: LocationId) -> Self {
+        let model = context.model;
+        let mut of_each: BTreeMap<u64, usize> = BTreeMap::new();
+        let (mut all, mut kept) = (0, 0);
+        let at_site = model.tasks.live().filter(|t| t.location == Some(site));
+        for task in at_site.filter(|t| t.lock_wait.is_some()) {
+            all += 1;
+            let Some(wait) = model.waits.task(task.id) else {
+                continue;
+            };
+            kept += usize::from(context.memory.waiting.keeps(model, Party::Task(task.id)));
+            let (wants, _) = polled_wants(wait);
+            let permits = wants.iter().find(|want| want.kind == WantKind::Permits);
+            if let Some(resource) = permits.and_then(|want| want.resource) {
+                *of_each.entry(resource).or_default() += 1;
+            }
+        }
+        let most = of_each.into_iter().max_by_key(|(_, tasks)| *tasks);
+        Self {
+            resource: most.map(|(resource, _)| resource),
+            is_kept: kept > 0 && kept * 2 >= all,
+        }
+    }
+
+    fn what(&self, model: &Model) -> String {
+        match self.resource {
+            Some(resource) => resource_name(model, resource),
+            None => "a lock or permit".to_owned(),
+        }
+    }
+
+    fn held(&self, context: &Context<'_>) -> Option<String> {
+        held::sentence(context.model, &context.memory.waiting.graph, self.resource?)
+    }
 }

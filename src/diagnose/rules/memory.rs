@@ -12,7 +12,10 @@ use crate::model::{
     LocationId, Loss, Model, Moment, RuntimeId, SiteKey, Task, TaskId, TaskState, TextId, total,
 };
 
-use super::queues::{self, Queue};
+use super::{
+    queues::{self, Queue},
+    waiting::Waiting,
+};
 
 /// Looks are at least this far apart.
 const STEP: Duration = Duration::from_millis(100);
@@ -55,6 +58,8 @@ pub struct Memory {
     /// Blocking pools with jobs queued and no idle thread: since when they have
     /// had as many threads as now, and how many.
     pub(super) pools: BTreeMap<RuntimeId, (Moment, u64)>,
+    /// Who waits for whom, and what of that only shows over time.
+    pub(super) waiting: Waiting,
 }
 
 /// What the process holds at one moment.
@@ -86,6 +91,7 @@ impl Memory {
         }
         self.observe_host(model);
         self.observe_pools(model);
+        self.waiting.observe(model);
         if self
             .slowly_looked_at
             .is_some_and(|at| now.since(at) < SLOW_STEP)

@@ -3,8 +3,11 @@
 mod auto_boxed_future;
 mod blocked_worker;
 mod blocking_pool_full;
+mod chains;
+mod deadlock;
 mod demand;
 mod descriptors;
+mod futurelock;
 mod growing_queue;
 mod host_starved;
 mod large_future;
@@ -20,12 +23,14 @@ mod queues;
 mod self_wake_spin;
 mod shutdown_waits;
 mod slow_schedule;
+mod stuck_task;
 mod task_flood;
 mod task_leak;
 mod telemetry_loss;
 mod too_many_workers;
 mod trend;
 mod unreaped_tasks;
+mod waiting;
 
 #[cfg(test)]
 mod cases;
@@ -125,7 +130,8 @@ pub struct Rule {
     pub scans_tasks: bool,
     /// Rules whose findings explain this one's, so that it stays silent.
     pub explained_by: &'static [&'static str],
-    /// Rules whose findings explain this one's where both are about the same place.
+    /// Rules whose findings explain this one's where both are about the same place, or
+    /// the other's says that it explains it.
     pub explained_here: &'static [&'static str],
     /// Why it could not be judged in this window; `None` where it could.
     pub not_judged: fn(&Context<'_>) -> Option<String>,
@@ -135,6 +141,8 @@ pub struct Rule {
 
 /// All rules; those that explain others come first.
 pub const ALL: &[Rule] = &[
+    deadlock::RULE,
+    futurelock::RULE,
     nested_runtime::RULE,
     too_many_workers::RULE,
     lock_convoy::RULE,
@@ -147,6 +155,7 @@ pub const ALL: &[Rule] = &[
     blocking_pool_full::RULE,
     shutdown_waits::RULE,
     lost_waker::RULE,
+    stuck_task::RULE,
     task_leak::RULE,
     growing_queue::RULE,
     unreaped_tasks::RULE,

@@ -1,6 +1,6 @@
 //! The graph of waiting and holding, as of one state of the model.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use looptop_outside::waits::{self as facts, Need, Target};
 
@@ -9,7 +9,7 @@ use crate::model::{
     ThreadWait, Tid, Want, WantKind,
 };
 
-use super::{is_polled, place::kept_in};
+use super::{Whose, is_polled, kept_in, whose};
 
 /// Who waits or holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +76,10 @@ pub struct Graph {
     waiters: HashMap<u64, Vec<Party>>,
     joiners: HashMap<TaskId, Vec<Party>>,
     rings: Vec<Ring>,
+    /// Tasks that something around the application's code could let go on.
+    less_certain: HashSet<Party>,
+    /// Of each shape which of its nodes are the application's own; while it is made.
+    own: HashMap<u32, Vec<bool>>,
 }
 
 impl Graph {
@@ -107,7 +111,9 @@ impl Graph {
             holders.sort_by_key(|h| (!h.hold.is_some_and(|hold| hold.certain), h.party));
         }
         graph.add_holds(model, &mut waits);
-        graph.rings = waits.rings().iter().map(|r| ring(model, r)).collect();
+        let rings = waits.rings();
+        graph.rings = rings.iter().map(|r| graph.ring(model, r)).collect();
+        graph.own = HashMap::new();
         graph
     }
 
@@ -194,7 +200,16 @@ impl Graph {
         }
         // What is not in the tree may let it go on, and so may what has woken it.
         if may_be_stuck && shape.cut.is_none() && !wait.scheduled {
-            waits.wait(party.fact(), need(model, wait));
+            let own = self.own.entry(shape.id).or_insert_with(|| {
+                let nodes = shape.nodes.iter();
+                let is_own = |node| whose(model, node) == Whose::Application;
+                nodes.map(is_own).collect()
+            });
+            let (need, passed_over) = need(model, wait, own);
+            if passed_over {
+                self.less_certain.insert(party);
+            }
+            waits.wait(party.fact(), need);
         }
     }
 
@@ -234,6 +249,24 @@ impl Graph {
         };
         if parties.last() != Some(&party) {
             parties.push(party);
+        }
+    }
+
+    fn ring(&self, model: &Model, ring: &facts::Ring) -> Ring {
+        let member = |link: &facts::Link| {
+            let party = Party::of(link.party);
+            Some(Member {
+                party,
+                want: want_of(model, party, link.want.target)?,
+                held_by_next: hold_of(model, link),
+            })
+        };
+        let members: Vec<Member> = ring.links.iter().filter_map(member).collect();
+        let goes_on = |member: &Member| self.less_certain.contains(&member.party);
+        Ring {
+            is_certain: ring.is_certain && !members.iter().any(goes_on),
+            members,
+            behind: ring.behind.iter().copied().map(Party::of).collect(),
         }
     }
 
@@ -355,32 +388,60 @@ fn target(model: &Model, want: &Want) -> Target {
     }
 }
 
-/// What a task needs to go on: by its futures, from the inside out.
-fn need(model: &Model, wait: &TaskWait) -> Need {
+/// What a future needs to go on.
+struct Needed {
+    need: Need,
+    /// Some of the application's own code is in it.
+    has_own: bool,
+    /// It waits for sockets and notifications alone.
+    is_soft: bool,
+}
+
+/// What a task needs to go on, by its futures, from the inside out; and whether something
+/// around the application's code was passed over: what serves a connection also waits for
+/// its peer to hang up, and for a shutdown.
+fn need(model: &Model, wait: &TaskWait, own: &[bool]) -> (Need, bool) {
     let shape = &*wait.shape;
-    let mut needs: Vec<Vec<Need>> = vec![Vec::new(); shape.nodes.len()];
+    let mut needs: Vec<Vec<Needed>> = Vec::new();
+    needs.resize_with(shape.nodes.len(), Vec::new);
     let mut unstarted = vec![false; shape.nodes.len()];
     for want in &wait.wants {
         if let Some(of_node) = needs.get_mut(want.node as usize) {
-            of_node.push(Need::One(one(target(model, want))));
+            of_node.push(Needed {
+                need: Need::One(one(target(model, want))),
+                has_own: false,
+                is_soft: matches!(want.kind, WantKind::Socket | WantKind::Other),
+            });
         }
     }
     let parents = parents(shape);
+    let mut passed_over = false;
     for at in (1..shape.nodes.len()).rev() {
         let above = parents[at];
         match shape.nodes[at].link {
             AwaitLink::Kept => {}
             AwaitLink::NotStarted => unstarted[above] = true,
             AwaitLink::Awaited | AwaitLink::Unknown => {
-                let own = std::mem::take(&mut needs[at]);
-                let need = of_node(model, shape, at, own, unstarted[at]);
+                let below = std::mem::take(&mut needs[at]);
+                let of_node = OfNode {
+                    future: model.text(shape.nodes[at].future),
+                    kind: shape.nodes[at].kind,
+                    is_own: own[at],
+                    has_unstarted: unstarted[at],
+                };
                 // From the last child to the first.
-                needs[above].push(need);
+                needs[above].push(of_node.need(below, &mut passed_over));
             }
         }
     }
-    let own = std::mem::take(&mut needs[0]);
-    of_node(model, shape, 0, own, unstarted[0])
+    let root = OfNode {
+        future: model.text(shape.nodes[0].future),
+        kind: shape.nodes[0].kind,
+        is_own: own[0],
+        has_unstarted: unstarted[0],
+    };
+    let needed = root.need(std::mem::take(&mut needs[0]), &mut passed_over);
+    (needed.need, passed_over)
 }
 
 /// Of each node the one above it; of the root itself.
@@ -395,27 +456,48 @@ fn parents(shape: &AwaitShape) -> Vec<usize> {
     parents
 }
 
-fn of_node(
-    model: &Model,
-    shape: &AwaitShape,
-    at: usize,
-    mut needs: Vec<Need>,
-    unstarted: bool,
-) -> Need {
-    let node = &shape.nodes[at];
-    if node.kind == AwaitKind::Join && !needs.is_empty() {
-        return Need::All(needs);
-    }
-    let is_async = matches!(node.kind, AwaitKind::AsyncFn | AwaitKind::AsyncBlock);
-    // It is polled soon, or what it waits for is not known.
-    if needs.is_empty() || (unstarted && !is_async) || !is_whole(model.text(node.future), node.kind)
-    {
-        needs.push(Need::One(one(Target::Outside)));
-    }
-    if needs.len() == 1 {
-        needs.remove(0)
-    } else {
-        Need::Any(needs)
+/// A future, and what of it says what it needs.
+struct OfNode<'a> {
+    future: &'a str,
+    kind: AwaitKind,
+    is_own: bool,
+    has_unstarted: bool,
+}
+
+impl OfNode<'_> {
+    fn need(&self, mut below: Vec<Needed>, passed_over: &mut bool) -> Needed {
+        let has_own = self.is_own || below.iter().any(|needed| needed.has_own);
+        let is_soft = !below.is_empty() && below.iter().all(|needed| needed.is_soft);
+        let done = |need| Needed {
+            need,
+            has_own,
+            is_soft,
+        };
+        if self.kind == AwaitKind::Join && !below.is_empty() {
+            let all = below.into_iter().map(|needed| needed.need);
+            return done(Need::All(all.collect()));
+        }
+        let is_async = matches!(self.kind, AwaitKind::AsyncFn | AwaitKind::AsyncBlock);
+        let branches = matches!(self.kind, AwaitKind::Select | AwaitKind::Combinator);
+        // Whoever is served hangs up, or the service ends: that is no way on for the code
+        // that serves.
+        let around = branches && !self.is_own && has_own;
+        if around {
+            let before = below.len();
+            below.retain(|needed| needed.has_own || !needed.is_soft);
+            *passed_over |= below.len() < before || self.kind == AwaitKind::Combinator;
+        }
+        let is_whole = around || is_whole(self.future, self.kind);
+        let mut needs: Vec<Need> = below.into_iter().map(|needed| needed.need).collect();
+        // It is polled soon, or what it waits for is not known.
+        if needs.is_empty() || (self.has_unstarted && !is_async) || !is_whole {
+            needs.push(Need::One(one(Target::Outside)));
+        }
+        done(if needs.len() == 1 {
+            needs.remove(0)
+        } else {
+            Need::Any(needs)
+        })
     }
 }
 
@@ -432,23 +514,6 @@ fn is_whole(future: &str, kind: AwaitKind) -> bool {
             own.starts_with("core::future::poll_fn::") || own.starts_with("tokio::time::timeout::")
         }
         AwaitKind::Combinator | AwaitKind::Unknown => false,
-    }
-}
-
-fn ring(model: &Model, ring: &facts::Ring) -> Ring {
-    let member = |link: &facts::Link| {
-        let party = Party::of(link.party);
-        Some(Member {
-            party,
-            want: want_of(model, party, link.want.target)?,
-            held_by_next: hold_of(model, link),
-        })
-    };
-    let members: Vec<Member> = ring.links.iter().filter_map(member).collect();
-    Ring {
-        members,
-        is_certain: ring.is_certain,
-        behind: ring.behind.iter().copied().map(Party::of).collect(),
     }
 }
 

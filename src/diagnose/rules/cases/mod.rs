@@ -6,6 +6,7 @@ mod locks;
 mod outside;
 mod process;
 mod tasks;
+mod waits;
 
 use std::sync::Arc;
 

@@ -1,0 +1,274 @@
+//! Tasks or threads that wait for each other in a ring.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    diagnose::{
+        Finding, Severity, Subject,
+        waits::{Member, Party, Ring, asked_text, hold_text, kind, party_text},
+    },
+    model::{HoldRole, Model, Moment, ResourceKind, WantKind},
+};
+
+use super::{
+    Context, Rule,
+    chains::{Spot, behind_words, explained, frames, spot, spot_words, why_not_read},
+};
+
+pub(super) const RULE: Rule = Rule {
+    id: "deadlock",
+    summary: "tasks or threads wait for each other, and none can go on",
+    meaning: "Each of them holds what the next one waits for, and the last holds what the first \
+              waits for: locks taken in different orders, a lock that is taken again while it is \
+              held (an RwLock's second read behind a writer that waits), a permit held across a \
+              call that needs another of the same semaphore, actors that send into each other's \
+              full channels. They wait for ever, and so does everybody who needs one of them. \
+              Nothing blocks a worker meanwhile: the service only grows quiet.",
+    threshold: "a ring of tasks or threads of which each waits for what the next one holds, at two \
+                looks or with all of them waiting so at one moment. What is not known can always \
+                give: an unknown holder, a sender in a map, a timer, a time-out, the network, so \
+                that a ring is what nothing known can break. Where a number of permits is not \
+                known, or a holder is only probable, the ring is probable too, and must have stood \
+                for 2 s",
+    evidence: "the futures of the tasks as they are in memory: what each waits for, and the guards, \
+               permits and ends of channels that live across its awaits; of threads the lock's \
+               address in the call, and on the stacks of the others",
+    remedy: "take locks in one order everywhere; hold none across an await that needs another; answer \
+             over a oneshot channel instead of sending back into a full one",
+    needs: &[],
+    rank: 95,
+    over_window: false,
+    scans_tasks: false,
+    explained_by: &[],
+    explained_here: &[],
+    not_judged: why_not_read,
+    check,
+};
+
+fn check(context: &Context<'_>) -> Vec<Finding> {
+    let model = context.model;
+    let mut mistakes: BTreeMap<Vec<Spot>, Vec<&Ring>> = BTreeMap::new();
+    let waiting = &context.memory.waiting;
+    for ring in waiting.rings(model) {
+        if is_never_ending(ring) || is_behind_own(context, ring) {
+            continue;
+        }
+        let mut spots: Vec<Spot> = ring.members.iter().map(|m| spot(model, m.party)).collect();
+        spots.sort();
+        mistakes.entry(spots).or_default().push(ring);
+    }
+    mistakes
+        .into_values()
+        .filter_map(|rings| finding(context, &rings))
+        .collect()
+}
+
+/// A task that waits for a message which only it could send: `stuck-task` says that.
+pub(super) fn is_never_ending(ring: &Ring) -> bool {
+    ring.members.len() == 1 && ring.members[0].want.kind == WantKind::Message
+}
+
+/// `futurelock` says it better.
+fn is_behind_own(context: &Context<'_>, ring: &Ring) -> bool {
+    let mut behind = context.memory.waiting.behind_own(context.model);
+    ring.members.len() == 1 && behind.any(|own| Party::Task(own.task) == ring.members[0].party)
+}
+
+/// Rings at the same lines are one mistake.
+fn finding(context: &Context<'_>, rings: &[&Ring]) -> Option<Finding> {
+    let model = context.model;
+    // The one that keeps most, and of those the first.
+    let shown = rings.iter().rev().max_by_key(|ring| ring.behind.len())?;
+    let members = from_first_line(model, &shown.members);
+    let spots: Vec<Spot> = members.iter().map(|m| spot(model, m.party)).collect();
+    let first = spots.first()?;
+    let subject = match first.line(model) {
+        Some(line) => Subject::Line(line),
+        None => Subject::Named(first.function.clone()),
+    };
+    let mut finding = Finding::new(RULE.id, Severity::Critical, subject, model.now);
+    finding.location = first.line(model).unwrap_or_default();
+    finding.function = (!first.function.is_empty()).then(|| first.function.clone());
+    if let Party::Task(task) = members.first()?.party {
+        finding.task = Some(task);
+        let known = model.tasks.get(task);
+        let name = known.and_then(|task| model.task_name(task));
+        name.unwrap_or_default().clone_into(&mut finding.task_name);
+    }
+    let behind: usize = rings.iter().map(|ring| ring.behind.len()).sum();
+    let inside: usize = rings.iter().map(|ring| ring.members.len()).sum();
+    finding.count = (inside + behind) as u64;
+    let ages = rings.iter().flat_map(|r| &r.members);
+    let ages: Vec<Duration> = ages.map(|m| age(model, m.party)).collect();
+    finding.max = ages.iter().copied().max().unwrap_or_default();
+    finding.total = ages.iter().sum();
+    finding.first_seen = model
+        .now
+        .minus(finding.max)
+        .max(model.since.unwrap_or_default());
+    finding.stack = Some(Arc::new(frames(model, &spots)));
+    let parties = rings.iter().flat_map(|ring| {
+        let members = ring.members.iter().map(|member| member.party);
+        members.chain(ring.behind.iter().copied())
+    });
+    finding.explains = explained(model, &parties.collect::<Vec<_>>());
+    finding.cause_text = evidence(model, &members, &spots);
+    let sure = if shown.is_certain { "" } else { "probably a " };
+    let at = spot_words(model, &spots);
+    let more = match rings.len() {
+        1 => String::new(),
+        n => format!(", {n} times"),
+    };
+    let behind = behind_words(behind);
+    finding.title = match members.as_slice() {
+        [alone] => format!(
+            "{sure}deadlock{at}{more}: {} waits for itself: {}{behind}",
+            who(model, alone.party),
+            of_itself(model, alone),
+        ),
+        _ => format!(
+            "{sure}deadlock{at}{more}: {}{behind}",
+            sentence(model, &members)
+        ),
+    };
+    remedy(model, &members).clone_into(&mut finding.remedy);
+    Some(finding)
+}
+
+/// The members as the ring goes, beginning with that of the first line, so that one mistake
+/// is told the same at each look.
+fn from_first_line(model: &Model, members: &[Member]) -> Vec<Member> {
+    let first = (0..members.len()).min_by_key(|at| spot(model, members[*at].party));
+    let mut members = members.to_vec();
+    members.rotate_left(first.unwrap_or_default());
+    members
+}
+
+fn age(model: &Model, party: Party) -> Duration {
+    let since: Option<Moment> = match party {
+        Party::Task(id) => model.waits.task(id).map(|wait| model.waits_since(wait).0),
+        Party::Thread(tid) => model.waits.thread(tid).map(|thread| thread.since),
+    };
+    since.map_or(Duration::ZERO, |since| model.now.since(since))
+}
+
+/// A party, and the function of the application's in it that waits, where its name is
+/// another's: that of what serves a connection.
+fn who(model: &Model, party: Party) -> String {
+    let text = party_text(model, party);
+    let spot = spot(model, party);
+    if spot.function.is_empty() || text.contains(&spot.function) {
+        text
+    } else {
+        format!("{text} in {}", spot.function)
+    }
+}
+
+/// What a member holds that the one before it wants; nothing where its end is waited for.
+fn held(model: &Model, members: &[Member], at: usize) -> Option<String> {
+    let before = (at + members.len() - 1) % members.len();
+    let hold = members[before].held_by_next?;
+    Some(hold_text(model, &hold))
+}
+
+/// "task 1 transfer holds Mutex accounts and waits for Mutex audit; task 2 report holds
+/// Mutex audit and waits for Mutex accounts".
+fn sentence(model: &Model, members: &[Member]) -> String {
+    let parts = members.iter().enumerate().map(|(at, member)| {
+        let who = who(model, member.party);
+        let wanted = asked_text(model, &member.want);
+        match held(model, members, at) {
+            Some(held) => format!("{who} holds {held} and waits for {wanted}"),
+            None => format!("{who} waits for {wanted}"),
+        }
+    });
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// The same with the lines.
+fn evidence(model: &Model, members: &[Member], spots: &[Spot]) -> String {
+    let parts = members
+        .iter()
+        .zip(spots)
+        .enumerate()
+        .map(|(at, (member, spot))| {
+            let who = who(model, member.party);
+            let wanted = asked_text(model, &member.want);
+            let place = match spot.text(model) {
+                text if text.is_empty() => text,
+                text => format!(" at {text}"),
+            };
+            let variable = member_variable(model, members, at);
+            match held(model, members, at) {
+                Some(held) => format!("{who} holds {held}{variable} and waits for {wanted}{place}"),
+                None => format!("{who} waits for {wanted}{place}"),
+            }
+        });
+    parts.collect::<Vec<_>>().join("; ")
+}
+
+/// " in `guard`".
+fn member_variable(model: &Model, members: &[Member], at: usize) -> String {
+    let before = (at + members.len() - 1) % members.len();
+    let name = members[before].held_by_next.and_then(|hold| hold.name);
+    match model.text(name) {
+        "" => String::new(),
+        name => format!(" in `{name}`"),
+    }
+}
+
+fn of_itself(model: &Model, alone: &Member) -> String {
+    let wanted = asked_text(model, &alone.want);
+    match alone.held_by_next {
+        Some(hold) if hold.role == HoldRole::Permits => {
+            let of_many = alone.want.resource.map(|id| kind(model, id));
+            if of_many == Some(ResourceKind::Semaphore) {
+                format!("it holds {} and needs another", hold_text(model, &hold))
+            } else {
+                format!(
+                    "it holds {} and waits for {wanted}",
+                    hold_text(model, &hold)
+                )
+            }
+        }
+        Some(hold) => format!(
+            "it has the {} and waits for {wanted}",
+            hold_text(model, &hold)
+        ),
+        None => format!("it waits for {wanted}"),
+    }
+}
+
+/// What to do, by what they wait for.
+fn remedy(model: &Model, members: &[Member]) -> &'static str {
+    let kinds: Vec<(WantKind, ResourceKind)> = members
+        .iter()
+        .map(|m| {
+            let of = m
+                .want
+                .resource
+                .map_or(ResourceKind::Unknown, |id| kind(model, id));
+            (m.want.kind, of)
+        })
+        .collect();
+    let resources: std::collections::BTreeSet<Option<u64>> =
+        members.iter().map(|member| member.want.resource).collect();
+    let all = |of: ResourceKind| kinds.iter().all(|(_, kind)| *kind == of);
+    if all(ResourceKind::Semaphore) && resources.len() == 1 {
+        "hold no permit across a call that needs another of the same semaphore: take all that is \
+         needed at once, or give it back before the call"
+    } else if all(ResourceKind::RwLock) && resources.len() == 1 {
+        "an RwLock gives a reader nothing while a writer waits: pass the first guard on instead of \
+         reading again, or let go of it before"
+    } else if kinds.iter().any(|(kind, _)| *kind == WantKind::Room) {
+        "send no answer into a channel whose receiver may wait for room in yours: answer over a \
+         oneshot channel, use try_send, or receive while sending"
+    } else if kinds.iter().all(|(kind, _)| *kind == WantKind::Permits) && resources.len() > 1 {
+        "take the locks in the same order everywhere, or hold none across the await of another"
+    } else if resources.len() == 1 && members.len() == 1 {
+        "it is locked already: pass the guard on, or drop it before"
+    } else {
+        "let none of them wait for another while it has what that one needs: drop guards before the \
+         await, and put a time-out around it"
+    }
+}

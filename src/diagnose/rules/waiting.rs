@@ -1,0 +1,248 @@
+//! What of waiting shows only over time: rings that stay, places at which others pass, and
+//! queues that are not served.
+
+mod passing;
+mod queue;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    diagnose::waits::{Graph, Party, Ring, is_polled, kept_in},
+    model::{HoldRole, Model, Moment, ResourceKind, TaskId, TaskWait, Want, WantKind},
+};
+
+pub(super) use passing::Passing;
+pub(super) use queue::Queue;
+
+/// What is remembered of waiting.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waiting {
+    /// Who waits for whom.
+    pub graph: Arc<Graph>,
+    /// Rings that are there now.
+    rings: Vec<Standing>,
+    /// Tasks behind futures of their own.
+    behind_own: Vec<BehindOwn>,
+    /// Places at which tasks wait, and pass.
+    pub passing: Passing,
+    /// Tasks that queue for one lock or semaphore, by its id.
+    pub queues: BTreeMap<u64, Queue>,
+    looked_at: Option<Moment>,
+}
+
+/// A ring, and since when it is known.
+#[derive(Debug, Clone)]
+struct Standing {
+    ring: Ring,
+    since: Moment,
+}
+
+/// A task that waits for what a future of its own has, or will be given first, which is
+/// kept and not polled any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BehindOwn {
+    /// The task.
+    pub task: TaskId,
+    /// What it waits for.
+    pub want: Want,
+    /// The outermost node that is kept.
+    pub kept: usize,
+    /// The node in that which has it, or waits for it.
+    pub within: usize,
+    /// It has it; otherwise it stands before the task in the queue.
+    pub has_it: bool,
+    /// The tree is the task's for certain.
+    pub is_certain: bool,
+    /// Since when it is known.
+    pub since: Moment,
+}
+
+/// With so many tasks or fewer the graph is made anew whenever something has changed.
+const FEW: usize = 5_000;
+/// Otherwise no more often than this.
+const STEP: Duration = Duration::from_secs(1);
+/// A ring whose members were read at different moments may never have been: it is one
+/// once it has stood for so long.
+const STANDS: Duration = Duration::from_secs(1);
+/// The same of one in which something is only probable.
+const STANDS_PROBABLY: Duration = Duration::from_secs(2);
+
+impl Waiting {
+    /// Takes note of what waits now.
+    pub(super) fn observe(&mut self, model: &Model) {
+        if model.waits.is_empty() && self.looked_at.is_none() {
+            return;
+        }
+        let now = model.now;
+        let is_due =
+            model.tasks.len() <= FEW || self.looked_at.is_none_or(|at| now.since(at) >= STEP);
+        if self.graph.is_of(model) || !is_due {
+            return;
+        }
+        self.looked_at = Some(now);
+        self.graph = Arc::new(Graph::of(model));
+        let rings = self.graph.rings().iter().filter(|r| !r.members.is_empty());
+        self.rings = rings
+            .map(|ring| {
+                let known = self.rings.iter().find(|known| is_same(&known.ring, ring));
+                Standing {
+                    ring: ring.clone(),
+                    since: known.map_or(now, |known| known.since),
+                }
+            })
+            .collect();
+        let found = model.waits.tasks().filter_map(|wait| behind_own(wait, now));
+        self.behind_own = found
+            .map(|found| {
+                let about = |b: &BehindOwn| (b.task, b.want.resource, b.within);
+                let known = self.behind_own.iter().find(|b| about(b) == about(&found));
+                BehindOwn {
+                    since: known.map_or(now, |known| known.since),
+                    ..found
+                }
+            })
+            .collect();
+        self.passing.observe(model);
+        self.queues = queue::observe(model, &self.graph, &self.queues);
+    }
+
+    /// The rings that are no accident of when their members were read.
+    pub(super) fn rings<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a Ring> {
+        let standing = self.rings.iter();
+        let standing = standing.filter(|standing| is_proven(model, standing));
+        standing.map(|standing| &standing.ring)
+    }
+
+    /// Tasks that wait behind futures of their own, at more than one look.
+    pub(super) fn behind_own<'a>(
+        &'a self,
+        model: &'a Model,
+    ) -> impl Iterator<Item = &'a BehindOwn> {
+        self.behind_own.iter().filter(|found| {
+            let wait = model.waits.task(found.task);
+            // All of it is in one task, read at once: of no task that has run meanwhile.
+            let stands = |wait: &TaskWait| {
+                wait.since < wait.read_at || model.now.since(wait.since) >= STANDS
+            };
+            wait.is_some_and(stands)
+        })
+    }
+
+    /// A ring keeps a party, or a task that is behind its own future does.
+    pub(super) fn keeps(&self, model: &Model, party: Party) -> bool {
+        self.rings(model).any(|ring| ring.keeps(party))
+            || self.behind_own(model).any(|own| {
+                let is_it = Party::Task(own.task) == party;
+                is_it || self.follows(own).contains(&party)
+            })
+    }
+
+    /// Those that wait for the same as a task that is behind its own future.
+    pub(super) fn follows(&self, own: &BehindOwn) -> &[Party] {
+        match own.want.resource {
+            Some(resource) => self.graph.waiters(resource),
+            None => &[],
+        }
+    }
+}
+
+fn is_same(one: &Ring, other: &Ring) -> bool {
+    let about = |ring: &Ring| -> Vec<(Party, WantKind, Option<u64>, Option<TaskId>)> {
+        let members = ring.members.iter();
+        members
+            .map(|m| (m.party, m.want.kind, m.want.resource, m.want.task))
+            .collect()
+    };
+    about(one) == about(other)
+}
+
+/// All of its members have waited so at one moment, or it has stood for a while: what is
+/// read of different tasks at different moments is no ring by itself.
+fn is_proven(model: &Model, standing: &Standing) -> bool {
+    let mut begins = Moment(0);
+    let mut ends = model.now;
+    for member in &standing.ring.members {
+        match member.party {
+            Party::Task(id) => {
+                let Some(wait) = model.waits.task(id) else {
+                    return false;
+                };
+                begins = begins.max(model.waits_since(wait).0);
+                ends = ends.min(wait.read_at);
+            }
+            Party::Thread(tid) => {
+                let Some(thread) = model.waits.thread(tid) else {
+                    return false;
+                };
+                begins = begins.max(thread.since);
+            }
+        }
+    }
+    let now = model.now;
+    if standing.ring.is_certain && begins < ends {
+        return true;
+    }
+    let stands = if standing.ring.is_certain {
+        STANDS
+    } else {
+        STANDS_PROBABLY
+    };
+    now.since(standing.since) >= stands && now.since(begins) >= stands
+}
+
+/// What a task waits for while a future of its own, kept and not polled, has it, or stands
+/// before it in the queue.
+fn behind_own(wait: &TaskWait, now: Moment) -> Option<BehindOwn> {
+    let shape = &*wait.shape;
+    if shape.cut.is_some() || wait.scheduled {
+        return None;
+    }
+    let is_queue = |want: &&Want| {
+        matches!(want.kind, WantKind::Permits | WantKind::Room) && want.resource.is_some()
+    };
+    let polled = |want: &&Want| is_polled(shape, want.node as usize);
+    for want in wait.wants.iter().filter(is_queue).filter(polled) {
+        if want.given >= want.amount.max(1) {
+            continue;
+        }
+        let found = |kept, within: u32, has_it, certain: bool| BehindOwn {
+            task: wait.task,
+            want: *want,
+            kept,
+            within: within as usize,
+            has_it,
+            is_certain: certain && wait.certain,
+            since: now,
+        };
+        let of_it = |resource: u64| want.resource == Some(resource);
+        let held = wait.holds.iter().find_map(|hold| {
+            let fits = of_it(hold.resource)
+                && match want.kind {
+                    WantKind::Room => hold.role == HoldRole::Receiver,
+                    _ => hold.role == HoldRole::Permits,
+                };
+            let kept = kept_in(shape, hold.node as usize).filter(|_| fits)?;
+            Some(found(kept, hold.node, true, hold.certain))
+        });
+        let stands_before = || {
+            wait.wants.iter().find_map(|other| {
+                let fits = other.kind == want.kind && other.resource == want.resource;
+                let kept = kept_in(shape, other.node as usize).filter(|_| fits)?;
+                let has_it = other.kind == WantKind::Permits && other.given > 0;
+                Some(found(kept, other.node, has_it, true))
+            })
+        };
+        if let Some(found) = held.or_else(stands_before) {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// It is a lock or semaphore, for which tasks queue.
+fn is_queued_for(kind: ResourceKind) -> bool {
+    matches!(
+        kind,
+        ResourceKind::Mutex | ResourceKind::RwLock | ResourceKind::Semaphore
+    )
+}
