@@ -9,7 +9,7 @@ use crate::{
     model::{Activity, Model, SourceKind},
 };
 
-use super::{Connection, Effect, Event, Snapshot, State};
+use super::{Connection, Effect, Event, Snapshot, State, waits::Seen};
 
 impl State {
     /// Takes in an event.
@@ -108,10 +108,12 @@ impl State {
             }
             self.engine = Engine::new(Window::Live);
             self.cursors.clear();
+            self.opened_wait = None;
             if self.frozen.is_none() {
                 self.details = None;
             }
         }
+        self.waits = Seen::default();
         self.source = Some(kind);
         self.connection = Connection::Live;
         self.live.model = Arc::new(model);

@@ -15,7 +15,7 @@ use crate::{
     model::{LocationId, Model, Moment, Span, TaskId},
 };
 
-use super::{Tone, quantity};
+use super::{Tone, quantity, waits::Seen};
 
 /// What a cell or a sort key may look at.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,8 @@ pub struct Context<'a> {
     pub alarms: &'a BTreeMap<TaskId, Severity>,
     /// What the tasks spawned at a location run, where a stack of one named it.
     pub functions: &'a BTreeMap<LocationId, String>,
+    /// What was worked out of all who wait.
+    pub waits: &'a Seen,
     /// The part of time that charts show.
     pub span: Span,
     /// How deep each task is in the tree; empty where tasks are a list.

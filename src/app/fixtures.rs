@@ -219,6 +219,55 @@ pub(crate) fn outside_state() -> State {
     state
 }
 
+/// Of a service whose tasks wait for each other, seen from outside: [`fixtures::waits`].
+pub(crate) fn waits_state() -> State {
+    let mut state = empty_state();
+    let now = state.now;
+    let connected = Event::Connected {
+        hello: Box::new(fixtures::outside_hello()),
+        kind: crate::model::SourceKind::Outside,
+    };
+    state.apply(connected, now);
+    let model = fixtures::waits();
+    let seen = proto::Frame {
+        outside: Some(proto::Outside {
+            looks: 6_000,
+            read: 40,
+            listings: 60,
+            ..proto::Outside::default()
+        }),
+        ..fixtures::frame(model.now)
+    };
+    for frame in model.keyframes().chain([seen]) {
+        state.apply(Event::Frame(Arc::new(frame)), now);
+    }
+    state.prepare();
+    state
+}
+
+/// The same where every name is wide, long, or attacks the terminal.
+pub(crate) fn hostile_waits_state() -> State {
+    let mut state = empty_state();
+    let now = state.now;
+    let connected = Event::Connected {
+        hello: Box::new(fixtures::hello()),
+        kind: crate::model::SourceKind::Agent,
+    };
+    state.apply(connected, now);
+    for mut frame in fixtures::waits().keyframes() {
+        for string in &mut frame.strings {
+            string.text = match string.id % 3 {
+                0 => format!("{}\x1b[2J\x1b]0;title\x07", string.text),
+                1 => format!("日本語の名前\u{202e}{}", string.text),
+                _ => format!("{}<{}>", string.text, "very::long::Name".repeat(30)),
+            };
+        }
+        state.apply(Event::Frame(Arc::new(frame)), now);
+    }
+    state.prepare();
+    state
+}
+
 /// Of a target that supplies next to nothing.
 pub(crate) fn poor_state() -> State {
     let mut state = empty_state();

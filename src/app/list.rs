@@ -74,6 +74,7 @@ impl State {
     /// Makes the rows of the list on screen current and keeps the cursor on its
     /// thing and on screen. To be called before drawing.
     pub fn prepare(&mut self) {
+        self.look_at_waits();
         let table = self.table();
         let request = self.request(table);
         let mut rows = std::mem::take(&mut self.rows);
@@ -112,6 +113,7 @@ impl State {
             filter,
             finished: self.finished,
             layout: self.task_layout,
+            waits: self.opened_wait.clone(),
             crowded,
         }
     }

@@ -35,6 +35,7 @@ mod tone;
 pub mod travel;
 mod update;
 pub mod views;
+pub mod waits;
 mod watch;
 
 #[cfg(test)]
@@ -60,4 +61,5 @@ pub use tone::Tone;
 pub use travel::{Place, Playback, Player, Timeline, Travel};
 pub use update::update;
 pub use views::ViewId;
+pub use waits::WaitLayout;
 pub use watch::Recall;

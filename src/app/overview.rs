@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! lag chart        | workers
-//! process, host, tasks, gauges
+//! process, host, tasks; where these wait; gauges
 //! findings         | spawn locations     (one above the other if narrow)
 //! ```
 
 use ratatui::layout::Rect;
 
-use super::{RowKey, State};
+use super::{RowKey, State, waits};
 
 /// The panels; one without height is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub fn panels(state: &State, body: Rect) -> Panels {
         body,
         shown.model.workers.len(),
         shown.findings.len(),
-        2 + gauges,
+        2 + gauges + u16::from(waits::overview::is_known(state)),
     )
 }
 

@@ -13,6 +13,7 @@ use super::{
     filter::Filter,
     state::TaskLayout,
     tables::{self, Depths, Made, Registered, RowKey, TableId},
+    waits::WaitKey,
 };
 
 /// How a table is sorted.
@@ -77,6 +78,8 @@ pub struct Request {
     pub finished: bool,
     /// How tasks are laid out.
     pub layout: TaskLayout,
+    /// The group of those who wait whose members are shown; `None` for all who wait.
+    pub waits: Option<WaitKey>,
     /// Not all workers fit on the overview: the blocked ones come first.
     pub crowded: bool,
 }
@@ -155,19 +158,8 @@ impl Rows {
         }
         let rested = self
             .made_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= self.rest());
+            .is_none_or(|at| now.saturating_duration_since(at) >= rest(self.looked_at));
         self.revision != snapshot.revision && rested
-    }
-
-    /// Sorting 100,000 rows takes some 25 ms: every two seconds is 1.2 % of a core.
-    /// What the rows show is always as new as the rest of the screen.
-    fn rest(&self) -> Duration {
-        match self.looked_at {
-            0..=10_000 => Duration::ZERO,
-            10_001..=50_000 => Duration::from_secs(1),
-            50_001..=150_000 => Duration::from_secs(2),
-            _ => Duration::from_secs(3),
-        }
     }
 
     /// Makes them anew.
@@ -191,6 +183,17 @@ impl Rows {
         self.made_for = Some(request);
         self.revision = snapshot.revision;
         self.made_at = Some(now);
+    }
+}
+
+/// Sorting 100,000 rows takes some 25 ms: every two seconds is 1.2 % of a core.
+/// What the rows show is always as new as the rest of the screen.
+pub(super) fn rest(looked_at: usize) -> Duration {
+    match looked_at {
+        0..=10_000 => Duration::ZERO,
+        10_001..=50_000 => Duration::from_secs(1),
+        50_001..=150_000 => Duration::from_secs(2),
+        _ => Duration::from_secs(3),
     }
 }
 

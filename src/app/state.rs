@@ -10,7 +10,7 @@ use ratatui::layout::Size;
 
 use crate::{
     diagnose::{Engine, Finding, Subject, Window},
-    model::{Activity, Model, ResourceId, SourceKind, Span, StallId, TaskId},
+    model::{Activity, Model, ResourceId, SourceKind, Span, StallId, TaskId, Tid},
 };
 
 use super::{
@@ -18,6 +18,7 @@ use super::{
     Snapshot, TableState, ViewId, page,
     tables::{RowKey, TableId},
     views,
+    waits::{Seen, WaitKey, WaitLayout},
 };
 
 /// What the command line decides.
@@ -51,6 +52,8 @@ pub enum Details {
     Stall(StallId),
     /// Of a resource.
     Resource(ResourceId),
+    /// Of a thread.
+    Thread(Tid),
 }
 
 /// How the tasks are laid out.
@@ -161,6 +164,12 @@ pub struct State {
     pub task_layout: TaskLayout,
     /// Resources are shown by the operations on them.
     pub operations: bool,
+    /// How those who wait are laid out.
+    pub wait_layout: WaitLayout,
+    /// The group of them that is looked at.
+    pub(super) opened_wait: Option<WaitKey>,
+    /// What was worked out of all who wait.
+    pub waits: Seen,
     /// Finished tasks and dropped resources are shown.
     pub finished: bool,
     /// All frames of a stack.
@@ -230,6 +239,9 @@ impl State {
             opened_group: None,
             task_layout: TaskLayout::default(),
             operations: false,
+            wait_layout: WaitLayout::default(),
+            opened_wait: None,
+            waits: Seen::default(),
             finished: false,
             all_frames: false,
             presenting: false,
@@ -276,6 +288,7 @@ impl State {
             model: &shown.model,
             alarms: &shown.alarms,
             functions: &shown.functions,
+            waits: &self.waits,
             span: self.span,
             depths: self.rows.depths(),
         }
@@ -300,12 +313,13 @@ impl State {
             .then_some(table)
     }
 
-    /// Details are open of which there is more to show: all frames of a stack, or the
-    /// whole name of a future.
+    /// Details are open of which there is more to show: all frames of a stack, all
+    /// futures of a chain, or the whole name of a future.
     pub fn has_more_details(&self) -> bool {
+        let model = self.model();
         let named = |id| {
-            let task = self.model().tasks.get(id);
-            task.is_some_and(|task| task.future.is_some())
+            let task = model.tasks.get(id);
+            task.is_some_and(|task| task.future.is_some()) || model.waits.task(id).is_some()
         };
         match self.details {
             Some(Details::Stall(_)) => true,
@@ -370,6 +384,9 @@ impl State {
         match self.details {
             Some(Details::Task(id)) => return self.finding_of_task(id),
             Some(Details::Stall(id)) => return self.finding_of_stall(id),
+            Some(Details::Thread(tid)) => {
+                return self.finding_of_stall(self.model().stalls.on_thread(tid)?.id);
+            }
             Some(Details::Resource(_)) => return None,
             None => {}
         }

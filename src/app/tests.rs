@@ -82,11 +82,12 @@ fn the_configuration_hides_and_orders_columns() {
 fn keys_lead_where_the_table_says() {
     use Key::{Char, Enter, Esc, Tab};
     type Check = fn(&State) -> bool;
-    let table: [(&[Key], Check); 16] = [
+    let table: [(&[Key], Check); 17] = [
         (&[Char('2')], |s| s.view == ViewId::Tasks),
         (&[Tab], |s| s.view == ViewId::Tasks),
         (&[Tab, Tab, Key::BackTab], |s| s.view == ViewId::Tasks),
-        (&[Key::BackTab], |s| s.view == ViewId::Threads),
+        (&[Key::BackTab], |s| s.view == ViewId::Waits),
+        (&[Char('8')], |s| s.view == ViewId::Waits),
         (&[Char('7')], |s| {
             s.view == ViewId::Overview && s.notice().is_some()
         }),

@@ -4,7 +4,7 @@
 //! header    looptop  lab 127.0.0.1:6669  pid 4211  up 02:13   ● LIVE   4 workers
 //! verdict    ▲ STARVED  worker 2 blocked 843 ms computing in report::render (cpu.rs:42)
 //! remedy     → heavy CPU: move it to a dedicated pool (rayon)
-//! tabs       1 Overview  2 Tasks  3 Workers  4 Stalls  5 Resources  6 Threads
+//! tabs       1 Overview  2 Tasks  3 Workers  4 Stalls  5 Resources  6 Threads  8 Waits
 //! body      a view, or a page of details, explanation or help
 //! footer    keys, or the line where a filter is typed
 //! ```
@@ -38,6 +38,8 @@ mod outside_tests;
 mod repeat_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waits_tests;
 
 use ratatui::Frame;
 

@@ -67,6 +67,9 @@ fn below(state: &State, table: TableId, area: Rect, painter: &mut Painter<'_>) {
     };
     let width = area.width.saturating_sub(2);
     let (title, lines) = below(state, usize::from(width));
+    if title.is_empty() {
+        return;
+    }
     painter.rule(area, [(title.into(), Tone::Title)]);
     for (line, y) in lines.iter().zip(area.y + 1..area.bottom()) {
         let row = Rect {

@@ -1,7 +1,7 @@
 //! The views, and at the right end what part of time charts show.
 //!
 //! ```text
-//!  1 Overview  2 Tasks  3 Workers  4 Stalls  5 Resources  6 Threads        span 1 min
+//!  1 Overview  2 Tasks  3 Workers  4 Stalls  5 Resources  6 Threads  8 Waits    span 1 min
 //! ```
 
 use ratatui::layout::Rect;

@@ -8,8 +8,8 @@ use ratatui::{Terminal, backend::TestBackend, buffer::Buffer, layout::Size, styl
 use crate::app::{
     Action, Event, Motion, State, ViewId,
     fixtures::{
-        crowd, empty_state, hostile_state, name_stall, poor_state, starving_state, type_text,
-        unobserved_state,
+        crowd, empty_state, hostile_state, hostile_waits_state, name_stall, poor_state,
+        starving_state, type_text, unobserved_state, waits_state,
     },
     update,
 };
@@ -165,6 +165,7 @@ fn what_a_target_cannot_supply_says_why() {
         ViewId::Workers,
         ViewId::Threads,
         ViewId::Resources,
+        ViewId::Waits,
     ] {
         update(&mut state, Action::Show(view));
         let shown = screen(&mut state, 80, 24);
@@ -248,13 +249,15 @@ proptest! {
     #[test]
     fn nothing_panics_at_any_size_in_any_state(
         sizes in prop::collection::vec((1u16..200, 1u16..70), 1..4),
-        keys in prop::collection::vec(0usize..60, 0..25),
-        which in 0u8..4,
+        keys in prop::collection::vec(0usize..80, 0..25),
+        which in 0u8..6,
     ) {
         let mut state = match which {
             0 => empty_state(),
             1 => hostile_state(),
             2 => crowd(60),
+            3 => waits_state(),
+            4 => hostile_waits_state(),
             _ => starving_state(),
         };
         for (width, height) in sizes {

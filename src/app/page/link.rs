@@ -2,6 +2,7 @@
 
 use crate::{
     app::{Details, State},
+    diagnose::waits::Party,
     model::{AsyncOpId, ResourceId, StallId, TaskId},
 };
 
@@ -18,6 +19,8 @@ pub enum LinkId {
     Task(TaskId),
     /// A resource.
     Resource(ResourceId),
+    /// One who could end a wait: which one of a chain, and who.
+    Holder(u32, Party),
 }
 
 /// A line that leads somewhere.

@@ -4,6 +4,7 @@
 //! scrolling knows where the end is.
 
 mod activity;
+mod chain;
 mod explain;
 mod facts;
 mod help;
@@ -13,6 +14,8 @@ mod resource;
 mod stack;
 mod stall;
 mod task;
+mod thread;
+mod waits;
 
 pub use line::{Line, wrap};
 pub use link::{Link, LinkId, Page};
@@ -26,10 +29,15 @@ pub fn title(state: &State) -> String {
         (Some(Overlay::Help), _) => "Help".to_owned(),
         (Some(Overlay::Explain(rule, _)), _) => format!("Explain: {rule}"),
         (None, Some(Details::Task(id))) => match state.model().tasks.get(id) {
-            Some(task) => format!("Task {}", task.tokio_id.unwrap_or(id.0)),
+            Some(task) => {
+                let name = state.model().task_name(task).unwrap_or_default();
+                let text = format!("Task {} {name}", task.tokio_id.unwrap_or(id.0));
+                text.trim_end().to_owned()
+            }
             None => format!("Task {id}"),
         },
         (None, Some(Details::Stall(_))) => "Stall".to_owned(),
+        (None, Some(Details::Thread(tid))) => format!("Thread {tid}"),
         (None, Some(Details::Resource(id))) => match state.model().resources.get(id) {
             Some(r) => format!(
                 "Resource {} {}",
@@ -66,7 +74,8 @@ pub fn page(state: &State) -> Option<Page> {
             Some(explain::lines(state, rule, subject, width).into())
         }
         (None, Some(Details::Task(id))) => Some(task::page(state, id, width)),
-        (None, Some(Details::Stall(id))) => Some(stall::lines(state, id, width).into()),
+        (None, Some(Details::Stall(id))) => Some(stall::page(state, id, width)),
+        (None, Some(Details::Thread(tid))) => Some(thread::page(state, tid, width)),
         (None, Some(Details::Resource(id))) => Some(resource::page(state, id, width)),
         (None, None) => None,
     }

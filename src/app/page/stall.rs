@@ -13,12 +13,12 @@ use crate::{
     },
 };
 
-use super::{Line, stack};
+use super::{Line, Page, stack, waits};
 
-pub(super) fn lines(state: &State, id: StallId, width: usize) -> Vec<Line> {
+pub(super) fn page(state: &State, id: StallId, width: usize) -> Page {
     let model = state.model();
     let Some(stall) = model.stalls.get(id) else {
-        return vec![Line::new("this stall is no longer held", Tone::Dim)];
+        return Page::from(vec![Line::new("this stall is no longer held", Tone::Dim)]);
     };
     let mut lines = headline(model, stall, width);
     let finding = state
@@ -38,8 +38,12 @@ pub(super) fn lines(state: &State, id: StallId, width: usize) -> Vec<Line> {
     lines.extend(who(model, stall, width));
     lines.extend(Line::heading("Why"));
     lines.extend(why(model, stall, width));
-    lines.extend(stack_of(state, stall, width));
-    lines
+    let mut page = Page::from(lines);
+    if let Some(tid) = stall.tid.filter(|_| stall.live) {
+        waits::thread(state, tid, &mut page, width);
+    }
+    page.lines.extend(stack_of(state, stall, width));
+    page
 }
 
 fn headline(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {

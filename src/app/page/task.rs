@@ -7,7 +7,7 @@ use crate::{
     model::{Capability, Certainty, Model, SiteKey, Stall, Task, TaskId},
 };
 
-use super::{Line, LinkId, Page, activity, facts::Facts, stack, stall};
+use super::{Line, LinkId, Page, activity, facts::Facts, stack, stall, waits};
 
 pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
     let model = state.model();
@@ -29,11 +29,20 @@ pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
         ));
     }
     let mut facts = Facts::new(width);
-    identity(model, task, &mut facts);
-    lines.extend(facts.section(""));
-    lines.extend(future(state, task, &mut facts));
     let mut page = Page::from(lines);
-    waits(state, id, &mut page);
+    let before = page.lines.len();
+    waits::task(state, task, &mut page, &mut facts);
+    let title = if page.lines.len() > before {
+        "Task"
+    } else {
+        ""
+    };
+    let mut lines = std::mem::take(&mut page.lines);
+    identity(model, task, &mut facts);
+    lines.extend(facts.section(title));
+    lines.extend(future(state, task, &mut facts));
+    page.lines = lines;
+    operations(state, id, &mut page);
     let mut lines = std::mem::take(&mut page.lines);
     lines.extend(activity::lines(state, task, &mut facts));
     times(model, task, &mut facts);
@@ -49,7 +58,7 @@ pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
 }
 
 /// The live operations of the task: what it waits for.
-fn waits(state: &State, id: TaskId, page: &mut Page) {
+fn operations(state: &State, id: TaskId, page: &mut Page) {
     let model = state.model();
     let mut ops: Vec<_> = model.resources.ops_of(id).collect();
     if ops.is_empty() {
@@ -250,7 +259,8 @@ fn counts(model: &Model, task: &Task, facts: &mut Facts) {
     let longest = task.longest(now).filter(|_| !model.reads_tasks());
     let latency = missing(Capability::ScheduleLatency);
     let wakes = missing(Capability::Wakes);
-    if let Some(what) = tables::waits_for(model, task) {
+    let chain = model.waits.task(task.id);
+    if let Some(what) = tables::waits_for(model, task).filter(|_| chain.is_none()) {
         facts.value("waits for", &what, Tone::Text);
     }
     facts.known("polls", polls, uncounted(model));

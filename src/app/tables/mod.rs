@@ -16,6 +16,9 @@ mod task_groups;
 mod tasks;
 mod threads;
 mod tree;
+mod wait_chains;
+mod waiting;
+mod waits;
 mod workers;
 
 pub use resources::resource_name;
@@ -135,6 +138,12 @@ tables! {
     Resources = resources,
     /// Operations on resources: who waits for what.
     Ops = ops,
+    /// Those who wait, by what they wait for.
+    Waits = waits,
+    /// Those who wait, by their await chain.
+    WaitChains = wait_chains,
+    /// Those who wait, one by one.
+    Waiting = waiting,
 }
 
 /// The columns of a table, as they are laid out and named.

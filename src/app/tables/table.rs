@@ -20,7 +20,7 @@ use super::{Made, TableId};
 pub type Depths = HashMap<TaskId, u8>;
 
 /// What stands below a table about the row under the cursor, in so many columns:
-/// a title and lines.
+/// a title and lines; nothing where the title is empty.
 pub type Below = fn(&State, usize) -> (String, Vec<Line>);
 
 /// A table: what its rows are, how they are shown, and what Enter does on one.
@@ -39,6 +39,9 @@ pub trait Table: Sync + 'static {
     const SORT: Sort;
     /// How it is sorted where no row of a session has what that is by.
     const OTHERWISE: Sort = Self::SORT;
+    /// Rows that are equal keep the order in which they come, rather than that of their
+    /// keys.
+    const KEEPS_ORDER: bool = false;
     /// What stands below it; a table without it fills the screen.
     const BELOW: Option<Below> = None;
 
@@ -65,6 +68,11 @@ pub trait Table: Sync + 'static {
 
     /// The row of that name; `None` where it is gone.
     fn row<'a>(model: &'a Model, made: &'a Self::Made, key: &Self::Key) -> Option<&'a Self::Row>;
+
+    /// It comes before all other rows, however they are sorted.
+    fn comes_first(_context: &Context<'_>, _row: &Self::Row) -> bool {
+        false
+    }
 
     /// The finding that a row is about.
     fn finding<'a>(state: &'a State, key: &Self::Key) -> Option<&'a Finding>;
@@ -223,7 +231,7 @@ impl<T: Registered> AnyTable for T {
 }
 
 /// The keys of the rows that the filter lets through, sorted, and how many it does
-/// not; equal rows keep the order of their keys.
+/// not.
 fn filtered_and_sorted<'a, T: Table>(
     context: &Context<'a>,
     rows: impl Iterator<Item = &'a T::Row>,
@@ -231,20 +239,28 @@ fn filtered_and_sorted<'a, T: Table>(
 ) -> (Vec<T::Key>, usize) {
     let sort_key = T::COLUMNS.get(request.sort.column).map(|c| c.key);
     let mut filtered_out = 0;
-    let mut keyed: Vec<(Key<'a>, T::Key)> = Vec::new();
+    let mut keyed: Vec<(bool, Key<'a>, T::Key)> = Vec::new();
     for row in rows {
         if request
             .filter
             .matches(|column| (T::COLUMNS[column].key)(context, row))
         {
             let key = sort_key.map_or(Key::Unknown, |key| key(context, row));
-            keyed.push((key, T::key(row)));
+            let is_later = !T::comes_first(context, row);
+            keyed.push((is_later, key, T::key(row)));
         } else {
             filtered_out += 1;
         }
     }
     let descending = request.sort.descending;
-    keyed.sort_unstable_by(|(a, m), (b, n)| a.order(b, descending).then_with(|| m.cmp(n)));
-    let keys = keyed.into_iter().map(|(_, key)| key).collect();
+    let order = |a: &(bool, Key<'a>, T::Key), b: &(bool, Key<'a>, T::Key)| {
+        a.0.cmp(&b.0).then_with(|| a.1.order(&b.1, descending))
+    };
+    if T::KEEPS_ORDER {
+        keyed.sort_by(order);
+    } else {
+        keyed.sort_unstable_by(|a, b| order(a, b).then_with(|| a.2.cmp(&b.2)));
+    }
+    let keys = keyed.into_iter().map(|(_, _, key)| key).collect();
     (keys, filtered_out)
 }

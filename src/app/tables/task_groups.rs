@@ -318,6 +318,7 @@ mod tests {
             model: &model,
             alarms: &alarms,
             functions: &BTreeMap::new(),
+            waits: &crate::app::waits::Seen::default(),
             span: Span::Minute,
             depths: &HashMap::new(),
         };

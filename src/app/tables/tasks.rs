@@ -15,6 +15,7 @@ use crate::{
         column::{Cell, Column, Context, Head, Key, Unit},
         quantity,
         rows::Request,
+        waits::words,
     },
     diagnose::{Finding, Severity},
     model::{AsyncOp, Certainty, Location, Model, Task, TaskId, TaskKind, TaskState},
@@ -110,6 +111,11 @@ impl Table for Tasks {
                 "loc" => head.easy = EASY_PLACE,
                 // Only those that were spawned since looptop came have one.
                 "age" => head.priority = 10,
+                "waits" if model.waits.read().is_some() => {
+                    // What little is shown leaves room for it.
+                    (head.priority, head.grow, head.most) = (2, 4, 60);
+                }
+                "waits" => head.unknown = true,
                 id => head.unknown = COUNTED.contains(&id),
             }
         }
@@ -155,7 +161,7 @@ fn torn(model: &Model) -> Option<String> {
 
 /// Columns of what only the program itself knows; the longest poll from outside is none
 /// but the present one.
-const COUNTED: [&str; 14] = [
+const COUNTED: [&str; 13] = [
     "busy%",
     "longest",
     "polls",
@@ -163,7 +169,6 @@ const COUNTED: [&str; 14] = [
     "busy",
     "sched",
     "idle",
-    "waits",
     "idle-total",
     "wakes",
     "self",
@@ -291,8 +296,9 @@ const COLUMNS: &[Column<Task>] = &[
     },
     Column {
         head: Head::text("waits", "WAITS FOR", 12, 7)
-            .growing(1, 36)
-            .help("the lock, timer or channel that it waits for, where the target knows"),
+            .growing(1, 40)
+            .searched()
+            .help("the lock, timer, channel or socket that it waits for, where that is known"),
         key: |c, t| Key::text(waits_for(c.model, t).unwrap_or_default()),
         cell: |c, t, _| match waits_for(c.model, t) {
             Some(what) => Cell::new(what, Tone::Text),
@@ -386,12 +392,15 @@ fn waits(task: &Task) -> bool {
 /// Operations that are named before the rest is counted.
 const NAMED: usize = 2;
 
-/// What a task waits for, as far as the target knows: the operations that are
-/// not part of others, or one of tokio's locks. `None` where it waits for nothing,
-/// or nobody knows for what.
+/// What a task waits for: what its await chain ends in, otherwise, as far as the target
+/// knows, the operations that are not part of others, or one of tokio's locks. `None`
+/// where it waits for nothing, or nobody knows for what.
 pub(in crate::app) fn waits_for(model: &Model, task: &Task) -> Option<String> {
     if !waits(task) {
         return None;
+    }
+    if let Some(wait) = model.waits.task(task.id) {
+        return words::in_short(model, wait);
     }
     let ops: Vec<&AsyncOp> = model.resources.ops_of(task.id).collect();
     let outermost = |op: &&&AsyncOp| {

@@ -67,9 +67,10 @@ impl Table for Threads {
     }
 
     fn open(state: &mut State, tid: &Tid) {
-        let stall = state.model().stalls.on_thread(*tid);
-        let details = stall.map(|stall| Details::Stall(stall.id));
-        match details {
+        let model = state.model();
+        let stall = model.stalls.on_thread(*tid);
+        let waits = model.waits.thread(*tid).map(|_| Details::Thread(*tid));
+        match stall.map(|stall| Details::Stall(stall.id)).or(waits) {
             Some(details) => state.show_details(details),
             None => state.notify("nothing holds this thread"),
         }

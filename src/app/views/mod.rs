@@ -11,6 +11,7 @@ mod resources;
 mod stalls;
 mod tasks;
 mod threads;
+mod waits;
 mod workers;
 
 pub(super) use tasks::show_warned;
@@ -57,6 +58,8 @@ views! {
     Threads = threads,
     /// The demo's scenario.
     Lab = lab,
+    /// Where tasks wait, and for what.
+    Waits = waits,
 }
 
 impl Default for ViewId {

@@ -21,7 +21,7 @@ const KEYS: &[Binding] = &[
         Action::AllFrames,
         Where::StallDetails,
         (1, "all frames"),
-        "all frames of the stack and the whole name of a future, or only what matters",
+        "all frames of a stack, all futures of an await chain and the whole name of a future, or only what matters",
     ),
     binding(
         &[Key::Char('t')],

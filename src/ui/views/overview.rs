@@ -6,6 +6,7 @@
 //! ▁▁▁▁▁▂▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁███   3 ■ BLOCKED report      843 ms 100%  99%
 //! ─ Process ─────────────────────────────────────────────────────────────────────
 //!  cpu 1.2 of 4   memory 48.0 MiB   threads 7   host cpu 42%   load 1.70
+//!  812 of 1,204 idle tasks wait for permit of Semaphore pool (pool.rs:88); held by ...
 //! ─ Findings  2 ─────────────────────────────────────────────────────────────────
 //!  ■ blocked-worker  worker 3 blocked 843 ms computing in report (service.rs:43)
 //! ─ Worst spawn locations ───────────────────────────────────────────────────────
@@ -24,6 +25,7 @@ use crate::{
         quantity,
         screen::GUTTER,
         tables::{self, TableId},
+        waits,
     },
     diagnose::{Finding, Level, Severity},
     model::{Capability, Lag, Model, total},
@@ -242,15 +244,25 @@ fn process(state: &State, area: Rect, painter: &mut Painter<'_>) {
         ..area
     };
     painter.pieces(line, pieces);
-    gauges(
-        model,
-        Rect {
-            y: line.y + 1,
-            height: area.height.saturating_sub(2).min(1),
-            ..area
-        },
-        painter,
-    );
+    let mut below = Rect {
+        y: line.y + 1,
+        height: area.height.saturating_sub(2),
+        ..area
+    };
+    if waits::overview::is_known(state) && below.height > 0 {
+        waits_line(state, below, painter);
+        (below.y, below.height) = (below.y + 1, below.height - 1);
+    }
+    gauges(model, below, painter);
+}
+
+/// Where tasks wait, in one line.
+fn waits_line(state: &State, area: Rect, painter: &mut Painter<'_>) {
+    let Some((sentence, tone)) = waits::overview::sentence(state) else {
+        return;
+    };
+    let pieces = [("  ".into(), Tone::Dim), (sentence.into(), tone)];
+    painter.pieces(area, pieces);
 }
 
 /// The application's gauges; from outside, which has none, what the view has done.
