@@ -78,6 +78,7 @@ impl Attached {
         let interval = session.options.interval;
         let request = WatchRequest {
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
+            ..WatchRequest::default()
         };
         let watch = received::watch(self.link.channel.clone(), request, MAX_FRAME_BYTES);
         let watch = session.patiently(watch);

@@ -110,6 +110,7 @@ impl Viewer {
                         let mut client = connect(address).await;
                         let request = proto::WatchRequest {
                             interval_ns: 20_000_000,
+            ..proto::WatchRequest::default()
                         };
                         let stream = client.watch(request).await;
                         let mut frames = stream.expect("watching").into_inner();
