@@ -62,6 +62,7 @@ mod watchdog;
 mod worker_map;
 
 pub use access::Permission;
+pub use access::reading::Reader;
 pub use agent::{Agent, Builder, StartError};
 pub use gauge::gauge;
 pub use hooks::{Hooks, instrument};
