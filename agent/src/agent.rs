@@ -354,6 +354,19 @@ impl Builder {
         self
     }
 
+    /// Whether the agent reads, in the memory of its own process, where tasks wait, and at
+    /// level 0 the tasks themselves; false by default. `LOOPTOP_WAITS=on` and `off` beat it.
+    ///
+    /// It reads only while a viewer asks for that and may see memory: by default the
+    /// application's own user and root on this machine ([`Builder::permit`]), and only
+    /// where that viewer may not read the process itself. A thread of its own does it, with
+    /// 2 % of a core; nothing is written or stopped. Linux on x86-64.
+    #[cfg(feature = "waits")]
+    pub fn waits(mut self, waits: bool) -> Self {
+        self.config.waits = waits;
+        self
+    }
+
     /// Whether the agent sets a `tracing` subscriber of its own, by which tasks are
     /// seen, where the process has none at this moment. `LOOPTOP_TASKS=on` and `off`
     /// beat it.
