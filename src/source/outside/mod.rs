@@ -10,14 +10,11 @@
 //! - `driver`: the threads that look,
 //! - `facts`: what `looptop-outside` says, as `seen` has it,
 //! - `names`: the names of futures,
-//! - `activity`: which idle tasks have run,
 //! - `stop`: how the threads are asked to end,
 //! - `seen`: what was seen, as plain facts,
 //! - `hello`: who is looked at, and what cannot be known,
 //! - `translate`, `tasks`, `workers`: the facts in the normal form.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod activity;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod beside;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
