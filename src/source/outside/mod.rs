@@ -66,9 +66,13 @@ pub(super) async fn run(session: &mut Session, pid: u32) -> Result<Infallible, E
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(super) use beside::{Beside, BesideConsole, Heard, HeardBesideConsole, Joins};
+pub(super) use beside::{
+    Beside, BesideConsole, Heard, HeardBesideConsole, Joins, may_read as may_read_agent,
+};
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub(super) use elsewhere::{Beside, BesideConsole, Heard, HeardBesideConsole, Joins, why_never};
+pub(super) use elsewhere::{
+    Beside, BesideConsole, Heard, HeardBesideConsole, Joins, may_read_agent, why_never,
+};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(super) use hello::why_never;
 pub(super) use view::{Shown, View};
