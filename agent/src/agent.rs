@@ -200,8 +200,8 @@ impl Agent {
 }
 
 /// Settings of an agent. The environment variables `LOOPTOP`, `LOOPTOP_BIND`,
-/// `LOOPTOP_CAPTURE` and `LOOPTOP_TASKS`, and those of who may look, beat what is set
-/// here.
+/// `LOOPTOP_CAPTURE`, `LOOPTOP_TASKS` and `LOOPTOP_WAITS`, and those of who may look, beat
+/// what is set here.
 #[derive(Debug, Default)]
 #[must_use = "nothing happens before `start`"]
 pub struct Builder {

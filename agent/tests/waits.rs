@@ -181,12 +181,14 @@ fn a_token_sees_it_where_that_is_permitted() {
 fn cost() {
     let _alone = alone();
     let application = Application::new(level0().waits(true), 10_000);
+    let bare = resident_kib();
     let viewer = application.viewer(true);
     let began = std::time::Instant::now();
     viewer.until("all tasks", |seen| {
         (idle(seen).len() == 10_000).then_some(())
     });
     println!("10,000 tasks after {:?}", began.elapsed());
+    println!("memory: {bare} KiB before, {} KiB then", resident_kib());
     let cpu = || {
         let threads = std::fs::read_dir("/proc/self/task").expect("procfs");
         let used = threads.flatten().find_map(|thread| {
@@ -204,4 +206,11 @@ fn cost() {
     let (used, elapsed) = (cpu().saturating_sub(before), began.elapsed());
     let share = 100.0 * used.as_secs_f64() / elapsed.as_secs_f64();
     println!("then: {used:?} in {elapsed:?}, {share:.2} % of a core");
+}
+
+fn resident_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let kib = line.and_then(|line| line.split_ascii_whitespace().nth(1));
+    kib.and_then(|kib| kib.parse().ok()).expect("a number")
 }
