@@ -1,6 +1,7 @@
 //! Which future each type of tasks has: looked up once for each.
 //!
-//! The symbols of a file are read when a type of it is new, and not held afterwards.
+//! The symbols of a file are read with the first type of it, and held for the next: types
+//! come for as long as a program does something for the first time.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,13 +17,17 @@ use super::seen::Future;
 const MAX_TYPES: usize = 16_384;
 
 /// The names that are known.
-#[derive(Debug, Default)]
-pub(super) struct Names(AddressMap<Arc<Future>>);
+#[derive(Default)]
+pub(super) struct Names {
+    known: AddressMap<Arc<Future>>,
+    /// By the module's number; `None` where it cannot be read.
+    files: HashMap<usize, Option<Futures>>,
+}
 
 impl Names {
     /// The future of the tasks with this vtable.
     pub(super) fn get(&self, vtable: u64) -> Option<&Arc<Future>> {
-        self.0.get(&vtable)
+        self.known.get(&vtable)
     }
 
     /// Looks up what is new in a listing; `file` says where a module can be read.
@@ -33,9 +38,8 @@ impl Names {
         memory: ProcessMemory,
         file: impl Fn(&Path) -> Option<PathBuf>,
     ) {
-        let mut files: HashMap<usize, Option<Futures>> = HashMap::new();
         for task in found.tasks.iter().filter(|t| t.kind == TaskKind::Async) {
-            if self.0.contains_key(&task.vtable) || self.0.len() >= MAX_TYPES {
+            if self.known.contains_key(&task.vtable) || self.known.len() >= MAX_TYPES {
                 continue;
             }
             let Some(of) = types.get(task.vtable) else {
@@ -45,7 +49,7 @@ impl Names {
             let Some((module, bias)) = module.and_then(|m| Some((m, m.bias?))) else {
                 continue;
             };
-            let futures = files.entry(of.module).or_insert_with(|| {
+            let futures = self.files.entry(of.module).or_insert_with(|| {
                 let futures = Futures::load(&file(&module.path)?)?;
                 Some(futures.called_as(&module.path))
             });
@@ -54,7 +58,7 @@ impl Names {
                 functions: functions.map(|at| at.wrapping_sub(bias)).collect(),
             };
             let future = futures.as_mut().map(|f| named(f, &code, bias, memory));
-            self.0
+            self.known
                 .insert(task.vtable, Arc::new(future.unwrap_or_default()));
         }
     }

@@ -60,8 +60,8 @@ impl Reader {
         })
     }
 
-    /// One look; returns the CPU that it took. What is read of the program's file once is
-    /// not counted: it would only come later.
+    /// One look; returns the CPU that it took. What is read of the program's file at the first
+    /// is not counted: it would only come later.
     fn round(&mut self, shared: &Shared) -> Duration {
         let began = cpu();
         let threads = self.process.threads().into_iter();
@@ -72,7 +72,7 @@ impl Reader {
         let (found, types) = (self.tasks.listing(), self.tasks.types());
         let file = |path: &std::path::Path| self.process.file(path);
         self.names.learn(found, types, self.subject.memory(), file);
-        let named = cpu();
+        let named = if self.rounds == 0 { cpu() } else { listed };
         self.rounds += 1;
         let seen = seen::tasks(found, types, &self.names, &Own::of(shared));
         shared.waits.put(Seen {
