@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use crate::access::Permission;
+use crate::access::reading::{self, Reader, Useless};
 use crate::access::settings::TokenFrom;
 use crate::access::token::Token;
 use crate::config::{self, BadBind, Config, Retention};
@@ -33,6 +34,8 @@ struct Running {
     shared: Arc<Shared>,
     address: Option<SocketAddr>,
     socket: Option<PathBuf>,
+    /// Somebody was named who may read the process.
+    reader_named: bool,
 }
 
 /// Why an agent did not start. The application goes on without it.
@@ -186,6 +189,9 @@ impl Agent {
     pub fn shutdown(&self) {
         if let Some(running) = &self.running {
             running.shared.stop();
+            if running.reader_named {
+                reading::forbid();
+            }
             for runtime in running.shared.runtimes.all() {
                 runtime.release();
             }
@@ -194,8 +200,8 @@ impl Agent {
 }
 
 /// Settings of an agent. The environment variables `LOOPTOP`, `LOOPTOP_BIND`,
-/// `LOOPTOP_CAPTURE` and `LOOPTOP_TASKS`, and those of who may look, beat what is set
-/// here.
+/// `LOOPTOP_CAPTURE`, `LOOPTOP_TASKS` and `LOOPTOP_WAITS`, and those of who may look, beat
+/// what is set here.
 #[derive(Debug, Default)]
 #[must_use = "nothing happens before `start`"]
 pub struct Builder {
@@ -256,6 +262,18 @@ impl Builder {
     /// [`Permission::Names`] by default. `LOOPTOP_PERMIT` beats it.
     pub fn permit(mut self, permission: Permission) -> Self {
         self.config.access.permit = Some(Ok(permission));
+        self
+    }
+
+    /// Lets processes read, sample and debug this one from outside where Yama
+    /// (`kernel.yama.ptrace_scope` is 1) keeps that to its ancestors and root, so that this
+    /// user's `looptop` sees what no agent shows. It is `PR_SET_PTRACER` of this process,
+    /// and takes the place of whom somebody named before; a shut-down agent takes it back.
+    ///
+    /// What is named may do all that a debugger can, for as long as it is. On a system
+    /// without Yama nothing changes. `LOOPTOP_PTRACER=any`, `=PID` and `=off` beat it.
+    pub fn allow_reading(mut self, reader: Reader) -> Self {
+        self.config.access.reader = Some(Ok(Some(reader)));
         self
     }
 
@@ -336,6 +354,19 @@ impl Builder {
         self
     }
 
+    /// Whether the agent reads, in the memory of its own process, where tasks wait, and at
+    /// level 0 the tasks themselves; false by default. `LOOPTOP_WAITS=on` and `off` beat it.
+    ///
+    /// It reads only while a viewer asks for that and may see memory: by default the
+    /// application's own user and root on this machine ([`Builder::permit`]), and only
+    /// where that viewer may not read the process itself. A thread of its own does it, with
+    /// 2 % of a core; nothing is written or stopped. Linux on x86-64.
+    #[cfg(feature = "waits")]
+    pub fn waits(mut self, waits: bool) -> Self {
+        self.config.waits = waits;
+        self
+    }
+
     /// Whether the agent sets a `tracing` subscriber of its own, by which tasks are
     /// seen, where the process has none at this moment. `LOOPTOP_TASKS=on` and `off`
     /// beat it.
@@ -412,6 +443,8 @@ impl Builder {
         let mut config = self.config.with_environment(config::environment);
         let policy = config.access.policy(|path| std::fs::read_to_string(path));
         config.policy = policy.map_err(|error| StartError::Access(error.to_string()))?;
+        let reader = config.access.reader();
+        let reader = reader.map_err(|error| StartError::Access(error.to_string()))?;
         let tls = tls::Acceptor::new(&config.access.tls, config.policy.token.is_some());
         let tls = tls.map_err(StartError::Access)?;
         let listeners = server::listen(&config)?;
@@ -428,6 +461,7 @@ impl Builder {
         let running = Arc::new(Running {
             address,
             socket,
+            reader_named: reader.is_some_and(named),
             shared: Arc::new(Shared::new(config, stacks)),
         });
         let agent = Agent {
@@ -453,6 +487,18 @@ impl Builder {
         }
         drop(first);
         Ok(agent)
+    }
+}
+
+/// Whether the kernel took the name of who may read this process; says why not.
+fn named(reader: Reader) -> bool {
+    match reading::allow(reader) {
+        Ok(()) => true,
+        Err(Useless::NotNeeded) => false,
+        Err(useless) => {
+            complain(&useless.to_string());
+            false
+        }
     }
 }
 

@@ -140,6 +140,8 @@ pub(crate) struct Config {
     pub(crate) frame_interval: Duration,
     pub(crate) retention: Retention,
     pub(crate) capture: bool,
+    /// Whether the agent reads in its process's memory where tasks wait, when asked.
+    pub(crate) waits: bool,
     /// `None`: where nobody else can set one.
     #[cfg_attr(not(all(tokio_unstable, feature = "tracing")), allow(dead_code))]
     pub(crate) install_subscriber: Option<bool>,
@@ -173,6 +175,7 @@ impl Default for Config {
                 bytes: 8 << 20,
             },
             capture: true,
+            waits: false,
             install_subscriber: None,
             time_scale: 0.0,
             #[cfg(feature = "flight-recorder")]
@@ -196,6 +199,8 @@ impl Config {
         if get("LOOPTOP_CAPTURE").is_some_and(|v| is_off(&v)) {
             self.capture = false;
         }
+        let waits = get("LOOPTOP_WAITS").unwrap_or_default();
+        self.waits = is_on(&waits) || (self.waits && !is_off(&waits));
         let tasks = get("LOOPTOP_TASKS").unwrap_or_default();
         if is_on(&tasks) {
             self.install_subscriber = Some(true);

@@ -13,6 +13,7 @@ use crate::level::Levels;
 use crate::procfs;
 use crate::shared::Shared;
 use crate::thread_clock::{current_tid, thread_cpu_ns};
+use crate::waits;
 
 /// What does not change while the process lives.
 struct Identity {
@@ -83,7 +84,7 @@ fn whole(shared: &Arc<Shared>, permission: Permission) -> proto::HelloResponse {
         process_started_unix_ns: identity.process_started_unix_ns,
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         tokio_version: String::new(),
-        capabilities: capabilities(shared),
+        capabilities: capabilities(shared, permission),
         stall_threshold_ns: config.stall_threshold_ns(),
         watchdog_interval_ns: config.watchdog_interval_ns(),
         time_scale: config.time_scale,
@@ -99,7 +100,7 @@ const CONSOLE_IS_OFF: &str = "console-subscriber's service is off while a token 
     tokio-console cannot send: LOOPTOP_CONSOLE=on where the application starts allows it";
 const NEEDS_LINUX: &str = "the agent reads this from /proc, which only Linux has";
 
-fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
+fn capabilities(shared: &Shared, permission: Permission) -> Vec<proto::Capability> {
     let runtime = match shared.runtimes.revision() {
         0 => Err(
             "no runtime is registered: call looptop_agent::init() inside #[tokio::main], or register_current() in each runtime",
@@ -147,8 +148,10 @@ fn capabilities(shared: &Shared) -> Vec<proto::Capability> {
         (CapabilityKind::Resources, resources),
     ];
     let fixed = fixed.map(|(kind, known)| capability(kind, known.map_err(str::to_owned)));
+    let waits = waits::know(shared, permission);
+    let waits = capability(CapabilityKind::Waits, waits);
     let changing = changing(shared, &levels);
-    fixed.into_iter().chain(changing).collect()
+    fixed.into_iter().chain([waits]).chain(changing).collect()
 }
 
 /// What can be known of tasks, and of runtimes that nobody registered, now; it may

@@ -58,10 +58,18 @@ mod sync;
 )]
 mod task;
 mod thread_clock;
+#[cfg(all(feature = "waits", target_os = "linux", target_arch = "x86_64"))]
+mod waits;
 mod watchdog;
+#[cfg(not(all(feature = "waits", target_os = "linux", target_arch = "x86_64")))]
+mod without_waits;
 mod worker_map;
 
+#[cfg(not(all(feature = "waits", target_os = "linux", target_arch = "x86_64")))]
+use without_waits as waits;
+
 pub use access::Permission;
+pub use access::reading::Reader;
 pub use agent::{Agent, Builder, StartError};
 pub use gauge::gauge;
 pub use hooks::{Hooks, instrument};

@@ -66,6 +66,7 @@ pub(crate) fn run(
         runtime.block_on(async {
             let (feed, publish) = feed::new(shared);
             tokio::spawn(publish);
+            crate::waits::mark_server(shared);
             #[cfg(feature = "flight-recorder")]
             crate::flight::start(shared, &feed);
             tokio::spawn(serve(Arc::clone(shared), listeners, feed, services, tls));

@@ -17,6 +17,7 @@ use crate::stall::StallLog;
 use crate::sync::lock;
 use crate::task;
 use crate::thread_clock::current_tid;
+use crate::waits::Waits;
 
 /// The state of one agent.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     server: tokio::sync::Notify,
     /// Tasks that ended and were not joined.
     pub(crate) cells: Cells,
+    /// What is read in the process's memory, and for whom.
+    pub(crate) waits: Waits,
     /// A stall has begun that no frame has reported.
     pub(crate) news: tokio::sync::Notify,
 }
@@ -69,6 +72,7 @@ impl Shared {
             watchdog: Mutex::new(None),
             server: tokio::sync::Notify::new(),
             cells: Cells::default(),
+            waits: Waits::default(),
             news: tokio::sync::Notify::new(),
         }
     }
@@ -85,10 +89,18 @@ impl Shared {
         self.stopping.load(Relaxed)
     }
 
+    /// The calling thread of the agent's own ends.
+    #[cfg_attr(not(feature = "waits"), allow(dead_code))]
+    pub(crate) fn leave_own_thread(&self) {
+        let own = current_tid();
+        lock(&self.own_threads).retain(|tid| Some(*tid) != own);
+    }
+
     /// Ends the watchdog and the server.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Relaxed);
         self.server.notify_one();
+        self.waits.stop();
         if let Some(watchdog) = lock(&self.watchdog).take() {
             watchdog.unpark();
         }

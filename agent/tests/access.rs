@@ -263,6 +263,7 @@ fn who_may_see_numbers_sees_no_names() {
         let mut client = AgentClient::new(channel);
         let watch = proto::WatchRequest {
             interval_ns: 20_000_000,
+            ..proto::WatchRequest::default()
         };
         let frames = client.watch(with_token(watch, Some(TOKEN))).await;
         let mut frames = frames.expect("it may").into_inner();

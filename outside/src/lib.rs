@@ -12,41 +12,47 @@
 //!
 //! [`core`] reads the same of a core dump, in which nothing changes any more.
 //!
+//! Without its feature `watch` it only reads: nothing in it samples or stops a thread.
+//!
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod access;
 pub mod awaits;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 mod code;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod core;
 mod evidence;
 mod memory;
 pub mod program;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 mod sampler;
 mod space;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 mod stop;
 mod subject;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 mod sys;
 pub mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg_attr(
+    not(feature = "watch"),
+    allow(dead_code, reason = "whoever watches asks more")
+)]
 mod thread;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod waiting;
 pub mod waits;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 mod watch;
 
 pub use evidence::Evidence;
 pub use memory::{Piece, ProcessMemory};
 pub use space::{Page, ProcessSpace, Space};
 pub use subject::{Changed, Subject, SubjectError};
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 pub use watch::{
     Call, Chosen, Costs, Life, Role, RunningTask, Scope, StackSample, Stall, ThreadView, Watch,
     WatchError, WatchOptions,

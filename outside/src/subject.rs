@@ -58,7 +58,19 @@ impl Subject {
     ///
     /// There is none, or procfs does not describe it.
     pub fn find(procfs: &Procfs, pid: u32) -> Result<Self, SubjectError> {
-        let process = procfs.process(pid);
+        Self::at(procfs.process(pid), pid)
+    }
+
+    /// This process, which may always read itself.
+    ///
+    /// # Errors
+    ///
+    /// procfs does not describe it.
+    pub fn own() -> Result<Self, SubjectError> {
+        Self::at(Procfs::default().own(), std::process::id())
+    }
+
+    fn at(process: Process, pid: u32) -> Result<Self, SubjectError> {
         let identity = match Identity::of(&process) {
             Ok(Some(identity)) => identity,
             Ok(None) => return Err(SubjectError::NoSuchProcess(pid)),

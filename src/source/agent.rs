@@ -5,11 +5,11 @@ use std::{convert::Infallible, time::Duration};
 use looptop_wire::{
     PROTOCOL, columns, live,
     proto::{
-        CodeAddress, HelloRequest, HelloResponse, Loss, ResolveFramesRequest,
+        Capability, CapabilityKind, CodeAddress, HelloRequest, HelloResponse, Loss, ResolveFramesRequest,
         ResolveFramesResponse, WatchRequest, agent_client::AgentClient,
     },
 };
-use tokio::time::sleep_until;
+use tokio::{task::spawn_blocking, time::sleep_until};
 use tonic::{Code, Status, Streaming};
 
 use super::{
@@ -73,11 +73,24 @@ pub(super) async fn attach(session: &mut Session, link: &Link) -> Result<Peer, E
 }
 
 impl Attached {
+    /// Whether the agent is to read its process: it does so, and this viewer may not read
+    /// the process itself, which costs the application nothing.
+    async fn has_memory_read_for_it(&self, reads_processes: bool) -> bool {
+        let waits = |c: &Capability| c.kind() == CapabilityKind::Waits && c.available;
+        if !self.hello.capabilities.iter().any(waits) {
+            return false;
+        }
+        let hello = self.hello.clone();
+        let may_read = spawn_blocking(move || outside::may_read_agent(&hello));
+        !(reads_processes && self.hello.pid != 0 && may_read.await.unwrap_or(false))
+    }
+
     /// Passes the agent's frames on until the connection ends.
     pub(super) async fn run(mut self, session: &mut Session) -> Result<Infallible, End> {
         let interval = session.options.interval;
         let request = WatchRequest {
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
+            memory: self.has_memory_read_for_it(session.options.host).await,
         };
         let watch = received::watch(self.link.channel.clone(), request, MAX_FRAME_BYTES);
         let watch = session.patiently(watch);

@@ -123,6 +123,23 @@ impl Programs {
         Seen::of(&check.output().unwrap())
     }
 
+    /// What `looptop` records of the target in two seconds as this user, as JSON.
+    fn recorded(&self, target: &str, user: u32, env: Env<'_>) -> String {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        own(folder.path(), user);
+        let file = folder.path().join("recording");
+        let file = file.to_str().unwrap();
+        let run = |arguments: &[&str]| {
+            let output = command(&self.looptop, user, env).args(arguments).output();
+            let output = output.unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{arguments:?}: {said}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        run(&["record", target, "-o", file, "--for", "2s"]);
+        run(&["export", file, "--format", "json"])
+    }
+
     fn ls(&self, user: u32, env: Env<'_>) -> String {
         let output = command(&self.looptop, user, env).arg("ls").output();
         String::from_utf8(output.unwrap().stdout).unwrap()
@@ -445,6 +462,47 @@ fn sockets_are_found_and_those_left_behind_are_removed() {
     assert!(old.unwrap().success());
     programs.ls(ROOT, &env[..1]);
     assert!(!path.exists());
+}
+
+/// Of an application that reads its own memory: who may not read the process, and may see
+/// memory, gets its tasks from it. Nobody else has it read.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn what_is_read_in_memory_goes_to_who_may_see_it() {
+    if !is_root() {
+        return;
+    }
+    let programs = Programs::new();
+    let (on, token) = (("LOOPTOP_WAITS", "on"), ("LOOPTOP_TOKEN", TOKEN));
+    let may = ("LOOPTOP_PERMIT", "memory");
+    let is_read = |app: &App| {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", app.child.id())).unwrap();
+        let names = threads.flatten().map(|thread| thread.path().join("comm"));
+        let mut names = names.filter_map(|path| std::fs::read_to_string(path).ok());
+        names.any(|name| name.trim() == "looptop-waits")
+    };
+    // Those that the application has spawned; who sees none does not count any.
+    let has_tasks = |text: &str| text.contains("\"tasks_live\":5,");
+    for (settings, user, env, read) in [
+        (&[on, token, may][..], NOBODY, &[token][..], true),
+        // Without the permission, and without the setting.
+        (&[on, token], NOBODY, &[token], false),
+        (&[token, may], NOBODY, &[token], false),
+        // Root reads the process itself.
+        (&[on], ROOT, &[], false),
+    ] {
+        let app = programs.app(ROOT, settings);
+        let itself = user == ROOT;
+        let what = format!("{settings:?} as {user}");
+        let mut text = programs.recorded(&app.address, user, env);
+        // Symbols are read first, which may take a while.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while (read || itself) && !has_tasks(&text) && Instant::now() < deadline {
+            text = programs.recorded(&app.address, user, env);
+        }
+        assert_eq!(has_tasks(&text), read || itself, "{what}: {text}");
+        assert_eq!(is_read(&app), read, "{what}");
+    }
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {

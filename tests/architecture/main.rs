@@ -291,6 +291,7 @@ fn crates_depend_in_one_direction() {
     assert_eq!(
         of("agent/Cargo.toml"),
         names(&[
+            "looptop-outside",
             "looptop-procfs",
             "looptop-symbols",
             "looptop-unwind",
@@ -308,6 +309,26 @@ fn crates_depend_in_one_direction() {
             "looptop-wire"
         ])
     );
+}
+
+/// What nobody can attach to unless the application asks for it: the agent reads its own
+/// process only with the feature `waits`, and never has what samples or stops threads.
+#[test]
+fn the_agent_reads_memory_only_with_its_feature() {
+    let agent: toml::Table = manifest("agent/Cargo.toml").parse().unwrap();
+    let outside = &agent["dependencies"]["looptop-outside"];
+    assert_eq!(outside["optional"].as_bool(), Some(true));
+    assert!(outside.get("features").is_none(), "{outside}");
+    let features = agent["features"].as_table().unwrap();
+    let takes = |name: &str, what: &str| {
+        let of = features[name].as_array().unwrap();
+        of.iter().any(|feature| feature.as_str() == Some(what))
+    };
+    assert!(takes("waits", "dep:looptop-outside"));
+    assert!(!takes("default", "waits"));
+    let workspace: toml::Table = manifest("Cargo.toml").parse().unwrap();
+    let outside = &workspace["workspace"]["dependencies"]["looptop-outside"];
+    assert_eq!(outside["default-features"].as_bool(), Some(false));
 }
 
 #[test]

@@ -133,6 +133,7 @@ fn requests() -> Vec<Bytes> {
     };
     let watch = WatchRequest {
         interval_ns: 50_000_000,
+        ..WatchRequest::default()
     };
     let resolve = ResolveFramesRequest {
         frames: vec![CodeAddress::default()],

@@ -70,6 +70,7 @@ impl Counts {
             Refusal::NumbersAlone => 3,
             Refusal::ConsoleIsOff => 4,
             Refusal::Crowd => 5,
+            Refusal::NoMemory => 6,
         };
         self.say(kind, &format_args!("refused a viewer: {refusal}"));
     }

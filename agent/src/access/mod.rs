@@ -5,6 +5,7 @@
 //! `server` finds out the facts, counts and says what was refused.
 //!
 //! - [`token`]: the secret that stands for a user who cannot be seen,
+//! - [`reading`]: who may read the process from outside, where the kernel asks for a name,
 //! - [`refusal`]: why somebody may not look, as a sentence,
 //! - [`settings`]: what the builder and the environment say, made into a policy,
 //! - [`counts`]: what was refused so far, said once for each kind,
@@ -12,6 +13,7 @@
 //! - [`uid`]: users by their ids.
 
 pub(crate) mod counts;
+pub(crate) mod reading;
 pub(crate) mod reduced;
 pub(crate) mod refusal;
 pub(crate) mod settings;
@@ -33,7 +35,7 @@ pub enum Permission {
     /// What a program calls things, and where they are in its code: tasks, stacks,
     /// fields, paths.
     Names,
-    /// What its memory holds. The agent's protocol shows nothing of it so far.
+    /// What its memory holds: where tasks wait, and tasks that were found by reading.
     Memory,
 }
 

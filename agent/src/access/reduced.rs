@@ -171,6 +171,26 @@ mod tests {
             async_ops: vec![proto::AsyncOp::default()],
             ended_cells: vec![proto::EndedCells::default()],
             coverage: Some(proto::Coverage::default()),
+            await_shapes: vec![proto::AwaitShape {
+                id: 91,
+                ..proto::AwaitShape::default()
+            }],
+            task_waits: vec![proto::TaskWait {
+                task: 91,
+                ..proto::TaskWait::default()
+            }],
+            thread_waits: vec![proto::ThreadWait {
+                tid: 91,
+                ..proto::ThreadWait::default()
+            }],
+            wait_resources: vec![proto::WaitResource {
+                id: 91,
+                ..proto::WaitResource::default()
+            }],
+            waits_read: Some(proto::WaitsRead {
+                idle: 91,
+                ..proto::WaitsRead::default()
+            }),
             ..proto::Frame::default()
         }
     }

@@ -15,6 +15,9 @@ pub(crate) enum Refusal {
     WrongToken,
     /// Who may see numbers asks for names.
     NumbersAlone,
+    /// Who may see names asks for what is read in memory.
+    #[cfg_attr(not(feature = "waits"), allow(dead_code))]
+    NoMemory,
     /// console-subscriber's service, beside a token.
     #[cfg_attr(not(feature = "console"), allow(dead_code))]
     ConsoleIsOff,
@@ -63,6 +66,11 @@ impl fmt::Display for Refusal {
                 "numbers alone may be seen, no names: LOOPTOP_PERMIT=names where the application \
                  starts allows them",
             ),
+            Self::NoMemory => f.write_str(
+                "what is read in the process's memory is shown to its own user and root on its \
+                 machine: LOOPTOP_PERMIT=memory where the application starts shows it to others \
+                 who may look, by a token for example",
+            ),
             Self::ConsoleIsOff => f.write_str(
                 "console-subscriber's service is off while a token is set, which tokio-console \
                  cannot send: LOOPTOP_CONSOLE=on where the application starts allows it to users \
@@ -108,6 +116,7 @@ mod tests {
         let others = [
             Refusal::WrongToken,
             Refusal::NumbersAlone,
+            Refusal::NoMemory,
             Refusal::ConsoleIsOff,
         ];
         for refusal in of_users.into_iter().flatten().chain(others) {

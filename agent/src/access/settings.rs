@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use super::reading::Reader;
 use super::token::{BadToken, Token};
 use super::{Permission, Policy, uid};
 use crate::config::{is_off, is_on};
@@ -19,6 +20,8 @@ pub(crate) struct Asked {
     /// Whether there is a Unix socket beside the port.
     pub(crate) socket: Option<bool>,
     pub(crate) tls: TlsFiles,
+    /// Who may read the process from outside, as Yama asks.
+    pub(crate) reader: Option<Result<Option<Reader>, String>>,
 }
 
 /// Where a token comes from.
@@ -71,6 +74,9 @@ impl Asked {
         if let Some(socket) = get("LOOPTOP_SOCKET") {
             self.socket = Some(!is_off(&socket));
         }
+        if let Some(reader) = get("LOOPTOP_PTRACER") {
+            self.reader = Some(Reader::parse(&reader));
+        }
         let file = |name: &str| get(name).map(PathBuf::from);
         self.tls = TlsFiles {
             certificate: file("LOOPTOP_TLS_CERT").or(self.tls.certificate),
@@ -78,6 +84,12 @@ impl Asked {
             authority: file("LOOPTOP_TLS_CLIENT_CA").or(self.tls.authority),
         };
         self
+    }
+
+    /// Who is to be named as a reader, if anybody is.
+    pub(crate) fn reader(&self) -> Result<Option<Reader>, BadAccess> {
+        let asked = self.reader.clone().unwrap_or(Ok(None));
+        asked.map_err(BadAccess::Reader)
     }
 
     /// The policy; `read` reads a file.
@@ -159,6 +171,10 @@ pub(crate) enum BadAccess {
     #[error("LOOPTOP_PERMIT is `{0}`; it is numbers, names or memory")]
     Permit(String),
     #[error(
+        "LOOPTOP_PTRACER is `{0}`; it is `any` for this user's processes, the id of one, or off"
+    )]
+    Reader(String),
+    #[error(
         "{0} can be reached from other machines, and nothing says who may look: set \
          LOOPTOP_TOKEN_FILE, or TLS with LOOPTOP_TLS_CLIENT_CA for certificates of viewers, or listen at \
          127.0.0.1"
@@ -219,6 +235,29 @@ mod tests {
         assert!(token.is(b"another-secret-text"));
         let none = policy(&[("LOOPTOP_ALLOW", "none")]).unwrap();
         assert!(!none.trusts_users && none.allowed.is_empty());
+    }
+
+    #[test]
+    fn nobody_is_named_as_a_reader_unless_asked() {
+        let reader = |variables: &[(&str, &str)], builder: Option<Reader>| {
+            let asked = Asked {
+                reader: builder.map(|reader| Ok(Some(reader))),
+                ..Asked::default()
+            };
+            let get = |name: &str| {
+                let found = variables.iter().find(|(key, _)| *key == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let asked = asked.with_environment(get);
+            asked.reader().map_err(|error| error.to_string())
+        };
+        let owner = Some(Reader::Owner);
+        assert_eq!(reader(&[], None), Ok(None));
+        assert_eq!(reader(&[("LOOPTOP_PTRACER", "")], owner), Ok(owner));
+        assert_eq!(reader(&[("LOOPTOP_PTRACER", "any")], None), Ok(owner));
+        assert_eq!(reader(&[("LOOPTOP_PTRACER", "off")], owner), Ok(None));
+        let wrong = reader(&[("LOOPTOP_PTRACER", "alice")], None).unwrap_err();
+        assert!(wrong.contains("`alice`"), "{wrong}");
     }
 
     #[test]

@@ -18,11 +18,12 @@ use looptop_wire::proto;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Publisher;
-use crate::access::{Permission, reduced};
+use super::{Publisher, Shows, Update};
+use crate::access::Permission;
 use crate::server::limits::VIEWERS;
 use crate::shared::Shared;
 use crate::sync::lock;
+use crate::waits;
 
 /// Deltas that wait for the slowest viewer at most.
 const DELTAS: usize = 8;
@@ -34,12 +35,10 @@ const LEAST_TIME_BETWEEN_SNAPSHOTS: Duration = Duration::from_millis(500);
 /// meanwhile shares the next one.
 const SNAPSHOT_SHARE: u32 = 5;
 
-type Parts = Arc<Vec<proto::Frame>>;
-
 /// What a viewer starts from.
 struct Start {
-    snapshot: Parts,
-    deltas: broadcast::Receiver<Parts>,
+    snapshot: Arc<Update>,
+    deltas: broadcast::Receiver<Arc<Update>>,
 }
 
 /// The viewers' side of the publisher.
@@ -70,7 +69,7 @@ async fn publish(
     mut requests: mpsc::Receiver<oneshot::Sender<Start>>,
     intervals: Arc<Mutex<HashMap<u64, Duration>>>,
 ) {
-    let (deltas, _) = broadcast::channel::<Parts>(DELTAS);
+    let (deltas, _) = broadcast::channel::<Arc<Update>>(DELTAS);
     let mut next = Instant::now();
     let mut last = next;
     let mut rested = next;
@@ -157,40 +156,49 @@ async fn unless<T>(
 }
 
 impl Feed {
-    /// Serves one viewer what it may see until it goes away; `None` where as many as there
-    /// may be are served already.
+    /// Serves one viewer what it may see until it goes away, with what is read in memory
+    /// where it asks for that; `None` where as many as there may be are served already.
     pub(crate) fn watch(
         &self,
-        interval_ns: u64,
+        asked: proto::WatchRequest,
         permission: Permission,
     ) -> Option<mpsc::Receiver<proto::Frame>> {
-        self.serve_one_of(VIEWERS, interval_ns, permission)
+        self.serve_one_of(VIEWERS, asked, permission)
     }
 
-    /// Serves the application itself, whoever else watches.
+    /// Serves the application itself, whoever else watches: with all that it asks for.
     #[cfg(feature = "flight-recorder")]
     pub(crate) fn record(&self, interval_ns: u64) -> mpsc::Receiver<proto::Frame> {
-        let frames = self.serve_one_of(usize::MAX, interval_ns, Permission::Memory);
+        let asked = proto::WatchRequest {
+            interval_ns,
+            memory: true,
+        };
+        let frames = self.serve_one_of(usize::MAX, asked, Permission::Memory);
         frames.unwrap_or_else(|| mpsc::channel(1).1)
     }
 
     fn serve_one_of(
         &self,
         most: usize,
-        interval_ns: u64,
+        asked: proto::WatchRequest,
         permission: Permission,
     ) -> Option<mpsc::Receiver<proto::Frame>> {
-        let interval = self.shared.config.frame_interval(interval_ns);
+        let interval = self.shared.config.frame_interval(asked.interval_ns);
         let guard = Attached::new(self, interval, most)?;
+        let wanted = asked.memory.then(|| waits::want(&self.shared, permission));
+        let wanted = wanted.flatten();
         let (frames, receiver) = mpsc::channel(IN_FLIGHT);
         let feed = self.clone();
         let mut frames = Sink {
             frames,
-            permission,
+            shows: Shows {
+                permission,
+                memory: wanted.is_some(),
+            },
             sequence: 0,
         };
         tokio::spawn(async move {
-            let _attached = guard;
+            let _attached = (guard, wanted);
             feed.serve(&mut frames).await;
         });
         Some(receiver)
@@ -224,8 +232,8 @@ impl Feed {
     async fn next(
         &self,
         viewer: &Sink,
-        deltas: &mut broadcast::Receiver<Parts>,
-    ) -> Option<Result<Parts, u64>> {
+        deltas: &mut broadcast::Receiver<Arc<Update>>,
+    ) -> Option<Result<Arc<Update>, u64>> {
         if viewer.frames.is_closed() {
             return None;
         }
@@ -240,21 +248,17 @@ impl Feed {
 /// The way to one viewer.
 struct Sink {
     frames: mpsc::Sender<proto::Frame>,
-    permission: Permission,
+    shows: Shows,
     sequence: u64,
 }
 
 impl Sink {
-    /// Sends the parts of a frame; `None` when the viewer is gone.
-    async fn send(&mut self, parts: &[proto::Frame]) -> Option<()> {
-        for part in parts {
+    /// Sends what it is shown of an update; `None` when the viewer is gone.
+    async fn send(&mut self, update: &Update) -> Option<()> {
+        for mut frame in update.frames(self.shows) {
             self.sequence += 1;
-            let mut part = match self.permission {
-                Permission::Numbers => reduced::frame(part),
-                Permission::Names | Permission::Memory => part.clone(),
-            };
-            part.sequence = self.sequence;
-            self.frames.send(part).await.ok()?;
+            frame.sequence = self.sequence;
+            self.frames.send(frame).await.ok()?;
         }
         Some(())
     }
@@ -300,7 +304,11 @@ mod tests {
     }
 
     fn watch(feed: &Feed, interval_ns: u64) -> mpsc::Receiver<proto::Frame> {
-        let frames = feed.watch(interval_ns, Permission::Names);
+        let asked = proto::WatchRequest {
+            interval_ns,
+            ..proto::WatchRequest::default()
+        };
+        let frames = feed.watch(asked, Permission::Names);
         frames.expect("there is room")
     }
 

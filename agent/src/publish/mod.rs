@@ -7,14 +7,16 @@ mod cells;
 pub(crate) mod feed;
 mod stall;
 mod table;
+mod update;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use looptop_wire::intern::Interner;
-use looptop_wire::{proto, split};
+use looptop_wire::proto;
 
 use self::table::Table;
+pub(crate) use self::update::{OfMemory, Shows, Update};
 use crate::clock::now_ns;
 use crate::coverage::Coverage;
 use crate::ids::RuntimeId;
@@ -26,7 +28,7 @@ use crate::shared::Shared;
 use crate::slot::{self, SlotView};
 use crate::sync::lock;
 use crate::task::collect::Collector;
-use crate::{capture, gauge};
+use crate::{capture, gauge, waits};
 
 /// Everything that frames are built from.
 pub(crate) struct Publisher {
@@ -53,6 +55,7 @@ pub(crate) struct Publisher {
     modules: Table<u32, proto::Module>,
     gauges: Table<u32, proto::Gauge>,
     ended_cells: cells::EndedCells,
+    waits: waits::Frames,
     process: proto::Process,
     host: Option<proto::Host>,
     loss: proto::Loss,
@@ -87,6 +90,7 @@ impl Publisher {
             modules: Table::default(),
             gauges: Table::default(),
             ended_cells: cells::EndedCells::default(),
+            waits: waits::Frames::default(),
             process: proto::Process::default(),
             host: None,
             loss: proto::Loss::default(),
@@ -110,8 +114,8 @@ impl Publisher {
         }
     }
 
-    /// What changed since the last delta, in parts that fit a message.
-    pub(crate) fn delta(&mut self) -> Vec<proto::Frame> {
+    /// What changed since the last delta.
+    pub(crate) fn delta(&mut self) -> Update {
         let now_ns = now_ns();
         self.sample(now_ns);
         let tasks = self.tasks.gather().encode(&mut self.interner);
@@ -149,11 +153,17 @@ impl Publisher {
         let capabilities = crate::hello::changing_capabilities(&self.shared);
         let news = (capabilities != self.capabilities).then(|| capabilities.clone());
         self.capabilities = capabilities;
-        in_parts(frame, with_capabilities(tasks.tasks, news))
+        let of_memory = self.waits.delta(&self.shared, now_ns, news.is_some());
+        Update::new(
+            frame,
+            with_capabilities(tasks.tasks, news),
+            of_memory,
+            false,
+        )
     }
 
-    /// Everything that is known, in parts that fit a message.
-    pub(crate) fn snapshot(&mut self) -> Vec<proto::Frame> {
+    /// Everything that is known.
+    pub(crate) fn snapshot(&mut self) -> Update {
         let now_ns = now_ns();
         self.sample(now_ns);
         if !std::mem::replace(&mut self.watched, true) {
@@ -163,7 +173,6 @@ impl Publisher {
         let (stalls, _) = self.stalls(0);
         let frame = proto::Frame {
             now_ns,
-            snapshot_complete: true,
             runtimes: self.runtimes.all(),
             workers: self.workers.all(),
             threads: self.threads.all(),
@@ -187,7 +196,9 @@ impl Publisher {
             ..frame
         };
         let capabilities = crate::hello::changing_capabilities(&self.shared);
-        in_parts(frame, with_capabilities(tasks.tasks, Some(capabilities)))
+        let tasks = with_capabilities(tasks.tasks, Some(capabilities));
+        let of_memory = self.waits.state(&self.shared, now_ns);
+        Update::new(frame, tasks, of_memory, true)
     }
 
     fn keep_interned(&mut self) {
@@ -208,6 +219,7 @@ impl Publisher {
         self.sample_modules();
         self.ended_cells
             .sample(&self.shared, now_ns, &self.process, &mut self.interner);
+        self.waits.sample(&self.shared, &mut self.interner);
         for (name, value) in gauge::all() {
             let name = self.interner.string(&name);
             self.gauges.set(name, proto::Gauge { name, value });
@@ -354,28 +366,6 @@ fn with_capabilities(
     tasks
 }
 
-/// A frame in parts that fit a message. Tasks come in messages of different
-/// columns, of which a frame has room for one.
-fn in_parts(mut frame: proto::Frame, tasks: Vec<proto::Tasks>) -> Vec<proto::Frame> {
-    let mut tasks = tasks.into_iter();
-    frame.tasks = tasks.next();
-    let snapshot_complete = std::mem::take(&mut frame.snapshot_complete);
-    let now_ns = frame.now_ns;
-    let further = tasks.map(|tasks| proto::Frame {
-        now_ns,
-        tasks: Some(tasks),
-        ..proto::Frame::default()
-    });
-    let frames = std::iter::once(frame).chain(further);
-    let mut parts: Vec<_> = frames.flat_map(split::split).collect();
-    let last = parts.len().saturating_sub(1);
-    for (index, part) in parts.iter_mut().enumerate() {
-        part.more = index < last;
-        part.snapshot_complete = snapshot_complete && index == last;
-    }
-    parts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,13 +377,21 @@ mod tests {
         Publisher::new(Arc::new(Shared::new(Config::default(), Ok(()))))
     }
 
+    fn frames(update: &Update) -> Vec<proto::Frame> {
+        let shows = Shows {
+            permission: crate::access::Permission::Names,
+            memory: false,
+        };
+        update.frames(shows).collect()
+    }
+
     #[test]
     fn a_later_snapshot_knows_what_earlier_deltas_said() {
         let mut publisher = publisher();
         gauge::gauge("publish test", 1.0);
         publisher.snapshot();
         publisher.delta();
-        let snapshot = publisher.snapshot();
+        let snapshot = frames(&publisher.snapshot());
         let last = snapshot.last().expect("at least one part");
         assert!(last.snapshot_complete);
         let text = |s: &proto::InternedString| s.text == "publish test";
@@ -413,12 +411,12 @@ mod tests {
         let stalls = |frames: Vec<proto::Frame>| -> Vec<proto::Stall> {
             frames.into_iter().flat_map(|f| f.stalls).collect()
         };
-        assert_eq!(stalls(publisher.delta()).len(), 1);
-        assert!(stalls(publisher.delta()).is_empty());
+        assert_eq!(stalls(frames(&publisher.delta())).len(), 1);
+        assert!(stalls(frames(&publisher.delta())).is_empty());
         lock(&publisher.shared.stalls).end(id, 20);
-        let ended = stalls(publisher.delta());
+        let ended = stalls(frames(&publisher.delta()));
         assert_eq!(ended[0].state(), proto::StallState::Ended);
-        assert_eq!(stalls(publisher.snapshot()).len(), 1);
+        assert_eq!(stalls(frames(&publisher.snapshot())).len(), 1);
     }
 
     #[test]
@@ -437,7 +435,10 @@ mod tests {
         let mut live = std::collections::BTreeSet::new();
         loop {
             let over = watchdog.is_finished();
-            for stall in publisher.delta().into_iter().flat_map(|f| f.stalls) {
+            for stall in frames(&publisher.delta())
+                .into_iter()
+                .flat_map(|f| f.stalls)
+            {
                 match stall.state() {
                     proto::StallState::Live => live.insert(stall.id),
                     _ => live.remove(&stall.id),
@@ -456,7 +457,7 @@ mod tests {
         let mut known = std::collections::HashSet::new();
         for n in 0..3 {
             gauge::gauge(&format!("travelling {n}"), f64::from(n));
-            for frame in publisher.delta() {
+            for frame in frames(&publisher.delta()) {
                 known.extend(frame.strings.iter().map(|s| s.id));
                 for gauge in &frame.gauges {
                     assert!(gauge.name == 0 || known.contains(&gauge.name));

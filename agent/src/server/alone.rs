@@ -223,7 +223,7 @@ impl Service {
             Ok(admitted) => admitted,
             Err(refused) => return refuse(answer, &refused),
         };
-        let Some(mut frames) = self.feed.watch(asked.interval_ns, permission) else {
+        let Some(mut frames) = self.feed.watch(asked, permission) else {
             return refuse(answer, &self.declined(Declined::Viewers));
         };
         let mut stream = begin(answer)?;

@@ -194,7 +194,7 @@ impl proto::agent_server::Agent for Service {
     ) -> Result<Response<Frames>, Status> {
         let (visitor, permission) = admitted(&request, Permission::Numbers)?;
         let asked = request.into_inner();
-        let Some(frames) = self.feed.watch(asked.interval_ns, permission) else {
+        let Some(frames) = self.feed.watch(asked, permission) else {
             visitor.shared().refused.declined(Declined::Viewers);
             return Err(Denied::Declined(Declined::Viewers).into());
         };

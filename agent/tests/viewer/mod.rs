@@ -10,8 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use looptop_agent::{Agent, Builder};
-use looptop_wire::proto;
 use looptop_wire::proto::agent_client::AgentClient;
+use looptop_wire::{columns, proto};
 
 /// Long enough for a machine that does other things as well.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,6 +46,10 @@ pub struct Seen {
     pub pending_lag_since: Option<u64>,
     pub loss: proto::Loss,
     pub coverage: Option<proto::Coverage>,
+    /// Live tasks.
+    pub tasks: HashMap<u64, columns::Record>,
+    /// The newest word on what can be known of them.
+    pub capabilities: HashMap<proto::CapabilityKind, proto::Capability>,
     pub now_ns: u64,
 }
 
@@ -70,6 +74,20 @@ impl Seen {
         if frame.coverage.is_some() {
             self.coverage.clone_from(&frame.coverage);
         }
+        for id in &frame.forgotten_tasks {
+            self.tasks.remove(id);
+        }
+        if let Some(tasks) = &frame.tasks {
+            for row in columns::Row::all(tasks) {
+                match row.state() {
+                    proto::TaskState::Completed => drop(self.tasks.remove(&row.id())),
+                    _ => drop(self.tasks.insert(row.id(), row.record())),
+                }
+            }
+            let said = tasks.capabilities.iter();
+            self.capabilities
+                .extend(said.map(|known| (known.kind(), known.clone())));
+        }
         self.pending_lag_since = None;
         for lag in &frame.lag {
             self.lag
@@ -81,6 +99,13 @@ impl Seen {
 
     pub fn text(&self, id: u32) -> &str {
         self.strings.get(&id).map_or("", String::as_str)
+    }
+
+    /// Live tasks whose future is called so.
+    pub fn tasks_of(&self, future: &str) -> Vec<&columns::Record> {
+        let tasks = self.tasks.values();
+        let is_it = |task: &&columns::Record| self.text(task.future.unwrap_or(0)).contains(future);
+        tasks.filter(is_it).collect()
     }
 
     pub fn live_stall(&self) -> Option<&proto::Stall> {
@@ -98,6 +123,11 @@ pub struct Viewer {
 
 impl Viewer {
     pub fn attach(address: SocketAddr) -> Self {
+        Self::that_asks(address, false, None)
+    }
+
+    /// One that shows this token and asks for what is read in memory, or does not.
+    pub fn that_asks(address: SocketAddr, memory: bool, token: Option<&'static str>) -> Self {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let sink = Arc::clone(&seen);
@@ -110,7 +140,10 @@ impl Viewer {
                         let mut client = connect(address).await;
                         let request = proto::WatchRequest {
                             interval_ns: 20_000_000,
+                            memory,
                         };
+                        let mut request = tonic::Request::new(request);
+                        show(&mut request, token);
                         let stream = client.watch(request).await;
                         let mut frames = stream.expect("watching").into_inner();
                         while let Ok(Some(frame)) = frames.message().await {
@@ -181,14 +214,28 @@ async fn connect(address: SocketAddr) -> AgentClient<tonic::transport::Channel> 
 }
 
 pub fn hello(address: SocketAddr) -> proto::HelloResponse {
+    greeted(address, None)
+}
+
+/// The same for who shows this token.
+pub fn greeted(address: SocketAddr, token: Option<&str>) -> proto::HelloResponse {
     client_runtime().block_on(async {
         let request = proto::HelloRequest {
             protocol: looptop_wire::PROTOCOL,
             viewer: "test".into(),
         };
+        let mut request = tonic::Request::new(request);
+        show(&mut request, token);
         let hello = connect(address).await.hello(request).await;
         hello.expect("an answer").into_inner()
     })
+}
+
+fn show<T>(request: &mut tonic::Request<T>, token: Option<&str>) {
+    if let Some(token) = token {
+        let shown = format!("Bearer {token}").parse().expect("a header");
+        request.metadata_mut().insert("authorization", shown);
+    }
 }
 
 /// Waits until `done`.

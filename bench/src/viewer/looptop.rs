@@ -14,6 +14,7 @@ pub(super) async fn watch(options: &ViewerOptions, received: &mut Received) -> a
     let mut client = AgentClient::new(channel).max_decoding_message_size(MAX_FRAME_BYTES);
     let request = WatchRequest {
         interval_ns: options.interval_ms * 1_000_000,
+        ..WatchRequest::default()
     };
     let mut frames = client.watch(request).await?.into_inner();
     let mut known = HashSet::new();

@@ -15,6 +15,7 @@
 //! word is checked against what must hold; a walk is compared with the list's own count
 //! and repeated where they differ; and what stays so is marked.
 
+mod activity;
 mod addresses;
 mod cell;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub use activity::Activity;
 pub use addresses::{AddressHasher, AddressMap, AddressSet, Addresses};
 pub use in_poll::{InPoll, RunningTask};
 pub use listing::{

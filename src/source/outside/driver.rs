@@ -11,13 +11,12 @@ use std::{
 use looptop_outside::{
     Changed, Chosen, Life, ProcessMemory, RunningTask, Stall, Subject, Watch, WatchOptions,
     access::Access,
-    tasks::{AddressSet, Tasks, Types},
+    tasks::{Activity, AddressSet, Tasks, Types},
 };
 use looptop_procfs::{Cause, ProcFile, SchedStat};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
-    activity::Activity,
     facts,
     hello::{self, Missing},
     names::{Names, Program},

@@ -83,3 +83,8 @@ impl BesideConsole {
 pub(in crate::source) fn why_never(_: CapabilityKind) -> Option<&'static str> {
     None
 }
+
+/// None may be read here.
+pub(in crate::source) fn may_read_agent(_: &HelloResponse) -> bool {
+    false
+}

@@ -12,14 +12,11 @@
 //! - `reader`: the one that reads where tasks wait,
 //! - `facts`: what `looptop-outside` says, as `seen` has it,
 //! - `names`: the names of futures,
-//! - `activity`: which idle tasks have run,
 //! - `stop`: how the threads are asked to end,
 //! - `seen`: what was seen, as plain facts,
 //! - `hello`: who is looked at, and what cannot be known,
 //! - `translate`, `tasks`, `workers`, `waits`: the facts in the normal form.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod activity;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod beside;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -77,9 +74,13 @@ pub(super) async fn run(session: &mut Session, pid: u32) -> Result<Infallible, E
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-pub(super) use beside::{Beside, BesideConsole, Heard, HeardBesideConsole, Joins};
+pub(super) use beside::{
+    Beside, BesideConsole, Heard, HeardBesideConsole, Joins, may_read as may_read_agent,
+};
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
-pub(super) use elsewhere::{Beside, BesideConsole, Heard, HeardBesideConsole, Joins, why_never};
+pub(super) use elsewhere::{
+    Beside, BesideConsole, Heard, HeardBesideConsole, Joins, may_read_agent, why_never,
+};
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(super) use hello::why_never;
 pub(super) use view::{Shown, View};

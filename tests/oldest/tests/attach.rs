@@ -87,6 +87,7 @@ fn a_blocked_worker_is_reported_with_its_stack_and_tasks_are_seen() {
 
             let request = WatchRequest {
                 interval_ns: 50_000_000,
+                ..WatchRequest::default()
             };
             let frames = client.watch(request).await.expect("frames");
             let mut frames = frames.into_inner();

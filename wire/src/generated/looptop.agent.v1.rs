@@ -90,6 +90,11 @@ pub struct WatchRequest {
     /// Time between frames; the agent clamps it to 20 ms .. 10 s. 0: its default.
     #[prost(uint64, tag = "1")]
     pub interval_ns: u64,
+    /// Also what is read in the process's own memory: where tasks wait, and the tasks
+    /// themselves where nothing else shows them. Only to who may see memory, from an agent
+    /// that has CAPABILITY_KIND_WAITS; it reads while somebody asks.
+    #[prost(bool, tag = "2")]
+    pub memory: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Frame {
@@ -1088,8 +1093,8 @@ pub enum Permission {
     Numbers = 1,
     /// What a program calls things and where they are in its code: tasks, stacks, fields.
     Names = 2,
-    /// What its memory holds: the chains of what tasks wait for. No call of this protocol
-    /// shows any so far.
+    /// What its memory holds: the chains of what tasks wait for, and tasks that were found
+    /// by reading. See `WatchRequest.memory`.
     Memory = 3,
 }
 impl Permission {

@@ -16,7 +16,7 @@ mod own;
 mod place;
 
 pub(in crate::source) use self::{
-    agent::{Beside, Heard},
+    agent::{Beside, Heard, may_read},
     console::{BesideConsole, HeardBesideConsole, Joins},
 };
 

@@ -27,7 +27,7 @@ use std::{
 
 use looptop_outside::{
     Chosen,
-    access::{self, ThisKernel},
+    access::{self, Access, ThisKernel},
 };
 use looptop_procfs::Procfs;
 use looptop_wire::proto::{Frame, HelloResponse};
@@ -248,13 +248,13 @@ impl Beside {
     }
 }
 
-/// Reads the program; not where the process is another's, or cannot be read. Of `threads`
-/// polls are watched, too.
-fn begin(
-    hello: &HelloResponse,
-    threads: Option<HashSet<u64>>,
-    origin: Instant,
-) -> Result<Runs, Not> {
+/// Whether the process of an agent is one of this machine's that may be read from here.
+/// Some files of procfs, and the program's symbols: it blocks.
+pub(in crate::source) fn may_read(hello: &HelloResponse) -> bool {
+    examined(hello).is_ok()
+}
+
+fn examined(hello: &HelloResponse) -> Result<Access, Not> {
     let procfs = Procfs::default();
     let mut found = HelloResponse::default();
     host::describe(&procfs, hello.pid, &mut found);
@@ -262,7 +262,17 @@ fn begin(
         return Err(Not(None));
     }
     let access = access::examine(&procfs, &ThisKernel, hello.pid);
-    let access = access.map_err(|refusal| Problem::refusal(&refusal))?;
+    Ok(access.map_err(|refusal| Problem::refusal(&refusal))?)
+}
+
+/// Reads the program; not where the process is another's, or cannot be read. Of `threads`
+/// polls are watched, too.
+fn begin(
+    hello: &HelloResponse,
+    threads: Option<HashSet<u64>>,
+    origin: Instant,
+) -> Result<Runs, Not> {
+    let access = examined(hello)?;
     let (sender, messages) = mpsc::channel(MESSAGES);
     let driver = match threads {
         None => Driver::list(&access, sender).ok_or(Not(None))?,

@@ -4,12 +4,11 @@
 //! not what it was: it holds other instants, lengths, positions. Where the beginning of it
 //! is unchanged, it has done nothing, as far as can be seen.
 
-use looptop_outside::{
-    ProcessMemory,
-    tasks::{AddressMap, AddressSet, Listing, TaskKind, TaskState, Types},
-};
+use super::{AddressMap, AddressSet, Listing, TaskKind, TaskState, Types};
+use crate::ProcessMemory;
 
-use super::seen::Header;
+/// Where a task is.
+type Header = u64;
 
 /// Bytes of a future that are compared.
 const BYTES: usize = 256;
@@ -24,7 +23,7 @@ struct Idle {
 
 /// The futures as they were.
 #[derive(Debug, Default)]
-pub(super) struct Activity {
+pub struct Activity {
     /// In the order of the listing, which is nearly that of the listing before.
     seen: Vec<Seen>,
 }
@@ -40,7 +39,7 @@ struct Seen {
 impl Activity {
     /// The idle tasks whose futures have changed since the listing before. Some 0.15 µs
     /// for each.
-    pub(super) fn of(
+    pub fn of(
         &mut self,
         listing: &Listing,
         types: &Types,
