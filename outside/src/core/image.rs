@@ -83,15 +83,7 @@ impl Image {
         for entry in table.chunks_exact(SEGMENT as usize) {
             image.take(entry, length);
         }
-        image.segments.sort_by_key(|segment| segment.range.start);
-        let mut end = 0;
-        image.segments.retain(|segment| {
-            let follows = segment.range.start >= end;
-            if follows {
-                end = segment.range.end;
-            }
-            follows
-        });
+        image.in_order();
         Ok(image)
     }
 
@@ -121,6 +113,43 @@ impl Image {
             }
             _ => {}
         }
+    }
+
+    /// Adds parts of files that were mapped and have no segment. A debugger writes none for
+    /// what it expects in the file: code.
+    pub(super) fn add_code<'a>(&mut self, files: impl Iterator<Item = &'a Range<u64>>) {
+        let mut missing = Vec::new();
+        for range in files.take(MAX_SEGMENTS as usize) {
+            let after = self
+                .segments
+                .partition_point(|s| s.range.end <= range.start);
+            let next = self.segments.get(after);
+            if next.is_none_or(|segment| segment.range.start >= range.end) {
+                missing.push(Segment {
+                    range: range.clone(),
+                    offset: 0,
+                    dumped: 0,
+                    execute: true,
+                    write: false,
+                    read: true,
+                });
+            }
+        }
+        self.segments.extend(missing);
+        self.in_order();
+    }
+
+    /// Sorts the segments, and drops what overlaps.
+    fn in_order(&mut self) {
+        self.segments.sort_by_key(|segment| segment.range.start);
+        let mut end = 0;
+        self.segments.retain(|segment| {
+            let follows = segment.range.start >= end;
+            if follows {
+                end = segment.range.end;
+            }
+            follows
+        });
     }
 
     /// The segment of an address.

@@ -131,8 +131,9 @@ impl CoreFile {
             return Err(CoreError::NotACore("no plain file"));
         }
         let file = File::open(path).map_err(CoreError::Unreadable)?;
-        let image = Image::of(file)?;
+        let mut image = Image::of(file)?;
         let notes = Notes::of(&image)?;
+        image.add_code(notes.files.iter().map(|file| &file.range));
         let mut mappings = mappings(&image, &notes);
         let program = program(&mappings, &notes).ok_or(CoreError::NoFiles)?;
         let path = path.canonicalize().map_err(CoreError::Unreadable)?;

@@ -137,6 +137,23 @@ fn what_is_not_in_the_dump_is_read_from_the_file_beside_it() {
 }
 
 #[test]
+fn code_that_a_debugger_left_out_is_in_the_file() {
+    let mut written = Written::new();
+    written.segments.remove(1);
+    let core = written.open(&written.bytes()).unwrap();
+    assert_eq!(core.program(), Path::new("/nowhere at all/app"));
+    let mut buffer = [0xff; 0x10];
+    assert_eq!(core.read(PROGRAM + 0xff8, &mut buffer), 0x10);
+    assert_eq!(buffer, [[0x11; 8], [0x22; 8]].concat()[..]);
+    let mappings = core.mappings();
+    let found: Vec<_> = mappings
+        .iter()
+        .map(|m| (m.range.start, m.execute))
+        .collect();
+    assert_eq!(found, [(PROGRAM, true), (STACK, false)]);
+}
+
+#[test]
 fn threads_have_their_registers_and_calls() {
     let written = Written::new();
     let core = written.open(&written.bytes()).unwrap();
