@@ -12,7 +12,8 @@
 //!
 //! [`core`] reads the same of a core dump, in which nothing changes any more.
 //!
-//! Without its feature `watch` it only reads: nothing in it samples or stops a thread.
+//! Without its feature `watch` there is only what reads a process: nothing in it samples or
+//! stops a thread, or opens a core dump.
 //!
 //! Linux on x86-64; elsewhere a [`Subject`] cannot be made.
 #![deny(unsafe_code)]
@@ -22,7 +23,7 @@ pub mod access;
 pub mod awaits;
 #[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 mod code;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 pub mod core;
 mod evidence;
 mod memory;
@@ -33,7 +34,11 @@ mod space;
 #[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 mod stop;
 mod subject;
-#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg_attr(
+    not(feature = "watch"),
+    allow(dead_code, reason = "whoever watches asks more")
+)]
 mod sys;
 pub mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]

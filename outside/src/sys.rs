@@ -1,5 +1,6 @@
 //! The system calls for which no crate has a safe function: `ptrace` with its `waitpid`,
-//! as signals of every number are to be handed on, one `ioctl`, and `lseek` for holes.
+//! as signals of every number are to be handed on, one `ioctl`, `lseek` for holes, and the
+//! processor's counter.
 //!
 //! The only `unsafe` of this crate is here.
 #![allow(unsafe_code)]
@@ -21,6 +22,12 @@ pub(crate) enum Waited {
     Signalled(i32),
     /// It has ended.
     Ended,
+}
+
+/// The processor's counter, which all processes share.
+pub(crate) fn counter() -> u64 {
+    // SAFETY: it reads a register, which every processor of this kind has.
+    unsafe { std::arch::x86_64::_rdtsc() }
 }
 
 /// `PTRACE_EVENT_STOP` behind the signal of a stop.

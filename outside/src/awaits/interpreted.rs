@@ -41,6 +41,7 @@ use super::NoChain;
 use super::chain::{By, Chain, Cut};
 use crate::Subject;
 use crate::space::{ProcessSpace, Space};
+use crate::sys;
 use crate::tasks::{Task, TaskKind, TaskType, Types};
 use nodes::Nodes;
 use sites::Sites;
@@ -54,8 +55,8 @@ const COMPLETE: u64 = 2;
 const NOTIFIED: u64 = 4;
 const ONE_REFERENCE: u64 = 1 << 6;
 
-/// How long a run may take.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// How long a run may take; this interpreter is slow if it is not optimised.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 400 } else { 20 });
 
 /// Polls tasks of a process on copies.
 #[derive(Debug)]
@@ -260,6 +261,7 @@ impl<S: Space> Interpreter<S> {
         };
         let answers = Answers {
             clocks: clock::now(),
+            counter: Some(sys::counter()),
             functions: self.functions.clone(),
             ..Answers::default()
         };

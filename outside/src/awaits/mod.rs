@@ -115,7 +115,7 @@ impl Awaits {
     /// # Errors
     ///
     /// Its debug information has no types.
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
     pub fn of_core(core: &crate::core::CoreFile, tasks: Arc<Types>) -> Result<Self, NoDebugTypes> {
         let file = |path: &Path| {
             let is_here = core.has_file(path);
