@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use looptop_symbols::name;
 
-use super::chain::{Chain, Held, Leaf, Link, Node, NodeKind, Role, Wanted};
+use super::chain::{By, Chain, Held, Leaf, Link, Node, NodeKind, Role, Wanted};
 use super::names::path_of;
 use crate::waits::{
     Hold, HoldRole, Need, Party, Place, Resource, ResourceKind, Target, Waits, Want,
@@ -17,7 +17,16 @@ pub fn waits<'a>(chains: impl IntoIterator<Item = &'a Chain>, into: &mut Waits) 
         let Some(root) = &chain.root else { continue };
         // What is not in the tree may let it go on.
         if chain.cut.is_none() && !chain.is_scheduled {
-            into.wait(party, need(root, None));
+            let mut need = need(root, None);
+            // So may a branch of a `select!` that was inlined, and has no name.
+            if chain.by == By::Interpreter && !chain.is_certain {
+                let outside = Need::One(Want {
+                    target: Target::Outside,
+                    place: None,
+                });
+                need = Need::Any(vec![need, outside]);
+            }
+            into.wait(party, need);
         }
         holds(root, None, party, chain.is_certain, into);
     }

@@ -26,7 +26,7 @@ mod text;
 mod view;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -58,6 +58,8 @@ struct Module {
     bias: u64,
     /// Which of [`Types::modules`].
     number: usize,
+    /// The arguments of tokio's functions that poll tasks, if they were asked for.
+    polls: Option<HashSet<Arc<str>>>,
 }
 
 /// Where the future of a task type is.
@@ -128,6 +130,7 @@ impl Awaits {
                     types,
                     bias,
                     number,
+                    polls: None,
                 }),
                 Err(why) => error = why,
             }
@@ -216,7 +219,9 @@ impl Awaits {
         let task = self.tasks.get(vtable)?;
         let number = task.module;
         let module = self.modules.iter().position(|m| m.number == number)?;
-        let Module { types, bias, .. } = &mut self.modules[module];
+        let Module {
+            types, bias, polls, ..
+        } = &mut self.modules[module];
         let functions: Vec<u64> = task
             .functions
             .iter()
@@ -225,7 +230,13 @@ impl Awaits {
         // What its poll is called by counts most, then what most of the others are.
         let of_poll = types.task_arguments(&functions[..1]);
         let mut all = types.task_arguments(&functions);
-        let is_certain = of_poll.len() == 1 && all.first() == of_poll.first();
+        let mut is_certain = of_poll.len() == 1;
+        if is_certain && all.first() != of_poll.first() {
+            // Of a task whose own poll is elsewhere this one is not.
+            let polls = polls.get_or_insert_with(|| all_polls(types, *bias, &self.tasks, number));
+            let mut others = all.iter().filter(|arguments| !of_poll.contains(arguments));
+            is_certain = others.all(|arguments| polls.contains(arguments));
+        }
         all.sort_by_key(|arguments| !of_poll.contains(arguments));
         let core = "tokio::runtime::task::core::";
         for arguments in &all {
@@ -247,6 +258,15 @@ impl Awaits {
         }
         None
     }
+}
+
+/// The arguments of all functions that poll the tasks of a module.
+fn all_polls(types: &mut DebugTypes, bias: u64, tasks: &Types, module: usize) -> HashSet<Arc<str>> {
+    let tasks = tasks.iter().filter(|task| task.module == module);
+    let polls = tasks.map(|task| task.poll().wrapping_sub(bias));
+    polls
+        .flat_map(|poll| types.task_arguments(&[poll]))
+        .collect()
 }
 
 /// The `Stage` within a type, and where it is.

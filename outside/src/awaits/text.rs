@@ -59,12 +59,8 @@ pub fn node_text(node: &Node, now: Duration) -> String {
         text.push_str(&short(path_of(&node.name)));
     }
     if let Some(location) = &node.location {
-        let macros = if node.by_macro {
-            "in a macro below "
-        } else {
-            ""
-        };
-        let _ = write!(text, " ({macros}{location})");
+        let below = if node.by_macro { "below " } else { "" };
+        let _ = write!(text, " ({below}{location})");
     }
     text
 }
