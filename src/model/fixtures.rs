@@ -2,11 +2,15 @@
 
 use looptop_wire::{instant, intern::Interner, proto};
 
+mod waits;
+
+pub use waits::waits;
+
 use super::{Capability, Model, Moment};
 
 /// A target with every insight.
 pub fn hello() -> proto::HelloResponse {
-    let capabilities = (1..=17).filter_map(|n| Capability::try_from(n).ok());
+    let capabilities = (1..=18).filter_map(|n| Capability::try_from(n).ok());
     proto::HelloResponse {
         protocol: 1,
         session: "fixture".into(),

@@ -70,6 +70,7 @@ impl Model {
         }
         let columns = self.apply_tasks(frame, now);
         self.apply_sites(frame, now);
+        self.waits.apply(frame);
         for resource in &frame.resources {
             self.resources.update(resource);
         }
@@ -218,6 +219,7 @@ impl Model {
     fn apply_tasks(&mut self, frame: &Frame, now: Moment) -> Result<(), columns::Malformed> {
         for id in &frame.forgotten_tasks {
             self.tasks.remove(super::TaskId(*id));
+            self.waits.forget(super::TaskId(*id));
         }
         let Some(columns) = &frame.tasks else {
             return Ok(());
@@ -232,6 +234,9 @@ impl Model {
             self.tasks.read_ahead(ids);
             for row in rows.by_ref().take(ids.len()) {
                 self.tasks.update(&row, now);
+                if Self::has_gone_on(row.state()) {
+                    self.waits.forget(super::TaskId(row.id()));
+                }
             }
         }
         Ok(())

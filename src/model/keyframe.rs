@@ -13,7 +13,7 @@ use looptop_wire::{
 
 use super::{
     Coverage, EndedCells, Gauge, Holder, Host, Model, Outside, Process, Runtime, Site, SiteKey,
-    Stall, Task, Thread, Worker, history, names,
+    Stall, Task, TaskWait, Thread, Worker, history, names,
 };
 
 /// Tasks that are turned into columns at a time.
@@ -48,6 +48,19 @@ impl Model {
             tasks: Some(tasks),
             ..Frame::default()
         });
+        let waits: Vec<&TaskWait> = self.waits.tasks().collect();
+        let batches = (0..waits.len()).step_by(BATCH).map(move |begin| {
+            let end = waits.len().min(begin + BATCH);
+            waits[begin..end]
+                .iter()
+                .map(|wait| wait.to_wire())
+                .collect()
+        });
+        let waits = batches.map(move |task_waits| Frame {
+            now_ns,
+            task_waits,
+            ..Frame::default()
+        });
         let names = std::iter::once_with(|| names::parts(self));
         let names = names.flatten().map(move |names| Frame {
             now_ns,
@@ -60,7 +73,8 @@ impl Model {
             history: Some(history),
             ..Frame::default()
         });
-        let plain = std::iter::once(first).chain(others).flat_map(split);
+        let plain = std::iter::once(first).chain(others).chain(waits);
+        let plain = plain.flat_map(split);
         let mut frames = plain.chain(names).chain(history).peekable();
         std::iter::from_fn(move || {
             let mut frame = frames.next()?;
@@ -110,6 +124,10 @@ impl Model {
             ended_cells: self.ended_cells.values().map(EndedCells::to_wire).collect(),
             coverage: self.coverage.as_ref().map(Coverage::to_wire),
             outside: self.outside.as_ref().map(Outside::to_wire),
+            await_shapes: self.waits.shapes_to_wire(),
+            thread_waits: self.waits.threads_to_wire(),
+            wait_resources: self.waits.resources_to_wire(),
+            waits_read: self.waits.read_to_wire(),
             ..Frame::default()
         }
     }

@@ -29,6 +29,7 @@ mod source_kind;
 mod stall;
 mod task;
 mod text;
+mod waits;
 mod worker;
 
 #[cfg(test)]
@@ -59,6 +60,10 @@ pub use source_kind::SourceKind;
 pub use stall::{Culprit, Resolved, StackFrame, Stall, StallLog, with_place};
 pub use task::{Recent, Task, Tasks};
 pub use text::{Location, Texts};
+pub use waits::{
+    AwaitKind, AwaitLink, AwaitNode, AwaitShape, AwaitsBy, Hold, HoldRole, Interest, ResourceKind,
+    TaskWait, ThreadWait, WaitResource, Waits, WaitsRead, Want, WantKind,
+};
 pub use worker::{Gauge, Host, Loss, Process, Runtime, Thread, Wait, Worker};
 
 /// Everything that is known of one session of the observed program.
@@ -90,6 +95,8 @@ pub struct Model {
     pub sites: BTreeMap<SiteKey, Site>,
     /// Locks, timers, channels, and what waits for them.
     pub resources: Resources,
+    /// Where tasks and threads wait, as read in the process's memory.
+    pub waits: Waits,
     /// Stalls in progress and those that ended.
     pub stalls: StallLog,
     /// Loop lag of each runtime.

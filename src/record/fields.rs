@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use looptop_wire::{
     MAX_MESSAGE_BYTES, live,
-    proto::{Frame, HelloResponse, InternedString},
+    proto::{AwaitNode, Frame, HelloResponse, InternedString},
     split::split,
 };
 use prost::Message;
@@ -84,7 +84,15 @@ fn frames() -> [Frame; 2] {
     let lives = ["gone", "more", "withdrawn", "dropped_at_ns", "ended_at_ns"];
     [&never[..], &lives].map(|empty| {
         let message = filled(&kind, empty);
-        let frame = Frame::decode(message.encode_to_vec().as_slice()).unwrap();
+        let mut frame = Frame::decode(message.encode_to_vec().as_slice()).unwrap();
+        // A tree has a root, the node of depth 0 alone.
+        for shape in &mut frame.await_shapes {
+            let root = AwaitNode {
+                depth: 0,
+                ..shape.nodes[0]
+            };
+            shape.nodes.insert(0, root);
+        }
         Frame {
             now_ns: NOW_NS,
             forgotten_tasks: vec![2],

@@ -78,6 +78,17 @@ fn mentioned(frame: &Frame) -> Vec<u32> {
     ids.extend(frame.tasks.iter().flat_map(|t| t.future.iter().copied()));
     ids.extend(frame.sites.iter().map(|s| s.future));
     ids.extend(frame.outside.iter().flat_map(|o| [o.no_sampler, o.no_stop]));
+    let nodes = frame.await_shapes.iter().flat_map(|s| &s.nodes);
+    ids.extend(nodes.map(|node| node.future));
+    ids.extend(frame.await_shapes.iter().map(|s| s.cut));
+    let holds = frame.task_waits.iter().flat_map(|w| &w.holds);
+    ids.extend(holds.map(|hold| hold.name));
+    ids.extend(frame.thread_waits.iter().map(|w| w.function));
+    ids.extend(frame.wait_resources.iter().map(|r| r.name));
+    if let Some(read) = &frame.waits_read {
+        ids.push(read.without_reason);
+        ids.extend(&read.not_read);
+    }
     let resources = frame.resources.iter();
     ids.extend(resources.flat_map(|r| [r.kind, r.type_name, r.target]));
     ids.extend(frame.async_ops.iter().map(|o| o.source));

@@ -204,7 +204,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let bounds = RingBounds {
             age: None,
-            bytes: Some(1 << 20),
+            bytes: Some(3 << 19),
         };
         let shape = Shape {
             tasks: 250,
@@ -242,7 +242,7 @@ mod tests {
             "{} files",
             kept.len()
         );
-        assert!(bytes <= 1 << 20, "{bytes} bytes");
+        assert!(bytes <= 3 << 19, "{bytes} bytes");
         let recording = Recording::open(directory.path()).unwrap();
         assert_eq!((recording.sessions().len(), recording.remark()), (1, None));
         let sessions = recording

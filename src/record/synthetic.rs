@@ -141,6 +141,31 @@ impl Session {
                 skipped_threads: 1,
             }),
             outside: Some(self.outside()),
+            await_shapes: self.await_shape(),
+            task_waits: self.task_waits(now_ns),
+            thread_waits: vec![proto::ThreadWait {
+                tid: 100 + self.frame % 3,
+                want: Some(want(0, 0x8000)),
+                since_ns: now_ns - MS,
+                function: self.interner.string("app::cache::get"),
+                gone: self.frame.is_multiple_of(4),
+                ..proto::ThreadWait::default()
+            }],
+            wait_resources: vec![proto::WaitResource {
+                id: 0x8000 + self.frame % 4 * 64,
+                kind: proto::ResourceKind::Semaphore.into(),
+                free: Some(self.frame % 2),
+                name: self.interner.string("pool"),
+                gone: self.frame.is_multiple_of(9),
+                ..proto::WaitResource::default()
+            }],
+            waits_read: Some(proto::WaitsRead {
+                idle: self.shape.tasks,
+                read: self.frame.min(self.shape.tasks),
+                cpu_ns: self.frame * 10_000,
+                not_read: vec![self.interner.string("stacks of threads")],
+                ..proto::WaitsRead::default()
+            }),
             ..Frame::default()
         };
         if first {
@@ -426,6 +451,58 @@ impl Session {
         former.into_iter().chain([new]).collect()
     }
 
+    /// A new one now and then.
+    fn await_shape(&mut self) -> Vec<proto::AwaitShape> {
+        if self.frame % 10 != 1 {
+            return Vec::new();
+        }
+        let node = |depth, kind: proto::AwaitKind, future, location| proto::AwaitNode {
+            depth,
+            kind: kind.into(),
+            future,
+            location,
+            by_macro: false,
+            link: proto::AwaitLink::Awaited.into(),
+        };
+        let own = self.interner.string("app::conn::{async_fn#0}");
+        let line = 40 + (self.frame / 10) as u32;
+        let place = self.interner.location("src/service.rs", line, 9);
+        let leaf = self
+            .interner
+            .string("tokio::sync::batch_semaphore::Acquire");
+        vec![proto::AwaitShape {
+            id: (self.frame / 10) as u32 + 1,
+            nodes: vec![
+                node(0, proto::AwaitKind::AsyncFn, own, place),
+                node(1, proto::AwaitKind::Leaf, leaf, 0),
+            ],
+            by: proto::AwaitsBy::Types.into(),
+            cut: 0,
+        }]
+    }
+
+    /// One task waits anew, and what was known of another is void.
+    fn task_waits(&mut self, now_ns: u64) -> Vec<proto::TaskWait> {
+        let wait = |task, shape| proto::TaskWait {
+            task,
+            shape,
+            wants: vec![want(1, 0x8000)],
+            holds: vec![proto::Hold {
+                resource: 0x8040,
+                role: proto::HoldRole::Permits.into(),
+                amount: 1,
+                certain: true,
+                ..proto::Hold::default()
+            }],
+            since_ns: now_ns - MS,
+            read_at_ns: now_ns,
+            certain: true,
+            scheduled: false,
+        };
+        let shape = (self.frame / 10) as u32 + 1;
+        vec![wait(self.next_task, shape), wait(self.frame, 0)]
+    }
+
     /// Two types, of which one is counted anew each time and the other is gone
     /// now and then.
     fn ended_cells(&mut self, now_ns: u64) -> Vec<proto::EndedCells> {
@@ -448,6 +525,16 @@ impl Session {
             cells(0x5000, label, self.frame),
             cells(0x6000, 0, self.frame % 3),
         ]
+    }
+}
+
+fn want(node: u32, resource: u64) -> proto::Want {
+    proto::Want {
+        node,
+        kind: proto::WantKind::Permits.into(),
+        resource,
+        amount: 1,
+        ..proto::Want::default()
     }
 }
 

@@ -67,6 +67,10 @@ fn shown(model: &Model) -> String {
                 model.resources.live_count(),
                 model.resources.refused,
                 &model.ended_cells,
+                model.waits.tasks().collect::<Vec<_>>(),
+                model.waits.threads().collect::<Vec<_>>(),
+                model.waits.resources().collect::<Vec<_>>(),
+                model.waits.read(),
             ),
         )
     )
