@@ -21,6 +21,7 @@ mod guard;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod interpreted;
 mod leaf;
+mod named;
 mod names;
 mod text;
 mod view;
@@ -35,6 +36,7 @@ use looptop_unwind::Memory;
 
 pub use chain::{By, Chain, Cut, Held, Interest, Leaf, Link, Node, NodeKind, Role, Wanted};
 pub use graph::waits;
+use named::Ways;
 pub use text::{node_text, text};
 use view::{Reader, View};
 use walk::Walk;
@@ -58,6 +60,8 @@ struct Module {
     bias: u64,
     /// Which of [`Types::modules`].
     number: usize,
+    /// How variables lead to what tasks wait for.
+    ways: Ways,
     /// The arguments of tokio's functions that poll tasks, if they were asked for.
     polls: Option<HashSet<Arc<str>>>,
 }
@@ -130,6 +134,7 @@ impl Awaits {
                     types,
                     bias,
                     number,
+                    ways: Ways::default(),
                     polls: None,
                 }),
                 Err(why) => error = why,
@@ -179,7 +184,7 @@ impl Awaits {
         let at = task.header.wrapping_add(future.at);
         let now = reader.view(future.stage, at).ok_or(NoChain::Unknown)?;
         let running = running(&mut reader, &now).ok_or(NoChain::Moved)?;
-        let mut walk = Walk::new(&mut reader, &self.tasks);
+        let mut walk = Walk::new(&mut reader, &mut module.ways, &self.tasks);
         let root = walk.future(&running, 0);
         let cut = walk.cut | walk.reader.cut;
         if memory.read_u64(task.header) != Some(before) {

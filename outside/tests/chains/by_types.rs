@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use looptop_outside::awaits::{self, Awaits, Chain, NoChain};
+use looptop_outside::awaits::{self, Awaits, Chain, Leaf, NoChain, Node};
 use looptop_outside::tasks::{TaskKind, Tasks, Types};
 use looptop_outside::waits::{Party, Place, Waits};
 use looptop_outside::{ProcessSpace, Subject};
@@ -15,6 +15,41 @@ use looptop_unwind::Memory;
 use crate::expected::{Marks, Tree, expected};
 use crate::render::Render;
 use crate::running::{Running, stack_pointers};
+
+/// What tasks call what they hold and wait for.
+const NAMES: &[(&str, &[&str])] = &[
+    ("keep_orders", &["holds shop.orders"]),
+    ("mutex", &["waits for shop.orders"]),
+    ("write", &["waits for shop.prices"]),
+    ("notified", &["waits for shop.bell"]),
+    ("second_menu", &["waits for shop.menu"]),
+    ("owned_permit", &["waits for tables"]),
+    ("keep_tables", &["holds tables"]),
+    ("recv", &["holds jobs", "waits for jobs"]),
+    ("oneshot", &["waits for answer"]),
+    ("watch", &["waits for level"]),
+    (
+        "select_loop",
+        &["holds queue", "holds queue", "waits for queue"],
+    ),
+    (
+        "abba_status",
+        &["holds audit.cancellers", "waits for audit.registry"],
+    ),
+    ("reads_twice", &["holds settings", "waits for settings"]),
+    ("self_call", &["holds pool", "waits for pool"]),
+    ("owned_mutex", &["holds lock"]),
+];
+
+/// What a node calls what it holds and waits for.
+fn called(node: &Node) -> Vec<String> {
+    let holds = node.holds.iter().filter_map(|held| held.resource.as_ref());
+    let mut called: Vec<String> = holds.map(|name| format!("holds {name}")).collect();
+    if let Some(Leaf::Resource(wanted)) = &node.leaf {
+        called.extend(wanted.name.iter().map(|name| format!("waits for {name}")));
+    }
+    called
+}
 
 /// What is wrong with what types say of it.
 pub(crate) fn problems(running: &Running) -> Vec<String> {
@@ -87,6 +122,16 @@ pub(crate) fn problems(running: &Running) -> Vec<String> {
     for name in names {
         if !running.tasks.values().any(|known| known == name) {
             problems.push(format!("{name}: there is no such task"));
+        }
+    }
+    for (task, expected) in NAMES {
+        let id = running.tasks.iter().find(|(_, name)| name == task);
+        let chain = id.and_then(|(id, _)| chains.get(id));
+        let nodes = chain.into_iter().flat_map(Chain::nodes);
+        let mut called: Vec<String> = nodes.flat_map(called).collect();
+        called.sort();
+        if called != *expected {
+            problems.push(format!("{task} calls {called:?}, and not {expected:?}"));
         }
     }
     problems.extend(wrong_rings(running, &marks, chains.values()));
