@@ -21,6 +21,7 @@ mod guard;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod interpreted;
 mod leaf;
+mod lines;
 mod named;
 mod names;
 mod text;
@@ -36,6 +37,7 @@ use looptop_unwind::Memory;
 
 pub use chain::{By, Chain, Cut, Held, Interest, Leaf, Link, Node, NodeKind, Role, Wanted};
 pub use graph::waits;
+use lines::Lines;
 use named::Ways;
 pub use text::{node_text, text};
 use view::{Reader, View};
@@ -52,6 +54,8 @@ pub struct Awaits {
     modules: Vec<Module>,
     /// The futures of task types, by their vtables.
     futures: HashMap<u64, Option<Future>>,
+    /// Where macros are used.
+    lines: Lines,
 }
 
 #[derive(Debug)]
@@ -147,6 +151,7 @@ impl Awaits {
             tasks,
             modules,
             futures: HashMap::new(),
+            lines: Lines::default(),
         })
     }
 
@@ -190,14 +195,29 @@ impl Awaits {
         if memory.read_u64(task.header) != Some(before) {
             return Err(NoChain::Moved);
         }
-        Ok(Chain {
+        let mut chain = Chain {
             task: task.id,
             root,
             by: By::Types,
             cut: cut.then_some(Cut::Bound),
             is_scheduled: state == TaskState::Scheduled,
             is_certain: future.is_certain,
-        })
+        };
+        self.lines.mend(&mut chain);
+        Ok(chain)
+    }
+
+    /// Whether the line of an await in a chain is not known that a macro such as `select!`
+    /// has written, and may become known: by [`Self::learn_lines`].
+    pub fn wants_lines(&self, chain: &Chain) -> bool {
+        self.lines.are_wanted(chain)
+    }
+
+    /// Takes the lines of such awaits from an interpreted poll of the same task, for this
+    /// chain and all others of the same async code.
+    pub fn learn_lines(&mut self, chain: &mut Chain, polled: &Chain) {
+        self.lines.learn(chain, polled);
+        self.lines.mend(chain);
     }
 
     /// The type of the future of tasks with a vtable: its full name, if it is known.

@@ -152,6 +152,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             _ => {}
         }
         (node.location, node.by_macro) = written(of, &variant);
+        node.state = variant.number;
         let around = Around {
             name: Arc::clone(&of.ty.name),
             fields: fields.clone(),

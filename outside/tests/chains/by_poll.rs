@@ -11,6 +11,7 @@ use looptop_outside::awaits::{Chain, Cut, Leaf, NoChain, Node, NodeKind};
 use looptop_outside::tasks::{TaskKind, Tasks, Types};
 use looptop_procfs::Procfs;
 
+use crate::by_types;
 use crate::expected::{Marks, Tree, expected, unnamed};
 use crate::names::Names;
 use crate::render::Render;
@@ -151,6 +152,40 @@ fn tree(render: &Render<'_>, node: &Node, depth: usize, text: &mut String) {
 fn is_of_tokio(node: &Node) -> bool {
     let own = node.location.as_ref();
     node.name.starts_with("tokio::") || own.is_some_and(|at| at.source.contains("/tokio-1."))
+}
+
+/// What tasks wait at that macros wrote, where a poll has said it.
+const BY_MACROS: &[(&str, &str)] = &[
+    ("select", "#in_select"),
+    ("select_loop", "#in_select_loop"),
+    ("join", "#in_join"),
+    ("futures_join", "#in_futures_join"),
+    ("half_joined", "#in_half_joined"),
+];
+
+/// What is wrong with the lines of macros that chains by types have from polls.
+pub(crate) fn wrong_lines(running: &Running) -> Vec<String> {
+    let (polled, _) = chains(running, true);
+    let mut by_types = by_types::chains(running);
+    let marks = Marks::read();
+    let mut problems = Vec::new();
+    for (name, expected) in BY_MACROS {
+        let id = running.tasks.iter().find(|(_, known)| known == name);
+        let id = id.unwrap().0;
+        let (awaits, chains) = (&mut by_types.awaits, &mut by_types.chains);
+        let chain = chains.get_mut(id).unwrap();
+        let wanted = awaits.wants_lines(chain);
+        awaits.learn_lines(chain, &polled[id]);
+        let root = chain.root.as_ref().unwrap();
+        let at = root.location.as_ref().unwrap();
+        let mark = marks.at(&at.file, at.line);
+        if !wanted || root.by_macro || mark.as_deref() != Some(expected) {
+            problems.push(format!(
+                "{name} (wanted {wanted}) is at {at}, and not {expected}"
+            ));
+        }
+    }
+    problems
 }
 
 /// The chains of all tasks that the program has named, and why there is none of others.

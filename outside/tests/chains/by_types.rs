@@ -51,26 +51,50 @@ fn called(node: &Node) -> Vec<String> {
     called
 }
 
-/// What is wrong with what types say of it.
-pub(crate) fn problems(running: &Running) -> Vec<String> {
+/// What was read of the tasks that the program has named.
+pub(crate) struct Found {
+    pub(crate) awaits: Awaits,
+    pub(crate) chains: HashMap<u64, Chain>,
+    missing: HashMap<u64, NoChain>,
+}
+
+pub(crate) fn chains(running: &Running) -> Found {
     let subject = Subject::find(&Procfs::default(), running.child.id()).unwrap();
     let types = Arc::new(Types::load(&subject).unwrap());
-    let mut awaits = Awaits::load(&subject, Arc::clone(&types)).unwrap();
-    let mut tasks = Tasks::new(&subject, types);
+    let mut tasks = Tasks::new(&subject, Arc::clone(&types));
     let space = ProcessSpace::of(&subject);
-    let mut chains: HashMap<u64, Chain> = HashMap::new();
-    let mut missing: HashMap<u64, NoChain> = HashMap::new();
+    let mut found = Found {
+        awaits: Awaits::load(&subject, types).unwrap(),
+        chains: HashMap::new(),
+        missing: HashMap::new(),
+    };
     let deadline = Instant::now() + Duration::from_secs(20);
-    while running.tasks.keys().any(|id| !chains.contains_key(id)) && Instant::now() < deadline {
+    let mut is_done = false;
+    while !is_done && Instant::now() < deadline {
         let listing = tasks.read(&stack_pointers(&subject)).clone();
         for task in listing.tasks.iter().filter(|t| t.kind == TaskKind::Async) {
-            match awaits.chain(&space, task) {
-                Ok(chain) => drop(chains.insert(task.id, chain)),
-                Err(why) => drop(missing.insert(task.id, why)),
+            match found.awaits.chain(&space, task) {
+                Ok(chain) => drop(found.chains.insert(task.id, chain)),
+                Err(why) => drop(found.missing.insert(task.id, why)),
             }
         }
         std::thread::sleep(Duration::from_millis(20));
+        let mut ids = running.tasks.keys();
+        is_done = ids.all(|id| found.chains.contains_key(id));
     }
+    found
+}
+
+/// What is wrong with what types say of it.
+pub(crate) fn problems(running: &Running) -> Vec<String> {
+    let Found {
+        mut awaits,
+        chains,
+        missing,
+    } = chains(running);
+    let subject = Subject::find(&Procfs::default(), running.child.id()).unwrap();
+    let space = ProcessSpace::of(&subject);
+    let mut tasks = Tasks::new(&subject, Arc::new(Types::load(&subject).unwrap()));
     let costs: Vec<_> = awaits.costs().collect();
     eprintln!("{costs:?}");
     let mut problems = Vec::new();

@@ -42,6 +42,7 @@ fn every_chain_is_as_written_by_hand() {
         };
         if build.has_types {
             add("by types", by_types::problems(&running));
+            add("lines of macros", by_poll::wrong_lines(&running));
         }
         add("by polls", by_poll::problems(&running, build.has_lines));
     }
@@ -71,10 +72,12 @@ fn cost() {
         let began = Instant::now();
         let mut waits = Waits::new();
         awaits::waits(&chains, &mut waits);
+        let facts = began.elapsed();
         let rings = waits.rings().len();
-        let graph = began.elapsed();
+        let graph = began.elapsed() - facts;
         println!(
-            "look {look}: {} chains, {each:.1?} each; {rings} rings in {graph:.1?}",
+            "look {look}: {} chains, {each:.1?} each; facts in {facts:.1?}, {rings} \
+             rings in {graph:.1?}",
             chains.len()
         );
     }
