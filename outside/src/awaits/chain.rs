@@ -76,9 +76,11 @@ pub struct Node {
     pub address: Option<u64>,
     /// Of async code: the await at which it is suspended.
     pub location: Option<Location>,
-    /// A macro such as `select!` wrote that await, and the location is where the function
-    /// or block begins.
+    /// A macro such as `select!` wrote that await, or it was not seen, and the location is
+    /// where the function or block begins.
     pub by_macro: bool,
+    /// Of async code, by types: the number of the await.
+    pub(super) state: Option<u64>,
     /// How it belongs to the node above.
     pub link: Link,
     /// What it waits for itself.
@@ -253,6 +255,7 @@ impl Node {
             address,
             location: None,
             by_macro: false,
+            state: None,
             link: Link::Awaited,
             leaf: None,
             holds: Vec::new(),
