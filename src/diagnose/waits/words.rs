@@ -352,11 +352,13 @@ pub fn waiting_text(model: &Model, party: Party) -> Option<String> {
             let thread = model.waits.thread(tid)?;
             let want = thread.want.as_ref()?;
             let at = location_text(model, thread.location, model.text(thread.function));
+            let since = model.now.since(thread.since);
+            let since = (!since.is_zero()).then(|| format!(" for {}", human(since)));
             Some(format!(
-                "waits for {}{} for {}",
+                "waits for {}{}{}",
                 want_text(model, want),
                 bracketed(&at),
-                human(model.now.since(thread.since))
+                since.unwrap_or_default()
             ))
         }
     }
