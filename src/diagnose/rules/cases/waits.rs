@@ -109,7 +109,11 @@ struct Program {
 
 impl Program {
     fn new() -> Self {
-        let session = Session::of(&fixtures::hello());
+        Self::of(&fixtures::hello())
+    }
+
+    fn of(hello: &proto::HelloResponse) -> Self {
+        let session = Session::of(hello);
         Self {
             session,
             interner: Interner::default(),
@@ -323,6 +327,30 @@ fn a_deadlock_names_all_members_with_both_lines() {
     program.session.feed(gone);
     program.session.run(1_500, |_| Frame::default());
     assert!(!program.session.only().live);
+}
+
+#[test]
+fn a_ring_of_a_core_dump_is_one_at_once_and_what_takes_time_is_not_judged() {
+    let mut program = Program::of(&proto::HelloResponse {
+        core_dump: true,
+        ..fixtures::hello()
+    });
+    let (resources, tasks) = opposite_order();
+    program.read(&resources, &tasks);
+    assert_eq!(program.session.only().rule, "deadlock");
+    let session = &program.session;
+    let unjudged = session.engine.not_judged(&session.model);
+    let reason = |id: &str| {
+        let found = unjudged.iter().find(|(rule, _)| *rule == id);
+        found.map(|(_, why)| why.as_str())
+    };
+    for rule in ["futurelock", "deadlock"] {
+        assert_eq!(reason(rule), None, "{rule}");
+    }
+    let why = "a core dump is one moment, and it needs time";
+    for rule in ["blocked-worker", "task-leak", "loop-starved"] {
+        assert_eq!(reason(rule), Some(why), "{rule}");
+    }
 }
 
 #[test]
