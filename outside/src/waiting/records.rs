@@ -62,6 +62,7 @@ struct Wait {
 }
 
 /// A chain that was read.
+#[allow(clippy::struct_excessive_bools, reason = "each says one thing of it")]
 #[derive(Debug)]
 pub(super) struct New {
     pub(super) shape: u32,
@@ -264,8 +265,8 @@ impl Records {
 
     /// The resources that tasks want whose chains were had so.
     pub(super) fn wanted(&self, by: By) -> impl Iterator<Item = u64> {
-        let waits = self.waits().filter(move |(_, wait)| wait.new.by == by);
-        let wants = waits.flat_map(|(_, wait)| &wait.new.wants);
+        let of = self.waits().filter(move |(_, wait)| wait.new.by == by);
+        let wants = of.flat_map(|(_, wait)| &wait.new.wants);
         wants.filter_map(|want| want.what.resource())
     }
 
