@@ -10,7 +10,18 @@ fn dump() -> Dump {
     let mut rings = Rings::default();
     rings.observe(&model);
     assert!(rings.are_open(&model));
-    model.now = model.now.plus(std::time::Duration::from_secs(1));
+    // A second later nobody has run.
+    let later = model.now.plus(std::time::Duration::from_secs(1));
+    let frame = proto::Frame {
+        waits_read: Some(proto::WaitsRead {
+            idle: 20,
+            read: 19,
+            complete: true,
+            ..proto::WaitsRead::default()
+        }),
+        ..fixtures::frame(later)
+    };
+    model.apply(&frame).unwrap();
     let dump = Dump::new("pid:4711", &model, &rings);
     assert!(!dump.rings.is_empty() && !rings.are_open(&model));
     dump
