@@ -57,6 +57,9 @@ const NAMES: Duration = Duration::from_secs(20);
 /// How long a live target is observed by default.
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// A core dump is read for as long as that takes.
+const OF_A_FILE: Duration = Duration::from_secs(24 * 3_600);
+
 /// When to stop observing.
 #[derive(Debug, Clone, Copy)]
 enum Until {
@@ -107,7 +110,9 @@ pub async fn check(options: &Check) -> Result<Checked, CheckError> {
     let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
     let target: Target = name.parse()?;
     let runtime = tokio::runtime::Handle::current();
-    let recorded = matches!(target, Target::Recording(_));
+    let is_core = matches!(target, Target::Core(_));
+    // Of both all is taken that comes; of a recording some of it where that is asked for.
+    let recorded = target.is_past();
     let options_of_source = Options {
         pace: Pace::Unlimited,
         ..Options::default()
@@ -120,7 +125,13 @@ pub async fn check(options: &Check) -> Result<Checked, CheckError> {
         source: source::spawn(target, options_of_source, &runtime),
         remarks: Vec::new(),
     };
-    let mut model = attach(&mut source, name, options.timeout).await?;
+    let patience = if is_core {
+        // As long as reading it takes.
+        OF_A_FILE
+    } else {
+        options.timeout
+    };
+    let mut model = attach(&mut source, name, patience).await?;
     let mut naming = Naming::new(&model, symbols);
 
     let warm = if recorded {
@@ -133,6 +144,7 @@ pub async fn check(options: &Check) -> Result<Checked, CheckError> {
     let mut engine = Engine::new(Window::Since(since));
     let end = match (recorded, options.window) {
         (true, None) => Until::End,
+        (true, Some(_)) if is_core => Until::End,
         (true, Some(window)) => Until::Moment(since.plus(window)),
         (false, window) => Until::Clock(Instant::now() + window.unwrap_or(WINDOW)),
     };

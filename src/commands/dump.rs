@@ -8,8 +8,9 @@ use super::{NOT_OBSERVED, attach::one_target, print, runtime};
 use crate::{
     cli::{self, DEFAULT_TARGET},
     config,
+    diagnose::waits::Rings,
     dump::Dump,
-    model::Model,
+    model::{Model, Moment},
     naming::{AgentSymbols, Naming},
     source::{self, Event, Options, Pace, Problem, Source, Target},
 };
@@ -54,9 +55,12 @@ pub struct Dumped {
     pub remarks: Vec<String>,
 }
 
-/// Once all was read it is read on for this long: who waits for what is looked at twice,
-/// and the names of sockets come late.
+/// Once all was read it is read on for this long, for the names of sockets, which come
+/// late; and for so long where some seem to wait for each other, to see that they stay.
 const SETTLES: Duration = Duration::from_millis(400);
+const STAYS: Duration = Duration::from_secs(4);
+/// Between two looks at rings.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Time allowed for the names of stacks.
 const NAMES: Duration = Duration::from_secs(20);
 /// A file is read for as long as that takes.
@@ -80,6 +84,8 @@ pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {
         source: source::spawn(target, options_of_source, &runtime),
         model: None,
         naming: None,
+        rings: Rings::default(),
+        looked: None,
         symbols,
         remarks: Vec::new(),
     };
@@ -88,11 +94,12 @@ pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {
     let window = if is_past { OF_A_FILE } else { options.window };
     reader.read_on(Instant::now() + window).await;
     let mut model = reader.model.take().unwrap_or_default();
+    reader.rings.observe(&model);
     if let Some(mut naming) = reader.naming.take() {
         naming.finish(&mut model, NAMES).await;
     }
     Ok(Dumped {
-        dump: Dump::new(name, &model),
+        dump: Dump::new(name, &model, &reader.rings),
         remarks: reader.remarks,
     })
 }
@@ -102,6 +109,9 @@ struct Reader {
     source: Source,
     model: Option<Model>,
     naming: Option<Naming>,
+    rings: Rings,
+    /// When rings were looked at.
+    looked: Option<Moment>,
     symbols: Option<AgentSymbols>,
     remarks: Vec<String>,
 }
@@ -147,15 +157,20 @@ impl Reader {
 
     /// Reads until all chains are known, nothing more comes, or it is `deadline`.
     async fn read_on(&mut self, deadline: Instant) {
-        let mut until = deadline;
-        let mut is_read = false;
+        let mut read_at = None;
         loop {
             let chains = self.model.as_ref().and_then(|model| model.waits.read());
-            if chains.is_some_and(|read| read.complete) && !is_read {
-                is_read = true;
-                until = until.min(Instant::now() + SETTLES);
+            if chains.is_some_and(|read| read.complete) {
+                read_at.get_or_insert(Instant::now());
             }
-            let Ok(event) = timeout_at(until, self.source.recv()).await else {
+            let rest = if self.some_may_be_stuck() {
+                STAYS
+            } else {
+                SETTLES
+            };
+            let until = read_at.map_or(deadline, |at| deadline.min(at + rest));
+            let event = timeout_at(until, self.source.recv()).await;
+            let Ok(event) = event else {
                 return;
             };
             match self.take(event) {
@@ -170,6 +185,19 @@ impl Reader {
         }
     }
 
+    /// Looks at rings, where it is time for that; whether some may yet prove to be none.
+    fn some_may_be_stuck(&mut self) -> bool {
+        let Some(model) = &self.model else {
+            return false;
+        };
+        let due = |at: Moment| model.now.since(at) >= LOOK_EVERY;
+        if self.looked.is_none_or(due) {
+            self.looked = Some(model.now);
+            self.rings.observe(model);
+        }
+        self.rings.are_open(model)
+    }
+
     fn is_complete(&self) -> bool {
         self.model.as_ref().is_some_and(|model| model.complete)
     }
@@ -179,6 +207,7 @@ impl Reader {
             Some(Event::Connected { hello, .. }) => {
                 let model = Model::new(&hello);
                 self.naming = Some(Naming::new(&model, self.symbols.clone()));
+                (self.rings, self.looked) = (Rings::default(), None);
                 self.model = Some(model);
             }
             Some(Event::Frame(frame)) => {

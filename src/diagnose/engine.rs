@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::model::{Capability, Model, Moment};
+use crate::model::{Model, Moment};
 
 use super::{
     Finding, Severity, Subject, Verdict,
@@ -191,9 +191,11 @@ impl Engine {
     }
 }
 
-/// A rule judges what is so, and not what takes time.
+/// Rules that judge what is so, and not what takes time.
+const OF_A_MOMENT: [&str; 4] = ["deadlock", "futurelock", "stuck-task", "large-future"];
+
 fn is_of_a_moment(rule: &rules::Rule) -> bool {
-    rule.needs.contains(&Capability::Waits) || rule.id == "large-future"
+    OF_A_MOMENT.contains(&rule.id)
 }
 
 /// Adds what a look found to what earlier looks found. Over a window, a

@@ -6,11 +6,7 @@ use super::rules::Rule;
 
 /// Rules that look at what no look from outside shows, or not all of it; beside those
 /// that lack what they need ([`Rule::needs`]), of which the target says why.
-const RULES: [(&str, &str); 9] = [
-    (
-        "lock-convoy",
-        "who waits for one of tokio's locks is not read; waits for other locks are seen",
-    ),
+const RULES: [(&str, &str); 8] = [
     (
         "never-yielded",
         "how often a task was polled is not in memory",

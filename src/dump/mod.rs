@@ -25,7 +25,10 @@ pub use entries::{
 
 use std::fmt;
 
-use crate::{diagnose::waits::Graph, model::Model};
+use crate::{
+    diagnose::waits::{Graph, Rings},
+    model::Model,
+};
 
 /// Version of the JSON; it grows when a reader of the older one would misread.
 pub const SCHEMA: u32 = 1;
@@ -52,8 +55,9 @@ impl fmt::Display for Format {
 }
 
 impl Dump {
-    /// What `model` knows now of the target that the user called `target`.
-    pub fn new(target: &str, model: &Model) -> Self {
+    /// What `model` knows now of the target that the user called `target`; `rings` are
+    /// those of it that stay.
+    pub fn new(target: &str, model: &Model, rings: &Rings) -> Self {
         let graph = Graph::of(model);
         let session = &model.session;
         Self {
@@ -68,7 +72,7 @@ impl Dump {
             read: model.waits.read().map(|read| rest::read(model, read)),
             no_chains: rest::no_chains(model),
             not_read: rest::not_read(model),
-            rings: rest::rings(model, &graph),
+            rings: rest::rings(model, &rings.standing(model)),
             groups: group::groups(model, &graph),
             threads: rest::threads(model, &graph),
             polls: rest::polls(model),

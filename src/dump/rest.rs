@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     diagnose::{
         cause_word,
-        waits::{Graph, Party, hold_text, holders_text, location_text, place, want_text},
+        waits::{self, Graph, Party, hold_text, holders_text, location_text, place, want_text},
     },
     model::{Capability, Model, StackFrame, Stall, TaskKind, TaskState, WaitsRead, Want},
 };
@@ -63,8 +63,8 @@ pub(super) fn not_read(model: &Model) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn rings(model: &Model, graph: &Graph) -> Vec<Ring> {
-    let rings = graph.rings().iter().map(|ring| {
+pub(super) fn rings(model: &Model, rings: &[waits::Ring]) -> Vec<Ring> {
+    let rings = rings.iter().map(|ring| {
         let members = ring.members.iter().enumerate().map(|(at, member)| {
             let held = ring.hold_of(at);
             RingMember {

@@ -4,8 +4,35 @@ use serde_json::Value;
 use super::*;
 use crate::model::fixtures;
 
+/// The service of the fixture, which is looked at twice.
 fn dump() -> Dump {
-    Dump::new("pid:4711", &fixtures::waits())
+    let mut model = fixtures::waits();
+    let mut rings = Rings::default();
+    rings.observe(&model);
+    assert!(rings.are_open(&model));
+    // A second later nobody has run.
+    let later = model.now.plus(std::time::Duration::from_secs(1));
+    let frame = proto::Frame {
+        waits_read: Some(proto::WaitsRead {
+            idle: 20,
+            read: 19,
+            complete: true,
+            ..proto::WaitsRead::default()
+        }),
+        ..fixtures::frame(later)
+    };
+    model.apply(&frame).unwrap();
+    let dump = Dump::new("pid:4711", &model, &rings);
+    assert!(!dump.rings.is_empty() && !rings.are_open(&model));
+    dump
+}
+
+#[test]
+fn a_ring_that_was_seen_once_is_not_shown() {
+    let model = fixtures::waits();
+    let mut rings = Rings::default();
+    rings.observe(&model);
+    assert_eq!(Dump::new("pid:4711", &model, &rings).rings, []);
 }
 
 #[test]
@@ -30,7 +57,7 @@ fn without_chains(core_dump: bool) -> Dump {
     let mut model = crate::model::Model::new(&hello);
     let frame = fixtures::starving_frame(crate::model::Moment(20_000_000_000));
     model.apply(&frame).unwrap();
-    Dump::new("127.0.0.1:6669", &model)
+    Dump::new("127.0.0.1:6669", &model, &Rings::default())
 }
 
 #[test]

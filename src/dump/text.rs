@@ -34,9 +34,6 @@ pub(super) fn render(dump: &Dump) -> String {
     if let Some(read) = reading(dump) {
         text.line(0, &read);
     }
-    if dump.core_dump {
-        text.line(0, "of a core dump: since when anything waits is not known");
-    }
     for ring in &dump.rings {
         text.ring(ring);
     }
@@ -163,8 +160,8 @@ impl Text {
         self.blank();
         let sure = if ring.certain { "" } else { ", probably" };
         let what = match ring.members.len() {
-            1 => format!("DEADLOCK: it waits for itself{sure}"),
-            count => format!("DEADLOCK: {count} wait for each other{sure}"),
+            1 => format!("DEADLOCK{sure}: one waits for itself"),
+            count => format!("DEADLOCK{sure}: {count} wait for each other"),
         };
         self.line(0, &what);
         for member in &ring.members {

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use looptop_wire::proto::{Frame, StackSample};
 
 use crate::{
-    diagnose::cause_word,
+    diagnose::{cause_word, waits::Rings},
     dump::Dump,
     model::{Cause, Model, Moment, Resolved, Stall, StallId, StallScope, TextId, WorkerId},
     naming::Naming,
@@ -114,6 +114,7 @@ pub fn walk(recording: &Recording, visitor: &mut impl Visitor) -> io::Result<Wal
                 let new = walk.model.session.id != model.session.id || walk.model.since.is_none();
                 walk.session += usize::from(new && walk.model.since.is_some());
                 walk.naming = Some(Naming::new(&model, None));
+                walk.rings = Rings::default();
                 walk.model = model;
                 walk.ended_before = None;
                 walk.begin = Some(new);
@@ -143,6 +144,7 @@ struct Walk {
     /// Ended stalls that were taken note of.
     ended_before: Option<u64>,
     stalls: BTreeMap<(usize, StallId), StallRow>,
+    rings: Rings,
     walked: Walked,
 }
 
@@ -161,6 +163,7 @@ impl Walk {
             clock: (Duration::ZERO, 0),
             ended_before: None,
             stalls: BTreeMap::new(),
+            rings: Rings::default(),
             walked: Walked::default(),
         }
     }
@@ -183,6 +186,7 @@ impl Walk {
             visitor.session(at, &self.model, new)?;
         }
         self.note_new();
+        self.rings.observe(&self.model);
         if let Some(naming) = &mut self.naming {
             naming.request(&self.model);
             if naming.apply(&mut self.model) {
@@ -248,7 +252,7 @@ impl Walk {
         }
         self.note_all();
         if !self.model.waits.is_empty() {
-            let dump = Dump::new("", &self.model);
+            let dump = Dump::new("", &self.model, &self.rings);
             self.walked.waits.insert(self.session, dump);
         }
     }

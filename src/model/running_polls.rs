@@ -13,6 +13,10 @@ impl Model {
         if self.session.has(Capability::Stalls) || !self.session.has(Capability::Tasks) {
             return;
         }
+        // No time passes in a core dump; the polls that it shows were sent.
+        if self.session.core_dump {
+            return;
+        }
         let now = self.now;
         let over: Vec<(TaskId, Stall)> = self
             .tasks

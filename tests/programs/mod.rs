@@ -42,8 +42,22 @@ impl App {
         app
     }
 
+    /// Starts one in a directory, into which the kernel writes its core dump, where it
+    /// writes dumps to plain files.
+    pub fn start_with_dumps(program: &str, arguments: &[&str], directory: &Path) -> Self {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -c unlimited; exec \"$0\" \"$@\""])
+            .arg(build(program))
+            .current_dir(directory);
+        Self::spawn(command, arguments)
+    }
+
     fn run(program: &Path, arguments: &[&str]) -> Self {
-        let mut command = Command::new(program);
+        Self::spawn(Command::new(program), arguments)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
         let command = command
             .args(arguments)
             .stdin(Stdio::piped())

@@ -5,6 +5,7 @@ mod agent;
 mod console_app;
 mod console_oldest;
 mod console_scripts;
+mod core_dump;
 mod observed;
 mod outside;
 mod problems;

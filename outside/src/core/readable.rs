@@ -46,8 +46,8 @@ impl Readable for CoreFile {
 
     fn not_read(&self) -> Vec<Arc<str>> {
         let mut not_read: Vec<Arc<str>> = vec![
-            "what descriptors and sockets are: a core dump does not say".into(),
-            "since when anything waits: a core dump has no times".into(),
+            "what descriptors and sockets are, which a core dump does not say".into(),
+            "since when anything waits, as a core dump has no times".into(),
         ];
         if self.is_truncated() {
             not_read.push("memory behind the end of the core dump, which was cut short".into());

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::{
     diagnose::{
         Subject,
-        waits::{Party, Place, function_words, location_text, place, polled_wants},
+        waits::{Party, Place, function_words, location_text, party_text, place, polled_wants},
         words::{conjugated, count},
     },
     model::{Capability, Culprit, LocationId, Model, Resolved, StackFrame},
@@ -73,6 +73,67 @@ impl Spot {
             }
             _ => format!("{name}:{}", self.line),
         }
+    }
+}
+
+/// Who waits, in a sentence: by the name that was given to the task, otherwise by the
+/// function of the application's in it that waits. "task 24 in `lock_order::to_savings`".
+pub(super) fn who(model: &Model, party: Party) -> String {
+    let Party::Task(id) = party else {
+        return party_text(model, party);
+    };
+    let task = model.tasks.get(id);
+    let number = task.and_then(|task| task.tokio_id).unwrap_or(id.0);
+    match name(model, party) {
+        Name::Given(name) => format!("task {number} {name}"),
+        Name::Function(function) => format!("task {number} in {function}"),
+        Name::Unknown => party_text(model, party),
+    }
+}
+
+/// What a party is called beside its number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Name {
+    /// The application named the task.
+    Given(String),
+    /// The function in it that waits, with the module that it is in.
+    Function(String),
+    /// Nothing is known.
+    Unknown,
+}
+
+pub(super) fn name(model: &Model, party: Party) -> Name {
+    let task = match party {
+        Party::Task(id) => model.tasks.get(id),
+        Party::Thread(_) => None,
+    };
+    let given = task.map_or("", |task| model.text(task.name));
+    if !given.is_empty() {
+        return Name::Given(given.to_owned());
+    }
+    let function = spot(model, party).function;
+    if function.is_empty() {
+        return Name::Unknown;
+    }
+    Name::Function(brief_path(&function).to_owned())
+}
+
+/// "5 tasks GET /report", "5 tasks in `shop::report`".
+pub(super) fn several(n: u64, name: &Name) -> String {
+    let tasks = count(n, "task");
+    match name {
+        Name::Given(name) => format!("{tasks} {name}"),
+        Name::Function(function) => format!("{tasks} in {function}"),
+        Name::Unknown => tasks,
+    }
+}
+
+/// The last two parts of a path: the function, and its module or type.
+fn brief_path(path: &str) -> &str {
+    let mut parts = path.rmatch_indices("::");
+    match parts.nth(1) {
+        Some((at, _)) if !path[at..].contains(' ') => &path[at + 2..],
+        _ => path,
     }
 }
 
@@ -201,7 +262,9 @@ pub(super) fn why_not_read(context: &Context<'_>) -> Option<String> {
         return Some(format!("what tasks wait for is not read: {reason}"));
     };
     let unread = read.idle.saturating_sub(read.read);
-    if unread == 0 && read.complete {
+    // Jobs of the blocking pool, and tasks that run at the moment, have no chain.
+    let nearly_all = read.read * 10 >= read.idle * 9;
+    if nearly_all && (read.complete || unread == 0) {
         return None;
     }
     let known = format!(

@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     diagnose::{
         Finding, Severity, Subject,
-        waits::{Member, Party, Ring, asked_text, hold_text, kind, party_text},
+        waits::{
+            Member, Party, Ring, asked_of, called_by, hold_of, kind, kind_text, resource_text,
+        },
     },
-    model::{HoldRole, Model, Moment, ResourceKind, WantKind},
+    model::{HoldRole, Model, Moment, ResourceKind, TaskId, WantKind},
 };
 
 use super::{
     Context, Rule,
-    chains::{Spot, behind_words, explained, frames, spot, spot_words, why_not_read},
+    chains::{Spot, behind_words, explained, frames, spot, spot_words, who, why_not_read},
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -24,12 +26,12 @@ pub(super) const RULE: Rule = Rule {
               call that needs another of the same semaphore, actors that send into each other's \
               full channels. They wait for ever, and so does everybody who needs one of them. \
               Nothing blocks a worker meanwhile: the service only grows quiet.",
-    threshold: "a ring of tasks or threads of which each waits for what the next one holds, at two \
-                looks or with all of them waiting so at one moment. What is not known can always \
+    threshold: "a ring of tasks or threads of which each waits for what the next one holds, and \
+                which has stood for 1.5 s and was read again. What is not known can always \
                 give: an unknown holder, a sender in a map, a timer, a time-out, the network, so \
                 that a ring is what nothing known can break. Where a number of permits is not \
                 known, or a holder is only probable, the ring is probable too, and must have stood \
-                for 2 s",
+                for 2.5 s",
     evidence: "the futures of the tasks as they are in memory: what each waits for, and the guards, \
                permits and ends of channels that live across its awaits; of threads the lock's \
                address in the call, and on the stacks of the others",
@@ -152,23 +154,48 @@ fn age(model: &Model, party: Party) -> Duration {
     since.map_or(Duration::ZERO, |since| model.now.since(since))
 }
 
-/// A party, and the function of the application's in it that waits, where its name is
-/// another's: that of what serves a connection.
-fn who(model: &Model, party: Party) -> String {
-    let text = party_text(model, party);
-    let spot = spot(model, party);
-    if spot.function.is_empty() || text.contains(&spot.function) {
-        text
-    } else {
-        format!("{text} in {}", spot.function)
+/// What a resource is called in this ring: where nobody has named it, by the variable in
+/// which its holder has it.
+fn called(model: &Model, members: &[Member], id: u64) -> String {
+    let variable = |id: u64| {
+        let mut holds = members.iter().filter_map(|member| member.held_by_next);
+        holds.find(|hold| hold.resource == id)?.name
+    };
+    let called = called_by(model, id, variable(id));
+    let mut others = members.iter().filter_map(|member| member.want.resource);
+    let alike = |other: u64| other != id && called_by(model, other, variable(other)) == called;
+    if !others.any(alike) {
+        return called;
     }
+    // Two of the same name: by whose it is.
+    let before = members.iter().position(|m| m.want.resource == Some(id));
+    let owner = before.map(|at| members[(at + 1) % members.len()].party);
+    match owner {
+        Some(Party::Task(task)) => format!(
+            "{} of task {}",
+            kind_text(kind(model, id)),
+            number(model, task)
+        ),
+        _ => resource_text(model, id),
+    }
+}
+
+fn number(model: &Model, task: TaskId) -> u64 {
+    let known = model.tasks.get(task).and_then(|task| task.tokio_id);
+    known.unwrap_or(task.0)
+}
+
+fn asked(model: &Model, members: &[Member], member: &Member) -> String {
+    let called = member.want.resource.map(|id| called(model, members, id));
+    asked_of(model, &member.want, called.as_deref())
 }
 
 /// What a member holds that the one before it wants; nothing where its end is waited for.
 fn held(model: &Model, members: &[Member], at: usize) -> Option<String> {
     let before = (at + members.len() - 1) % members.len();
     let hold = members[before].held_by_next?;
-    Some(hold_text(model, &hold))
+    let called = called(model, members, hold.resource);
+    Some(hold_of(model, &hold, Some(&called)))
 }
 
 /// "task 1 transfer holds Mutex accounts and waits for Mutex audit; task 2 report holds
@@ -176,7 +203,7 @@ fn held(model: &Model, members: &[Member], at: usize) -> Option<String> {
 fn sentence(model: &Model, members: &[Member]) -> String {
     let parts = members.iter().enumerate().map(|(at, member)| {
         let who = who(model, member.party);
-        let wanted = asked_text(model, &member.want);
+        let wanted = asked(model, members, member);
         match held(model, members, at) {
             Some(held) => format!("{who} holds {held} and waits for {wanted}"),
             None => format!("{who} waits for {wanted}"),
@@ -193,48 +220,33 @@ fn evidence(model: &Model, members: &[Member], spots: &[Spot]) -> String {
         .enumerate()
         .map(|(at, (member, spot))| {
             let who = who(model, member.party);
-            let wanted = asked_text(model, &member.want);
+            let wanted = asked(model, members, member);
             let place = match spot.text(model) {
                 text if text.is_empty() => text,
                 text => format!(" at {text}"),
             };
-            let variable = member_variable(model, members, at);
             match held(model, members, at) {
-                Some(held) => format!("{who} holds {held}{variable} and waits for {wanted}{place}"),
+                Some(held) => format!("{who} holds {held} and waits for {wanted}{place}"),
                 None => format!("{who} waits for {wanted}{place}"),
             }
         });
     parts.collect::<Vec<_>>().join("; ")
 }
 
-/// " in `guard`".
-fn member_variable(model: &Model, members: &[Member], at: usize) -> String {
-    let before = (at + members.len() - 1) % members.len();
-    let name = members[before].held_by_next.and_then(|hold| hold.name);
-    match model.text(name) {
-        "" => String::new(),
-        name => format!(" in `{name}`"),
-    }
-}
-
 fn of_itself(model: &Model, alone: &Member) -> String {
-    let wanted = asked_text(model, &alone.want);
+    let members = std::slice::from_ref(alone);
+    let wanted = asked(model, members, alone);
+    let held = held(model, members, 0).unwrap_or_default();
     match alone.held_by_next {
         Some(hold) if hold.role == HoldRole::Permits => {
             let of_many = alone.want.resource.map(|id| kind(model, id));
             if of_many == Some(ResourceKind::Semaphore) {
-                format!("it holds {} and needs another", hold_text(model, &hold))
+                format!("it holds {held} and needs another")
             } else {
-                format!(
-                    "it holds {} and waits for {wanted}",
-                    hold_text(model, &hold)
-                )
+                format!("it holds {held} and waits for {wanted}")
             }
         }
-        Some(hold) => format!(
-            "it has the {} and waits for {wanted}",
-            hold_text(model, &hold)
-        ),
+        Some(_) => format!("it has the {held} and waits for {wanted}"),
         None => format!("it waits for {wanted}"),
     }
 }

@@ -5,14 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     diagnose::{
         Finding, Severity, Subject,
-        waits::{Party, asked_text, function_words, place, task_text},
+        waits::{Party, asked_text, function_words, place},
     },
     model::{Model, WantKind},
 };
 
 use super::{
     Context, Rule,
-    chains::{Spot, behind_words, explained, frames, spot, why_not_read},
+    chains::{Spot, behind_words, explained, frames, spot, who, why_not_read},
     waiting::BehindOwn,
 };
 
@@ -125,7 +125,7 @@ fn finding(context: &Context<'_>, waits: &Spot, kept: &Spot, all: &[&BehindOwn])
     finding.title = format!(
         "{}{times} waits for {what}{at}, and {sure}a future of its own {verb} it: {kept_at}, which \
          it keeps and does not poll{behind}",
-        task_text(model, shown.task),
+        who(model, Party::Task(shown.task)),
     );
     finding.cause_text = format!("waits for {what} behind {kept_at}, its own");
     RULE.remedy.clone_into(&mut finding.remedy);

@@ -5,7 +5,6 @@
 //! futures, where these are read, and at level 1 as the last thing that each asked for,
 //! and not which lock it is, so that they are grouped by where they were spawned.
 
-mod held;
 mod of_waits;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -22,8 +21,9 @@ use crate::{
 };
 
 use super::{
-    Context, Rule,
+    Context, Rule, chains,
     queues::{LONG, Queue},
+    waiting::held,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -60,9 +60,19 @@ pub(super) const RULE: Rule = Rule {
     // Whoever holds a lock has no CPU then, and the others wait for that.
     explained_by: &["too-many-workers"],
     explained_here: &["deadlock", "futurelock"],
-    not_judged: |_| None,
+    not_judged,
     check,
 };
+
+/// Locks of the standard library's kind show as stalls; those of tokio's where tokio says
+/// it, at level 1, or the futures of the tasks were read.
+fn not_judged(context: &Context<'_>) -> Option<String> {
+    let model = context.model;
+    let why = chains::why_not_read(context)?;
+    let reads = model.is_outside() || model.waits.read().is_some();
+    let asked = model.tasks.live().any(|task| task.lock_wait.is_some());
+    (reads && !asked).then(|| format!("who waits for one of tokio's locks: {why}"))
+}
 
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let model = context.model;
@@ -248,6 +258,7 @@ impl Asked {
     }
 
     fn held(&self, context: &Context<'_>) -> Option<String> {
-        held::sentence(context.model, &context.memory.waiting.graph, self.resource?)
+        let waiting = &context.memory.waiting;
+        held::sentence(context.model, &waiting.graph, self.resource?)
     }
 }

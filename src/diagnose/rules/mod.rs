@@ -42,6 +42,7 @@ use crate::model::{Capability, Lag, Model, Moment};
 use super::Finding;
 
 pub use memory::Memory;
+pub(super) use waiting::Waiting;
 
 /// What a rule looks at.
 #[derive(Debug, Clone, Copy)]

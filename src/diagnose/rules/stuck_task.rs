@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     diagnose::{
         Finding, Severity, Subject,
-        waits::{Party, asked_text, holders_text, polled_wants, task_text},
+        waits::{Party, asked_text, holders_text, polled_wants},
         words::{count, human},
     },
     model::{Model, ResourceKind, TaskId, WantKind},
@@ -13,7 +13,7 @@ use crate::{
 
 use super::{
     Context, Rule,
-    chains::{Spot, explained, frames, spot, why_not_read},
+    chains::{Spot, explained, frames, name, several, spot, who, why_not_read},
     deadlock,
 };
 
@@ -138,8 +138,10 @@ fn finding(
     finding.function = (!at.function.is_empty()).then(|| at.function.clone());
     finding.task = Some(first);
     let known = model.tasks.get(first);
-    let name = known.and_then(|task| model.task_name(task));
-    name.unwrap_or_default().clone_into(&mut finding.task_name);
+    let task_name = known.and_then(|task| model.task_name(task));
+    task_name
+        .unwrap_or_default()
+        .clone_into(&mut finding.task_name);
     let ages = tasks.iter().filter_map(|id| model.waits.task(*id));
     let ages: Vec<Duration> = ages
         .map(|wait| model.now.since(model.waits_since(wait).0))
@@ -158,10 +160,12 @@ fn finding(
         text if text.is_empty() => text,
         text => format!(" ({text})"),
     };
-    let who = match (tasks.len() as u64, finding.task_name.as_str()) {
-        (1, _) => format!("{} has waited", task_text(model, first)),
-        (n, "") => format!("{} have waited up to", count(n, "task")),
-        (n, name) => format!("{} {name} have waited up to", count(n, "task")),
+    let who = match tasks.len() as u64 {
+        1 => format!("{} has waited", who(model, Party::Task(first))),
+        n => format!(
+            "{} have waited up to",
+            several(n, &name(model, Party::Task(first)))
+        ),
     };
     let held = holders_text(model, &context.memory.waiting.graph, want);
     let held = held.map_or(String::new(), |held| format!("; {held}"));

@@ -1,6 +1,7 @@
 //! What of waiting shows only over time: rings that stay, places at which others pass, and
 //! queues that are not served.
 
+pub(super) mod held;
 mod passing;
 mod queue;
 
@@ -61,15 +62,15 @@ pub(super) struct BehindOwn {
 const FEW: usize = 5_000;
 /// Otherwise no more often than this.
 const STEP: Duration = Duration::from_secs(1);
-/// A ring whose members were read at different moments may never have been: it is one
-/// once it has stood for so long.
-const STANDS: Duration = Duration::from_secs(1);
+/// What was read once may never have been so: tasks run while they are read. It is true
+/// once it has stood for so long, in which each task that has run is read again.
+const STANDS: Duration = Duration::from_millis(1_500);
 /// The same of one in which something is only probable.
-const STANDS_PROBABLY: Duration = Duration::from_secs(2);
+const STANDS_PROBABLY: Duration = Duration::from_millis(2_500);
 
 impl Waiting {
     /// Takes note of what waits now.
-    pub(super) fn observe(&mut self, model: &Model) {
+    pub(in crate::diagnose) fn observe(&mut self, model: &Model) {
         if model.waits.is_empty() && self.looked_at.is_none() {
             return;
         }
@@ -107,7 +108,10 @@ impl Waiting {
     }
 
     /// The rings that are no accident of when their members were read.
-    pub(super) fn rings<'a>(&'a self, model: &'a Model) -> impl Iterator<Item = &'a Ring> {
+    pub(in crate::diagnose) fn rings<'a>(
+        &'a self,
+        model: &'a Model,
+    ) -> impl Iterator<Item = &'a Ring> {
         let standing = self.rings.iter();
         let standing = standing.filter(|standing| is_proven(model, standing));
         standing.map(|standing| &standing.ring)
@@ -118,14 +122,8 @@ impl Waiting {
         &'a self,
         model: &'a Model,
     ) -> impl Iterator<Item = &'a BehindOwn> {
-        self.behind_own.iter().filter(|found| {
-            let wait = model.waits.task(found.task);
-            // All of it is in one task, read at once: of no task that has run meanwhile.
-            let stands = |wait: &TaskWait| {
-                wait.since < wait.read_at || model.now.since(wait.since) >= STANDS
-            };
-            wait.is_some_and(stands)
-        })
+        let found = self.behind_own.iter();
+        found.filter(|own| stands(model, own.since, STANDS, [Party::Task(own.task)]))
     }
 
     /// A ring keeps a party, or a task that is behind its own future does.
@@ -156,38 +154,39 @@ fn is_same(one: &Ring, other: &Ring) -> bool {
     about(one) == about(other)
 }
 
-/// All of its members have waited so at one moment, or it has stood for a while: what is
-/// read of different tasks at different moments is no ring by itself.
+/// It was there at two looks: what is read of different tasks at different moments is no
+/// ring by itself, and what is read of a task that runs meanwhile is nothing at all.
 fn is_proven(model: &Model, standing: &Standing) -> bool {
-    let mut begins = Moment(0);
-    let mut ends = model.now;
-    for member in &standing.ring.members {
-        match member.party {
-            Party::Task(id) => {
-                let Some(wait) = model.waits.task(id) else {
-                    return false;
-                };
-                begins = begins.max(model.waits_since(wait).0);
-                ends = ends.min(wait.read_at);
-            }
-            Party::Thread(tid) => {
-                let Some(thread) = model.waits.thread(tid) else {
-                    return false;
-                };
-                begins = begins.max(thread.since);
-            }
-        }
-    }
-    let now = model.now;
-    if standing.ring.is_certain && begins < ends {
-        return true;
-    }
-    let stands = if standing.ring.is_certain {
+    let least = if standing.ring.is_certain {
         STANDS
     } else {
         STANDS_PROBABLY
     };
-    now.since(standing.since) >= stands && now.since(begins) >= stands
+    let members = standing.ring.members.iter().map(|member| member.party);
+    stands(model, standing.since, least, members)
+}
+
+/// What was read of some first at `since` has stood for so long, and was looked at again:
+/// each task that has run is read anew, and those that have not are as they were.
+fn stands(
+    model: &Model,
+    since: Moment,
+    least: Duration,
+    parties: impl IntoIterator<Item = Party>,
+) -> bool {
+    // A core dump is of one moment.
+    if model.session.core_dump {
+        return true;
+    }
+    let all_read = model.waits.read().is_none_or(|read| read.complete);
+    let is_read_again = |party: Party| match party {
+        Party::Task(id) => {
+            let wait = model.waits.task(id);
+            wait.is_some_and(|wait| all_read || wait.read_at > since)
+        }
+        Party::Thread(tid) => model.waits.thread(tid).is_some(),
+    };
+    model.now.since(since) >= least && parties.into_iter().all(is_read_again)
 }
 
 /// What a task waits for while a future of its own, kept and not polled, has it, or stands

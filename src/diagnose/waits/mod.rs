@@ -3,6 +3,7 @@
 
 mod graph;
 mod place;
+mod rings;
 mod words;
 
 #[cfg(test)]
@@ -10,7 +11,9 @@ mod tests;
 
 pub use graph::{Graph, Holder, Member, Party, Ring};
 pub use place::{Place, Whose, function_words, is_polled, kept_in, place, whose};
+pub use rings::Rings;
 pub use words::{
-    asked_text, hold_text, holders_text, kind, kind_text, location_text, party_text, polled_wants,
-    resource_name, resource_text, task_text, waited, waiting_text, waits_text, want_text,
+    asked_of, asked_text, called_by, hold_of, hold_text, holders_text, kind, kind_text,
+    location_text, party_text, polled_wants, resource_name, resource_text, task_text, waited,
+    waiting_text, waits_text, want_text,
 };

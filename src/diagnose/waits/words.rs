@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::{
     diagnose::words::{count, human},
     model::{
-        Hold, HoldRole, Interest, LocationId, Model, ResourceKind, TaskId, TaskWait, WaitResource,
-        Want, WantKind,
+        Hold, HoldRole, Interest, LocationId, Model, ResourceKind, TaskId, TaskWait, TextId,
+        WaitResource, Want, WantKind,
     },
 };
 
@@ -39,6 +39,11 @@ pub fn want_text(model: &Model, want: &Want) -> String {
 
 /// The same without how many there are.
 pub fn asked_text(model: &Model, want: &Want) -> String {
+    asked_of(model, want, None)
+}
+
+/// The same of a resource that is called so here.
+pub fn asked_of(model: &Model, want: &Want, called: Option<&str>) -> String {
     let Some(id) = want.resource else {
         return match want.kind {
             WantKind::Permits => "a lock or permit".to_owned(),
@@ -48,7 +53,7 @@ pub fn asked_text(model: &Model, want: &Want) -> String {
             _ => want_text(model, want),
         };
     };
-    let of = resource_text(model, id);
+    let of = called.map_or_else(|| resource_text(model, id), str::to_owned);
     match (want.kind, kind(model, id)) {
         (WantKind::Permits, ResourceKind::Semaphore | ResourceKind::Unknown) => match want.amount {
             0 | 1 => format!("permit of {of}"),
@@ -90,6 +95,21 @@ pub fn resource_text(model: &Model, id: u64) -> String {
 
 fn named<'a>(model: &'a Model, resource: &WaitResource) -> Option<&'a str> {
     Some(model.text(resource.name)).filter(|name| !name.is_empty())
+}
+
+/// A resource that nobody has named, by a variable in which some holder has it: "Mutex in
+/// `checking`"; by its name where it has one.
+pub fn called_by(model: &Model, id: u64, variable: Option<TextId>) -> String {
+    let is_named = model
+        .waits
+        .resource(id)
+        .is_some_and(|r| named(model, r).is_some());
+    match model.text(variable) {
+        variable if !is_named && !variable.is_empty() => {
+            format!("{} in `{variable}`", kind_text(kind(model, id)))
+        }
+        _ => resource_text(model, id),
+    }
 }
 
 /// What a resource is called in a sentence where its name is all that is wanted: "`pool`
@@ -233,7 +253,13 @@ pub fn party_text(model: &Model, party: Party) -> String {
 /// What is held: "Mutex registry", "2 permits of Semaphore pool", "receiver of mpsc channel
 /// jobs".
 pub fn hold_text(model: &Model, hold: &Hold) -> String {
-    let of = resource_text(model, hold.resource);
+    hold_of(model, hold, None)
+}
+
+/// The same of a resource that is called so here.
+pub fn hold_of(model: &Model, hold: &Hold, called: Option<&str>) -> String {
+    let called = called.map(str::to_owned);
+    let of = called.unwrap_or_else(|| resource_text(model, hold.resource));
     match hold.role {
         HoldRole::Receiver => format!("receiver of {of}"),
         HoldRole::Sender => format!("sender of {of}"),
@@ -352,11 +378,13 @@ pub fn waiting_text(model: &Model, party: Party) -> Option<String> {
             let thread = model.waits.thread(tid)?;
             let want = thread.want.as_ref()?;
             let at = location_text(model, thread.location, model.text(thread.function));
+            let since = model.now.since(thread.since);
+            let since = (!since.is_zero()).then(|| format!(" for {}", human(since)));
             Some(format!(
-                "waits for {}{} for {}",
+                "waits for {}{}{}",
                 want_text(model, want),
                 bracketed(&at),
-                human(model.now.since(thread.since))
+                since.unwrap_or_default()
             ))
         }
     }

@@ -6,23 +6,26 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use looptop_outside::{
     Role,
     core::{CoreFile, CoreStacks, ThreadStack},
-    tasks::{AddressSet, Tasks, Types},
+    tasks::{AddressSet, Task, Tasks, Types},
+    waiting::Waiting,
 };
 use looptop_procfs::{Cause, SyscallState, syscalls};
+use looptop_symbols::Resolver;
 use looptop_wire::proto::{self, CapabilityKind as Kind, Frame, HelloResponse};
 use tokio::{sync::mpsc, task::spawn_blocking, time::sleep_until};
 
 use super::{
+    driver::OwnCpu,
     facts, hello,
     live::ns,
     names::{Names, Program},
-    seen::{Does, Doing, Listing, Look, Module, Polled, Stack, Stall, Thread},
+    seen::{Does, Doing, Listing, Look, Module, Polled, Stack, Stall, Thread, Waits},
     translate::Translator,
 };
 use crate::source::{
@@ -36,6 +39,12 @@ const PARTS: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The moment of the dump, on the session's clock, which began a little earlier.
 const NOW_NS: u64 = 1_000_000_000;
+/// So long tasks are read until what was found is sent.
+const TURN: Duration = Duration::from_millis(200);
+/// Looks at the threads: who holds what the first one finds to be waited for, what these
+/// wait for, and once more.
+const LOOKS: u32 = 3;
+const LATER: Duration = Duration::from_secs(3_600);
 /// Between two looks at whether names were found.
 const NAMES_EVERY: Duration = Duration::from_millis(5);
 
@@ -135,7 +144,11 @@ fn read(path: &Path, to: &Sender) -> Result<(), Stopped> {
     let in_poll = tasks.as_ref().map(Tasks::in_poll);
     let threads = reader.stacks.threads(in_poll.as_deref());
     let frames = reader.translator.look(NOW_NS, &reader.look(&threads));
-    send(to, Part::Frames(frames))
+    send(to, Part::Frames(frames))?;
+    match tasks {
+        Some(tasks) => reader.waits(&tasks, to),
+        None => Ok(()),
+    }
 }
 
 struct Reader {
@@ -191,6 +204,48 @@ impl Reader {
                 thread::sleep(NAMES_EVERY);
                 names.renew();
             }
+        }
+    }
+
+    /// Reads where the tasks and threads wait, all of them.
+    fn waits(&mut self, tasks: &Tasks<CoreFile>, to: &Sender) -> Result<(), Stopped> {
+        let types = Arc::clone(tasks.types());
+        let mut waiting = Waiting::new(self.core.clone(), types, Resolver::new(None));
+        let mut cpu = OwnCpu::default();
+        let began = Instant::now();
+        let listed: Arc<[Task]> = tasks.listing().tasks.as_slice().into();
+        waiting.take_listing(listed, &AddressSet::default(), began);
+        let mut at = began;
+        let mut looks = 0..LOOKS;
+        loop {
+            let is_behind = waiting.is_behind();
+            if is_behind {
+                waiting.read(TURN);
+            } else if looks.next().is_some() {
+                // Each goes on from the one before, and as if enough time had passed.
+                at += LATER;
+                waiting.look_at_threads(at);
+            } else {
+                return Ok(());
+            }
+            if to.is_closed() {
+                return Err(Stopped::Unwanted);
+            }
+            let mut found = waiting.take();
+            // Since when anything waits nobody knows.
+            for task in &mut found.tasks {
+                (task.since, task.read_at) = (at, at);
+            }
+            for thread in &mut found.threads {
+                thread.since = at;
+            }
+            let waits = Waits {
+                found,
+                at,
+                cpu_ns: cpu.used_ns(),
+            };
+            let frames = self.translator.waits(NOW_NS, &waits);
+            send(to, Part::Frames(frames))?;
         }
     }
 

@@ -109,7 +109,11 @@ struct Program {
 
 impl Program {
     fn new() -> Self {
-        let session = Session::of(&fixtures::hello());
+        Self::of(&fixtures::hello())
+    }
+
+    fn of(hello: &proto::HelloResponse) -> Self {
+        let session = Session::of(hello);
         Self {
             session,
             interner: Interner::default(),
@@ -296,7 +300,7 @@ fn opposite_order() -> ([Resource; 2], Vec<Task>) {
 fn a_deadlock_names_all_members_with_both_lines() {
     let mut program = Program::new();
     let (resources, tasks) = opposite_order();
-    program.stays(2_000, &resources, &tasks);
+    program.stays(2_500, &resources, &tasks);
     let found = program.session.only();
     assert_eq!(
         (found.rule, found.severity),
@@ -304,8 +308,8 @@ fn a_deadlock_names_all_members_with_both_lines() {
     );
     assert_eq!(
         found.title,
-        "deadlock at app.rs:21 and app.rs:33: task 1 bank::transfer holds Mutex accounts and waits \
-         for Mutex audit; task 2 bank::report holds Mutex audit and waits for Mutex accounts; \
+        "deadlock at app.rs:21 and app.rs:33: task 1 in bank::transfer holds Mutex accounts and waits \
+         for Mutex audit; task 2 in bank::report holds Mutex audit and waits for Mutex accounts; \
          1 other waits behind"
     );
     assert_eq!(found.location, "src/app.rs:21");
@@ -326,32 +330,52 @@ fn a_deadlock_names_all_members_with_both_lines() {
 }
 
 #[test]
-fn a_ring_is_one_only_if_all_have_waited_so_at_one_moment() {
-    // When each of the two is first read so, how long they are looked at, and whether it
-    // is a deadlock then.
-    for (what, since, after, expected) in [
-        ("read once, at different moments", [1_000, 1_500], 0, false),
-        ("read twice", [1_000, 1_500], 1_000, true),
-        ("read once, and long known", [200, 300], 0, true),
+fn a_ring_of_a_core_dump_is_one_at_once_and_what_takes_time_is_not_judged() {
+    let mut program = Program::of(&proto::HelloResponse {
+        core_dump: true,
+        ..fixtures::hello()
+    });
+    let (resources, tasks) = opposite_order();
+    program.read(&resources, &tasks);
+    assert_eq!(program.session.only().rule, "deadlock");
+    let session = &program.session;
+    let unjudged = session.engine.not_judged(&session.model);
+    let reason = |id: &str| {
+        let found = unjudged.iter().find(|(rule, _)| *rule == id);
+        found.map(|(_, why)| why.as_str())
+    };
+    for rule in ["futurelock", "deadlock"] {
+        assert_eq!(reason(rule), None, "{rule}");
+    }
+    let why = "a core dump is one moment, and it needs time";
+    for rule in ["blocked-worker", "task-leak", "loop-starved"] {
+        assert_eq!(reason(rule), Some(why), "{rule}");
+    }
+}
+
+#[test]
+fn a_ring_is_one_only_once_it_was_looked_at_twice() {
+    // Whether each task that has run was read again, whether its members were, how long it
+    // is looked at, and whether it is a deadlock then.
+    for (what, all_read, again, after, expected) in [
+        ("read once", true, false, 0, false),
+        ("nothing has run", true, false, 1_600, true),
+        ("others are still to be read", false, false, 1_600, false),
+        ("its members were read again", false, true, 1_600, true),
     ] {
         let mut program = Program::new();
         let (resources, mut tasks) = opposite_order();
         tasks.truncate(2);
-        for (task, since) in tasks.iter_mut().zip(since) {
-            task.since = since;
-        }
-        program.session.ms = since[1].max(1_100);
-        // The first was read when it was first so, and not again.
-        let mut frame = program.frame(&resources, &tasks);
-        for wait in &mut frame.task_waits {
-            wait.read_at_ns = if since[0] >= 1_000 {
-                wait.since_ns
-            } else {
-                1_100 * MS
-            };
-        }
-        program.send(&mut frame);
+        let read = |program: &mut Program| {
+            let mut frame = program.frame(&resources, &tasks);
+            frame.waits_read.as_mut().expect("it is there").complete = all_read;
+            program.send(&mut frame);
+        };
+        read(&mut program);
         program.session.run(after, |_| Frame::default());
+        if again {
+            read(&mut program);
+        }
         assert_eq!(!program.titles().is_empty(), expected, "{what}");
     }
 }
@@ -441,8 +465,7 @@ fn who_waits_for_whom_and_who_does_not() {
                 ),
                 second(),
             ],
-            "probably a deadlock at app.rs:21 and app.rs:33: task 1 axum::serve::handle_connection in \
-             bank::transfer holds Mutex accounts",
+            "probably a deadlock at app.rs:21 and app.rs:33: task 1 in bank::transfer holds Mutex accounts",
         ),
         (
             "a holder that is only probable",
@@ -470,8 +493,8 @@ fn who_waits_for_whom_and_who_does_not() {
                 task(1, &read, &[(1, Permit(A))], &[(0, Permits(A, 1))]),
                 task(2, &write, &[(1, Given(A, 100, 99))], &[]),
             ],
-            "deadlock at app.rs:40 and app.rs:52: task 1 shop::quote holds RwLock prices and waits \
-             for RwLock prices to read; task 2 shop::update holds RwLock prices and waits for \
+            "deadlock at app.rs:40 and app.rs:52: task 1 in shop::quote holds RwLock prices and waits \
+             for RwLock prices to read; task 2 in shop::update holds RwLock prices and waits for \
              RwLock prices to write",
         ),
         (
@@ -491,7 +514,7 @@ fn who_waits_for_whom_and_who_does_not() {
                     &[(0, Receiver(B)), (0, Sender(A))],
                 ),
             ],
-            "deadlock at app.rs:12 and app.rs:25: task 1 actors::ping holds receiver of mpsc channel \
+            "deadlock at app.rs:12 and app.rs:25: task 1 in actors::ping holds receiver of mpsc channel \
              pings and waits for place in mpsc channel pongs",
         ),
         (
@@ -501,14 +524,14 @@ fn who_waits_for_whom_and_who_does_not() {
                 task(1, &TRANSFER, &[(1, Permit(A))], &[(0, Permits(A, 1))]),
                 task(2, &TRANSFER, &[(1, Permit(A))], &[(0, Permits(A, 1))]),
             ],
-            "probably a deadlock at app.rs:21: task 1 bank::transfer holds permit of Semaphore pool \
+            "probably a deadlock at app.rs:21: task 1 in bank::transfer holds permit of Semaphore pool \
              and waits for permit of Semaphore pool",
         ),
         (
             "one lock taken twice",
             vec![mutex(A, "accounts")],
             vec![task(1, &TRANSFER, &[(1, Permit(A))], &[(0, Permits(A, 1))])],
-            "deadlock at app.rs:21: task 1 bank::transfer waits for itself: it holds Mutex accounts",
+            "deadlock at app.rs:21: task 1 in bank::transfer waits for itself: it holds Mutex accounts",
         ),
         (
             "a permit, and another that works",
@@ -526,8 +549,8 @@ fn who_waits_for_whom_and_who_does_not() {
                 task(1, &TRANSFER, &[(1, End(2))], &[(0, Permits(A, 1))]),
                 task(2, &REPORT, &[(1, Permit(A))], &[]),
             ],
-            "deadlock at app.rs:21 and app.rs:33: task 1 bank::transfer holds Mutex accounts and \
-             waits for end of task 2 bank::report; task 2 bank::report waits for Mutex accounts",
+            "deadlock at app.rs:21 and app.rs:33: task 1 in bank::transfer holds Mutex accounts and \
+             waits for end of task 2 bank::report; task 2 in bank::report waits for Mutex accounts",
         ),
         (
             "its own sender",
@@ -538,7 +561,7 @@ fn who_waits_for_whom_and_who_does_not() {
                 &[(1, Message(A))],
                 &[(0, Receiver(A)), (0, Sender(A))],
             )],
-            "task 1 actors::ping has waited",
+            "task 1 in actors::ping has waited",
         ),
         (
             "another sender",
@@ -554,7 +577,7 @@ fn who_waits_for_whom_and_who_does_not() {
     ];
     for (what, resources, tasks, expected) in cases {
         let mut program = Program::new();
-        program.stays(3_000, &resources, &tasks);
+        program.stays(3_500, &resources, &tasks);
         let titles = program.titles();
         match titles.as_slice() {
             [] => assert_eq!(expected, "", "{what}"),
@@ -596,7 +619,7 @@ fn futurelock_is_read_and_not_guessed() {
             LEDGER,
             vec![(2, Permit(A)), (4, Timer)],
             vec![(3, Permits(A, 1))],
-            "task 1 ledger::select waits for Mutex ledger (src/app.rs:75), and a future of its own \
+            "task 1 in ledger::select waits for Mutex ledger (src/app.rs:75), and a future of its own \
              holds it: ledger::write (src/app.rs:66), which it keeps and does not poll; 2 others \
              wait behind",
         ),
@@ -605,7 +628,7 @@ fn futurelock_is_read_and_not_guessed() {
             LEDGER,
             vec![(2, Permit(A)), (4, Permit(A))],
             vec![],
-            "task 1 ledger::select waits for Mutex ledger (src/app.rs:75), and a future of its own \
+            "task 1 in ledger::select waits for Mutex ledger (src/app.rs:75), and a future of its own \
              stands before it in the queue for it: ledger::write (src/app.rs:66)",
         ),
         (
@@ -748,8 +771,8 @@ fn a_task_that_does_not_pass_where_others_do() {
             assert!(
                 found
                     .title
-                    .starts_with("task 1 shop::ask has waited 70.0 s for message of oneshot")
-                    || found.title.starts_with("task 1 shop::ask has waited 69"),
+                    .starts_with("task 1 in shop::ask has waited 70.0 s for message of oneshot")
+                    || found.title.starts_with("task 1 in shop::ask has waited 69"),
                 "{}",
                 found.title
             );
@@ -789,7 +812,7 @@ fn a_pool_that_is_used_up_names_its_holders_and_what_they_wait_for() {
     let title = &found.title;
     let expected = "20 tasks wait for a permit of Semaphore pool (src/app.rs:31), up to ";
     assert!(title.starts_with(expected), "{title}");
-    let holders = "; its 5 are held by 5 tasks shop::report, which wait for descriptor 9 to read \
+    let holders = "; its 5 are held by 5 tasks in shop::report, which wait for descriptor 9 to read \
                    (src/app.rs:77), up to ";
     assert!(title.contains(holders), "{title}");
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{RULE, held};
+use super::RULE;
 use crate::{
     diagnose::{
         Finding, Severity, Subject,
@@ -14,7 +14,7 @@ use crate::{
         waits::{Party, asked_text, polled_wants, resource_text},
         words::{conjugated, count, human},
     },
-    model::{Model, TaskId, WantKind},
+    model::{Model, Moment, TaskId, WantKind},
 };
 
 /// So many are a queue.
@@ -27,6 +27,8 @@ const LASTING: Duration = Duration::from_secs(2);
 const STUCK: Duration = Duration::from_secs(5);
 /// The same where it is not known who holds it, or those that hold it work.
 const STUCK_BEHIND_WORK: Duration = Duration::from_secs(30);
+/// Who was seen to hold it is named for so long: a holder is read at some moments only.
+const LATELY: Duration = Duration::from_secs(3);
 /// With so many waiting in a queue that stands still, growth is no chance.
 const GROWN: usize = 3;
 
@@ -47,18 +49,15 @@ enum State {
 
 /// A queue is felt by those for whom somebody waits in turn. Tasks for which nobody waits,
 /// spawned to go through a limiter in their time, are late for nobody.
-fn state(context: &Context<'_>, resource: u64, queue: &Queue) -> Option<State> {
+fn state(context: &Context<'_>, queue: &Queue) -> Option<State> {
     let now = context.model.now;
-    let stands = now.since(queue.served);
-    let holders = context.memory.waiting.graph.holders(resource);
-    let is_held = holders.iter().any(|holder| holder.hold.is_some());
-    let patience = if queue.shows_holders && !is_held {
+    let patience = if queue.shows_holders && queue.held.is_none() {
         STUCK
     } else {
         STUCK_BEHIND_WORK
     };
     let grows = queue.arrivals >= 2 && queue.waiting.len() >= GROWN;
-    if grows && stands >= patience {
+    if grows && queue.stands >= patience {
         return Some(State::Stuck);
     }
     let lasting = now.since(queue.since) >= LASTING;
@@ -69,7 +68,7 @@ fn state(context: &Context<'_>, resource: u64, queue: &Queue) -> Option<State> {
 
 fn finding(context: &Context<'_>, resource: u64, queue: &Queue) -> Option<Finding> {
     let model = context.model;
-    let state = state(context, resource, queue)?;
+    let state = state(context, queue)?;
     let waiting = &context.memory.waiting;
     let kept = |id: &&TaskId| waiting.keeps(model, Party::Task(**id));
     // A deadlock says it better.
@@ -108,16 +107,19 @@ fn finding(context: &Context<'_>, resource: u64, queue: &Queue) -> Option<Findin
         text if text.is_empty() => text,
         text => format!(" ({text})"),
     };
-    let held = held::sentence(model, &waiting.graph, resource);
-    let held = match (held, queue.shows_holders) {
-        (Some(held), _) => format!("; {held}"),
-        (None, true) => "; no task holds any".to_owned(),
-        (None, false) => String::new(),
+    let lately = |at: Moment| model.now.since(at) <= LATELY;
+    let all_read = model.waits.read().is_some_and(|read| read.complete);
+    let held = match &queue.held {
+        Some((at, held)) if lately(*at) => format!("; {held}"),
+        None if state == State::Stuck && queue.shows_holders && all_read => {
+            "; no task holds any".to_owned()
+        }
+        _ => String::new(),
     };
     let stands = match state {
         State::Slow => String::new(),
         State::Stuck => {
-            let stands = human(model.now.since(queue.served));
+            let stands = human(queue.stands);
             format!(", and none has got it for {stands}")
         }
     };

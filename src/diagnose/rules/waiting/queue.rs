@@ -11,7 +11,7 @@ use crate::{
     model::{AwaitsBy, Model, Moment, TaskId, TaskWait, WantKind},
 };
 
-use super::is_queued_for;
+use super::{held, is_queued_for};
 
 /// Those that wait for a lock or semaphore.
 #[derive(Debug, Clone, Default)]
@@ -29,8 +29,12 @@ pub(crate) struct Queue {
     pub total: Duration,
     /// Since when there has been a queue, as far as it was observed.
     pub since: Moment,
-    /// When somebody was last served, as far as it was observed.
-    pub served: Moment,
+    /// For how long nobody has been served, as far as it was observed: of tasks that were
+    /// not read again in time nothing is known.
+    pub stands: Duration,
+    /// Who holds it, as it was last seen, and when.
+    pub held: Option<(Moment, String)>,
+    looked_at: Moment,
     /// At how many looks more were served, or the queue has grown since somebody was.
     pub moves: usize,
     /// At how many looks the queue has grown since somebody was served.
@@ -94,19 +98,22 @@ fn queue(
     let mut queue = Queue {
         waiting: queued.iter().map(|wait| wait.task).collect(),
         since: now,
-        served: now,
+        looked_at: now,
         shows_holders: queued.iter().all(|wait| wait.shape.by == AwaitsBy::Types),
         ..Queue::default()
     };
     if let Some(earlier) = earlier {
         queue.since = earlier.since;
         queue.moves = earlier.moves;
+        queue.held.clone_from(&earlier.held);
         queue.left.clone_from(&earlier.left);
         queue.came_again.clone_from(&earlier.came_again);
         let left = earlier.waiting.iter().filter(|id| !ids.contains(id));
         let left: Vec<TaskId> = left.copied().collect();
         if left.is_empty() {
-            queue.served = earlier.served;
+            let all_read = model.waits.read().is_some_and(|read| read.complete);
+            let more = now.since(earlier.looked_at);
+            queue.stands = earlier.stands + if all_read { more } else { Duration::ZERO };
             let grew = queue.waiting.len() > earlier.waiting.len();
             queue.arrivals = earlier.arrivals + usize::from(grew);
         } else {
@@ -118,6 +125,9 @@ fn queue(
         let again = ids.intersection(&queue.left).copied();
         queue.came_again.extend(again);
         queue.came_again.retain(|id| ids.contains(id));
+    }
+    if let Some(held) = held::sentence(model, graph, resource) {
+        queue.held = Some((now, held));
     }
     let mut joined: BTreeSet<Party> = BTreeSet::new();
     for wait in &queued {

@@ -4,16 +4,20 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     diagnose::{
-        rules::chains::{Spot, spot},
-        waits::{Graph, Party, kind, party_text, waited, waits_text},
+        rules::chains::{Name, Spot, name, several, spot, who},
+        waits::{Graph, Party, kind, waited, waits_text},
         words::{conjugated, count, human},
     },
     model::{HoldRole, Model, ResourceKind},
 };
 
-/// "its 5 are held by 5 tasks `shop::report`, which wait for socket 10.0.0.9:5432 to read
+/// "its 5 are held by 5 tasks in `shop::report`, which wait for socket 10.0.0.9:5432 to read
 /// (src/report.rs:77), up to 11.0 s"; `None` where nobody is known to hold any.
-pub(super) fn sentence(model: &Model, graph: &Graph, resource: u64) -> Option<String> {
+pub(in crate::diagnose::rules) fn sentence(
+    model: &Model,
+    graph: &Graph,
+    resource: u64,
+) -> Option<String> {
     let holders = graph.holders(resource).iter();
     let holders: Vec<_> = holders
         .filter_map(|holder| {
@@ -44,7 +48,7 @@ pub(super) fn sentence(model: &Model, graph: &Graph, resource: u64) -> Option<St
         format!("{sure}held by ")
     };
     // Those that wait alike are told together, the most of them first.
-    let mut alike: BTreeMap<(String, Spot), Vec<Party>> = BTreeMap::new();
+    let mut alike: BTreeMap<(Name, Spot), Vec<Party>> = BTreeMap::new();
     for (party, _) in &holders {
         let at = spot(model, *party);
         alike
@@ -56,10 +60,9 @@ pub(super) fn sentence(model: &Model, graph: &Graph, resource: u64) -> Option<St
         .iter()
         .max_by_key(|((_, _), parties)| (parties.len(), parties.contains(first)))?;
     let ((name, at), parties) = most;
-    let who = match parties.as_slice() {
-        [one] => party_text(model, *one),
-        all if name.is_empty() => count(all.len() as u64, "task"),
-        all => format!("{} {name}", count(all.len() as u64, "task")),
+    let whom = match parties.as_slice() {
+        [one] => who(model, *one),
+        all => several(all.len() as u64, name),
     };
     let doing = doing(model, parties, at);
     let others = match (holders.len() - parties.len()) as u64 {
@@ -67,18 +70,7 @@ pub(super) fn sentence(model: &Model, graph: &Graph, resource: u64) -> Option<St
         n if doing.is_empty() => format!(" and {}", count(n, "other")),
         n => format!(", and {}", count(n, "other")),
     };
-    Some(format!("{what} {held}{who}{doing}{others}"))
-}
-
-fn name(model: &Model, party: Party) -> String {
-    match party {
-        Party::Task(id) => {
-            let task = model.tasks.get(id);
-            let name = task.and_then(|task| model.task_name(task));
-            name.unwrap_or_default().to_owned()
-        }
-        Party::Thread(tid) => tid.to_string(),
-    }
+    Some(format!("{what} {held}{whom}{doing}{others}"))
 }
 
 /// ", which wait for socket 10.0.0.9:5432 to read (src/report.rs:77), up to 11.0 s".
