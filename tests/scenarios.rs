@@ -13,7 +13,7 @@ use std::{
 
 use host::Cpu;
 use lab::{Lab, check};
-use looptop_demo::{Expected, Flavor, Mode, Outside, Scenario};
+use looptop_demo::{At, Expected, Flavor, Mode, Outside, Scenario};
 use serde_json::Value;
 
 /// How long a twin is observed; it shows itself within 3 s.
@@ -52,8 +52,16 @@ impl View {
 
     /// What must be found.
     fn expected(self, scenario: &Scenario, flavor: Flavor) -> Vec<&Expected> {
-        let found = |e: &&Expected| self == View::Agent || e.outside == Outside::Found;
+        let found = |e: &&Expected| self == View::Agent || e.outside.is_found();
         scenario.expected_on(flavor).filter(found).collect()
+    }
+
+    /// Where it must be found.
+    fn place(self, expected: &Expected) -> At {
+        match expected.outside {
+            Outside::FoundAt(at) if self == View::Outside => at,
+            _ => expected.at,
+        }
     }
 }
 
@@ -64,12 +72,19 @@ const TO_LEAK: &[&str] = &["--for", "100s", "--warmup", "1s", "--timeout", "130s
 /// Tasks are listed once a second, and one of the listings must meet the crowd.
 const TO_MEET_A_FLOOD: &[&str] = &["--for", "10s", "--warmup", "1s", "--timeout", "30s"];
 
+/// Where tasks wait is read once a second, after the program's types were.
+const TO_READ_WAITS: &[&str] = &["--for", "12s", "--warmup", "3s", "--timeout", "60s"];
+
 fn window(scenario: &Scenario, view: View) -> &'static [&'static str] {
     let has = |rule| scenario.expected.iter().any(|e| e.rule == rule);
-    if view == View::Outside && has("task-leak") {
+    let waits = |e: &Expected| matches!(e.outside, Outside::FoundAt(_));
+    let is_read = view == View::Outside && scenario.expected.iter().any(waits);
+    if view == View::Outside && (has("task-leak") || has("stuck-task")) {
         TO_LEAK
     } else if view == View::Outside && has("task-flood") {
         TO_MEET_A_FLOOD
+    } else if is_read || has("deadlock") || has("futurelock") || has("stuck-task") {
+        TO_READ_WAITS
     } else if has("unreaped-tasks") && view == View::Agent {
         TO_COUNT_TWICE
     } else {
@@ -160,7 +175,7 @@ fn wrong(scenario: &Scenario, flavor: Flavor, view: View, report: &Value) -> Vec
             .iter()
             .filter(|f| text(f, "rule") == expected.rule)
             .collect();
-        match of_rule.iter().find(|f| fits(scenario, expected, f)) {
+        match of_rule.iter().find(|f| fits(scenario, view, expected, f)) {
             Some(_) => None,
             None => Some(format!(
                 "no {} as expected among [{}]",
@@ -181,12 +196,12 @@ fn wrong(scenario: &Scenario, flavor: Flavor, view: View, report: &Value) -> Vec
     missing.chain(strange).collect()
 }
 
-fn fits(scenario: &Scenario, expected: &Expected, finding: &Value) -> bool {
+fn fits(scenario: &Scenario, view: View, expected: &Expected, finding: &Value) -> bool {
     let cause = text(finding, "cause");
     let right_cause =
         expected.causes.is_empty() || expected.causes.iter().any(|c| c.as_str() == cause);
     let right_function = text(finding, "function").contains(expected.function);
-    let right_place = scenario.place(expected.at).is_none_or(|place| {
+    let right_place = scenario.place(view.place(expected)).is_none_or(|place| {
         let location = text(finding, "location").rsplit_once(':');
         location.is_some_and(|(file, line)| {
             let line: u32 = line.parse().unwrap_or_default();

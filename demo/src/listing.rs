@@ -67,7 +67,7 @@ impl Card {
                     causes: expected.causes,
                     function: expected.function,
                     at: expected.at,
-                    outside: expected.outside == Outside::Found,
+                    outside: expected.outside.is_found(),
                     place: scenario.place(expected.at),
                     culprit: scenario.culprit(),
                     spawn: scenario.place(At::Spawn),
@@ -131,7 +131,7 @@ fn outside(scenario: &Scenario) -> String {
         .expected
         .iter()
         .filter_map(|expected| match expected.outside {
-            Outside::Found => None,
+            Outside::Found | Outside::FoundAt(_) => None,
             Outside::Unseen(reason) => Some((expected.rule, reason)),
         });
     let unseen: Vec<_> = unseen.collect();

@@ -141,14 +141,19 @@ pub struct Expected {
 pub enum Outside {
     /// As the agent finds it.
     Found,
+    /// The same, at another place: where a task waits, say, and not where it was spawned.
+    FoundAt(At),
     /// It does not show outside, for this reason.
     Unseen(&'static str),
 }
 
 impl Outside {
+    /// It must be found.
+    pub fn is_found(self) -> bool {
+        !matches!(self, Self::Unseen(_))
+    }
+
     pub(crate) const WAKES: Self = Self::Unseen("wakes and polls leave no trace in memory");
-    pub(crate) const TOKIO_LOCKS: Self =
-        Self::Unseen("which tasks wait for one of tokio's locks is not read");
     pub(crate) const POOL_QUEUE: Self =
         Self::Unseen("the queue and the bound of the blocking pool are not read");
     pub(crate) const POLLS: Self = Self::Unseen("how often a task was polled is not in memory");
@@ -239,7 +244,7 @@ impl Scenario {
     /// The same for the outside view.
     pub fn expected_outside(&self, flavor: Flavor) -> impl Iterator<Item = &Expected> {
         let expected = self.expected_on(flavor);
-        expected.filter(|e| e.outside == Outside::Found)
+        expected.filter(|e| e.outside.is_found())
     }
 
     /// Whether there is a mistake to switch on.

@@ -28,6 +28,8 @@ pub(crate) struct Machine<'host> {
     pub(crate) host: &'host mut dyn Host,
     pub(crate) steps: u64,
     pub(crate) limits: Limits,
+    /// What the instruction has read of others' memory: where, how many bytes, and what.
+    pub(crate) reads: Vec<(u64, u8, u64)>,
 }
 
 /// What comes after an instruction.
@@ -52,6 +54,7 @@ impl<'host> Machine<'host> {
             host,
             steps: 0,
             limits: *limits,
+            reads: Vec::new(),
         }
     }
 
@@ -141,9 +144,22 @@ impl<'host> Machine<'host> {
     /// Reads `size` bytes, at most eight.
     pub(crate) fn load(&mut self, address: u64, size: usize) -> Result<u64, Stop> {
         let mut bytes = [0; 8];
-        self.pages
-            .read(self.host, address, &mut bytes[..size.min(8)])?;
+        self.read(address, &mut bytes[..size.min(8)])?;
         Ok(u64::from_le_bytes(bytes))
+    }
+
+    pub(crate) fn read(&mut self, address: u64, buffer: &mut [u8]) -> Result<(), Stop> {
+        self.pages.read(self.host, address, buffer)?;
+        if self.limits.reads > 0 && !self.pages.is_own(address) {
+            for (number, word) in (0..).zip(buffer.chunks(8)) {
+                let mut bytes = [0; 8];
+                bytes[..word.len()].copy_from_slice(word);
+                let at = address.wrapping_add(number * 8);
+                let value = u64::from_le_bytes(bytes);
+                self.reads.push((at, word.len() as u8, value));
+            }
+        }
+        Ok(())
     }
 
     /// Writes `size` bytes, at most eight.

@@ -4,7 +4,7 @@
 //! of the pages that it touches. Nothing is executed, and nothing is written outside of
 //! the run. What it did on the way is the result, a [`Run`]: the calls ([`Frame`]) with
 //! their first arguments and what they returned, the code that each of them went through
-//! ([`Visit`]), the atomic accesses ([`Atomic`]), the pages that were written
+//! ([`Visit`]), the atomic accesses ([`Atomic`]) and what was read ([`Read`]), the pages that were written
 //! ([`Written`]), and why it ended ([`End`]). Addresses are not named here.
 //!
 //! # What is known
@@ -77,4 +77,4 @@ pub use memory::{Host, PAGE, Written};
 pub use run::{run, run_until};
 pub use start::{Answers, Clocks, Function, Limits, Start};
 pub use state::{State, Vector};
-pub use trace::{Atomic, Frame, Run, Visit};
+pub use trace::{Atomic, Frame, Read, Run, Visit};

@@ -11,7 +11,7 @@ use crate::execute::{Machine, Next};
 use crate::memory::{Host, PAGE};
 use crate::start::{Answers, Limits, Start};
 use crate::state::{RAX, RDX, RSP, State};
-use crate::trace::{Atomic, Frame, Run, Visit};
+use crate::trace::{Atomic, Frame, Read, Run, Visit};
 
 /// The address to which the first function returns: of no process.
 const RETURN: u64 = 0x0000_7fff_ffff_f00d;
@@ -86,6 +86,8 @@ struct Notes {
     open: Option<Visit>,
     atomics: Vec<Atomic>,
     atomics_dropped: u64,
+    reads: Vec<Read>,
+    instructions: Vec<u64>,
     /// The page of code that was last seen to be as it was, with so many pages written.
     checked: (u64, usize),
 }
@@ -111,6 +113,8 @@ impl Notes {
             open: None,
             atomics: Vec::new(),
             atomics_dropped: 0,
+            reads: Vec::new(),
+            instructions: Vec::new(),
             checked: (u64::MAX, 0),
         };
         notes.open(state.ip, None);
@@ -136,6 +140,8 @@ impl Notes {
             visits: self.visits,
             atomics: self.atomics,
             atomics_dropped: self.atomics_dropped,
+            reads: self.reads,
+            instructions: self.instructions,
             written: machine.pages.written(),
             steps: machine.steps,
             pages: machine.pages.count(),
@@ -170,10 +176,16 @@ impl Notes {
                 self.unwritten(machine, at)?;
                 let decoded = code.at(machine.host, at)?;
                 let instruction = &decoded.instruction;
+                if self.open.is_some() {
+                    self.instructions.push(at);
+                }
                 if is_atomic(instruction) {
                     self.atomic(machine, instruction)?;
                 }
-                match machine.step(&decoded, answers)? {
+                machine.reads.clear();
+                let next = machine.step(&decoded, answers);
+                self.reads(machine, at);
+                match next? {
                     Next::Through => {}
                     Next::Jumped => self.jumped(machine, instruction, false),
                     Next::JumpedFar => self.jumped(machine, instruction, true),
@@ -214,6 +226,7 @@ impl Notes {
             frame,
             code: at..at,
             tail,
+            instructions: self.instructions.len()..self.instructions.len(),
         });
     }
 
@@ -221,6 +234,7 @@ impl Notes {
     fn close(&mut self, end: u64) {
         if let Some(mut visit) = self.open.take() {
             visit.code.end = end;
+            visit.instructions.end = self.instructions.len();
             self.visits.push(visit);
         }
     }
@@ -271,6 +285,20 @@ impl Notes {
         if !self.active.is_empty() {
             self.open(state.ip, None);
         }
+    }
+
+    /// Notes what the instruction at `at` has read.
+    fn reads(&mut self, machine: &Machine, at: u64) {
+        let frame = self.frame();
+        let left = self.limits.reads.saturating_sub(self.reads.len());
+        let reads = machine.reads.iter().take(left);
+        self.reads.extend(reads.map(|(address, size, value)| Read {
+            frame,
+            at,
+            address: *address,
+            size: *size,
+            value: *value,
+        }));
     }
 
     fn atomic(&mut self, machine: &mut Machine, instruction: &Instruction) -> Result<(), Stop> {

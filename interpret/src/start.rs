@@ -79,6 +79,8 @@ pub struct Limits {
     pub frames: usize,
     /// Atomic accesses that are noted; those beyond it are counted.
     pub atomics: usize,
+    /// Words read that are noted.
+    pub reads: usize,
     /// The end of the stack that the function gets, a multiple of a page. There, no
     /// memory of the process may be.
     pub stack_end: u64,
@@ -93,6 +95,7 @@ impl Default for Limits {
             pages: 1024,
             frames: 100_000,
             atomics: 10_000,
+            reads: 0,
             // Below where Linux puts libraries, far above programs and their heaps.
             stack_end: 0x6000_0000_0000,
             stack: 1 << 20,

@@ -37,6 +37,23 @@ pub struct Visit {
     /// It was come to by an indirect jump with the stack as at the frame's entry: it
     /// may be another function, that takes these arguments (RDI, RSI, RDX, RCX).
     pub tail: Option<[u64; 4]>,
+    /// Where its instructions begin, of [`Run::instructions`].
+    pub(crate) instructions: Range<usize>,
+}
+
+/// A word that was read from memory other than the run's own stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// Index of [`Run::frames`].
+    pub frame: u32,
+    /// The instruction.
+    pub at: u64,
+    /// Its memory.
+    pub address: u64,
+    /// Bytes of it, at most eight: of more, there are several.
+    pub size: u8,
+    /// What was there.
+    pub value: u64,
 }
 
 /// An access to memory that no other thread can come in between of.
@@ -67,6 +84,9 @@ pub struct Run {
     pub atomics: Vec<Atomic>,
     /// Those that were not noted any more.
     pub atomics_dropped: u64,
+    /// What was read from memory other than the run's own stack, in the order of time, as
+    /// far as [`Limits::reads`](crate::Limits::reads) allows.
+    pub reads: Vec<Read>,
     /// Pages of the process's that were written, in the copy.
     pub written: Vec<Written>,
     /// The frame in which it ended.
@@ -78,6 +98,7 @@ pub struct Run {
     /// Registers at the end.
     pub state: State,
     pub(crate) copy: Pages,
+    pub(crate) instructions: Vec<u64>,
 }
 
 impl Run {
@@ -90,6 +111,18 @@ impl Run {
     /// Memory as the run left it.
     pub fn read(&mut self, host: &mut dyn Host, address: u64, buffer: &mut [u8]) -> bool {
         self.copy.read(host, address, buffer).is_ok()
+    }
+
+    /// The addresses of the instructions of a visit.
+    pub fn instructions(&self, visit: &Visit) -> &[u64] {
+        self.instructions
+            .get(visit.instructions.clone())
+            .unwrap_or_default()
+    }
+
+    /// Whether an address is on the run's own stack, and not the process's.
+    pub fn is_own(&self, address: u64) -> bool {
+        self.copy.is_own(address)
     }
 
     /// The frames that lead to `frame`, the first one first.

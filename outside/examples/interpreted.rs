@@ -25,7 +25,8 @@ mod show {
     use std::time::{Duration, Instant};
 
     use looptop_outside::Subject;
-    use looptop_outside::awaits::interpreted::{Await, Interpreter, Named, Outcome};
+    use looptop_outside::awaits::interpreted::{Interpreter, Named, Sockets};
+    use looptop_outside::awaits::text;
     use looptop_outside::tasks::{Tasks, Types};
     use looptop_procfs::{Mapping, Procfs, SyscallState};
     use looptop_symbols::Lines;
@@ -41,6 +42,7 @@ mod show {
         let types = Arc::new(Types::load(&subject)?);
         let mut tasks = Tasks::new(&subject, Arc::clone(&types));
         let mut interpreter = Interpreter::new(&subject);
+        interpreter.know(Sockets::of_process(&subject));
         let process = subject.process();
         let mut stacks = Vec::new();
         for tid in process.tids()? {
@@ -65,72 +67,66 @@ mod show {
             mappings: process.mappings()?,
             files: HashMap::new(),
         };
+        let uptime = std::fs::read_to_string("/proc/uptime")?;
+        let now = uptime.split(' ').next().and_then(|word| word.parse().ok());
+        let now = Duration::from_secs_f64(now.unwrap_or_default());
         let mut ends: BTreeMap<String, usize> = BTreeMap::new();
         let mut of_type: HashMap<u64, u32> = HashMap::new();
-        let (mut polled, mut steps, mut pages, mut took) = (0, 0, 0, Duration::ZERO);
-        for task in &tasks.listing().tasks {
-            let Some(of) = types.get(task.vtable) else {
-                continue;
-            };
-            let begun = Instant::now();
-            let result = interpreter.poll(task, of);
-            let spent = begun.elapsed();
-            let polled_task = match result {
-                Ok(polled_task) => polled_task,
-                Err(reason) => {
-                    *ends.entry(reason.to_string()).or_default() += 1;
+        // The second time everything has a name.
+        for look in 0..2 {
+            let (mut chains, mut took, mut polling) = (0_u32, Duration::ZERO, Duration::ZERO);
+            let (mut steps, mut pages) = (0, 0);
+            ends.clear();
+            for task in &tasks.listing().tasks {
+                let Some(of) = types.get(task.vtable) else {
                     continue;
+                };
+                let begun = Instant::now();
+                if let Ok(polled) = interpreter.poll(task, of) {
+                    polling += begun.elapsed();
+                    steps += polled.run.steps;
+                    pages += polled.run.pages as u64;
                 }
-            };
-            let end = match polled_task.outcome {
-                Outcome::Partial(end) => end.to_string(),
-                other => format!("{other:?}"),
-            };
-            *ends.entry(end.clone()).or_default() += 1;
-            took += spent;
-            polled += 1;
-            steps += polled_task.run.steps;
-            pages += polled_task.run.pages as u64;
-            let shown = of_type.entry(task.vtable).or_default();
-            *shown += 1;
-            if *shown <= per_type {
-                println!(
-                    "task {}: {} instructions, {end}",
-                    task.id, polled_task.run.steps
-                );
-                print(&polled_task.awaits(|address| names.functions(address)), 1);
+                let begun = Instant::now();
+                let chain = interpreter.chain(task, &types, &mut |at| names.functions(at));
+                let chain = match chain {
+                    Ok(chain) => chain,
+                    Err(reason) => {
+                        *ends.entry(reason.to_string()).or_default() += 1;
+                        continue;
+                    }
+                };
+                took += begun.elapsed();
+                chains += 1;
+                let end = chain.cut.as_ref().map(ToString::to_string);
+                *ends.entry(end.unwrap_or("whole".to_owned())).or_default() += 1;
+                let shown = of_type.entry(task.vtable).or_default();
+                *shown += u32::from(look == 1);
+                if look == 1 && *shown <= per_type {
+                    let certain = if chain.is_certain {
+                        ""
+                    } else {
+                        ", not certain"
+                    };
+                    println!("task {}{certain}", task.id);
+                    print!("{}", text(&chain, now));
+                }
             }
+            let count = chains.max(1);
+            println!(
+                "look {look}: {chains} chains, {:.1?} each, of which {:.1?} for the poll: {} \
+                 instructions and {} pages; {:.1} instructions a microsecond",
+                took / count,
+                polling / count,
+                steps / u64::from(count),
+                pages / u64::from(count),
+                steps as f64 / polling.as_micros().max(1) as f64,
+            );
         }
-        let count = polled.max(1);
-        println!(
-            "{polled} polls: {:.1?} each, {} instructions and {} pages; {:.1} instructions a \
-             microsecond",
-            took / count as u32,
-            steps / count,
-            pages / count,
-            steps as f64 / took.as_micros().max(1) as f64,
-        );
         for (end, count) in ends {
             println!("{count:>6} {end}");
         }
         Ok(())
-    }
-
-    fn print(nodes: &[Await], depth: usize) {
-        for node in nodes {
-            let at = node.awaited_at.map(|line| format!(" awaited at {line}"));
-            let name: String = node.function.chars().take(100).collect();
-            println!("{}{name}{}", "  ".repeat(depth), at.unwrap_or_default());
-            for resource in &node.atomics {
-                let by: String = resource.by.chars().take(60).collect();
-                println!(
-                    "{}· {:#x} by {by}",
-                    "  ".repeat(depth + 1),
-                    resource.address
-                );
-            }
-            print(&node.inner, depth + 1);
-        }
     }
 
     /// Names by the files that are mapped.
@@ -153,8 +149,9 @@ mod show {
             let named = functions.unwrap_or_default().into_iter();
             named
                 .map(|function| Named {
-                    name: function.name.unwrap_or_default(),
-                    file: function.file,
+                    name: function.name.unwrap_or_default().into(),
+                    file: None,
+                    source: function.file.map(Into::into),
                     line: function.line,
                 })
                 .collect()

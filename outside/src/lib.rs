@@ -32,6 +32,8 @@ mod sys;
 pub mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod thread;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub mod waiting;
 pub mod waits;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod watch;

@@ -14,6 +14,7 @@
 
 pub mod cause;
 mod cgroup;
+mod ends;
 mod file;
 mod machine;
 mod maps;
@@ -27,6 +28,7 @@ pub mod syscalls;
 
 pub use cause::{Cause, Look, Observed, Tally};
 pub use cgroup::{cpu_stat_paths, throttled_ns};
+pub use ends::Ends;
 pub use file::{MAX_READ, ProcFile, read_at_start};
 pub use machine::CpuTimes;
 pub use maps::{Mapping, mappings};

@@ -11,7 +11,7 @@ use crate::{Process, Socket};
 /// `st` of a connected and of a listening TCP socket, and the flag of a listening Unix
 /// socket.
 const TCP_ESTABLISHED: &str = "01";
-const TCP_LISTEN: &str = "0A";
+pub(crate) const TCP_LISTEN: &str = "0A";
 const UNIX_LISTEN: &str = "00010000";
 /// The type of a Unix socket for datagrams.
 const UNIX_DATAGRAM: &str = "0002";
@@ -37,14 +37,14 @@ pub fn tcp_listeners(table: &str) -> impl Iterator<Item = (SocketAddr, u64)> {
 }
 
 /// A socket of the internet, as it stands in a table.
-struct InetRow<'a> {
-    local: &'a str,
-    remote: &'a str,
-    state: &'a str,
-    inode: u64,
+pub(crate) struct InetRow<'a> {
+    pub(crate) local: &'a str,
+    pub(crate) remote: &'a str,
+    pub(crate) state: &'a str,
+    pub(crate) inode: u64,
 }
 
-fn inet_row(line: &str) -> Option<InetRow<'_>> {
+pub(crate) fn inet_row(line: &str) -> Option<InetRow<'_>> {
     let mut columns = line.split_ascii_whitespace();
     let (local, remote) = (columns.nth(1)?, columns.next()?);
     Some(InetRow {
@@ -81,17 +81,36 @@ pub(crate) fn socket(process: &Process, inode: u64) -> Option<Socket> {
 
 /// What `find` makes of the first line of a table of which it makes anything.
 fn find_row<T>(process: &Process, table: &str, find: impl Fn(&str) -> Option<T>) -> Option<T> {
-    let file = File::open(process.path(table)).ok()?;
+    let mut found = None;
+    until(process, table, |line| {
+        found = find(line);
+        found.is_some()
+    });
+    found
+}
+
+/// Each line of a table, up to the bound.
+pub(crate) fn for_rows(process: &Process, table: &str, mut row: impl FnMut(&str)) {
+    until(process, table, |line| {
+        row(line);
+        false
+    });
+}
+
+/// The lines of a table, up to the one of which `is_last` says so.
+fn until(process: &Process, table: &str, mut is_last: impl FnMut(&str) -> bool) {
+    let Ok(file) = File::open(process.path(table)) else {
+        return;
+    };
     let mut rows = BufReader::with_capacity(64 << 10, file.take(MAX_TABLE));
     let mut line = Vec::new();
-    while rows.read_until(b'\n', &mut line).ok()? > 0 {
+    while matches!(rows.read_until(b'\n', &mut line), Ok(1..)) {
         // The path of a Unix socket may be any bytes.
-        if let Some(found) = find(&String::from_utf8_lossy(&line)) {
-            return Some(found);
+        if is_last(&String::from_utf8_lossy(&line)) {
+            return;
         }
         line.clear();
     }
-    None
 }
 
 /// The two ends of a TCP connection.
@@ -179,15 +198,15 @@ fn unix_listener(line: &str) -> Option<(&Path, u64)> {
 }
 
 /// A Unix socket, as it stands in the table.
-struct UnixRow<'a> {
+pub(crate) struct UnixRow<'a> {
     flags: &'a str,
     kind: &'a str,
-    inode: u64,
+    pub(crate) inode: u64,
     /// Empty where it has none.
-    path: &'a str,
+    pub(crate) path: &'a str,
 }
 
-fn unix_row(line: &str) -> Option<UnixRow<'_>> {
+pub(crate) fn unix_row(line: &str) -> Option<UnixRow<'_>> {
     // Address, references, protocol, flags, type, state, inode, path; the path
     // may hold spaces.
     let mut rest = line.trim_end_matches('\n');
@@ -206,7 +225,7 @@ fn unix_row(line: &str) -> Option<UnixRow<'_>> {
 }
 
 /// `0100007F:1A0D`.
-fn parse_socket(text: &str) -> Option<SocketAddr> {
+pub(crate) fn parse_socket(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
     Some(SocketAddr::new(parse_address(address)?, port))

@@ -1,5 +1,6 @@
 //! Directories of `/proc`: a process, and its threads.
 
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fmt::{Display, Write};
 use std::fs;
@@ -8,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::{
-    Listening, Mapping, ProcFile, SchedStat, Socket, Stat, Status, SyscallState, cpu_stat_paths,
-    mappings, net, tcp_listeners, throttled_ns, unix_listeners,
+    Ends, Listening, Mapping, ProcFile, SchedStat, Socket, Stat, Status, SyscallState,
+    cpu_stat_paths, ends, mappings, net, tcp_listeners, throttled_ns, unix_listeners,
 };
 
 /// Bytes of a command line that are read.
@@ -236,6 +237,12 @@ impl Process {
     /// read the tables of all sockets there, 4 MiB of each at most.
     pub fn socket(&self, inode: u64) -> Option<Socket> {
         net::socket(self, inode)
+    }
+
+    /// What the sockets with these inodes are, with both of their ends; the tables are
+    /// read once for all of them.
+    pub fn sockets(&self, inodes: &HashSet<u64>) -> HashMap<u64, Ends> {
+        ends::ends(self, inodes)
     }
 
     /// The sockets at which the process itself listens.

@@ -24,11 +24,11 @@ pub(super) const SCENARIO: Scenario = Scenario {
     broken: "/ledger/select",
     fixed: "/ledger/timeout",
     expected: &[Expected {
-        rule: "lock-convoy",
+        rule: "futurelock",
         causes: &[],
-        function: "",
-        at: At::Spawn,
-        outside: Outside::TOKIO_LOCKS,
+        function: "futurelock::select",
+        at: At::Code,
+        outside: Outside::Found,
     }],
     flavors: &Flavor::ALL,
     workers: 2,
@@ -37,7 +37,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         Ok(Router::new()
             .route(
                 "/ledger/select",
-                get(|State(ledger)| task("GET /ledger/select", select(ledger))), // <- spawned here
+                get(|State(ledger)| task("GET /ledger/select", select(ledger))),
             )
             .route(
                 "/ledger/timeout",

@@ -16,20 +16,25 @@ mod cpu_in_handler;
 mod fire_and_forget_leak;
 mod forgotten_await;
 mod forgotten_permit;
+mod forgotten_sender;
+mod full_mailboxes;
 mod futurelock;
 mod graceful_shutdown;
 mod healthy_busy;
 mod heavy_cpu;
 mod host_contention;
 mod huge_future;
+mod lock_order;
 mod lost_waker;
 mod nested_block_on;
+mod nested_permit;
 mod never_yields;
 mod no_timeout;
 mod orphaned_siblings;
 mod pool_exhaustion;
 mod rate_limited_job;
 mod retry_storm;
+mod rwlock_reentrant;
 mod sequential_awaits;
 mod sleep_in_handler;
 mod slow_log;
@@ -39,6 +44,7 @@ mod three_requests;
 mod too_many_workers;
 mod unbounded_fanout;
 mod unbounded_queue;
+mod unpolled_buffer;
 mod unreaped_tasks;
 
 pub(crate) use cpu_in_handler::{Conversation, format_conversation, long_conversation};
@@ -78,6 +84,12 @@ pub(crate) static ALL: &[Scenario] = &[
     blocking_pool_full::SCENARIO,
     too_many_workers::SCENARIO,
     futurelock::SCENARIO,
+    unpolled_buffer::SCENARIO,
+    lock_order::SCENARIO,
+    rwlock_reentrant::SCENARIO,
+    nested_permit::SCENARIO,
+    full_mailboxes::SCENARIO,
+    forgotten_sender::SCENARIO,
     forgotten_await::SCENARIO,
     huge_future::SCENARIO,
     rate_limited_job::SCENARIO,

@@ -24,7 +24,7 @@ pub(super) const SCENARIO: Scenario = Scenario {
         causes: &[],
         function: "",
         at: At::Spawn,
-        outside: Outside::TOKIO_LOCKS,
+        outside: Outside::FoundAt(At::Code),
     }],
     flavors: &Flavor::ALL,
     workers: 2,

@@ -187,7 +187,7 @@ impl Machine<'_> {
             return Ok(build(size, 64 / size.max(1), |_| element));
         }
         let mut buffer = [0; 64];
-        self.pages.read(self.host, address, &mut buffer[..size])?;
+        self.read(address, &mut buffer[..size])?;
         Ok(from_bytes(&buffer))
     }
 

@@ -1,5 +1,6 @@
 //! What a task waits for, as a tree.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,15 +14,52 @@ use crate::waits::ResourceKind;
 pub struct Chain {
     /// The task's id.
     pub task: u64,
-    /// Its future; `None` where nothing of it is known by its type.
+    /// Its future; `None` where nothing of it is known.
     pub root: Option<Node>,
-    /// Something is over a bound, and is not in the tree.
-    pub cut: bool,
+    /// How it was had.
+    pub by: By,
+    /// Why the tree is not whole; `None` where it is.
+    pub cut: Option<Cut>,
     /// It was woken, and will be polled: what it waits for has perhaps come.
     pub is_scheduled: bool,
-    /// The function that polls the task is that of several, by any of which the tree may
-    /// be read: see [`DebugTypes::task_arguments`](looptop_symbols::types::DebugTypes::task_arguments).
+    /// The tree is this task's, and shows all that its async code waits for. By types it
+    /// is not certain where the function that polls the task is that of several, by any of
+    /// which the tree may be read: see
+    /// [`DebugTypes::task_arguments`](looptop_symbols::types::DebugTypes::task_arguments).
+    /// By interpretation it is not where functions were inlined that nothing names: what
+    /// they poll may have been left out, such as a branch of a `select!`.
     pub is_certain: bool,
+}
+
+/// How a chain was had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum By {
+    /// By the types that debug information describes.
+    Types,
+    /// The task's poll was interpreted on a copy: see
+    /// [`interpreted`](super::interpreted).
+    Interpreter,
+}
+
+/// Why a tree is not whole.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Cut {
+    /// Something is over a bound.
+    Bound,
+    /// The poll came to something that is not interpreted.
+    Poll(Arc<str>),
+    /// A list of futures polls those only that were woken, and the others are not seen.
+    List,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bound => f.write_str("there is more than is looked at"),
+            Self::Poll(why) => write!(f, "the poll came to {why}"),
+            Self::List => f.write_str("a list polls only those of its futures that were woken"),
+        }
+    }
 }
 
 /// A future.
@@ -29,10 +67,13 @@ pub struct Chain {
 pub struct Node {
     /// What it is.
     pub kind: NodeKind,
-    /// Its type, with its full path and arguments.
+    /// Its type, with its full path and arguments. By interpretation the path of its poll
+    /// function: `app::fetch::{{closure}}` of an async fn, `tokio::time::sleep::Sleep` of
+    /// what has a `poll` of its own, `app::wrapped::{async_fn#0}` where debug information
+    /// names the file alone.
     pub name: Arc<str>,
-    /// Where it is in memory.
-    pub address: u64,
+    /// Where it is in memory, where that is known.
+    pub address: Option<u64>,
     /// Of async code: the await at which it is suspended.
     pub location: Option<Location>,
     /// A macro such as `select!` wrote that await, and the location is where the function
@@ -139,6 +180,9 @@ pub struct Wanted {
     pub senders: Option<u64>,
     /// Of a barrier: those that have arrived.
     pub arrived: Option<u64>,
+    /// What holds the resource, where types say so: a variable, and fields of it
+    /// (`state.registry`).
+    pub name: Option<Arc<str>>,
 }
 
 impl Wanted {
@@ -154,6 +198,7 @@ impl Wanted {
             queued: None,
             senders: None,
             arrived: None,
+            name: None,
         }
     }
 }
@@ -171,6 +216,8 @@ pub struct Held {
     pub amount: u64,
     /// The variable, and the fields of it: `session.permit`.
     pub name: Arc<str>,
+    /// What holds the resource, where types say so, as in [`Wanted::name`].
+    pub resource: Option<Arc<str>>,
     /// Permits that there are of the resource, where it says.
     pub total: Option<u64>,
 }
@@ -199,7 +246,7 @@ impl Chain {
 }
 
 impl Node {
-    pub(super) fn new(kind: NodeKind, name: &Arc<str>, address: u64) -> Self {
+    pub(super) fn new(kind: NodeKind, name: &Arc<str>, address: Option<u64>) -> Self {
         Self {
             kind,
             name: Arc::clone(name),

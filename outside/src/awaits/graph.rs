@@ -16,7 +16,7 @@ pub fn waits<'a>(chains: impl IntoIterator<Item = &'a Chain>, into: &mut Waits) 
         let party = Party::Task(chain.task);
         let Some(root) = &chain.root else { continue };
         // What is not in the tree may let it go on.
-        if !chain.cut && !chain.is_scheduled {
+        if chain.cut.is_none() && !chain.is_scheduled {
             into.wait(party, need(root, None));
         }
         holds(root, None, party, chain.is_certain, into);

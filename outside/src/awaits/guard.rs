@@ -321,6 +321,7 @@ fn one<M: Memory + ?Sized>(
         role,
         amount,
         name: Arc::from(name),
+        resource: None,
         total,
     })
 }

@@ -4,9 +4,9 @@
 //! An async fn compiles to a jump on its state byte to the code after its `.await`, which
 //! polls the next future; so one poll of a task that waits goes down to what it waits
 //! for, and comes back. The functions on the way, with those that were inlined into them,
-//! are the chain of awaits ([`Polled::awaits`]); where branches part (`select!`, `join!`)
-//! it is a tree. The atomic accesses of an innermost future are to what it waits for: a
-//! semaphore, a channel, a mutex.
+//! are the chain of awaits ([`Interpreter::chain`]); where branches part (`select!`,
+//! `join!`) it is a tree. What an innermost future accesses says what it waits for: a
+//! semaphore, a channel, a task.
 //!
 //! Nothing runs in the process, and nothing is written to it. The chain is never wrong,
 //! but it may be short: a poll that comes to something that the interpreter refuses ends
@@ -18,22 +18,35 @@
 //! a thread everything that asks for its context is refused, which most futures of tokio
 //! do.
 
-mod chain;
 mod clock;
+mod layout;
+mod nodes;
+mod sites;
+mod sockets;
 mod thread;
+mod tree;
+mod wanted;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use looptop_interpret::{
     Answers, Code, End, Function, Host, Limits, PAGE, Refusal, Run, Start, run,
 };
 
-pub use chain::{Await, Named, Resource};
+pub use sites::Named;
+pub use sockets::Sockets;
 
+use super::NoChain;
+use super::chain::{By, Chain, Cut};
 use crate::Subject;
 use crate::space::{ProcessSpace, Space};
-use crate::tasks::{Task, TaskKind, TaskType};
+use crate::tasks::{Task, TaskKind, TaskType, Types};
+use nodes::Nodes;
+use sites::Sites;
 use thread::ThreadPointer;
+use tree::Tree;
+use wanted::Accesses;
 
 /// Bits of a task's state word, see `tokio::runtime::task::state`.
 const RUNNING: u64 = 1;
@@ -52,7 +65,12 @@ pub struct Interpreter<S = ProcessSpace> {
     functions: Vec<(u64, Function)>,
     thread: Option<ThreadPointer>,
     limits: Limits,
+    sites: Sites,
+    sockets: Sockets,
 }
+
+/// Words that a poll reads which are noted.
+const MAX_READS: usize = 20_000;
 
 /// Why a task was not polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -96,6 +114,18 @@ pub struct Polled {
     pub header: u64,
     /// Bytes of it.
     pub size: u64,
+    /// It was woken before, and would have been polled anyway.
+    pub was_scheduled: bool,
+}
+
+impl From<NotPolled> for NoChain {
+    fn from(why: NotPolled) -> Self {
+        match why {
+            NotPolled::Running => Self::Running,
+            NotPolled::Blocking => Self::Blocking,
+            NotPolled::Complete | NotPolled::Gone | NotPolled::Moved => Self::Moved,
+        }
+    }
 }
 
 impl Interpreter {
@@ -114,7 +144,12 @@ impl<S: Space> Interpreter<S> {
             code: Code::default(),
             functions,
             thread: None,
-            limits: Limits::default(),
+            limits: Limits {
+                reads: MAX_READS,
+                ..Limits::default()
+            },
+            sites: Sites::default(),
+            sockets: Sockets::default(),
         }
     }
 
@@ -130,6 +165,61 @@ impl<S: Space> Interpreter<S> {
     /// Sets what one poll may take.
     pub fn limit(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Says which descriptors the process waits for. Without it a socket has a descriptor
+    /// where that was read on the way.
+    pub fn know(&mut self, sockets: Sockets) {
+        self.sockets = sockets;
+    }
+
+    /// Where a task waits. `functions` names those at a code address, innermost first; it
+    /// is asked once for each.
+    ///
+    /// # Errors
+    ///
+    /// It does not wait, or nothing is known of it.
+    pub fn chain(
+        &mut self,
+        task: &Task,
+        types: &Types,
+        functions: &mut dyn FnMut(u64) -> Vec<Named>,
+    ) -> Result<Chain, NoChain> {
+        let of = types.get(task.vtable).ok_or(NoChain::Moved)?;
+        let polled = self.poll(task, of)?;
+        let tree = Tree::of(&polled.run, &mut self.sites, functions);
+        let accesses = Accesses {
+            run: &polled.run,
+            space: &self.space,
+            types,
+            sockets: &self.sockets,
+            header: polled.header,
+            size: polled.size,
+        };
+        let mut nodes = Nodes {
+            tree: &tree,
+            accesses: &accesses,
+            has_list: false,
+        };
+        let root = nodes.root();
+        let has_list = nodes.has_list;
+        let cut = match polled.outcome {
+            Outcome::Partial(end) => Some(Cut::Poll(Arc::from(end.to_string()))),
+            _ if tree.is_cut => Some(Cut::Bound),
+            _ if has_list => Some(Cut::List),
+            _ => None,
+        };
+        if root.is_none() {
+            return Err(NoChain::Unnamed);
+        }
+        Ok(Chain {
+            task: task.id,
+            root,
+            by: By::Interpreter,
+            cut,
+            is_scheduled: polled.was_scheduled || polled.outcome == Outcome::Ready,
+            is_certain: tree.is_complete,
+        })
     }
 
     /// Polls a task.
@@ -192,6 +282,7 @@ impl<S: Space> Interpreter<S> {
             run,
             header: task.header,
             size: of.size,
+            was_scheduled: state & NOTIFIED != 0,
         })
     }
 }

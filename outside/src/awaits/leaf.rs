@@ -40,7 +40,7 @@ const POLL_EVENTED: &str = "tokio::io::poll_evented::PollEvented<";
 /// Values that are looked at for a descriptor.
 const MAX_LOOKED: u32 = 400;
 /// Permits are counted from this bit on; the one below says that it is closed.
-const PERMIT_SHIFT: u32 = 1;
+pub(super) const PERMIT_SHIFT: u32 = 1;
 
 /// Whether a type is one of those.
 pub(super) fn is(name: &str) -> bool {
@@ -49,7 +49,7 @@ pub(super) fn is(name: &str) -> bool {
 
 /// The node of one.
 pub(super) fn of<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, view: &View) -> Node {
-    let mut node = Node::new(NodeKind::Leaf, &view.ty.name, view.at);
+    let mut node = Node::new(NodeKind::Leaf, &view.ty.name, Some(view.at));
     node.leaf = read(walk, view);
     if view.is("tokio::io::util::") && node.leaf.is_none() {
         node.leaf = Some(Leaf::Socket {
@@ -114,7 +114,7 @@ pub(super) fn by_place<M: Memory + ?Sized>(
     walk: &mut Walk<'_, '_, M>,
     view: &View,
 ) -> Option<Node> {
-    let mut node = Node::new(NodeKind::Leaf, &view.ty.name, view.at);
+    let mut node = Node::new(NodeKind::Leaf, &view.ty.name, Some(view.at));
     let around = owner(walk)?;
     let name = &around.name;
     if name.starts_with("tokio::sync::mpsc::") {
@@ -332,7 +332,7 @@ fn join_set<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, set: &View) -> Vec<N
                 break;
             }
             if let Some(handle) = walk.reader.find_type(&at, JOIN_HANDLE) {
-                let mut node = Node::new(NodeKind::Leaf, &handle.ty.name, handle.at);
+                let mut node = Node::new(NodeKind::Leaf, &handle.ty.name, Some(handle.at));
                 node.leaf = task(walk, &handle);
                 children.push(node);
             }
@@ -398,7 +398,7 @@ pub(super) fn descriptor<M: Memory + ?Sized>(
 }
 
 /// What a function that reads or writes waits for.
-fn interest(name: &str) -> Interest {
+pub(super) fn interest(name: &str) -> Interest {
     let path = super::names::path_of(name);
     let parts = path.split("::").filter(|part| !part.starts_with('{'));
     let last = parts.last().unwrap_or(path).to_ascii_lowercase();

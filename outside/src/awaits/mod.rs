@@ -33,7 +33,7 @@ use std::sync::Arc;
 use looptop_symbols::types::{DebugTypes, IndexCosts, NoDebugTypes, TypeId};
 use looptop_unwind::Memory;
 
-pub use chain::{Chain, Held, Interest, Leaf, Link, Node, NodeKind, Role, Wanted};
+pub use chain::{By, Chain, Cut, Held, Interest, Leaf, Link, Node, NodeKind, Role, Wanted};
 pub use graph::waits;
 pub use text::{node_text, text};
 use view::{Reader, View};
@@ -82,6 +82,9 @@ pub enum NoChain {
     /// Debug information does not describe it.
     #[error("the future of the task is not described by debug information")]
     Unknown,
+    /// No function that its poll goes through has a name.
+    #[error("no function of the task has a name")]
+    Unnamed,
     /// It is a function of the blocking pool, and runs or waits for a thread.
     #[error("it is a job of the blocking pool")]
     Blocking,
@@ -182,7 +185,8 @@ impl Awaits {
         Ok(Chain {
             task: task.id,
             root,
-            cut,
+            by: By::Types,
+            cut: cut.then_some(Cut::Bound),
             is_scheduled: state == TaskState::Scheduled,
             is_certain: future.is_certain,
         })

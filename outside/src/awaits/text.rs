@@ -20,8 +20,8 @@ pub fn text(chain: &Chain, now: Duration) -> String {
         Some(root) => add(&mut text, root, 0, now),
         None => text.push_str("nothing is known of its future\n"),
     }
-    if chain.cut {
-        text.push_str("(more than is looked at)\n");
+    if let Some(cut) = &chain.cut {
+        let _ = writeln!(text, "({cut})");
     }
     text
 }

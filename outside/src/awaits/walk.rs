@@ -109,7 +109,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             return self.put_together(of, children);
         }
         // Such as what limits how many calls a service takes.
-        let mut node = Node::new(kind_of_some(of, children.len()), &of.ty.name, of.at);
+        let mut node = Node::new(kind_of_some(of, children.len()), &of.ty.name, Some(of.at));
         (node.children, node.holds) = (children, holds);
         Some(node)
     }
@@ -126,7 +126,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             return None;
         }
         let (variant, fields) = self.reader.variant(of)?;
-        let mut node = Node::new(kind, &of.ty.name, of.at);
+        let mut node = Node::new(kind, &of.ty.name, Some(of.at));
         match &*variant.name {
             "0" => {
                 node.link = Link::NotStarted;
@@ -242,7 +242,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             } else {
                 NodeKind::Join
             };
-            let mut node = Node::new(kind, &of.ty.name, of.at);
+            let mut node = Node::new(kind, &of.ty.name, Some(of.at));
             for (number, (_, branch)) in self.reader.fields(&futures).iter().enumerate() {
                 let bit = |mask: u64| mask.checked_shr(number as u32).unwrap_or(0) & 1;
                 if mask.is_some_and(|mask| bit(mask) == 1) {
@@ -252,7 +252,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
                     node.children.push(child);
                 } else if kind == NodeKind::Select {
                     // It is polled, and may go on for a reason that is not seen.
-                    let unknown = || Node::new(NodeKind::Leaf, &branch.ty.name, branch.at);
+                    let unknown = || Node::new(NodeKind::Leaf, &branch.ty.name, Some(branch.at));
                     let known = leaf::by_place(self, branch);
                     node.children.push(known.unwrap_or_else(unknown));
                 }
@@ -284,7 +284,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             1 => NodeKind::Combinator,
             _ => NodeKind::Select,
         };
-        let mut node = Node::new(kind, &of.ty.name, of.at);
+        let mut node = Node::new(kind, &of.ty.name, Some(of.at));
         node.children = children;
         Some(node)
     }
@@ -343,7 +343,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             1 if passes_on => children.pop(),
             _ => {
                 self.nodes += 1;
-                let mut node = Node::new(kind, &of.ty.name, of.at);
+                let mut node = Node::new(kind, &of.ty.name, Some(of.at));
                 // A list within a join is the join's.
                 let is_list = |child: &Node| {
                     child.kind == NodeKind::Select
@@ -368,7 +368,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             return None;
         }
         self.nodes += 1;
-        let mut node = Node::new(NodeKind::Leaf, &of.ty.name, of.at);
+        let mut node = Node::new(NodeKind::Leaf, &of.ty.name, Some(of.at));
         node.leaf = Some(Leaf::Socket {
             fd: leaf::descriptor(self, of),
             interest: super::chain::Interest::Unknown,

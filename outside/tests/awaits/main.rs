@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use looptop_outside::Subject;
-use looptop_outside::awaits::interpreted::{Await, Interpreter, Named, Outcome};
+use looptop_outside::awaits::interpreted::{Interpreter, Named};
+use looptop_outside::awaits::{Leaf, Node, text};
 use looptop_outside::tasks::{Flavor, Task, TaskKind, Tasks, Types};
 use looptop_procfs::{Mapping, Procfs, SyscallState};
 use looptop_symbols::Lines;
@@ -100,8 +101,9 @@ impl Names {
             .unwrap_or_default()
             .into_iter()
             .map(|function| Named {
-                name: function.name.unwrap_or_default(),
-                file: function.file,
+                name: function.name.unwrap_or_default().into(),
+                file: None,
+                source: function.file.map(Into::into),
                 line: function.line,
             });
         named.collect()
@@ -119,11 +121,10 @@ fn line(mark: &str) -> u32 {
 /// where it is awaited. Of names the beginning is enough, without this crate's.
 type Chain = &'static [(&'static str, Option<&'static str>)];
 
-const ACQUIRE: &str = "<tokio::sync::batch_semaphore::Acquire as";
-const NOTIFIED: &str = "<tokio::sync::notify::Notified as";
-const SLEEP: &str = "<tokio::time::sleep::Sleep as";
-/// By its file: what is inlined has no path.
-const TIMEOUT: &str = "file:time/timeout.rs";
+const ACQUIRE: &str = "tokio::sync::batch_semaphore::Acquire";
+const NOTIFIED: &str = "tokio::sync::notify::Notified";
+const SLEEP: &str = "tokio::time::sleep::Sleep";
+const TIMEOUT: &str = "tokio::time::timeout::Timeout<";
 const RECEIVE: &str = "tokio::sync::mpsc::bounded::Receiver<T>::recv::{{closure}}";
 
 const EXPECTED: &[(&str, &[Chain])] = &[
@@ -179,7 +180,7 @@ const EXPECTED: &[(&str, &[Chain])] = &[
         "oneshot",
         &[&[
             ("once::{{closure}}", None),
-            ("<tokio::sync::oneshot::Receiver<T> as", Some("oneshot")),
+            ("tokio::sync::oneshot::Receiver<", Some("oneshot")),
         ]],
     ),
     (
@@ -190,7 +191,7 @@ const EXPECTED: &[(&str, &[Chain])] = &[
                 "tokio::sync::broadcast::Receiver<T>::recv::{{closure}}",
                 Some("broadcast"),
             ),
-            ("<tokio::sync::broadcast::Recv<T> as", None),
+            ("tokio::sync::broadcast::Recv<", None),
         ]],
     ),
     (
@@ -217,7 +218,7 @@ const EXPECTED: &[(&str, &[Chain])] = &[
         &[&[
             ("joins::{{closure}}", None),
             (
-                "<tokio::runtime::task::join::JoinHandle<T> as",
+                "tokio::runtime::task::join::JoinHandle<",
                 Some("join-handle"),
             ),
         ]],
@@ -226,7 +227,7 @@ const EXPECTED: &[(&str, &[Chain])] = &[
         "tcp",
         &[&[
             ("reads::{{closure}}", None),
-            ("<tokio::io::util::read::Read<R> as", Some("tcp")),
+            ("tokio::io::util::read::Read<", Some("tcp")),
         ]],
     ),
     (
@@ -246,7 +247,7 @@ const EXPECTED: &[(&str, &[Chain])] = &[
             &[
                 ("both::{{closure}}", None),
                 ("once::{{closure}}", None),
-                ("<tokio::sync::oneshot::Receiver<T> as", Some("oneshot")),
+                ("tokio::sync::oneshot::Receiver<", Some("oneshot")),
             ],
             &[
                 ("both::{{closure}}", None),
@@ -291,65 +292,39 @@ const EXPECTED: &[(&str, &[Chain])] = &[
     ),
 ];
 
-/// The name of a function of the program. What `select!` and `join!` make of an async fn
-/// is a part of it.
-fn own(node: &Await) -> Option<&str> {
-    let name = node.function.strip_prefix("awaits::program::")?;
-    (!name.ends_with("{{closure}}::{{closure}}")).then_some(name)
+/// The name of a function of the program.
+fn own(node: &Node) -> Option<&str> {
+    node.name.strip_prefix("awaits::program::")
 }
 
 /// Does a path from one of the nodes down have these futures, in this order? What is
-/// between them must not be the program's own.
-fn has(nodes: &[Await], chain: &[(&str, Option<&str>)]) -> bool {
+/// between them must not be the program's own. `at` is the line where they are awaited.
+fn has(nodes: &[Node], at: Option<u32>, chain: &[(&str, Option<&str>)]) -> bool {
     let Some(((name, mark), rest)) = chain.split_first() else {
         return true;
     };
     nodes.iter().any(|node| {
         let function = own(node);
         let is_own = function.is_some();
-        let is_named = match name.strip_prefix("file:") {
-            Some(end) => node.file.as_deref().is_some_and(|file| file.ends_with(end)),
-            None => function.unwrap_or(&node.function).starts_with(name),
-        };
-        let same = is_named && mark.is_none_or(|mark| node.awaited_at == Some(line(mark)));
-        (same && has(&node.inner, rest)) || (!is_own && has(&node.inner, chain))
+        let is_named = function.unwrap_or(&node.name).starts_with(name);
+        let same = is_named && mark.is_none_or(|mark| at == Some(line(mark)));
+        let within = node.location.as_ref().map(|location| location.line);
+        (same && has(&node.children, within, rest))
+            || (!is_own && has(&node.children, within, chain))
     })
 }
 
 /// All paths of the program's own functions from the nodes down.
-fn own_paths(nodes: &[Await], before: &[String], all: &mut Vec<Vec<String>>) {
+fn own_paths(nodes: &[Node], before: &[String], all: &mut Vec<Vec<String>>) {
     for node in nodes {
         let mut path = before.to_vec();
         if let Some(own) = own(node) {
             path.push(own.to_owned());
         }
-        if node.inner.is_empty() {
+        if node.children.is_empty() {
             all.push(path.clone());
         }
-        own_paths(&node.inner, &path, all);
-    }
-}
-
-fn text(nodes: &[Await], depth: usize) -> String {
-    let of = |node: &Await| {
-        let at = node
-            .awaited_at
-            .map(|line| format!(" at {line}"))
-            .unwrap_or_default();
-        let place = format!("{}{}{at}", "  ".repeat(depth), node.function);
-        format!(
-            "{place} {:x?}\n{}",
-            node.atomics,
-            text(&node.inner, depth + 1)
-        )
-    };
-    nodes.iter().map(of).collect()
-}
-
-fn resources(nodes: &[Await], all: &mut Vec<u64>) {
-    for node in nodes {
-        all.extend(node.atomics.iter().map(|resource| resource.address));
-        resources(&node.inner, all);
+        own_paths(&node.children, &path, all);
     }
 }
 
@@ -395,29 +370,29 @@ fn each_kind_of_await_has_its_chain() {
     for said in &said {
         let is_it = |task: &&Task| task.kind == TaskKind::Async && task.id == said.id;
         let task = listing.tasks.iter().find(is_it).expect("it is listed");
-        let of = types.get(task.vtable).unwrap();
-        let polled = interpreter.poll(task, of).unwrap();
-        let awaits = polled.awaits(|address| names.functions(address));
+        let chain = interpreter.chain(task, &types, &mut |at| names.functions(at));
+        let chain = chain.unwrap();
+        let root = chain.root.as_slice();
         let (_, chains) = EXPECTED
             .iter()
             .find(|(kind, _)| *kind == said.kind)
             .unwrap();
         let mut wrong: Vec<String> = Vec::new();
-        if polled.outcome != Outcome::Pending {
-            wrong.push(format!("{:?}", polled.outcome));
+        if chain.cut.is_some() || !chain.is_certain || chain.is_scheduled {
+            wrong.push(format!("{:?}, certain: {}", chain.cut, chain.is_certain));
         }
-        for chain in *chains {
-            if !has(&awaits, chain) {
-                wrong.push(format!("not there: {chain:?}"));
+        for expected in *chains {
+            if !has(root, None, expected) {
+                wrong.push(format!("not there: {expected:?}"));
             }
         }
         // And nothing of the program that is not expected.
         let mut paths = Vec::new();
-        own_paths(&awaits, &[], &mut paths);
+        own_paths(root, &[], &mut paths);
         for path in &paths {
             let of_program = |chain: &&Chain| {
                 let own = chain.iter().map(|(name, _)| *name);
-                let of_tokio = |name: &str| name.contains("tokio") || name.starts_with("file:");
+                let of_tokio = |name: &str| name.contains("tokio");
                 let own: Vec<&str> = own.filter(|name| !of_tokio(name)).collect();
                 own.len() >= path.len() && own[..path.len()] == path[..]
             };
@@ -425,20 +400,17 @@ fn each_kind_of_await_has_its_chain() {
                 wrong.push(format!("not expected: {path:?}"));
             }
         }
-        if said.place.start != 0 {
-            let mut all = Vec::new();
-            resources(&awaits, &mut all);
-            if !all.iter().any(|address| said.place.contains(address)) {
-                wrong.push(format!("{:x?} is not among {all:x?}", said.place));
-            }
+        let wanted = chain.nodes().filter_map(|node| match &node.leaf {
+            Some(Leaf::Resource(wanted)) => Some(wanted.address),
+            _ => None,
+        });
+        let wanted: Vec<u64> = wanted.collect();
+        if said.place.start != 0 && !wanted.iter().any(|at| said.place.contains(at)) {
+            wrong.push(format!("{:x?} is not among {wanted:x?}", said.place));
         }
-        let steps = polled.run.steps;
-        println!(
-            "{}: {steps} instructions, {} pages",
-            said.kind, polled.run.pages
-        );
         if !wrong.is_empty() {
-            failed.push(format!("{}: {wrong:#?}\n{}", said.kind, text(&awaits, 1)));
+            let text = text(&chain, Duration::ZERO);
+            failed.push(format!("{}: {wrong:#?}\n{text}", said.kind));
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));

@@ -1,0 +1,257 @@
+//! From futures that were polled to the nodes of a chain.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use looptop_symbols::types::Location;
+
+use super::super::chain::{Node, NodeKind};
+use super::super::leaf;
+use super::super::names::{JOIN, SELECT, TRANSPARENT, WRAPPERS, is_poll_fn};
+use super::sites::{What, last_part, module_of, type_of};
+use super::tree::{Polled, Tree};
+use super::wanted::Accesses;
+use crate::space::Space;
+
+/// What only passes polls on, of which no name says more.
+const PASSES_ON: &str = "core::future::future::Future";
+
+/// Makes the nodes of a tree.
+pub(super) struct Nodes<'a, S> {
+    pub(super) tree: &'a Tree,
+    pub(super) accesses: &'a Accesses<'a, S>,
+    /// A list polls only those of its futures that were woken.
+    pub(super) has_list: bool,
+}
+
+/// The async functions around a future, the innermost last.
+pub(super) type Around<'a> = &'a [Arc<str>];
+
+impl<S: Space> Nodes<'_, S> {
+    /// The task's own future; `None` where nothing names it.
+    pub(super) fn root(&mut self) -> Option<Node> {
+        let mut roots = Vec::new();
+        for root in &self.tree.roots {
+            roots.extend(self.nodes(*root, &[]));
+        }
+        // What is seen beside the first one is of the same function.
+        let first = roots.iter().position(Node::is_telling).unwrap_or(0);
+        (first < roots.len()).then(|| roots.swap_remove(first))
+    }
+
+    /// The node of a future, or those of its children where it only wraps them.
+    fn nodes(&mut self, at: usize, around: Around<'_>) -> Vec<Node> {
+        let polled = &self.tree.all[at];
+        let path = path(polled);
+        if is_poll_fn(&path) {
+            return vec![self.poll_fn(at, &path, around)];
+        }
+        if matches!(polled.function.what, What::Body | What::Closure) {
+            return self.async_code(at, &path, around);
+        }
+        let mut children = self.children(at, around);
+        let begins = |list: &[&str]| list.iter().any(|name| path.starts_with(name));
+        let kind = if leaf::is(&path) {
+            NodeKind::Leaf
+        } else if begins(SELECT) {
+            NodeKind::Select
+        } else if begins(JOIN) {
+            // One that has ended is asked, and has nothing within.
+            children.retain(|child| !is_empty(child));
+            NodeKind::Join
+        } else {
+            let is_one = is_of_one(&children);
+            match children.len() {
+                0 => NodeKind::Leaf,
+                _ if is_one && begins(WRAPPERS) => NodeKind::Wrapper,
+                _ if is_one && begins(TRANSPARENT) => return children,
+                1 => NodeKind::Combinator,
+                _ if is_one => NodeKind::Combinator,
+                _ => NodeKind::Select,
+            }
+        };
+        let is_list = matches!(kind, NodeKind::Select | NodeKind::Join);
+        self.has_list |= is_list && children.is_empty();
+        let mut node = Node::new(kind, &path, None);
+        if kind == NodeKind::Leaf {
+            node.leaf = self.accesses.leaf(self.tree, at, &path, around);
+            if node.leaf.is_some() {
+                children.clear();
+            }
+        }
+        node.children = children;
+        one_each(node)
+    }
+
+    fn children(&mut self, at: usize, around: Around<'_>) -> Vec<Node> {
+        let children = &self.tree.all[at].children;
+        let nodes = children.iter().flat_map(|child| self.nodes(*child, around));
+        nodes.collect()
+    }
+
+    fn async_code(&mut self, at: usize, path: &Arc<str>, around: Around<'_>) -> Vec<Node> {
+        let mut inner = around.to_vec();
+        inner.push(Arc::clone(path));
+        let mut node = Node::new(kind_of_code(path), path, None);
+        node.location = location(self.tree, at).map(|at| Location::clone(&at));
+        node.children = self.children(at, &inner);
+        if node.children.is_empty()
+            && let Some(leaf) = self.accesses.leaf(self.tree, at, path, &inner)
+        {
+            let mut child = Node::new(NodeKind::Leaf, path, None);
+            child.leaf = Some(leaf);
+            node.children.push(child);
+        }
+        one_each(node)
+    }
+
+    /// The closures of `select!` and `join!`, and what else is a closure that is polled.
+    fn poll_fn(&mut self, at: usize, path: &Arc<str>, around: Around<'_>) -> Node {
+        let tree = self.tree;
+        let mut kind = None;
+        let mut branches = Vec::new();
+        for child in &tree.all[at].children {
+            let polled = &tree.all[*child];
+            // The closure itself is no future.
+            let maker = polled.function.name.strip_suffix("::{{closure}}");
+            let is_closure = polled.function.what == What::Closure
+                && maker.is_some()
+                && maker == around.last().map(|name| &**name);
+            let within: &[usize] = if is_closure {
+                kind = kind.or_else(|| polled.seen_at.iter().find_map(macro_of));
+                &polled.children
+            } else {
+                std::slice::from_ref(child)
+            };
+            for branch in within {
+                let polled = &tree.all[*branch];
+                let by = [&polled.via, &polled.polled_at];
+                kind = kind.or_else(|| by.into_iter().flatten().find_map(macro_of));
+                branches.extend(self.nodes(*branch, around));
+            }
+        }
+        if kind == Some(NodeKind::Join) {
+            branches.retain(|branch| !is_empty(branch));
+        }
+        if branches.is_empty() {
+            let mut node = Node::new(NodeKind::Leaf, path, None);
+            node.leaf = self.accesses.leaf(tree, at, path, around);
+            let of_set = |name: &Arc<str>| name.starts_with("tokio::task::join_set::");
+            if node.leaf.is_none() && around.last().is_some_and(of_set) {
+                node.kind = NodeKind::Select;
+                self.has_list = true;
+            }
+            return node;
+        }
+        let kind = kind.unwrap_or(match branches.len() {
+            1 => NodeKind::Combinator,
+            _ => NodeKind::Select,
+        });
+        let mut node = Node::new(kind, path, None);
+        node.children = branches;
+        node
+    }
+}
+
+/// What has ended: it only passes polls on, and there was nothing to pass them on to.
+fn is_empty(node: &Node) -> bool {
+    node.kind == NodeKind::Leaf
+        && node.leaf.is_none()
+        && TRANSPARENT.iter().any(|name| node.name.starts_with(name))
+}
+
+/// What a macro's code makes, by the file that it is in.
+fn macro_of(at: &Rc<Location>) -> Option<NodeKind> {
+    const FILES: &[(&str, NodeKind)] = &[
+        ("macros/select.rs", NodeKind::Select),
+        ("macros/join.rs", NodeKind::Join),
+        ("macros/try_join.rs", NodeKind::Join),
+        ("async_await/select_mod.rs", NodeKind::Select),
+        ("async_await/join_mod.rs", NodeKind::Join),
+    ];
+    let file = FILES.iter().find(|(file, _)| at.source.ends_with(file));
+    file.map(|(_, kind)| *kind)
+}
+
+/// What a future is called: its type, or the path of its function.
+fn path(polled: &Polled) -> Arc<str> {
+    let name = &polled.function.name;
+    let module = || {
+        let source = polled.source.as_ref().or(polled.seen_at.first())?;
+        module_of(&source.source).or_else(|| {
+            let file = source.source.rsplit('/').next()?;
+            Some(file.strip_suffix(".rs").unwrap_or(file).to_owned())
+        })
+    };
+    match &polled.function.what {
+        What::Poll(of) => Arc::clone(of),
+        What::ShortPoll => {
+            let ty = module().and_then(|module| type_of(&module));
+            ty.map_or_else(|| Arc::from(PASSES_ON), Arc::from)
+        }
+        What::Body if !name.contains("::{") => match module() {
+            Some(module) => Arc::from(format!("{module}::{}", last_part(name))),
+            None => Arc::clone(name),
+        },
+        _ => Arc::clone(name),
+    }
+}
+
+/// Whether async code is a function's, or a block within one.
+fn kind_of_code(path: &str) -> NodeKind {
+    let last = last_part(path);
+    let is_block = last.starts_with("{async_block")
+        || last.starts_with("{async_closure")
+        || last.contains("gen")
+        || path.ends_with("{{closure}}::{{closure}}");
+    if is_block {
+        NodeKind::AsyncBlock
+    } else {
+        NodeKind::AsyncFn
+    }
+}
+
+/// The await at which async code is suspended: where it polls the next future.
+fn location(tree: &Tree, at: usize) -> Option<Rc<Location>> {
+    let polled = &tree.all[at];
+    let children = polled.children.iter().rev();
+    let mut lines = children.filter_map(|child| tree.all[*child].polled_at.clone());
+    lines.next().or_else(|| {
+        // It begins with a jump that is written where it begins itself.
+        let seen = polled.seen_at.iter().rev();
+        let first = seen.clone().map(|at| at.line).min()?;
+        let last = seen.clone().find(|at| at.line != first);
+        last.or(polled.seen_at.last()).cloned()
+    })
+}
+
+/// Whether nodes are the same but for what they wait for: of one function, which was
+/// inlined into that of a list, or of one that was polled by it.
+fn is_of_one(nodes: &[Node]) -> bool {
+    let mut others = nodes.iter().skip(1);
+    let first = nodes.first();
+    first.is_some_and(|first| {
+        others.all(|other| {
+            other.name == first.name && other.location == first.location && other.kind == first.kind
+        })
+    })
+}
+
+/// Async code, and what only wraps, awaits one future: where several were seen that are the
+/// same, there are several of it.
+fn one_each(mut node: Node) -> Vec<Node> {
+    let is_one = matches!(
+        node.kind,
+        NodeKind::AsyncFn | NodeKind::AsyncBlock | NodeKind::Wrapper | NodeKind::Combinator
+    );
+    if !is_one || node.children.len() < 2 || !is_of_one(&node.children) {
+        return vec![node];
+    }
+    let children = std::mem::take(&mut node.children);
+    let copies = children.into_iter().map(|child| {
+        let mut copy = node.clone();
+        copy.children.push(child);
+        copy
+    });
+    copies.collect()
+}

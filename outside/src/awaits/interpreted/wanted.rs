@@ -1,0 +1,610 @@
+//! What an innermost future waits for, by what its code has accessed.
+//!
+//! Which memory is what of tokio's the code itself shows: a semaphore is where a lock and
+//! a number of permits were accessed, a channel where a waker was put. Where more is read
+//! there than the code has read, by offsets that this compiler chose ([`layout`]), the
+//! structure around is checked; what does not fit is not claimed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use looptop_interpret::{Read, Run};
+
+use super::super::chain::{Interest, Leaf, Wanted};
+use super::super::leaf::{self, PERMIT_SHIFT};
+use super::layout::{
+    ACQUIRE, BARRIER, BROADCAST, CHANNEL, MAX_READERS, NOTIFIED, NOTIFY, POLL_EVENTED, READINESS,
+    RW_LOCK, SCHEDULED_IO, SEMAPHORE, SLEEP, WATCH,
+};
+use super::nodes::Around;
+use super::sockets::Sockets;
+use super::tree::Tree;
+use crate::space::Space;
+use crate::tasks::Types;
+use crate::waits::ResourceKind;
+
+/// A run, and the memory that it was made on.
+pub(super) struct Accesses<'a, S> {
+    pub(super) run: &'a Run,
+    pub(super) space: &'a S,
+    pub(super) types: &'a Types,
+    pub(super) sockets: &'a Sockets,
+    /// The task's allocation, and how long it is.
+    pub(super) header: u64,
+    pub(super) size: u64,
+}
+
+/// Where to look: futures, from the inside out.
+type Scope = [usize];
+
+/// Behind the counts of an `Arc`.
+const SHARED: u64 = 16;
+/// Bytes before and behind a future in which what it was called with is searched.
+const AROUND: u64 = 2 << 10;
+/// More of anything are garbage.
+const MANY: u64 = 1 << 32;
+
+impl<S: Space> Accesses<'_, S> {
+    /// What a future waits for, in which nothing else is polled. `path` is its type or
+    /// function.
+    pub(super) fn leaf(
+        &self,
+        tree: &Tree,
+        future: usize,
+        path: &str,
+        around: Around<'_>,
+    ) -> Option<Leaf> {
+        let looked = Looked {
+            accesses: self,
+            tree,
+            scope: scope(tree, future, around),
+            owner: owner(around),
+        };
+        let own = &looked.scope[..1];
+        let owner = looked.owner.map_or(path, |owner| &**owner);
+        let is = |start: &str| path.starts_with(start);
+        let by = |start: &str| owner.starts_with(start);
+        if is("tokio::sync::batch_semaphore::Acquire") {
+            return looked.permits();
+        }
+        if is("tokio::sync::notify::") {
+            return looked.notified();
+        }
+        if is("tokio::sync::oneshot::Receiver") || is("futures_channel::oneshot::Receiver") {
+            return looked.oneshot(own, 1);
+        }
+        if is("tokio::runtime::task::join::") {
+            return looked.task();
+        }
+        if is("tokio::time::sleep::") || by("tokio::time::interval::") {
+            return looked.timer();
+        }
+        if is("tokio::sync::broadcast::Recv") {
+            return looked.broadcast();
+        }
+        if is("core::future::pending::Pending") {
+            return Some(Leaf::Never);
+        }
+        if by("tokio::sync::mpsc::") {
+            return looked.message();
+        }
+        if by("tokio::sync::oneshot::") {
+            return looked.oneshot(&looked.scope, 0);
+        }
+        let names = [
+            "tokio::runtime::io::",
+            "tokio::io::",
+            "tokio::net::",
+            "tokio::process::",
+        ];
+        if names.iter().any(|start| is(start) || by(start)) {
+            return looked.socket(owner, true);
+        }
+        // It was inlined, and has no name: what it is shows by itself.
+        looked
+            .task()
+            .or_else(|| looked.permits())
+            .or_else(|| looked.message())
+            .or_else(|| looked.timer())
+            .or_else(|| looked.socket(owner, false))
+    }
+
+    fn word(&self, at: u64) -> Option<u64> {
+        self.space.read_u64(at)
+    }
+
+    fn byte(&self, at: u64) -> Option<u64> {
+        let mut byte = [0];
+        (self.space.read(at, &mut byte) == 1).then(|| u64::from(byte[0]))
+    }
+
+    /// Whether the counts of an `Arc` are at an address.
+    fn is_shared(&self, at: u64) -> bool {
+        let count = |at: u64| self.word(at).is_some_and(|n| (1..MANY).contains(&n));
+        at.is_multiple_of(8) && count(at) && at.checked_add(8).is_some_and(count)
+    }
+
+    /// Whether a list of waiters is there: both its ends, or none.
+    fn is_list(&self, at: u64) -> bool {
+        let ends = self.word(at).zip(self.word(at.wrapping_add(8)));
+        ends.is_some_and(|(head, tail)| {
+            (head == 0 && tail == 0) || (is_pointer(head) && is_pointer(tail))
+        })
+    }
+}
+
+fn is_pointer(word: u64) -> bool {
+    word.is_multiple_of(8) && (1 << 12..1 << 47).contains(&word)
+}
+
+/// A future and those around it up to the application's own code, whose functions it may
+/// have been inlined into.
+fn scope(tree: &Tree, future: usize, around: Around<'_>) -> Vec<usize> {
+    // So many of tokio's, and the one that called them.
+    let of_tokio = around.iter().rev().take_while(|name| is_of_tokio(name));
+    let mut left = of_tokio.count() + 1;
+    let mut scope = vec![future];
+    // What is within it is of no futures that anybody knows.
+    let mut number = 0;
+    while let Some(next) = scope.get(number) {
+        scope.extend(&tree.all[*next].children);
+        number += 1;
+    }
+    let mut at = tree.all[future].parent;
+    while let Some(next) = at.filter(|_| left > 0) {
+        scope.push(next);
+        left -= usize::from(tree.all[next].is_code());
+        at = tree.all[next].parent;
+    }
+    scope
+}
+
+fn is_of_tokio(name: &str) -> bool {
+    name.starts_with("tokio::")
+}
+
+/// The outermost of tokio's functions that are innermost around: the one that the
+/// application called.
+fn owner<'a>(around: Around<'a>) -> Option<&'a Arc<str>> {
+    let of_tokio = around.iter().rev().take_while(|name| is_of_tokio(name));
+    of_tokio.last()
+}
+
+/// One future, looked at.
+struct Looked<'a, S> {
+    accesses: &'a Accesses<'a, S>,
+    tree: &'a Tree,
+    scope: Vec<usize>,
+    owner: Option<&'a Arc<str>>,
+}
+
+impl<S: Space> Looked<'_, S> {
+    fn is_by(&self, start: &str) -> bool {
+        self.owner.is_some_and(|owner| owner.starts_with(start))
+    }
+
+    /// Atomic accesses, of so many bytes.
+    fn atomics(&self, sizes: &'static [u8]) -> impl Iterator<Item = u64> {
+        let numbers = self.scope.iter().flat_map(|at| &self.tree.all[*at].atomics);
+        let atomics = numbers.filter_map(|number| self.accesses.run.atomics.get(*number));
+        let atomics = atomics.filter(|atomic| sizes.contains(&atomic.size));
+        atomics.map(|atomic| atomic.address)
+    }
+
+    /// Locks that were taken.
+    fn locks(&self) -> impl Iterator<Item = u64> {
+        self.atomics(&[1, 4])
+    }
+
+    fn reads_of<'b>(&'b self, scope: &'b Scope) -> impl Iterator<Item = &'b Read> {
+        let numbers = scope.iter().flat_map(|at| &self.tree.all[*at].reads);
+        numbers.filter_map(|number| self.accesses.run.reads.get(*number))
+    }
+
+    fn reads(&self) -> impl Iterator<Item = &Read> {
+        self.reads_of(&self.scope)
+    }
+
+    /// Where an address was read from.
+    fn pointers_to(&self, address: u64) -> impl Iterator<Item = u64> {
+        let reads = self.reads();
+        let found = reads.filter(move |read| read.size == 8 && read.value == address);
+        found.map(|read| read.address)
+    }
+
+    /// The task that a handle is of: its vtable is asked for the result.
+    fn task(&self) -> Option<Leaf> {
+        let (run, types) = (self.accesses.run, self.accesses.types);
+        let calls = self.scope.iter().flat_map(|at| &self.tree.all[*at].calls);
+        let mut frames = calls.filter_map(|call| run.frames.get(*call as usize));
+        frames.find_map(|frame| {
+            let header = frame.arguments[0];
+            let vtable = self.accesses.word(header.checked_add(16)?)?;
+            let of = types.get(vtable)?;
+            (of.functions[3] == frame.entry).then(|| Leaf::Task {
+                id: types.id_of(self.accesses.space, header),
+                header,
+            })
+        })
+    }
+
+    /// Permits of a semaphore: a lock, and the number that is free.
+    fn permits(&self) -> Option<Leaf> {
+        let accesses = self.accesses;
+        let semaphore = self.locks().find(|lock| {
+            let permits = lock.wrapping_add(SEMAPHORE.permits);
+            let is_permits = self.atomics(&[8]).any(|at| at == permits);
+            is_permits && accesses.is_list(lock.wrapping_add(SEMAPHORE.queue))
+        })?;
+        let mut wanted = Wanted::of(ResourceKind::Semaphore, semaphore);
+        let permits = accesses.word(semaphore.wrapping_add(SEMAPHORE.permits));
+        wanted.free = permits.map(|permits| permits >> PERMIT_SHIFT);
+        let acquire = self.pointers_to(semaphore).find_map(|at| self.acquire(at));
+        if let Some((amount, given)) = acquire {
+            (wanted.amount, wanted.given) = (amount, given);
+        }
+        let readers = accesses
+            .word(semaphore.wrapping_add(RW_LOCK.readers))
+            .map(|word| word & 0xffff_ffff);
+        if self.is_by("tokio::sync::mutex::") {
+            (wanted.kind, wanted.total) = (ResourceKind::Mutex, Some(1));
+        } else if self.is_by("tokio::sync::once_cell::") {
+            (wanted.kind, wanted.total) = (ResourceKind::OnceCell, Some(1));
+        } else if self.is_by("tokio::sync::rwlock::") {
+            wanted.kind = ResourceKind::RwLock;
+            wanted.total = readers.filter(|readers| (1..=MAX_READERS).contains(readers));
+        } else if self.is_by("tokio::sync::semaphore::") {
+            // Nothing says how many there are.
+        } else if let Some(channel) = semaphore
+            .checked_sub(CHANNEL.semaphore)
+            .and_then(|at| self.channel(at))
+            && let Some(bound) = channel.bound
+        {
+            wanted.kind = ResourceKind::Mpsc;
+            wanted.address = channel.address;
+            wanted.total = Some(bound);
+            wanted.queued = Some(channel.queued);
+        } else if self.is_by("tokio::sync::mpsc::") {
+            return None;
+        } else if readers == Some(MAX_READERS) {
+            (wanted.kind, wanted.total) = (ResourceKind::RwLock, readers);
+        }
+        Some(Leaf::Resource(wanted))
+    }
+
+    /// How many permits the future at an address asks for, and was given already.
+    fn acquire(&self, at: u64) -> Option<(u64, u64)> {
+        let field = |offset: u64| self.accesses.word(at.checked_add(offset)?);
+        let amount = field(ACQUIRE.amount)?;
+        let left = field(ACQUIRE.left)?;
+        let queued = self.accesses.byte(at.checked_add(ACQUIRE.queued)?)?;
+        let fits = (1..MANY).contains(&amount) && left <= amount && queued <= 1;
+        let given = if queued == 1 { amount - left } else { 0 };
+        fits.then_some((amount, given))
+    }
+
+    /// A message of a channel with many senders: where its receiver put its waker.
+    fn message(&self) -> Option<Leaf> {
+        let channel = self.atomics(&[8]).find_map(|at| {
+            let address = at.checked_sub(CHANNEL.waker_state)?;
+            self.channel(address)
+        })?;
+        let mut wanted = Wanted::of(ResourceKind::Mpsc, channel.address);
+        wanted.senders = Some(channel.senders);
+        wanted.total = channel.bound;
+        wanted.free = channel.bound.map(|bound| bound - channel.queued);
+        wanted.queued = Some(channel.queued);
+        Some(Leaf::Resource(wanted))
+    }
+
+    /// The channel at an address, if one is there.
+    fn channel(&self, at: u64) -> Option<Channel> {
+        let accesses = self.accesses;
+        if !at.is_multiple_of(CHANNEL.align) || !accesses.is_shared(at.checked_sub(CHANNEL.align)?)
+        {
+            return None;
+        }
+        let field = |offset: u64| accesses.word(at.checked_add(offset)?);
+        let blocks = [CHANNEL.tail, CHANNEL.head, CHANNEL.free_head];
+        let are_blocks = blocks.iter().all(|at| field(*at).is_some_and(is_pointer));
+        let is_behind = field(CHANNEL.index)? <= field(CHANNEL.position)?;
+        let is_closed = accesses.byte(at.checked_add(CHANNEL.is_closed)?)?;
+        if !are_blocks || !is_behind || is_closed > 1 {
+            return None;
+        }
+        // Bounded and unbounded ones differ from here on.
+        let semaphore = at.checked_add(CHANNEL.semaphore)?;
+        let permits = field(CHANNEL.semaphore + SEMAPHORE.permits)?;
+        let bound = field(CHANNEL.bound)?;
+        let senders = field(CHANNEL.senders)?;
+        let free = permits >> PERMIT_SHIFT;
+        let is_bounded = accesses.is_list(semaphore.checked_add(SEMAPHORE.queue)?)
+            && accesses.byte(semaphore.checked_add(SEMAPHORE.is_closed)?)? <= 1
+            && bound > 0
+            && free <= bound
+            && senders < MANY;
+        if is_bounded {
+            return Some(Channel {
+                address: at,
+                bound: Some(bound),
+                queued: bound - free,
+                senders,
+            });
+        }
+        let messages = field(CHANNEL.semaphore)?;
+        let senders = field(CHANNEL.senders_unbounded)?;
+        let weak = field(CHANNEL.senders_unbounded + 8)?;
+        let fits = messages >> PERMIT_SHIFT < MANY && (1..MANY).contains(&senders) && weak < MANY;
+        fits.then_some(Channel {
+            address: at,
+            bound: None,
+            queued: messages >> PERMIT_SHIFT,
+            senders,
+        })
+    }
+
+    /// A notification: of a `Notify`, or of what is made of one.
+    fn notified(&self) -> Option<Leaf> {
+        let accesses = self.accesses;
+        let (notify, at) = self.locks().find_map(|lock| {
+            let notify = lock.checked_sub(NOTIFY.lock)?;
+            if !accesses.is_list(notify.checked_add(NOTIFY.waiters)?) {
+                return None;
+            }
+            // One that owns it points to the counts of its `Arc`.
+            let owned = notify.checked_sub(SHARED);
+            let mut pointers = self
+                .pointers_to(notify)
+                .chain(owned.into_iter().flat_map(|owned| self.pointers_to(owned)));
+            let at = pointers.find(|at| {
+                let state = at.checked_add(NOTIFIED.state);
+                state
+                    .and_then(|at| accesses.byte(at))
+                    .is_some_and(|state| state <= 2)
+            })?;
+            Some((notify, at))
+        })?;
+        let memory = self.memory_around(at);
+        if let Some((channel, version)) = self.watch(notify, &memory) {
+            if self.is_by("tokio::sync::barrier::") {
+                return self.barrier(channel - SHARED, &memory);
+            }
+            let mut wanted = Wanted::of(ResourceKind::Watch, channel);
+            wanted.senders = self.senders_of_watch(channel, version);
+            return Some(Leaf::Resource(wanted));
+        }
+        if self.is_by("tokio::sync::watch::") || self.is_by("tokio::sync::barrier::") {
+            return None;
+        }
+        Some(Leaf::Resource(Wanted::of(ResourceKind::Notify, notify)))
+    }
+
+    /// The words of the future in which something is: of the task, if it is there, and
+    /// otherwise of what is around it in memory.
+    fn memory_around(&self, at: u64) -> Vec<u64> {
+        let accesses = self.accesses;
+        let task = accesses.header..accesses.header.saturating_add(accesses.size);
+        let range = if task.contains(&at) && accesses.size <= 2 * AROUND {
+            task
+        } else {
+            (at.saturating_sub(AROUND) & !7)..at.saturating_add(AROUND)
+        };
+        let mut memory = vec![0; (range.end - range.start) as usize];
+        let read = accesses.space.read(range.start, &mut memory);
+        crate::space::words(&memory[..read]).collect()
+    }
+
+    /// The watch channel that a `Notify` is a part of, and the version that its receiver
+    /// has seen. The receiver is not always read again; it is in the future that waits.
+    fn watch(&self, notify: u64, memory: &[u64]) -> Option<(u64, u64)> {
+        let accesses = self.accesses;
+        let mut channels = (0..WATCH.notifies).filter_map(|number| {
+            let channel = notify.checked_sub(number * NOTIFY.size)?;
+            Some((channel, channel.checked_sub(SHARED)?))
+        });
+        channels.find_map(|(channel, counts)| {
+            let of_read = self
+                .pointers_to(counts)
+                .find_map(|at| accesses.word(at.checked_add(WATCH.version)?));
+            let in_memory = || {
+                let receivers = memory.windows(2);
+                let mut receivers = receivers.filter(|words| words[0] == counts);
+                receivers.find_map(|words| words[1].is_multiple_of(2).then_some(words[1]))
+            };
+            let of_pointer = || {
+                // Behind a reference to a receiver.
+                let mut pointers = memory.iter().filter(|word| is_pointer(**word));
+                pointers.find_map(|at| {
+                    let is_receiver = accesses.word(*at) == Some(counts);
+                    is_receiver.then(|| accesses.word(at.checked_add(WATCH.version)?))?
+                })
+            };
+            // All that receivers wait at, and the one of the senders behind them.
+            let mut all = (0..=WATCH.notifies).map(|number| channel + number * NOTIFY.size);
+            let fits = accesses.is_shared(counts)
+                && all.all(|notify| {
+                    accesses.word(notify).is_some_and(|state| state & 3 != 3)
+                        && accesses.is_list(notify + NOTIFY.waiters)
+                });
+            if !fits {
+                return None;
+            }
+            let version = of_read.or_else(in_memory).or_else(of_pointer)?;
+            Some((channel, version))
+        })
+    }
+
+    /// How many senders a watch channel has: behind its version, which is the one that the
+    /// receiver has seen.
+    fn senders_of_watch(&self, channel: u64, version: u64) -> Option<u64> {
+        let accesses = self.accesses;
+        let first = channel + (WATCH.notifies + 1) * NOTIFY.size;
+        let mut memory = vec![0; AROUND as usize];
+        let read = accesses.space.read(first, &mut memory);
+        let words: Vec<u64> = crate::space::words(&memory[..read]).collect();
+        let counts = words.windows(3).find(|words| {
+            let is_version = words[0] & !1 == version;
+            is_version && (1..MANY).contains(&words[1]) && words[2] < MANY
+        });
+        counts.map(|words| words[2])
+    }
+
+    /// The barrier whose watch channel it is: it is not read again by who waits, but its
+    /// address is in the future that does.
+    fn barrier(&self, channel: u64, memory: &[u64]) -> Option<Leaf> {
+        let accesses = self.accesses;
+        let mut pointers = memory.iter().filter(|word| is_pointer(**word));
+        pointers.find_map(|at| {
+            let field = |offset: u64| accesses.word(at.checked_add(offset)?);
+            if field(BARRIER.receiver)? != channel || field(BARRIER.sender)? != channel {
+                return None;
+            }
+            let (of, arrived) = (field(BARRIER.of)?, field(BARRIER.arrived)?);
+            let mut wanted = Wanted::of(ResourceKind::Barrier, *at);
+            (wanted.total, wanted.arrived) = (Some(of), Some(arrived));
+            (arrived < of && of < MANY).then_some(Leaf::Resource(wanted))
+        })
+    }
+
+    /// A channel for one message: behind the counts of an `Arc`, in which the state was
+    /// read.
+    fn oneshot(&self, scope: &Scope, amount: u64) -> Option<Leaf> {
+        const SENT: u64 = 2;
+        const STATES: u64 = 16;
+        let accesses = self.accesses;
+        let mut pointers = self
+            .reads_of(scope)
+            .filter(|read| read.size == 8 && is_pointer(read.value));
+        pointers.find_map(|pointer| {
+            let channel = pointer.value + SHARED;
+            let mut within = self
+                .reads_of(scope)
+                .filter(|read| (channel..channel + 4096).contains(&read.address));
+            let state = within.find(|read| read.size == 8 && read.value < STATES)?;
+            if !accesses.is_shared(pointer.value) {
+                return None;
+            }
+            let mut wanted = Wanted::of(ResourceKind::Oneshot, channel);
+            wanted.amount = amount;
+            wanted.senders = (amount > 0).then_some(u64::from(state.value & SENT == 0));
+            Some(Leaf::Resource(wanted))
+        })
+    }
+
+    /// A channel of which each receiver gets all: the lock of its end was taken.
+    fn broadcast(&self) -> Option<Leaf> {
+        let accesses = self.accesses;
+        self.locks().find_map(|lock| {
+            let channel = lock.checked_sub(BROADCAST.lock)?;
+            let counts = channel.checked_sub(SHARED)?;
+            self.pointers_to(counts).next()?;
+            let field = |offset: u64| accesses.word(channel.checked_add(offset)?);
+            let (length, mask) = (field(BROADCAST.length)?, field(BROADCAST.mask)?);
+            let fits = length.is_power_of_two() && mask == length - 1;
+            if !fits || !accesses.is_shared(counts) {
+                return None;
+            }
+            let mut wanted = Wanted::of(ResourceKind::Broadcast, channel);
+            wanted.senders = field(BROADCAST.senders).filter(|senders| *senders < MANY);
+            Some(Leaf::Resource(wanted))
+        })
+    }
+
+    /// A timer: where it put its waker. Its deadline is beside what the driver counts by,
+    /// and both have the same driver.
+    fn timer(&self) -> Option<Leaf> {
+        let accesses = self.accesses;
+        self.atomics(&[8]).find_map(|at| {
+            let sleep = at.checked_sub(SLEEP.waker_state)?;
+            let field = |offset: u64| accesses.word(sleep.checked_add(offset)?);
+            let driver = field(SLEEP.driver)?;
+            let seconds = field(SLEEP.seconds)?;
+            let nanoseconds = field(SLEEP.nanoseconds)? & 0xffff_ffff;
+            let fits = is_pointer(driver)
+                && driver == field(SLEEP.driver_again)?
+                && accesses.is_shared(driver)
+                && nanoseconds < 1_000_000_000
+                && seconds < MANY;
+            fits.then(|| Leaf::Timer {
+                due: Duration::new(seconds, nanoseconds as u32),
+            })
+        })
+    }
+
+    /// A socket: the lock of what tokio has for it was taken. Which one it is the kernel
+    /// says, or what was read to come there.
+    fn socket(&self, owner: &str, is_named: bool) -> Option<Leaf> {
+        let accesses = self.accesses;
+        let found = self.locks().find_map(|lock| {
+            let io = lock.checked_sub(SCHEDULED_IO.lock)?;
+            let counts = io.checked_sub(SCHEDULED_IO.align)?;
+            let fits = io.is_multiple_of(SCHEDULED_IO.align)
+                && accesses.is_shared(counts)
+                && accesses.is_list(io.checked_add(SCHEDULED_IO.waiters)?);
+            fits.then_some((io, counts))
+        });
+        let Some((io, counts)) = found else {
+            return is_named.then_some(Leaf::Socket {
+                fd: None,
+                interest: leaf::interest(owner),
+            });
+        };
+        let fd = accesses.sockets.of(io).or_else(|| {
+            let mut pointers = self.pointers_to(counts);
+            pointers.find_map(|at| self.descriptor(at))
+        });
+        if fd.is_none() && !is_named {
+            return None;
+        }
+        let interest = self.interest(io);
+        Some(Leaf::Socket {
+            fd,
+            interest: match interest {
+                Interest::Unknown => leaf::interest(owner),
+                known => known,
+            },
+        })
+    }
+
+    /// The descriptor beside the pointer to what tokio has for it.
+    fn descriptor(&self, shared: u64) -> Option<i32> {
+        let accesses = self.accesses;
+        let socket = shared.checked_sub(POLL_EVENTED.shared)?;
+        let field = |offset: u64| accesses.word(socket.checked_add(offset)?);
+        let fits = field(0)? & 0xffff_ffff <= 1 && accesses.is_shared(field(8)?);
+        let fd = (field(POLL_EVENTED.fd)? as u32).cast_signed();
+        (fits && (0..1 << 20).contains(&fd)).then_some(fd)
+    }
+
+    /// What a socket is to be ready for: as its future says, or by the waker that is there.
+    fn interest(&self, io: u64) -> Interest {
+        let accesses = self.accesses;
+        let of_future = self.pointers_to(io).find_map(|at| {
+            let field = |offset: u64| accesses.byte(at.checked_add(offset)?);
+            let fits = field(READINESS.is_ready)? <= 1 && field(READINESS.state)? <= 2;
+            let bits = accesses.word(at.checked_add(READINESS.interest)?)?;
+            (fits && bits < 64).then_some(bits & 3)
+        });
+        let bits = of_future.unwrap_or_else(|| {
+            let is_ours = |offset: u64| {
+                let data = accesses.word(io.wrapping_add(offset + 8));
+                data == Some(accesses.header)
+            };
+            u64::from(is_ours(SCHEDULED_IO.reader)) | u64::from(is_ours(SCHEDULED_IO.writer)) << 1
+        });
+        match bits {
+            1 => Interest::Readable,
+            2 => Interest::Writable,
+            _ => Interest::Unknown,
+        }
+    }
+}
+
+/// A channel with many senders.
+struct Channel {
+    address: u64,
+    /// Messages that it can hold.
+    bound: Option<u64>,
+    queued: u64,
+    senders: u64,
+}
