@@ -295,3 +295,50 @@ fn numbers_are_written_in_full() {
         assert_eq!(words::whole(n), text);
     }
 }
+
+#[test]
+fn the_overview_says_what_a_reader_needs() {
+    /// What is left of the service without these tasks, and with so many read.
+    fn without(gone: &[u64]) -> State {
+        let mut state = waits_state();
+        let frame = proto::Frame {
+            forgotten_tasks: gone.to_vec(),
+            ..fixtures::frame(state.model().now.plus(Duration::from_millis(200)))
+        };
+        let now = state.now;
+        state.apply(Event::Frame(Arc::new(frame)), now);
+        state.prepare();
+        state
+    }
+    let ring = [1, 2];
+    let pool: Vec<u64> = (1..=12).collect();
+    let all: Vec<u64> = (1..=19).collect();
+    for (gone, expected) in [
+        (
+            &[][..],
+            "⟲ bank::transfer and bank::report wait for each other (bank.rs:21, :33)",
+        ),
+        (
+            &ring,
+            "10 of 20 idle tasks wait for permit of Semaphore pool (pool.rs:31); held by 3 \
+             shop::report, which wait for socket 10.0.0.1:13 -> 10.0.0.9:5432 to read \
+             (src/report.rs:77) for 11.2 s",
+        ),
+        (
+            &pool,
+            "2 threads wait for std Mutex 0x6000 (cache.rs:9); held by thread 106, which is in \
+             shop::cache::get (src/cache.rs:21)",
+        ),
+    ] {
+        let state = without(gone);
+        let told = super::overview::sentence(&state).map(|(sentence, _)| sentence);
+        assert_eq!(told.as_deref(), Some(expected));
+        assert!(super::overview::is_known(&state));
+    }
+    // Two threads of many tasks are no news, but better than none.
+    let state = without(&all);
+    assert!(super::overview::sentence(&state).is_some());
+    // Nobody reads it.
+    let state = crate::app::fixtures::starving_state();
+    assert!(!super::overview::is_known(&state));
+}
