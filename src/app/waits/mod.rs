@@ -158,8 +158,8 @@ fn count(all: &impl Iterator) -> usize {
     all.size_hint().0
 }
 
-/// Working it out takes some 100 ms for 100,000 tasks: every few seconds is little of a
-/// core.
+/// A look at each of many is dear, and what they wait for seldom new: as often as a table
+/// of so many is sorted.
 fn rest(parties: usize) -> Duration {
     rows::rest(parties)
 }

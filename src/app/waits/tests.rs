@@ -342,3 +342,30 @@ fn the_overview_says_what_a_reader_needs() {
     let state = crate::app::fixtures::starving_state();
     assert!(!super::overview::is_known(&state));
 }
+
+#[test]
+fn a_stall_that_waits_for_a_lock_leads_to_who_holds_it() {
+    let mut state = waits_state();
+    let at = state.model().now.plus(Duration::from_millis(200));
+    let frame = proto::Frame {
+        stalls: vec![proto::Stall {
+            id: 5,
+            state: proto::StallState::Live.into(),
+            tid: Some(104),
+            cause: proto::Cause::Lock.into(),
+            started_at_ns: at.0 - 600_000_000,
+            duration_ns: 600_000_000,
+            ..proto::Stall::default()
+        }],
+        ..fixtures::frame(at)
+    };
+    let now = state.now;
+    state.apply(Event::Frame(Arc::new(frame)), now);
+    // The thread that waits is in a stall: that comes first.
+    type_text(&mut state, "8tt/104\n\n");
+    assert!(state.shows_stall_details(), "{:?}", state.details);
+    key(&mut state, Key::Enter);
+    assert_eq!(state.details, Some(Details::Thread(Tid(106))));
+    key(&mut state, Key::Esc);
+    assert!(state.shows_stall_details());
+}
