@@ -145,7 +145,10 @@ impl State {
         let model = Arc::clone(&self.live.model);
         let verdict = self.engine.verdict(&model);
         let revision = self.live.revision + 1;
-        self.live = Snapshot::new(model, self.engine.findings(), verdict, revision);
+        self.live = Snapshot {
+            waits: Some(self.engine.waits()),
+            ..Snapshot::new(model, self.engine.findings(), verdict, revision)
+        };
     }
 
     /// Whoever looks up names knows which stacks are new to it.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    diagnose::{Finding, Severity, Verdict},
+    diagnose::{Finding, Severity, Verdict, waits::Graph},
     model::{LocationId, Model, StallScope, TaskId},
 };
 
@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub alarms: Arc<BTreeMap<TaskId, Severity>>,
     /// What the tasks spawned at a location run, where a stack of one named it.
     pub functions: Arc<BTreeMap<LocationId, String>>,
+    /// Who waits for whom, where the diagnosis has worked that out.
+    pub waits: Option<Arc<Graph>>,
     /// Differs between any two snapshots of a program's life.
     pub revision: u64,
 }
@@ -48,6 +50,7 @@ impl Snapshot {
             findings,
             verdict,
             alarms: Arc::new(alarms),
+            waits: None,
             revision: 0,
         }
     }

@@ -1,6 +1,6 @@
 //! Runs the rules over the model and remembers what they found.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::model::{Model, Moment};
 
@@ -8,6 +8,7 @@ use super::{
     Finding, Severity, Subject, Verdict,
     rules::{self, Context, Memory},
     stalls, unseen,
+    waits::Graph,
 };
 
 /// Which part of time the findings are about.
@@ -133,6 +134,11 @@ impl Engine {
             self.scanned_at = Some(model.now);
         }
         few || due
+    }
+
+    /// Who waits for whom, as of the newest look: 100 ms ago, of many tasks a second.
+    pub fn waits(&self) -> Arc<Graph> {
+        Arc::clone(self.memory.graph())
     }
 
     /// What was found, the gravest first.

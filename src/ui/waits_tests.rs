@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use looptop_wire::proto;
+use looptop_wire::{columns, proto};
 use ratatui::style::Modifier;
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         mouse::{Mouse, action, tabs},
         update,
     },
-    model::fixtures,
+    model::{AwaitKind, AwaitLink, AwaitsBy, TaskState, WantKind, fixtures},
 };
 
 use super::{
@@ -201,4 +201,151 @@ fn how_much_was_read_is_said_and_why_nothing_was() {
     state.apply(Event::Frame(Arc::new(frame)), now);
     type_text(&mut state, "8");
     insta::assert_snapshot!("nothing_read_80x24", screen(&mut state, 80, 24));
+}
+
+#[test]
+fn a_verdict_of_a_deadlock_names_both_at_once() {
+    let mut state = waits_state();
+    let shown = screen(&mut state, 80, 24);
+    let verdict: Vec<&str> = shown.lines().skip(1).take(2).collect();
+    let verdict = verdict.join(" ");
+    for part in ["deadlock", "bank.rs:21", "bank.rs:33", "transfer", "report"] {
+        assert!(verdict.contains(part), "{part}: {verdict}");
+    }
+}
+
+/// A tree of futures: depth, kind, link and name of each.
+fn shape(id: u32, by: AwaitsBy, nodes: &[(u32, AwaitKind, AwaitLink, u32)]) -> proto::AwaitShape {
+    let nodes = nodes
+        .iter()
+        .map(|(depth, kind, link, future)| proto::AwaitNode {
+            depth: *depth,
+            kind: (*kind).into(),
+            future: *future,
+            link: (*link).into(),
+            ..proto::AwaitNode::default()
+        });
+    proto::AwaitShape {
+        id,
+        nodes: nodes.collect(),
+        by: by.into(),
+        cut: 0,
+    }
+}
+
+#[test]
+fn what_is_kept_joined_timed_and_not_whole_is_said() {
+    use AwaitKind::{AsyncFn, Join, Leaf, Select};
+    use AwaitLink::{Awaited, Kept, NotStarted};
+    const FIRST: u32 = 900;
+    let names = [
+        "app::crawl::{async_fn#0}",
+        "futures_util::future::join_all::JoinAll<app::fetch::{async_fn#0}>",
+        "app::fetch::{async_fn#0}",
+        "tokio::time::timeout::Timeout<app::fetch::{async_fn#0}>",
+        "tokio::net::tcp::stream::TcpStream::readable",
+        "tokio::time::sleep::Sleep",
+        "an instruction of it is not known",
+    ];
+    let name = |n: u32| FIRST + n;
+    let mut joined = vec![
+        (0, AsyncFn, Awaited, name(0)),
+        (1, AsyncFn, Kept, name(2)),
+        (1, AsyncFn, NotStarted, name(2)),
+        (1, Join, Awaited, name(1)),
+    ];
+    joined.extend((0..23).map(|_| (2, AsyncFn, Awaited, name(2))));
+    let timed = [
+        (0, AsyncFn, Awaited, name(0)),
+        (1, Select, Awaited, name(3)),
+        (2, AsyncFn, Awaited, name(2)),
+        (3, Leaf, Awaited, name(4)),
+        (2, Leaf, Awaited, name(5)),
+    ];
+    let mut state = with(|frame| {
+        let texts = names.iter().zip(FIRST..);
+        frame.strings = texts
+            .map(|(text, id)| proto::InternedString {
+                id,
+                text: (*text).to_owned(),
+            })
+            .collect();
+        let mut timed = shape(901, AwaitsBy::Interpreter, &timed);
+        timed.cut = name(6);
+        frame.await_shapes = vec![shape(900, AwaitsBy::Types, &joined), timed];
+        let wait = |task, shape, wants| proto::TaskWait {
+            task,
+            shape,
+            wants,
+            since_ns: frame.now_ns - 5_000_000_000,
+            read_at_ns: frame.now_ns,
+            certain: shape == 900,
+            ..proto::TaskWait::default()
+        };
+        let socket = proto::Want {
+            node: 3,
+            kind: WantKind::Socket.into(),
+            descriptor: Some(7),
+            ..proto::Want::default()
+        };
+        let sleep = proto::Want {
+            node: 4,
+            kind: WantKind::Timer.into(),
+            ..proto::Want::default()
+        };
+        frame.task_waits = vec![wait(17, 900, vec![]), wait(18, 901, vec![socket, sleep])];
+    });
+    for (name, keys) in [
+        ("joined", "2/id:17\n\n"),
+        ("timed", "\u{1b}\u{1b}/id:18\n\n"),
+    ] {
+        type_text(&mut state, keys);
+        insta::assert_snapshot!(format!("{name}_80x24"), screen(&mut state, 80, 24));
+    }
+}
+
+#[test]
+fn how_long_is_exact_where_the_last_poll_is_known() {
+    let mut state = with(|frame| {
+        let mut tasks = proto::Tasks::default();
+        let record = columns::Record {
+            id: 3,
+            tokio_id: Some(3),
+            state: TaskState::Idle,
+            idle_since_ns: Some(Some(frame.now_ns - 7_000_000_000)),
+            ..columns::Record::default()
+        };
+        columns::push(&mut tasks, &record);
+        frame.tasks = Some(tasks);
+    });
+    type_text(&mut state, "2/id:3\n\n");
+    let shown = screen(&mut state, 80, 24);
+    assert!(shown.contains("Await chain, idle for 7.0 s"), "{shown}");
+    type_text(&mut state, "\u{1b}8tt/id:3\n");
+    let shown = screen(&mut state, 80, 24);
+    assert!(shown.contains("  7.0 s permit of"), "{shown}");
+}
+
+#[test]
+fn a_filter_finds_those_who_wait_by_each_column() {
+    for (keys, expected) in [
+        ("8/pool.rs:31\n", 1),
+        ("8/tasks>2\n", 2),
+        ("8/oldest>20s\n", 3),
+        ("8/held:report\n", 1),
+        ("8/deadlock\n", 1),
+        ("8t/Handler\n", 1),
+        ("8tt/wait:semaphore !id:3\n", 9),
+        ("2/waits:Semaphore\n", 10),
+        ("2/audit\n", 1),
+    ] {
+        let mut state = waits_state();
+        type_text(&mut state, keys);
+        assert_eq!(
+            state.rows.len(),
+            expected,
+            "{keys}: {}",
+            screen(&mut state, 120, 40)
+        );
+    }
 }

@@ -205,6 +205,7 @@ fn every_view_can_be_reached() {
         ("5", "[5 Resources]"),
         ("6", "[6 Threads]"),
         ("7", "[7 Lab]"),
+        ("8", "[8 Waits]"),
         ("\t", "[1 Overview]"),
     ] {
         terminal.send(key);
@@ -345,7 +346,7 @@ fn ascii_means_ascii() {
         screen.contains("LIVE") && screen.contains("STARVED")
     });
     for key in [
-        "2", "\r", ESC, "3", "4", "\r", ESC, "5", "6", "7", "?", ESC, "e",
+        "2", "\r", ESC, "3", "4", "\r", ESC, "5", "6", "7", "8", "?", ESC, "e",
     ] {
         terminal.send(key);
         terminal.wait_for("an answer", |screen| screen.contains("LIVE"));

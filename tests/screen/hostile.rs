@@ -7,9 +7,9 @@ use std::{
 };
 
 use looptop_wire::proto::{
-    CodeAddress, Frame, Host, InternedString, LagSamples, Location, Loss, Module, Process, Runtime,
-    SpawnSite, StackSample, Stall, StallState, TaskKind, TaskState, Tasks, Thread, Worker,
-    WorkerState,
+    AwaitNode, AwaitShape, CodeAddress, Frame, Hold, Host, InternedString, LagSamples, Location,
+    Loss, Module, Process, Runtime, SpawnSite, StackSample, Stall, StallState, TaskKind, TaskState,
+    TaskWait, Tasks, Thread, ThreadWait, WaitResource, WaitsRead, Want, Worker, WorkerState,
 };
 use tokio::{runtime, sync::mpsc};
 
@@ -215,6 +215,106 @@ fn columns_are_aligned(terminal: &Terminal, rows: usize) -> bool {
     })
 }
 
+/// Chains as deep and as wide as they may be, and what is over every edge.
+fn waiting() -> Frame {
+    const MAX: u64 = u64::MAX;
+    let node = |depth| AwaitNode {
+        depth,
+        kind: 99,
+        future: u32::MAX,
+        location: u32::MAX,
+        by_macro: true,
+        link: -1,
+    };
+    let shape = |id, nodes| AwaitShape {
+        id,
+        nodes,
+        by: 77,
+        cut: u32::MAX,
+    };
+    let want = |n: u32| Want {
+        node: n,
+        kind: n as i32 % 11 - 1,
+        resource: MAX - u64::from(n % 5),
+        amount: MAX,
+        given: MAX,
+        task: Some(MAX - u64::from(n % 3)),
+        due_ns: Some(MAX),
+        object: u32::MAX,
+        interest: 9,
+        descriptor: Some(u32::MAX),
+    };
+    let hold = |n: u32| Hold {
+        node: n,
+        resource: MAX - u64::from(n % 5),
+        role: n as i32 % 5 - 1,
+        amount: MAX,
+        name: u32::MAX,
+        certain: n.is_multiple_of(2),
+    };
+    let task = |(task, shape)| TaskWait {
+        task,
+        shape,
+        wants: (0..400).map(want).collect(),
+        holds: (0..400).map(hold).collect(),
+        since_ns: MAX,
+        read_at_ns: 0,
+        certain: false,
+        scheduled: false,
+    };
+    let thread = |tid| ThreadWait {
+        tid,
+        want: Some(want(7)),
+        holds: (0..400).map(hold).collect(),
+        task: Some(MAX),
+        since_ns: MAX,
+        function: u32::MAX,
+        location: u32::MAX,
+        gone: false,
+    };
+    let resource = |n| WaitResource {
+        id: MAX - n,
+        kind: n as i32 * 40 - 1,
+        free: Some(MAX),
+        total: Some(MAX),
+        queued: Some(MAX),
+        senders: Some(0),
+        name: u32::MAX,
+        location: u32::MAX,
+        gone: false,
+    };
+    Frame {
+        now_ns: SECOND,
+        await_shapes: vec![
+            shape(1, (0..1_024).map(node).collect()),
+            shape(
+                2,
+                [node(0)]
+                    .into_iter()
+                    .chain((0..1_000).map(|_| node(1)))
+                    .collect(),
+            ),
+            shape(u32::MAX, vec![node(7)]),
+        ],
+        task_waits: [(0, 1), (MAX, 1), (MAX - 1, 2), (1 << 63, 2), (1, u32::MAX)]
+            .map(task)
+            .into(),
+        thread_waits: vec![thread(0), thread(MAX)],
+        wait_resources: (0..5).map(resource).collect(),
+        waits_read: Some(WaitsRead {
+            idle: 0,
+            read: MAX,
+            partial: MAX,
+            without: MAX,
+            without_reason: u32::MAX,
+            complete: false,
+            cpu_ns: MAX,
+            not_read: vec![u32::MAX; 100],
+        }),
+        ..Frame::default()
+    }
+}
+
 /// Numbers and shapes that make no sense.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn nonsense() -> Vec<Frame> {
@@ -251,6 +351,7 @@ fn nonsense() -> Vec<Frame> {
         tasks: Some(tasks),
         ..Frame::default()
     }];
+    frames.push(waiting());
     frames.push(Frame {
         now_ns: MAX,
         strings: vec![string(u32::MAX, "far"), string(0, "zero"), string(1, "one")],
@@ -415,10 +516,14 @@ fn nonsense_cannot_end_the_screen() {
         ("4", "[4 Stalls]"),
         ("5", "[5 Resources]"),
         ("6", "[6 Threads]"),
+        ("8", "[8 Waits]"),
+        ("t", "[8 Waits]"),
+        ("t", "[8 Waits]"),
     ] {
         terminal.send(key);
         terminal.wait_for_text(text);
-        terminal.send("G>i\r");
+        terminal.send("G>i\r\ra\r");
+        terminal.send(ESC);
         terminal.send("e");
         terminal.send(ESC);
         terminal.send(ESC);

@@ -10,6 +10,8 @@
 //!     └ waits for socket 127.0.0.1:6379 <- 127.0.0.1:51234 to read
 //! ```
 
+use std::time::Duration;
+
 use crate::{
     app::{
         State, Tone, quantity,
@@ -21,7 +23,8 @@ use crate::{
     },
     diagnose::waits::{Holder, Party, hold_text, location_text, party_text, want_text},
     model::{
-        AwaitsBy, Capability, Hold, Task, TaskState, TaskWait, ThreadWait, Tid, Want, WantKind,
+        AwaitsBy, Capability, Hold, HoldRole, Task, TaskState, TaskWait, ThreadWait, Tid, Want,
+        WantKind,
     },
 };
 
@@ -159,13 +162,16 @@ fn evidence(state: &State, wait: &TaskWait) -> String {
         AwaitsBy::Interpreter => "by the task's poll, interpreted on a copy of its memory",
         AwaitsBy::Unknown => "read in memory",
     };
-    let ago = quantity::duration(model.now.since(wait.read_at));
+    let ago = match model.now.since(wait.read_at) {
+        Duration::ZERO => "just now".to_owned(),
+        ago => format!("{} ago", quantity::duration(ago)),
+    };
     let sure = if wait.certain {
         ""
     } else {
         "; ~ the most likely of several"
     };
-    format!("{how}, {ago} ago{sure}")
+    format!("{how}, {ago}{sure}")
 }
 
 /// Says that one is in a ring, or waits behind one.
@@ -219,7 +225,11 @@ fn hold(state: &State, hold: &Hold, row: &Row, page: &mut Page, width: usize) {
         text = format!("{text} in `{name}`");
     }
     let waiters = state.waits.graph().waiters(hold.resource).len() as u64;
-    let tone = if waiters > 0 { Tone::Notice } else { Tone::Dim };
+    // To have the end of a channel is no fault.
+    let tone = match hold.role {
+        HoldRole::Permits if waiters > 0 => Tone::Notice,
+        _ => Tone::Dim,
+    };
     match waiters {
         0 => {}
         1 => text.push_str(", for which 1 waits"),

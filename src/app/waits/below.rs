@@ -14,7 +14,7 @@ use crate::{
     diagnose::waits::{Party, Ring, asked_text, hold_text, party_text},
 };
 
-use super::{WaitGroup, WaitGrouping, words};
+use super::{WaitGroup, WaitGrouping, wait_of, words};
 
 /// A title, and lines that fit in so many columns.
 pub(in crate::app) fn below(state: &State, width: usize) -> (String, Vec<Line>) {
@@ -93,6 +93,9 @@ fn of_group(c: &Context<'_>, group: &WaitGroup, width: usize) -> Vec<Line> {
     };
     add("wait for", &words::group_wants(c, group), Tone::Strong);
     add("at", &words::group_place(c, group), Tone::Text);
+    let shape = wait_of(model, group.oldest).map(|wait| &wait.shape);
+    let cut = model.text(shape.and_then(|shape| shape.cut));
+    add("not whole", cut, Tone::Notice);
     let one = words::first_held(c, group.oldest).filter(|_| !group.several);
     match one
         .as_ref()

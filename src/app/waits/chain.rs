@@ -50,8 +50,10 @@ pub(in crate::app) enum What {
 /// Columns that the lines of a tree take at most: what is deeper stands below what is
 /// above it.
 const MAX_RAILS: usize = 24;
-/// Futures beside each other that are shown.
-const MAX_BESIDE: usize = 20;
+/// Futures beside each other that are shown at most.
+const MAX_BESIDE: usize = 200;
+/// The same of those that wait at one line, unless the whole of a chain is wanted.
+const MAX_ALIKE: usize = 3;
 
 /// The rows of a chain: `whole`, or with what is not the application's own folded.
 pub(in crate::app) fn rows(model: &Model, wait: &TaskWait, whole: bool) -> Vec<Row> {
@@ -109,8 +111,9 @@ pub(in crate::app) fn is_of_macro(model: &Model, node: &AwaitNode) -> bool {
     .any(|path| name.starts_with(path))
 }
 
-/// How a future waits for so many others: "select!, any of 2".
-fn how(model: &Model, node: &AwaitNode, count: usize) -> String {
+/// How a future waits for so many others: "select!, any of 2", with its name where it has
+/// no row of its own.
+fn how(model: &Model, node: &AwaitNode, count: usize, is_named: bool) -> String {
     let (makro, of) = match node.kind {
         AwaitKind::Select => ("select!", "any"),
         AwaitKind::Join => ("join!", "all"),
@@ -122,9 +125,15 @@ fn how(model: &Model, node: &AwaitNode, count: usize) -> String {
     }
     let path = name::clean(model.text(node.future));
     match path.rsplit("::").next() {
-        Some(last) if !last.is_empty() => format!("{last}, {of}"),
+        Some(last) if !last.is_empty() && is_named => format!("{last}, {of}"),
         _ => of,
     }
+}
+
+/// They are the same, as far as can be said without what is below them.
+fn is_alike(one: &AwaitNode, other: &AwaitNode) -> bool {
+    one.future.is_some()
+        && (one.future, one.location, one.link) == (other.future, other.location, other.link)
 }
 
 /// What stands below a future.
@@ -190,7 +199,7 @@ impl Tree<'_> {
         let what = What::Future {
             node,
             is_own: self.own[node],
-            how: how(self.model, &nodes[by], waits_for.len()),
+            how: how(self.model, &nodes[by], waits_for.len(), by != node),
         };
         (what, self.below(node, waits_for))
     }
@@ -216,7 +225,20 @@ impl Tree<'_> {
 
     fn below(&self, node: usize, children: &[usize]) -> Vec<Item> {
         let mut items = self.own_items(node);
-        for child in children.iter().take(MAX_BESIDE) {
+        let nodes = &self.wait.shape.nodes;
+        let mut alike = 0;
+        for (n, child) in children.iter().enumerate() {
+            let before = n.checked_sub(1).map(|n| &nodes[children[n]]);
+            let is_alike = before.is_some_and(|before| is_alike(before, &nodes[*child]));
+            alike = if is_alike { alike + 1 } else { 0 };
+            let is_left_out = n >= MAX_BESIDE || (!self.whole && alike >= MAX_ALIKE);
+            if is_left_out {
+                match items.last_mut() {
+                    Some(Item::More(count)) => *count += 1,
+                    _ => items.push(Item::More(1)),
+                }
+                continue;
+            }
             let wanted = self.own_items(*child);
             // What is waited for says all that the future in which it is would.
             let alone = self.is_foldable(*child) && self.children[*child].is_empty();
@@ -225,9 +247,6 @@ impl Tree<'_> {
             } else {
                 items.push(Item::Future(*child));
             }
-        }
-        if children.len() > MAX_BESIDE {
-            items.push(Item::More(children.len() - MAX_BESIDE));
         }
         items
     }

@@ -329,12 +329,11 @@ pub(in crate::app) fn since(model: &Model, party: Party) -> Option<Since> {
     };
     match party {
         Party::Task(id) => {
-            let polled = model.tasks.get(id).and_then(|task| task.idle_since);
-            if let Some(at) = polled {
-                return Some(Since { at, is_exact: true });
-            }
             let wait = model.waits.task(id)?;
-            waited(model, wait).map(|_| at_least(wait.since))
+            match model.waits_since(wait) {
+                (at, true) => Some(Since { at, is_exact: true }),
+                (at, false) => waited(model, wait).map(|_| at_least(at)),
+            }
         }
         Party::Thread(tid) => Some(at_least(model.waits.thread(tid)?.since)),
     }

@@ -28,7 +28,7 @@ use crate::{
     model::{LocationId, Model, TaskWait},
 };
 
-use super::{Details, State, ViewId, rows};
+use super::{Details, Snapshot, State, ViewId, rows};
 use groups::{Grouper, Shapes};
 
 /// How those who wait are laid out.
@@ -61,13 +61,16 @@ pub struct Seen {
     /// The snapshot, where it is not the live one, and the revision of its waits.
     of: Option<(Option<u64>, u64)>,
     made_at: Option<Instant>,
-    graph: Graph,
+    graph: Arc<Graph>,
     in_rings: HashSet<Party>,
     shapes: Shapes,
     wanted: Option<Arc<[WaitGroup]>>,
     chains: Option<Arc<[WaitGroup]>>,
     looks: u64,
 }
+
+/// Of so many who wait for whom is worked out here, where the diagnosis is behind.
+const FEW: usize = 5_000;
 
 impl Seen {
     /// Who waits for whom.
@@ -103,22 +106,31 @@ impl Seen {
     /// Makes it current, if it is not and that can be afforded.
     fn update(
         &mut self,
-        model: &Model,
+        shown: &Snapshot,
         frozen: Option<u64>,
         now: Instant,
         by: Option<WaitGrouping>,
     ) {
+        let model = &*shown.model;
         let of = (frozen, model.waits.revision());
         let parties = count(&model.waits.tasks()) + count(&model.waits.threads());
         let is_another = self.of.is_none_or(|(snapshot, _)| snapshot != frozen);
         let rested = self
             .made_at
             .is_none_or(|at| now.saturating_duration_since(at) >= rest(parties));
-        if self.of != Some(of) && (is_another || rested) {
-            self.graph = Graph::of(model);
+        let shared = shown.waits.as_ref();
+        let is_better = !self.graph.is_of(model) && shared.is_some_and(|graph| graph.is_of(model));
+        if (self.of != Some(of) || is_better) && (is_another || rested) {
+            self.graph = match shared {
+                // The diagnosis looks at many every second.
+                Some(graph) if graph.is_of(model) || parties > FEW => Arc::clone(graph),
+                _ => {
+                    self.looks += parties as u64;
+                    Arc::new(Graph::of(model))
+                }
+            };
             let members = self.graph.rings().iter().flat_map(|ring| &ring.members);
             self.in_rings = members.map(|member| member.party).collect();
-            self.looks += parties as u64;
             (self.wanted, self.chains) = (None, None);
             self.of = Some(of);
             self.made_at = Some(now);
@@ -146,8 +158,8 @@ fn count(all: &impl Iterator) -> usize {
     all.size_hint().0
 }
 
-/// Working it out takes some 100 ms for 100,000 tasks: every few seconds is little of a
-/// core.
+/// A look at each of many is dear, and what they wait for seldom new: as often as a table
+/// of so many is sorted.
 fn rest(parties: usize) -> Duration {
     rows::rest(parties)
 }
@@ -169,7 +181,7 @@ impl State {
         };
         let mut seen = std::mem::take(&mut self.waits);
         let frozen = self.frozen.as_ref().map(|frozen| frozen.snapshot.revision);
-        seen.update(self.model(), frozen, self.now, by);
+        seen.update(self.shown(), frozen, self.now, by);
         self.waits = seen;
     }
 }

@@ -17,8 +17,8 @@ use super::{
 
 /// There is something to say of where tasks wait.
 pub fn is_known(state: &State) -> bool {
-    let is_read = state.model().waits.read().is_some();
-    is_read && !state.waits.groups(WaitGrouping::Wanted).is_empty()
+    let read = state.model().waits.read();
+    read.is_some_and(|read| telling(&state.waits.groups(WaitGrouping::Wanted), read.read).is_some())
 }
 
 /// Where tasks wait, as the one sentence that a reader needs, and how grave it is; `None`
@@ -106,7 +106,20 @@ fn is_held_up(group: &WaitGroup) -> bool {
 /// From this share of those that were read on a wait is worth the line.
 const MANY: u64 = 20;
 
-/// The group that says most: a ring; many who are held up; the largest.
+/// What they wait for is known.
+fn is_told(group: &&WaitGroup) -> bool {
+    let WaitKey::For(wanted) = &group.key else {
+        return true;
+    };
+    let is_told = |wanted: &Wanted| match wanted {
+        Wanted::Resource(..) => true,
+        Wanted::Own { kind, .. } => *kind != WantKind::Unknown,
+    };
+    wanted.iter().any(is_told)
+}
+
+/// The group that says most: a ring; many who are held up; the largest of which it is
+/// known for what they wait.
 fn telling(groups: &[WaitGroup], read: u64) -> Option<&WaitGroup> {
     let first = groups.first()?;
     if matches!(first.key, WaitKey::Ring(_)) {
@@ -118,5 +131,6 @@ fn telling(groups: &[WaitGroup], read: u64) -> Option<&WaitGroup> {
         count > 1 && count.saturating_mul(MANY) >= read
     };
     let mut large = groups.iter().take_while(many);
-    large.find(|group| is_held_up(group)).or(Some(first))
+    let held_up = large.find(|group| is_held_up(group));
+    held_up.or_else(|| groups.iter().find(is_told))
 }

@@ -249,8 +249,8 @@ fn a_hundred_thousand_are_looked_at_when_they_change_and_not_for_a_frame() {
     state.prepare();
     type_text(&mut state, "8");
     let once = state.waits.looks();
-    // One look each for who waits for whom, one for the groups.
-    assert_eq!(once, 2 * N);
+    // One look each for the groups; who waits for whom the diagnosis has worked out.
+    assert_eq!(once, N);
     assert_eq!(state.rows.len(), 100);
     let frames = |state: &mut State, change: bool| {
         for _ in 0..30 {
@@ -294,4 +294,78 @@ fn numbers_are_written_in_full() {
     ] {
         assert_eq!(words::whole(n), text);
     }
+}
+
+#[test]
+fn the_overview_says_what_a_reader_needs() {
+    /// What is left of the service without these tasks, and with so many read.
+    fn without(gone: &[u64]) -> State {
+        let mut state = waits_state();
+        let frame = proto::Frame {
+            forgotten_tasks: gone.to_vec(),
+            ..fixtures::frame(state.model().now.plus(Duration::from_millis(200)))
+        };
+        let now = state.now;
+        state.apply(Event::Frame(Arc::new(frame)), now);
+        state.prepare();
+        state
+    }
+    let ring = [1, 2];
+    let pool: Vec<u64> = (1..=12).collect();
+    let all: Vec<u64> = (1..=19).collect();
+    for (gone, expected) in [
+        (
+            &[][..],
+            "⟲ bank::transfer and bank::report wait for each other (bank.rs:21, :33)",
+        ),
+        (
+            &ring,
+            "10 of 20 idle tasks wait for permit of Semaphore pool (pool.rs:31); held by 3 \
+             shop::report, which wait for socket 10.0.0.1:13 -> 10.0.0.9:5432 to read \
+             (src/report.rs:77) for 11.2 s",
+        ),
+        (
+            &pool,
+            "2 threads wait for std Mutex 0x6000 (cache.rs:9); held by thread 106, which is in \
+             shop::cache::get (src/cache.rs:21)",
+        ),
+    ] {
+        let state = without(gone);
+        let told = super::overview::sentence(&state).map(|(sentence, _)| sentence);
+        assert_eq!(told.as_deref(), Some(expected));
+        assert!(super::overview::is_known(&state));
+    }
+    // Two threads of many tasks are no news, but better than none.
+    let state = without(&all);
+    assert!(super::overview::sentence(&state).is_some());
+    // Nobody reads it.
+    let state = crate::app::fixtures::starving_state();
+    assert!(!super::overview::is_known(&state));
+}
+
+#[test]
+fn a_stall_that_waits_for_a_lock_leads_to_who_holds_it() {
+    let mut state = waits_state();
+    let at = state.model().now.plus(Duration::from_millis(200));
+    let frame = proto::Frame {
+        stalls: vec![proto::Stall {
+            id: 5,
+            state: proto::StallState::Live.into(),
+            tid: Some(104),
+            cause: proto::Cause::Lock.into(),
+            started_at_ns: at.0 - 600_000_000,
+            duration_ns: 600_000_000,
+            ..proto::Stall::default()
+        }],
+        ..fixtures::frame(at)
+    };
+    let now = state.now;
+    state.apply(Event::Frame(Arc::new(frame)), now);
+    // The thread that waits is in a stall: that comes first.
+    type_text(&mut state, "8tt/104\n\n");
+    assert!(state.shows_stall_details(), "{:?}", state.details);
+    key(&mut state, Key::Enter);
+    assert_eq!(state.details, Some(Details::Thread(Tid(106))));
+    key(&mut state, Key::Esc);
+    assert!(state.shows_stall_details());
 }

@@ -3,13 +3,17 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use looptop_wire::histogram;
 
-use crate::model::{
-    LocationId, Loss, Model, Moment, RuntimeId, SiteKey, Task, TaskId, TaskState, TextId, total,
+use crate::{
+    diagnose::waits::Graph,
+    model::{
+        LocationId, Loss, Model, Moment, RuntimeId, SiteKey, Task, TaskId, TaskState, TextId, total,
+    },
 };
 
 use super::{
@@ -78,6 +82,11 @@ pub(super) struct SiteStep {
 }
 
 impl Memory {
+    /// Who waits for whom.
+    pub(in crate::diagnose) fn graph(&self) -> &Arc<Graph> {
+        &self.waiting.graph
+    }
+
     /// Takes note of the model as it is; passes over all tasks if it may `scan`.
     pub(crate) fn observe(&mut self, model: &Model, scan: bool) {
         let now = model.now;
