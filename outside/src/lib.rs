@@ -38,6 +38,7 @@ pub mod tasks;
     allow(dead_code, reason = "whoever watches asks more")
 )]
 mod thread;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod waiting;
 pub mod waits;
 #[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]

@@ -12,7 +12,7 @@ use crate::space::{PAGE, Page, Space};
 
 /// Pages at any addresses; clones are the same memory.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Fake(Rc<RefCell<Inner>>);
+pub(crate) struct Fake(Rc<RefCell<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -24,25 +24,25 @@ struct Inner {
 }
 
 impl Fake {
-    pub(super) fn bytes(&self, address: u64, bytes: &[u8]) {
+    pub(crate) fn bytes(&self, address: u64, bytes: &[u8]) {
         self.0.borrow_mut().write(address, bytes);
     }
 
-    pub(super) fn words(&self, address: u64, words: &[u64]) {
+    pub(crate) fn words(&self, address: u64, words: &[u64]) {
         for (at, word) in (address..).step_by(8).zip(words) {
             self.bytes(at, &word.to_le_bytes());
         }
     }
 
     /// Writes a word when so many more reads were made.
-    pub(super) fn after(&self, reads: usize, address: u64, word: u64) {
+    pub(crate) fn after(&self, reads: usize, address: u64, word: u64) {
         let mut inner = self.0.borrow_mut();
         let reads = inner.reads + reads;
         inner.later.push((reads, address, word));
     }
 
     /// A line of `maps`, and its memory.
-    pub(super) fn map(&self, line: &str) {
+    pub(crate) fn map(&self, line: &str) {
         let mapping = Mapping::parse(line.as_bytes()).unwrap();
         for page in mapping.range.clone().step_by(PAGE as usize) {
             self.bytes(page, &[0]);
@@ -50,7 +50,7 @@ impl Fake {
         self.0.borrow_mut().mappings.push(mapping);
     }
 
-    pub(super) fn reads(&self) -> usize {
+    pub(crate) fn reads(&self) -> usize {
         self.0.borrow().reads
     }
 }

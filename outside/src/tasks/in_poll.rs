@@ -44,12 +44,18 @@ struct Hints {
 }
 
 impl<S: Space> InPoll<S> {
-    pub(super) fn new(space: S, types: Arc<Types>) -> Self {
+    /// Looks in this address space.
+    pub fn new(space: S, types: Arc<Types>) -> Self {
         Self {
             space,
             types,
             hints: Mutex::default(),
         }
+    }
+
+    /// The program's task types.
+    pub fn types(&self) -> &Types {
+        &self.types
     }
 
     /// The tasks in a poll to which `words` point, in the order of the words: if these

@@ -19,7 +19,7 @@ mod activity;
 mod addresses;
 mod cell;
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 mod in_poll;
 mod listing;
 mod module;
@@ -28,7 +28,7 @@ mod place;
 mod scan;
 mod stacks;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod types;
 mod version;
 mod vtable;

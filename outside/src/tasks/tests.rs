@@ -10,10 +10,10 @@ use super::vtable::RUNNING;
 use super::*;
 
 const CODE: u64 = 0x1000_0000;
-const VTABLE: u64 = 0x1000_1040;
+pub(crate) const VTABLE: u64 = 0x1000_1040;
 const BLOCKING: u64 = 0x1000_1100;
-const STACK: u64 = 0x2000_0000;
-const HEAP: u64 = 0x3000_0000;
+pub(crate) const STACK: u64 = 0x2000_0000;
+pub(crate) const HEAP: u64 = 0x3000_0000;
 const HANDLE: u64 = HEAP;
 /// The words of the list within the handle.
 const OWNED: u64 = HANDLE + 0x110;
@@ -29,12 +29,12 @@ const LIST: u64 = 5;
 /// A task that waits, with three references.
 const WAITS: u64 = 3 << 6 | 8;
 
-fn cell(n: u64) -> u64 {
+pub(crate) fn cell(n: u64) -> u64 {
     CELLS + n * 128
 }
 
 /// A program with one task type and an empty heap.
-fn program() -> Fake {
+pub(crate) fn program() -> Fake {
     let fake = Fake::default();
     fake.map("10000000-10001000 r-xp 00000000 08:01 42 /opt/app");
     fake.map("10001000-10002000 r--p 00001000 08:01 42 /opt/app");
@@ -48,15 +48,15 @@ fn program() -> Fake {
     fake
 }
 
-fn types(fake: &Fake) -> Result<Types, NoTypes> {
+pub(crate) fn types(fake: &Fake) -> Result<Types, NoTypes> {
     Types::of(fake, &fake.mappings(), &|_| None)
 }
 
-fn tasks(fake: &Fake) -> Tasks<Fake> {
+pub(crate) fn tasks(fake: &Fake) -> Tasks<Fake> {
     Tasks::over(fake.clone(), Arc::new(types(fake).unwrap()))
 }
 
-fn write_cell(fake: &Fake, n: u64, state: u64, links: [u64; 2]) {
+pub(crate) fn write_cell(fake: &Fake, n: u64, state: u64, links: [u64; 2]) {
     fake.words(cell(n), &[state, 0, VTABLE, LIST, HANDLE, 1_000 + n]);
     fake.words(cell(n) + TRAILER, &links);
 }

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use looptop_procfs::SyscallState;
+use nix::time::{ClockId, clock_gettime};
 
 use super::descriptors::Descriptors;
 use super::readable::{Readable, ThreadAt};
@@ -74,6 +76,11 @@ impl Readable for LiveProcess {
 
     fn descriptor(&mut self, fd: i32) -> Option<Arc<str>> {
         self.descriptors.ask(self.subject.process(), fd)
+    }
+
+    fn clock(&self) -> Option<Duration> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
+        now.ok().map(Duration::from)
     }
 
     fn goes_on(&self) -> bool {

@@ -1,13 +1,345 @@
 //! Which tasks wait where, of many, within a budget: the engine that reads chains.
 //!
-//! What it reads from is a [`Readable`]: a process that runs, or a core file.
+//! [`Waiting`] takes listings of tasks, reads chains of those that wait for as long as it
+//! may, and looks at the threads: which of them wait for a lock, and who holds it. What is
+//! new it gives as [`Found`]. What it reads from is a [`Readable`]: a process that runs, or
+//! a core file; it asks nobody else.
+//!
+//! - `order`: which tasks are read next,
+//! - `chains`: a chain, by types or by the interpreter,
+//! - `shapes`: chains taken apart: what many tasks share, and what is each one's own,
+//! - `records`: what is known of each task, and since when,
+//! - `threads`, `frames`, `lock`: threads that wait, for what, and where in the program,
+//! - `holders`, `cells`: who holds a lock: words on stacks and in futures that point at it,
+//! - `resources`: what is known of what tasks share,
+//! - `live`, `descriptors`: a process that runs as a [`Readable`].
+//!
+//! A task that waits as it did, and of which nobody says that it has run, has waited so
+//! since it was first seen idle. Memory is bounded: the tasks that are known, the shapes,
+//! the stacks.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod cells;
+mod chains;
 mod descriptors;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod facts;
+mod frames;
+mod holders;
 mod live;
+mod lock;
+mod order;
 mod readable;
+mod records;
+mod resources;
+mod shapes;
+mod threads;
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use looptop_symbols::Resolver;
+
+pub use facts::{
+    Found, Hold, ReadSoFar, ResourceFact, Shape, ShapeNode, TaskAt, TaskWait, ThreadWait, Want,
+    What,
+};
 pub use live::LiveProcess;
 pub use readable::{Readable, ThreadAt};
+
+use self::chains::Chains;
+use self::frames::Stacks;
+use self::holders::{Candidate, Who};
+use self::records::{Records, Why};
+use self::resources::Resources;
+use self::shapes::{Shapes, parts};
+use self::threads::Threads;
+use crate::awaits::{By, NoChain, Role};
+use crate::space::Space as _;
+use crate::tasks::{AddressSet, InPoll, Task, Types};
+use crate::waits::ResourceKind;
+
+/// Between two searches of all futures: at least so many times as long as one took.
+const SEARCH_REST: u32 = 20;
+/// Between two looks at what is mapped.
+const RENEW: Duration = Duration::from_secs(2);
+/// Locks of tokio's whose holders are looked for.
+const MAX_OTHERS: usize = 1_024;
+
+/// Reads where the tasks and threads of a process wait; see the module.
+#[derive(Debug)]
+pub struct Waiting<R: Readable> {
+    readable: R,
+    types: Arc<Types>,
+    in_poll: InPoll<R::Space>,
+    chains: Chains<R::Space>,
+    records: Records,
+    shapes: Shapes,
+    resources: Resources,
+    threads: Threads,
+    stacks: Stacks,
+    /// When what is mapped was read.
+    mapped_at: Option<Instant>,
+    /// The newest listing.
+    tasks: Arc<[Task]>,
+    /// Those of it that are to be read, in this order.
+    queue: VecDeque<Task>,
+    listings: u64,
+    /// Locks of tokio's that tasks wait for, and nobody is known to hold.
+    others: HashSet<u64>,
+    /// Locks of threads that no thread seems to hold.
+    unheld: HashSet<u64>,
+    /// Tasks that point at locks.
+    pointing: HashMap<u64, Vec<Candidate>>,
+    next_search: Option<Instant>,
+    found: Found,
+}
+
+impl<R: Readable> Waiting<R> {
+    /// Reads the program's types: half a second for a large one with full debug
+    /// information. `resolver` names what stands on stacks.
+    pub fn new(readable: R, types: Arc<Types>, resolver: Resolver) -> Self {
+        let space = readable.space().clone();
+        Self {
+            in_poll: InPoll::new(space, Arc::clone(&types)),
+            chains: Chains::load(&readable, Arc::clone(&types)),
+            readable,
+            types,
+            records: Records::default(),
+            shapes: Shapes::default(),
+            resources: Resources::default(),
+            threads: Threads::default(),
+            stacks: Stacks::new(resolver),
+            mapped_at: None,
+            tasks: Arc::default(),
+            queue: VecDeque::new(),
+            listings: 0,
+            others: HashSet::new(),
+            unheld: HashSet::new(),
+            pointing: HashMap::new(),
+            next_search: None,
+            found: Found::default(),
+        }
+    }
+
+    /// What it reads from.
+    pub fn readable(&self) -> &R {
+        &self.readable
+    }
+
+    /// Takes in a listing as of `at`, with the tasks that have run since the one before, as
+    /// far as somebody knows: these are read again first.
+    pub fn take_listing(&mut self, tasks: Arc<[Task]>, have_run: &AddressSet, at: Instant) {
+        self.renew(at);
+        self.listings += 1;
+        let order = self.records.listing(&tasks, have_run, at);
+        self.queue.clear();
+        self.queue
+            .extend(order.iter().filter_map(|at| tasks.get(*at as usize)));
+        self.tasks = tasks;
+        self.resources.keep(&self.records.resources());
+    }
+
+    /// Takes over what is mapped, where it is time for that.
+    fn renew(&mut self, now: Instant) {
+        let due = |last| now.saturating_duration_since(last) >= RENEW;
+        if self.mapped_at.is_none_or(due) {
+            self.mapped_at = Some(now);
+            let space = self.readable.space();
+            self.stacks.renew(space, &space.mappings());
+            self.chains.renew(&mut self.readable);
+        }
+    }
+
+    /// Whether something is still to be read of the newest listing.
+    pub fn is_behind(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Some thread waits for a lock, as of the newest look: who looks again soon sees who
+    /// holds it.
+    pub fn threads_wait(&self) -> bool {
+        self.threads.some_wait()
+    }
+
+    /// Reads chains until there is none that is to be read, or for as long as `budget`, and
+    /// at least one.
+    pub fn read(&mut self, budget: Duration) {
+        let began = Instant::now();
+        while let Some(task) = self.queue.pop_front() {
+            self.read_task(&task);
+            if began.elapsed() >= budget {
+                break;
+            }
+        }
+    }
+
+    fn read_task(&mut self, task: &Task) {
+        let space = self.readable.space().clone();
+        let chain = self.chains.of(&space, task, &mut self.stacks);
+        let now = Instant::now();
+        let at = TaskAt {
+            header: task.header,
+            id: task.id,
+        };
+        let chain = match chain {
+            Ok(chain) => chain,
+            // The next listing says what became of it.
+            Err(NoChain::Running | NoChain::Moved | NoChain::Blocking) => {
+                self.records.missed(at);
+                return;
+            }
+            Err(why) => return self.without(at, &Arc::from(why.to_string()), now),
+        };
+        let Some(mut parts) = parts(&chain) else {
+            return self.without(at, &Arc::from("nothing is known of its future"), now);
+        };
+        let mut all_named = true;
+        for want in &mut parts.wants {
+            if let What::Socket {
+                descriptor: Some(descriptor),
+                object,
+                ..
+            } = &mut want.what
+            {
+                *object = self.readable.descriptor(*descriptor);
+                all_named &= object.is_some();
+            }
+        }
+        let is_partial = parts.shape.cut.is_some();
+        let by = parts.shape.by;
+        let Some(shape) = self.shapes.number(parts.shape) else {
+            return self.without(at, &Arc::from("there are too many different chains"), now);
+        };
+        for resource in parts.resources {
+            self.resources.learn(resource);
+        }
+        let wait = records::New {
+            shape,
+            by,
+            is_partial,
+            wants: parts.wants,
+            holds: parts.holds,
+            is_certain: chain.is_certain,
+            is_scheduled: chain.is_scheduled,
+            // What is not called anything yet will be soon.
+            is_stale: !all_named && self.readable.goes_on(),
+        };
+        if let Some(word) = self.records.read(at, wait, now) {
+            self.found.tasks.push(word);
+        }
+    }
+
+    fn without(&mut self, at: TaskAt, why: &Why, now: Instant) {
+        if self.records.without(at, why, now) {
+            self.found.void.push(at);
+        }
+    }
+
+    /// Looks at the threads: which of them wait for a lock, and who holds it. Some 50 µs
+    /// for each that has run since the last look, and 10 µs for each other.
+    pub fn look_at_threads(&mut self, now: Instant) {
+        self.renew(now);
+        self.others = self.wanted_by_interpreter();
+        self.search_cells(now);
+        let looked = self.threads.look(
+            &mut self.readable,
+            &mut self.stacks,
+            &self.in_poll,
+            &self.others,
+            &self.pointing,
+            now,
+        );
+        for (address, kind) in &looked.locks {
+            self.resources.learn(ResourceFact::of(*address, *kind));
+        }
+        self.resources
+            .in_use_by_threads(looked.locks.iter().map(|(address, _)| *address));
+        // What a chain says needs no search.
+        let held = self.records.held();
+        let unheld = looked.unheld.into_iter();
+        self.unheld = unheld.filter(|lock| !held.contains(lock)).collect();
+        self.found.threads.extend(looked.changed);
+        self.found.threads_void.extend(looked.void);
+        self.infer(now);
+    }
+
+    /// Locks of tokio's that are waited for by tasks whose chains came from the interpreter,
+    /// which does not see who holds them; and that no other chain says to be held.
+    fn wanted_by_interpreter(&self) -> HashSet<u64> {
+        let held = self.records.held();
+        let wanted = self.records.wanted(By::Interpreter);
+        let wanted = wanted.filter(|address| {
+            !held.contains(address) && self.resources.kind(*address).is_some_and(is_tokios_lock)
+        });
+        wanted.take(MAX_OTHERS).collect()
+    }
+
+    /// Searches the futures of all tasks for what points at locks whose holder is not known.
+    fn search_cells(&mut self, now: Instant) {
+        let mut locks: HashSet<u64> = self.unheld.clone();
+        // Whose holder is a task stays to be confirmed.
+        locks.extend(
+            self.threads
+                .holders()
+                .iter()
+                .filter_map(|(lock, holder)| matches!(holder.who, Who::Task(_)).then_some(*lock)),
+        );
+        locks.extend(&self.others);
+        if locks.is_empty() {
+            self.pointing.clear();
+            return;
+        }
+        if self.next_search.is_some_and(|due| now < due) {
+            self.pointing.retain(|lock, _| locks.contains(lock));
+            return;
+        }
+        let began = Instant::now();
+        let (space, records) = (self.readable.space(), &self.records);
+        let waits = |task: &Task, lock: u64| records.waits_for(task.header, lock);
+        self.pointing = cells::pointing(space, &self.types, &self.tasks, &locks, waits);
+        self.next_search = Some(now + began.elapsed() * SEARCH_REST);
+    }
+
+    /// What tasks hold, as far as a search has found it.
+    fn infer(&mut self, now: Instant) {
+        let mut inferred: HashMap<TaskAt, Vec<Hold>> = HashMap::new();
+        for (lock, holder) in self.threads.holders() {
+            if let Who::Task(task) = holder.who {
+                inferred.entry(task).or_default().push(Hold {
+                    node: 0,
+                    resource: *lock,
+                    role: Role::Guard,
+                    amount: 1,
+                    name: None,
+                    is_certain: holder.is_certain,
+                });
+            }
+        }
+        for holds in inferred.values_mut() {
+            holds.sort_unstable_by_key(|hold| hold.resource);
+        }
+        self.found.tasks.extend(self.records.infer(inferred, now));
+    }
+
+    /// What is new since it was last taken.
+    pub fn take(&mut self) -> Found {
+        let mut found = std::mem::take(&mut self.found);
+        found.shapes = self.shapes.take();
+        (found.resources, found.resources_void) = self.resources.take();
+        found.clock = self.readable.clock();
+        found.modules = self.stacks.modules().to_vec();
+        found.read = ReadSoFar {
+            is_complete: self.listings > 0 && self.queue.is_empty(),
+            not_read: self.readable.not_read(),
+            ..self.records.counted()
+        };
+        found
+    }
+}
+
+fn is_tokios_lock(kind: ResourceKind) -> bool {
+    matches!(
+        kind,
+        ResourceKind::Mutex | ResourceKind::RwLock | ResourceKind::Semaphore
+    )
+}

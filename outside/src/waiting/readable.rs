@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use looptop_procfs::SyscallState;
 use looptop_unwind::Registers;
@@ -32,6 +33,9 @@ pub trait Readable {
     /// What a descriptor is: `127.0.0.1:6379 <- 127.0.0.1:51234`. `None` where it is not
     /// known, or not yet.
     fn descriptor(&mut self, fd: i32) -> Option<Arc<str>>;
+
+    /// What the system's monotonic clock shows to it now.
+    fn clock(&self) -> Option<Duration>;
 
     /// It goes on while it is read: what was read is read again, and may be read later.
     fn goes_on(&self) -> bool;

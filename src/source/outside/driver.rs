@@ -13,14 +13,15 @@ use looptop_outside::{
     access::Access,
     tasks::{Activity, AddressSet, Tasks, Types},
 };
-use looptop_procfs::{ProcFile, SchedStat};
+use looptop_procfs::{Cause, ProcFile, SchedStat};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     facts,
     hello::{self, Missing},
     names::{Names, Program},
-    seen::{Listing, Look},
+    reader::{self, Desk},
+    seen::{Listing, Look, Waits},
     stop::{Guard, Stop},
 };
 use crate::source::Problem;
@@ -54,6 +55,7 @@ pub(super) struct Message {
 pub(super) enum What {
     Look(Box<Look>),
     Listing(Box<Listing>),
+    Waits(Box<Waits>),
     /// The process is no longer what it was.
     Ended(Problem),
 }
@@ -188,7 +190,9 @@ impl Driver {
             Stacks::Watched => Threads::Watched(Arc::clone(&board)),
             Stacks::All => Threads::Asked(attached.subject.clone(), programs(&attached.watch)),
         };
+        let desk = Arc::new(Desk::default());
         let watcher = Watcher {
+            desk: Arc::clone(&desk),
             watch: attached.watch,
             subject: attached.subject.clone(),
             name: attached.name,
@@ -212,7 +216,10 @@ impl Driver {
         let look = thread::Builder::new().name("looptop-look".into());
         look.spawn(move || watcher.run(&task_of))?;
         if let Some(tasks) = tasks {
-            Lister::start(&attached.subject, tasks, threads, out, stop)?;
+            let types = Arc::clone(tasks.types());
+            let (reads, stops) = (Arc::clone(&desk), stop.clone());
+            reader::start(&attached.subject, types, reads, out.clone(), stops)?;
+            Lister::start(&attached.subject, tasks, (threads, desk), out, stop)?;
         }
         Ok(Self {
             board,
@@ -242,8 +249,11 @@ impl Driver {
         let threads = Threads::Asked(subject.clone(), programs(&watch));
         let stop = Stop::default();
         let guard = stop.guard();
+        let desk = Arc::new(Desk::default());
+        let (reads, stops) = (Arc::clone(&desk), stop.clone());
+        reader::start(subject, Arc::clone(&types), reads, out.clone(), stops).ok()?;
         let tasks = Tasks::new(subject, types);
-        Lister::start(subject, tasks, threads, out, stop).ok()?;
+        Lister::start(subject, tasks, (threads, desk), out, stop).ok()?;
         Some(Self {
             board: Board::default(),
             _guard: guard,
@@ -266,6 +276,7 @@ fn lock(board: &Board) -> MutexGuard<'_, Shared> {
 
 /// Looks at the threads.
 struct Watcher {
+    desk: Arc<Desk>,
     watch: Watch,
     subject: Subject,
     name: String,
@@ -296,6 +307,10 @@ impl Watcher {
                 Err(changed) => return self.end(changed),
             };
             let stalls = self.watch.take_stalls();
+            let locked = |stall: &Stall| stall.life != Life::Ended && stall.cause == Cause::Lock;
+            if stalls.iter().any(locked) {
+                self.desk.some_wait();
+            }
             let urgent = stalls.iter().any(|stall| stall.life != Life::GoesOn);
             self.keep(stalls);
             if urgent || now >= frame_due {
@@ -379,6 +394,8 @@ struct Lister {
     activity: Activity,
     memory: ProcessMemory,
     threads: Threads,
+    /// Where the thread that reads takes listings from.
+    desk: Arc<Desk>,
     out: mpsc::Sender<Message>,
     stop: Stop,
     cpu: OwnCpu,
@@ -434,7 +451,7 @@ impl Lister {
     fn start(
         subject: &Subject,
         tasks: Tasks,
-        threads: Threads,
+        (threads, desk): (Threads, Arc<Desk>),
         out: mpsc::Sender<Message>,
         stop: Stop,
     ) -> io::Result<()> {
@@ -444,6 +461,7 @@ impl Lister {
             memory: subject.memory(),
             tasks,
             threads,
+            desk,
             out,
             stop,
             cpu: OwnCpu::default(),
@@ -477,6 +495,9 @@ impl Lister {
             if !self.send(took, &have_run) {
                 return;
             }
+            // What is read of a task comes after the task.
+            self.desk
+                .listed(&self.tasks.listing().tasks, &have_run, now);
             let used_ns = self.cpu.used_ns();
             // Where the clock of the thread is not known, its time stands for it.
             let spent = match used_ns.saturating_sub(cpu) {
@@ -531,11 +552,11 @@ impl Lister {
 
 /// The CPU time of the thread that asks.
 #[derive(Debug, Default)]
-struct OwnCpu(Option<ProcFile>);
+pub(super) struct OwnCpu(Option<ProcFile>);
 
 impl OwnCpu {
     /// So far; 0 where the kernel does not say.
-    fn used_ns(&mut self) -> u64 {
+    pub(super) fn used_ns(&mut self) -> u64 {
         if self.0.is_none() {
             self.0 = ProcFile::open(Path::new("/proc/thread-self/schedstat"));
         }

@@ -106,7 +106,7 @@ pub(super) fn capabilities(missing: &Missing) -> Vec<Capability> {
     ];
     std::iter::once(available(Kind::Threads))
         .chain(stalls.map(|kind| unless(kind, &missing.stalls)))
-        .chain([unless(Kind::Tasks, &missing.tasks)])
+        .chain([Kind::Tasks, Kind::Waits].map(|kind| unless(kind, &missing.tasks)))
         // Said only where it is not so: nobody registers runtimes here.
         .chain(missing.names.iter().map(|why| Capability {
             kind: Kind::Coverage.into(),
@@ -150,7 +150,8 @@ mod tests {
         }
         let kinds: std::collections::BTreeSet<i32> =
             capabilities(&missing).iter().map(|c| c.kind).collect();
-        let all = (1..=16).collect();
+        let waits = Kind::Waits as i32;
+        let all = (1..=16).chain([waits]).collect();
         assert_eq!(kinds, all, "each once, but for the census");
     }
 }

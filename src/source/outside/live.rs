@@ -95,6 +95,7 @@ impl Watcher {
                     let frames = match message.what {
                         What::Look(look) => self.translator.look(now_ns, &look),
                         What::Listing(listing) => self.translator.listing(now_ns, &listing),
+                        What::Waits(waits) => self.translator.waits(now_ns, &waits),
                         What::Ended(problem) => return Err(problem.into()),
                     };
                     session.send_frames(frames).await?;

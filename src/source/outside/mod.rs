@@ -1,19 +1,20 @@
 //! The outside view: a process of this machine without an agent, as it is.
 //!
-//! Two threads look at the process, one at its threads a hundred times a second and one
-//! at its tasks once a second; a third looks up the names of futures. What they see is
-//! translated where the session runs.
+//! Three threads look at the process: one at its threads a hundred times a second, one at
+//! its tasks once a second, and one reads where the tasks wait; a fourth looks up the names
+//! of futures. What they see is translated where the session runs.
 //!
 //! - `live`: an attachment, from the first look to the end,
 //! - `beside`: the same beside an agent or console-subscriber, in one session with it,
 //! - `view`: whether the process of another source can be looked at, too,
 //! - `driver`: the threads that look,
+//! - `reader`: the one that reads where tasks wait,
 //! - `facts`: what `looptop-outside` says, as `seen` has it,
 //! - `names`: the names of futures,
 //! - `stop`: how the threads are asked to end,
 //! - `seen`: what was seen, as plain facts,
 //! - `hello`: who is looked at, and what cannot be known,
-//! - `translate`, `tasks`, `workers`: the facts in the normal form.
+//! - `translate`, `tasks`, `workers`, `waits`: the facts in the normal form.
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod beside;
@@ -30,6 +31,8 @@ mod live;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod names;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod reader;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod seen;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod stop;
@@ -38,6 +41,8 @@ mod tasks;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod translate;
 mod view;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod waits;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod workers;
 

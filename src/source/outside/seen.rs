@@ -1,7 +1,8 @@
 //! What was seen of a process from outside, as plain facts.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
+use looptop_outside::waiting::Found;
 use looptop_wire::proto::{
     Cause, Evidence, Flavor, RuntimeFound, StallScope, TaskKind, TaskState, ThreadRole, ThreadState,
 };
@@ -118,6 +119,16 @@ pub(super) struct Doing {
     pub(super) no_sampler: Option<String>,
     pub(super) no_stop: Option<String>,
     /// CPU that the thread used which looks.
+    pub(super) cpu_ns: u64,
+}
+
+/// Where tasks and threads wait: what was read since the word before.
+#[derive(Debug, Clone)]
+pub(super) struct Waits {
+    pub(super) found: Found,
+    /// As of when.
+    pub(super) at: Instant,
+    /// CPU that the thread used, in all, which reads.
     pub(super) cpu_ns: u64,
 }
 

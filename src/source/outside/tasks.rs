@@ -78,6 +78,11 @@ impl Tasks {
             .map_or(task.id, |record| record.id)
     }
 
+    /// Whether one that lives has this id on the wire.
+    pub(super) fn has(&self, id: u64) -> bool {
+        self.ids.contains(&id)
+    }
+
     /// The runtime of a task, on the wire.
     pub(super) fn runtime(&self, task: Polled) -> Option<u32> {
         let known = self.known.get(&task.header).map(|known| &known.record);

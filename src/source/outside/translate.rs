@@ -2,17 +2,23 @@
 //!
 //! Nothing here does I/O or asks a clock.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
+
+use looptop_procfs::syscalls;
 
 use looptop_wire::{
     intern::Interner,
-    proto::{self, Frame, Loss, Outside, StallState, ThreadState},
+    proto::{self, Frame, LockHolder, Loss, Outside, StallState, ThreadState},
     split::split,
 };
 
 use super::{
-    seen::{Does, Listing, Look, Runtime, Stack, Stall, Thread},
+    seen::{self, Does, Listing, Look, Polled, Runtime, Stack, Stall, Thread},
     tasks::{Changes, Tasks},
+    waits::Waits,
     workers::Workers,
 };
 use crate::source::host::Sample;
@@ -21,14 +27,19 @@ use crate::source::host::Sample;
 #[derive(Debug)]
 pub(super) struct Translator {
     interner: Interner,
-    threads: BTreeSet<u64>,
+    /// Those that were seen, and their names.
+    threads: BTreeMap<u64, u32>,
     workers: Workers,
     tasks: Tasks,
+    waits: Waits,
+    /// The holders of the locks that stalls wait for, by stall.
+    holders: BTreeMap<u64, LockHolder>,
     /// Those that were sent.
-    modules: usize,
+    modules: Vec<seen::Module>,
     outside: Outside,
     looking_ns: u64,
     listing_ns: u64,
+    reading_ns: u64,
     sequence: u64,
     sent_ns: u64,
     /// Whether the state was sent as a whole.
@@ -47,13 +58,16 @@ impl Translator {
         }
         Self {
             interner: Interner::default(),
-            threads: BTreeSet::new(),
+            threads: BTreeMap::new(),
             workers,
             tasks: Tasks::new(keep_ended),
-            modules: 0,
+            waits: Waits::default(),
+            holders: BTreeMap::new(),
+            modules: Vec::new(),
             outside: Outside::default(),
             looking_ns: 0,
             listing_ns: 0,
+            reading_ns: 0,
             sequence: 0,
             sent_ns: 0,
             looked: false,
@@ -74,6 +88,11 @@ impl Translator {
     /// The id of a runtime of the newest listing.
     pub(super) fn runtime_id(&self, key: u64) -> Option<u32> {
         self.workers.runtime(key)
+    }
+
+    /// Whether a task with this id, on the wire, was listed.
+    pub(super) fn has_task(&self, id: u64) -> bool {
+        self.tasks.has(id)
     }
 
     /// All tasks that are known, once more.
@@ -116,7 +135,7 @@ impl Translator {
             threads: self.threads(look),
             workers,
             modules: self.new_modules(look),
-            stalls: look.stalls.iter().map(|stall| self.stall(stall)).collect(),
+            stalls: self.stalls(now_ns, &look.stalls),
             outside: Some(self.outside),
             ..Frame::default()
         };
@@ -140,7 +159,7 @@ impl Translator {
         self.outside.listing_ns = Some(listing.took_ns);
         self.outside.unlisted_tasks = listing.unlisted;
         self.listing_ns = listing.cpu_ns;
-        self.outside.cpu_ns = self.looking_ns.saturating_add(self.listing_ns);
+        self.outside.cpu_ns = self.cpu_ns();
         self.listed = true;
         let frame = Frame {
             runtimes,
@@ -148,6 +167,25 @@ impl Translator {
             ..Frame::default()
         };
         self.frames(now_ns, frame, changes)
+    }
+
+    /// Where tasks and threads wait.
+    pub(super) fn waits(&mut self, now_ns: u64, seen: &seen::Waits) -> Vec<Frame> {
+        self.reading_ns = seen.cpu_ns;
+        self.outside.cpu_ns = self.cpu_ns();
+        let frame = self
+            .waits
+            .frame(now_ns, seen, &self.tasks, &mut self.interner);
+        let frame = Frame {
+            outside: Some(self.outside),
+            ..frame
+        };
+        self.frames(now_ns, frame, Changes::default())
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        let listing_ns = self.listing_ns.saturating_add(self.reading_ns);
+        self.looking_ns.saturating_add(listing_ns)
     }
 
     /// The process and its machine.
@@ -177,24 +215,26 @@ impl Translator {
             held_max_ns: doing.held_max_ns,
             no_sampler: self.interner.string(no_sampler),
             no_stop: self.interner.string(no_stop),
-            cpu_ns: self.looking_ns.saturating_add(self.listing_ns),
+            cpu_ns: self.cpu_ns(),
             ..self.outside
         };
     }
 
     fn threads(&mut self, look: &Look) -> Vec<proto::Thread> {
-        let present: BTreeSet<u64> = look.threads.iter().map(|thread| thread.tid).collect();
-        let gone = self.threads.difference(&present).map(|tid| proto::Thread {
-            tid: *tid,
+        let threads = look.threads.iter().map(|thread| self.thread(thread));
+        let mut threads: Vec<_> = threads.collect();
+        let present = threads.iter().map(|thread| (thread.tid, thread.name));
+        let present: BTreeMap<u64, u32> = present.collect();
+        let before = std::mem::replace(&mut self.threads, present);
+        let gone = before
+            .into_keys()
+            .filter(|tid| !self.threads.contains_key(tid));
+        threads.extend(gone.map(|tid| proto::Thread {
+            tid,
             state: ThreadState::Other.into(),
             gone: true,
             ..proto::Thread::default()
-        });
-        let gone: Vec<_> = gone.collect();
-        self.threads = present;
-        let threads = look.threads.iter().map(|thread| self.thread(thread));
-        let mut threads: Vec<_> = threads.collect();
-        threads.extend(gone);
+        }));
         threads
     }
 
@@ -240,9 +280,14 @@ impl Translator {
         workers
     }
 
+    fn stalls(&mut self, now_ns: u64, stalls: &[Stall]) -> Vec<proto::Stall> {
+        let stalls = stalls.iter();
+        stalls.map(|stall| self.stall(now_ns, stall)).collect()
+    }
+
     fn new_modules(&mut self, look: &Look) -> Vec<proto::Module> {
-        let known = self.modules.min(look.modules.len());
-        self.modules = look.modules.len();
+        let known = self.modules.len().min(look.modules.len());
+        self.modules.extend_from_slice(&look.modules[known..]);
         let new = look.modules.iter().enumerate().skip(known);
         let module = |(index, module): (usize, &super::seen::Module)| proto::Module {
             id: index as u32 + 1,
@@ -253,13 +298,60 @@ impl Translator {
         new.map(module).collect()
     }
 
-    fn stall(&mut self, stall: &Stall) -> proto::Stall {
+    /// Who holds the lock that a stalled thread waits for; once that was seen, it is said of
+    /// the stall to its end.
+    fn holder(&mut self, now_ns: u64, stall: &Stall) -> Option<LockHolder> {
+        let found = stall.live.then(|| self.waits.holder(stall.tid)).flatten();
+        if let Some((held_by, certain)) = found {
+            let frames = held_by.frames.iter();
+            let module = |at: u32| {
+                let (path, base) = self.waits.modules().get(at as usize)?;
+                let mut known = self.modules.iter().zip(0..);
+                let same = known.find(|(m, _)| m.base == *base && path == Path::new(&m.path));
+                same.map(|(_, index)| index)
+            };
+            let frames = frames.map(|(at, offset)| (at.and_then(module), *offset));
+            let seen = Stack {
+                first_ns: now_ns,
+                last_ns: now_ns,
+                count: 1,
+                frames: frames.collect(),
+                evidence: proto::Evidence::Read,
+                ..Stack::default()
+            };
+            let task = held_by.task.map(|task| Polled {
+                header: task.header,
+                id: task.id,
+            });
+            let holder = LockHolder {
+                tid: held_by.tid,
+                name: self.threads.get(&held_by.tid).copied().unwrap_or(0),
+                stack: Some(stack(&seen, 0)),
+                certain,
+                task: task.map(|task| self.tasks.id(task)),
+                location: task.map_or(0, |task| self.tasks.location(task)),
+                doing: held_by
+                    .call
+                    .map_or(0, |number| self.interner.string(&syscalls::name(number))),
+                ..LockHolder::default()
+            };
+            self.holders.insert(stall.id, holder);
+        }
+        if stall.live {
+            self.holders.get(&stall.id).cloned()
+        } else {
+            self.holders.remove(&stall.id)
+        }
+    }
+
+    fn stall(&mut self, now_ns: u64, stall: &Stall) -> proto::Stall {
         let worker = self.workers.of(stall.tid);
         let state = if stall.live {
             StallState::Live
         } else {
             StallState::Ended
         };
+        let holder = self.holder(now_ns, stall);
         let mut string = |text: &Option<String>| {
             let text = text.as_deref().unwrap_or_default();
             self.interner.string(text)
@@ -290,6 +382,7 @@ impl Translator {
             samples: stall.looks,
             lock_address: stall.lock_address,
             withdrawn: stall.withdrawn,
+            holder,
             ..proto::Stall::default()
         }
     }

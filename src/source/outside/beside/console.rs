@@ -196,6 +196,7 @@ impl BesideConsole {
                 let listing = without_its_own(*listing, shown);
                 self.translator.listing(at_ns, &listing)
             }
+            What::Waits(waits) => self.translator.waits(at_ns, &waits),
             What::Ended(problem) => {
                 self.state = State::Off;
                 joins.view = Some(View::Not(problem.to_string()));

@@ -3,7 +3,10 @@
 
 use looptop_wire::{
     intern::MAX_ENTRIES,
-    proto::{CodeAddress, Frame, Module, SpawnSite, Stall, Tasks as Columns, Thread, Worker},
+    proto::{
+        CodeAddress, Frame, Hold, LockHolder, Module, SpawnSite, StackSample, Stall,
+        Tasks as Columns, Thread, Want, Worker,
+    },
 };
 
 use crate::source::{outside::Shown, shift::Shift};
@@ -42,6 +45,7 @@ impl Place<'_> {
         if let Some(columns) = &mut frame.tasks {
             self.columns(columns);
         }
+        self.waits(&mut frame);
         if let Some(outside) = &mut frame.outside {
             outside.no_sampler = IDS.id(outside.no_sampler);
         }
@@ -76,13 +80,76 @@ impl Place<'_> {
         ] {
             *text = IDS.id(*text);
         }
-        for stack in &mut stall.stacks {
-            stack.first_at_ns = self.instant(stack.first_at_ns);
-            stack.last_at_ns = self.instant(stack.last_at_ns);
-            stack.syscall = IDS.id(stack.syscall);
-            for CodeAddress { module, .. } in &mut stack.frames {
-                *module = IDS.id(*module);
+        stall.stacks.iter_mut().for_each(|stack| self.stack(stack));
+        stall.holder.iter_mut().for_each(|of| self.holder(of));
+    }
+
+    /// Where tasks wait, of those that the other session has.
+    fn waits(&self, frame: &mut Frame) {
+        for shape in &mut frame.await_shapes {
+            shape.cut = IDS.id(shape.cut);
+            for node in &mut shape.nodes {
+                node.future = IDS.id(node.future);
+                node.location = IDS.id(node.location);
             }
+        }
+        frame.task_waits.retain_mut(|wait| {
+            let shown = (self.task)(wait.task);
+            wait.task = shown.map_or(0, |shown| shown.id);
+            wait.wants.iter_mut().for_each(|want| self.want(want));
+            wait.holds.iter_mut().for_each(hold);
+            wait.since_ns = self.instant(wait.since_ns);
+            wait.read_at_ns = self.instant(wait.read_at_ns);
+            shown.is_some()
+        });
+        for wait in &mut frame.thread_waits {
+            wait.want.iter_mut().for_each(|want| self.want(want));
+            wait.holds.iter_mut().for_each(hold);
+            wait.task = wait.task.and_then(|id| Some((self.task)(id)?.id));
+            wait.since_ns = self.instant(wait.since_ns);
+            wait.function = IDS.id(wait.function);
+            wait.location = IDS.id(wait.location);
+        }
+        for resource in &mut frame.wait_resources {
+            resource.name = IDS.id(resource.name);
+            resource.location = IDS.id(resource.location);
+        }
+        if let Some(read) = &mut frame.waits_read {
+            read.without_reason = IDS.id(read.without_reason);
+            read.not_read.iter_mut().for_each(|id| *id = IDS.id(*id));
+        }
+    }
+
+    fn want(&self, want: &mut Want) {
+        want.task = want.task.and_then(|id| Some((self.task)(id)?.id));
+        want.due_ns = want.due_ns.map(|ns| self.instant(ns));
+        want.object = IDS.id(want.object);
+    }
+
+    fn holder(&self, holder: &mut LockHolder) {
+        let shown = holder.task.and_then(self.task);
+        holder.task = shown.map(|shown| shown.id);
+        holder.location = match shown {
+            Some(shown) if shown.location != 0 => shown.location,
+            _ => IDS.id(holder.location),
+        };
+        for text in [
+            &mut holder.name,
+            &mut holder.task_name,
+            &mut holder.doing,
+            &mut holder.object,
+        ] {
+            *text = IDS.id(*text);
+        }
+        holder.stack.iter_mut().for_each(|stack| self.stack(stack));
+    }
+
+    fn stack(&self, stack: &mut StackSample) {
+        stack.first_at_ns = self.instant(stack.first_at_ns);
+        stack.last_at_ns = self.instant(stack.last_at_ns);
+        stack.syscall = IDS.id(stack.syscall);
+        for CodeAddress { module, .. } in &mut stack.frames {
+            *module = IDS.id(*module);
         }
     }
 
@@ -105,6 +172,10 @@ impl Place<'_> {
     }
 }
 
+fn hold(hold: &mut Hold) {
+    hold.name = IDS.id(hold.name);
+}
+
 fn thread(thread: &mut Thread) {
     thread.name = IDS.id(thread.name);
 }
@@ -121,7 +192,9 @@ fn site(site: &mut SpawnSite) {
 
 #[cfg(test)]
 mod tests {
-    use looptop_wire::proto::{InternedString, Loss, Outside, StackSample};
+    use looptop_wire::proto::{
+        AwaitNode, AwaitShape, InternedString, Loss, Outside, TaskWait, ThreadWait,
+    };
 
     use super::*;
 
@@ -180,6 +253,35 @@ mod tests {
                 runtime: vec![129, 130],
                 ..Columns::default()
             }),
+            await_shapes: vec![AwaitShape {
+                id: 1,
+                nodes: vec![AwaitNode {
+                    future: 1,
+                    location: 9,
+                    ..AwaitNode::default()
+                }],
+                ..AwaitShape::default()
+            }],
+            task_waits: [5, 6]
+                .map(|task| TaskWait {
+                    task,
+                    wants: vec![Want {
+                        task: Some(5),
+                        due_ns: Some(30),
+                        object: 1,
+                        ..Want::default()
+                    }],
+                    since_ns: 10,
+                    ..TaskWait::default()
+                })
+                .into(),
+            thread_waits: vec![ThreadWait {
+                tid: 7,
+                task: Some(6),
+                since_ns: 10,
+                function: 1,
+                ..ThreadWait::default()
+            }],
             outside: Some(Outside::default()),
             loss: Some(Loss::default()),
             ..Frame::default()
@@ -220,6 +322,18 @@ mod tests {
         let columns = placed.tasks.unwrap();
         assert_eq!(columns.future, [beyond(1), 0]);
         assert_eq!(columns.runtime, [1, 0]);
+        let node = &placed.await_shapes[0].nodes[0];
+        assert_eq!((node.future, node.location), (beyond(1), beyond(9)));
+        let [wait] = &placed.task_waits[..] else {
+            panic!("one of a task that the other does not have");
+        };
+        assert_eq!((wait.task, wait.since_ns), (50, 6));
+        let want = &wait.wants[0];
+        let found = (want.task, want.due_ns, want.object);
+        assert_eq!(found, (Some(50), Some(26), beyond(1)));
+        let thread = &placed.thread_waits[0];
+        assert_eq!((thread.task, thread.since_ns), (None, 6));
+        assert_eq!(thread.function, beyond(1));
         assert!(placed.loss.is_none() && !placed.snapshot_complete);
     }
 }

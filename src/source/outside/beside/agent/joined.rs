@@ -21,7 +21,7 @@ use crate::source::{
             own::{AGENT, without_lists},
             place::{FIRST_RUNTIME, Place},
         },
-        seen::{Listing, Look},
+        seen::{Listing, Look, Waits},
         translate::Translator,
     },
 };
@@ -34,6 +34,10 @@ pub(super) struct Joined {
     translator: Translator,
     /// What the agent says of tasks.
     word: Option<Capability>,
+    /// It reads itself where they wait.
+    reads_waits: bool,
+    /// What the view reads of that was sent.
+    sends_waits: bool,
     /// It has shown tasks.
     shows_tasks: bool,
     tasks: AgentTasks,
@@ -65,6 +69,8 @@ impl Joined {
         Self {
             translator: Translator::joining(keep_ended, FIRST_RUNTIME),
             word: None,
+            reads_waits: false,
+            sends_waits: false,
             shows_tasks: false,
             tasks: AgentTasks::default(),
             runtimes: Runtimes::default(),
@@ -86,6 +92,10 @@ impl Joined {
         if let Some(word) = capabilities.iter().rfind(of_tasks) {
             self.word = Some(word.clone());
         }
+        let of_waits = |c: &&Capability| c.kind() == CapabilityKind::Waits;
+        if let Some(word) = capabilities.iter().rfind(of_waits) {
+            self.reads_waits = word.available;
+        }
     }
 
     fn lacks_tasks(&self) -> bool {
@@ -96,8 +106,10 @@ impl Joined {
         if self.strangers.is_empty() || self.runtimes.has(FIRST_RUNTIME) {
             if self.lacks_tasks() {
                 Wants::Tasks
-            } else {
+            } else if self.reads_waits {
                 Wants::Nothing
+            } else {
+                Wants::Waits
             }
         } else {
             Wants::Strangers(self.strangers.keys().copied().collect())
@@ -297,6 +309,33 @@ impl Joined {
         frames
     }
 
+    /// Where tasks wait that are in the session: the agent's, and those that are listed.
+    pub(super) fn waits(&mut self, at_ns: u64, waits: &Waits, newest: (u64, u64)) -> Vec<Frame> {
+        if self.reads_waits {
+            return Vec::new();
+        }
+        let mut frames = self.translator.waits(at_ns, waits);
+        for frame in &mut frames {
+            // What it takes stands beside what was read.
+            frame.outside = None;
+            let (tasks, translator) = (&self.tasks, &self.translator);
+            let is_there = |id: u64| tasks.runtime(id).is_some() || translator.has_task(id);
+            frame.task_waits.retain(|wait| is_there(wait.task));
+        }
+        let speaks = self.speaks;
+        let mut frames = self.placed(frames, newest);
+        self.speaks = speaks;
+        if !std::mem::replace(&mut self.sends_waits, true) {
+            let available = Capability {
+                kind: CapabilityKind::Waits.into(),
+                available: true,
+                reason: String::new(),
+            };
+            put(&mut frames, Some(available));
+        }
+        frames
+    }
+
     /// Leaves out what the agent shows: its runtimes, where it shows the tasks of them,
     /// and tasks of others.
     fn without_shown(&self, listing: &mut Listing) {
@@ -337,20 +376,27 @@ impl Joined {
     /// The process may not be looked at: where tasks are missing, that is said beside the
     /// agent's reason.
     pub(super) fn refused(&mut self, why: &str, (sequence, now_ns): (u64, u64)) -> Vec<Frame> {
-        let Some(word) = self.word.as_mut().filter(|word| !word.available) else {
-            return Vec::new();
-        };
-        let reason = format!(
-            "{}, and its process is not looked at from outside: {why}",
-            word.reason
-        );
         let mut frames = vec![Frame {
             sequence,
             now_ns,
             ..Frame::default()
         }];
-        word.reason = reason;
-        self.put_word(&mut frames);
+        if !self.reads_waits {
+            let word = Capability {
+                kind: CapabilityKind::Waits.into(),
+                available: false,
+                reason: format!("its process is not looked at from outside: {why}"),
+            };
+            put(&mut frames, Some(word));
+        }
+        if let Some(word) = self.word.as_mut().filter(|word| !word.available) {
+            word.reason = format!(
+                "{}, and its process is not looked at from outside: {why}",
+                word.reason
+            );
+            self.put_word(&mut frames);
+        }
+        frames.retain(|frame| frame.tasks.is_some());
         frames
     }
 

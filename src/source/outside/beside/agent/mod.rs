@@ -8,6 +8,8 @@
 //!   distinguish. Only their threads are watched. Where all runtimes are registered
 //!   nothing is.
 //!
+//! - Where it does not read where tasks wait, that is read from outside, and joins its tasks.
+//!
 //! All else is the agent's. Tasks have tokio's ids in both.
 //!
 //! - `joined`: what is seen, in the agent's session,
@@ -70,6 +72,8 @@ pub(in crate::source) struct Beside {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wants {
     Nothing,
+    /// Where its tasks wait, which it shows itself.
+    Waits,
     /// Its tasks: the agent shows none.
     Tasks,
     /// Runtimes that nobody registered, and their threads, which are these; the tasks of
@@ -178,7 +182,10 @@ impl Beside {
         let at_ns = since(self.origin, message.at);
         match message.what {
             What::Look(look) => self.joined.look(at_ns, &look, newest),
+            // They are listed to be read, and no more.
+            What::Listing(_) if self.wants == Wants::Waits => Vec::new(),
             What::Listing(listing) => self.joined.listing(at_ns, *listing, newest),
+            What::Waits(waits) => self.joined.waits(at_ns, &waits, newest),
             What::Ended(_) => Vec::new(),
         }
     }
@@ -219,19 +226,25 @@ impl Beside {
             self.wants = wants;
             return false;
         }
+        let lists = |wants: &Wants| matches!(wants, Wants::Waits | Wants::Tasks);
+        if lists(&self.wants) && lists(&wants) {
+            // The same is read for both.
+            self.wants = wants;
+            return self.wants == Wants::Waits;
+        }
         self.state = match (&wants, &self.process) {
             (Wants::Nothing, _) | (_, None) => State::Off,
             (_, Some(process)) => {
                 let (process, origin) = (process.clone(), self.origin);
                 let threads = match &wants {
                     Wants::Strangers(tids) => Some(tids.clone()),
-                    Wants::Nothing | Wants::Tasks => None,
+                    Wants::Nothing | Wants::Waits | Wants::Tasks => None,
                 };
                 State::Begins(spawn_blocking(move || begin(&process, threads, origin)))
             }
         };
         self.wants = wants;
-        before || self.wants == Wants::Nothing
+        before || matches!(self.wants, Wants::Nothing | Wants::Waits)
     }
 }
 

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use looptop_outside::{
+    awaits::{By, Link, NodeKind},
+    waiting::{Found, Shape, ShapeNode, TaskAt, TaskWait},
+};
 use looptop_wire::proto::{
     self, Capability, CapabilityKind, Cause, Flavor, RuntimeFound, Stall, StallScope, StallState,
     StrangerKind, TaskState, Tasks as Columns, WorkerState,
@@ -9,7 +13,7 @@ use looptop_wire::proto::{
 
 use super::*;
 use crate::{
-    model::{Capability as Kind, Model, RuntimeId, TaskId, Tid, WorkerId},
+    model::{Capability as Kind, Model, Moment, RuntimeId, TaskId, Tid, WorkerId},
     source::outside::{
         beside::{WAIT_FOR_NAMES, place::FIRST_RUNTIME},
         seen::{self, Does, Future, Listing, Look, Polled, Runtime, Task},
@@ -343,7 +347,7 @@ fn a_runtime_that_nobody_registered_joins_with_its_workers_and_tasks() {
     let mut none = coverage(false);
     none.coverage = Some(proto::Coverage::default());
     joined.meets(&none, newest);
-    assert_eq!(joined.wants(), Wants::Nothing);
+    assert_eq!(joined.wants(), Wants::Waits);
     applied(&mut model, &joined.end((3, 99 * MS)));
     assert!(model.runtimes[1].gone && model.outside.is_none());
     let tasks: Vec<_> = model.tasks.live().map(|task| task.id).collect();
@@ -452,13 +456,16 @@ fn why_nothing_is_looked_at_stands_where_tasks_are_missing() {
         let mut joined = Joined::new(10);
         joined.learn(&hello.capabilities);
         let frames = joined.refused("it is another user's", (3, 30));
-        assert_eq!(frames.len(), usize::from(lacks));
+        assert_eq!(frames.len(), 1);
         applied(&mut model, &frames);
         let why = model.session.missing(Kind::Tasks);
         let expected = format!(
             "{NO_TRACING}, and its process is not looked at from outside: it is another user's"
         );
         assert_eq!(why, lacks.then_some(expected.as_str()));
+        let why = model.session.missing(Kind::Waits);
+        let expected = "its process is not looked at from outside: it is another user's";
+        assert_eq!(why, Some(expected));
     }
 }
 
@@ -479,9 +486,73 @@ fn a_first_listing_waits_for_names_but_not_for_ever() {
 }
 
 #[test]
-fn with_all_runtimes_registered_nothing_is_wanted() {
+fn with_all_runtimes_registered_only_where_tasks_wait_is_wanted() {
     let mut frame = coverage(true);
     frame.coverage = Some(proto::Coverage::default());
-    let (_, joined) = joined_to(&frame);
+    let (_, mut joined) = joined_to(&frame);
+    assert_eq!(joined.wants(), Wants::Waits);
+    // An agent that reads it itself.
+    joined.learn(&[Capability {
+        kind: CapabilityKind::Waits.into(),
+        available: true,
+        reason: String::new(),
+    }]);
     assert_eq!(joined.wants(), Wants::Nothing);
+    let frames = joined.waits(80 * MS, &waits(&[7]), (2, 90 * MS));
+    assert!(frames.is_empty());
+}
+
+/// Each of these tasks waits for nothing that ever comes.
+fn waits(tasks: &[u64]) -> seen::Waits {
+    let at = Instant::now();
+    let shape = Shape {
+        nodes: vec![ShapeNode {
+            depth: 0,
+            kind: NodeKind::AsyncFn,
+            name: "app::work".into(),
+            location: None,
+            by_macro: false,
+            link: Link::Awaited,
+        }],
+        by: By::Types,
+        cut: None,
+    };
+    let wait = |id: &u64| TaskWait {
+        task: TaskAt {
+            header: id * 64,
+            id: *id,
+        },
+        shape: 1,
+        wants: Vec::new(),
+        holds: Vec::new(),
+        since: at,
+        read_at: at,
+        is_certain: true,
+        is_scheduled: false,
+    };
+    seen::Waits {
+        found: Found {
+            shapes: vec![(1, Arc::new(shape))],
+            tasks: tasks.iter().map(wait).collect(),
+            ..Found::default()
+        },
+        at,
+        cpu_ns: 5,
+    }
+}
+
+#[test]
+fn where_the_agents_tasks_wait_joins_and_no_others() {
+    let mut frame = coverage(true);
+    frame.coverage = Some(proto::Coverage::default());
+    let (mut model, mut joined) = joined_to(&frame);
+    // 99 is none of the agent's: perhaps its own.
+    let frames = joined.waits(80 * MS, &waits(&[7, 99]), (2, 90 * MS));
+    applied(&mut model, &frames);
+    assert!(model.waits.task(TaskId(99)).is_none());
+    let wait = model.waits.task(TaskId(7)).unwrap();
+    assert_eq!(wait.since, Moment(80 * MS));
+    assert_eq!(model.text(wait.shape.nodes[0].future), "app::work");
+    assert_eq!(model.session.missing(Kind::Waits), None);
+    assert!(!model.is_outside() && model.outside.is_none());
 }

@@ -1,0 +1,584 @@
+//! What is known of each task that waits, and since when it does.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::facts::{Hold, ReadSoFar, TaskAt, TaskWait, Want};
+use super::order::{Kind, Waiter, order};
+use crate::awaits::By;
+use crate::tasks::{AddressMap, AddressSet, Task, TaskKind, TaskState};
+
+/// Tasks that are known.
+const MAX_TASKS: usize = 1 << 18;
+
+/// Why nothing is known of a task.
+pub(super) type Why = Arc<str>;
+
+/// The tasks that wait, by where they are.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    known: AddressMap<Record>,
+    listing: u32,
+    /// Those of the newest listing.
+    idle: u64,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    read: u64,
+    partial: u64,
+    without: HashMap<Why, u64>,
+}
+
+#[derive(Debug)]
+struct Record {
+    id: u64,
+    /// The newest listing that has it.
+    listing: u32,
+    /// It was seen idle first, or to have run last.
+    idle_since: Instant,
+    /// When it was tried.
+    read_at: Option<Instant>,
+    is_stale: bool,
+    is: Is,
+}
+
+#[derive(Debug)]
+enum Is {
+    /// It was not tried, or has moved meanwhile.
+    Unknown,
+    Without(Why),
+    Waits(Box<Wait>),
+}
+
+#[derive(Debug)]
+struct Wait {
+    new: New,
+    since: Instant,
+    /// What a search has found that it holds.
+    inferred: Vec<Hold>,
+}
+
+/// A chain that was read.
+#[derive(Debug)]
+pub(super) struct New {
+    pub(super) shape: u32,
+    pub(super) by: By,
+    pub(super) is_partial: bool,
+    pub(super) wants: Vec<Want>,
+    pub(super) holds: Vec<Hold>,
+    pub(super) is_certain: bool,
+    pub(super) is_scheduled: bool,
+    /// It is to be read again soon.
+    pub(super) is_stale: bool,
+}
+
+impl New {
+    /// Whether two chains are one wait.
+    fn is_same(&self, other: &Self) -> bool {
+        self.shape == other.shape
+            && self.wants.len() == other.wants.len()
+            && self
+                .wants
+                .iter()
+                .zip(&other.wants)
+                .all(|(one, other)| one.node == other.node && one.what.is_same(&other.what))
+    }
+}
+
+impl Records {
+    /// Takes in a listing; which of its tasks are to be read, in this order.
+    pub(super) fn listing(
+        &mut self,
+        tasks: &[Task],
+        have_run: &AddressSet,
+        at: Instant,
+    ) -> Vec<u32> {
+        self.listing = self.listing.wrapping_add(1);
+        self.idle = 0;
+        let mut waiters = Vec::with_capacity(tasks.len().min(MAX_TASKS));
+        for (task, position) in tasks.iter().zip(0..) {
+            let waits = match task.state {
+                TaskState::Idle | TaskState::Scheduled => true,
+                TaskState::Running => false,
+                TaskState::Complete => continue,
+            };
+            if task.kind != TaskKind::Async {
+                continue;
+            }
+            self.idle += u64::from(waits);
+            let has_run = have_run.contains(&task.header);
+            if let Some(waiter) = self.seen(task, waits, has_run, position, at) {
+                waiters.push(waiter);
+            }
+        }
+        let listing = self.listing;
+        let counts = &mut self.counts;
+        self.known.retain(|_, record| {
+            let stays = record.listing == listing;
+            if !stays {
+                counts.remove(&record.is);
+            }
+            stays
+        });
+        order(&waiters, at)
+    }
+
+    fn seen(
+        &mut self,
+        task: &Task,
+        waits: bool,
+        has_run: bool,
+        position: u32,
+        at: Instant,
+    ) -> Option<Waiter> {
+        let is_known = self.known.contains_key(&task.header);
+        if !is_known && (!waits || self.known.len() >= MAX_TASKS) {
+            return None;
+        }
+        let kind = Kind {
+            vtable: task.vtable,
+            spawned_at: task.spawned_at,
+        };
+        let new = || Record {
+            id: task.id,
+            listing: 0,
+            idle_since: at,
+            read_at: None,
+            is_stale: false,
+            is: Is::Unknown,
+        };
+        let record = self.known.entry(task.header).or_insert_with(new);
+        if record.id != task.id {
+            self.counts.remove(&record.is);
+            *record = new();
+        }
+        record.listing = self.listing;
+        if !waits || has_run {
+            record.idle_since = at;
+            record.is_stale = true;
+        }
+        if !waits {
+            // What was said of it is void without a word.
+            self.counts.remove(&record.is);
+            record.is = Is::Unknown;
+            return None;
+        }
+        Some(Waiter {
+            at: position,
+            kind,
+            read_at: record.read_at,
+            is_stale: record.is_stale || matches!(record.is, Is::Unknown),
+        })
+    }
+
+    /// A chain was read; what is to be said. `None` where its task is unknown.
+    pub(super) fn read(&mut self, task: TaskAt, new: New, now: Instant) -> Option<TaskWait> {
+        let record = self.known.get_mut(&task.header)?;
+        if record.id != task.id {
+            return None;
+        }
+        let (mut since, mut inferred) = (record.idle_since, Vec::new());
+        if let Is::Waits(before) = &mut record.is
+            && !record.is_stale
+        {
+            // It has run unseen where it waits otherwise.
+            since = if before.new.is_same(&new) {
+                before.since
+            } else {
+                record.idle_since = now;
+                now
+            };
+            inferred = std::mem::take(&mut before.inferred);
+        }
+        self.counts.remove(&record.is);
+        record.read_at = Some(now);
+        record.is_stale = new.is_stale;
+        record.is = Is::Waits(Box::new(Wait {
+            new,
+            since,
+            inferred,
+        }));
+        self.counts.add(&record.is);
+        record.word(task)
+    }
+
+    /// Nothing is known of a task that waits; whether something was said of it.
+    pub(super) fn without(&mut self, task: TaskAt, why: &Why, now: Instant) -> bool {
+        let Some(record) = self.of(task) else {
+            return false;
+        };
+        let was_said = matches!(record.is, Is::Waits(_));
+        record.read_at = Some(now);
+        record.is_stale = false;
+        let before = std::mem::replace(&mut record.is, Is::Without(Arc::clone(why)));
+        self.counts.remove(&before);
+        self.counts.add(&Is::Without(Arc::clone(why)));
+        was_said
+    }
+
+    /// A task did not wait when it was to be read: the next listing says what it does.
+    pub(super) fn missed(&mut self, task: TaskAt) {
+        if let Some(record) = self.of(task) {
+            record.is_stale = true;
+        }
+    }
+
+    fn of(&mut self, task: TaskAt) -> Option<&mut Record> {
+        let record = self.known.get_mut(&task.header);
+        record.filter(|record| record.id == task.id)
+    }
+
+    fn waits(&self) -> impl Iterator<Item = (u64, &Wait)> {
+        self.known
+            .iter()
+            .filter_map(|(header, record)| match &record.is {
+                Is::Waits(wait) => Some((*header, &**wait)),
+                Is::Unknown | Is::Without(_) => None,
+            })
+    }
+
+    /// The resources of which tasks say something.
+    pub(super) fn resources(&self) -> HashSet<u64> {
+        let mut found = HashSet::new();
+        for (_, wait) in self.waits() {
+            found.extend(
+                wait.new
+                    .wants
+                    .iter()
+                    .filter_map(|want| want.what.resource()),
+            );
+            found.extend(wait.new.holds.iter().map(|hold| hold.resource));
+            found.extend(wait.inferred.iter().map(|hold| hold.resource));
+        }
+        found
+    }
+
+    /// The resources that chains say to be held.
+    pub(super) fn held(&self) -> HashSet<u64> {
+        let holds = self.waits().flat_map(|(_, wait)| &wait.new.holds);
+        holds.map(|hold| hold.resource).collect()
+    }
+
+    /// The resources that tasks want whose chains were had so.
+    pub(super) fn wanted(&self, by: By) -> impl Iterator<Item = u64> {
+        let waits = self.waits().filter(move |(_, wait)| wait.new.by == by);
+        let wants = waits.flat_map(|(_, wait)| &wait.new.wants);
+        wants.filter_map(|want| want.what.resource())
+    }
+
+    /// Whether the task there waits for this resource itself.
+    pub(super) fn waits_for(&self, header: u64, resource: u64) -> bool {
+        let record = self.known.get(&header);
+        record.is_some_and(|record| match &record.is {
+            Is::Waits(wait) => {
+                let mut wants = wait.new.wants.iter();
+                wants.any(|want| want.what.resource() == Some(resource))
+            }
+            Is::Unknown | Is::Without(_) => false,
+        })
+    }
+
+    /// A search has found that tasks hold these; those of whom it said otherwise before.
+    pub(super) fn infer(
+        &mut self,
+        mut inferred: HashMap<TaskAt, Vec<Hold>>,
+        now: Instant,
+    ) -> Vec<TaskWait> {
+        let mut changed = Vec::new();
+        for (header, record) in &mut self.known {
+            let task = TaskAt {
+                header: *header,
+                id: record.id,
+            };
+            let Is::Waits(wait) = &mut record.is else {
+                continue;
+            };
+            if wait.inferred.is_empty() && inferred.is_empty() {
+                continue;
+            }
+            let holds = inferred.remove(&task).unwrap_or_default();
+            if holds != wait.inferred {
+                wait.inferred = holds;
+                changed.extend(record.word(task));
+            }
+        }
+        for word in &mut changed {
+            word.read_at = word.read_at.max(now);
+        }
+        changed
+    }
+
+    /// How much was read.
+    pub(super) fn counted(&self) -> ReadSoFar {
+        let without = &self.counts.without;
+        let most = without
+            .iter()
+            .max_by_key(|(why, count)| (**count, why.len()));
+        ReadSoFar {
+            idle: self.idle,
+            read: self.counts.read,
+            partial: self.counts.partial,
+            without: without.values().sum(),
+            without_reason: most.map(|(why, _)| Arc::clone(why)),
+            ..ReadSoFar::default()
+        }
+    }
+}
+
+impl Record {
+    fn word(&self, task: TaskAt) -> Option<TaskWait> {
+        let Is::Waits(wait) = &self.is else {
+            return None;
+        };
+        let holds = wait.new.holds.iter().chain(&wait.inferred);
+        Some(TaskWait {
+            task,
+            shape: wait.new.shape,
+            wants: wait.new.wants.clone(),
+            holds: holds.cloned().collect(),
+            since: wait.since,
+            read_at: self.read_at?,
+            is_certain: wait.new.is_certain,
+            is_scheduled: wait.new.is_scheduled,
+        })
+    }
+}
+
+impl Counts {
+    fn add(&mut self, is: &Is) {
+        match is {
+            Is::Unknown => {}
+            Is::Without(why) => *self.without.entry(Arc::clone(why)).or_default() += 1,
+            Is::Waits(wait) => {
+                self.read += 1;
+                self.partial += u64::from(wait.new.is_partial);
+            }
+        }
+    }
+
+    fn remove(&mut self, is: &Is) {
+        match is {
+            Is::Unknown => {}
+            Is::Without(why) => {
+                if let Some(count) = self.without.get_mut(why) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.without.remove(why);
+                    }
+                }
+            }
+            Is::Waits(wait) => {
+                self.read -= 1;
+                self.partial -= u64::from(wait.new.is_partial);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::awaits::Role;
+    use crate::waiting::facts::What;
+
+    fn task(header: u64, state: TaskState) -> Task {
+        Task {
+            header,
+            id: header / 16,
+            vtable: 1,
+            kind: TaskKind::Async,
+            state,
+            runtime: None,
+            spawned_at: None,
+        }
+    }
+
+    fn at(header: u64) -> TaskAt {
+        TaskAt {
+            header,
+            id: header / 16,
+        }
+    }
+
+    fn chain(shape: u32, resource: u64) -> New {
+        New {
+            shape,
+            by: By::Types,
+            is_partial: false,
+            wants: vec![Want {
+                node: 0,
+                what: What::Permits {
+                    resource,
+                    amount: 1,
+                    given: 0,
+                },
+            }],
+            holds: Vec::new(),
+            is_certain: true,
+            is_scheduled: false,
+            is_stale: false,
+        }
+    }
+
+    /// What happens to one task, a second after the other, and how long it has waited then.
+    enum Step {
+        Listed(TaskState, bool),
+        Read(u32, u64),
+    }
+
+    #[test]
+    fn since_when_a_task_waits() {
+        use Step::{Listed, Read};
+        use TaskState::{Idle, Running, Scheduled};
+        type Case<'a> = (&'a str, &'a [Step], u64);
+        let cases: &[Case<'_>] = &[
+            ("read at once", &[Listed(Idle, false), Read(1, 64)], 1),
+            (
+                "listed long before",
+                &[Listed(Idle, false), Listed(Idle, false), Read(1, 64)],
+                2,
+            ),
+            (
+                "read again as it was",
+                &[
+                    Listed(Idle, false),
+                    Read(1, 64),
+                    Listed(Scheduled, false),
+                    Read(1, 64),
+                ],
+                3,
+            ),
+            (
+                "at another place",
+                &[Listed(Idle, false), Read(1, 64), Read(2, 64)],
+                0,
+            ),
+            (
+                "for another lock",
+                &[Listed(Idle, false), Read(1, 64), Read(1, 128)],
+                0,
+            ),
+            (
+                "it has run between",
+                &[
+                    Listed(Idle, false),
+                    Read(1, 64),
+                    Listed(Idle, true),
+                    Read(1, 64),
+                ],
+                1,
+            ),
+            (
+                "it was seen in a poll",
+                &[
+                    Listed(Idle, false),
+                    Read(1, 64),
+                    Listed(Running, false),
+                    Listed(Idle, false),
+                    Read(1, 64),
+                ],
+                2,
+            ),
+        ];
+        for (what, steps, waited) in cases {
+            let mut records = Records::default();
+            let mut now = Instant::now();
+            let mut word = None;
+            for step in *steps {
+                now += Duration::from_secs(1);
+                match step {
+                    Listed(state, has_run) => {
+                        let mut have_run = AddressSet::default();
+                        have_run.extend(has_run.then_some(16));
+                        let order = records.listing(&[task(16, *state)], &have_run, now);
+                        let known = word.is_some() && !has_run && *state != Running;
+                        assert_eq!(order.is_empty(), known || *state == Running, "{what}");
+                    }
+                    Read(shape, resource) => {
+                        word = records.read(at(16), chain(*shape, *resource), now);
+                    }
+                }
+                if let Listed(Running, _) = step {
+                    word = None;
+                }
+            }
+            let since = word.unwrap().since;
+            assert_eq!((now - since).as_secs(), *waited, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_was_read_is_counted_and_goes_with_its_task() {
+        let mut records = Records::default();
+        let now = Instant::now();
+        let none = AddressSet::default();
+        let all = [16, 32, 48, 64].map(|header| task(header, TaskState::Idle));
+        assert_eq!(records.listing(&all, &none, now), [0, 1, 2, 3]);
+        let partial = New {
+            is_partial: true,
+            ..chain(1, 64)
+        };
+        records.read(at(16), partial, now);
+        records.read(at(32), chain(1, 64), now);
+        let why: Why = "it has no name".into();
+        assert!(
+            !records.without(at(48), &why, now),
+            "nothing was said of it"
+        );
+        let counted = records.counted();
+        assert_eq!(
+            (counted.idle, counted.read, counted.partial, counted.without),
+            (4, 2, 1, 1)
+        );
+        assert_eq!(counted.without_reason, Some(why.clone()));
+        assert!(records.without(at(32), &why, now), "it is void now");
+        assert_eq!(records.counted().without, 2);
+        // One has ended, and another is where one was.
+        let mut other = task(16, TaskState::Idle);
+        other.id = 99;
+        let left = [other, task(48, TaskState::Idle)];
+        assert_eq!(records.listing(&left, &none, now), [0]);
+        let counted = records.counted();
+        assert_eq!((counted.idle, counted.read, counted.without), (2, 0, 1));
+        assert_eq!(
+            records.read(at(16), chain(1, 64), now),
+            None,
+            "it is another"
+        );
+    }
+
+    #[test]
+    fn what_a_search_finds_joins_what_the_chain_says() {
+        let mut records = Records::default();
+        let now = Instant::now();
+        let all = [16, 32].map(|header| task(header, TaskState::Idle));
+        records.listing(&all, &AddressSet::default(), now);
+        records.read(at(16), chain(1, 64), now);
+        records.read(at(32), chain(1, 128), now);
+        assert!(records.waits_for(16, 64) && !records.waits_for(32, 64));
+        let hold = Hold {
+            node: 0,
+            resource: 64,
+            role: Role::Guard,
+            amount: 1,
+            name: None,
+            is_certain: false,
+        };
+        let found = HashMap::from([(at(32), vec![hold.clone()])]);
+        let changed = records.infer(found.clone(), now);
+        assert_eq!(changed.len(), 1);
+        assert_eq!(
+            (changed[0].task, &changed[0].holds[..]),
+            (at(32), &[hold][..])
+        );
+        assert_eq!(records.infer(found, now), [], "it was said");
+        assert_eq!(records.resources(), HashSet::from([64, 128]));
+        let changed = records.infer(HashMap::new(), now);
+        assert_eq!((changed.len(), changed[0].holds.len()), (1, 0));
+    }
+}

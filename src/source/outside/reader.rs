@@ -1,0 +1,281 @@
+//! The thread that reads where tasks wait.
+//!
+//! It takes each listing from the thread that lists, and reads chains of it within a
+//! budget; more at first, so that something is there within a second. It looks at the
+//! threads once a second, and at once when somebody is seen to wait for a lock.
+
+use std::{
+    io, mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use looptop_outside::{
+    Subject,
+    tasks::{AddressSet, Task, Types},
+    waiting::{LiveProcess, ReadSoFar, Waiting},
+};
+use looptop_symbols::Resolver;
+use tokio::sync::mpsc;
+
+use super::{
+    driver::{Message, OwnCpu, What},
+    seen::Waits,
+    stop::Stop,
+};
+
+/// The share of a core that reading may take: after so many times as long as one turn took
+/// comes the next.
+const REST: u32 = 9;
+/// One turn reads for so long, the first ones longer.
+const TURN: Duration = Duration::from_millis(20);
+const FIRST_TURN: Duration = Duration::from_millis(150);
+const FIRST_TURNS: u32 = 2;
+/// Between two looks at the threads, at most; and at least, while some wait for a lock.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// It is asked at least so often whether it is to end.
+const ALIVE_EVERY: Duration = Duration::from_millis(200);
+/// Between two words, at least, unless somebody waits for a lock.
+const SEND_EVERY: Duration = Duration::from_millis(100);
+
+/// What the other threads let this one know.
+#[derive(Debug, Default)]
+pub(super) struct Desk {
+    now: Mutex<Pending>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    listing: Option<Listed>,
+    /// Tasks that have run since the newest listing that was taken.
+    have_run: AddressSet,
+    /// A thread stalls that waits for a lock.
+    some_wait: bool,
+}
+
+#[derive(Debug)]
+struct Listed {
+    tasks: Arc<[Task]>,
+    at: Instant,
+}
+
+impl Pending {
+    fn add(&mut self, news: Self) {
+        self.listing = news.listing.or(self.listing.take());
+        self.have_run.extend(news.have_run);
+        self.some_wait |= news.some_wait;
+    }
+}
+
+impl Desk {
+    /// There is a newer listing.
+    pub(super) fn listed(&self, tasks: &[Task], have_run: &AddressSet, at: Instant) {
+        let mut pending = self.lock();
+        pending.listing = Some(Listed {
+            tasks: tasks.into(),
+            at,
+        });
+        pending.have_run.extend(have_run);
+        drop(pending);
+        self.news.notify_one();
+    }
+
+    /// A thread stalls that waits for a lock: who holds it is to be seen now.
+    pub(super) fn some_wait(&self) {
+        self.lock().some_wait = true;
+        self.news.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pending> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is to be done, once there is something, or after `rest`.
+    fn wait(&self, rest: Duration) -> Pending {
+        let pending = self.lock();
+        let nothing = |pending: &mut Pending| pending.listing.is_none() && !pending.some_wait;
+        let waited = self.news.wait_timeout_while(pending, rest, nothing);
+        let (mut pending, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        mem::take(&mut *pending)
+    }
+}
+
+/// Begins to read; what is read goes to `out`.
+pub(super) fn start(
+    subject: &Subject,
+    types: Arc<Types>,
+    desk: Arc<Desk>,
+    out: mpsc::Sender<Message>,
+    stop: Stop,
+) -> io::Result<()> {
+    let subject = subject.clone();
+    let waits = thread::Builder::new().name("looptop-waits".into());
+    // What names stacks stays on its thread.
+    waits.spawn(move || {
+        let resolver = Resolver::new(Some(subject.pid()));
+        let live = LiveProcess::new(&subject);
+        let reader = Reader {
+            waiting: Waiting::new(live, types, resolver),
+            subject,
+            desk,
+            out,
+            stop,
+            cpu: OwnCpu::default(),
+            pending: Pending::default(),
+            turns: 0,
+            next_turn: Instant::now(),
+            looked: None,
+            said: None,
+        };
+        reader.run();
+    })?;
+    Ok(())
+}
+
+struct Reader {
+    waiting: Waiting<LiveProcess>,
+    subject: Subject,
+    desk: Arc<Desk>,
+    out: mpsc::Sender<Message>,
+    stop: Stop,
+    cpu: OwnCpu,
+    /// What is to be taken in when it is time for a turn.
+    pending: Pending,
+    turns: u32,
+    next_turn: Instant,
+    looked: Option<Instant>,
+    /// What was said last of how much was read, and when.
+    said: Option<(ReadSoFar, Instant)>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        loop {
+            let news = self.desk.wait(self.rest(Instant::now()));
+            self.pending.add(news);
+            if self.stop.is_due() {
+                return;
+            }
+            let began = Instant::now();
+            if began >= self.next_turn {
+                self.turn();
+                let first = self.turns < FIRST_TURNS;
+                let rest = if first { 1 } else { REST };
+                self.next_turn = Instant::now() + began.elapsed() * rest;
+            }
+            if !self.send(false) || self.look().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// How long nothing is to be done.
+    fn rest(&self, now: Instant) -> Duration {
+        let look = if self.waiting.threads_wait() {
+            LOOK_AGAIN
+        } else {
+            LOOK_EVERY
+        };
+        let look = self.looked.map_or(Duration::ZERO, |at| {
+            (at + look).saturating_duration_since(now)
+        });
+        let turn = if self.waiting.is_behind() || self.pending.listing.is_some() {
+            self.next_turn.saturating_duration_since(now)
+        } else {
+            LOOK_EVERY
+        };
+        // So soon it ends.
+        look.min(turn).min(ALIVE_EVERY)
+    }
+
+    /// Reads some of the tasks.
+    fn turn(&mut self) {
+        if let Some(listing) = self.pending.listing.take() {
+            let have_run = mem::take(&mut self.pending.have_run);
+            self.waiting
+                .take_listing(listing.tasks, &have_run, listing.at);
+        }
+        if self.waiting.is_behind() {
+            self.turns = self.turns.saturating_add(1);
+            let first = self.turns <= FIRST_TURNS;
+            self.waiting.read(if first { FIRST_TURN } else { TURN });
+        }
+    }
+
+    /// Looks at the threads, where it is time for that; `None` once the process is no
+    /// longer what it was, or nobody listens.
+    fn look(&mut self) -> Option<()> {
+        let now = Instant::now();
+        let some_wait = self.pending.some_wait || self.waiting.threads_wait();
+        let every = if some_wait { LOOK_AGAIN } else { LOOK_EVERY };
+        let due = |at: Instant| now.saturating_duration_since(at) >= every;
+        if !self.looked.is_none_or(due) {
+            return Some(());
+        }
+        self.subject.unchanged().ok()?;
+        self.pending.some_wait = false;
+        self.waiting.look_at_threads(now);
+        self.looked = Some(Instant::now());
+        self.send(some_wait).then_some(())
+    }
+
+    /// Sends what is new; `false` once nobody listens.
+    fn send(&mut self, at_once: bool) -> bool {
+        let now = Instant::now();
+        let due = |at: Instant| now.saturating_duration_since(at) >= SEND_EVERY;
+        let rested = self.said.as_ref().is_none_or(|(_, at)| due(*at));
+        // A slow consumer gets all of it with the next.
+        if !(at_once || rested) || self.out.capacity() == 0 {
+            return !self.out.is_closed();
+        }
+        let found = self.waiting.take();
+        let as_before = self
+            .said
+            .as_ref()
+            .is_some_and(|(read, _)| *read == found.read);
+        if found.is_empty() && as_before {
+            return true;
+        }
+        self.said = Some((found.read.clone(), now));
+        let message = Message {
+            at: now,
+            what: What::Waits(Box::new(Waits {
+                found,
+                at: now,
+                cpu_ns: self.cpu.used_ns(),
+            })),
+        };
+        self.out.blocking_send(message).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_listing_is_taken_with_all_that_have_run_meanwhile() {
+        let desk = Desk::default();
+        let at = Instant::now();
+        for header in [16, 32] {
+            let mut have_run = AddressSet::default();
+            have_run.insert(header);
+            desk.listed(&[], &have_run, at + Duration::from_secs(header));
+        }
+        let mut pending = desk.wait(Duration::ZERO);
+        let mut have_run = AddressSet::default();
+        have_run.insert(48);
+        desk.listed(&[], &have_run, at + Duration::from_secs(64));
+        desk.some_wait();
+        pending.add(desk.wait(Duration::ZERO));
+        assert_eq!(pending.have_run.len(), 3);
+        assert!(pending.some_wait);
+        let taken = pending.listing.map(|listing| listing.at);
+        assert_eq!(taken, Some(at + Duration::from_secs(64)));
+        let nothing = desk.wait(Duration::ZERO);
+        assert!(nothing.listing.is_none() && nothing.have_run.is_empty());
+    }
+}
