@@ -5,8 +5,8 @@ use std::{convert::Infallible, time::Duration};
 use looptop_wire::{
     PROTOCOL, columns, live,
     proto::{
-        Capability, CapabilityKind, CodeAddress, HelloRequest, HelloResponse, Loss, ResolveFramesRequest,
-        ResolveFramesResponse, WatchRequest, agent_client::AgentClient,
+        Capability, CapabilityKind, CodeAddress, HelloRequest, HelloResponse, Loss,
+        ResolveFramesRequest, ResolveFramesResponse, WatchRequest, agent_client::AgentClient,
     },
 };
 use tokio::{task::spawn_blocking, time::sleep_until};
