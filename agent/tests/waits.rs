@@ -259,9 +259,14 @@ fn cost() {
         let used = used.split_ascii_whitespace().next().map(str::parse::<u64>);
         Duration::from_nanos(used.expect("a number").expect("a number"))
     };
+    viewer.until("the first chains", |seen| {
+        let read = seen.waits_read.as_ref()?;
+        println!("chains of {} tasks at the first look", read.read);
+        Some(())
+    });
     println!("until then: {:?} of CPU", cpu());
     let (before, began) = (cpu(), std::time::Instant::now());
-    std::thread::sleep(Duration::from_secs(20));
+    std::thread::sleep(Duration::from_secs(40));
     let (used, elapsed) = (cpu().saturating_sub(before), began.elapsed());
     let share = 100.0 * used.as_secs_f64() / elapsed.as_secs_f64();
     println!("then: {used:?} in {elapsed:?}, {share:.2} % of a core");

@@ -107,6 +107,10 @@ impl Reader {
             Waiting::new(LiveProcess::new(subject), types, resolver)
         });
         waiting.take_listing(listed.into(), &have_run, at);
+        if is_first {
+            // With the first one the names of functions are read.
+            waiting.read(Duration::ZERO);
+        }
         waiting.read(if is_first {
             FIRST_CHAINS
         } else {
