@@ -4,6 +4,10 @@
 //! `cargo run --release -p looptop-outside --example interpreted -- PID [PER_TYPE]`
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[path = "../tests/names/mod.rs"]
+mod names;
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn main() {
     let mut arguments = std::env::args()
         .skip(1)
@@ -20,16 +24,16 @@ fn main() {}
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod show {
     use std::collections::{BTreeMap, HashMap};
-    use std::path::PathBuf;
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use looptop_outside::Subject;
-    use looptop_outside::awaits::interpreted::{Interpreter, Named, Sockets};
+    use looptop_outside::awaits::interpreted::{Interpreter, Sockets};
     use looptop_outside::awaits::text;
     use looptop_outside::tasks::{Tasks, Types};
-    use looptop_procfs::{Mapping, Procfs, SyscallState};
-    use looptop_symbols::Lines;
+    use looptop_procfs::{Procfs, SyscallState};
+
+    use crate::names::Names;
 
     pub(crate) fn show(pid: u32, per_type: u32) {
         if let Err(error) = look(pid, per_type) {
@@ -63,10 +67,7 @@ mod show {
         for _ in 0..5 {
             tasks.read(&stacks);
         }
-        let mut names = Names {
-            mappings: process.mappings()?,
-            files: HashMap::new(),
-        };
+        let mut names = Names::of(process);
         let uptime = std::fs::read_to_string("/proc/uptime")?;
         let now = uptime.split(' ').next().and_then(|word| word.parse().ok());
         let now = Duration::from_secs_f64(now.unwrap_or_default());
@@ -127,34 +128,5 @@ mod show {
             println!("{count:>6} {end}");
         }
         Ok(())
-    }
-
-    /// Names by the files that are mapped.
-    struct Names {
-        mappings: Vec<Mapping>,
-        files: HashMap<PathBuf, Option<Lines>>,
-    }
-
-    impl Names {
-        fn functions(&mut self, address: u64) -> Vec<Named> {
-            let mapping = self.mappings.iter().find(|m| m.range.contains(&address));
-            let Some(mapping) = mapping.filter(|m| m.inode != 0) else {
-                return Vec::new();
-            };
-            let first = self.mappings.iter().find(|m| m.path == mapping.path);
-            let offset = address - first.map_or(0, |first| first.range.start);
-            let open = || Lines::open(&mapping.path).ok();
-            let lines = self.files.entry(mapping.path.clone()).or_insert_with(open);
-            let functions = lines.as_ref().map(|lines| lines.functions(offset));
-            let named = functions.unwrap_or_default().into_iter();
-            named
-                .map(|function| Named {
-                    name: function.name.unwrap_or_default().into(),
-                    file: None,
-                    source: function.file.map(Into::into),
-                    line: function.line,
-                })
-                .collect()
-        }
     }
 }

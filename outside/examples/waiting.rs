@@ -36,9 +36,9 @@ fn main() {
     println!("begun in {:.1?}", began.elapsed());
     let (mut shapes, mut waits, mut threads) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
     let mut resources = BTreeMap::new();
-    let begin = Instant::now();
+    let start = Instant::now();
     let mut spent = Duration::ZERO;
-    while begin.elapsed() < Duration::from_secs(seconds as u64) {
+    while start.elapsed() < Duration::from_secs(seconds as u64) {
         let listing: Arc<[Task]> = tasks.read(&stacks()).tasks.clone().into();
         let began = Instant::now();
         waiting.take_listing(listing, &AddressSet::default(), began);
@@ -53,6 +53,17 @@ fn main() {
             began.elapsed(),
             first.elapsed()
         );
+        for wait in found
+            .threads
+            .iter()
+            .filter(|w| w.want.is_some() || !w.holds.is_empty())
+        {
+            println!(
+                "  thread {} at {:?} {:?}",
+                wait.tid, wait.function, wait.place
+            );
+            println!("    wants {:?}, holds {:?}", wait.want, wait.holds);
+        }
         shapes.extend(found.shapes);
         waits.extend(found.tasks.into_iter().map(|wait| (wait.task, wait)));
         threads.extend(found.threads.into_iter().map(|wait| (wait.tid, wait)));

@@ -1,5 +1,6 @@
 //! The system calls for which no crate has a safe function: `ptrace` with its `waitpid`,
-//! as signals of every number are to be handed on, and one `ioctl`.
+//! as signals of every number are to be handed on, one `ioctl`, and `setpriority` of one
+//! thread.
 //!
 //! The only `unsafe` of this crate is here.
 #![allow(unsafe_code)]
@@ -79,6 +80,13 @@ pub(crate) fn wait(tid: i32) -> io::Result<Waited> {
     } else {
         Waited::Signalled(libc::WSTOPSIG(status))
     })
+}
+
+/// From now on the thread that asks has its CPU after others.
+pub(crate) fn lower_priority(by: i32) {
+    // SAFETY: the call takes numbers; on Linux 0 is the thread that asks. Where it fails,
+    // the thread stays as it is.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, by) };
 }
 
 /// Lets a performance event count until it has overflown once, and disables it then.

@@ -76,8 +76,8 @@ pub struct Node {
     pub address: Option<u64>,
     /// Of async code: the await at which it is suspended.
     pub location: Option<Location>,
-    /// A macro such as `select!` wrote that await, and the location is where the function
-    /// or block begins.
+    /// A macro such as `select!` wrote that await, or it was not seen, and the location is
+    /// where the function or block begins.
     pub by_macro: bool,
     /// How it belongs to the node above.
     pub link: Link,

@@ -1,10 +1,11 @@
 //! From chains to who waits for whom.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use looptop_symbols::name;
 
-use super::chain::{Chain, Held, Leaf, Link, Node, NodeKind, Role, Wanted};
+use super::chain::{By, Chain, Held, Leaf, Link, Node, NodeKind, Role, Wanted};
 use super::names::path_of;
 use crate::waits::{
     Hold, HoldRole, Need, Party, Place, Resource, ResourceKind, Target, Waits, Want,
@@ -12,21 +13,31 @@ use crate::waits::{
 
 /// Adds what chains say to what is known of waiting and holding.
 pub fn waits<'a>(chains: impl IntoIterator<Item = &'a Chain>, into: &mut Waits) {
+    let mut functions = Functions::default();
     for chain in chains {
         let party = Party::Task(chain.task);
         let Some(root) = &chain.root else { continue };
         // What is not in the tree may let it go on.
         if chain.cut.is_none() && !chain.is_scheduled {
-            into.wait(party, need(root, None));
+            let mut need = need(root, None, &mut functions);
+            // So may a branch of a `select!` that was inlined, and has no name.
+            if chain.by == By::Interpreter && !chain.is_certain {
+                let outside = Need::One(Want {
+                    target: Target::Outside,
+                    place: None,
+                });
+                need = Need::Any(vec![need, outside]);
+            }
+            into.wait(party, need);
         }
-        holds(root, None, party, chain.is_certain, into);
+        holds(root, None, party, chain.is_certain, &mut functions, into);
     }
 }
 
 /// What a future needs to go on. `around` is where the innermost of the application's async
 /// code waits.
-fn need(node: &Node, around: Option<&Place>) -> Need {
-    let own = place(node);
+fn need(node: &Node, around: Option<&Place>, functions: &mut Functions) -> Need {
+    let own = place(node, functions);
     let around = match &own {
         // Lines of tokio's own help nobody.
         Some(place) if !is_of_tokio(&node.name) => Some(place),
@@ -42,7 +53,9 @@ fn need(node: &Node, around: Option<&Place>) -> Need {
         .children
         .iter()
         .filter(|child| child.link == Link::Awaited);
-    let mut needs: Vec<Need> = awaited.map(|child| need(child, around)).collect();
+    let mut needs: Vec<Need> = awaited
+        .map(|child| need(child, around, functions))
+        .collect();
     let outside = || {
         Need::One(Want {
             target: Target::Outside,
@@ -102,8 +115,15 @@ fn of_resource(wanted: &Wanted) -> Target {
 }
 
 /// What a future and those within it hold, and what is known of resources.
-fn holds(node: &Node, around: Option<&Place>, party: Party, is_certain: bool, into: &mut Waits) {
-    let own = place(node).filter(|_| !is_of_tokio(&node.name));
+fn holds(
+    node: &Node,
+    around: Option<&Place>,
+    party: Party,
+    is_certain: bool,
+    functions: &mut Functions,
+    into: &mut Waits,
+) {
+    let own = place(node, functions).filter(|_| !is_of_tokio(&node.name));
     let around = own.as_ref().or(around);
     for held in &node.holds {
         into.resource(Resource {
@@ -112,7 +132,7 @@ fn holds(node: &Node, around: Option<&Place>, party: Party, is_certain: bool, in
             free: None,
             total: held.total,
             senders: None,
-            name: None,
+            name: held.resource.clone(),
         });
         into.hold(Hold {
             party,
@@ -130,7 +150,7 @@ fn holds(node: &Node, around: Option<&Place>, party: Party, is_certain: bool, in
             free: wanted.free,
             total: wanted.total,
             senders: wanted.senders,
-            name: None,
+            name: wanted.name.clone(),
         });
         // What it was given so far nobody else gets.
         if wanted.kind.has_permits() && wanted.given > 0 {
@@ -145,7 +165,7 @@ fn holds(node: &Node, around: Option<&Place>, party: Party, is_certain: bool, in
         }
     }
     for child in &node.children {
-        holds(child, around, party, is_certain, into);
+        holds(child, around, party, is_certain, functions, into);
     }
 }
 
@@ -161,12 +181,25 @@ fn is_of_tokio(name: &str) -> bool {
     name.starts_with("tokio::")
 }
 
+/// Functions as a reader knows them, by where the names of their types are in memory:
+/// these are the chains', and stay there meanwhile.
+#[derive(Default)]
+struct Functions(HashMap<(*const u8, usize), Arc<str>>);
+
+impl Functions {
+    fn of(&mut self, name: &str) -> Arc<str> {
+        let known = self.0.entry((name.as_ptr(), name.len()));
+        let known = known.or_insert_with(|| name::short_future(path_of(name)).into());
+        Arc::clone(known)
+    }
+}
+
 /// Where async code is suspended.
-fn place(node: &Node) -> Option<Place> {
+fn place(node: &Node, functions: &mut Functions) -> Option<Place> {
     let location = node.location.as_ref()?;
     Some(Place {
         file: Arc::clone(&location.file),
         line: location.line,
-        function: Some(name::short_future(path_of(&node.name)).into()),
+        function: Some(functions.of(&node.name)),
     })
 }

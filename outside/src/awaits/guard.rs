@@ -321,7 +321,7 @@ fn one<M: Memory + ?Sized>(
         role,
         amount,
         name: Arc::from(name),
-        resource: None,
+        resource: walk.name_of(address),
         total,
     })
 }

@@ -28,7 +28,7 @@ mod tree;
 mod wanted;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use looptop_interpret::{
     Answers, Code, End, Function, Host, Limits, PAGE, Refusal, Run, Start, run,
@@ -54,7 +54,7 @@ const COMPLETE: u64 = 2;
 const NOTIFIED: u64 = 4;
 const ONE_REFERENCE: u64 = 1 << 6;
 
-/// How long a run may take.
+/// How long a run may take, of this thread's time on a processor.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Polls tasks of a process on copies.
@@ -259,7 +259,7 @@ impl<S: Space> Interpreter<S> {
         };
         let mut host = Copied {
             space: &self.space,
-            end: Instant::now() + PATIENCE,
+            end: clock::of_thread() + PATIENCE,
         };
         let mut run = run(&mut host, &mut self.code, &start, &answers, &self.limits);
         let is_same = self.space.read_u64(task.header) == Some(state);
@@ -300,7 +300,7 @@ impl Polled {
 /// The memory of the process, page by page.
 struct Copied<'space, S> {
     space: &'space S,
-    end: Instant,
+    end: Duration,
 }
 
 impl<S: Space> Host for Copied<'_, S> {
@@ -309,6 +309,6 @@ impl<S: Space> Host for Copied<'_, S> {
     }
 
     fn expired(&mut self) -> bool {
-        Instant::now() >= self.end
+        clock::of_thread() >= self.end
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn is(name: &str) -> bool {
 pub(super) fn of<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, view: &View) -> Node {
     let mut node = Node::new(NodeKind::Leaf, &view.ty.name, Some(view.at));
     node.leaf = read(walk, view);
+    name(walk, &mut node);
     if view.is("tokio::io::util::") && node.leaf.is_none() {
         node.leaf = Some(Leaf::Socket {
             fd: descriptor(walk, view),
@@ -116,11 +117,11 @@ pub(super) fn by_place<M: Memory + ?Sized>(
 ) -> Option<Node> {
     let mut node = Node::new(NodeKind::Leaf, &view.ty.name, Some(view.at));
     let around = owner(walk)?;
-    let name = &around.name;
-    if name.starts_with("tokio::sync::mpsc::") {
+    let by = &around.name;
+    if by.starts_with("tokio::sync::mpsc::") {
         let this = this(walk, &around)?;
         node.leaf = receive(walk, &this, ResourceKind::Mpsc);
-    } else if name.starts_with("tokio::sync::oneshot::") {
+    } else if by.starts_with("tokio::sync::oneshot::") {
         // A sender that waits until nobody wants the answer any more.
         let this = this(walk, &around)?;
         let inner = walk.reader.field(&this, "inner")?;
@@ -128,26 +129,34 @@ pub(super) fn by_place<M: Memory + ?Sized>(
         let mut wanted = Wanted::of(ResourceKind::Oneshot, shared.at);
         wanted.amount = 0;
         node.leaf = Some(Leaf::Resource(wanted));
-    } else if name.starts_with("tokio::task::join_set::") {
+    } else if by.starts_with("tokio::task::join_set::") {
         let this = this(walk, &around)?;
         node.kind = NodeKind::Select;
         node.children = join_set(walk, &this);
-    } else if name.starts_with("tokio::time::interval::") {
+    } else if by.starts_with("tokio::time::interval::") {
         let this = this(walk, &around)?;
         let delay = walk.reader.field(&this, "delay")?;
         let sleep = walk.reader.behind(&delay)?;
         node.leaf = timer(walk, &sleep);
-    } else if name.starts_with("tokio::net::")
-        || name.starts_with("tokio::io::")
-        || name.starts_with("tokio::runtime::io::")
-        || name.starts_with("tokio::process::")
+    } else if by.starts_with("tokio::net::")
+        || by.starts_with("tokio::io::")
+        || by.starts_with("tokio::runtime::io::")
+        || by.starts_with("tokio::process::")
     {
         node.leaf = Some(Leaf::Socket {
             fd: descriptor(walk, &around.fields),
-            interest: interest(name),
+            interest: interest(by),
         });
     }
+    name(walk, &mut node);
     (node.leaf.is_some() || !node.children.is_empty()).then_some(node)
+}
+
+/// Says what the resource is called that a node waits for.
+fn name<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, node: &mut Node) {
+    if let Some(Leaf::Resource(wanted)) = &mut node.leaf {
+        wanted.name = walk.name_of(wanted.address);
+    }
 }
 
 /// The outermost of tokio's functions that are innermost around: the one that the

@@ -21,12 +21,13 @@ mod guard;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod interpreted;
 mod leaf;
+mod named;
 mod names;
 mod text;
 mod view;
 mod walk;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use looptop_unwind::Memory;
 
 pub use chain::{By, Chain, Cut, Held, Interest, Leaf, Link, Node, NodeKind, Role, Wanted};
 pub use graph::waits;
+use named::Ways;
 pub use text::{node_text, text};
 use view::{Reader, View};
 use walk::Walk;
@@ -58,6 +60,10 @@ struct Module {
     bias: u64,
     /// Which of [`Types::modules`].
     number: usize,
+    /// How variables lead to what tasks wait for.
+    ways: Ways,
+    /// The arguments of tokio's functions that poll tasks, if they were asked for.
+    polls: Option<HashSet<Arc<str>>>,
 }
 
 /// Where the future of a task type is.
@@ -128,6 +134,8 @@ impl Awaits {
                     types,
                     bias,
                     number,
+                    ways: Ways::default(),
+                    polls: None,
                 }),
                 Err(why) => error = why,
             }
@@ -176,7 +184,7 @@ impl Awaits {
         let at = task.header.wrapping_add(future.at);
         let now = reader.view(future.stage, at).ok_or(NoChain::Unknown)?;
         let running = running(&mut reader, &now).ok_or(NoChain::Moved)?;
-        let mut walk = Walk::new(&mut reader, &self.tasks);
+        let mut walk = Walk::new(&mut reader, &mut module.ways, &self.tasks);
         let root = walk.future(&running, 0);
         let cut = walk.cut | walk.reader.cut;
         if memory.read_u64(task.header) != Some(before) {
@@ -216,7 +224,9 @@ impl Awaits {
         let task = self.tasks.get(vtable)?;
         let number = task.module;
         let module = self.modules.iter().position(|m| m.number == number)?;
-        let Module { types, bias, .. } = &mut self.modules[module];
+        let Module {
+            types, bias, polls, ..
+        } = &mut self.modules[module];
         let functions: Vec<u64> = task
             .functions
             .iter()
@@ -225,7 +235,13 @@ impl Awaits {
         // What its poll is called by counts most, then what most of the others are.
         let of_poll = types.task_arguments(&functions[..1]);
         let mut all = types.task_arguments(&functions);
-        let is_certain = of_poll.len() == 1 && all.first() == of_poll.first();
+        let mut is_certain = of_poll.len() == 1;
+        if is_certain && all.first() != of_poll.first() {
+            // Of a task whose own poll is elsewhere this one is not.
+            let polls = polls.get_or_insert_with(|| all_polls(types, *bias, &self.tasks, number));
+            let mut others = all.iter().filter(|arguments| !of_poll.contains(arguments));
+            is_certain = others.all(|arguments| polls.contains(arguments));
+        }
         all.sort_by_key(|arguments| !of_poll.contains(arguments));
         let core = "tokio::runtime::task::core::";
         for arguments in &all {
@@ -247,6 +263,15 @@ impl Awaits {
         }
         None
     }
+}
+
+/// The arguments of all functions that poll the tasks of a module.
+fn all_polls(types: &mut DebugTypes, bias: u64, tasks: &Types, module: usize) -> HashSet<Arc<str>> {
+    let tasks = tasks.iter().filter(|task| task.module == module);
+    let polls = tasks.map(|task| task.poll().wrapping_sub(bias));
+    polls
+        .flat_map(|poll| types.task_arguments(&[poll]))
+        .collect()
 }
 
 /// The `Stage` within a type, and where it is.

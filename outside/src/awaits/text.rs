@@ -59,12 +59,8 @@ pub fn node_text(node: &Node, now: Duration) -> String {
         text.push_str(&short(path_of(&node.name)));
     }
     if let Some(location) = &node.location {
-        let macros = if node.by_macro {
-            "in a macro below "
-        } else {
-            ""
-        };
-        let _ = write!(text, " ({macros}{location})");
+        let below = if node.by_macro { "below " } else { "" };
+        let _ = write!(text, " ({below}{location})");
     }
     text
 }
@@ -100,7 +96,8 @@ fn leaf_text(leaf: &Leaf, now: Duration) -> String {
 }
 
 fn wanted_text(wanted: &Wanted) -> String {
-    let (kind, at) = (wanted.kind.name(), wanted.address);
+    let kind = called(wanted.kind, wanted.name.as_deref());
+    let at = wanted.address;
     let mut text = match wanted.kind {
         ResourceKind::Semaphore | ResourceKind::RwLock => {
             format!("waits for {} of {kind} {at:#x}", permits(wanted.amount))
@@ -133,6 +130,14 @@ fn wanted_text(wanted: &Wanted) -> String {
     text
 }
 
+/// What a resource is, and what it is called.
+fn called(kind: ResourceKind, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{} `{name}`", kind.name()),
+        None => kind.name().to_owned(),
+    }
+}
+
 fn permits(number: u64) -> String {
     if number == 1 {
         "1 permit".to_owned()
@@ -142,7 +147,8 @@ fn permits(number: u64) -> String {
 }
 
 fn held_text(held: &Held) -> String {
-    let (kind, at, name) = (held.kind.name(), held.address, &held.name);
+    let kind = called(held.kind, held.resource.as_deref());
+    let (at, name) = (held.address, &held.name);
     match held.role {
         Role::Guard if held.amount == 1 => format!("{kind} {at:#x} in `{name}`"),
         Role::Guard => format!("{kind} {at:#x} in `{name}`, {} permits", held.amount),

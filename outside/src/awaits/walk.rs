@@ -7,6 +7,7 @@ use looptop_symbols::types::{Kind, Location, TypeId, Variant};
 use looptop_unwind::Memory;
 
 use super::chain::{Leaf, Link, Node, NodeKind};
+use super::named::Ways;
 use super::names::{
     JOIN, SELECT, TRANSPARENT, WRAPPERS, async_kind, is_bookkeeping, is_dull, is_poll_fn,
     may_be_future,
@@ -23,9 +24,12 @@ const MAX_NODES: usize = 1_024;
 /// Walks one task's future.
 pub(super) struct Walk<'a, 'b, M: ?Sized> {
     pub(super) reader: &'b mut Reader<'a, M>,
+    ways: &'b mut Ways,
     pub(super) tasks: &'b Types,
     /// The async fns and blocks around, with the fields of the variant in which each is.
     pub(super) around: Vec<Around>,
+    /// The same, and the one whose variables are looked at.
+    variables: Vec<Around>,
     /// What was come along already.
     seen: HashSet<(u64, usize)>,
     nodes: usize,
@@ -41,11 +45,13 @@ pub(super) struct Around {
 }
 
 impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
-    pub(super) fn new(reader: &'b mut Reader<'a, M>, tasks: &'b Types) -> Self {
+    pub(super) fn new(reader: &'b mut Reader<'a, M>, ways: &'b mut Ways, tasks: &'b Types) -> Self {
         Self {
             reader,
+            ways,
             tasks,
             around: Vec::new(),
+            variables: Vec::new(),
             seen: HashSet::new(),
             nodes: 0,
             cut: false,
@@ -114,6 +120,15 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
         Some(node)
     }
 
+    /// What the resource at an address is called, by the innermost of the application's own
+    /// async code that leads to it.
+    pub(super) fn name_of(&mut self, address: u64) -> Option<Arc<str>> {
+        let own = self.variables.iter().rev();
+        let mut own = own.filter(|around| !around.name.starts_with("tokio::"));
+        let (reader, ways) = (&mut *self.reader, &mut *self.ways);
+        own.find_map(|around| ways.name(reader, &around.name, &around.fields, address))
+    }
+
     /// Whether it was not come along before.
     fn is_new(&mut self, of: &View) -> bool {
         self.nodes += 1;
@@ -137,10 +152,12 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             _ => {}
         }
         (node.location, node.by_macro) = written(of, &variant);
-        self.around.push(Around {
+        let around = Around {
             name: Arc::clone(&of.ty.name),
             fields: fields.clone(),
-        });
+        };
+        self.variables.push(around.clone());
+        self.around.push(around);
         if let Some(awaitee) = self.reader.field(&fields, "__awaitee") {
             node.children.extend(self.future(&awaitee, depth + 1));
             // What is neither known nor has anything within.
@@ -150,6 +167,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
         }
         self.around.pop();
         self.keeps(of, &fields, kind, &mut node, depth);
+        self.variables.pop();
         Some(node)
     }
 

@@ -221,9 +221,9 @@ mod tests {
     #[test]
     fn who_has_a_guard_holds_it_unless_two_seem_to() {
         use Likelihood::{Idle, Waits, Works};
+        type Case<'a> = (&'a str, &'a [(Who, Likelihood, &'a [u64])], Option<Who>);
         let thread = |tid| Who::Thread(tid);
         let task = Who::Task(TaskAt { header: 64, id: 9 });
-        type Case<'a> = (&'a str, &'a [(Who, Likelihood, &'a [u64])], Option<Who>);
         let cases: &[Case<'_>] = &[
             ("nobody", &[], None),
             ("a guard", &[(thread(1), Works, &[LOCK])], Some(thread(1))),

@@ -1,5 +1,6 @@
 //! A process that runs, as the engine reads it.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ pub struct LiveProcess {
     subject: Subject,
     space: ProcessSpace,
     descriptors: Descriptors,
+    /// Threads of the reader's own, where it is this process.
+    left_out: HashSet<u64>,
 }
 
 impl LiveProcess {
@@ -30,7 +33,23 @@ impl LiveProcess {
             subject: subject.clone(),
             space: ProcessSpace::of(subject),
             descriptors: Descriptors::default(),
+            left_out: HashSet::new(),
         }
+    }
+
+    /// Leaves out these threads, which read or serve what is read: where it is the process
+    /// itself that reads. The one that reads is left out in any case.
+    pub fn leave_out(&mut self, tids: impl IntoIterator<Item = u64>) {
+        self.left_out.extend(tids);
+    }
+
+    /// The thread that asks, where it is one of the process itself.
+    fn own_thread(&self) -> Option<u64> {
+        if self.subject.pid() != std::process::id() {
+            return None;
+        }
+        let link = std::fs::read_link("/proc/thread-self").ok()?;
+        link.file_name()?.to_str()?.parse().ok()
     }
 }
 
@@ -55,7 +74,9 @@ impl Readable for LiveProcess {
         let Ok(tids) = self.subject.process().tids() else {
             return Vec::new();
         };
-        let tids: Vec<u64> = tids.take(MAX_THREADS).collect();
+        let own = self.own_thread();
+        let others = tids.filter(|tid| Some(*tid) != own && !self.left_out.contains(tid));
+        let tids: Vec<u64> = others.take(MAX_THREADS).collect();
         let threads = tids.into_iter().filter_map(|tid| self.thread(tid));
         threads.collect()
     }

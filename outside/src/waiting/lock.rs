@@ -257,7 +257,7 @@ mod tests {
                 "with an owner",
                 6,
                 0,
-                &[(0, 1 << 31 | 42)],
+                &[(0, 0x8000_002a)],
                 Some((0, Other, Some(42))),
             ),
             ("a wake", 1, 2, &[(0, 2)], None),

@@ -62,6 +62,9 @@ use crate::waits::ResourceKind;
 const SEARCH_REST: u32 = 20;
 /// Between two looks at what is mapped.
 const RENEW: Duration = Duration::from_secs(2);
+/// What chains say to be held is gathered anew after so long: of many tasks that takes
+/// milliseconds.
+const HELD_AGAIN: Duration = Duration::from_secs(1);
 /// Locks of tokio's whose holders are looked for.
 const MAX_OTHERS: usize = 1_024;
 
@@ -84,6 +87,8 @@ pub struct Waiting<R: Readable> {
     /// Those of it that are to be read, in this order.
     queue: VecDeque<Task>,
     listings: u64,
+    /// Resources that chains say to be held, and since when that is known.
+    held: (AddressSet, Option<Instant>),
     /// Locks of tokio's that tasks wait for, and nobody is known to hold.
     others: HashSet<u64>,
     /// Locks of threads that no thread seems to hold.
@@ -113,6 +118,7 @@ impl<R: Readable> Waiting<R> {
             tasks: Arc::default(),
             queue: VecDeque::new(),
             listings: 0,
+            held: (AddressSet::default(), None),
             others: HashSet::new(),
             unheld: HashSet::new(),
             pointing: HashMap::new(),
@@ -239,7 +245,11 @@ impl<R: Readable> Waiting<R> {
     /// for each that has run since the last look, and 10 µs for each other.
     pub fn look_at_threads(&mut self, now: Instant) {
         self.renew(now);
-        self.others = self.wanted_by_interpreter();
+        let due = |at| now.saturating_duration_since(at) >= HELD_AGAIN;
+        if self.held.1.is_none_or(due) {
+            self.held = (self.records.held(), Some(now));
+            self.others = self.wanted_by_interpreter();
+        }
         self.search_cells(now);
         let looked = self.threads.look(
             &mut self.readable,
@@ -255,9 +265,8 @@ impl<R: Readable> Waiting<R> {
         self.resources
             .in_use_by_threads(looked.locks.iter().map(|(address, _)| *address));
         // What a chain says needs no search.
-        let held = self.records.held();
         let unheld = looked.unheld.into_iter();
-        self.unheld = unheld.filter(|lock| !held.contains(lock)).collect();
+        self.unheld = unheld.filter(|lock| !self.held.0.contains(lock)).collect();
         self.found.threads.extend(looked.changed);
         self.found.threads_void.extend(looked.void);
         self.infer(now);
@@ -266,7 +275,7 @@ impl<R: Readable> Waiting<R> {
     /// Locks of tokio's that are waited for by tasks whose chains came from the interpreter,
     /// which does not see who holds them; and that no other chain says to be held.
     fn wanted_by_interpreter(&self) -> HashSet<u64> {
-        let held = self.records.held();
+        let held = &self.held.0;
         let wanted = self.records.wanted(By::Interpreter);
         let wanted = wanted.filter(|address| {
             !held.contains(address) && self.resources.kind(*address).is_some_and(is_tokios_lock)
@@ -335,6 +344,14 @@ impl<R: Readable> Waiting<R> {
         };
         found
     }
+}
+
+/// From now on the thread that asks has its CPU after the threads of the process: for one
+/// that reads chains.
+pub fn give_way() {
+    /// As much as `nice` adds without a word.
+    const BY: i32 = 10;
+    crate::sys::lower_priority(BY);
 }
 
 fn is_tokios_lock(kind: ResourceKind) -> bool {

@@ -19,6 +19,8 @@ pub(super) type Why = Arc<str>;
 #[derive(Debug, Default)]
 pub(super) struct Records {
     known: AddressMap<Record>,
+    /// Those of whom a search has found that they hold something.
+    inferred: HashSet<TaskAt>,
     listing: u32,
     /// Those of the newest listing.
     idle: u64,
@@ -62,6 +64,7 @@ struct Wait {
 }
 
 /// A chain that was read.
+#[allow(clippy::struct_excessive_bools, reason = "each says one thing of it")]
 #[derive(Debug)]
 pub(super) struct New {
     pub(super) shape: u32,
@@ -241,8 +244,8 @@ impl Records {
     }
 
     /// The resources of which tasks say something.
-    pub(super) fn resources(&self) -> HashSet<u64> {
-        let mut found = HashSet::new();
+    pub(super) fn resources(&self) -> AddressSet {
+        let mut found = AddressSet::default();
         for (_, wait) in self.waits() {
             found.extend(
                 wait.new
@@ -257,15 +260,15 @@ impl Records {
     }
 
     /// The resources that chains say to be held.
-    pub(super) fn held(&self) -> HashSet<u64> {
+    pub(super) fn held(&self) -> AddressSet {
         let holds = self.waits().flat_map(|(_, wait)| &wait.new.holds);
         holds.map(|hold| hold.resource).collect()
     }
 
     /// The resources that tasks want whose chains were had so.
     pub(super) fn wanted(&self, by: By) -> impl Iterator<Item = u64> {
-        let waits = self.waits().filter(move |(_, wait)| wait.new.by == by);
-        let wants = waits.flat_map(|(_, wait)| &wait.new.wants);
+        let of = self.waits().filter(move |(_, wait)| wait.new.by == by);
+        let wants = of.flat_map(|(_, wait)| &wait.new.wants);
         wants.filter_map(|want| want.what.resource())
     }
 
@@ -288,22 +291,25 @@ impl Records {
         now: Instant,
     ) -> Vec<TaskWait> {
         let mut changed = Vec::new();
-        for (header, record) in &mut self.known {
-            let task = TaskAt {
-                header: *header,
-                id: record.id,
+        let before = std::mem::take(&mut self.inferred);
+        let others = before.iter().filter(|task| !inferred.contains_key(task));
+        let others: Vec<TaskAt> = others.copied().collect();
+        for task in others {
+            inferred.insert(task, Vec::new());
+        }
+        for (task, holds) in inferred {
+            let Some(record) = self.of(task) else {
+                continue;
             };
             let Is::Waits(wait) = &mut record.is else {
                 continue;
             };
-            if wait.inferred.is_empty() && inferred.is_empty() {
-                continue;
-            }
-            let holds = inferred.remove(&task).unwrap_or_default();
+            let is_some = !holds.is_empty();
             if holds != wait.inferred {
                 wait.inferred = holds;
                 changed.extend(record.word(task));
             }
+            self.inferred.extend(is_some.then_some(task));
         }
         for word in &mut changed {
             word.read_at = word.read_at.max(now);
@@ -577,7 +583,9 @@ mod tests {
             (at(32), &[hold][..])
         );
         assert_eq!(records.infer(found, now), [], "it was said");
-        assert_eq!(records.resources(), HashSet::from([64, 128]));
+        let mut resources: Vec<u64> = records.resources().into_iter().collect();
+        resources.sort_unstable();
+        assert_eq!(resources, [64, 128]);
         let changed = records.infer(HashMap::new(), now);
         assert_eq!((changed.len(), changed[0].holds.len()), (1, 0));
     }

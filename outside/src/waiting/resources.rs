@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::facts::ResourceFact;
+use crate::tasks::AddressSet;
 use crate::waits::ResourceKind;
 
 /// Resources that are known.
@@ -72,7 +73,7 @@ impl Resources {
     }
 
     /// Forgets those of which nobody says anything any more: `in_use` are those of tasks.
-    pub(super) fn keep(&mut self, in_use: &HashSet<u64>) {
+    pub(super) fn keep(&mut self, in_use: &AddressSet) {
         let (by_threads, void) = (&self.by_threads, &mut self.void);
         self.known.retain(|address, _| {
             let stays = in_use.contains(address) || by_threads.contains(address);
@@ -128,9 +129,11 @@ mod tests {
         }
         resources.take();
         resources.in_use_by_threads([128].into_iter());
-        resources.keep(&HashSet::from([64]));
+        let mut in_use = AddressSet::default();
+        in_use.insert(64);
+        resources.keep(&in_use);
         assert_eq!(resources.take(), (vec![], vec![192]));
-        resources.keep(&HashSet::new());
+        resources.keep(&AddressSet::default());
         resources.learn(ResourceFact::of(64, ResourceKind::Notify));
         let (changed, void) = resources.take();
         assert_eq!((changed.len(), void), (1, vec![]), "another is there now");

@@ -421,21 +421,19 @@ fn point_at(space: &impl Space, known: &Known, targets: &Targets) -> Vec<(u64, C
     let pc = known.at.state.blocked_at().map_or(0, |(_, pc)| pc);
     for (word, slot) in words(&stack).zip((sp & !7..).step_by(8)) {
         for lock in targets.near.get(&word).into_iter().flatten() {
-            let candidate = match found.iter().position(|(of, _)| of == lock) {
-                Some(at) => &mut found[at].1,
-                None => {
-                    let slices = known.at.slices;
-                    let candidate = Candidate {
-                        who: Who::Thread(known.at.tid),
-                        likelihood: known.likelihood(),
-                        hits: Vec::new(),
-                        sleep: slices.map(|slices| Sleep { slices, sp, pc }),
-                    };
-                    found.push((*lock, candidate));
-                    let last = found.len() - 1;
-                    &mut found[last].1
-                }
-            };
+            let at = found.iter().position(|(of, _)| of == lock);
+            let at = at.unwrap_or_else(|| {
+                let slices = known.at.slices;
+                let candidate = Candidate {
+                    who: Who::Thread(known.at.tid),
+                    likelihood: known.likelihood(),
+                    hits: Vec::new(),
+                    sleep: slices.map(|slices| Sleep { slices, sp, pc }),
+                };
+                found.push((*lock, candidate));
+                found.len() - 1
+            });
+            let candidate = &mut found[at].1;
             if candidate.hits.len() < MAX_HITS {
                 candidate.hits.push((slot, word));
             }

@@ -2,21 +2,22 @@
 //! written here by hand.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+#[path = "../names/mod.rs"]
+mod names;
 mod program;
 
-use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use looptop_outside::Subject;
-use looptop_outside::awaits::interpreted::{Interpreter, Named};
+use looptop_outside::awaits::interpreted::Interpreter;
 use looptop_outside::awaits::{Leaf, Node, text};
 use looptop_outside::tasks::{Flavor, Task, TaskKind, Tasks, Types};
-use looptop_procfs::{Mapping, Procfs, SyscallState};
-use looptop_symbols::Lines;
+use looptop_procfs::{Procfs, SyscallState};
+
+use names::Names;
 
 const TARGET: &str = "LOOPTOP_AWAITS_TARGET";
 
@@ -74,40 +75,6 @@ fn start() -> (Target, Vec<Said>) {
         }
     }
     panic!("it has ended");
-}
-
-/// Names by the files that are mapped.
-struct Names {
-    mappings: Vec<Mapping>,
-    files: HashMap<PathBuf, Option<Lines>>,
-}
-
-impl Names {
-    fn functions(&mut self, address: u64) -> Vec<Named> {
-        let mapping = self.mappings.iter().find(|m| m.range.contains(&address));
-        let Some(mapping) = mapping.filter(|m| m.inode != 0) else {
-            return Vec::new();
-        };
-        let first = self
-            .mappings
-            .iter()
-            .find(|m| m.path == mapping.path)
-            .unwrap();
-        let offset = address - first.range.start;
-        let open = || Lines::open(&mapping.path).ok();
-        let lines = self.files.entry(mapping.path.clone()).or_insert_with(open);
-        let functions = lines.as_ref().map(|lines| lines.functions(offset));
-        let named = functions
-            .unwrap_or_default()
-            .into_iter()
-            .map(|function| Named {
-                name: function.name.unwrap_or_default().into(),
-                file: None,
-                source: function.file.map(Into::into),
-                line: function.line,
-            });
-        named.collect()
-    }
 }
 
 /// The line of `program.rs` that is marked so.
@@ -362,10 +329,7 @@ fn each_kind_of_await_has_its_chain() {
         }
         assert!(Instant::now() < deadline, "{:?}", listing.runtimes);
     };
-    let mut names = Names {
-        mappings: process.mappings().unwrap(),
-        files: HashMap::new(),
-    };
+    let mut names = Names::of(process);
     let mut failed = Vec::new();
     for said in &said {
         let is_it = |task: &&Task| task.kind == TaskKind::Async && task.id == said.id;

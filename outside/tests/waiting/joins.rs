@@ -33,20 +33,20 @@ async fn join_set(mut set: JoinSet<u8>) {
 
 async fn join(bell: Arc<Notify>) {
     // #join
-    let both = tokio::join!(one(bell.clone()), two(bell));
+    let both = tokio::join!(one(bell.clone()), two(bell)); // #in_join
     std::hint::black_box(both);
 }
 
 async fn join_of_futures(bell: Arc<Notify>) {
     // #futures_join
-    let both = futures::join!(one(bell.clone()), two(bell));
+    let both = futures::join!(one(bell.clone()), two(bell)); // #in_futures_join
     std::hint::black_box(both);
 }
 
 /// One of the two has ended.
 async fn half_joined(bell: Arc<Notify>) {
     // #half_joined
-    let both = tokio::join!(async { 3 }, two(bell));
+    let both = tokio::join!(async { 3 }, two(bell)); // #in_half_joined
     std::hint::black_box(both);
 }
 

@@ -19,7 +19,7 @@ async fn idle() {
 pub async fn select() {
     // #select
     let (_sender, mut queue) = mpsc::channel::<u8>(1);
-    tokio::select! {
+    tokio::select! { // #in_select
         job = queue.recv() => { std::hint::black_box(job); }
         () = sleep(Duration::from_secs(86_400)) => {}
         () = idle() => {}
@@ -32,7 +32,7 @@ async fn select_loop() {
     let mut all = pin!(idle());
     let (_sender, mut queue) = mpsc::channel::<u8>(1);
     loop {
-        tokio::select! {
+        tokio::select! { // #in_select_loop
             () = &mut all => break,
             Some(job) = queue.recv() => { std::hint::black_box(job); }
         }

@@ -14,7 +14,7 @@ use std::{
 use looptop_outside::{
     Subject,
     tasks::{AddressSet, Task, Types},
-    waiting::{LiveProcess, ReadSoFar, Waiting},
+    waiting::{self, LiveProcess, ReadSoFar, Waiting},
 };
 use looptop_symbols::Resolver;
 use tokio::sync::mpsc;
@@ -115,6 +115,7 @@ pub(super) fn start(
     let waits = thread::Builder::new().name("looptop-waits".into());
     // What names stacks stays on its thread.
     waits.spawn(move || {
+        waiting::give_way();
         let resolver = Resolver::new(Some(subject.pid()));
         let live = LiveProcess::new(&subject);
         let reader = Reader {

@@ -95,10 +95,16 @@ pub(super) fn now() -> Clocks {
     }
 }
 
+/// How long this thread has been on a processor; 0 where the system does not say.
+pub(super) fn of_thread() -> Duration {
+    of_system(Clock::Thread).unwrap_or_default()
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Clock {
     Monotonic,
     Boottime,
+    Thread,
 }
 
 fn of_system(clock: Clock) -> Option<Duration> {
@@ -106,6 +112,7 @@ fn of_system(clock: Clock) -> Option<Duration> {
     let id = match clock {
         Clock::Monotonic => ClockId::CLOCK_MONOTONIC,
         Clock::Boottime => ClockId::CLOCK_BOOTTIME,
+        Clock::Thread => ClockId::CLOCK_THREAD_CPUTIME_ID,
     };
     clock_gettime(id).ok().map(Duration::from)
 }

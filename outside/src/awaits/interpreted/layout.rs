@@ -132,21 +132,49 @@ pub(super) const BROADCAST: Broadcast = Broadcast {
     senders: 72,
 };
 
-/// `tokio::time::Sleep`.
+/// `tokio::time::Sleep`, which begins with a kind and the address of a driver.
 pub(super) struct Sleep {
-    /// The address of the driver, twice.
-    pub(super) driver: u64,
-    pub(super) driver_again: u64,
+    /// The address of the driver, where it is once more.
+    pub(super) driver_again: Option<u64>,
+    /// What the driver counts by: as it is registered there, and as it is asked for now.
+    pub(super) registered: u64,
+    pub(super) asked: u64,
     pub(super) waker_state: u64,
     pub(super) seconds: u64,
     pub(super) nanoseconds: u64,
 }
-pub(super) const SLEEP: Sleep = Sleep {
-    driver: 8,
-    driver_again: 24,
-    waker_state: 80,
-    seconds: 96,
-    nanoseconds: 104,
+pub(super) const SLEEPS: &[Sleep] = &[
+    // tokio 1.49 on.
+    Sleep {
+        driver_again: Some(24),
+        registered: 48,
+        asked: 56,
+        waker_state: 80,
+        seconds: 96,
+        nanoseconds: 104,
+    },
+    Sleep {
+        driver_again: None,
+        registered: 40,
+        asked: 48,
+        waker_state: 72,
+        seconds: 88,
+        nanoseconds: 96,
+    },
+];
+
+/// The lists of tasks of a `JoinSet`, behind their lock.
+pub(super) struct JoinSet {
+    /// Where each list begins, from the lock.
+    pub(super) lists: [u64; 2],
+    /// Of an entry.
+    pub(super) next: u64,
+    pub(super) task: u64,
+}
+pub(super) const JOIN_SET: JoinSet = JoinSet {
+    lists: [8, 24],
+    next: 16,
+    task: 24,
 };
 
 /// What tokio has for each descriptor: `tokio::runtime::io::ScheduledIo`.

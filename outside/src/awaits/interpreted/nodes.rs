@@ -1,14 +1,13 @@
 //! From futures that were polled to the nodes of a chain.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use looptop_symbols::types::Location;
 
-use super::super::chain::{Node, NodeKind};
+use super::super::chain::{Leaf, Node, NodeKind};
 use super::super::leaf;
 use super::super::names::{JOIN, SELECT, TRANSPARENT, WRAPPERS, is_poll_fn};
-use super::sites::{What, last_part, module_of, type_of};
+use super::sites::{What, is_short, last_part, module_of, type_of};
 use super::tree::{Polled, Tree};
 use super::wanted::Accesses;
 use crate::space::Space;
@@ -42,7 +41,7 @@ impl<S: Space> Nodes<'_, S> {
     /// The node of a future, or those of its children where it only wraps them.
     fn nodes(&mut self, at: usize, around: Around<'_>) -> Vec<Node> {
         let polled = &self.tree.all[at];
-        let path = path(polled);
+        let path = path(self.tree, polled);
         if is_poll_fn(&path) {
             return vec![self.poll_fn(at, &path, around)];
         }
@@ -64,7 +63,8 @@ impl<S: Space> Nodes<'_, S> {
             match children.len() {
                 0 => NodeKind::Leaf,
                 _ if is_one && begins(WRAPPERS) => NodeKind::Wrapper,
-                _ if is_one && begins(TRANSPARENT) => return children,
+                // Several are of as many of it.
+                _ if begins(TRANSPARENT) => return children,
                 1 => NodeKind::Combinator,
                 _ if is_one => NodeKind::Combinator,
                 _ => NodeKind::Select,
@@ -93,14 +93,12 @@ impl<S: Space> Nodes<'_, S> {
         let mut inner = around.to_vec();
         inner.push(Arc::clone(path));
         let mut node = Node::new(kind_of_code(path), path, None);
-        node.location = location(self.tree, at).map(|at| Location::clone(&at));
+        (node.location, node.by_macro) = location(self.tree, at);
         node.children = self.children(at, &inner);
         if node.children.is_empty()
             && let Some(leaf) = self.accesses.leaf(self.tree, at, path, &inner)
         {
-            let mut child = Node::new(NodeKind::Leaf, path, None);
-            child.leaf = Some(leaf);
-            node.children.push(child);
+            node.children.push(leaf_node(leaf));
         }
         one_each(node)
     }
@@ -125,7 +123,7 @@ impl<S: Space> Nodes<'_, S> {
             };
             for branch in within {
                 let polled = &tree.all[*branch];
-                let by = [&polled.via, &polled.polled_at];
+                let by = [&polled.via, &polled.asked_at];
                 kind = kind.or_else(|| by.into_iter().flatten().find_map(macro_of));
                 branches.extend(self.nodes(*branch, around));
             }
@@ -134,23 +132,49 @@ impl<S: Space> Nodes<'_, S> {
             branches.retain(|branch| !is_empty(branch));
         }
         if branches.is_empty() {
-            let mut node = Node::new(NodeKind::Leaf, path, None);
-            node.leaf = self.accesses.leaf(tree, at, path, around);
-            let of_set = |name: &Arc<str>| name.starts_with("tokio::task::join_set::");
-            if node.leaf.is_none() && around.last().is_some_and(of_set) {
-                node.kind = NodeKind::Select;
-                self.has_list = true;
-            }
-            return node;
+            return self.poll_fn_alone(at, path, around);
         }
-        let kind = kind.unwrap_or(match branches.len() {
-            1 => NodeKind::Combinator,
-            _ => NodeKind::Select,
-        });
+        // What it does with them is not known: of `select!` and `join!` the macro is.
+        let kind = kind.unwrap_or(NodeKind::Combinator);
         let mut node = Node::new(kind, path, None);
         node.children = branches;
         node
     }
+
+    /// A closure that is polled, and polls nothing that has a name.
+    fn poll_fn_alone(&mut self, at: usize, path: &Arc<str>, around: Around<'_>) -> Node {
+        let mut node = Node::new(NodeKind::Leaf, path, None);
+        let owner = around.last().map_or("", |name| name);
+        if owner.starts_with("tokio::task::join_set::") {
+            node.kind = NodeKind::Select;
+            let tasks = self.accesses.tasks(self.tree, at, around).into_iter();
+            node.children = tasks.map(leaf_node).collect();
+            self.has_list |= node.children.is_empty();
+            return node;
+        }
+        node.leaf = self.accesses.leaf(self.tree, at, path, around);
+        if !owner.starts_with("tokio::") {
+            // It may be a `select!` of which this is one branch.
+            node.children.extend(node.leaf.take().map(leaf_node));
+            node.kind = NodeKind::Combinator;
+        }
+        node
+    }
+}
+
+/// What is waited for by a future that has no name, as it was inlined.
+fn leaf_node(leaf: Leaf) -> Node {
+    let name = match &leaf {
+        Leaf::Resource(wanted) if wanted.kind.has_permits() => {
+            "tokio::sync::batch_semaphore::Acquire"
+        }
+        Leaf::Task { .. } => "tokio::runtime::task::join::JoinHandle",
+        Leaf::Timer { .. } => "tokio::time::sleep::Sleep",
+        _ => PASSES_ON,
+    };
+    let mut node = Node::new(NodeKind::Leaf, &Arc::from(name), None);
+    node.leaf = Some(leaf);
+    node
 }
 
 /// What has ended: it only passes polls on, and there was nothing to pass them on to.
@@ -161,7 +185,7 @@ fn is_empty(node: &Node) -> bool {
 }
 
 /// What a macro's code makes, by the file that it is in.
-fn macro_of(at: &Rc<Location>) -> Option<NodeKind> {
+fn macro_of(at: &Arc<Location>) -> Option<NodeKind> {
     const FILES: &[(&str, NodeKind)] = &[
         ("macros/select.rs", NodeKind::Select),
         ("macros/join.rs", NodeKind::Join),
@@ -174,10 +198,13 @@ fn macro_of(at: &Rc<Location>) -> Option<NodeKind> {
 }
 
 /// What a future is called: its type, or the path of its function.
-fn path(polled: &Polled) -> Arc<str> {
+fn path(tree: &Tree, polled: &Polled) -> Arc<str> {
     let name = &polled.function.name;
     let module = || {
-        let source = polled.source.as_ref().or(polled.seen_at.first())?;
+        let mut children = polled.children.iter();
+        let by_child = || children.find_map(|child| tree.all[*child].asked_at.as_ref());
+        let source = polled.source.as_ref().or(polled.seen_at.first());
+        let source = source.or_else(by_child)?;
         module_of(&source.source).or_else(|| {
             let file = source.source.rsplit('/').next()?;
             Some(file.strip_suffix(".rs").unwrap_or(file).to_owned())
@@ -189,7 +216,7 @@ fn path(polled: &Polled) -> Arc<str> {
             let ty = module().and_then(|module| type_of(&module));
             ty.map_or_else(|| Arc::from(PASSES_ON), Arc::from)
         }
-        What::Body if !name.contains("::{") => match module() {
+        What::Body if is_short(name) => match module() {
             Some(module) => Arc::from(format!("{module}::{}", last_part(name))),
             None => Arc::clone(name),
         },
@@ -211,18 +238,21 @@ fn kind_of_code(path: &str) -> NodeKind {
     }
 }
 
-/// The await at which async code is suspended: where it polls the next future.
-fn location(tree: &Tree, at: usize) -> Option<Rc<Location>> {
+/// The await at which async code is suspended: where it polls the next future. Where that
+/// was not seen, where the code begins, and `true`.
+fn location(tree: &Tree, at: usize) -> (Option<Location>, bool) {
     let polled = &tree.all[at];
     let children = polled.children.iter().rev();
-    let mut lines = children.filter_map(|child| tree.all[*child].polled_at.clone());
-    lines.next().or_else(|| {
-        // It begins with a jump that is written where it begins itself.
-        let seen = polled.seen_at.iter().rev();
-        let first = seen.clone().map(|at| at.line).min()?;
-        let last = seen.clone().find(|at| at.line != first);
-        last.or(polled.seen_at.last()).cloned()
-    })
+    let mut asked_at = children.filter_map(|child| tree.all[*child].asked_at.as_ref());
+    if let Some(at) = asked_at.next() {
+        return (Some(Location::clone(at)), false);
+    }
+    // It begins with a jump that is written where it begins itself.
+    let seen = polled.seen_at.iter().rev();
+    let first = seen.clone().min_by_key(|at| at.line);
+    let last = first.and_then(|first| seen.clone().find(|at| at.line != first.line));
+    let location = last.or(first).map(|at| Location::clone(at));
+    (location, last.is_none() && first.is_some())
 }
 
 /// Whether nodes are the same but for what they wait for: of one function, which was

@@ -1,7 +1,6 @@
 //! What is known of the functions at code addresses.
 
 use std::collections::HashMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use looptop_symbols::types::Location;
@@ -30,6 +29,8 @@ const MAX_SITES: usize = 65_536;
 pub(super) struct Function {
     pub(super) name: Arc<str>,
     pub(super) what: What,
+    /// It is of the standard library.
+    pub(super) is_standard: bool,
 }
 
 /// What a function is by its name.
@@ -60,23 +61,23 @@ pub(super) struct Site {
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Inlined {
-    pub(super) function: Rc<Function>,
+    pub(super) function: Arc<Function>,
     /// Where it calls the next one.
-    pub(super) location: Option<Rc<Location>>,
+    pub(super) location: Option<Arc<Location>>,
     /// It is tokio's, around the poll of a task's future.
     pub(super) is_harness: bool,
-    /// It is the poll of something that a future is made of.
+    /// It is a poll or closure of something that a future is made of.
     pub(super) is_of_machinery: bool,
 }
 
 /// Names of code addresses, each asked for once.
 #[derive(Debug, Default)]
 pub(super) struct Sites {
-    known: HashMap<u64, Rc<Site>>,
-    functions: HashMap<Arc<str>, Rc<Function>>,
-    locations: HashMap<Location, Rc<Location>>,
+    known: HashMap<u64, Arc<Site>>,
+    functions: HashMap<Arc<str>, Arc<Function>>,
+    locations: HashMap<Location, Arc<Location>>,
     /// Addresses at which the same is known have one site.
-    sites: HashMap<Box<[Inlined]>, Rc<Site>>,
+    same: HashMap<Box<[Inlined]>, Arc<Site>>,
 }
 
 impl Sites {
@@ -85,19 +86,19 @@ impl Sites {
         &mut self,
         address: u64,
         functions: &mut dyn FnMut(u64) -> Vec<Named>,
-    ) -> Rc<Site> {
+    ) -> Arc<Site> {
         if let Some(known) = self.known.get(&address) {
-            return Rc::clone(known);
+            return Arc::clone(known);
         }
         if self.known.len() >= MAX_SITES {
             *self = Self::default();
         }
         let site = self.site(functions(address));
-        self.known.insert(address, Rc::clone(&site));
+        self.known.insert(address, Arc::clone(&site));
         site
     }
 
-    fn site(&mut self, mut named: Vec<Named>) -> Rc<Site> {
+    fn site(&mut self, mut named: Vec<Named>) -> Arc<Site> {
         named.truncate(MAX_INLINED);
         named.reverse();
         // Of what is not Rust, such as the C library, no future is a part.
@@ -106,12 +107,7 @@ impl Sites {
             .iter()
             .any(|one| one.source.is_some() || one.file.is_some());
         // What is of the standard library and polls nothing, nothing was inlined into.
-        let is_standard = |name: &str| {
-            let by_path = STANDARD.iter().any(|start| name.starts_with(start));
-            let by_trait = [" as alloc::", " as core::", " as std::"];
-            let of_standard = by_path || by_trait.iter().any(|part| name.contains(part));
-            of_standard && what(name) == What::Other
-        };
+        let is_standard = |name: &str| is_of_standard(name) && what(name) == What::Other;
         let is_standard = named.first().is_some_and(|one| is_standard(&one.name));
         let functions = named.into_iter().map(|one| {
             let location = location(&one);
@@ -119,44 +115,49 @@ impl Sites {
             let function = self.function(&one.name);
             Inlined {
                 is_harness: is_of_the_harness(&one),
-                is_of_machinery: function.what == What::ShortPoll
-                    && module.is_some_and(|module| !has_futures(&module)),
+                is_of_machinery: match function.what {
+                    What::ShortPoll => module.is_some_and(|module| !has_futures(&module)),
+                    // A macro of the standard library has written it.
+                    What::Closure => location.as_ref().is_some_and(is_in_standard),
+                    _ => false,
+                },
                 location: location.map(|at| self.location(at)),
                 function,
             }
         });
         let functions: Box<[Inlined]> = functions.collect();
-        if let Some(known) = self.sites.get(&functions) {
-            return Rc::clone(known);
+        if let Some(known) = self.same.get(&functions) {
+            return Arc::clone(known);
         }
-        let site = Rc::new(Site {
+        let site = Arc::new(Site {
             functions: functions.clone(),
             is_complete: has_lines || is_standard || !is_rust,
         });
-        self.sites.insert(functions, Rc::clone(&site));
+        self.same.insert(functions, Arc::clone(&site));
         site
     }
 
     /// One location has one address.
-    fn location(&mut self, location: Location) -> Rc<Location> {
+    fn location(&mut self, location: Location) -> Arc<Location> {
         if let Some(known) = self.locations.get(&location) {
-            return Rc::clone(known);
+            return Arc::clone(known);
         }
-        let known = Rc::new(location.clone());
-        self.locations.insert(location, Rc::clone(&known));
+        let known = Arc::new(location.clone());
+        self.locations.insert(location, Arc::clone(&known));
         known
     }
 
-    fn function(&mut self, name: &Arc<str>) -> Rc<Function> {
+    fn function(&mut self, name: &Arc<str>) -> Arc<Function> {
         if let Some(known) = self.functions.get(name) {
-            return Rc::clone(known);
+            return Arc::clone(known);
         }
-        let function = Rc::new(Function {
+        let function = Arc::new(Function {
             name: Arc::clone(name),
             what: what(name),
+            is_standard: is_of_standard(name),
         });
         self.functions
-            .insert(Arc::clone(name), Rc::clone(&function));
+            .insert(Arc::clone(name), Arc::clone(&function));
         function
     }
 }
@@ -168,6 +169,19 @@ fn location(named: &Named) -> Option<Location> {
         source: Arc::clone(source),
         line: named.line?,
     })
+}
+
+/// Whether a function is of the standard library.
+fn is_of_standard(name: &str) -> bool {
+    let by_trait = [" as alloc::", " as core::", " as std::"];
+    STANDARD.iter().any(|start| name.starts_with(start))
+        || by_trait.iter().any(|part| name.contains(part))
+}
+
+/// Whether code is written in the standard library.
+fn is_in_standard(location: &Location) -> bool {
+    let source = &location.source;
+    source.starts_with("/rustc/") || source.contains("/rustlib/src/rust/library/")
 }
 
 /// Is it a function of tokio's around the poll of a task's future?

@@ -1,7 +1,7 @@
 //! From a run to the tree of futures that it went through.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use looptop_interpret::Run;
 use looptop_symbols::types::Location;
@@ -14,20 +14,20 @@ const MAX_FUTURES: usize = 4_096;
 /// A future that was polled.
 #[derive(Debug)]
 pub(super) struct Polled {
-    pub(super) function: Rc<Function>,
+    pub(super) function: Arc<Function>,
     /// The call in which it was polled, an index of [`Run::frames`]; several where the same
     /// future was polled more than once.
     pub(super) frames: Vec<u32>,
     /// Its function is that call's, and not inlined into it.
     pub(super) is_called: bool,
     /// Where the future that polled it did so.
-    pub(super) polled_at: Option<Rc<Location>>,
+    pub(super) asked_at: Option<Arc<Location>>,
     /// Where the function was that called it, if that is none of a future.
-    pub(super) via: Option<Rc<Location>>,
+    pub(super) via: Option<Arc<Location>>,
     /// Where it was itself, in the order of time.
-    pub(super) seen_at: Vec<Rc<Location>>,
+    pub(super) seen_at: Vec<Arc<Location>>,
     /// A file in which its code is: the first one that was seen.
-    pub(super) source: Option<Rc<Location>>,
+    pub(super) source: Option<Arc<Location>>,
     pub(super) parent: Option<usize>,
     /// In the order of time.
     pub(super) children: Vec<usize>,
@@ -65,11 +65,11 @@ struct Place {
     phase: Phase,
     future: Option<usize>,
     /// Where that one is.
-    location: Option<Rc<Location>>,
+    location: Option<Arc<Location>>,
     /// Where the innermost function is that is no future.
-    via: Option<Rc<Location>>,
+    via: Option<Arc<Location>>,
     /// The functions on the way, the innermost first.
-    functions: Option<Rc<Link>>,
+    functions: Option<Arc<Link>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +85,9 @@ enum Phase {
 
 #[derive(Debug)]
 struct Link {
-    function: Rc<Function>,
+    function: Arc<Function>,
     is_future: bool,
-    before: Option<Rc<Self>>,
+    before: Option<Arc<Self>>,
 }
 
 impl Tree {
@@ -174,7 +174,7 @@ impl Builder<'_> {
     /// Where an address in a call is.
     fn at(&mut self, frame: u32, at: u64) -> Place {
         let site = self.sites.at(at, self.names);
-        if let Some(known) = self.places.get(&(frame, Rc::as_ptr(&site))) {
+        if let Some(known) = self.places.get(&(frame, Arc::as_ptr(&site))) {
             return known.clone();
         }
         let mut place = self.entries[frame as usize].clone();
@@ -185,13 +185,13 @@ impl Builder<'_> {
             self.tree.is_complete &= site.is_complete;
             if let Some((future, at)) = place.future.zip(place.location.as_ref()) {
                 let seen = &mut self.tree.all[future].seen_at;
-                if !seen.iter().any(|known| Rc::ptr_eq(known, at)) {
-                    seen.push(Rc::clone(at));
+                if !seen.iter().any(|known| Arc::ptr_eq(known, at)) {
+                    seen.push(Arc::clone(at));
                 }
             }
         }
         self.places
-            .insert((frame, Rc::as_ptr(&site)), place.clone());
+            .insert((frame, Arc::as_ptr(&site)), place.clone());
         place
     }
 
@@ -211,8 +211,8 @@ impl Builder<'_> {
                 } else {
                     place.via.clone_from(&inlined.location);
                 }
-                place.functions = Some(Rc::new(Link {
-                    function: Rc::clone(function),
+                place.functions = Some(Arc::new(Link {
+                    function: Arc::clone(function),
                     is_future,
                     before: place.functions.take(),
                 }));
@@ -227,9 +227,9 @@ impl Builder<'_> {
         frame: u32,
         is_called: bool,
     ) -> Option<usize> {
-        let polled_at = place.location.clone();
-        let line = polled_at.as_ref().map(Rc::as_ptr);
-        let function = Rc::as_ptr(&inlined.function);
+        let asked_at = place.location.clone();
+        let line = asked_at.as_ref().map(Arc::as_ptr);
+        let function = Arc::as_ptr(&inlined.function);
         let key = (place.future, function, frame, line);
         if let Some(known) = self.known.get(&key) {
             let source = &mut self.tree.all[*known].source;
@@ -245,8 +245,8 @@ impl Builder<'_> {
             let other = &self.tree.all[*other];
             is_called
                 && other.is_called
-                && Rc::ptr_eq(&other.function, &inlined.function)
-                && other.polled_at == polled_at
+                && Arc::ptr_eq(&other.function, &inlined.function)
+                && other.asked_at == asked_at
                 && self.is_same(other.frames[0], frame)
         });
         if let Some(again) = again {
@@ -260,10 +260,10 @@ impl Builder<'_> {
         }
         let at = self.tree.all.len();
         self.tree.all.push(Polled {
-            function: Rc::clone(&inlined.function),
+            function: Arc::clone(&inlined.function),
             frames: vec![frame],
             is_called,
-            polled_at,
+            asked_at,
             via: place.via.clone(),
             seen_at: Vec::new(),
             source: inlined.location.clone(),
@@ -299,8 +299,8 @@ impl Builder<'_> {
 /// Is it the poll of a future? `before` are the functions on the way to it.
 fn is_future(inlined: &Inlined, before: Option<&Link>) -> bool {
     match &inlined.function.what {
-        What::ShortPoll => !inlined.is_of_machinery,
-        What::Poll(_) | What::Body => true,
+        _ if inlined.is_of_machinery => false,
+        What::Poll(_) | What::ShortPoll | What::Body => true,
         What::PlainClosure | What::Other => false,
         What::Closure => !is_plain_closure(inlined, before),
     }
@@ -314,6 +314,11 @@ fn is_plain_closure(inlined: &Inlined, before: Option<&Link>) -> bool {
     let Some(maker) = inlined.function.name.strip_suffix("::{{closure}}") else {
         return false;
     };
+    // A function of the standard library that is no poll calls what is no future.
+    let of_standard = |link: &Link| link.function.what == What::Other && link.function.is_standard;
+    if before.is_some_and(of_standard) {
+        return true;
+    }
     let mut link = before;
     // Behind the innermost future.
     let mut is_near = true;

@@ -13,8 +13,8 @@ use looptop_interpret::{Read, Run};
 use super::super::chain::{Interest, Leaf, Wanted};
 use super::super::leaf::{self, PERMIT_SHIFT};
 use super::layout::{
-    ACQUIRE, BARRIER, BROADCAST, CHANNEL, MAX_READERS, NOTIFIED, NOTIFY, POLL_EVENTED, READINESS,
-    RW_LOCK, SCHEDULED_IO, SEMAPHORE, SLEEP, WATCH,
+    ACQUIRE, BARRIER, BROADCAST, CHANNEL, JOIN_SET, MAX_READERS, NOTIFIED, NOTIFY, POLL_EVENTED,
+    READINESS, RW_LOCK, SCHEDULED_IO, SEMAPHORE, SLEEPS, WATCH,
 };
 use super::nodes::Around;
 use super::sockets::Sockets;
@@ -41,6 +41,13 @@ type Scope = [usize];
 const SHARED: u64 = 16;
 /// Bytes before and behind a future in which what it was called with is searched.
 const AROUND: u64 = 2 << 10;
+/// Of a task: where the address of its vtable is, and what its own is a multiple of.
+const VTABLE: u64 = 16;
+const CELL: u64 = 128;
+/// Of a task's vtable: the function that asks for the result.
+const READS_OUTPUT: u64 = 3 * 8;
+/// Tasks of one set.
+const MAX_TASKS: usize = 64;
 /// More of anything are garbage.
 const MANY: u64 = 1 << 32;
 
@@ -54,12 +61,7 @@ impl<S: Space> Accesses<'_, S> {
         path: &str,
         around: Around<'_>,
     ) -> Option<Leaf> {
-        let looked = Looked {
-            accesses: self,
-            tree,
-            scope: scope(tree, future, around),
-            owner: owner(around),
-        };
+        let looked = self.look(tree, future, around);
         let own = &looked.scope[..1];
         let owner = looked.owner.map_or(path, |owner| &**owner);
         let is = |start: &str| path.starts_with(start);
@@ -106,7 +108,22 @@ impl<S: Space> Accesses<'_, S> {
             .or_else(|| looked.permits())
             .or_else(|| looked.message())
             .or_else(|| looked.timer())
+            .or_else(|| looked.broadcast())
             .or_else(|| looked.socket(owner, false))
+    }
+
+    /// The tasks that one of a `JoinSet` waits for.
+    pub(super) fn tasks(&self, tree: &Tree, future: usize, around: Around<'_>) -> Vec<Leaf> {
+        self.look(tree, future, around).join_set()
+    }
+
+    fn look<'b>(&'b self, tree: &'b Tree, future: usize, around: Around<'b>) -> Looked<'b, S> {
+        Looked {
+            accesses: self,
+            tree,
+            scope: scope(tree, future, around),
+            owner: owner(around),
+        }
     }
 
     fn word(&self, at: u64) -> Option<u64> {
@@ -165,7 +182,7 @@ fn is_of_tokio(name: &str) -> bool {
 
 /// The outermost of tokio's functions that are innermost around: the one that the
 /// application called.
-fn owner<'a>(around: Around<'a>) -> Option<&'a Arc<str>> {
+fn owner(around: Around<'_>) -> Option<&Arc<str>> {
     let of_tokio = around.iter().rev().take_while(|name| is_of_tokio(name));
     of_tokio.last()
 }
@@ -215,17 +232,58 @@ impl<S: Space> Looked<'_, S> {
     /// The task that a handle is of: its vtable is asked for the result.
     fn task(&self) -> Option<Leaf> {
         let (run, types) = (self.accesses.run, self.accesses.types);
-        let calls = self.scope.iter().flat_map(|at| &self.tree.all[*at].calls);
-        let mut frames = calls.filter_map(|call| run.frames.get(*call as usize));
-        frames.find_map(|frame| {
-            let header = frame.arguments[0];
-            let vtable = self.accesses.word(header.checked_add(16)?)?;
-            let of = types.get(vtable)?;
-            (of.functions[3] == frame.entry).then(|| Leaf::Task {
+        let calls: Vec<u32> = self
+            .scope
+            .iter()
+            .flat_map(|at| self.tree.all[*at].calls.iter().copied())
+            .collect();
+        let frames = calls
+            .iter()
+            .filter_map(|call| run.frames.get(*call as usize));
+        let called = frames.map(|frame| (frame.entry, frame.arguments[0]));
+        // Or what was called jumps there.
+        let visits = run
+            .visits
+            .iter()
+            .filter(|visit| calls.contains(&visit.frame));
+        let jumped = visits.filter_map(|visit| Some((visit.code.start, visit.tail?[0])));
+        called.chain(jumped).find_map(|(entry, header)| {
+            let vtable = self.accesses.word(header.checked_add(VTABLE)?)?;
+            let reads_output = self.accesses.word(vtable.checked_add(READS_OUTPUT)?);
+            let fits = header.is_multiple_of(CELL) && reads_output == Some(entry);
+            fits.then(|| Leaf::Task {
                 id: types.id_of(self.accesses.space, header),
                 header,
             })
         })
+    }
+
+    /// The tasks of a `JoinSet`: its lists are behind the lock that was taken.
+    fn join_set(&self) -> Vec<Leaf> {
+        let (space, types) = (self.accesses.space, self.accesses.types);
+        let mut tasks = Vec::new();
+        for lock in self.locks() {
+            for list in JOIN_SET.lists {
+                let field = |at: u64, offset: u64| self.accesses.word(at.checked_add(offset)?);
+                let mut entry = field(lock, list).filter(|at| is_pointer(*at));
+                while let Some(at) = entry
+                    && tasks.len() < MAX_TASKS
+                {
+                    let header = field(at, JOIN_SET.task);
+                    // What is no list of tasks has none.
+                    let Some(header) = header.filter(|at| types.id_of(space, *at).is_some()) else {
+                        break;
+                    };
+                    let id = types.id_of(space, header);
+                    tasks.push(Leaf::Task { id, header });
+                    entry = field(at, JOIN_SET.next).filter(|at| is_pointer(*at));
+                }
+            }
+            if !tasks.is_empty() {
+                break;
+            }
+        }
+        tasks
     }
 
     /// Permits of a semaphore: a lock, and the number that is free.
@@ -510,19 +568,25 @@ impl<S: Space> Looked<'_, S> {
         })
     }
 
-    /// A timer: where it put its waker. Its deadline is beside what the driver counts by,
-    /// and both have the same driver.
+    /// A timer: where it put its waker. Its deadline is beside what the driver counts by.
     fn timer(&self) -> Option<Leaf> {
         let accesses = self.accesses;
-        self.atomics(&[8]).find_map(|at| {
-            let sleep = at.checked_sub(SLEEP.waker_state)?;
+        let places = self.atomics(&[8]);
+        let mut places = places.flat_map(|at| SLEEPS.iter().map(move |layout| (at, layout)));
+        places.find_map(|(at, layout)| {
+            let sleep = at.checked_sub(layout.waker_state)?;
             let field = |offset: u64| accesses.word(sleep.checked_add(offset)?);
-            let driver = field(SLEEP.driver)?;
-            let seconds = field(SLEEP.seconds)?;
-            let nanoseconds = field(SLEEP.nanoseconds)? & 0xffff_ffff;
-            let fits = is_pointer(driver)
-                && driver == field(SLEEP.driver_again)?
+            let (kind, driver) = (field(0)? & 0xffff_ffff, field(8)?);
+            let again = layout.driver_again.map_or(Some(driver), field)?;
+            let (registered, asked) = (field(layout.registered)?, field(layout.asked)?);
+            let seconds = field(layout.seconds)?;
+            let nanoseconds = field(layout.nanoseconds)? & 0xffff_ffff;
+            let fits = kind <= 1
+                && is_pointer(driver)
+                && again == driver
                 && accesses.is_shared(driver)
+                && registered <= asked
+                && asked < 1 << 62
                 && nanoseconds < 1_000_000_000
                 && seconds < MANY;
             fits.then(|| Leaf::Timer {

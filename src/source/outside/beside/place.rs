@@ -328,8 +328,8 @@ mod tests {
             panic!("one of a task that the other does not have");
         };
         assert_eq!((wait.task, wait.since_ns), (50, 6));
-        let want = &wait.wants[0];
-        let found = (want.task, want.due_ns, want.object);
+        let first = &wait.wants[0];
+        let found = (first.task, first.due_ns, first.object);
         assert_eq!(found, (Some(50), Some(26), beyond(1)));
         let thread = &placed.thread_waits[0];
         assert_eq!((thread.task, thread.since_ns), (None, 6));

@@ -29,15 +29,24 @@ use crate::source::{
 /// Threads that are watched at most.
 const MAX_THREADS: usize = 1_024;
 
+/// Who reads where tasks wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reader {
+    /// The agent says that it does.
+    Agent,
+    /// The view.
+    View,
+    /// The view, and that was said.
+    ViewAsSaid,
+}
+
 /// The view in the agent's session.
 pub(super) struct Joined {
     translator: Translator,
     /// What the agent says of tasks.
     word: Option<Capability>,
-    /// It reads itself where they wait.
-    reads_waits: bool,
-    /// What the view reads of that was sent.
-    sends_waits: bool,
+    /// Who reads where they wait.
+    reader: Reader,
     /// It has shown tasks.
     shows_tasks: bool,
     tasks: AgentTasks,
@@ -69,8 +78,7 @@ impl Joined {
         Self {
             translator: Translator::joining(keep_ended, FIRST_RUNTIME),
             word: None,
-            reads_waits: false,
-            sends_waits: false,
+            reader: Reader::View,
             shows_tasks: false,
             tasks: AgentTasks::default(),
             runtimes: Runtimes::default(),
@@ -94,7 +102,11 @@ impl Joined {
         }
         let of_waits = |c: &&Capability| c.kind() == CapabilityKind::Waits;
         if let Some(word) = capabilities.iter().rfind(of_waits) {
-            self.reads_waits = word.available;
+            match (self.reader, word.available) {
+                (_, true) => self.reader = Reader::Agent,
+                (Reader::Agent, false) => self.reader = Reader::View,
+                (Reader::View | Reader::ViewAsSaid, false) => {}
+            }
         }
     }
 
@@ -106,7 +118,7 @@ impl Joined {
         if self.strangers.is_empty() || self.runtimes.has(FIRST_RUNTIME) {
             if self.lacks_tasks() {
                 Wants::Tasks
-            } else if self.reads_waits {
+            } else if self.reader == Reader::Agent {
                 Wants::Nothing
             } else {
                 Wants::Waits
@@ -311,7 +323,7 @@ impl Joined {
 
     /// Where tasks wait that are in the session: the agent's, and those that are listed.
     pub(super) fn waits(&mut self, at_ns: u64, waits: &Waits, newest: (u64, u64)) -> Vec<Frame> {
-        if self.reads_waits {
+        if self.reader == Reader::Agent {
             return Vec::new();
         }
         let mut frames = self.translator.waits(at_ns, waits);
@@ -325,7 +337,7 @@ impl Joined {
         let speaks = self.speaks;
         let mut frames = self.placed(frames, newest);
         self.speaks = speaks;
-        if !std::mem::replace(&mut self.sends_waits, true) {
+        if std::mem::replace(&mut self.reader, Reader::ViewAsSaid) == Reader::View {
             let available = Capability {
                 kind: CapabilityKind::Waits.into(),
                 available: true,
@@ -381,7 +393,7 @@ impl Joined {
             now_ns,
             ..Frame::default()
         }];
-        if !self.reads_waits {
+        if self.reader != Reader::Agent {
             let word = Capability {
                 kind: CapabilityKind::Waits.into(),
                 available: false,

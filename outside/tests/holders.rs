@@ -1,0 +1,160 @@
+//! Where tasks and threads of this very process wait, and who holds what they wait for.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use looptop_outside::Subject;
+use looptop_outside::tasks::{AddressSet, Task, Tasks, Types};
+use looptop_outside::waiting::{LiveProcess, Shape, TaskWait, ThreadWait, Waiting, What};
+use looptop_procfs::Procfs;
+use looptop_symbols::Resolver;
+
+/// What was found so far.
+#[derive(Default)]
+struct Known {
+    shapes: HashMap<u32, Arc<Shape>>,
+    tasks: BTreeMap<u64, TaskWait>,
+    threads: BTreeMap<u64, ThreadWait>,
+}
+
+/// Reads until `is_there`, and fails where that takes too long.
+fn read_until(what: &str, is_there: impl Fn(&Known) -> bool) -> Known {
+    let subject = Subject::find(&Procfs::default(), std::process::id()).unwrap();
+    let types = Arc::new(Types::load(&subject).unwrap());
+    let mut tasks = Tasks::new(&subject, Arc::clone(&types));
+    let live = LiveProcess::new(&subject);
+    let mut waiting = Waiting::new(live, types, Resolver::new(Some(subject.pid())));
+    let mut known = Known::default();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let stacks: Vec<(u64, u64)> = {
+            let process = subject.process();
+            let stack = |tid| Some((tid, process.thread(tid).syscall().blocked_at()?.0));
+            process.tids().unwrap().filter_map(stack).collect()
+        };
+        let listing: Arc<[Task]> = tasks.read(&stacks).tasks.clone().into();
+        waiting.take_listing(listing, &AddressSet::default(), Instant::now());
+        waiting.read(Duration::from_secs(5));
+        waiting.look_at_threads(Instant::now());
+        let found = waiting.take();
+        known.shapes.extend(found.shapes);
+        known
+            .tasks
+            .extend(found.tasks.into_iter().map(|wait| (wait.task.id, wait)));
+        let threads = found.threads.into_iter();
+        known.threads.extend(threads.map(|wait| (wait.tid, wait)));
+        for tid in found.threads_void {
+            known.threads.remove(&tid);
+        }
+        if is_there(&known) {
+            return known;
+        }
+        if Instant::now() >= deadline {
+            for wait in known.threads.values_mut() {
+                wait.frames.clear();
+            }
+            panic!("{what}: {:?} {:#?}", known.tasks, known.threads);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn own_tid() -> u64 {
+    let link = std::fs::read_link("/proc/thread-self").unwrap();
+    link.file_name().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+/// Holds the lock until its channel ends.
+#[inline(never)]
+fn hold(lock: &Mutex<u64>, held: &mpsc::Sender<u64>, until: &mpsc::Receiver<()>) {
+    let mut guard = lock.lock().unwrap();
+    held.send(own_tid()).unwrap();
+    let _ = until.recv();
+    *guard += 1;
+}
+
+#[test]
+fn the_thread_that_holds_a_std_mutex_is_found() {
+    let lock = Arc::new(Mutex::new(0_u64));
+    let (held, holder) = mpsc::channel();
+    let (end, until) = mpsc::channel();
+    let (waits, waiter) = mpsc::channel();
+    let holding = {
+        let lock = Arc::clone(&lock);
+        std::thread::spawn(move || hold(&lock, &held, &until))
+    };
+    let holder = holder.recv().unwrap();
+    let waiting = {
+        let lock = Arc::clone(&lock);
+        std::thread::spawn(move || {
+            waits.send(own_tid()).unwrap();
+            *lock.lock().unwrap() += 1;
+        })
+    };
+    let waiter = waiter.recv().unwrap();
+    // A runtime, so that there are tasks at all.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    runtime.spawn(std::future::pending::<()>());
+    let address = std::ptr::from_ref(&*lock).addr() as u64;
+    let wanted = |known: &Known| {
+        let want = known.threads.get(&waiter)?.want.clone()?;
+        want.what.resource()
+    };
+    let holds = |known: &Known| {
+        let wait = known.threads.get(&holder)?;
+        Some(wait.holds.first()?.resource)
+    };
+    let known = read_until("who waits and who holds", |known| {
+        wanted(known) == Some(address) && holds(known) == Some(address)
+    });
+    let held_lock = &known.threads[&holder].holds[0];
+    assert!(!held_lock.is_certain, "no lock of std names its owner");
+    let function = known.threads[&holder].function.as_deref();
+    assert!(
+        function.is_some_and(|f| f.ends_with("hold")),
+        "{function:?}"
+    );
+    drop(end);
+    holding.join().unwrap();
+    waiting.join().unwrap();
+    let ended = read_until("nobody waits", |known| !known.threads.contains_key(&waiter));
+    assert!(!ended.threads.contains_key(&holder));
+}
+
+async fn takes(lock: Arc<tokio::sync::Mutex<u64>>) {
+    *lock.lock().await += 1;
+}
+
+#[test]
+fn a_task_that_waits_for_a_lock_wants_a_permit_of_it() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let lock = Arc::new(tokio::sync::Mutex::new(0));
+    let guard = runtime.block_on(lock.lock());
+    let task = runtime.spawn(takes(Arc::clone(&lock)));
+    let id: u64 = task.id().to_string().parse().unwrap();
+    let known = read_until("the task's chain", |known| {
+        let wait = known.tasks.get(&id);
+        wait.is_some_and(|wait| !wait.wants.is_empty())
+    });
+    let wait = &known.tasks[&id];
+    let shape = &known.shapes[&wait.shape];
+    assert!(shape.nodes[0].name.contains("takes"), "{shape:#?}");
+    let range = std::ptr::from_ref(&*lock).addr() as u64;
+    let range = range..range + size_of_val(&*lock) as u64;
+    assert!(
+        matches!(wait.wants[0].what, What::Permits { resource, amount: 1, .. }
+            if range.contains(&resource)),
+        "{wait:#?}"
+    );
+    drop(guard);
+    runtime.block_on(task).unwrap();
+}
