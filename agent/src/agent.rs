@@ -360,10 +360,19 @@ impl Builder {
     /// It reads only while a viewer asks for that and may see memory: by default the
     /// application's own user and root on this machine ([`Builder::permit`]), and only
     /// where that viewer may not read the process itself. A thread of its own does it, with
-    /// 2 % of a core; nothing is written or stopped. Linux on x86-64.
+    /// 2 % of a core ([`Builder::waits_share`]); nothing is written or stopped. Linux on
+    /// x86-64.
     #[cfg(feature = "waits")]
     pub fn waits(mut self, waits: bool) -> Self {
         self.config.waits = waits;
+        self
+    }
+
+    /// How much of a core the reading of [`Builder::waits`] may take, in percent, after its
+    /// first look; 2 by default, 1 to 50. `LOOPTOP_WAITS=10%` beats it.
+    #[cfg(feature = "waits")]
+    pub fn waits_share(mut self, percent: u32) -> Self {
+        self.config.waits_percent = percent;
         self
     }
 

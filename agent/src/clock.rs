@@ -97,6 +97,12 @@ pub(crate) fn now_ns() -> u64 {
     nanoseconds(origin().instant.elapsed())
 }
 
+/// An instant in nanoseconds since the agent's origin; 0 for an earlier one.
+#[cfg_attr(not(feature = "waits"), allow(dead_code))]
+pub(crate) fn at_ns(instant: Instant) -> u64 {
+    nanoseconds(instant.saturating_duration_since(origin().instant))
+}
+
 fn origin() -> &'static Origin {
     ORIGIN.get_or_init(|| {
         if !cpu::counter_is_steady() {

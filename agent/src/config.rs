@@ -142,6 +142,8 @@ pub(crate) struct Config {
     pub(crate) capture: bool,
     /// Whether the agent reads in its process's memory where tasks wait, when asked.
     pub(crate) waits: bool,
+    /// The share of a core that this may take, in percent.
+    pub(crate) waits_percent: u32,
     /// `None`: where nobody else can set one.
     #[cfg_attr(not(all(tokio_unstable, feature = "tracing")), allow(dead_code))]
     pub(crate) install_subscriber: Option<bool>,
@@ -176,6 +178,7 @@ impl Default for Config {
             },
             capture: true,
             waits: false,
+            waits_percent: 2,
             install_subscriber: None,
             time_scale: 0.0,
             #[cfg(feature = "flight-recorder")]
@@ -186,6 +189,7 @@ impl Default for Config {
 
 /// Limits of what can be set, so that a typing error harms nobody.
 const INTERVALS: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(1));
+const WAITS: (u32, u32) = (1, 50);
 const FRAMES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(10));
 
 impl Config {
@@ -200,7 +204,9 @@ impl Config {
             self.capture = false;
         }
         let waits = get("LOOPTOP_WAITS").unwrap_or_default();
-        self.waits = is_on(&waits) || (self.waits && !is_off(&waits));
+        let percent = waits.strip_suffix('%').and_then(|n| n.trim().parse().ok());
+        self.waits_percent = percent.unwrap_or(self.waits_percent);
+        self.waits = is_on(&waits) || percent.is_some() || (self.waits && !is_off(&waits));
         let tasks = get("LOOPTOP_TASKS").unwrap_or_default();
         if is_on(&tasks) {
             self.install_subscriber = Some(true);
@@ -208,6 +214,12 @@ impl Config {
             self.install_subscriber = Some(false);
         }
         self
+    }
+
+    /// The share of a core that reading in memory may take, in percent.
+    #[cfg_attr(not(feature = "waits"), allow(dead_code))]
+    pub(crate) fn waits_percent(&self) -> u32 {
+        self.waits_percent.clamp(WAITS.0, WAITS.1)
     }
 
     pub(crate) fn stall_threshold_ns(&self) -> u64 {
@@ -261,6 +273,33 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whether_memory_is_read_and_how_much_that_may_take() {
+        for (builder, variable, on, percent) in [
+            (false, "", false, 2),
+            (true, "", true, 2),
+            (false, "on", true, 2),
+            (true, "off", false, 2),
+            (false, "10%", true, 10),
+            (false, "10 %", true, 10),
+            (false, "0%", true, 1),
+            (false, "400%", true, 50),
+            (false, "much", false, 2),
+        ] {
+            let config = Config {
+                waits: builder,
+                ..Config::default()
+            };
+            let get = |name: &str| (name == "LOOPTOP_WAITS").then(|| variable.to_owned());
+            let config = config.with_environment(get);
+            assert_eq!(
+                (config.waits, config.waits_percent()),
+                (on, percent),
+                "{variable}"
+            );
+        }
+    }
 
     #[test]
     fn addresses() {

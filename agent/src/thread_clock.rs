@@ -33,6 +33,13 @@ pub(crate) fn process_cpu_ns() -> Option<u64> {
     read_clock(libc::CLOCK_PROCESS_CPUTIME_ID)
 }
 
+/// The system's monotonic clock in nanoseconds, by which tokio's timers go.
+#[cfg(unix)]
+#[cfg_attr(not(feature = "waits"), allow(dead_code))]
+pub(crate) fn monotonic_ns() -> Option<u64> {
+    read_clock(libc::CLOCK_MONOTONIC)
+}
+
 #[cfg(unix)]
 #[allow(unsafe_code)]
 fn read_clock(clock: libc::clockid_t) -> Option<u64> {

@@ -10,7 +10,7 @@ use crate::shared::Shared;
 
 /// Nobody asks.
 #[derive(Debug, Default)]
-pub(crate) struct Waits;
+pub(crate) struct Waits {}
 
 impl Waits {
     #[allow(clippy::unused_self, reason = "the other one has a thread")]
@@ -44,7 +44,7 @@ pub(crate) fn mark_server(shared: &Arc<Shared>) {
 
 /// There are none.
 #[derive(Debug, Default)]
-pub(crate) struct Frames;
+pub(crate) struct Frames {}
 
 #[allow(clippy::unused_self, reason = "the other one has tasks")]
 impl Frames {

@@ -4,6 +4,7 @@
 
 mod viewer;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +122,64 @@ fn level_0_has_tasks_with_futures_and_states_for_who_asks() {
     later.until("all tasks", |seen| (idle(seen).len() == 100).then_some(()));
 }
 
+async fn waits_for_its_turn(turn: Arc<tokio::sync::Mutex<u32>>) {
+    *turn.lock().await += 1;
+}
+
+async fn holds_it_and_waits(turn: Arc<tokio::sync::Mutex<u32>>, until: Arc<Semaphore>) {
+    let held = turn.lock().await;
+    drop(until.acquire().await);
+    drop(held);
+}
+
+#[test]
+fn each_task_has_its_chain_and_what_it_waits_for() {
+    let _alone = alone();
+    // An interpreter that was not optimised takes its time.
+    let builder = level0().waits(true).waits_share(50);
+    let application = Application::new(builder, 40);
+    let turn = Arc::new(tokio::sync::Mutex::new(0));
+    let until = Arc::new(Semaphore::new(0));
+    let (locks, ends) = (Arc::clone(&turn), Arc::clone(&until));
+    application.runtime.spawn(holds_it_and_waits(locks, ends));
+    viewer::until("it is held", || turn.try_lock().is_err());
+    let locks = Arc::clone(&turn);
+    application.runtime.spawn(waits_for_its_turn(locks));
+    let viewer = application.viewer(true);
+    viewer.until("all chains", |seen| {
+        let read = seen.waits_read.as_ref()?;
+        (read.complete && read.read >= 42).then_some(())
+    });
+    viewer.look(|seen| {
+        for task in idle(seen) {
+            let chain = seen.chain(task.id).expect("it waits");
+            assert!(chain[0].contains("waits_for_ever"), "{chain:?}");
+        }
+        let task = seen.tasks_of("waits_for_its_turn")[0].id;
+        let waits = &seen.task_waits[&task];
+        let want = waits.wants.first().expect("it wants something");
+        assert_eq!(want.kind(), proto::WantKind::Permits, "{want:?}");
+        assert!(seen.wait_resources.contains_key(&want.resource));
+        // What all the others wait for is another one.
+        let others = idle(seen)
+            .into_iter()
+            .map(|task| &seen.task_waits[&task.id]);
+        let others: HashSet<u64> = others.map(|wait| wait.wants[0].resource).collect();
+        assert!(others.len() == 1 && !others.contains(&want.resource));
+        assert!(waits.since_ns > 0 && waits.since_ns <= waits.read_at_ns);
+        assert!(waits.read_at_ns <= seen.now_ns);
+    });
+    // It goes on, and waits no longer.
+    until.add_permits(1);
+    viewer.until("both have ended", |seen| {
+        let gone = |name| seen.tasks_of(name).is_empty();
+        (gone("waits_for_its_turn") && gone("holds_it_and_waits")).then_some(())
+    });
+    viewer.until("their waits are void", |seen| {
+        (seen.task_waits.len() == 40).then_some(())
+    });
+}
+
 #[test]
 fn nothing_is_read_for_who_does_not_ask_or_may_not_see_it() {
     let _alone = alone();
@@ -200,9 +259,14 @@ fn cost() {
         let used = used.split_ascii_whitespace().next().map(str::parse::<u64>);
         Duration::from_nanos(used.expect("a number").expect("a number"))
     };
+    viewer.until("the first chains", |seen| {
+        let read = seen.waits_read.as_ref()?;
+        println!("chains of {} tasks at the first look", read.read);
+        Some(())
+    });
     println!("until then: {:?} of CPU", cpu());
     let (before, began) = (cpu(), std::time::Instant::now());
-    std::thread::sleep(Duration::from_secs(20));
+    std::thread::sleep(Duration::from_secs(40));
     let (used, elapsed) = (cpu().saturating_sub(before), began.elapsed());
     let share = 100.0 * used.as_secs_f64() / elapsed.as_secs_f64();
     println!("then: {used:?} in {elapsed:?}, {share:.2} % of a core");

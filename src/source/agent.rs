@@ -5,8 +5,8 @@ use std::{convert::Infallible, time::Duration};
 use looptop_wire::{
     PROTOCOL, columns, live,
     proto::{
-        Capability, CapabilityKind, CodeAddress, HelloRequest, HelloResponse, Loss, ResolveFramesRequest,
-        ResolveFramesResponse, WatchRequest, agent_client::AgentClient,
+        Capability, CapabilityKind, CodeAddress, HelloRequest, HelloResponse, Loss,
+        ResolveFramesRequest, ResolveFramesResponse, WatchRequest, agent_client::AgentClient,
     },
 };
 use tokio::{task::spawn_blocking, time::sleep_until};
@@ -73,16 +73,26 @@ pub(super) async fn attach(session: &mut Session, link: &Link) -> Result<Peer, E
 }
 
 impl Attached {
-    /// Whether the agent is to read its process: it does so, and this viewer may not read
-    /// the process itself, which costs the application nothing.
-    async fn has_memory_read_for_it(&self, reads_processes: bool) -> bool {
-        let waits = |c: &Capability| c.kind() == CapabilityKind::Waits && c.available;
-        if !self.hello.capabilities.iter().any(waits) {
+    /// Whether the agent is to read its process for this viewer: where it would, and the
+    /// viewer may not read the process itself, which costs the application nothing. Where
+    /// the viewer does, the hello says so.
+    async fn has_memory_read(&mut self, reads_processes: bool) -> bool {
+        let hello = self.hello.clone();
+        let waits = |c: &&mut Capability| c.kind() == CapabilityKind::Waits && c.available;
+        let Some(word) = self.hello.capabilities.iter_mut().find(waits) else {
+            return false;
+        };
+        if !reads_processes || hello.pid == 0 {
+            return true;
+        }
+        let may_read = spawn_blocking(move || outside::may_read_agent(&hello)).await;
+        if may_read.unwrap_or(false) {
+            word.available = false;
+            "this viewer reads the process itself, and did not ask the agent"
+                .clone_into(&mut word.reason);
             return false;
         }
-        let hello = self.hello.clone();
-        let may_read = spawn_blocking(move || outside::may_read_agent(&hello));
-        !(reads_processes && self.hello.pid != 0 && may_read.await.unwrap_or(false))
+        true
     }
 
     /// Passes the agent's frames on until the connection ends.
@@ -90,7 +100,7 @@ impl Attached {
         let interval = session.options.interval;
         let request = WatchRequest {
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
-            memory: self.has_memory_read_for_it(session.options.host).await,
+            memory: self.has_memory_read(session.options.host).await,
         };
         let watch = received::watch(self.link.channel.clone(), request, MAX_FRAME_BYTES);
         let watch = session.patiently(watch);

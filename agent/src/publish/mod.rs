@@ -15,7 +15,7 @@ use std::sync::Arc;
 use looptop_wire::intern::Interner;
 use looptop_wire::proto;
 
-use self::table::Table;
+pub(crate) use self::table::Table;
 pub(crate) use self::update::{OfMemory, Shows, Update};
 use crate::clock::now_ns;
 use crate::coverage::Coverage;

@@ -51,6 +51,12 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Table<K, V> {
         self.current.values().cloned().collect()
     }
 
+    /// Keys and records.
+    #[cfg_attr(not(feature = "waits"), allow(dead_code))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.current.iter()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.current.len()
     }

@@ -10,8 +10,9 @@
 //! - [`reader`]: the thread,
 //! - [`names`]: which future each type of tasks has,
 //! - [`seen`]: what was read, as plain facts,
-//! - [`frames`], [`tasks`]: facts as frames.
+//! - [`frames`], [`tasks`], [`chains`]: facts as frames.
 
+mod chains;
 mod frames;
 mod names;
 mod priority;
@@ -23,6 +24,8 @@ use std::future::poll_fn;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+
+use looptop_outside::waiting::Found;
 
 pub(crate) use self::frames::Frames;
 use self::seen::Seen;
@@ -57,10 +60,19 @@ struct State {
     /// The agent ends.
     stops: bool,
     newest: Option<Arc<Seen>>,
+    /// What was found of waiting and nobody took yet.
+    found: Vec<Read>,
     /// Why nothing can be read.
     failed: Option<String>,
     /// A task on the agent's own runtime.
     server: Option<u64>,
+}
+
+/// What was read of waiting, and the CPU that all of it took so far.
+#[derive(Debug)]
+struct Read {
+    found: Found,
+    cpu_ns: u64,
 }
 
 /// Somebody asks as long as it lives.
@@ -154,12 +166,19 @@ impl Waits {
         self.changed.notify_all();
     }
 
-    fn newest(&self) -> Option<Arc<Seen>> {
-        lock(&self.state).newest.clone()
+    /// The newest look, and what was found since this was last called; no look where nobody
+    /// reads.
+    fn take(&self) -> (Option<Arc<Seen>>, Vec<Read>) {
+        let mut state = lock(&self.state);
+        (state.newest.clone(), std::mem::take(&mut state.found))
     }
 
     fn put(&self, seen: Seen) {
         lock(&self.state).newest = Some(Arc::new(seen));
+    }
+
+    fn put_found(&self, read: Read) {
+        lock(&self.state).found.push(read);
     }
 
     fn server(&self) -> Option<u64> {
@@ -168,7 +187,8 @@ impl Waits {
 
     fn fail(&self, why: String) {
         let mut state = lock(&self.state);
-        (state.failed, state.newest, state.reads) = (Some(why), None, false);
+        (state.failed, state.reads) = (Some(why), false);
+        (state.newest, state.found) = (None, Vec::new());
     }
 
     /// Returns after `rest`, and later where nobody asks; false once the thread is to end.
@@ -184,6 +204,7 @@ impl Waits {
             };
             if state.stops || until <= now {
                 (state.reads, state.newest) = (false, None);
+                state.found = Vec::new();
                 return false;
             }
             let waited = self.changed.wait_timeout(state, until - now);

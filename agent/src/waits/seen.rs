@@ -123,12 +123,17 @@ fn lists(found: &Listing, own: &Own) -> Vec<Whose> {
     lists
 }
 
-/// The application's tasks. Those in no list are left out: in one's own memory a copy of
-/// what was read looks the same.
-pub(super) fn tasks(found: &Listing, types: &Types, names: &Names, own: &Own) -> Seen {
+/// The application's tasks, also as they were listed. Those in no list are left out: in
+/// one's own memory a copy of what was read looks the same.
+pub(super) fn tasks(
+    found: &Listing,
+    types: &Types,
+    names: &Names,
+    own: &Own,
+) -> (Seen, Vec<Listed>) {
     let lists = lists(found, own);
     let is_own = |task: &Listed| own.probes.iter().any(|(at, _)| *at == task.header);
-    let mut seen = Seen::default();
+    let (mut seen, mut listed) = (Seen::default(), Vec::new());
     for task in &found.tasks {
         let Some(at) = task.runtime.filter(|at| lists[*at] != Whose::Nobodys) else {
             continue;
@@ -143,6 +148,7 @@ pub(super) fn tasks(found: &Listing, types: &Types, names: &Names, own: &Own) ->
             continue;
         }
         let list = &found.runtimes[at];
+        listed.push(*task);
         seen.tasks.push(Task {
             header: task.header,
             id: task.id,
@@ -163,7 +169,7 @@ pub(super) fn tasks(found: &Listing, types: &Types, names: &Names, own: &Own) ->
     }
     let torn = found.runtimes.iter().filter(|list| list.torn);
     seen.torn = torn.map(key).collect();
-    seen
+    (seen, listed)
 }
 
 /// Lists are counted from 1 in each module.

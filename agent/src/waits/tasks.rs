@@ -126,6 +126,14 @@ impl Tasks {
         }
     }
 
+    /// The id on the wire of a task.
+    pub(super) fn id(&self, header: u64, tokio_id: u64) -> u64 {
+        let known = self.known.get(&header).map(|known| &known.record);
+        known
+            .filter(|record| record.tokio_id == Some(tokio_id))
+            .map_or(tokio_id, |record| record.id)
+    }
+
     /// None are known, and none were sent that should be forgotten.
     pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty() && self.ended.is_empty() && self.forgotten.is_empty()

@@ -50,6 +50,12 @@ pub struct Seen {
     pub tasks: HashMap<u64, columns::Record>,
     /// The newest word on what can be known of them.
     pub capabilities: HashMap<proto::CapabilityKind, proto::Capability>,
+    pub shapes: HashMap<u32, proto::AwaitShape>,
+    /// Of tasks that wait.
+    pub task_waits: HashMap<u64, proto::TaskWait>,
+    pub thread_waits: HashMap<u64, proto::ThreadWait>,
+    pub wait_resources: HashMap<u64, proto::WaitResource>,
+    pub waits_read: Option<proto::WaitsRead>,
     pub now_ns: u64,
 }
 
@@ -88,6 +94,33 @@ impl Seen {
             self.capabilities
                 .extend(said.map(|known| (known.kind(), known.clone())));
         }
+        let shapes = frame.await_shapes.iter();
+        self.shapes
+            .extend(shapes.map(|shape| (shape.id, shape.clone())));
+        for wait in &frame.task_waits {
+            if wait.shape == 0 {
+                self.task_waits.remove(&wait.task);
+            } else {
+                self.task_waits.insert(wait.task, wait.clone());
+            }
+        }
+        for wait in &frame.thread_waits {
+            if wait.gone {
+                self.thread_waits.remove(&wait.tid);
+            } else {
+                self.thread_waits.insert(wait.tid, wait.clone());
+            }
+        }
+        for resource in &frame.wait_resources {
+            if resource.gone {
+                self.wait_resources.remove(&resource.id);
+            } else {
+                self.wait_resources.insert(resource.id, *resource);
+            }
+        }
+        if frame.waits_read.is_some() {
+            self.waits_read.clone_from(&frame.waits_read);
+        }
         self.pending_lag_since = None;
         for lag in &frame.lag {
             self.lag
@@ -106,6 +139,13 @@ impl Seen {
         let tasks = self.tasks.values();
         let is_it = |task: &&columns::Record| self.text(task.future.unwrap_or(0)).contains(future);
         tasks.filter(is_it).collect()
+    }
+
+    /// The futures of a task, outermost first.
+    pub fn chain(&self, task: u64) -> Option<Vec<&str>> {
+        let wait = self.task_waits.get(&task)?;
+        let nodes = self.shapes.get(&wait.shape)?.nodes.iter();
+        Some(nodes.map(|node| self.text(node.future)).collect())
     }
 
     pub fn live_stall(&self) -> Option<&proto::Stall> {
