@@ -39,12 +39,7 @@ struct Seen {
 impl Activity {
     /// The idle tasks whose futures have changed since the listing before. Some 0.15 µs
     /// for each.
-    pub fn of(
-        &mut self,
-        listing: &Listing,
-        types: &Types,
-        memory: ProcessMemory,
-    ) -> AddressSet {
+    pub fn of(&mut self, listing: &Listing, types: &Types, memory: ProcessMemory) -> AddressSet {
         let tasks = listing.tasks.iter();
         let idle = tasks.filter(|t| t.kind == TaskKind::Async && t.state == TaskState::Idle);
         let idle = idle.filter_map(|task| {
