@@ -348,6 +348,7 @@ impl<R: Readable> Waiting<R> {
 
 /// From now on the thread that asks has its CPU after the threads of the process: for one
 /// that reads chains.
+#[cfg(feature = "watch")]
 pub fn give_way() {
     /// As much as `nice` adds without a word.
     const BY: i32 = 10;
