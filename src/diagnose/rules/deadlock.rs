@@ -237,17 +237,17 @@ fn evidence(model: &Model, members: &[Member], spots: &[Spot]) -> String {
 fn of_itself(model: &Model, alone: &Member) -> String {
     let members = std::slice::from_ref(alone);
     let wanted = asked(model, members, alone);
-    let held = held(model, members, 0).unwrap_or_default();
+    let own = held(model, members, 0).unwrap_or_default();
     match alone.held_by_next {
         Some(hold) if hold.role == HoldRole::Permits => {
             let of_many = alone.want.resource.map(|id| kind(model, id));
             if of_many == Some(ResourceKind::Semaphore) {
-                format!("it holds {held} and needs another")
+                format!("it holds {own} and needs another")
             } else {
-                format!("it holds {held} and waits for {wanted}")
+                format!("it holds {own} and waits for {wanted}")
             }
         }
-        Some(_) => format!("it has the {held} and waits for {wanted}"),
+        Some(_) => format!("it has the {own} and waits for {wanted}"),
         None => format!("it waits for {wanted}"),
     }
 }

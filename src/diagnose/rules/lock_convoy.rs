@@ -229,6 +229,7 @@ impl Asked {
     fn by(context: &Context<'_>, site: LocationId) -> Self {
         let model = context.model;
         let mut of_each: BTreeMap<u64, usize> = BTreeMap::new();
+        let all_kept = context.memory.waiting.kept(model);
         let (mut all, mut kept) = (0, 0);
         let at_site = model.tasks.live().filter(|t| t.location == Some(site));
         for task in at_site.filter(|t| t.lock_wait.is_some()) {
@@ -236,7 +237,7 @@ impl Asked {
             let Some(wait) = model.waits.task(task.id) else {
                 continue;
             };
-            kept += usize::from(context.memory.waiting.keeps(model, Party::Task(task.id)));
+            kept += usize::from(all_kept.contains(&Party::Task(task.id)));
             let (wants, _) = polled_wants(wait);
             let permits = wants.iter().find(|want| want.kind == WantKind::Permits);
             if let Some(resource) = permits.and_then(|want| want.resource) {

@@ -1,6 +1,10 @@
 //! A task that waits for what does not come.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     diagnose::{
@@ -69,10 +73,11 @@ fn not_judged(context: &Context<'_>) -> Option<String> {
 fn check(context: &Context<'_>) -> Vec<Finding> {
     let model = context.model;
     let waiting = &context.memory.waiting;
+    let kept = waiting.kept(model);
     let mut findings = Vec::new();
     for stuck in waiting.passing.stuck(model.now, minute(model)) {
         let tasks = stuck.tasks.iter().copied();
-        let tasks: Vec<TaskId> = tasks.filter(|id| is_alone(context, *id)).collect();
+        let tasks: Vec<TaskId> = tasks.filter(|id| is_alone(context, &kept, *id)).collect();
         let finding = finding(context, &tasks, |n| {
             let others = count(stuck.passed as u64, "other");
             let that = if n == 1 {
@@ -107,7 +112,7 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
 }
 
 /// Nothing else says better why it waits.
-fn is_alone(context: &Context<'_>, id: TaskId) -> bool {
+fn is_alone(context: &Context<'_>, kept: &HashSet<Party>, id: TaskId) -> bool {
     let (model, waiting) = (context.model, &context.memory.waiting);
     let queued = |id: TaskId| {
         let wait = model.waits.task(id)?;
@@ -115,7 +120,7 @@ fn is_alone(context: &Context<'_>, id: TaskId) -> bool {
         let resource = wants.first()?.resource?;
         Some(waiting.queues.get(&resource)?.waiting.len() > 2)
     };
-    !waiting.keeps(model, Party::Task(id)) && queued(id) != Some(true)
+    !kept.contains(&Party::Task(id)) && queued(id) != Some(true)
 }
 
 fn finding(

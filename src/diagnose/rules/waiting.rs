@@ -5,7 +5,11 @@ pub(super) mod held;
 mod passing;
 mod queue;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     diagnose::waits::{Graph, Party, Ring, is_polled, kept_in},
@@ -128,13 +132,18 @@ impl Waiting {
         found.filter(|own| stands(model, own.since, STANDS, [Party::Task(own.task)]))
     }
 
-    /// A ring keeps a party, or a task that is behind its own future does.
-    pub(super) fn keeps(&self, model: &Model, party: Party) -> bool {
-        self.rings(model).any(|ring| ring.keeps(party))
-            || self.behind_own(model).any(|own| {
-                let is_it = Party::Task(own.task) == party;
-                is_it || self.follows(own).contains(&party)
-            })
+    /// Those that a ring keeps, or a task that is behind its own future.
+    pub(super) fn kept(&self, model: &Model) -> HashSet<Party> {
+        let mut kept = HashSet::new();
+        for ring in self.rings(model) {
+            kept.extend(ring.members.iter().map(|member| member.party));
+            kept.extend(&ring.behind);
+        }
+        for own in self.behind_own(model) {
+            kept.insert(Party::Task(own.task));
+            kept.extend(self.follows(own));
+        }
+        kept
     }
 
     /// Those that wait for the same as a task that is behind its own future.

@@ -270,17 +270,21 @@ impl Graph {
         }
     }
 
-    /// Adds what is held; of what is only probable what can be true.
+    /// Adds what is held of what somebody waits for; of what is only probable what can be
+    /// true. Where very many hold something, one of them goes on.
     fn add_holds(&self, model: &Model, waits: &mut facts::Waits) {
-        for (resource, holders) in &self.holders {
+        let wanted = self.holders.iter().filter(|(resource, holders)| {
+            self.waiters.contains_key(resource) && holders.len() <= MAX_HOLDERS
+        });
+        for (resource, holders) in wanted {
             let believed = believed(model, *resource, holders);
             for holder in holders {
                 let Some(hold) = holder.hold else { continue };
                 // It waits for what it is said to have: a pointer to a lock may be that of
                 // one who waits for it.
-                let waits_too = self.waiters(*resource).contains(&holder.party);
-                let is_permits = hold.role == HoldRole::Permits;
-                if !hold.certain && is_permits && (!believed || waits_too) {
+                let waits_too = || self.waiters(*resource).contains(&holder.party);
+                let is_guess = !hold.certain && hold.role == HoldRole::Permits;
+                if is_guess && (!believed || waits_too()) {
                     continue;
                 }
                 waits.hold(facts::Hold {
@@ -299,6 +303,9 @@ impl Graph {
         }
     }
 }
+
+/// Holders of one resource that are looked at.
+const MAX_HOLDERS: usize = 1_000;
 
 /// Whether those that probably have permits of a resource can all have them: of a mutex
 /// one, and only where none has it for certain.

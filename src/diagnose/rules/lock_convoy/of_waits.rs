@@ -70,7 +70,8 @@ fn finding(context: &Context<'_>, resource: u64, queue: &Queue) -> Option<Findin
     let model = context.model;
     let state = state(context, queue)?;
     let waiting = &context.memory.waiting;
-    let kept = |id: &&TaskId| waiting.keeps(model, Party::Task(**id));
+    let all_kept = waiting.kept(model);
+    let kept = |id: &&TaskId| all_kept.contains(&Party::Task(**id));
     // A deadlock says it better.
     if queue.waiting.iter().filter(kept).count() * 2 >= queue.waiting.len() {
         return None;
