@@ -27,7 +27,8 @@ pub(super) const RULE: Rule = Rule {
               full channels. They wait for ever, and so does everybody who needs one of them. \
               Nothing blocks a worker meanwhile: the service only grows quiet.",
     threshold: "a ring of tasks or threads of which each waits for what the next one holds, and \
-                which has stood for 1.5 s and was read again. What is not known can always \
+                which has stood for 1 s with all of them waiting so at one moment, or for 1.5 s and \
+                was read again. What is not known can always \
                 give: an unknown holder, a sender in a map, a timer, a time-out, the network, so \
                 that a ring is what nothing known can break. Where a number of permits is not \
                 known, or a holder is only probable, the ring is probable too, and must have stood \

@@ -65,6 +65,8 @@ const STEP: Duration = Duration::from_secs(1);
 /// What was read once may never have been so: tasks run while they are read. It is true
 /// once it has stood for so long, in which each task that has run is read again.
 const STANDS: Duration = Duration::from_millis(1_500);
+/// The same of a ring whose members all waited so at one moment.
+const STANDS_AT_ONCE: Duration = Duration::from_secs(1);
 /// The same of one in which something is only probable.
 const STANDS_PROBABLY: Duration = Duration::from_millis(2_500);
 
@@ -157,6 +159,10 @@ fn is_same(one: &Ring, other: &Ring) -> bool {
 /// It was there at two looks: what is read of different tasks at different moments is no
 /// ring by itself, and what is read of a task that runs meanwhile is nothing at all.
 fn is_proven(model: &Model, standing: &Standing) -> bool {
+    let now = model.now;
+    if standing.ring.is_certain && were_at_once(model, &standing.ring) {
+        return now.since(standing.since) >= STANDS_AT_ONCE;
+    }
     let least = if standing.ring.is_certain {
         STANDS
     } else {
@@ -164,6 +170,23 @@ fn is_proven(model: &Model, standing: &Standing) -> bool {
     };
     let members = standing.ring.members.iter().map(|member| member.party);
     stands(model, standing.since, least, members)
+}
+
+/// Several tasks have all waited so at one moment, before the first of them was read:
+/// whatever they do since, they were a ring then, and a ring stays one.
+fn were_at_once(model: &Model, ring: &Ring) -> bool {
+    let (mut begins, mut ends) = (Moment(0), model.now);
+    for member in &ring.members {
+        let Party::Task(id) = member.party else {
+            return false;
+        };
+        let Some(wait) = model.waits.task(id) else {
+            return false;
+        };
+        begins = begins.max(model.waits_since(wait).0);
+        ends = ends.min(wait.read_at);
+    }
+    ring.members.len() > 1 && begins < ends
 }
 
 /// What was read of some first at `since` has stood for so long, and was looked at again:

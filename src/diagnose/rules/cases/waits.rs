@@ -355,17 +355,41 @@ fn a_ring_of_a_core_dump_is_one_at_once_and_what_takes_time_is_not_judged() {
 
 #[test]
 fn a_ring_is_one_only_once_it_was_looked_at_twice() {
-    // Whether each task that has run was read again, whether its members were, how long it
-    // is looked at, and whether it is a deadlock then.
-    for (what, all_read, again, after, expected) in [
-        ("read once", true, false, 0, false),
-        ("nothing has run", true, false, 1_600, true),
-        ("others are still to be read", false, false, 1_600, false),
-        ("its members were read again", false, true, 1_600, true),
+    // Since when the second waits, whether each task that has run was read again, whether
+    // its members were, how long it is looked at, and whether it is a deadlock then.
+    for (what, since, all_read, again, after, expected) in [
+        ("read once", 1_100, true, false, 0, false),
+        ("nothing has run", 1_100, true, false, 1_600, true),
+        (
+            "others are still to be read",
+            1_100,
+            false,
+            false,
+            1_600,
+            false,
+        ),
+        (
+            "its members were read again",
+            1_100,
+            false,
+            true,
+            1_600,
+            true,
+        ),
+        (
+            "both waited so at one moment",
+            1_050,
+            false,
+            false,
+            1_100,
+            true,
+        ),
     ] {
         let mut program = Program::new();
         let (resources, mut tasks) = opposite_order();
         tasks.truncate(2);
+        // It is read when it begins to wait so.
+        tasks[1].since = since;
         let read = |program: &mut Program| {
             let mut frame = program.frame(&resources, &tasks);
             frame.waits_read.as_mut().expect("it is there").complete = all_read;

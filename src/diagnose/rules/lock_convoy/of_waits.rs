@@ -28,7 +28,7 @@ const STUCK: Duration = Duration::from_secs(5);
 /// The same where it is not known who holds it, or those that hold it work.
 const STUCK_BEHIND_WORK: Duration = Duration::from_secs(30);
 /// Who was seen to hold it is named for so long: a holder is read at some moments only.
-const LATELY: Duration = Duration::from_secs(3);
+const LATELY: Duration = Duration::from_secs(10);
 /// With so many waiting in a queue that stands still, growth is no chance.
 const GROWN: usize = 3;
 
