@@ -395,6 +395,25 @@ impl Resolver {
         frames
     }
 
+    /// The functions at an address as the binary itself describes them, innermost first, each
+    /// with its source as in [`Frame::file`]. Nothing is remembered.
+    pub fn functions(&mut self, address: &CodeAddress) -> Vec<(Function, Option<String>)> {
+        let Some(binary) = &address.binary else {
+            return Vec::new();
+        };
+        let Symbols::Loaded(loaded) = &*self.symbols(binary) else {
+            return Vec::new();
+        };
+        let functions = loaded.lines.functions(address.offset).into_iter();
+        let paths = &mut self.paths;
+        let shown = functions.map(|function| {
+            let file = function.file.as_deref();
+            let file = file.map(|file| paths.shown_path(file));
+            (function, file.map(Into::into))
+        });
+        shown.collect()
+    }
+
     fn look_up(&mut self, address: &CodeAddress) -> Vec<Frame> {
         let mut found = Vec::new();
         if let Some(binary) = &address.binary

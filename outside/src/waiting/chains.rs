@@ -37,8 +37,10 @@ impl<S: Space + Clone> Chains<S> {
         }
     }
 
-    /// Chooses a thread whose part is played, where none is yet.
+    /// Learns which descriptors there are, and chooses a thread whose part is played, where
+    /// none is yet.
     pub(super) fn renew<R: Readable<Space = S>>(&mut self, readable: &mut R) {
+        self.interpreter.know(readable.sockets());
         if !self.plays {
             let space = readable.space().clone();
             self.plays = self.play(readable, &space);

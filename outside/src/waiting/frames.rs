@@ -108,12 +108,12 @@ impl Stacks {
         };
         let offset = address.wrapping_sub(modules[at].base);
         let address = self.address(&(Some(at as u32), offset));
-        let frames = self.resolver.resolve(&[address]).frames.into_iter();
-        let named = frames.map(|frame| Named {
-            name: frame.function.unwrap_or_default(),
-            file: frame.file,
-            source: frame.source,
-            line: frame.line,
+        let functions = self.resolver.functions(&address).into_iter();
+        let named = functions.map(|(function, file)| Named {
+            name: function.name.unwrap_or_default().into(),
+            file: file.map(Into::into),
+            source: function.file.map(Into::into),
+            line: function.line,
         });
         named.collect()
     }

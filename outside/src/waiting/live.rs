@@ -10,6 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::descriptors::Descriptors;
 use super::readable::{Readable, ThreadAt};
+use crate::awaits::interpreted::Sockets;
 use crate::thread::ThreadFiles;
 use crate::{ProcessSpace, Subject};
 
@@ -97,6 +98,10 @@ impl Readable for LiveProcess {
 
     fn descriptor(&mut self, fd: i32) -> Option<Arc<str>> {
         self.descriptors.ask(self.subject.process(), fd)
+    }
+
+    fn sockets(&self) -> Sockets {
+        Sockets::of_process(&self.subject)
     }
 
     fn clock(&self) -> Option<Duration> {

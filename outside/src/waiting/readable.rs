@@ -8,6 +8,7 @@ use looptop_procfs::SyscallState;
 use looptop_unwind::Registers;
 
 use crate::Space;
+use crate::awaits::interpreted::Sockets;
 
 /// A tokio process as the engine reads it: its memory, its threads, its files. Everything
 /// that the engine asks goes through it.
@@ -33,6 +34,12 @@ pub trait Readable {
     /// What a descriptor is: `127.0.0.1:6379 <- 127.0.0.1:51234`. `None` where it is not
     /// known, or not yet.
     fn descriptor(&mut self, fd: i32) -> Option<Arc<str>>;
+
+    /// The descriptors that tokio's driver waits for, by what it knows them by; none where
+    /// that is not known.
+    fn sockets(&self) -> Sockets {
+        Sockets::default()
+    }
 
     /// What the system's monotonic clock shows to it now.
     fn clock(&self) -> Option<Duration>;

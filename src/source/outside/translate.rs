@@ -23,6 +23,9 @@ use super::{
 };
 use crate::source::host::Sample;
 
+/// Stalls whose lock's holder is remembered.
+const MAX_HOLDERS: usize = 1_024;
+
 /// The state of one attachment.
 #[derive(Debug)]
 pub(super) struct Translator {
@@ -347,6 +350,9 @@ impl Translator {
                     .map_or(0, |number| self.interner.string(&syscalls::name(number))),
                 ..LockHolder::default()
             };
+            if self.holders.len() >= MAX_HOLDERS {
+                self.holders.clear();
+            }
             self.holders.insert(stall.id, holder);
         }
         if stall.live {
