@@ -10,8 +10,8 @@ fn dump() -> Dump {
     let mut rings = Rings::default();
     rings.observe(&model);
     assert!(rings.are_open(&model));
-    // A second later nobody has run.
-    let later = model.now.plus(std::time::Duration::from_secs(1));
+    // Two seconds later nobody has run.
+    let later = model.now.plus(std::time::Duration::from_secs(2));
     let frame = proto::Frame {
         waits_read: Some(proto::WaitsRead {
             idle: 20,

@@ -28,6 +28,9 @@ use super::{
 /// The share of a core that reading may take: after so many times as long as one turn took
 /// comes the next.
 const REST: u32 = 9;
+/// No rest is longer: what takes much longer than a turn (a program's types, read once)
+/// does not come again.
+const MOST_REST: Duration = Duration::from_millis(500);
 /// One turn reads for so long, the first ones longer.
 const TURN: Duration = Duration::from_millis(20);
 const FIRST_TURN: Duration = Duration::from_millis(150);
@@ -165,7 +168,8 @@ impl Reader {
                 self.turn();
                 let first = self.turns < FIRST_TURNS;
                 let rest = if first { 1 } else { REST };
-                self.next_turn = Instant::now() + began.elapsed() * rest;
+                let rest = (began.elapsed() * rest).min(MOST_REST);
+                self.next_turn = Instant::now() + rest;
             }
             if !self.send(false) || self.look().is_none() {
                 return;
