@@ -64,6 +64,8 @@ pub struct Interpreter<S = ProcessSpace> {
     code: Code,
     functions: Vec<(u64, Function)>,
     thread: Option<ThreadPointer>,
+    /// Its id.
+    tid: Option<u64>,
     limits: Limits,
     sites: Sites,
     sockets: Sockets,
@@ -144,6 +146,7 @@ impl<S: Space> Interpreter<S> {
             code: Code::default(),
             functions,
             thread: None,
+            tid: None,
             limits: Limits {
                 reads: MAX_READS,
                 ..Limits::default()
@@ -158,7 +161,9 @@ impl<S: Space> Interpreter<S> {
     /// its own memory was found.
     pub fn play(&mut self, tid: u64, stack: u64) -> bool {
         let found = thread::pointer(&self.space, tid, stack);
-        self.thread = found.or(self.thread);
+        if let Some(found) = found {
+            (self.thread, self.tid) = (Some(found), Some(tid));
+        }
         found.is_some()
     }
 
@@ -255,6 +260,7 @@ impl<S: Space> Interpreter<S> {
         let answers = Answers {
             clocks: clock::now(),
             functions: self.functions.clone(),
+            thread: self.tid,
             ..Answers::default()
         };
         let mut host = Copied {
