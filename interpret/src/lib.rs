@@ -4,17 +4,17 @@
 //! of the pages that it touches. Nothing is executed, and nothing is written outside of
 //! the run. What it did on the way is the result, a [`Run`]: the calls ([`Frame`]) with
 //! their first arguments and what they returned, the code that each of them went through
-//! ([`Visit`]), the atomic accesses ([`Atomic`]) and what was read ([`Read`]), the pages that were written
-//! ([`Written`]), and why it ended ([`End`]). Addresses are not named here.
+//! ([`Visit`]), the atomic accesses ([`Atomic`]), what was read ([`Read`]), the pages that
+//! were written ([`Written`]), and why it ended ([`End`]). Addresses are not named here.
 //!
 //! # What is known
 //!
 //! Instructions of general registers, also those with a lock; strings; SSE to SSE4.2, AVX
-//! and AVX2 but for the rare; of AVX-512 what the C library and compilers use: moves,
-//! arithmetic and comparisons of whole numbers under masks, shuffles, masks themselves;
-//! AES and SHA-256. What an instruction does is decided at one place (`op`), when it is
-//! decoded. One that has no entry there is unknown: a run that comes to it ends
-//! ([`Refusal::Unknown`]), with all that was seen before.
+//! and AVX2 but for the rare; fused multiplications; of AVX-512 what the C library and
+//! compilers use: moves, arithmetic and comparisons of whole numbers under masks, shuffles,
+//! masks themselves; AES and SHA-256. What an instruction does is decided at one place
+//! (`op`), when it is decoded. One that has no entry there is unknown: a run that comes to
+//! it ends ([`Refusal::Unknown`]), with all that was seen before.
 //!
 //! `cargo run -p looptop-interpret --example coverage -- BINARY...` counts those that a
 //! program has, and names the unknown ones. Of release builds of real servers
@@ -22,15 +22,15 @@
 //! have it) all are known but for constants among the code; of the C library, 99.9 %: the
 //! rest is arithmetic of x87, and transactions.
 //!
-//! Not known are x87 and MMX, fused multiplications, gathers, transactions, and
-//! arithmetic that rounds otherwise than to the nearest. The flags that report inexact
-//! results are not kept.
+//! Not known are x87 and MMX, gathers, transactions, and arithmetic that rounds otherwise
+//! than to the nearest. The flags that report inexact results are not kept.
 //!
 //! # What is refused, and what is answered
 //!
 //! System calls are refused, whatever they do; so are traps, and code that the run itself
-//! has written. The time is answered, as the caller gives it ([`Clocks`]): the system
-//! call, and the functions of the vDSO, whose own code reads pages that no other process
+//! has written. The time and the thread's id are answered, as the caller gives them
+//! ([`Answers`]): the system calls `clock_gettime` and `gettid`, and the functions of the
+//! vDSO, whose own code reads pages that no other process
 //! may read. `cpuid`, `xgetbv` and `rdtsc` say what the caller gives, and are refused
 //! without it; in a running program they have been asked long before, and what they said
 //! lies in memory. Memory at FS is that of the thread whose part is played

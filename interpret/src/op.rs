@@ -6,8 +6,8 @@ mod vector;
 use iced_x86::{Code, ConditionCode, EncodingKind, Instruction, Mnemonic as M, OpKind, Register};
 
 pub(crate) use vector::{
-    Arithmetic, Cipher, Compare, Convert, Edge, Half, Lane, Mask, Shuffle, Test, Unary, VectorOp,
-    Wide,
+    Arithmetic, Cipher, Compare, Convert, Edge, Fused, Half, Lane, Mask, Shuffle, Test, Unary,
+    VectorOp, Wide,
 };
 
 /// What an instruction does.

@@ -25,6 +25,8 @@ pub struct Answers {
     /// Functions of the vDSO, by their addresses: their own code reads pages that
     /// nobody else may read.
     pub functions: Vec<(u64, Function)>,
+    /// The thread's id, as the system counts in the process.
+    pub thread: Option<u64>,
     /// The processor's counter.
     pub counter: Option<u64>,
     /// What `cpuid` says: leaf and subleaf; EAX, EBX, ECX and EDX.

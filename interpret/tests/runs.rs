@@ -255,6 +255,52 @@ fn the_time_is_what_the_caller_says() {
 }
 
 #[test]
+fn the_thread_is_the_one_that_the_caller_says() {
+    let code = [
+        0xb8, 186, 0, 0, 0, // mov eax, 186
+        0x0f, 0x05, // syscall
+        0xc3,
+    ];
+    let answers = Answers {
+        thread: Some(4321),
+        ..Answers::default()
+    };
+    let run = begin_with(&code, &answers, &Limits::default());
+    assert_eq!(run.end, End::Returned { rax: 4321, rdx: 3 });
+    assert_eq!(refused(&code), Refusal::SystemCall(186));
+}
+
+#[test]
+fn what_was_read_is_noted_as_far_as_is_allowed() {
+    let code = [
+        0x48, 0x8b, 0x07, // mov rax, [rdi]
+        0x0f, 0x10, 0x47, 0x08, // movups xmm0, [rdi+8]
+        0x8a, 0x5f, 0x20, // mov bl, [rdi+32]
+        0x48, 0x8b, 0x0c, 0x24, // mov rcx, [rsp]: its own stack
+        0xc3,
+    ];
+    for (allowed, expected) in [(0, 0), (2, 2), (100, 4)] {
+        let limits = Limits {
+            reads: allowed,
+            ..Limits::default()
+        };
+        let run = begin_with(&code, &Answers::default(), &limits);
+        let reads = run.reads.iter();
+        let seen: Vec<_> = reads
+            .map(|read| (read.at - CODE, read.address - DATA, read.size))
+            .collect();
+        let all = [(0, 0, 8), (3, 8, 8), (3, 16, 8), (7, 32, 1)];
+        assert_eq!(seen, all[..expected]);
+        let visits = run.visits.iter();
+        let instructions: Vec<u64> = visits
+            .flat_map(|visit| run.instructions(visit))
+            .map(|at| at - CODE)
+            .collect();
+        assert_eq!(instructions, [0, 3, 7, 10, 14]);
+    }
+}
+
+#[test]
 fn what_the_processor_is_asked_is_answered_as_given() {
     let answers = Answers {
         counter: Some(0x1_0000_0002),

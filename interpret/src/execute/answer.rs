@@ -7,8 +7,9 @@ use crate::end::{Refusal, Stop};
 use crate::start::{Answers, Function};
 use crate::state::{RAX, RBX, RCX, RDI, RDX, RSI};
 
-/// `clock_gettime`, by its number.
+/// `clock_gettime` and `gettid`, by their numbers.
 const CLOCK_GETTIME: u64 = 228;
+const GETTID: u64 = 186;
 /// `EINVAL` as a result.
 const INVALID: u64 = (-22_i64) as u64;
 
@@ -65,18 +66,19 @@ impl Machine<'_> {
         Ok(0)
     }
 
-    /// The time is answered; every other call is refused.
+    /// The time and the thread are answered; every other call is refused.
     pub(super) fn system_call(
         &mut self,
         instruction: &Instruction,
         answers: &Answers,
     ) -> Result<(), Stop> {
         let number = self.state.general[RAX];
-        if number != CLOCK_GETTIME {
-            return Err(Stop::Refused(Refusal::SystemCall(number)));
-        }
         let (clock, to) = (self.state.general[RDI], self.state.general[RSI]);
-        let result = self.clock_gettime(clock, to, answers)?;
+        let result = match (number, answers.thread) {
+            (CLOCK_GETTIME, _) => self.clock_gettime(clock, to, answers)?,
+            (GETTID, Some(thread)) => thread,
+            _ => return Err(Stop::Refused(Refusal::SystemCall(number))),
+        };
         self.state.general[RAX] = result;
         // The processor puts where it returns to, and the flags, into two registers.
         self.state.general[RCX] = instruction.next_ip();

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use crate::op::{Arithmetic, Unary};
+use crate::op::{Arithmetic, Fused, Unary};
 
 macro_rules! of_kind {
     ($name:ident, $float:ty, $bits:ty) => {
@@ -48,6 +48,20 @@ macro_rules! of_kind {
                     Arithmetic::Multiply => x * y,
                     _ => x / y,
                 })
+            }
+
+            /// Of the three operands, of elements at a place.
+            pub(in crate::execute) fn fused(fused: Fused, of: [u64; 3], at: usize) -> u64 {
+                let operand = |number: u8| float(of[usize::from(number)]);
+                let [x, y] = fused.product.map(operand);
+                let z = operand(fused.addend);
+                let none = [x, y, z].into_iter().find(|operand| operand.is_nan());
+                if let Some(none) = none {
+                    return u64::from(none.to_bits() | QUIET);
+                }
+                let x = if fused.negates_product { -x } else { x };
+                let z = if fused.subtracts[at % 2] { -z } else { z };
+                result(x.mul_add(y, z))
             }
 
             pub(in crate::execute) fn one(unary: Unary, bits: u64, how: u64) -> u64 {
@@ -100,6 +114,13 @@ pub(super) fn both(arithmetic: Arithmetic, a: u64, b: u64, size: usize) -> u64 {
     match size {
         4 => single::both(arithmetic, a, b),
         _ => double::both(arithmetic, a, b),
+    }
+}
+
+pub(super) fn fused(fused: Fused, of: [u64; 3], at: usize, size: usize) -> u64 {
+    match size {
+        4 => single::fused(fused, of, at),
+        _ => double::fused(fused, of, at),
     }
 }
 

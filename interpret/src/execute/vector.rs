@@ -41,6 +41,22 @@ impl Machine<'_> {
                 let value = number::both(arithmetic, cut(a[0], size), cut(b[0], size), size);
                 self.put_lowest(i, a, size, value)
             }
+            VectorOp::Fused(fused, size) => {
+                let size = usize::from(size);
+                let last = self.source_by_mask(i, 2, size)?;
+                let all = [self.source(i, 0)?, self.source(i, 1)?, last];
+                self.each(i, size, |at| {
+                    let of = all.map(|operand| lane(&operand, size, at));
+                    number::fused(fused, of, at, size)
+                })
+            }
+            VectorOp::FusedScalar(fused, size) => {
+                let size = usize::from(size);
+                let first = self.source(i, 0)?;
+                let all = [first, self.source(i, 1)?, self.source(i, 2)?];
+                let value = number::fused(fused, all.map(|one| cut(one[0], size)), 0, size);
+                self.put_lowest(i, first, size, value)
+            }
             VectorOp::Unary(unary, size) => {
                 let size = usize::from(size);
                 let a = self.source_by_mask(i, 1, size)?;

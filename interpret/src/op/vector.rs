@@ -21,6 +21,8 @@ pub(crate) enum VectorOp {
     Lanes(Lane, u8),
     Arithmetic(Arithmetic, u8),
     ArithmeticScalar(Arithmetic, u8),
+    Fused(Fused, u8),
+    FusedScalar(Fused, u8),
     Unary(Unary, u8),
     UnaryScalar(Unary, u8),
     /// Each element by one count: a number, or the lowest eight bytes of an operand.
@@ -133,6 +135,17 @@ pub(crate) enum Lane {
     ShiftRightSigned,
     RotateLeft,
     RotateRight,
+}
+
+/// A product and a sum that are rounded once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fused {
+    /// Which operands are multiplied with each other, and which is added.
+    pub(crate) product: [u8; 2],
+    pub(crate) addend: u8,
+    pub(crate) negates_product: bool,
+    /// The addend is subtracted from elements at even places, and from those at odd ones.
+    pub(crate) subtracts: [bool; 2],
 }
 
 /// Two numbers to one.
@@ -290,6 +303,7 @@ pub(super) fn of(instruction: &Instruction) -> Option<VectorOp> {
         .or_else(|| table::mask(mnemonic).map(|(mask, size)| VectorOp::Mask(mask, size)))
         .or_else(|| table::lanes(mnemonic).map(|(lane, size)| VectorOp::Lanes(lane, size)))
         .or_else(|| table::numbers(mnemonic))
+        .or_else(|| table::fused(mnemonic))
         .or_else(|| table::shifts(mnemonic))
         .or_else(|| table::shuffles(instruction))
         .or_else(|| table::parts(instruction))
@@ -312,6 +326,7 @@ fn takes_mask(op: VectorOp) -> bool {
             | V::MoveLow
             | V::MoveHalf(_)
             | V::ArithmeticScalar(..)
+            | V::FusedScalar(..)
             | V::UnaryScalar(..)
             | V::CompareFloatsScalar(_)
             | V::Convert(_)

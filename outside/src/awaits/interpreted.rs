@@ -66,6 +66,8 @@ pub struct Interpreter<S = ProcessSpace> {
     code: Code,
     functions: Vec<(u64, Function)>,
     thread: Option<ThreadPointer>,
+    /// Its id.
+    tid: Option<u64>,
     limits: Limits,
     sites: Sites,
     sockets: Sockets,
@@ -146,6 +148,7 @@ impl<S: Space> Interpreter<S> {
             code: Code::default(),
             functions,
             thread: None,
+            tid: None,
             limits: Limits {
                 reads: MAX_READS,
                 ..Limits::default()
@@ -160,7 +163,9 @@ impl<S: Space> Interpreter<S> {
     /// its own memory was found.
     pub fn play(&mut self, tid: u64, stack: u64) -> bool {
         let found = thread::pointer(&self.space, tid, stack);
-        self.thread = found.or(self.thread);
+        if let Some(found) = found {
+            (self.thread, self.tid) = (Some(found), Some(tid));
+        }
         found.is_some()
     }
 
@@ -264,6 +269,7 @@ impl<S: Space> Interpreter<S> {
             clocks: clock::now(),
             counter: Some(sys::counter()),
             functions: self.functions.clone(),
+            thread: self.tid,
             ..Answers::default()
         };
         let mut host = Copied {

@@ -94,14 +94,24 @@ impl<S: Space + Clone> Chains<S> {
         task: &Task,
         names: &mut Stacks,
     ) -> Result<Chain, NoChain> {
+        let mut functions = |address: u64| names.functions(address);
         if let Some(by_types) = &mut self.by_types {
             match by_types.chain(space, task) {
                 Err(NoChain::Unknown) => {}
                 Ok(chain) if chain.root.is_none() => {}
-                known => return known,
+                Ok(mut chain) => {
+                    // Lines of `select!` and `join!`, once for each.
+                    if by_types.wants_lines(&chain)
+                        && let Ok(polled) =
+                            self.interpreter.chain(task, &self.types, &mut functions)
+                    {
+                        by_types.learn_lines(&mut chain, &polled);
+                    }
+                    return Ok(chain);
+                }
+                Err(why) => return Err(why),
             }
         }
-        let mut functions = |address: u64| names.functions(address);
         self.interpreter.chain(task, &self.types, &mut functions)
     }
 }

@@ -3,8 +3,8 @@
 use iced_x86::{Instruction, Mnemonic as M, OpKind};
 
 use super::{
-    Arithmetic, Cipher, Compare, Convert, Edge, Half, Lane, Mask, Shuffle, Test, Unary, VectorOp,
-    Wide,
+    Arithmetic, Cipher, Compare, Convert, Edge, Fused, Half, Lane, Mask, Shuffle, Test, Unary,
+    VectorOp, Wide,
 };
 use crate::op::Shift;
 
@@ -233,6 +233,80 @@ pub(super) fn numbers(mnemonic: M) -> Option<VectorOp> {
     })
 }
 
+/// A product and a sum: what is multiplied, whether the product is negated, whether the
+/// addend is at even and odd places, whether there is one element only, and its size.
+#[rustfmt::skip]
+pub(super) fn fused(mnemonic: M) -> Option<VectorOp> {
+    const FIRST_THIRD: ([u8; 2], u8) = ([0, 2], 1);
+    const SECOND_FIRST: ([u8; 2], u8) = ([1, 0], 2);
+    const SECOND_THIRD: ([u8; 2], u8) = ([1, 2], 0);
+    let ((product, addend), negates_product, subtracts, is_scalar, size) = match mnemonic {
+        M::Vfmadd132ps => (FIRST_THIRD, false, [false, false], false, 4),
+        M::Vfmadd132pd => (FIRST_THIRD, false, [false, false], false, 8),
+        M::Vfmadd132ss => (FIRST_THIRD, false, [false, false], true, 4),
+        M::Vfmadd132sd => (FIRST_THIRD, false, [false, false], true, 8),
+        M::Vfmadd213ps => (SECOND_FIRST, false, [false, false], false, 4),
+        M::Vfmadd213pd => (SECOND_FIRST, false, [false, false], false, 8),
+        M::Vfmadd213ss => (SECOND_FIRST, false, [false, false], true, 4),
+        M::Vfmadd213sd => (SECOND_FIRST, false, [false, false], true, 8),
+        M::Vfmadd231ps => (SECOND_THIRD, false, [false, false], false, 4),
+        M::Vfmadd231pd => (SECOND_THIRD, false, [false, false], false, 8),
+        M::Vfmadd231ss => (SECOND_THIRD, false, [false, false], true, 4),
+        M::Vfmadd231sd => (SECOND_THIRD, false, [false, false], true, 8),
+        M::Vfmsub132ps => (FIRST_THIRD, false, [true, true], false, 4),
+        M::Vfmsub132pd => (FIRST_THIRD, false, [true, true], false, 8),
+        M::Vfmsub132ss => (FIRST_THIRD, false, [true, true], true, 4),
+        M::Vfmsub132sd => (FIRST_THIRD, false, [true, true], true, 8),
+        M::Vfmsub213ps => (SECOND_FIRST, false, [true, true], false, 4),
+        M::Vfmsub213pd => (SECOND_FIRST, false, [true, true], false, 8),
+        M::Vfmsub213ss => (SECOND_FIRST, false, [true, true], true, 4),
+        M::Vfmsub213sd => (SECOND_FIRST, false, [true, true], true, 8),
+        M::Vfmsub231ps => (SECOND_THIRD, false, [true, true], false, 4),
+        M::Vfmsub231pd => (SECOND_THIRD, false, [true, true], false, 8),
+        M::Vfmsub231ss => (SECOND_THIRD, false, [true, true], true, 4),
+        M::Vfmsub231sd => (SECOND_THIRD, false, [true, true], true, 8),
+        M::Vfnmadd132ps => (FIRST_THIRD, true, [false, false], false, 4),
+        M::Vfnmadd132pd => (FIRST_THIRD, true, [false, false], false, 8),
+        M::Vfnmadd132ss => (FIRST_THIRD, true, [false, false], true, 4),
+        M::Vfnmadd132sd => (FIRST_THIRD, true, [false, false], true, 8),
+        M::Vfnmadd213ps => (SECOND_FIRST, true, [false, false], false, 4),
+        M::Vfnmadd213pd => (SECOND_FIRST, true, [false, false], false, 8),
+        M::Vfnmadd213ss => (SECOND_FIRST, true, [false, false], true, 4),
+        M::Vfnmadd213sd => (SECOND_FIRST, true, [false, false], true, 8),
+        M::Vfnmadd231ps => (SECOND_THIRD, true, [false, false], false, 4),
+        M::Vfnmadd231pd => (SECOND_THIRD, true, [false, false], false, 8),
+        M::Vfnmadd231ss => (SECOND_THIRD, true, [false, false], true, 4),
+        M::Vfnmadd231sd => (SECOND_THIRD, true, [false, false], true, 8),
+        M::Vfnmsub132ps => (FIRST_THIRD, true, [true, true], false, 4),
+        M::Vfnmsub132pd => (FIRST_THIRD, true, [true, true], false, 8),
+        M::Vfnmsub132ss => (FIRST_THIRD, true, [true, true], true, 4),
+        M::Vfnmsub132sd => (FIRST_THIRD, true, [true, true], true, 8),
+        M::Vfnmsub213ps => (SECOND_FIRST, true, [true, true], false, 4),
+        M::Vfnmsub213pd => (SECOND_FIRST, true, [true, true], false, 8),
+        M::Vfnmsub213ss => (SECOND_FIRST, true, [true, true], true, 4),
+        M::Vfnmsub213sd => (SECOND_FIRST, true, [true, true], true, 8),
+        M::Vfnmsub231ps => (SECOND_THIRD, true, [true, true], false, 4),
+        M::Vfnmsub231pd => (SECOND_THIRD, true, [true, true], false, 8),
+        M::Vfnmsub231ss => (SECOND_THIRD, true, [true, true], true, 4),
+        M::Vfnmsub231sd => (SECOND_THIRD, true, [true, true], true, 8),
+        M::Vfmaddsub132ps => (FIRST_THIRD, false, [true, false], false, 4),
+        M::Vfmaddsub132pd => (FIRST_THIRD, false, [true, false], false, 8),
+        M::Vfmaddsub213ps => (SECOND_FIRST, false, [true, false], false, 4),
+        M::Vfmaddsub213pd => (SECOND_FIRST, false, [true, false], false, 8),
+        M::Vfmaddsub231ps => (SECOND_THIRD, false, [true, false], false, 4),
+        M::Vfmaddsub231pd => (SECOND_THIRD, false, [true, false], false, 8),
+        M::Vfmsubadd132ps => (FIRST_THIRD, false, [false, true], false, 4),
+        M::Vfmsubadd132pd => (FIRST_THIRD, false, [false, true], false, 8),
+        M::Vfmsubadd213ps => (SECOND_FIRST, false, [false, true], false, 4),
+        M::Vfmsubadd213pd => (SECOND_FIRST, false, [false, true], false, 8),
+        M::Vfmsubadd231ps => (SECOND_THIRD, false, [false, true], false, 4),
+        M::Vfmsubadd231pd => (SECOND_THIRD, false, [false, true], false, 8),
+        _ => return None,
+    };
+    let fused = Fused { product, addend, negates_product, subtracts };
+    Some(if is_scalar { VectorOp::FusedScalar(fused, size) } else { VectorOp::Fused(fused, size) })
+}
+
 #[rustfmt::skip]
 pub(super) fn shifts(mnemonic: M) -> Option<VectorOp> {
     use VectorOp as V;
@@ -246,8 +320,10 @@ pub(super) fn shifts(mnemonic: M) -> Option<VectorOp> {
         M::Psraw | M::Vpsraw => V::Shift(Shift::RightSigned, 2),
         M::Psrad | M::Vpsrad => V::Shift(Shift::RightSigned, 4),
         M::Vpsraq => V::Shift(Shift::RightSigned, 8),
-        M::Vprold => V::Shift(Shift::RotateLeft, 4), M::Vprolq => V::Shift(Shift::RotateLeft, 8),
-        M::Vprord => V::Shift(Shift::RotateRight, 4), M::Vprorq => V::Shift(Shift::RotateRight, 8),
+        M::Vprold => V::Shift(Shift::RotateLeft, 4),
+        M::Vprolq => V::Shift(Shift::RotateLeft, 8),
+        M::Vprord => V::Shift(Shift::RotateRight, 4),
+        M::Vprorq => V::Shift(Shift::RotateRight, 8),
         M::Pslldq | M::Vpslldq => V::ShiftBytes { left: true },
         M::Psrldq | M::Vpsrldq => V::ShiftBytes { left: false },
         _ => return None,
