@@ -58,7 +58,7 @@ const NAMES: Duration = Duration::from_secs(20);
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// A core dump is read for as long as that takes.
-const OF_A_FILE: Duration = Duration::from_secs(24 * 3_600);
+const OF_A_FILE: Duration = Duration::from_hours(24);
 
 /// When to stop observing.
 #[derive(Debug, Clone, Copy)]

@@ -64,7 +64,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Time allowed for the names of stacks.
 const NAMES: Duration = Duration::from_secs(20);
 /// A file is read for as long as that takes.
-const OF_A_FILE: Duration = Duration::from_secs(24 * 3_600);
+const OF_A_FILE: Duration = Duration::from_hours(24);
 
 /// Reads the target as `options` say.
 pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {

@@ -61,7 +61,7 @@ pub(super) fn groups(model: &Model, graph: &Graph) -> Vec<Group> {
 
 fn key(model: &Model, graph: &Graph, wait: &TaskWait) -> Key {
     let (wants, _) = polled_wants(wait);
-    let want = |want: &&Want| {
+    let about = |want: &&Want| {
         let id = want.resource.unwrap_or_default();
         let others = match want.task {
             Some(task) if want.kind == WantKind::Task => graph.joiners(task),
@@ -78,7 +78,7 @@ fn key(model: &Model, graph: &Graph, wait: &TaskWait) -> Key {
     Key {
         shape: wait.shape.id,
         certain: wait.certain,
-        wants: wants.iter().map(want).collect(),
+        wants: wants.iter().map(about).collect(),
     }
 }
 
@@ -87,7 +87,7 @@ fn group(model: &Model, graph: &Graph, members: &[&TaskWait]) -> Group {
     let shape = &*first.shape;
     let (wants, needs_all) = polled_wants(first);
     let oldest = members.iter().filter_map(|wait| waited(model, wait)).max();
-    let waits = wants.iter().enumerate();
+    let each = wants.iter().enumerate();
     Group {
         count: members.len() as u64,
         future: name(model, first),
@@ -100,7 +100,7 @@ fn group(model: &Model, graph: &Graph, members: &[&TaskWait]) -> Group {
         cut: shape.cut.map(|why| model.text(Some(why)).to_owned()),
         oldest_s: oldest.map(|oldest| oldest.as_secs_f64()),
         tree: shape.nodes.iter().map(|n| node(model, n)).collect(),
-        waits: waits
+        waits: each
             .map(|(at, want)| of_wait(model, graph, (shape, want), at, members))
             .collect(),
         needs_all,

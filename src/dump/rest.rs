@@ -87,8 +87,8 @@ pub(super) fn rings(model: &Model, rings: &[waits::Ring]) -> Vec<Ring> {
 fn place_of(model: &Model, party: Party, want: &Want) -> Option<String> {
     let text = match party {
         Party::Task(task) => {
-            let wait = model.waits.task(task)?;
-            place(model, &wait.shape, want.node as usize)?.text(model)
+            let known = model.waits.task(task)?;
+            place(model, &known.shape, want.node as usize)?.text(model)
         }
         Party::Thread(tid) => {
             let thread = model.waits.thread(tid)?;

@@ -29,7 +29,7 @@ mod view;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use looptop_symbols::types::{DebugTypes, IndexCosts, NoDebugTypes, TypeId};
@@ -128,8 +128,11 @@ impl Awaits {
     #[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
     pub fn of_core(core: &crate::core::CoreFile, tasks: Arc<Types>) -> Result<Self, NoDebugTypes> {
         let file = |path: &Path| {
-            let is_here = core.has_file(path);
-            is_here.then(|| path.to_owned()).unwrap_or_default()
+            if core.has_file(path) {
+                path.to_owned()
+            } else {
+                PathBuf::new()
+            }
         };
         Self::of(tasks, file)
     }

@@ -44,7 +44,7 @@ const TURN: Duration = Duration::from_millis(200);
 /// Looks at the threads: who holds what the first one finds to be waited for, what these
 /// wait for, and once more.
 const LOOKS: u32 = 3;
-const LATER: Duration = Duration::from_secs(3_600);
+const LATER: Duration = Duration::from_hours(1);
 /// Between two looks at whether names were found.
 const NAMES_EVERY: Duration = Duration::from_millis(5);
 
