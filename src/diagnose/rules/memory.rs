@@ -90,6 +90,10 @@ impl Memory {
     /// Takes note of the model as it is; passes over all tasks if it may `scan`.
     pub(crate) fn observe(&mut self, model: &Model, scan: bool) {
         let now = model.now;
+        // In a core dump no time passes while it is read.
+        if model.session.core_dump {
+            self.waiting.observe(model);
+        }
         if self.looked_at.is_some_and(|at| now.since(at) < STEP) {
             return;
         }

@@ -81,8 +81,9 @@ impl Waiting {
             return;
         }
         let now = model.now;
-        let is_due =
-            model.tasks.len() <= FEW || self.looked_at.is_none_or(|at| now.since(at) >= STEP);
+        let is_due = model.session.core_dump
+            || model.tasks.len() <= FEW
+            || self.looked_at.is_none_or(|at| now.since(at) >= STEP);
         if self.graph.is_of(model) || !is_due {
             return;
         }
