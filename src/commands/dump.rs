@@ -163,12 +163,13 @@ impl Reader {
             if chains.is_some_and(|read| read.complete) {
                 read_at.get_or_insert(Instant::now());
             }
-            let rest = if self.some_may_be_stuck() {
-                STAYS
+            let settled = read_at.map_or(deadline, |at| deadline.min(at + SETTLES));
+            // It is no answer to leave out who waits for each other.
+            let until = if self.some_may_be_stuck() {
+                read_at.unwrap_or(deadline) + STAYS
             } else {
-                SETTLES
+                settled
             };
-            let until = read_at.map_or(deadline, |at| deadline.min(at + rest));
             let event = timeout_at(until, self.source.recv()).await;
             let Ok(event) = event else {
                 return;

@@ -2,14 +2,25 @@ use looptop_wire::proto;
 use serde_json::Value;
 
 use super::*;
-use crate::model::fixtures;
+use crate::model::{Model, fixtures};
 
-/// The service of the fixture, which is looked at twice.
+/// The service of the fixture, of which each task was read once so far.
+fn read_once() -> Model {
+    let mut model = Model::new(&fixtures::hello());
+    for mut frame in fixtures::waits().keyframe() {
+        for wait in &mut frame.task_waits {
+            wait.since_ns = wait.read_at_ns;
+        }
+        model.apply(&frame).unwrap();
+    }
+    model
+}
+
+/// The service of the fixture.
 fn dump() -> Dump {
     let mut model = fixtures::waits();
     let mut rings = Rings::default();
     rings.observe(&model);
-    assert!(rings.are_open(&model));
     // Two seconds later nobody has run.
     let later = model.now.plus(std::time::Duration::from_secs(2));
     let frame = proto::Frame {
@@ -29,10 +40,16 @@ fn dump() -> Dump {
 
 #[test]
 fn a_ring_that_was_seen_once_is_not_shown() {
-    let model = fixtures::waits();
+    let mut model = read_once();
     let mut rings = Rings::default();
     rings.observe(&model);
+    assert!(rings.are_open(&model));
     assert_eq!(Dump::new("pid:4711", &model, &rings).rings, []);
+    // Two seconds later nobody has run.
+    let later = model.now.plus(std::time::Duration::from_secs(2));
+    model.apply(&fixtures::frame(later)).unwrap();
+    assert!(!rings.are_open(&model));
+    assert!(!Dump::new("pid:4711", &model, &rings).rings.is_empty());
 }
 
 #[test]
@@ -54,7 +71,7 @@ fn without_chains(core_dump: bool) -> Dump {
         available: false,
         reason: "the program is of another machine".to_owned(),
     });
-    let mut model = crate::model::Model::new(&hello);
+    let mut model = Model::new(&hello);
     let frame = fixtures::starving_frame(crate::model::Moment(20_000_000_000));
     model.apply(&frame).unwrap();
     Dump::new("127.0.0.1:6669", &model, &Rings::default())

@@ -209,7 +209,13 @@ fn a_verdict_of_a_deadlock_names_both_at_once() {
     let shown = screen(&mut state, 80, 24);
     let verdict: Vec<&str> = shown.lines().skip(1).take(2).collect();
     let verdict = verdict.join(" ");
-    for part in ["deadlock", "bank.rs:21", "bank.rs:33", "transfer", "report"] {
+    for part in [
+        "deadlock",
+        "bank.rs:21",
+        "bank.rs:33",
+        "transfer",
+        "bank::rep",
+    ] {
         assert!(verdict.contains(part), "{part}: {verdict}");
     }
 }

@@ -69,8 +69,9 @@ const STEP: Duration = Duration::from_secs(1);
 /// What was read once may never have been so: tasks run while they are read. It is true
 /// once it has stood for so long, in which each task that has run is read again.
 const STANDS: Duration = Duration::from_millis(1_500);
-/// The same of a ring whose members all waited so at one moment.
-const STANDS_AT_ONCE: Duration = Duration::from_secs(1);
+/// The same of a ring whose members all waited so at one moment, with the time for which
+/// they had when the first of them was read.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// The same of one in which something is only probable.
 const STANDS_PROBABLY: Duration = Duration::from_millis(2_500);
 
@@ -169,9 +170,13 @@ fn is_same(one: &Ring, other: &Ring) -> bool {
 /// It was there at two looks: what is read of different tasks at different moments is no
 /// ring by itself, and what is read of a task that runs meanwhile is nothing at all.
 fn is_proven(model: &Model, standing: &Standing) -> bool {
-    let now = model.now;
-    if standing.ring.is_certain && were_at_once(model, &standing.ring) {
-        return now.since(standing.since) >= STANDS_AT_ONCE;
+    // A core dump is of one moment.
+    if model.session.core_dump {
+        return true;
+    }
+    let together = waited_together(model, &standing.ring);
+    if standing.ring.is_certain && !together.is_zero() {
+        return together + model.now.since(standing.since) >= TOGETHER;
     }
     let least = if standing.ring.is_certain {
         STANDS
@@ -182,21 +187,26 @@ fn is_proven(model: &Model, standing: &Standing) -> bool {
     stands(model, standing.since, least, members)
 }
 
-/// Several tasks have all waited so at one moment, before the first of them was read:
-/// whatever they do since, they were a ring then, and a ring stays one.
-fn were_at_once(model: &Model, ring: &Ring) -> bool {
+/// For how long several tasks have all waited so when the first of them was read: whatever
+/// they do since, they were a ring then, and a ring stays one.
+fn waited_together(model: &Model, ring: &Ring) -> Duration {
     let (mut begins, mut ends) = (Moment(0), model.now);
     for member in &ring.members {
-        let Party::Task(id) = member.party else {
-            return false;
+        let wait = match member.party {
+            Party::Task(id) => model.waits.task(id),
+            Party::Thread(_) => None,
         };
-        let Some(wait) = model.waits.task(id) else {
-            return false;
+        let Some(wait) = wait else {
+            return Duration::ZERO;
         };
         begins = begins.max(model.waits_since(wait).0);
         ends = ends.min(wait.read_at);
     }
-    ring.members.len() > 1 && begins < ends
+    if ring.members.len() > 1 {
+        ends.since(begins)
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// What was read of some first at `since` has stood for so long, and was looked at again:

@@ -337,7 +337,6 @@ fn a_ring_of_a_core_dump_is_one_at_once_and_what_takes_time_is_not_judged() {
     });
     let (resources, tasks) = opposite_order();
     program.read(&resources, &tasks);
-    program.session.run(1_500, |_| Frame::default());
     assert_eq!(program.session.only().rule, "deadlock");
     let session = &program.session;
     let unjudged = session.engine.not_judged(&session.model);
