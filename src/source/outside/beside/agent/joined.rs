@@ -47,6 +47,8 @@ pub(super) struct Joined {
     word: Option<Capability>,
     /// Who reads where they wait.
     reader: Reader,
+    /// Tasks that wait and are not of the session: the agent's own, and what it hides.
+    others: HashSet<u64>,
     /// It has shown tasks.
     shows_tasks: bool,
     tasks: AgentTasks,
@@ -79,6 +81,7 @@ impl Joined {
             translator: Translator::joining(keep_ended, FIRST_RUNTIME),
             word: None,
             reader: Reader::View,
+            others: HashSet::new(),
             shows_tasks: false,
             tasks: AgentTasks::default(),
             runtimes: Runtimes::default(),
@@ -332,7 +335,21 @@ impl Joined {
             frame.outside = None;
             let (tasks, translator) = (&self.tasks, &self.translator);
             let is_there = |id: u64| tasks.runtime(id).is_some() || translator.has_task(id);
-            frame.task_waits.retain(|wait| is_there(wait.task));
+            let others = &mut self.others;
+            frame.task_waits.retain(|wait| {
+                let is_there = is_there(wait.task);
+                if is_there || wait.shape == 0 {
+                    others.remove(&wait.task);
+                } else {
+                    others.insert(wait.task);
+                }
+                is_there
+            });
+            if let Some(read) = &mut frame.waits_read {
+                let others = others.len() as u64;
+                read.idle = read.idle.saturating_sub(others);
+                read.read = read.read.saturating_sub(others);
+            }
         }
         let speaks = self.speaks;
         let mut frames = self.placed(frames, newest);

@@ -542,6 +542,30 @@ fn waits(tasks: &[u64]) -> seen::Waits {
 }
 
 #[test]
+fn those_that_are_not_of_the_session_are_not_counted() {
+    let mut frame = coverage(true);
+    frame.coverage = Some(proto::Coverage::default());
+    let (mut model, mut joined) = joined_to(&frame);
+    let mut counted = |waits: &seen::Waits| {
+        let frames = joined.waits(80 * MS, waits, (2, 90 * MS));
+        applied(&mut model, &frames);
+        let read = model.waits.read().unwrap();
+        (read.idle, read.read)
+    };
+    let mut seen = waits(&[7, 98, 99]);
+    (seen.found.read.idle, seen.found.read.read) = (4, 3);
+    assert_eq!(counted(&seen), (2, 1));
+    // One of them has ended.
+    let mut seen = waits(&[]);
+    (seen.found.read.idle, seen.found.read.read) = (3, 2);
+    seen.found.void = vec![TaskAt {
+        header: 98 * 64,
+        id: 98,
+    }];
+    assert_eq!(counted(&seen), (2, 1));
+}
+
+#[test]
 fn where_the_agents_tasks_wait_joins_and_no_others() {
     let mut frame = coverage(true);
     frame.coverage = Some(proto::Coverage::default());
