@@ -129,7 +129,7 @@ fn reading(dump: &Dump) -> Option<String> {
     if read.partial > 0 {
         let _ = write!(text, ", of {} not to the end", read.partial);
     }
-    if !read.complete {
+    if !read.complete && read.read < read.idle {
         text.push_str("; the others were not reached in time, --for gives more");
     }
     Some(text)

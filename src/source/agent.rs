@@ -78,21 +78,22 @@ impl Attached {
     /// the viewer does, the hello says so.
     async fn has_memory_read(&mut self, reads_processes: bool) -> bool {
         let hello = self.hello.clone();
-        let waits = |c: &&mut Capability| c.kind() == CapabilityKind::Waits && c.available;
+        let waits = |c: &&mut Capability| c.kind() == CapabilityKind::Waits;
         let Some(word) = self.hello.capabilities.iter_mut().find(waits) else {
             return false;
         };
         if !reads_processes || hello.pid == 0 {
-            return true;
+            return word.available;
         }
         let may_read = spawn_blocking(move || outside::may_read_agent(&hello)).await;
         if may_read.unwrap_or(false) {
             word.available = false;
-            "this viewer reads the process itself, and did not ask the agent"
+            "looptop reads the process itself, and still its program, which takes seconds if \
+             that is large"
                 .clone_into(&mut word.reason);
             return false;
         }
-        true
+        word.available
     }
 
     /// Passes the agent's frames on until the connection ends.

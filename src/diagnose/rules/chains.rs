@@ -128,6 +128,50 @@ pub(super) fn several(n: u64, name: &Name) -> String {
     }
 }
 
+/// The same by its number alone, where its function was named before.
+pub(super) fn numbered(model: &Model, party: Party) -> String {
+    match (party, name(model, party)) {
+        (Party::Task(id), Name::Function(_)) => {
+            let task = model.tasks.get(id);
+            let number = task.and_then(|task| task.tokio_id).unwrap_or(id.0);
+            format!("task {number}")
+        }
+        _ => who(model, party),
+    }
+}
+
+/// Those at some places, each place once: "`bank::transfer` (bank.rs:21) and `bank::report`
+/// (bank.rs:33)", "2 of `bank::transfer` (bank.rs:21)".
+pub(super) fn parties_words(spots: &[Spot]) -> String {
+    let mut counted: Vec<(&Spot, u64)> = Vec::new();
+    for spot in spots {
+        match counted.iter_mut().find(|(known, _)| *known == spot) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((spot, 1)),
+        }
+    }
+    let words = counted.iter().map(|(spot, count)| {
+        let function = brief_path(&spot.function);
+        let words = match (function, spot.file.is_empty()) {
+            ("", true) => "one".to_owned(),
+            (_, true) => function.to_owned(),
+            ("", false) => spot.brief(),
+            (_, false) => format!("{function} ({})", spot.brief()),
+        };
+        match count {
+            1 => words,
+            n => format!("{n} of {words}"),
+        }
+    });
+    let mut words: Vec<String> = words.collect();
+    let last = words.pop().unwrap_or_default();
+    if words.is_empty() {
+        last
+    } else {
+        format!("{} and {last}", words.join(", "))
+    }
+}
+
 /// The last two parts of a path: the function, and its module or type.
 fn brief_path(path: &str) -> &str {
     let mut parts = path.rmatch_indices("::");

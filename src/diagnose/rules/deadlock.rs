@@ -14,7 +14,10 @@ use crate::{
 
 use super::{
     Context, Rule,
-    chains::{Spot, behind_words, explained, frames, spot, spot_words, who, why_not_read},
+    chains::{
+        Spot, behind_words, explained, frames, numbered, parties_words, spot, spot_words, who,
+        why_not_read,
+    },
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -130,7 +133,8 @@ fn finding(context: &Context<'_>, rings: &[&Ring]) -> Option<Finding> {
             of_itself(model, alone),
         ),
         _ => format!(
-            "{sure}deadlock{at}{more}: {}{behind}",
+            "{sure}deadlock: {} wait for each other{more}: {}{behind}",
+            parties_words(&spots),
             sentence(model, &members)
         ),
     };
@@ -199,11 +203,11 @@ fn held(model: &Model, members: &[Member], at: usize) -> Option<String> {
     Some(hold_of(model, &hold, Some(&called)))
 }
 
-/// "task 1 transfer holds Mutex accounts and waits for Mutex audit; task 2 report holds
-/// Mutex audit and waits for Mutex accounts".
+/// "task 1 holds Mutex accounts and waits for Mutex audit; task 2 holds Mutex audit and
+/// waits for Mutex accounts".
 fn sentence(model: &Model, members: &[Member]) -> String {
     let parts = members.iter().enumerate().map(|(at, member)| {
-        let who = who(model, member.party);
+        let who = numbered(model, member.party);
         let wanted = asked(model, members, member);
         match held(model, members, at) {
             Some(held) => format!("{who} holds {held} and waits for {wanted}"),

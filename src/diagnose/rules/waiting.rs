@@ -40,6 +40,8 @@ pub(crate) struct Waiting {
 struct Standing {
     ring: Ring,
     since: Moment,
+    /// It is no accident of when its members were read.
+    is_proven: bool,
 }
 
 /// A task that waits for what a future of its own has, or will be given first, which is
@@ -86,7 +88,7 @@ impl Waiting {
             || model.tasks.len() <= FEW
             || self.looked_at.is_none_or(|at| now.since(at) >= STEP);
         if self.graph.is_of(model) || !is_due {
-            return;
+            return self.prove(model);
         }
         self.looked_at = Some(now);
         self.graph = Arc::new(Graph::of(model));
@@ -97,9 +99,11 @@ impl Waiting {
                 Standing {
                     ring: ring.clone(),
                     since: known.map_or(now, |known| known.since),
+                    is_proven: known.is_some_and(|known| known.is_proven),
                 }
             })
             .collect();
+        self.prove(model);
         let found = model.waits.tasks().filter_map(|wait| behind_own(wait, now));
         self.behind_own = found
             .map(|found| {
@@ -115,13 +119,20 @@ impl Waiting {
         self.queues = queue::observe(model, &self.graph, &self.queues);
     }
 
+    /// What is proven of a ring stays so while it is there.
+    fn prove(&mut self, model: &Model) {
+        for standing in &mut self.rings {
+            standing.is_proven |= is_proven(model, standing);
+        }
+    }
+
     /// The rings that are no accident of when their members were read.
     pub(in crate::diagnose) fn rings<'a>(
         &'a self,
         model: &'a Model,
     ) -> impl Iterator<Item = &'a Ring> {
         let standing = self.rings.iter();
-        let standing = standing.filter(|standing| is_proven(model, standing));
+        let standing = standing.filter(|standing| standing.is_proven || is_proven(model, standing));
         standing.map(|standing| &standing.ring)
     }
 

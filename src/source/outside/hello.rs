@@ -43,7 +43,7 @@ const NEVER: [(Kind, &str, &str); 9] = [
     ),
     (
         Kind::Resources,
-        "locks, timers and channels of tokio are not read from outside",
+        "of locks, timers and channels only those that tasks wait for are read (view Waits)",
         "looptop_agent::init() beside console-subscriber would",
     ),
     (Kind::Wakers, NO_WAKES, TRACING),

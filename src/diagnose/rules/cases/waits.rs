@@ -308,9 +308,9 @@ fn a_deadlock_names_all_members_with_both_lines() {
     );
     assert_eq!(
         found.title,
-        "deadlock at app.rs:21 and app.rs:33: task 1 in bank::transfer holds Mutex accounts and waits \
-         for Mutex audit; task 2 in bank::report holds Mutex audit and waits for Mutex accounts; \
-         1 other waits behind"
+        "deadlock: bank::transfer (app.rs:21) and bank::report (app.rs:33) wait for each other: task 1 \
+         holds Mutex accounts and waits for Mutex audit; task 2 holds Mutex audit and waits for \
+         Mutex accounts; 1 other waits behind"
     );
     assert_eq!(found.location, "src/app.rs:21");
     assert_eq!(found.function.as_deref(), Some("bank::transfer"));
@@ -489,7 +489,8 @@ fn who_waits_for_whom_and_who_does_not() {
                 ),
                 second(),
             ],
-            "probably a deadlock at app.rs:21 and app.rs:33: task 1 in bank::transfer holds Mutex accounts",
+            "probably a deadlock: bank::transfer (app.rs:21) and bank::report (app.rs:33) wait for each \
+             other: task 1 holds Mutex accounts",
         ),
         (
             "a holder that is only probable",
@@ -498,7 +499,7 @@ fn who_waits_for_whom_and_who_does_not() {
                 task(1, &TRANSFER, &[(1, Permit(B))], &[(0, Probably(A))]),
                 second(),
             ],
-            "probably a deadlock at app.rs:21 and app.rs:33",
+            "probably a deadlock: bank::transfer (app.rs:21) and bank::report (app.rs:33)",
         ),
         (
             "two that may be the holder",
@@ -517,9 +518,9 @@ fn who_waits_for_whom_and_who_does_not() {
                 task(1, &read, &[(1, Permit(A))], &[(0, Permits(A, 1))]),
                 task(2, &write, &[(1, Given(A, 100, 99))], &[]),
             ],
-            "deadlock at app.rs:40 and app.rs:52: task 1 in shop::quote holds RwLock prices and waits \
-             for RwLock prices to read; task 2 in shop::update holds RwLock prices and waits for \
-             RwLock prices to write",
+            "deadlock: shop::quote (app.rs:40) and shop::update (app.rs:52) wait for each other: task 1 \
+             holds RwLock prices and waits for RwLock prices to read; task 2 holds RwLock prices \
+             and waits for RwLock prices to write",
         ),
         (
             "actors that send into each other's full channels",
@@ -538,8 +539,8 @@ fn who_waits_for_whom_and_who_does_not() {
                     &[(0, Receiver(B)), (0, Sender(A))],
                 ),
             ],
-            "deadlock at app.rs:12 and app.rs:25: task 1 in actors::ping holds receiver of mpsc channel \
-             pings and waits for place in mpsc channel pongs",
+            "deadlock: actors::ping (app.rs:12) and actors::pong (app.rs:25) wait for each other: task 1 \
+             holds receiver of mpsc channel pings and waits for place in mpsc channel pongs",
         ),
         (
             "a permit held across a call that needs another",
@@ -548,8 +549,8 @@ fn who_waits_for_whom_and_who_does_not() {
                 task(1, &TRANSFER, &[(1, Permit(A))], &[(0, Permits(A, 1))]),
                 task(2, &TRANSFER, &[(1, Permit(A))], &[(0, Permits(A, 1))]),
             ],
-            "probably a deadlock at app.rs:21: task 1 in bank::transfer holds permit of Semaphore pool \
-             and waits for permit of Semaphore pool",
+            "probably a deadlock: 2 of bank::transfer (app.rs:21) wait for each other: task 1 holds \
+             permit of Semaphore pool and waits for permit of Semaphore pool",
         ),
         (
             "one lock taken twice",
@@ -573,8 +574,9 @@ fn who_waits_for_whom_and_who_does_not() {
                 task(1, &TRANSFER, &[(1, End(2))], &[(0, Permits(A, 1))]),
                 task(2, &REPORT, &[(1, Permit(A))], &[]),
             ],
-            "deadlock at app.rs:21 and app.rs:33: task 1 in bank::transfer holds Mutex accounts and \
-             waits for end of task 2 bank::report; task 2 in bank::report waits for Mutex accounts",
+            "deadlock: bank::transfer (app.rs:21) and bank::report (app.rs:33) wait for each other: task \
+             1 holds Mutex accounts and waits for end of task 2 bank::report; task 2 waits for \
+             Mutex accounts",
         ),
         (
             "its own sender",
@@ -989,7 +991,7 @@ fn threads_that_lock_in_opposite_order_are_a_deadlock() {
     );
     let found = program.session.only();
     assert_eq!(found.rule, "deadlock");
-    let expected = "probably a deadlock at app.rs:21 and app.rs:33: ";
+    let expected = "probably a deadlock: bank::transfer (app.rs:21) and bank::report (app.rs:33) wait for each";
     assert!(found.title.starts_with(expected), "{}", found.title);
 }
 
