@@ -991,7 +991,7 @@ fn threads_that_lock_in_opposite_order_are_a_deadlock() {
     );
     let found = program.session.only();
     assert_eq!(found.rule, "deadlock");
-    let expected = "probably a deadlock: bank::transfer (app.rs:21) and bank::report (app.rs:33) wait for each";
+    let expected = "probably a deadlock: bank::transfer (app.rs:21) and bank::transfer (app.rs:33) wait for each";
     assert!(found.title.starts_with(expected), "{}", found.title);
 }
 
