@@ -238,9 +238,13 @@ pub(crate) fn waits_state() -> State {
         }),
         ..fixtures::frame(model.now)
     };
-    for frame in model.keyframes().chain([seen]) {
+    // A ring is one once it has stood for seconds.
+    for mut frame in model.keyframes() {
+        frame.now_ns -= 4_000_000_000;
         state.apply(Event::Frame(Arc::new(frame)), now);
     }
+    state.prepare();
+    state.apply(Event::Frame(Arc::new(seen)), now);
     state.prepare();
     state
 }
@@ -262,8 +266,12 @@ pub(crate) fn hostile_waits_state() -> State {
                 _ => format!("{}<{}>", string.text, "very::long::Name".repeat(30)),
             };
         }
+        frame.now_ns -= 4_000_000_000;
         state.apply(Event::Frame(Arc::new(frame)), now);
     }
+    state.prepare();
+    let later = fixtures::frame(fixtures::waits().now);
+    state.apply(Event::Frame(Arc::new(later)), now);
     state.prepare();
     state
 }

@@ -21,8 +21,8 @@ fn dump() -> Dump {
     let mut model = fixtures::waits();
     let mut rings = Rings::default();
     rings.observe(&model);
-    // Two seconds later nobody has run.
-    let later = model.now.plus(std::time::Duration::from_secs(2));
+    // Seconds later nobody has run.
+    let later = model.now.plus(std::time::Duration::from_secs(4));
     let frame = proto::Frame {
         waits_read: Some(proto::WaitsRead {
             idle: 20,
@@ -45,8 +45,8 @@ fn a_ring_that_was_seen_once_is_not_shown() {
     rings.observe(&model);
     assert!(rings.are_open(&model));
     assert_eq!(Dump::new("pid:4711", &model, &rings).rings, []);
-    // Two seconds later nobody has run.
-    let later = model.now.plus(std::time::Duration::from_secs(2));
+    // Seconds later nobody has run.
+    let later = model.now.plus(std::time::Duration::from_secs(4));
     model.apply(&fixtures::frame(later)).unwrap();
     assert!(!rings.are_open(&model));
     assert!(!Dump::new("pid:4711", &model, &rings).rings.is_empty());

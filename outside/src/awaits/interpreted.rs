@@ -213,12 +213,14 @@ impl<S: Space> Interpreter<S> {
             tree: &tree,
             accesses: &accesses,
             has_list: false,
+            depth: 0,
+            is_cut: false,
         };
         let root = nodes.root();
-        let has_list = nodes.has_list;
+        let (has_list, is_cut) = (nodes.has_list, nodes.is_cut);
         let cut = match polled.outcome {
             Outcome::Partial(end) => Some(Cut::Poll(Arc::from(end.to_string()))),
-            _ if tree.is_cut => Some(Cut::Bound),
+            _ if tree.is_cut || is_cut => Some(Cut::Bound),
             _ if has_list => Some(Cut::List),
             _ => None,
         };

@@ -30,12 +30,11 @@ pub(super) const RULE: Rule = Rule {
               full channels. They wait for ever, and so does everybody who needs one of them. \
               Nothing blocks a worker meanwhile: the service only grows quiet.",
     threshold: "a ring of tasks or threads of which each waits for what the next one holds, and \
-                which has stood for 1 s with all of them waiting so at one moment, or for 1.5 s and \
-                was read again. What is not known can always \
-                give: an unknown holder, a sender in a map, a timer, a time-out, the network, so \
-                that a ring is what nothing known can break. Where a number of permits is not \
-                known, or a holder is only probable, the ring is probable too, and must have stood \
-                for 2.5 s",
+                which has stood for 2.5 s, in which each task that has run was read again. What is \
+                not known can always give: an unknown holder, a sender in a map, a timer, a \
+                time-out, the network, so that a ring is what nothing known can break. Where a \
+                number of permits is not known, or a holder is only probable, the ring is probable \
+                too, and must have stood for 3.5 s",
     evidence: "the futures of the tasks as they are in memory: what each waits for, and the guards, \
                permits and ends of channels that live across its awaits; of threads the lock's \
                address in the call, and on the stacks of the others",

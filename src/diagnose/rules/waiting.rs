@@ -70,12 +70,9 @@ const FEW: usize = 5_000;
 const STEP: Duration = Duration::from_secs(1);
 /// What was read once may never have been so: tasks run while they are read. It is true
 /// once it has stood for so long, in which each task that has run is read again.
-const STANDS: Duration = Duration::from_millis(1_500);
-/// The same of a ring whose members all waited so at one moment, with the time for which
-/// they had when the first of them was read.
-const TOGETHER: Duration = Duration::from_secs(1);
+const STANDS: Duration = Duration::from_millis(2_500);
 /// The same of one in which something is only probable.
-const STANDS_PROBABLY: Duration = Duration::from_millis(2_500);
+const STANDS_PROBABLY: Duration = Duration::from_millis(3_500);
 
 impl Waiting {
     /// Takes note of what waits now.
@@ -185,10 +182,6 @@ fn is_proven(model: &Model, standing: &Standing) -> bool {
     if model.session.core_dump {
         return true;
     }
-    let together = waited_together(model, &standing.ring);
-    if standing.ring.is_certain && !together.is_zero() {
-        return together + model.now.since(standing.since) >= TOGETHER;
-    }
     let least = if standing.ring.is_certain {
         STANDS
     } else {
@@ -196,28 +189,6 @@ fn is_proven(model: &Model, standing: &Standing) -> bool {
     };
     let members = standing.ring.members.iter().map(|member| member.party);
     stands(model, standing.since, least, members)
-}
-
-/// For how long several tasks have all waited so when the first of them was read: whatever
-/// they do since, they were a ring then, and a ring stays one.
-fn waited_together(model: &Model, ring: &Ring) -> Duration {
-    let (mut begins, mut ends) = (Moment(0), model.now);
-    for member in &ring.members {
-        let wait = match member.party {
-            Party::Task(id) => model.waits.task(id),
-            Party::Thread(_) => None,
-        };
-        let Some(wait) = wait else {
-            return Duration::ZERO;
-        };
-        begins = begins.max(model.waits_since(wait).0);
-        ends = ends.min(wait.read_at);
-    }
-    if ring.members.len() > 1 {
-        ends.since(begins)
-    } else {
-        Duration::ZERO
-    }
 }
 
 /// What was read of some first at `since` has stood for so long, and was looked at again:

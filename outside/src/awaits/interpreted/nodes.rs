@@ -15,12 +15,19 @@ use crate::space::Space;
 /// What only passes polls on, of which no name says more.
 const PASSES_ON: &str = "core::future::future::Future";
 
+/// Futures within each other that are taken.
+const MAX_DEPTH: usize = 192;
+
 /// Makes the nodes of a tree.
 pub(super) struct Nodes<'a, S> {
     pub(super) tree: &'a Tree,
     pub(super) accesses: &'a Accesses<'a, S>,
     /// A list polls only those of its futures that were woken.
     pub(super) has_list: bool,
+    /// How many futures are around the next one.
+    pub(super) depth: usize,
+    /// There are more within each other than are taken.
+    pub(super) is_cut: bool,
 }
 
 /// The async functions around a future, the innermost last.
@@ -40,6 +47,17 @@ impl<S: Space> Nodes<'_, S> {
 
     /// The node of a future, or those of its children where it only wraps them.
     fn nodes(&mut self, at: usize, around: Around<'_>) -> Vec<Node> {
+        if self.depth >= MAX_DEPTH {
+            self.is_cut = true;
+            return Vec::new();
+        }
+        self.depth += 1;
+        let nodes = self.nodes_at(at, around);
+        self.depth -= 1;
+        nodes
+    }
+
+    fn nodes_at(&mut self, at: usize, around: Around<'_>) -> Vec<Node> {
         let polled = &self.tree.all[at];
         let path = path(self.tree, polled);
         if is_poll_fn(&path) {

@@ -47,6 +47,9 @@ pub(crate) struct Queue {
 
 /// Who waits for less is not in a queue: a second is what two readings are apart.
 pub(super) const LONG: Duration = Duration::from_secs(1);
+/// The same where nobody knows when a task was polled last: one that comes back to the
+/// same wait between two readings looks as if it had never left it.
+const LONG_BY_READING: Duration = Duration::from_secs(3);
 /// Tasks that have left are remembered, to know them when they come again.
 const MAX_LEFT: usize = 4_096;
 
@@ -136,7 +139,8 @@ fn queue(
         };
         queue.total += for_now;
         queue.longest = queue.longest.max(for_now);
-        if for_now < LONG {
+        let (_, is_exact) = model.waits_since(wait);
+        if for_now < if is_exact { LONG } else { LONG_BY_READING } {
             continue;
         }
         queue.long += 1;
