@@ -164,6 +164,13 @@ fn endpoints_answer(flavor: &str) {
                 );
                 continue;
             }
+            // One that waits for itself needs no second request.
+            let hangs = ["deadlock", "futurelock", "stuck-task"];
+            let mut rules = scenario.expected.iter().map(|expected| expected.rule);
+            if path == scenario.broken && rules.any(|rule| hangs.contains(&rule)) {
+                lab.request(&line, Duration::from_millis(200));
+                continue;
+            }
             let answer = lab.request(&line, DEADLINE);
             let (status, body) = answer.unwrap_or_else(|| panic!("{path} does not answer"));
             assert_eq!(status, 200, "{path}: {body}");

@@ -65,6 +65,7 @@ fn chains(dump: &Dump, future: &str) -> (BTreeSet<String>, BTreeSet<u64>) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs minutes for a program without optimization: cargo test --test sources -- --ignored a_dump"]
 async fn a_dump_shows_what_its_process_showed() {
     let directory = tempfile::tempdir().unwrap();
     let mut app = App::start_with_dumps("bare_app", &["20"], directory.path());
