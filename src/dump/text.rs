@@ -266,7 +266,7 @@ impl Text {
             let parts = matches!(node.kind, "select" | "join");
             let within = if parts { indent + 2 } else { indent };
             around.push((node.depth, within));
-            let name = match (node.kind, &*node.whose) {
+            let name = match (node.kind, node.whose) {
                 ("select", _) if node.function.contains("timeout") => "timeout",
                 ("select", "plumbing") => "select!",
                 ("join", "plumbing") => "join!",

@@ -314,7 +314,9 @@ impl Waits {
     }
 
     pub(super) fn resources_to_wire(&self) -> Vec<proto::WaitResource> {
-        self.resources().map(WaitResource::to_wire).collect()
+        self.resources()
+            .map(|resource| resource.to_wire())
+            .collect()
     }
 
     pub(super) fn read_to_wire(&self) -> Option<proto::WaitsRead> {
@@ -408,8 +410,8 @@ impl TaskWait {
         proto::TaskWait {
             task: self.task.0,
             shape: self.shape.id,
-            wants: self.wants.iter().map(Want::to_wire).collect(),
-            holds: self.holds.iter().map(Hold::to_wire).collect(),
+            wants: self.wants.iter().map(|want| want.to_wire()).collect(),
+            holds: self.holds.iter().map(|hold| hold.to_wire()).collect(),
             since_ns: self.since.0,
             read_at_ns: self.read_at.0,
             certain: self.certain,
@@ -434,7 +436,7 @@ impl Want {
         }
     }
 
-    fn to_wire(&self) -> proto::Want {
+    fn to_wire(self) -> proto::Want {
         proto::Want {
             node: self.node,
             kind: self.kind.into(),
@@ -462,7 +464,7 @@ impl Hold {
         }
     }
 
-    fn to_wire(&self) -> proto::Hold {
+    fn to_wire(self) -> proto::Hold {
         proto::Hold {
             node: self.node,
             resource: self.resource,
@@ -490,8 +492,8 @@ impl ThreadWait {
     fn to_wire(&self) -> proto::ThreadWait {
         proto::ThreadWait {
             tid: self.tid.0,
-            want: self.want.as_ref().map(Want::to_wire),
-            holds: self.holds.iter().map(Hold::to_wire).collect(),
+            want: self.want.map(Want::to_wire),
+            holds: self.holds.iter().map(|hold| hold.to_wire()).collect(),
             task: self.task.map(|task| task.0),
             since_ns: self.since.0,
             function: id(self.function),
@@ -515,7 +517,7 @@ impl WaitResource {
         }
     }
 
-    fn to_wire(&self) -> proto::WaitResource {
+    fn to_wire(self) -> proto::WaitResource {
         proto::WaitResource {
             id: self.id,
             kind: self.kind.into(),

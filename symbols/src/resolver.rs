@@ -409,7 +409,7 @@ impl Resolver {
         let shown = functions.map(|function| {
             let file = function.file.as_deref();
             let file = file.map(|file| paths.shown_path(file));
-            (function, file.map(Into::into))
+            (function, file)
         });
         shown.collect()
     }

@@ -14,7 +14,7 @@ use looptop_wire::proto::agent_client::AgentClient;
 use looptop_wire::{columns, proto};
 
 /// Long enough for a machine that does other things as well.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Agents look at the whole process, so tests run one after another.
 pub fn alone() -> MutexGuard<'static, ()> {

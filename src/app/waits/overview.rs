@@ -107,7 +107,7 @@ fn is_held_up(group: &WaitGroup) -> bool {
 const MANY: u64 = 20;
 
 /// What they wait for is known.
-fn is_told(group: &&WaitGroup) -> bool {
+fn is_told(group: &WaitGroup) -> bool {
     let WaitKey::For(wanted) = &group.key else {
         return true;
     };
@@ -132,5 +132,5 @@ fn telling(groups: &[WaitGroup], read: u64) -> Option<&WaitGroup> {
     };
     let mut large = groups.iter().take_while(many);
     let held_up = large.find(|group| is_held_up(group));
-    held_up.or_else(|| groups.iter().find(is_told))
+    held_up.or_else(|| groups.iter().find(|group| is_told(group)))
 }

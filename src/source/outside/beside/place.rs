@@ -199,6 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of all that has an id")]
     fn a_frame_is_told_in_the_words_of_the_other_session() {
         let frame = Frame {
             snapshot_complete: true,
