@@ -64,6 +64,7 @@ impl ProcessSpace {
     }
 
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(feature = "watch")]
     pub(crate) fn process(&self) -> &Process {
         &self.process
     }

@@ -29,7 +29,7 @@ mod view;
 mod walk;
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use looptop_symbols::types::{DebugTypes, IndexCosts, NoDebugTypes, TypeId};
@@ -131,7 +131,7 @@ impl Awaits {
             if core.has_file(path) {
                 path.to_owned()
             } else {
-                PathBuf::new()
+                std::path::PathBuf::new()
             }
         };
         Self::of(tasks, file)
