@@ -214,7 +214,6 @@ fn assert_same(dumped: &(Seen, Waits), live: &(Seen, Waits)) {
 }
 
 #[test]
-#[ignore = "where tokio traces its tasks chains are told otherwise: cargo test -p looptop-outside --test core -- --ignored a_dump"]
 fn a_dump_of_a_process_that_goes_on_says_the_same_as_the_process() {
     let directory = tempfile::tempdir().unwrap();
     let target = start(directory.path());
@@ -244,7 +243,6 @@ fn by_kernel(directory: &Path, pid: u32) -> Option<PathBuf> {
 }
 
 #[test]
-#[ignore = "where tokio traces its tasks chains are told otherwise: cargo test -p looptop-outside --test core -- --ignored a_dump"]
 fn a_dump_that_the_kernel_wrote_says_the_same_as_the_process() {
     let directory = tempfile::tempdir().unwrap();
     let mut target = start(directory.path());

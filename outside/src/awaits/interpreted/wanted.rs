@@ -614,8 +614,13 @@ impl<S: Space> Looked<'_, S> {
             });
         };
         let fd = accesses.sockets.of(io).or_else(|| {
-            let mut pointers = self.pointers_to(counts);
-            pointers.find_map(|at| self.descriptor(at))
+            let mut found: Vec<i32> = self
+                .pointers_to(counts)
+                .filter_map(|at| self.descriptor(at))
+                .collect();
+            found.dedup();
+            // Others may look like it.
+            <[i32; 1]>::try_from(found).ok().map(|[fd]| fd)
         });
         if fd.is_none() && !is_named {
             return None;
@@ -636,8 +641,7 @@ impl<S: Space> Looked<'_, S> {
         let socket = shared.checked_sub(POLL_EVENTED.shared)?;
         let field = |offset: u64| accesses.word(socket.checked_add(offset)?);
         let fits = field(0)? & 0xffff_ffff <= 1 && accesses.is_shared(field(8)?);
-        let fd = (field(POLL_EVENTED.fd)? as u32).cast_signed();
-        (fits && (0..1 << 20).contains(&fd)).then_some(fd)
+        fits.then(|| one_descriptor(field(POLL_EVENTED.fd)?, field(POLL_EVENTED.fd + 8)))?
     }
 
     /// What a socket is to be ready for: as its future says, or by the waker that is there.
@@ -664,6 +668,25 @@ impl<S: Space> Looked<'_, S> {
     }
 }
 
+/// The descriptor of which `first` and `second` are what stands there. With debug
+/// assertions mio has the number of its selector before it, of which a program has a few;
+/// without, whatever comes next is behind it. Where both may be, it is not known.
+fn one_descriptor(first: u64, second: Option<u64>) -> Option<i32> {
+    /// As many runtimes have sockets, mostly; lower descriptors are the standard streams.
+    const SELECTORS: std::ops::RangeInclusive<u64> = 1..=2;
+    const LOWEST: i32 = 3;
+    let descriptor = |word: u64| {
+        let number = (word as u32).cast_signed();
+        (0..1 << 20).contains(&number).then_some(number)
+    };
+    let behind = second.and_then(descriptor).filter(|fd| *fd >= LOWEST);
+    match behind {
+        Some(fd) if SELECTORS.contains(&first) => Some(fd),
+        Some(_) if first >> 32 == 0 => None,
+        _ => descriptor(first),
+    }
+}
+
 /// A channel with many senders.
 struct Channel {
     address: u64,
@@ -671,4 +694,33 @@ struct Channel {
     bound: Option<u64>,
     queued: u64,
     senders: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_descriptor_is_known_from_the_number_of_a_selector() {
+        let pointer = Some(0x7f35_e401_0400);
+        for (first, second, expected) in [
+            // Without debug assertions: what comes behind it is a pointer, or nothing.
+            (12, pointer, Some(12)),
+            (12, None, Some(12)),
+            (0x7f35_0000_000c, Some(5), Some(12)),
+            // With them.
+            (1, Some(0xc_0000_000c), Some(12)),
+            (2, Some(9), Some(9)),
+            // Either.
+            (7, Some(9), None),
+            // Neither.
+            (u64::from(u32::MAX), pointer, None),
+        ] {
+            assert_eq!(
+                one_descriptor(first, second),
+                expected,
+                "{first:#x} {second:x?}"
+            );
+        }
+    }
 }
