@@ -342,8 +342,9 @@ fn each_kind_of_await_has_its_chain() {
             .find(|(kind, _)| *kind == said.kind)
             .unwrap();
         let mut wrong: Vec<String> = Vec::new();
-        // Where tokio traces its tasks the first future is a wrapper's, which has no name.
-        if chain.cut.is_some() || chain.is_scheduled {
+        // What tokio's tracing inlines may be of a crate without lines.
+        let is_traced = root.iter().any(|node| node.name.starts_with("tracing::"));
+        if chain.cut.is_some() || !(chain.is_certain || is_traced) || chain.is_scheduled {
             wrong.push(format!("{:?}, certain: {}", chain.cut, chain.is_certain));
         }
         for expected in *chains {
