@@ -110,7 +110,13 @@ fn group(model: &Model, graph: &Graph, members: &[&TaskWait]) -> Group {
 
 /// What tasks run: their own future, or what they are called where that is not known.
 fn name(model: &Model, wait: &TaskWait) -> String {
-    let own = function_words(model, &wait.shape.nodes[0]);
+    // What only wraps it says nothing: tokio's tracing wraps every task.
+    let says = |node: &&AwaitNode| {
+        node.kind != AwaitKind::Wrapper || whose(model, node) != Whose::Plumbing
+    };
+    let nodes = &wait.shape.nodes;
+    let own = nodes.iter().find(says).unwrap_or(&nodes[0]);
+    let own = function_words(model, own);
     if !own.is_empty() {
         return own;
     }

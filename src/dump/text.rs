@@ -232,9 +232,10 @@ impl Text {
             name => name,
         };
         let sure = if group.certain { "" } else { " (probably)" };
-        let at = group.tree.first().map(location).unwrap_or_default();
+        let tree = below_wrappers(&group.tree);
+        let at = tree.first().map(location).unwrap_or_default();
         self.line(0, &format!("{} x {name}{sure}{at}", group.count));
-        self.tree(&group.tree);
+        self.tree(tree);
         if let Some(cut) = &group.cut {
             self.line(5, &format!("... the rest is not known: {cut}"));
         }
@@ -258,7 +259,7 @@ impl Text {
     fn tree(&mut self, tree: &[Node]) {
         // Depth in the tree, and how far in its line is, of the nodes around the next.
         let mut around: Vec<(u32, usize)> = Vec::new();
-        for node in tree {
+        for (at, node) in tree.iter().enumerate() {
             while around.last().is_some_and(|(depth, _)| *depth >= node.depth) {
                 around.pop();
             }
@@ -273,7 +274,7 @@ impl Text {
                 (_, "plumbing") => continue,
                 _ => &node.function,
             };
-            if node.depth == 0 && !parts {
+            if at == 0 && !parts {
                 continue;
             }
             let link = match node.link {
@@ -330,6 +331,13 @@ fn age(group: &Group) -> String {
         (Some(seconds), 1) => format!(", for at least {}", time(seconds)),
         (Some(seconds), _) => format!(", the longest for at least {}", time(seconds)),
     }
+}
+
+/// The tree without what only wraps it, as tokio's tracing wraps every task.
+fn below_wrappers(tree: &[Node]) -> &[Node] {
+    let says = |node: &Node| node.kind != "wrapper" || node.whose != "plumbing";
+    let first = tree.iter().position(says).unwrap_or(0);
+    &tree[first..]
 }
 
 fn location(node: &Node) -> String {
