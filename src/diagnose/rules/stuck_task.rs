@@ -33,7 +33,7 @@ pub(super) const RULE: Rule = Rule {
     threshold: "a task has waited over a minute for an answer (oneshot), a lock, a permit or a place \
                 in a channel, with no time-out and no cancellation beside it, and five others of \
                 its kind that began later have passed there within two seconds, the last of them \
-                within that minute; or all senders of the channel from which it receives are its own",
+                within that minute, and no task is known that has the sender; or all senders of the channel from which it receives are its own",
     evidence: "the futures of the tasks as they are in memory, at each reading",
     remedy: "answer on every path and drop senders that are not needed; put a time-out around the wait",
     needs: &[],
@@ -120,7 +120,16 @@ fn is_alone(context: &Context<'_>, kept: &HashSet<Party>, id: TaskId) -> bool {
         let resource = wants.first()?.resource?;
         Some(waiting.queues.get(&resource)?.waiting.len() > 2)
     };
-    !kept.contains(&Party::Task(id)) && queued(id) != Some(true)
+    // An answer whose sender is known, and goes on some time, is late and not lost.
+    let is_coming = |id: TaskId| {
+        let wait = model.waits.task(id)?;
+        let (wants, _) = polled_wants(wait);
+        let want = wants
+            .first()
+            .filter(|want| want.kind == WantKind::Message)?;
+        Some(!waiting.graph.holders_of(want).is_empty())
+    };
+    !kept.contains(&Party::Task(id)) && queued(id) != Some(true) && is_coming(id) != Some(true)
 }
 
 fn finding(

@@ -700,10 +700,13 @@ const ASK_WITH_TIMEOUT: [Node; 4] = [
 ];
 const ACCEPT: [Node; 2] = waits("shop::accept::{async_fn#0}", 7);
 
+const SENDER_KNOWN: &str = "an answer that a task has yet to give";
+
 #[test]
 fn a_task_that_does_not_pass_where_others_do() {
     let one = || -> Vec<(u32, Wanted)> { vec![(1, Message(A))] };
     for (what, nodes, wants, resource, others_pass, expected) in [
+        (SENDER_KNOWN, &ASK[..], one(), oneshot(A), true, false),
         (
             "an answer that does not come",
             &ASK[..],
@@ -758,6 +761,9 @@ fn a_task_that_does_not_pass_where_others_do() {
         // It needs a minute; others come and go each second.
         for second in 0..70 {
             let mut tasks = vec![task(1, nodes, &wants, &[])];
+            if what == SENDER_KNOWN {
+                tasks.push(task(2, &ASK, &[(1, Timer)], &[(0, Sender(A))]));
+            }
             if others_pass {
                 let other = Task {
                     since: program.session.ms,
