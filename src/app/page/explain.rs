@@ -80,7 +80,7 @@ fn about(state: &State, f: &Finding, width: usize) -> Vec<Line> {
 }
 
 /// The glyph and tone of a severity.
-fn severity(severity: Severity) -> (&'static str, Tone) {
+pub(super) fn severity(severity: Severity) -> (&'static str, Tone) {
     match severity {
         Severity::Notice => ("◆", Tone::Notice),
         Severity::Warning => ("▲", Tone::Warning),

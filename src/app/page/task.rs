@@ -19,8 +19,13 @@ pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
     };
     let mut lines = Vec::new();
     for finding in state.shown().findings.iter().filter(|f| f.task == Some(id)) {
-        let text = format!("▲ {}: {}", finding.rule, finding.title);
-        lines.extend(Line::paragraph(&text, Tone::Warning, 0, width));
+        let (glyph, tone) = explain::severity(finding.severity);
+        let text = if finding.title.contains(finding.rule) {
+            format!("{glyph} {}", finding.title)
+        } else {
+            format!("{glyph} {}: {}", finding.rule, finding.title)
+        };
+        lines.extend(Line::paragraph(&text, tone, 0, width));
         lines.extend(Line::paragraph(
             &format!("→ {}", finding.remedy),
             Tone::Strong,
