@@ -7,7 +7,7 @@ use crate::{
     model::{Capability, Certainty, Model, SiteKey, Stall, Task, TaskId},
 };
 
-use super::{Line, LinkId, Page, activity, facts::Facts, stack, stall, waits};
+use super::{Line, LinkId, Page, activity, explain, facts::Facts, stack, stall, waits};
 
 pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
     let model = state.model();

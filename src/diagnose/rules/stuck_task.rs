@@ -124,10 +124,10 @@ fn is_alone(context: &Context<'_>, kept: &HashSet<Party>, id: TaskId) -> bool {
     let is_coming = |id: TaskId| {
         let wait = model.waits.task(id)?;
         let (wants, _) = polled_wants(wait);
-        let want = wants
+        let message = wants
             .first()
             .filter(|want| want.kind == WantKind::Message)?;
-        Some(!waiting.graph.holders_of(want).is_empty())
+        Some(!waiting.graph.holders_of(message).is_empty())
     };
     !kept.contains(&Party::Task(id)) && queued(id) != Some(true) && is_coming(id) != Some(true)
 }
