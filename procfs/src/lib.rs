@@ -16,6 +16,7 @@ pub mod cause;
 mod cgroup;
 mod ends;
 mod file;
+pub mod lock;
 mod machine;
 mod maps;
 mod net;

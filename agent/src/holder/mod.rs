@@ -6,13 +6,12 @@
 //! be a left-over ([`search`]). What is found is probable, not certain, and taken
 //! back where the lock passes on while that thread sleeps ([`refuted`]). Locks of the
 //! C library, those with priority inheritance and std's for its standard streams name
-//! their owner ([`lock`]).
+//! their owner ([`looptop_procfs::lock`]).
 //!
 //! The search runs on a thread of its own, which sleeps while no stalled thread
 //! waits for a lock: reading the stacks of 100 threads takes milliseconds, which
 //! the watchdog does not have.
 
-mod lock;
 mod refuted;
 mod search;
 #[cfg(all(test, target_os = "linux"))]
@@ -24,7 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
-use self::lock::Lock;
+use looptop_procfs::lock::Lock;
+
 use self::refuted::Refuted;
 use self::search::Searcher;
 use crate::clock::now_ns;

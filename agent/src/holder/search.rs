@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use looptop_procfs::SyscallState;
+use looptop_procfs::lock::{self, Lock};
 use looptop_wire::proto::Flavor;
 
 use super::Holder;
-use super::lock::{Lock, owner_of_reentrant};
 use super::refuted::{Refuted, Sleep};
 use crate::capture::{self, Words};
 use crate::clock::now_ns;
@@ -106,7 +106,7 @@ impl<'a> Searcher<'a> {
 
     /// The thread that holds `lock`, where one is found that nothing refutes.
     pub(super) fn holder_of(&mut self, lock: &Lock, refuted: &Refuted) -> Option<Found> {
-        if let Some(owner) = lock.owner.filter(|owner| lives(*owner)) {
+        if let Some(owner) = lock.owner.map(Tid).filter(|owner| lives(*owner)) {
             return Some(Found {
                 holder: self.describe(owner, true),
                 candidate: None,
@@ -279,7 +279,7 @@ fn progress(shared: &Shared, slots: &[SlotView]) -> HashMap<Tid, Progress> {
 
 /// The thread that the lock names by std's number, before as now.
 fn owner_by_number(lock: &Lock) -> Option<Tid> {
-    let number = owner_of_reentrant(lock.address, read_u32)?;
+    let number = lock::owner_of_reentrant(lock.address, read_u32)?;
     let same = lock.number == Some(number);
     same.then(|| crate::drivers::tid_of_number(number))?
 }
@@ -351,7 +351,7 @@ fn points_at(
     lock: &Lock,
     words: impl FnOnce(Box<dyn Fn(u64) -> bool>) -> Option<Words>,
 ) -> Option<Words> {
-    let pointers = lock.pointers();
+    let pointers = lock::pointers(lock.address);
     words(Box::new(move |word| pointers.contains(&word)))
 }
 

@@ -2,8 +2,9 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use looptop_procfs::lock::{Lock, LockKind};
+
 use super::Waiting;
-use super::lock::Lock;
 use super::refuted::Refuted;
 use super::search::{
     Candidate,
@@ -340,6 +341,7 @@ type Case = (&'static str, Vec<Candidate>, Option<u64>);
 fn the_most_likely_of_several_is_chosen() {
     let lock = Lock {
         address: 0x1000,
+        kind: LockKind::StdMutex,
         owner: None,
         number: None,
         gives_up: false,

@@ -11,8 +11,9 @@
 
 use std::collections::HashMap;
 
+use looptop_procfs::lock;
+
 use super::facts::TaskAt;
-use super::lock;
 
 /// Threads that were named and may yet be refuted, waiters of each, and refuted ones that
 /// are remembered.

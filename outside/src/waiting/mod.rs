@@ -25,7 +25,6 @@ mod facts;
 mod frames;
 mod holders;
 mod live;
-mod lock;
 mod order;
 mod readable;
 mod records;

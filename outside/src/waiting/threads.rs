@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use looptop_procfs::lock::{self, Lock, LockKind};
 use looptop_procfs::{SyscallState, syscalls};
 use looptop_unwind::{Memory as _, Registers};
 
 use super::facts::{Hold, TaskAt, ThreadWait, Want, What};
 use super::frames::{Frames, Says, Stacks};
 use super::holders::{Candidate, Likelihood, Refuted, Sleep, Waiter, Who, most_likely};
-use super::lock::{self, Lock};
 use super::readable::{Readable, ThreadAt};
 use crate::awaits::Role;
 use crate::space::{Space, words};
@@ -106,7 +106,10 @@ impl Threads {
         );
         self.holders = holders;
         let mut looked = Looked {
-            locks: locks.iter().map(|(l, _)| (l.address, l.kind)).collect(),
+            locks: locks
+                .iter()
+                .map(|(l, _)| (l.address, kind(l.kind)))
+                .collect(),
             ..Looked::default()
         };
         let unheld = locks.iter().map(|(lock, _)| lock.address);
@@ -475,4 +478,14 @@ fn read_u32(space: &impl Space, address: u64) -> Option<u32> {
     let mut bytes = [0; 4];
     let whole = space.read(address, &mut bytes) == bytes.len();
     whole.then(|| u32::from_le_bytes(bytes))
+}
+/// What a lock is called as a resource.
+fn kind(lock: LockKind) -> ResourceKind {
+    match lock {
+        LockKind::StdMutex => ResourceKind::StdMutex,
+        LockKind::StdRwLock => ResourceKind::StdRwLock,
+        LockKind::ParkingLotMutex => ResourceKind::ParkingLotMutex,
+        LockKind::ParkingLotRwLock => ResourceKind::ParkingLotRwLock,
+        LockKind::Other => ResourceKind::Other,
+    }
 }

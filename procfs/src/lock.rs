@@ -5,8 +5,6 @@
 
 use std::ops::RangeInclusive;
 
-use crate::waits::ResourceKind;
-
 /// A guard points at its lock, whose struct begins before the futex's word.
 const BEFORE: u64 = 64;
 /// How far a lock's word may be from where its guard points.
@@ -33,22 +31,42 @@ const WRITERS_WAIT: u32 = 1 << 31;
 /// Flag of a futex with an owner, and the owner's bits.
 const OWNER: u32 = 0x3fff_ffff;
 
+/// What a lock is, as far as that shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockKind {
+    /// Of the standard library.
+    StdMutex,
+    /// Of the standard library.
+    StdRwLock,
+    /// Of `parking_lot`.
+    ParkingLotMutex,
+    /// Of `parking_lot`.
+    ParkingLotRwLock,
+    /// Another: a mutex of the C library, a `Once`, one with priority inheritance.
+    Other,
+}
+
 /// A lock that a thread waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lock {
-    /// As a resource is called: of one lock the same for all that wait for it.
-    pub(super) address: u64,
-    pub(super) kind: ResourceKind,
+pub struct Lock {
+    /// Distinguishes locks; of one lock the same for all that wait for it. Of std's the
+    /// futex's word or the first of two, of `parking_lot`'s its key.
+    pub address: u64,
+    /// What it is.
+    pub kind: LockKind,
     /// The thread that the lock itself names.
-    pub(super) owner: Option<u64>,
+    pub owner: Option<u64>,
+    /// The thread that the lock seems to name in std's own numbers. To be believed only
+    /// of a thread that points at it: other memory may look the same.
+    pub number: Option<u64>,
     /// The thread gives up after some time, without the lock.
-    pub(super) gives_up: bool,
+    pub gives_up: bool,
 }
 
 impl Lock {
     /// The lock for which a thread waits in the call `futex` with `args`. `None` where it
     /// waits for something else (a condition, a wake), or no longer.
-    pub(super) fn of(args: &[u64; 6], read: impl Fn(u64) -> Option<u32>) -> Option<Self> {
+    pub fn of(args: &[u64; 6], read: impl Fn(u64) -> Option<u32>) -> Option<Self> {
         let (address, expected) = (args[0], args[2] as u32);
         let command = args[1] & COMMAND;
         let word = read(address)?;
@@ -56,6 +74,7 @@ impl Lock {
             address,
             kind,
             owner: None,
+            number: None,
             gives_up: args[3] != 0,
         };
         match command {
@@ -63,7 +82,7 @@ impl Lock {
                 let owner = u64::from(word & OWNER);
                 return Some(Self {
                     owner: (owner != 0).then_some(owner),
-                    ..lock(address, ResourceKind::Other)
+                    ..lock(address, LockKind::Other)
                 });
             }
             WAIT | WAIT_BITSET => {}
@@ -79,35 +98,36 @@ impl Lock {
             CONTENDED if word == CONTENDED => {
                 let owner = owner_of_mutex(address, &read);
                 let kind = match owner {
-                    Some(_) => ResourceKind::Other,
-                    None => ResourceKind::StdMutex,
+                    Some(_) => LockKind::Other,
+                    None => LockKind::StdMutex,
                 };
                 Some(Self {
                     owner,
+                    number: owner_of_reentrant(address, &read),
                     ..lock(address, kind)
                 })
             }
-            RUNNING_QUEUED if word == RUNNING_QUEUED => Some(lock(address, ResourceKind::Other)),
+            RUNNING_QUEUED if word == RUNNING_QUEUED => Some(lock(address, LockKind::Other)),
             PARKED => None,
             _ if expected & (READERS_WAIT | WRITERS_WAIT) != 0 && word == expected => {
-                Some(lock(address, ResourceKind::StdRwLock))
+                Some(lock(address, LockKind::StdRwLock))
             }
             // Writers wait beside the lock's own word.
             _ if command == WAIT_BITSET && word == expected => {
                 let state = read(address.checked_sub(4)?)?;
                 let held = state & !(READERS_WAIT | WRITERS_WAIT) != 0;
                 let waits = state & WRITERS_WAIT != 0 && state != PARKED;
-                (held && waits).then(|| lock(address - 4, ResourceKind::StdRwLock))
+                (held && waits).then(|| lock(address - 4, LockKind::StdRwLock))
             }
             _ => None,
         }
     }
 
     /// Nobody holds it now: its word says so. Of others than std's that is not known.
-    pub(super) fn is_free(&self, read: impl Fn(u64) -> Option<u32>) -> bool {
+    pub fn is_free(&self, read: impl Fn(u64) -> Option<u32>) -> bool {
         match self.kind {
-            ResourceKind::StdMutex => read(self.address) == Some(0),
-            ResourceKind::StdRwLock => {
+            LockKind::StdMutex => read(self.address) == Some(0),
+            LockKind::StdRwLock => {
                 let word = read(self.address);
                 word.is_some_and(|word| word & !(READERS_WAIT | WRITERS_WAIT) == 0)
             }
@@ -118,13 +138,13 @@ impl Lock {
 
 /// Words that point at a lock, as a guard or a reference does. The key of a lock of
 /// `parking_lot` may be some bytes above the address.
-pub(super) fn pointers(lock: u64) -> RangeInclusive<u64> {
+pub fn pointers(lock: u64) -> RangeInclusive<u64> {
     lock.saturating_sub(BEFORE)..=lock.saturating_add(3)
 }
 
 /// Whether a word points to where a guard of the lock points. Who only knows the lock
 /// often points at what it is a part of.
-pub(super) fn is_of_guard(lock: u64, word: u64) -> bool {
+pub fn is_of_guard(lock: u64, word: u64) -> bool {
     lock.checked_sub(word & !3)
         .is_some_and(|distance| distance <= GUARD)
 }
@@ -142,9 +162,23 @@ fn owner_of_mutex(address: u64, read: impl Fn(u64) -> Option<u32>) -> Option<u64
     plausible.then_some(owner.into())
 }
 
+/// The thread that a lock of std names which its owner may take again, such as the
+/// one of standard output: before the mutex stands its owner's number, behind it how
+/// often that has taken it. (Up to Rust 1.83 an address stood there, which is larger
+/// than any number of a thread.)
+pub fn owner_of_reentrant(address: u64, read: impl Fn(u64) -> Option<u32>) -> Option<u64> {
+    /// Nobody takes one so often, and no process has had so many threads.
+    const MAX_COUNT: u32 = 1_024;
+    let before = address.checked_sub(8)?;
+    let count = read(address.checked_add(4)?)?;
+    let (low, high) = (read(before)?, read(before + 4)?);
+    let plausible = (1..MAX_COUNT).contains(&count) && low > 0 && high == 0;
+    plausible.then_some(low.into())
+}
+
 /// What a thread of `parking_lot` waits for: it waits at a word of its own, and beside that
 /// stands the lock's address. Its conditions wait there too, and are no locks.
-fn of_parking_lot(word: u64, read: impl Fn(u64) -> Option<u32>) -> Option<(u64, ResourceKind)> {
+fn of_parking_lot(word: u64, read: impl Fn(u64) -> Option<u32>) -> Option<(u64, LockKind)> {
     /// How far from the word: key, next in queue, two tokens, then the word.
     const KEY_BEFORE: u64 = 32;
     /// Below and above are no addresses of a program.
@@ -167,12 +201,12 @@ fn of_parking_lot(word: u64, read: impl Fn(u64) -> Option<u32>) -> Option<(u64, 
     let lock = key & !3;
     let state = read(lock)?;
     if state & 0xff == LOCKED_AND_PARKED && key == lock {
-        return Some((lock, ResourceKind::ParkingLotMutex));
+        return Some((lock, LockKind::ParkingLotMutex));
     }
     let high = read(lock.checked_add(4)?)?;
     let is_held = state & WRITER != 0 || state >= READER;
     let is_lock = high == 0 && state < MAX_STATE && state & SOME_PARKED != 0 && is_held;
-    is_lock.then_some((lock, ResourceKind::ParkingLotRwLock))
+    is_lock.then_some((lock, LockKind::ParkingLotRwLock))
 }
 
 #[cfg(test)]
@@ -194,13 +228,13 @@ mod tests {
 
     #[test]
     fn what_a_futex_is_of() {
-        use ResourceKind::{Other, ParkingLotMutex, ParkingLotRwLock, StdMutex, StdRwLock};
+        use LockKind::{Other, ParkingLotMutex, ParkingLotRwLock, StdMutex, StdRwLock};
         type Case<'a> = (
             &'a str,
             u64,
             u32,
             &'a [(i64, u32)],
-            Option<(i64, ResourceKind, Option<u64>)>,
+            Option<(i64, LockKind, Option<u64>)>,
         );
         // A key 0x10000 below the thread's own word.
         const FAR: i64 = -0x1_0000;
@@ -281,11 +315,107 @@ mod tests {
             (AT - 8, true, true),
             (AT - 16, true, false),
             (AT - 64, true, false),
-            (AT - 72, false, false),
+            (AT - 64 - 8, false, false),
             (AT + 8, false, false),
         ] {
             assert_eq!(pointers(AT).contains(&word), near, "{word:#x}");
             assert_eq!(is_of_guard(AT, word), guard, "{word:#x}");
+        }
+    }
+
+    fn args(operation: u64, expected: u32) -> [u64; 6] {
+        [AT, operation, u64::from(expected), 0, 0, 0]
+    }
+
+    #[test]
+    fn what_is_no_lock_is_none() {
+        type Case = (&'static str, u64, u32, &'static [(i64, u32)], Option<i64>);
+        let cases: [Case; 11] = [
+            ("a mutex of std", BITSET, 2, &[(0, 2)], Some(0)),
+            ("just released", BITSET, 2, &[(0, 0)], None),
+            ("a parked thread", BITSET, u32::MAX, &[(0, u32::MAX)], None),
+            ("a condition", BITSET, 7, &[(0, 7), (-4, 0)], None),
+            (
+                "a reader",
+                BITSET,
+                0x4000_0001,
+                &[(0, 0x4000_0001)],
+                Some(0),
+            ),
+            (
+                "a writer, beside the word",
+                BITSET,
+                3,
+                &[(0, 3), (-4, 0x8000_0001)],
+                Some(-4),
+            ),
+            (
+                "a condition beside a free lock",
+                BITSET,
+                3,
+                &[(0, 3), (-4, 0x8000_0000)],
+                None,
+            ),
+            ("a once", BITSET, 5, &[(0, 5)], Some(0)),
+            ("unmapped", BITSET, 2, &[], None),
+            ("a wake", 0x81, 2, &[(0, 2)], None),
+            (
+                "parking_lot",
+                PRIVATE_WAIT,
+                1,
+                // The key is 0x5500_0000_2000, which is memory: see below.
+                &[(0, 1), (-32, 0x2000), (-28, 0x5500)],
+                None,
+            ),
+        ];
+        for (what, operation, expected, words, lock) in cases {
+            let found = Lock::of(&args(operation, expected), memory(words));
+            let address = lock.map(|at| AT.wrapping_add_signed(at));
+            assert_eq!(found.map(|l| l.address), address, "{what}");
+            assert_eq!(found.and_then(|l| l.owner), None, "{what}");
+        }
+    }
+
+    #[test]
+    fn parking_lot_waits_for_the_key_beside_its_word() {
+        let key = 0x5500_0000_2001_u64;
+        let read = |address: u64| match address.wrapping_sub(AT) as i64 {
+            0 => Some(1),
+            -32 => Some(key as u32),
+            -28 => Some((key >> 32) as u32),
+            // A writer has it, and others wait.
+            _ if address == key & !3 => Some(9),
+            _ => (address == (key & !3) + 4).then_some(0),
+        };
+        let lock = Lock::of(&args(PRIVATE_WAIT, 1), read);
+        assert_eq!(lock.map(|l| l.address), Some(key & !3));
+    }
+
+    #[test]
+    fn a_mutex_of_the_c_library_names_its_owner() {
+        let words = &[(0, 2), (4, 0), (8, 4_213), (12, 1), (16, 0)];
+        let lock = Lock::of(&args(PRIVATE_WAIT, 2), memory(words)).unwrap();
+        assert_eq!(lock.owner, Some(4_213));
+        let inherited = Lock::of(&args(0x86, 0), memory(&[(0, 0x8000_1075)])).unwrap();
+        assert_eq!(inherited.owner, Some(0x1075));
+    }
+
+    #[test]
+    fn a_lock_that_may_be_taken_again_names_its_owner_by_number() {
+        type Case = (&'static str, &'static [(i64, u32)], Option<u64>);
+        let cases: [Case; 4] = [
+            ("held once", &[(-8, 12), (-4, 0), (0, 2), (4, 1)], Some(12)),
+            ("a mutex", &[(-8, 12), (-4, 0), (0, 2), (4, 0)], None),
+            (
+                "behind an address",
+                &[(-8, 0x2000), (-4, 0x55), (0, 2), (4, 1)],
+                None,
+            ),
+            ("nobody", &[(-8, 0), (-4, 0), (0, 2), (4, 1)], None),
+        ];
+        for (what, words, number) in cases {
+            let lock = Lock::of(&args(BITSET, 2), memory(words)).unwrap();
+            assert_eq!((lock.number, lock.owner), (number, None), "{what}");
         }
     }
 }
