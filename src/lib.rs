@@ -8,15 +8,15 @@ pub mod app;
 pub mod cli;
 pub mod commands;
 pub mod config;
-pub mod diagnose;
 pub mod dump;
 pub mod escape;
 pub mod export;
 pub mod lab;
 pub mod live;
-pub mod model;
 pub mod naming;
 pub mod record;
 pub mod report;
 pub mod source;
 pub mod ui;
+
+pub use looptop_diagnosis::{diagnose, model};

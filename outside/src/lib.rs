@@ -49,11 +49,11 @@ pub mod tasks;
 mod thread;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub mod waiting;
-pub mod waits;
 #[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
 mod watch;
 
 pub use evidence::Evidence;
+pub use looptop_waits as waits;
 pub use memory::{Piece, ProcessMemory};
 pub use space::{Page, ProcessSpace, Space};
 pub use subject::{Changed, Subject, SubjectError};

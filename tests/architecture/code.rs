@@ -166,7 +166,7 @@ impl<'a> Visit<'a> for Source {
     }
 }
 
-/// Whether something exists in tests only.
+/// Whether something exists in tests only, those of other crates included.
 fn is_of_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let syn::Meta::List(list) = &attribute.meta else {
@@ -174,7 +174,9 @@ fn is_of_tests(attributes: &[Attribute]) -> bool {
         };
         let condition = list.tokens.to_string();
         attribute.path().is_ident("cfg")
-            && (condition == "test" || condition.starts_with("all (test"))
+            && (condition == "test"
+                || condition.starts_with("all (test")
+                || condition.starts_with("any (test"))
     })
 }
 
@@ -211,8 +213,14 @@ fn declared(file: &syn::File) -> Vec<String> {
         .collect()
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+/// Where the sources of the viewer are: its own, and those of the crate that judges, whose
+/// modules it has at its root as well.
+fn roots() -> [PathBuf; 2] {
+    ["src", "diagnosis/src"].map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
+}
+
+fn declared_at(root: &Path) -> Vec<String> {
+    declared(&parsed(&root.join("lib.rs")))
 }
 
 fn parsed(path: &Path) -> syn::File {
@@ -222,18 +230,18 @@ fn parsed(path: &Path) -> syn::File {
 
 /// The modules at the root of the viewer.
 pub(crate) fn modules() -> BTreeSet<String> {
-    declared(&parsed(&root().join("lib.rs")))
-        .into_iter()
-        .collect()
+    roots().iter().flat_map(|root| declared_at(root)).collect()
 }
 
 /// The sources of a module at the root, with where they are.
 pub(crate) fn module_sources(module: &str) -> Vec<(PathBuf, Source)> {
-    module_sources_of(&root(), module)
+    let declares = |root: &PathBuf| declared_at(root).iter().any(|name| name == module);
+    let root = roots().into_iter().find(declares);
+    module_sources_of(&root.expect("the list has the modules that exist"), module)
 }
 
-/// The same of another package, whose sources are in a folder.
-pub(crate) fn module_sources_of(folder: &Path, module: &str) -> Vec<(PathBuf, Source)> {
+/// The same of a folder of sources.
+fn module_sources_of(folder: &Path, module: &str) -> Vec<(PathBuf, Source)> {
     let mut sources = Vec::new();
     let mut waiting = vec![vec![module.to_owned()]];
     while let Some(module) = waiting.pop() {

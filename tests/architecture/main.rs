@@ -6,7 +6,7 @@ mod packages;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use code::{Source, module_sources, module_sources_of, modules};
+use code::{Source, module_sources, modules};
 
 /// Every module at the root of the viewer, and those that it may use: each exactly
 /// what it needs, and none that comes after it.
@@ -205,42 +205,6 @@ fn a_touch_of_the_outside_is_found_however_it_is_written() {
     assert_eq!(outside_uses(&Source::parse(code, &["model"])), [""; 0]);
 }
 
-/// Modules of the outside view that are pure, and use of their package only themselves: who
-/// waits for whom is made of facts, whoever has found them.
-const PURE_OUTSIDE: &[&str] = &["waits"];
-
-/// What a module of another package uses of that package beside itself.
-fn uses_beside(source: &Source, module: &str) -> Vec<String> {
-    let inside = source
-        .paths
-        .iter()
-        .filter(|path| path.starts_with("crate::"));
-    let own = format!("crate::{module}");
-    let is_own = |path: &&String| {
-        let rest = path.strip_prefix(&own);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-    };
-    inside.filter(|path| !is_own(path)).cloned().collect()
-}
-
-#[test]
-fn pure_modules_of_the_outside_view_know_nobody() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("outside/src");
-    for module in PURE_OUTSIDE {
-        for (path, source) in module_sources_of(&folder, module) {
-            let (outside, others) = (outside_uses(&source), uses_beside(&source, module));
-            let shown = path.display();
-            assert!(outside.is_empty(), "{shown}: mentions {outside:?}");
-            assert!(others.is_empty(), "{shown}: uses {others:?}");
-        }
-    }
-    let source = Source::parse(
-        "use crate::awaits::Chain; use super::ring;",
-        &["waits", "a"],
-    );
-    assert_eq!(uses_beside(&source, "waits"), ["crate::awaits::Chain"]);
-}
-
 /// Crates of this workspace that a manifest depends on outside of tests, by their own
 /// names.
 fn workspace_dependencies(manifest: &str) -> BTreeSet<String> {
@@ -275,6 +239,11 @@ fn names(of: &[&str]) -> BTreeSet<String> {
 fn crates_depend_in_one_direction() {
     let of = |path: &str| workspace_dependencies(&manifest(path));
     assert_eq!(of("wire/Cargo.toml"), names(&[]));
+    assert_eq!(of("waits/Cargo.toml"), names(&[]));
+    assert_eq!(
+        of("diagnosis/Cargo.toml"),
+        names(&["looptop-symbols", "looptop-waits", "looptop-wire"])
+    );
     assert_eq!(of("procfs/Cargo.toml"), names(&[]));
     assert_eq!(of("symbols/Cargo.toml"), names(&["looptop-procfs"]));
     assert_eq!(of("unwind/Cargo.toml"), names(&["looptop-procfs"]));
@@ -285,7 +254,8 @@ fn crates_depend_in_one_direction() {
             "looptop-interpret",
             "looptop-procfs",
             "looptop-symbols",
-            "looptop-unwind"
+            "looptop-unwind",
+            "looptop-waits"
         ])
     );
     assert_eq!(
@@ -303,6 +273,7 @@ fn crates_depend_in_one_direction() {
         of("Cargo.toml"),
         names(&[
             "looptop-demo",
+            "looptop-diagnosis",
             "looptop-outside",
             "looptop-procfs",
             "looptop-symbols",
@@ -350,15 +321,20 @@ fn a_dependency_is_found_however_it_is_written() {
     assert_eq!(workspace_dependencies(of_tests), names(&[]));
 }
 
-/// A file of the interpreter that mentions the world outside, other than by its `Host`.
+/// Packages that are pure as a whole: the interpreter asks the world by its `Host` alone, and
+/// who waits for whom is made of facts, whoever has found them.
+const PURE_PACKAGES: &[&str] = &["interpret/src", "waits/src"];
+
 #[test]
-fn the_interpreter_asks_its_host_alone() {
-    let mut files = Vec::new();
-    packages::sources(Path::new("interpret/src"), &mut files);
-    assert!(files.len() > 10, "{files:?}");
-    for path in files {
-        let source = Source::parse(&manifest(path.to_str().unwrap()), &[]);
-        assert_eq!(outside_uses(&source), [""; 0], "{}", path.display());
+fn pure_packages_do_not_touch_the_outside() {
+    for package in PURE_PACKAGES {
+        let mut files = Vec::new();
+        packages::sources(Path::new(package), &mut files);
+        assert!(files.len() > 3, "{files:?}");
+        for path in files {
+            let source = Source::parse(&manifest(path.to_str().unwrap()), &[]);
+            assert_eq!(outside_uses(&source), [""; 0], "{}", path.display());
+        }
     }
 }
 
@@ -372,7 +348,10 @@ fn of_the_terminal(manifest: &str) -> Vec<&'static str> {
 
 #[test]
 fn the_agent_knows_nothing_of_the_terminal() {
-    assert_eq!(of_the_terminal(&manifest("agent/Cargo.toml")), [""; 0]);
+    for package in ["agent", "diagnosis", "waits", "symbols"] {
+        let manifest = manifest(&format!("{package}/Cargo.toml"));
+        assert_eq!(of_the_terminal(&manifest), [""; 0], "{package}");
+    }
     let with = "[dependencies]\ncrossterm.workspace = true";
     assert_eq!(of_the_terminal(with), ["crossterm"]);
 }
@@ -384,6 +363,8 @@ fn unsafe_code_lives_in_the_agent_and_in_one_file() {
         "src/lib.rs",
         "src/main.rs",
         "wire/src/lib.rs",
+        "waits/src/lib.rs",
+        "diagnosis/src/lib.rs",
         "procfs/src/lib.rs",
         "symbols/src/lib.rs",
         "unwind/src/lib.rs",

@@ -11,6 +11,8 @@ use syn::{ItemMod, visit::Visit};
 /// others.
 const PACKAGES: &[&str] = &[
     "wire",
+    "waits",
+    "diagnosis",
     "procfs",
     "symbols",
     "unwind",

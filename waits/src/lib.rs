@@ -22,6 +22,8 @@
 //! That queues are fair is not looked at: a reader behind a writer that waits is given
 //! nothing, but what was given to that writer already is a hold of it, which comes to the
 //! same in all cases in which both wait for each other.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod facts;
 mod ring;

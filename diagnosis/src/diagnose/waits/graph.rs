@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use looptop_outside::waits::{self as facts, Need, Target};
+use looptop_waits::{self as facts, Need, Target};
 
 use crate::model::{
     AwaitKind, AwaitLink, AwaitShape, Hold, HoldRole, Model, ResourceKind, TaskId, TaskWait,

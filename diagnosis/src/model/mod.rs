@@ -32,7 +32,7 @@ mod text;
 mod waits;
 mod worker;
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fixtures"))]
 pub mod fixtures;
 
 use std::collections::BTreeMap;

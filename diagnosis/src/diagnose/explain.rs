@@ -61,7 +61,7 @@ pub fn list() -> String {
 pub fn all_rules() -> String {
     let mut text = String::from(
         "# What looptop detects\n\n\
-         Generated from the rule registry (`src/diagnose/rules`); `looptop explain RULE`\n\
+         Generated from the rule registry (`diagnosis/src/diagnose/rules`); `looptop explain RULE`\n\
          prints the same. A test keeps this file current.\n",
     );
     for Rule {
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_document_is_current() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/detection.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/detection.md");
         if std::env::var_os(UPDATE).is_some() {
             std::fs::write(path, all_rules()).unwrap();
         }
