@@ -33,6 +33,8 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Between two listings of the tasks, at least.
 const LIST_EVERY: Duration = Duration::from_secs(1);
+/// The same where somebody asks for one.
+const LIST_ON_DEMAND: Duration = Duration::from_millis(30);
 /// The same while names are looked up.
 const LIST_SOON: Duration = Duration::from_millis(250);
 /// Names that are looked up are asked for so often.
@@ -496,8 +498,7 @@ impl Lister {
                 return;
             }
             // What is read of a task comes after the task.
-            self.desk
-                .listed(&self.tasks.listing().tasks, &have_run, now);
+            self.desk.listed(self.tasks.listing(), &have_run, now);
             let used_ns = self.cpu.used_ns();
             // Where the clock of the thread is not known, its time stands for it.
             let spent = match used_ns.saturating_sub(cpu) {
@@ -510,8 +511,10 @@ impl Lister {
             } else {
                 LIST_EVERY
             };
-            let due = (now + every).max(Instant::now() + rest.min(Duration::from_mins(1)));
-            if self.rest_until(due, took) {
+            let rested = Instant::now() + rest.min(Duration::from_mins(1));
+            let due = (now + every).max(rested);
+            let soonest = (now + LIST_ON_DEMAND).max(rested);
+            if self.rest_until(due, soonest, took) {
                 return;
             }
         }
@@ -536,7 +539,7 @@ impl Lister {
 
     /// Rests until the next look, and sends the newest once more as soon as its names are
     /// there: of many tasks the next look is seconds away. `true` once it should end.
-    fn rest_until(&mut self, due: Instant, took: Duration) -> bool {
+    fn rest_until(&mut self, due: Instant, soonest: Instant, took: Duration) -> bool {
         while self.names.are_awaited() && Instant::now() < due {
             if self.stop.sleep_until(due.min(Instant::now() + NAMES_EVERY)) {
                 return true;
@@ -546,7 +549,7 @@ impl Lister {
                 return true;
             }
         }
-        self.stop.sleep_until(due)
+        self.desk.rest(due, soonest, &self.stop)
     }
 }
 
