@@ -41,7 +41,7 @@ fn main() {
     while start.elapsed() < Duration::from_secs(seconds as u64) {
         let listing: Arc<[Task]> = tasks.read(&stacks()).tasks.clone().into();
         let began = Instant::now();
-        waiting.take_listing(listing, &AddressSet::default(), began);
+        waiting.take_listing((listing, 0), &AddressSet::default(), began);
         waiting.look_at_threads(began);
         let first = Instant::now();
         waiting.read(Duration::from_secs(1));

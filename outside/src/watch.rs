@@ -341,6 +341,16 @@ impl Watch {
         }
     }
 
+    /// The process stood still: how long polls took that went on meanwhile says nothing.
+    /// From the next look on its threads are watched as if it had just begun.
+    pub fn forget(&mut self) {
+        for (_, mut watched) in std::mem::take(&mut self.threads) {
+            watched.gone(&mut self.shared);
+        }
+        (self.shared.samplers, self.shared.open) = (0, 0);
+        self.next_census = None;
+    }
+
     /// One look at the threads that may run tokio. Returns how long to rest until the
     /// next. `task_of` is asked with words of a stack for the task that is in poll there.
     ///

@@ -35,7 +35,7 @@ fn read_until(what: &str, is_there: impl Fn(&Known) -> bool) -> Known {
             process.tids().unwrap().filter_map(stack).collect()
         };
         let listing: Arc<[Task]> = tasks.read(&stacks).tasks.clone().into();
-        waiting.take_listing(listing, &AddressSet::default(), Instant::now());
+        waiting.take_listing((listing, 0), &AddressSet::default(), Instant::now());
         waiting.read(Duration::from_secs(5));
         waiting.look_at_threads(Instant::now());
         let found = waiting.take();

@@ -177,7 +177,8 @@ pub fn owner_of_reentrant(address: u64, read: impl Fn(u64) -> Option<u32>) -> Op
 }
 
 /// What a thread of `parking_lot` waits for: it waits at a word of its own, and beside that
-/// stands the lock's address. Its conditions wait there too, and are no locks.
+/// stands the lock's address. Its conditions wait there too, and are no locks. Those of
+/// `dashmap` wait there as well, which count readers in fours; a writer has all bits.
 fn of_parking_lot(word: u64, read: impl Fn(u64) -> Option<u32>) -> Option<(u64, LockKind)> {
     /// How far from the word: key, next in queue, two tokens, then the word.
     const KEY_BEFORE: u64 = 32;
@@ -185,12 +186,10 @@ fn of_parking_lot(word: u64, read: impl Fn(u64) -> Option<u32>) -> Option<(u64, 
     const ADDRESSES: std::ops::Range<u64> = 0x1_0000..1 << 47;
     /// A mutex that is locked, and for which others wait.
     const LOCKED_AND_PARKED: u32 = 3;
-    /// Of an `RwLock`: some wait; a writer has it; one reader.
+    /// Of an `RwLock`: some wait; all else is who has it.
     const SOME_PARKED: u32 = 3;
-    const WRITER: u32 = 8;
-    const READER: u32 = 16;
-    /// More threads do not read at once.
-    const MAX_STATE: u32 = READER << 16;
+    /// More threads do not read at once, each of which counts 16.
+    const MAX_STATE: u32 = 16 << 16;
     let at = word.checked_sub(KEY_BEFORE)?;
     let key = u64::from(read(at)?) | u64::from(read(at.checked_add(4)?)?) << 32;
     // It must be memory, and not the thread's own.
@@ -204,8 +203,10 @@ fn of_parking_lot(word: u64, read: impl Fn(u64) -> Option<u32>) -> Option<(u64, 
         return Some((lock, LockKind::ParkingLotMutex));
     }
     let high = read(lock.checked_add(4)?)?;
-    let is_held = state & WRITER != 0 || state >= READER;
-    let is_lock = high == 0 && state < MAX_STATE && state & SOME_PARKED != 0 && is_held;
+    let is_held = state & !SOME_PARKED != 0;
+    let by_many = high == 0 && state < MAX_STATE;
+    let by_all_bits = high == u32::MAX && state | SOME_PARKED == u32::MAX;
+    let is_lock = (by_many || by_all_bits) && state & SOME_PARKED != 0 && is_held;
     is_lock.then_some((lock, LockKind::ParkingLotRwLock))
 }
 
@@ -244,6 +245,8 @@ mod tests {
         let readers = with(&[(FAR, 16 | 1), (FAR + 4, 0)]);
         let condition = with(&[(FAR, 0x1230), (FAR + 4, 0x7f00)]);
         let free = with(&[(FAR, 0), (FAR + 4, 0)]);
+        let of_dashmap = with(&[(FAR, u32::MAX - 2), (FAR + 4, u32::MAX)]);
+        let read_in_dashmap = with(&[(FAR, 4 | 2), (FAR + 4, 0)]);
         let cases: &[Case<'_>] = &[
             ("a mutex", BITSET, 2, &[(0, 2)], Some((0, StdMutex, None))),
             ("it was let go", BITSET, 2, &[(0, 0)], None),
@@ -283,6 +286,20 @@ mod tests {
                 PRIVATE_WAIT,
                 1,
                 &readers,
+                Some((FAR, ParkingLotRwLock, None)),
+            ),
+            (
+                "one of dashmap that is written",
+                PRIVATE_WAIT,
+                1,
+                &of_dashmap,
+                Some((FAR, ParkingLotRwLock, None)),
+            ),
+            (
+                "one that is read",
+                PRIVATE_WAIT,
+                1,
+                &read_in_dashmap,
                 Some((FAR, ParkingLotRwLock, None)),
             ),
             ("its condition", PRIVATE_WAIT, 1, &condition, None),

@@ -61,8 +61,9 @@ const SETTLES: Duration = Duration::from_millis(400);
 const STAYS: Duration = Duration::from_secs(4);
 /// Between two looks at rings.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// Time allowed for the names of stacks.
+/// Time allowed for the names of stacks, of what is left; and however little is left.
 const NAMES: Duration = Duration::from_secs(20);
+const NAMES_LEAST: Duration = Duration::from_secs(1);
 /// A file is read for as long as that takes.
 const OF_A_FILE: Duration = Duration::from_hours(24);
 
@@ -92,11 +93,15 @@ pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {
     let patience = if is_past { OF_A_FILE } else { options.timeout };
     reader.attach(name, Instant::now() + patience).await?;
     let window = if is_past { OF_A_FILE } else { options.window };
-    reader.read_on(Instant::now() + window).await;
+    let deadline = Instant::now() + window;
+    reader.read_on(deadline).await;
     let mut model = reader.model.take().unwrap_or_default();
     reader.rings.observe(&model);
     if let Some(mut naming) = reader.naming.take() {
-        naming.finish(&mut model, NAMES).await;
+        let left = deadline.saturating_duration_since(Instant::now());
+        naming
+            .finish(&mut model, left.clamp(NAMES_LEAST, NAMES))
+            .await;
     }
     Ok(Dumped {
         dump: Dump::new(name, &model, &reader.rings),
@@ -128,7 +133,7 @@ impl Reader {
     /// Waits for a session and its first whole state, or the end of a file.
     async fn attach(&mut self, name: &str, deadline: Instant) -> Result<(), DumpError> {
         let mut last_problem: Option<Problem> = None;
-        while let Ok(event) = timeout_at(deadline, self.source.recv()).await {
+        while let Some(event) = self.next(deadline).await {
             let problem = match &event {
                 Some(Event::Silent { problem, .. }) => Some(problem.clone()),
                 Some(Event::Lost { problem, retry_in }) if retry_in.is_none() => {
@@ -155,6 +160,16 @@ impl Reader {
         Err(DumpError::NotAttached(why))
     }
 
+    /// What comes next; `None` at `deadline`, however much has come by then.
+    #[allow(clippy::option_option, reason = "in time or not, an event or the end")]
+    async fn next(&mut self, deadline: Instant) -> Option<Option<Event>> {
+        // What is there already comes before a deadline that is over.
+        if Instant::now() >= deadline {
+            return None;
+        }
+        timeout_at(deadline, self.source.recv()).await.ok()
+    }
+
     /// Reads until all chains are known, nothing more comes, or it is `deadline`.
     async fn read_on(&mut self, deadline: Instant) {
         let mut read_at = None;
@@ -164,14 +179,13 @@ impl Reader {
                 read_at.get_or_insert(Instant::now());
             }
             let settled = read_at.map_or(deadline, |at| deadline.min(at + SETTLES));
-            // It is no answer to leave out who waits for each other.
+            // It is no answer to leave out who waits for each other, if there is time.
             let until = if self.some_may_be_stuck() {
-                read_at.unwrap_or(deadline) + STAYS
+                read_at.map_or(deadline, |at| deadline.min(at + STAYS))
             } else {
                 settled
             };
-            let event = timeout_at(until, self.source.recv()).await;
-            let Ok(event) = event else {
+            let Some(event) = self.next(until).await else {
                 return;
             };
             match self.take(event) {

@@ -71,7 +71,7 @@ impl Dump {
             tasks: rest::counts(model),
             read: model.waits.read().map(|read| rest::read(model, read)),
             no_chains: rest::no_chains(model),
-            not_read: rest::not_read(model),
+            not_read: rest::not_read(model, rings.open(model)),
             rings: rest::rings(model, &rings.standing(model)),
             groups: group::groups(model, &graph),
             threads: rest::threads(model, &graph),
@@ -83,7 +83,10 @@ impl Dump {
     /// Some task's chain, or some thread's wait, is known; or there is none that waits.
     pub fn is_observed(&self) -> bool {
         let nothing = self.groups.is_empty() && self.threads.is_empty();
-        !(nothing && (self.tasks.idle > 0 || self.read.is_none()))
+        let tasks = self.tasks;
+        // Those that are in a poll wait for nothing.
+        let unseen = tasks.live.unwrap_or_default() > tasks.running.saturating_add(tasks.scheduled);
+        !(nothing && (unseen || tasks.idle > 0 || self.read.is_none()))
     }
 
     /// The dump in a format.

@@ -55,12 +55,31 @@ pub(super) fn no_chains(model: &Model) -> Option<String> {
     )
 }
 
-pub(super) fn not_read(model: &Model) -> Vec<String> {
+/// What could not be looked at, or not for long enough: `open` rings may be none.
+pub(super) fn not_read(model: &Model, open: usize) -> Vec<String> {
     let texts = model.waits.read().map_or(&[][..], |read| &read.not_read);
-    texts
-        .iter()
-        .map(|text| model.text(Some(*text)).to_owned())
-        .collect()
+    let texts = texts.iter().map(|text| model.text(Some(*text)).to_owned());
+    let listed = of_all_listed(model);
+    let rings = (open > 0).then(|| {
+        let what = match open {
+            1 => "what seems to be a deadlock stays".to_owned(),
+            n => format!("what seem to be {n} deadlocks stay"),
+        };
+        format!("whether {what}, which takes some seconds: --for gives more")
+    });
+    texts.chain(listed).chain(rings).collect()
+}
+
+/// That tasks came and went faster than they were listed.
+fn of_all_listed(model: &Model) -> Option<String> {
+    let torn = model.runtimes.iter().filter(|r| r.torn && !r.gone);
+    let lacks = torn.map(|runtime| {
+        let listed = runtime.listed_tasks.unwrap_or_default();
+        runtime.live_tasks.saturating_sub(listed)
+    });
+    let lacks = lacks.fold(0, u64::saturating_add);
+    let of = model.live_tasks().unwrap_or_default();
+    (lacks > 0).then(|| format!("{lacks} of {of} tasks, which came or went while they were listed"))
 }
 
 pub(super) fn rings(model: &Model, rings: &[waits::Ring]) -> Vec<Ring> {

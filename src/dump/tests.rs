@@ -44,12 +44,52 @@ fn a_ring_that_was_seen_once_is_not_shown() {
     let mut rings = Rings::default();
     rings.observe(&model);
     assert!(rings.are_open(&model));
-    assert_eq!(Dump::new("pid:4711", &model, &rings).rings, []);
+    let dump = Dump::new("pid:4711", &model, &rings);
+    assert_eq!(dump.rings, []);
+    assert_eq!(
+        dump.not_read,
+        [
+            "whether what seems to be a deadlock stays, which takes some seconds: --for gives \
+             more"
+        ]
+    );
     // Seconds later nobody has run.
     let later = model.now.plus(std::time::Duration::from_secs(4));
     model.apply(&fixtures::frame(later)).unwrap();
     assert!(!rings.are_open(&model));
     assert!(!Dump::new("pid:4711", &model, &rings).rings.is_empty());
+}
+
+#[test]
+fn tasks_that_come_and_go_faster_than_they_are_listed_are_missing() {
+    let mut model = Model::new(&fixtures::outside_hello());
+    let frame = fixtures::outside_frame(crate::model::Moment(20_000_000_000));
+    model.apply(&frame).unwrap();
+    let dump = Dump::new("pid:4711", &model, &Rings::default());
+    let missing = "993 of 1004 tasks, which came or went while they were listed";
+    assert_eq!(dump.not_read, [missing]);
+    // Where nothing at all was seen of them, it is no dump.
+    let mut nothing = Dump {
+        groups: Vec::new(),
+        threads: Vec::new(),
+        ..dump
+    };
+    nothing.tasks = TaskCounts {
+        live: Some(6_000),
+        ..TaskCounts::default()
+    };
+    nothing.read = Some(Read {
+        idle: 0,
+        read: 0,
+        partial: 0,
+        without: 0,
+        without_reason: None,
+        complete: false,
+        cpu_ms: 0.0,
+    });
+    assert!(!nothing.is_observed());
+    nothing.tasks.live = Some(0);
+    assert!(nothing.is_observed(), "there are none");
 }
 
 #[test]

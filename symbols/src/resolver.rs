@@ -97,6 +97,17 @@ impl Resolver {
         }
     }
 
+    /// Closes the binaries, whose tables are most of what it holds in memory. What was
+    /// looked up is kept; a binary is opened again when something else is asked of it.
+    pub fn close(&mut self) {
+        self.binaries = HashMap::new();
+    }
+
+    /// Some binary is open.
+    pub fn is_open(&self) -> bool {
+        !self.binaries.is_empty()
+    }
+
     /// Takes over what the path of a spawn location says of whose crate it is.
     pub fn learn(&mut self, source: &str) {
         self.learned.learn(source);

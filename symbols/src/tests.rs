@@ -822,6 +822,30 @@ fn own_function_by_the_thread() {
 }
 
 #[test]
+fn what_was_closed_is_opened_again() {
+    a_function_to_find();
+    let binary = Arc::new(own_binary());
+    let offset = own_address(&binary, "a_function_to_find");
+    let address = |offset| CodeAddress {
+        binary: Some(Arc::clone(&binary)),
+        offset,
+    };
+    let mut resolver = Resolver::new(Some(std::process::id()));
+    assert!(!resolver.is_open());
+    let label = |resolver: &mut Resolver, offset| {
+        let found = resolver.resolve(&[address(offset)]);
+        found.frames.last().expect("a frame").label()
+    };
+    let first = label(&mut resolver, offset);
+    assert_eq!(first, "looptop_symbols::tests::a_function_to_find");
+    assert!(resolver.is_open());
+    resolver.close();
+    assert!(!resolver.is_open());
+    assert_eq!(label(&mut resolver, offset + 1), first);
+    assert!(resolver.is_open());
+}
+
+#[test]
 fn binaries_without_names_say_how_to_get_them() {
     let directory = tempfile::tempdir().expect("directory");
     let own = own_binary();

@@ -1,13 +1,19 @@
 //! The symbolizer's threads: one reads files, the other asks the observed process
 //! for what is in no file, which may take it long or for ever.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::{CodeAddress, Remote, Resolution, Resolver};
 
 /// Stacks that may wait; more are refused, and asked for again by the caller.
 const QUEUE: usize = 256;
+
+/// Binaries are closed when nobody has asked for so long; each time they were needed again,
+/// after twice as long.
+const CLOSE_AFTER: Duration = Duration::from_secs(20);
+const CLOSE_LATEST: Duration = Duration::from_mins(10);
 
 /// The names of one stack.
 #[derive(Debug, Clone)]
@@ -110,7 +116,21 @@ fn serve(
     deliver: &Deliver,
     next: Option<&SyncSender<Request>>,
 ) {
-    while let Ok(request) = requests.recv() {
+    let mut patience = CLOSE_AFTER;
+    let mut next_request = |resolver: &mut Resolver| loop {
+        if !resolver.is_open() {
+            return requests.recv().ok();
+        }
+        match requests.recv_timeout(patience) {
+            Ok(request) => return Some(request),
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) => {
+                resolver.close();
+                patience = (patience * 2).min(CLOSE_LATEST);
+            }
+        }
+    };
+    while let Some(request) = next_request(resolver) {
         let (ticket, stack) = match request.clone() {
             Request::Names { ticket, stack } => (ticket, stack),
             Request::Learn(source) => {

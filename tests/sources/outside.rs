@@ -11,7 +11,7 @@ use looptop::{
 };
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::programs::App;
+use crate::{programs::App, script::until_silent};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -96,6 +96,49 @@ impl Looked {
         }
         Ok(())
     }
+}
+
+/// It stands still for no fault of its own: nothing of that is a stall, and what is shown
+/// is old.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_process_is_silent_and_its_polls_are_not_judged() {
+    let app = App::start("bare_app", &["3"]);
+    let mut looked = Looked::at(app.child.id(), SourceKind::Outside).await;
+    looked.until(|looked| looked.model.complete).await.unwrap();
+    app.signal(nix::sys::signal::Signal::SIGSTOP);
+    let problem = until_silent(&mut looked.source).await;
+    assert_eq!(problem.kind, ProblemKind::Stopped);
+    // Nothing comes any more, whatever looks are made.
+    let quiet = Instant::now() + Duration::from_secs(2);
+    while let Ok(event) = timeout_at(quiet, looked.source.recv()).await {
+        assert!(matches!(
+            event,
+            Some(Event::Frame(_) | Event::Silent { .. })
+        ));
+    }
+    let silent = Instant::now() + Duration::from_secs(1);
+    while let Ok(event) = timeout_at(silent, looked.source.recv()).await {
+        assert!(matches!(event, Some(Event::Silent { .. })), "{event:?}");
+    }
+    app.signal(nix::sys::signal::Signal::SIGCONT);
+    let resumed = Instant::now();
+    let seen = |looked: &Looked| {
+        let longest = looked
+            .model
+            .stalls
+            .iter()
+            .map(|stall| stall.age(looked.model.now));
+        longest.max().unwrap_or_default()
+    };
+    looked
+        .until(|_| resumed.elapsed() > Duration::from_secs(1))
+        .await
+        .unwrap();
+    assert!(
+        seen(&looked) < Duration::from_secs(2),
+        "{:?}",
+        seen(&looked)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,14 +26,17 @@
 #![warn(missing_docs)]
 
 mod facts;
+mod net;
 mod ring;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use facts::{Hold, HoldRole, Need, Party, Place, Resource, ResourceKind, Target, Want};
 pub use ring::{Link, Ring};
+
+use self::net::Net;
 
 /// What is known of waiting and holding.
 #[derive(Debug, Clone, Default)]
@@ -41,15 +44,6 @@ pub struct Waits {
     needs: BTreeMap<Party, Need>,
     holds: BTreeMap<u64, Vec<Hold>>,
     resources: BTreeMap<u64, Resource>,
-}
-
-/// What a want comes to, while some parties do not go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hope {
-    /// It may be met.
-    Some,
-    /// It is not met as long as they do not go on; or as far as is known.
-    None { is_certain: bool },
 }
 
 impl Waits {
@@ -156,127 +150,19 @@ impl Waits {
     /// The parties that nothing known lets go on, and whether that is certain. Those that
     /// wait for a ring without being in it are among them.
     pub fn stuck(&self) -> BTreeMap<Party, bool> {
-        let mut stuck: BTreeSet<Party> = self.needs.keys().copied().collect();
-        loop {
-            let goes_on = |party: &&Party| self.hope(&self.needs[*party], &stuck) == Hope::Some;
-            let free: Vec<Party> = stuck.iter().filter(goes_on).copied().collect();
-            if free.is_empty() {
-                break;
-            }
-            for party in free {
-                stuck.remove(&party);
-            }
-        }
-        let certain = |party: &Party| {
-            matches!(
-                self.hope(&self.needs[party], &stuck),
-                Hope::None { is_certain: true }
-            )
-        };
-        stuck.iter().map(|party| (*party, certain(party))).collect()
+        Net::of(self).stuck(self)
     }
 
     /// The rings among those that are stuck: of each group of parties of which each waits
     /// for all others, directly or through others, the shortest ring.
     pub fn rings(&self) -> Vec<Ring> {
-        ring::rings(self, &self.stuck())
+        let net = Net::of(self);
+        ring::rings(self, &net, &net.stuck(self))
     }
 
     /// Whom a party waits for, whom that one waits for, and so on: the longest such chain
     /// that comes to no party twice. Empty where it waits for nobody who is known.
     pub fn longest_chain(&self, party: Party) -> Vec<Link> {
         ring::longest_chain(self, party)
-    }
-
-    /// Whether a need can be met while some do not go on.
-    fn hope(&self, need: &Need, stuck: &BTreeSet<Party>) -> Hope {
-        match need {
-            Need::One(want) => self.hope_of(want.target, stuck),
-            Need::All(all) => {
-                let hopes = all.iter().map(|need| self.hope(need, stuck));
-                let mut found = Hope::Some;
-                for hope in hopes {
-                    found = match (found, hope) {
-                        (Hope::None { is_certain: true }, _) => return found,
-                        (_, Hope::None { .. }) => hope,
-                        (found, Hope::Some) => found,
-                    };
-                }
-                found
-            }
-            Need::Any(any) => {
-                let mut certain = true;
-                for need in any {
-                    match self.hope(need, stuck) {
-                        Hope::Some => return Hope::Some,
-                        Hope::None { is_certain } => certain &= is_certain,
-                    }
-                }
-                Hope::None {
-                    is_certain: certain,
-                }
-            }
-        }
-    }
-
-    fn hope_of(&self, target: Target, stuck: &BTreeSet<Party>) -> Hope {
-        let hopeless = Hope::None { is_certain: true };
-        match target {
-            Target::Permits { resource, amount } => self.hope_of_permits(resource, amount, stuck),
-            Target::Message { resource } => {
-                let senders = self.givers(target);
-                let known: BTreeSet<Party> = senders.iter().map(|(party, _)| *party).collect();
-                let all = self.resources.get(&resource).and_then(|r| r.senders);
-                let is_complete = all.is_some_and(|all| all <= senders.len() as u64);
-                // Without senders the channel is closed, which wakes who receives.
-                if !is_complete || known.is_empty() || !known.is_subset(stuck) {
-                    Hope::Some
-                } else {
-                    hopeless
-                }
-            }
-            Target::Room { .. } => {
-                let receivers = self.givers(target);
-                let all_stuck = receivers.iter().all(|(party, _)| stuck.contains(party));
-                if receivers.is_empty() || !all_stuck {
-                    Hope::Some
-                } else {
-                    hopeless
-                }
-            }
-            Target::End(party) if stuck.contains(&party) => hopeless,
-            // What never ends by itself may be dropped or aborted.
-            Target::End(_) | Target::Other { .. } | Target::Outside | Target::Never => Hope::Some,
-        }
-    }
-
-    fn hope_of_permits(&self, resource: u64, amount: u64, stuck: &BTreeSet<Party>) -> Hope {
-        let known = self.resources.get(&resource);
-        let free = known.and_then(|r| r.free).unwrap_or(0);
-        let (mut by_stuck, mut by_others, mut certain) = (0_u64, 0_u64, true);
-        for hold in self.holders(resource) {
-            let HoldRole::Permits(permits) = hold.role else {
-                continue;
-            };
-            if stuck.contains(&hold.party) {
-                by_stuck = by_stuck.saturating_add(permits);
-                certain &= hold.is_certain;
-            } else {
-                by_others = by_others.saturating_add(permits);
-            }
-        }
-        let reachable = free.saturating_add(by_others);
-        if by_stuck == 0 || reachable >= amount {
-            return Hope::Some;
-        }
-        match known.and_then(|r| r.total) {
-            // What nobody known holds may be held by somebody who goes on.
-            Some(total) if total.saturating_sub(by_stuck) >= amount => Hope::Some,
-            Some(_) => Hope::None {
-                is_certain: certain,
-            },
-            None if by_others > 0 => Hope::Some,
-            None => Hope::None { is_certain: false },
-        }
     }
 }

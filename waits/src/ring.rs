@@ -1,13 +1,16 @@
 //! Circles and chains of parties that wait for each other.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use super::net::{At, Net};
 use super::{Hold, Party, Target, Waits, Want};
 
 /// Steps of a chain that are followed: chains of as many parties are no longer read.
 const MAX_CHAIN: usize = 64;
 /// Parties of one group from which the shortest ring is looked for.
 const MAX_TRIED: usize = 64;
+/// Of a very large group from fewer: so many steps in all.
+const MAX_STEPS: usize = 64_000;
 /// Ways that are tried for the longest chain.
 const MAX_WAYS: usize = 2_000;
 
@@ -43,9 +46,6 @@ impl Ring {
     }
 }
 
-/// Of each party, whom it waits for.
-type Edges = BTreeMap<Party, Vec<Link>>;
-
 /// Who is waited for by a party, among some.
 fn links(waits: &Waits, party: Party, among: impl Fn(Party) -> bool) -> Vec<Link> {
     let Some(need) = waits.needs.get(&party) else {
@@ -70,102 +70,205 @@ fn links(waits: &Waits, party: Party, among: impl Fn(Party) -> bool) -> Vec<Link
     links
 }
 
-pub(super) fn rings(waits: &Waits, stuck: &BTreeMap<Party, bool>) -> Vec<Ring> {
-    let edges: Edges = stuck
-        .keys()
-        .map(|party| {
-            (
-                *party,
-                links(waits, *party, |giver| stuck.contains_key(&giver)),
-            )
-        })
-        .collect();
-    let mut back: BTreeMap<Party, BTreeSet<Party>> = BTreeMap::new();
-    for link in edges.values().flatten() {
-        back.entry(link.giver).or_default().insert(link.party);
+pub(super) fn rings(waits: &Waits, net: &Net, stuck: &BTreeMap<Party, bool>) -> Vec<Ring> {
+    let mut is_stuck = vec![false; net.count()];
+    for at in stuck.keys().filter_map(|party| net.place(*party)) {
+        is_stuck[at as usize] = true;
     }
     let mut rings: Vec<Ring> = Vec::new();
-    let mut done: BTreeSet<Party> = BTreeSet::new();
-    for party in stuck.keys() {
-        if done.contains(party) {
-            continue;
-        }
-        let ahead = reached(*party, |at| {
-            let links = edges.get(&at).into_iter().flatten();
-            links.map(|link| link.giver).collect()
-        });
-        let behind = reached(*party, |at| {
-            back.get(&at).into_iter().flatten().copied().collect()
-        });
-        // Those that lead to it and back again.
-        let group: BTreeSet<Party> = ahead.intersection(&behind).copied().collect();
-        done.extend(&group);
-        let ways = group.iter().take(MAX_TRIED);
-        let ways = ways.filter_map(|party| way_back(&edges, *party));
-        let Some(links) = ways.min_by_key(Vec::len) else {
+    let mut groups = groups(net, &is_stuck);
+    groups.sort_unstable();
+    for group in groups {
+        let within: HashSet<At> = group.iter().copied().collect();
+        let tries = (MAX_STEPS / group.len().max(1)).clamp(1, MAX_TRIED);
+        let ways = group.iter().take(tries);
+        let ways = ways.filter_map(|party| way_back(net, *party, &within));
+        let Some(way) = ways.min_by_key(Vec::len) else {
             continue;
         };
+        let links: Option<Vec<Link>> = way.iter().map(|step| step.link(waits, net)).collect();
+        let Some(links) = links else { continue };
         let links = from_lowest(links);
         let is_certain = links.iter().all(|link| {
             let held = link.hold.as_ref();
             stuck[&link.party] && held.is_none_or(|hold| hold.is_certain)
         });
-        let members: BTreeSet<Party> = links.iter().map(|link| link.party).collect();
+        let members: HashSet<Party> = links.iter().map(|link| link.party).collect();
+        let behind = behind(net, &group, &is_stuck);
+        let behind = behind.into_iter().map(|at| net.party(at));
         rings.push(Ring {
             links,
             is_certain,
-            behind: behind.difference(&members).copied().collect(),
+            behind: behind.filter(|party| !members.contains(party)).collect(),
         });
     }
     rings
 }
 
-/// What is reached from a party, step by step; itself only by a way back.
-fn reached(from: Party, next: impl Fn(Party) -> Vec<Party>) -> BTreeSet<Party> {
-    let mut reached = BTreeSet::new();
-    let mut queue = VecDeque::from([from]);
-    while let Some(at) = queue.pop_front() {
-        for party in next(at) {
-            if reached.insert(party) {
-                queue.push_back(party);
+/// The parties of which each waits for all others of its group, directly or through others,
+/// or for itself; each group in its order. This is Tarjan's algorithm, over parties and
+/// things, without recursion.
+fn groups(net: &Net, is_stuck: &[bool]) -> Vec<Vec<At>> {
+    let parties = net.count();
+    let all = parties + net.things();
+    // Things come after the parties.
+    let next = |node: usize, index: usize| -> Option<usize> {
+        if node < parties {
+            let wants = net.wants(node as At);
+            wants.get(index).map(|thing| parties + *thing as usize)
+        } else {
+            let givers = net.givers((node - parties) as At);
+            givers.get(index).map(|party| *party as usize)
+        }
+    };
+    let is_in = |node: usize| node >= parties || is_stuck[node];
+    let mut order = vec![0_u32; all];
+    let mut low = vec![0_u32; all];
+    let mut is_open = vec![false; all];
+    let (mut count, mut open, mut groups) = (0, Vec::new(), Vec::new());
+    for root in (0..parties).filter(|at| is_stuck[*at]) {
+        if order[root] != 0 {
+            continue;
+        }
+        let mut way: Vec<(usize, usize)> = vec![(root, 0)];
+        while let Some((node, index)) = way.last_mut() {
+            let at = *node;
+            if *index == 0 && order[at] == 0 {
+                count += 1;
+                (order[at], low[at], is_open[at]) = (count, count, true);
+                open.push(at);
+            }
+            let to = next(at, *index);
+            *index += 1;
+            match to {
+                Some(to) if !is_in(to) => {}
+                Some(to) if order[to] == 0 => way.push((to, 0)),
+                Some(to) if is_open[to] => low[at] = low[at].min(order[to]),
+                Some(_) => {}
+                None => {
+                    way.pop();
+                    if let Some((above, _)) = way.last() {
+                        low[*above] = low[*above].min(low[at]);
+                    }
+                    if low[at] == order[at] {
+                        let from = open.iter().rposition(|node| *node == at).unwrap_or(0);
+                        let nodes = open.split_off(from);
+                        for node in &nodes {
+                            is_open[*node] = false;
+                        }
+                        // Who waits for itself does so through a thing.
+                        if nodes.len() > 1 {
+                            let members = nodes.iter().filter(|node| **node < parties);
+                            let mut members: Vec<At> = members.map(|node| *node as At).collect();
+                            members.sort_unstable();
+                            groups.push(members);
+                        }
+                    }
+                }
             }
         }
     }
-    reached
+    groups
 }
 
-/// The shortest way from a party back to it. Over others, if there is one: of a party that
-/// has some of what it wants more of, the others are of more interest.
-fn way_back(edges: &Edges, from: Party) -> Option<Vec<Link>> {
-    let mut came_by: BTreeMap<Party, &Link> = BTreeMap::new();
-    let mut queue = VecDeque::from([from]);
-    let mut itself = None;
-    while let Some(at) = queue.pop_front() {
-        for link in edges.get(&at).into_iter().flatten() {
-            if link.giver == at {
-                if at == from {
-                    itself = Some(vec![link.clone()]);
-                }
+/// Who leads to some of a group, they themselves among them; in their order.
+fn behind(net: &Net, group: &[At], is_stuck: &[bool]) -> Vec<At> {
+    let mut found: BTreeSet<At> = group.iter().copied().collect();
+    let mut things: HashSet<At> = HashSet::new();
+    let mut queue: Vec<At> = group.to_vec();
+    while let Some(party) = queue.pop() {
+        for thing in net.gives(party) {
+            if !things.insert(*thing) {
                 continue;
             }
-            if link.giver == from {
-                let mut way = vec![link.clone()];
-                let mut back = at;
-                while back != from {
-                    let link = came_by[&back];
-                    way.push(link.clone());
-                    back = link.party;
+            let wanters = net.wanters(*thing).iter();
+            for wanter in wanters.filter(|at| is_stuck[**at as usize]) {
+                if found.insert(*wanter) {
+                    queue.push(*wanter);
                 }
-                way.reverse();
-                return Some(way);
             }
-            came_by.entry(link.giver).or_insert_with(|| {
-                queue.push_back(link.giver);
-                link
-            });
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// A party wants a thing that another can give.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    party: At,
+    thing: At,
+    giver: At,
+}
+
+impl Step {
+    fn link(self, waits: &Waits, net: &Net) -> Option<Link> {
+        let (party, giver) = (net.party(self.party), net.party(self.giver));
+        let wants = waits.needs.get(&party)?.wants();
+        let mut wants = wants.into_iter();
+        let want = wants.find(|want| net.is_of(want.target, self.thing))?;
+        let givers = waits.givers(want.target);
+        let (_, hold) = givers.into_iter().find(|(by, _)| *by == giver)?;
+        Some(Link {
+            party,
+            want: want.clone(),
+            giver,
+            hold: hold.cloned(),
+        })
+    }
+}
+
+/// The shortest way from a party of a group back to it. Over others, if there is one: of a
+/// party that has some of what it wants more of, the others are of more interest.
+fn way_back(net: &Net, from: At, group: &HashSet<At>) -> Option<Vec<Step>> {
+    let gives: HashSet<At> = net.gives(from).iter().copied().collect();
+    let mut came_by: HashMap<At, Step> = HashMap::new();
+    let mut things: HashSet<At> = HashSet::new();
+    let mut queue = VecDeque::from([from]);
+    let mut itself = None;
+    while let Some(party) = queue.pop_front() {
+        for thing in net.wants(party).iter().copied() {
+            if gives.contains(&thing) {
+                let last = Step {
+                    party,
+                    thing,
+                    giver: from,
+                };
+                if party == from {
+                    itself = Some(vec![last]);
+                } else {
+                    return Some(whole_way(last, from, &came_by));
+                }
+            }
+            // Who can give it was reached with the first that wants it.
+            if !things.insert(thing) {
+                continue;
+            }
+            let givers = net.givers(thing).iter().copied();
+            for giver in givers.filter(|giver| *giver != from && group.contains(giver)) {
+                came_by.entry(giver).or_insert_with(|| {
+                    queue.push_back(giver);
+                    Step {
+                        party,
+                        thing,
+                        giver,
+                    }
+                });
+            }
         }
     }
     itself
+}
+
+fn whole_way(last: Step, from: At, came_by: &HashMap<At, Step>) -> Vec<Step> {
+    let mut way = vec![last];
+    let mut back = last.party;
+    while back != from {
+        let step = came_by[&back];
+        way.push(step);
+        back = step.party;
+    }
+    way.reverse();
+    way
 }
 
 fn from_lowest(mut links: Vec<Link>) -> Vec<Link> {

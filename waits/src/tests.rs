@@ -432,3 +432,58 @@ fn many_that_wait_for_many_end() {
     );
     assert!(waits.longest_chain(Party::Task(0)).len() <= 64);
 }
+
+/// What a thousand tasks have to do with each other is found in the time of as many steps:
+/// a program of 20,000 tasks is looked at several times a second.
+#[test]
+fn it_takes_as_long_as_there_are_facts() {
+    const MANY: u64 = 20_000;
+    let hold = |party, resource| Hold {
+        party,
+        resource,
+        role: ONE,
+        name: None,
+        place: None,
+        is_certain: true,
+    };
+    let task = Party::Task;
+    // A ring of all, all in a row behind one that goes on, and all for what many have.
+    for (what, last, is_ring) in [("a ring", true, true), ("a row", false, false)] {
+        let began = std::time::Instant::now();
+        let mut waits = Waits::new();
+        for n in 0..MANY {
+            waits.hold(hold(task(n), n));
+            if last || n + 1 < MANY {
+                waits.wait(task(n), want(permit((n + 1) % MANY)));
+            }
+        }
+        let rings = waits.rings();
+        let found: Vec<usize> = rings.iter().map(|ring| ring.links.len()).collect();
+        let expected = if is_ring {
+            vec![MANY as usize]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(found, expected, "{what}");
+        assert!(
+            began.elapsed().as_secs() < 60,
+            "{what}: {:?}",
+            began.elapsed()
+        );
+    }
+    let began = std::time::Instant::now();
+    let mut waits = Waits::new();
+    for n in 0..1_000 {
+        waits.hold(hold(task(n), 1));
+    }
+    for n in 0..MANY {
+        waits.wait(task(n), want(permit(1)));
+    }
+    let rings = waits.rings();
+    let found: Vec<_> = rings
+        .iter()
+        .map(|r| (r.links.len(), r.behind.len()))
+        .collect();
+    assert_eq!(found, [(2, MANY as usize - 2)]);
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}

@@ -106,7 +106,7 @@ impl Reader {
             let resolver = Resolver::new(Some(subject.pid()));
             Waiting::new(LiveProcess::new(subject), types, resolver)
         });
-        waiting.take_listing(listed.into(), &have_run, at);
+        waiting.take_listing((listed.into(), found.lacks()), &have_run, at);
         if is_first {
             // With the first one the names of functions are read.
             waiting.read(Duration::ZERO);

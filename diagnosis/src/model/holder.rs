@@ -1,4 +1,4 @@
-//! Threads that hold a lock for which others wait.
+//! Threads that hold a lock for which others wait, and suspended tasks that do.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use looptop_wire::proto::{self, StackSample};
 
 use super::{Culprit, LocationId, Resolved, TaskId, TextId, Tid, stall::bounded};
 
-/// A thread that holds a lock.
+/// A thread that holds a lock, or a task that is suspended while it does.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Holder {
-    /// The thread.
+    /// The thread; 0 where it is a task that is suspended.
     pub tid: Tid,
     /// Its name.
     pub thread: Option<TextId>,
     /// The lock itself says so; otherwise it is probable, since the thread's
     /// stack points at the lock.
     pub certain: bool,
-    /// The task in poll there.
+    /// The task in poll there, or that is suspended.
     pub task: Option<TaskId>,
     /// Where it was spawned.
     pub location: Option<LocationId>,
@@ -33,6 +33,11 @@ pub struct Holder {
 }
 
 impl Holder {
+    /// The task that holds it while it is suspended.
+    pub fn suspended(&self) -> Option<TaskId> {
+        self.task.filter(|_| self.tid == Tid(0))
+    }
+
     /// The user's code that holds the lock, and what it calls.
     pub fn culprit(&self) -> Option<&Culprit> {
         self.resolved.as_ref()?.culprit.as_ref()

@@ -201,6 +201,8 @@ impl Stall {
             lock_holder: stall
                 .lock_holder_tid
                 .or(stall.holder.as_ref().map(|h| h.tid))
+                // A task that is suspended is on no thread.
+                .filter(|tid| *tid != 0)
                 .map(Tid),
             holder: stall
                 .holder

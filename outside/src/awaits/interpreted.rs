@@ -34,6 +34,7 @@ use looptop_interpret::{
     Answers, Code, End, Function, Host, Limits, PAGE, Refusal, Run, Start, run,
 };
 
+pub(crate) use layout::is_queued_acquire;
 pub use sites::Named;
 pub use sockets::Sockets;
 

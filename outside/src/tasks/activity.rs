@@ -1,8 +1,9 @@
 //! Which idle tasks have run since the listing before.
 //!
 //! A task that is polled for microseconds looks idle at every listing. But its future is
-//! not what it was: it holds other instants, lengths, positions. Where the beginning of it
-//! is unchanged, it has done nothing, as far as can be seen.
+//! not what it was: it holds other instants, lengths, positions. Where it is unchanged, it
+//! has done nothing, as far as can be seen. Its beginning is compared at each listing; what
+//! is behind that of all tasks too, or of many large ones of some of them in turn.
 
 use super::{AddressMap, AddressSet, Listing, TaskKind, TaskState, Types};
 use crate::ProcessMemory;
@@ -10,8 +11,11 @@ use crate::ProcessMemory;
 /// Where a task is.
 type Header = u64;
 
-/// Bytes of a future that are compared.
+/// Bytes of the beginning of a future that are compared.
 const BYTES: usize = 256;
+/// Pieces of so many bytes behind it: of one future, and of all at one listing.
+const MAX_PIECES: usize = 31;
+const MAX_ALL_PIECES: usize = 1 << 15;
 
 /// A task that waits, and where its future is.
 struct Idle {
@@ -21,11 +25,23 @@ struct Idle {
     length: usize,
 }
 
+impl Idle {
+    /// Where the pieces behind its beginning are; the last one ends with it.
+    fn rest(&self) -> impl Iterator<Item = u64> {
+        let pieces = self.length.saturating_sub(BYTES).div_ceil(BYTES);
+        let last = self.length.saturating_sub(BYTES);
+        let pieces = (1..=pieces.min(MAX_PIECES)).map(move |n| (n * BYTES).min(last));
+        pieces.map(|offset| self.future.saturating_add(offset as u64))
+    }
+}
+
 /// The futures as they were.
 #[derive(Debug, Default)]
 pub struct Activity {
     /// In the order of the listing, which is nearly that of the listing before.
     seen: Vec<Seen>,
+    /// The first of those that wait whose rest is compared next.
+    next: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -34,11 +50,13 @@ struct Seen {
     /// Tokio's id of the task.
     id: u64,
     hash: u64,
+    /// Of what is behind the beginning, when that was read last.
+    rest: Option<u64>,
 }
 
 impl Activity {
     /// The idle tasks whose futures have changed since the listing before. Some 0.15 µs
-    /// for each.
+    /// for each, and as much for each 256 bytes more, up to 5 ms.
     pub fn of(&mut self, listing: &Listing, types: &Types, memory: ProcessMemory) -> AddressSet {
         let tasks = listing.tasks.iter();
         let idle = tasks.filter(|t| t.kind == TaskKind::Async && t.state == TaskState::Idle);
@@ -51,16 +69,67 @@ impl Activity {
                 header: task.header,
                 id: task.id,
                 future: task.header.saturating_add(offset),
-                length: length.unwrap_or(BYTES).min(BYTES),
+                length: length.unwrap_or(BYTES),
             })
         });
         let idle: Vec<_> = idle.collect();
         let places: Vec<u64> = idle.iter().map(|task| task.future).collect();
         let pieces = memory.gather::<BYTES>(&places);
-        self.compare(idle.iter().zip(&pieces).map(|(task, piece)| {
-            let piece = piece.as_ref().map(|bytes| &bytes[..task.length]);
+        let mut changed = self.compare(idle.iter().zip(&pieces).map(|(task, piece)| {
+            let piece = piece.as_ref().map(|bytes| &bytes[..task.length.min(BYTES)]);
             (task.header, task.id, piece)
-        }))
+        }));
+        let rests = self.rests(&idle, memory);
+        self.compare_rests(&rests, &mut changed);
+        changed
+    }
+
+    /// Hashes of what is behind the beginnings of futures, of as many as it is the turn of.
+    fn rests(&mut self, idle: &[Idle], memory: ProcessMemory) -> Vec<(Header, u64)> {
+        let mut places: Vec<u64> = Vec::new();
+        let mut whose: Vec<(Header, usize)> = Vec::new();
+        let from = if self.next < idle.len() { self.next } else { 0 };
+        self.next = 0;
+        for (at, task) in (from..idle.len()).chain(0..from).map(|at| (at, &idle[at])) {
+            if places.len() >= MAX_ALL_PIECES {
+                self.next = at;
+                break;
+            }
+            let before = places.len();
+            places.extend(task.rest());
+            if places.len() > before {
+                whose.push((task.header, places.len() - before));
+            }
+        }
+        let pieces = memory.gather::<BYTES>(&places);
+        let mut pieces = pieces.iter();
+        let rests = whose.into_iter().filter_map(|(header, count)| {
+            let mut all = Some(0);
+            for piece in pieces.by_ref().take(count) {
+                all = all
+                    .zip(piece.as_ref())
+                    .map(|(all, piece)| joined(all, hash(piece)));
+            }
+            Some((header, all?))
+        });
+        rests.collect()
+    }
+
+    /// Adds those of which the rest differs from before.
+    fn compare_rests(&mut self, rests: &[(Header, u64)], changed: &mut AddressSet) {
+        if rests.is_empty() {
+            return;
+        }
+        let rests: AddressMap<u64> = rests.iter().copied().collect();
+        for seen in &mut self.seen {
+            let Some(rest) = rests.get(&seen.header) else {
+                continue;
+            };
+            if seen.rest.is_some_and(|before| before != *rest) {
+                changed.insert(seen.header);
+            }
+            seen.rest = Some(*rest);
+        }
     }
 
     /// Those whose bytes differ from before; of what cannot be read nothing is known.
@@ -79,7 +148,13 @@ impl Activity {
             if known.is_some_and(|known| known.hash != hash) {
                 changed.insert(header);
             }
-            self.seen.push(Seen { header, id, hash });
+            let rest = known.and_then(|known| known.rest);
+            self.seen.push(Seen {
+                header,
+                id,
+                hash,
+                rest,
+            });
         }
         changed
     }
@@ -126,9 +201,11 @@ fn hash(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<8>();
     let words = words.iter().map(|word| u64::from_le_bytes(*word));
     let rest = rest.iter().map(|byte| u64::from(*byte));
-    words.chain(rest).fold(0, |hash: u64, word| {
-        (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
-    })
+    words.chain(rest).fold(0, joined)
+}
+
+fn joined(hash: u64, word: u64) -> u64 {
+    (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
 }
 
 #[cfg(test)]
@@ -145,6 +222,46 @@ mod tests {
             assert_ne!(hash(&other), whole, "{at}");
         }
         assert_eq!(hash(&bytes.clone()), whole);
+    }
+
+    #[test]
+    fn all_of_a_future_is_compared() {
+        for (length, expected) in [
+            (0, &[][..]),
+            (256, &[]),
+            (257, &[1]),
+            (512, &[256]),
+            (700, &[256, 444]),
+            (1 << 20, &[256, 512, 768]),
+        ] {
+            let idle = Idle {
+                header: 64,
+                id: 1,
+                future: 0,
+                length,
+            };
+            let rest: Vec<u64> = idle.rest().take(3).collect();
+            assert_eq!(rest, expected, "{length}");
+            assert!(idle.rest().count() <= MAX_PIECES);
+        }
+    }
+
+    #[test]
+    fn one_that_changed_behind_its_beginning_has_run() {
+        let mut activity = Activity::default();
+        let (one, other) = (Some(&b"one"[..]), Some(&b"other"[..]));
+        let mut changed = |rests: &[(Header, u64)]| {
+            let heads = [(16, 1, one), (32, 2, other)];
+            let mut changed = activity.compare(heads.into_iter());
+            activity.compare_rests(rests, &mut changed);
+            changed.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(changed(&[(16, 7), (32, 7)]), [0; 0]);
+        // It is the turn of one of them.
+        assert_eq!(changed(&[(16, 7)]), [0; 0]);
+        assert_eq!(changed(&[]), [0; 0]);
+        assert_eq!(changed(&[(16, 8), (32, 7)]), [16]);
+        assert_eq!(changed(&[(16, 8), (32, 8)]), [32]);
     }
 
     #[test]

@@ -24,6 +24,14 @@ pub struct Listing {
 }
 
 impl Listing {
+    /// Tasks that runtimes count and that are missing here: they came or went while their
+    /// lists were walked.
+    pub fn lacks(&self) -> u64 {
+        let torn = self.runtimes.iter().filter(|runtime| runtime.torn);
+        let lacks = torn.map(|runtime| runtime.alive().saturating_sub(runtime.listed));
+        lacks.fold(0, u64::saturating_add)
+    }
+
     /// Where a task was spawned, if the program was built with `tokio_unstable`.
     pub fn spawned_at(&self, task: &Task) -> Option<&SpawnLocation> {
         self.places.get(task.spawned_at?.0 as usize)

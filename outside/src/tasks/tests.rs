@@ -296,7 +296,25 @@ fn a_local_set_is_found_through_the_context_on_a_stack() {
     fake.words(cell(1) + TRAILER, &[cell(0), 0]);
     let mut seen = tasks(&fake);
     let set = &seen.read(STACKS).runtimes[0];
-    assert_eq!((set.listed, set.torn), (2, true));
+    assert_eq!((set.listed, set.torn), (3, true), "from its other end on");
+    // One that leads to where nothing is: what is behind it is found all the same.
+    fake.words(cell(0) + TRAILER + 8, &[cell(9)]);
+    let mut seen = tasks(&fake);
+    let listing = seen.read(STACKS);
+    let headers: Vec<u64> = listing.tasks.iter().map(|task| task.header).collect();
+    assert_eq!(headers, [cell(0), cell(2)]);
+    assert_eq!(listing.lacks(), 0, "nobody counts them");
+}
+
+#[test]
+fn what_comes_and_goes_while_it_is_read_is_missed_and_counted() {
+    let fake = runtime([3, 0, 0, 0]);
+    let mut seen = tasks(&fake);
+    assert_eq!(seen.read(STACKS).lacks(), 0);
+    // More are counted than are linked.
+    fake.words(COUNT, &[5]);
+    let listing = seen.read(STACKS);
+    assert_eq!((listing.tasks.len(), listing.lacks()), (3, 2));
 }
 
 /// A scheduler is copied while it is built, and what is left of the copy leads to the same

@@ -3,7 +3,8 @@
 //! What was read at the last walk is read again in large batches; then the links are
 //! followed in this copy, and only what is new is read step by step, one batch for all
 //! shards. A link leads backwards too, so that a step into what was unlinked meanwhile
-//! is seen, and the list's ends and count are read before and after.
+//! is seen, and the list's ends and count are read before and after. Where a chain breaks
+//! it is followed from its other end, too.
 //!
 //! Where ends and count are those of the last walk, and each task is the one that it
 //! was and has not ended, nothing came or went: what comes changes an end, and what
@@ -63,6 +64,23 @@ struct Chain {
     at: u64,
     previous: u64,
     last: u64,
+    /// It is followed from its last task to the first.
+    is_back: bool,
+}
+
+impl Chain {
+    /// It broke: what changes is mostly at its beginning, where tasks are linked when they
+    /// are spawned, so that its end is whole; `false` where that was tried.
+    fn turn(&mut self) -> bool {
+        let turns = !self.is_back && self.last != 0;
+        *self = Self {
+            at: self.last,
+            previous: 0,
+            is_back: true,
+            ..*self
+        };
+        turns
+    }
 }
 
 /// What a walk found.
@@ -199,21 +217,26 @@ impl Members {
             at: first,
             previous: 0,
             last,
+            is_back: false,
         }));
         let mut whole = true;
         for _ in 0..MAX_STEPS {
             self.addresses.clear();
             self.fresh.clear();
             let mut chains = std::mem::take(&mut self.chains);
-            chains.retain_mut(|chain| match self.advance(chain) {
-                Step::End => false,
-                Step::Unknown if self.nodes.len() - self.unused.len() < MAX_TASKS => {
-                    self.add(chain.at);
-                    true
-                }
-                Step::Broken | Step::Unknown => {
-                    whole = false;
-                    false
+            chains.retain_mut(|chain| {
+                loop {
+                    match self.advance(chain) {
+                        Step::End => return false,
+                        Step::Unknown if self.nodes.len() - self.unused.len() < MAX_TASKS => {
+                            self.add(chain.at);
+                            return true;
+                        }
+                        Step::Broken | Step::Unknown => whole = false,
+                    }
+                    if !chain.turn() {
+                        return false;
+                    }
                 }
             });
             self.chains = chains;
@@ -236,14 +259,19 @@ impl Members {
                 };
             };
             let node = &mut self.nodes[*i as usize];
-            let linked = node.fresh && node.previous == chain.previous;
+            let (before, after) = if chain.is_back {
+                (node.next, node.previous)
+            } else {
+                (node.previous, node.next)
+            };
+            let linked = node.fresh && before == chain.previous;
             if !linked || node.walk == self.walk {
                 return Step::Broken;
             }
             node.walk = self.walk;
             self.order.push(*i);
             chain.previous = chain.at;
-            chain.at = node.next;
+            chain.at = after;
         }
         if chain.previous == chain.last {
             Step::End

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::facts::TaskAt;
 use super::holders::{Candidate, Likelihood, Who};
+use crate::awaits::interpreted::is_queued_acquire;
 use crate::space::{Space, words};
 use crate::tasks::{Task, TaskKind, TaskState, Types};
 
@@ -15,7 +16,8 @@ const MAX_ALL: u64 = 64 << 20;
 const MAX_CANDIDATES: usize = 16;
 
 /// The tasks that are suspended and point at one of `locks`, by lock. A task for which
-/// `waits` says that it waits for the lock itself is none.
+/// `waits` says that it waits for the lock itself is none; nor is one that queues for a
+/// lock of tokio's, as its future says, whether its chain was read or not.
 pub(super) fn pointing(
     space: &impl Space,
     types: &Types,
@@ -43,8 +45,19 @@ pub(super) fn pointing(
         left -= size;
         bytes.resize(size as usize, 0);
         let read = space.read(begin, &mut bytes);
-        for (word, slot) in words(&bytes[..read]).zip((begin..).step_by(8)) {
-            if !range.contains(&word) || !locks.contains(&word) || waits(task, word) {
+        let bytes = &bytes[..read];
+        let hits = words(bytes).zip((0..).step_by(8));
+        let hits = hits.filter(|(word, _)| range.contains(word) && locks.contains(word));
+        let hits: Vec<(u64, usize)> = hits.collect();
+        let mut queues = Vec::new();
+        for (lock, offset) in &hits {
+            if !queues.contains(lock) && is_queued_acquire(&bytes[*offset..]) {
+                queues.push(*lock);
+            }
+        }
+        for (word, offset) in hits {
+            let slot = begin + offset as u64;
+            if queues.contains(&word) || waits(task, word) {
                 continue;
             }
             let who = Who::Task(TaskAt {

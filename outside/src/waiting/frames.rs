@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use looptop_procfs::Mapping;
 use looptop_symbols::{Binary, CodeAddress, Frame, Origin, Resolution, Resolver, culprit};
@@ -12,6 +13,10 @@ use crate::space::Space;
 
 /// Stacks whose names are remembered.
 const MAX_KNOWN: usize = 4_096;
+/// The program's file is closed when nothing was looked up for so long; each time it was
+/// needed again, after twice as long.
+const CLOSE_AFTER: Duration = Duration::from_secs(20);
+const CLOSE_LATEST: Duration = Duration::from_mins(10);
 /// Bytes of a name.
 const MAX_NAME: usize = 1_024;
 
@@ -40,6 +45,10 @@ pub(super) struct Stacks {
     resolver: Resolver,
     binaries: Vec<Arc<Binary>>,
     known: HashMap<Frames, Says>,
+    /// Something was looked up since it was last asked; when that was seen.
+    has_looked_up: bool,
+    looked_up: Option<Instant>,
+    patience: Duration,
 }
 
 impl Stacks {
@@ -50,6 +59,21 @@ impl Stacks {
             resolver,
             binaries: Vec::new(),
             known: HashMap::new(),
+            has_looked_up: false,
+            looked_up: None,
+            patience: CLOSE_AFTER,
+        }
+    }
+
+    /// Gives back the memory of the program's tables where nothing is looked up.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        if std::mem::take(&mut self.has_looked_up) {
+            self.looked_up = Some(now);
+        }
+        let rested = |at| now.saturating_duration_since(at) >= self.patience;
+        if self.resolver.is_open() && self.looked_up.is_some_and(rested) {
+            self.resolver.close();
+            self.patience = (self.patience * 2).min(CLOSE_LATEST);
         }
     }
 
@@ -108,6 +132,7 @@ impl Stacks {
         };
         let offset = address.wrapping_sub(modules[at].base);
         let address = self.address(&(Some(at as u32), offset));
+        self.has_looked_up = true;
         let functions = self.resolver.functions(&address).into_iter();
         let named = functions.map(|(function, file)| Named {
             name: function.name.unwrap_or_default().into(),
@@ -138,6 +163,7 @@ impl Stacks {
             return known.clone();
         }
         let stack: Vec<CodeAddress> = frames.iter().map(|at| self.address(at)).collect();
+        self.has_looked_up = true;
         let says = of(&self.resolver.resolve(&stack));
         if self.known.len() >= MAX_KNOWN {
             self.known.clear();

@@ -54,6 +54,8 @@ use self::shapes::{Shapes, parts};
 use self::threads::Threads;
 use crate::awaits::{By, NoChain, Role};
 use crate::space::Space as _;
+#[cfg(doc)]
+use crate::tasks::Listing;
 use crate::tasks::{AddressSet, InPoll, Task, Types};
 use crate::waits::ResourceKind;
 
@@ -64,6 +66,8 @@ const RENEW: Duration = Duration::from_secs(2);
 /// What chains say to be held is gathered anew after so long: of many tasks that takes
 /// milliseconds.
 const HELD_AGAIN: Duration = Duration::from_secs(1);
+/// Tasks that may hold what others wait for which are read as soon as they are found.
+const READ_AT_ONCE: usize = 8;
 /// Locks of tokio's whose holders are looked for.
 const MAX_OTHERS: usize = 1_024;
 
@@ -86,15 +90,24 @@ pub struct Waiting<R: Readable> {
     /// Those of it that are to be read, in this order.
     queue: VecDeque<Task>,
     listings: u64,
+    /// Tasks that it should have and does not.
+    lacks: u64,
     /// Resources that chains say to be held, and since when that is known.
     held: (AddressSet, Option<Instant>),
     /// Locks of tokio's that tasks wait for, and nobody is known to hold.
     others: HashSet<u64>,
+    /// The same also where types say who holds it, once that one was read.
+    sought: HashSet<u64>,
+    /// Tasks that point at such locks and were not read: they come first.
+    pointing_at_sought: AddressSet,
     /// Locks of threads that no thread seems to hold.
     unheld: HashSet<u64>,
     /// Tasks that point at locks.
     pointing: HashMap<u64, Vec<Candidate>>,
     next_search: Option<Instant>,
+    /// Threads were looked at since tasks were read: who holds what they wait for was
+    /// looked for.
+    has_looked: bool,
     found: Found,
 }
 
@@ -117,11 +130,15 @@ impl<R: Readable> Waiting<R> {
             tasks: Arc::default(),
             queue: VecDeque::new(),
             listings: 0,
+            lacks: 0,
             held: (AddressSet::default(), None),
             others: HashSet::new(),
+            sought: HashSet::new(),
+            pointing_at_sought: AddressSet::default(),
             unheld: HashSet::new(),
             pointing: HashMap::new(),
             next_search: None,
+            has_looked: false,
             found: Found::default(),
         }
     }
@@ -132,11 +149,20 @@ impl<R: Readable> Waiting<R> {
     }
 
     /// Takes in a listing as of `at`, with the tasks that have run since the one before, as
-    /// far as somebody knows: these are read again first.
-    pub fn take_listing(&mut self, tasks: Arc<[Task]>, have_run: &AddressSet, at: Instant) {
+    /// far as somebody knows: these are read again first. It [lacks](Listing::lacks) so
+    /// many.
+    pub fn take_listing(
+        &mut self,
+        (tasks, lacks): (Arc<[Task]>, u64),
+        have_run: &AddressSet,
+        at: Instant,
+    ) {
         self.renew(at);
         self.listings += 1;
-        let order = self.records.listing(&tasks, have_run, at);
+        self.lacks = lacks;
+        let pointing = &self.pointing_at_sought;
+        let order = self.records.listing(&tasks, have_run, pointing, at);
+        self.has_looked &= order.is_empty();
         self.queue.clear();
         self.queue
             .extend(order.iter().filter_map(|at| tasks.get(*at as usize)));
@@ -152,12 +178,25 @@ impl<R: Readable> Waiting<R> {
             let space = self.readable.space();
             self.stacks.renew(space, &space.mappings());
             self.chains.renew(&mut self.readable);
+            self.stacks.tidy(now);
         }
     }
 
     /// Whether something is still to be read of the newest listing.
     pub fn is_behind(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// All tasks of the newest listing were read, and who holds what they wait for was not
+    /// looked for since: that is worth a look at the threads.
+    pub fn wants_look(&self) -> bool {
+        self.listings > 0 && !self.is_behind() && !self.has_looked
+    }
+
+    /// A thread waits for a lock that nobody seems to hold, as of the newest look: a newer
+    /// listing may have the task that does.
+    pub fn seeks_holder(&self) -> bool {
+        !self.unheld.is_empty()
     }
 
     /// Some thread waits for a lock, as of the newest look: who looks again soon sees who
@@ -179,6 +218,7 @@ impl<R: Readable> Waiting<R> {
     }
 
     fn read_task(&mut self, task: &Task) {
+        self.has_looked = false;
         let space = self.readable.space().clone();
         let chain = self.chains.of(&space, task, &mut self.stacks);
         let now = Instant::now();
@@ -245,11 +285,13 @@ impl<R: Readable> Waiting<R> {
     pub fn look_at_threads(&mut self, now: Instant) {
         self.renew(now);
         let due = |at| now.saturating_duration_since(at) >= HELD_AGAIN;
-        if self.held.1.is_none_or(due) {
+        if self.held.1.is_none_or(due) || self.wants_look() {
             self.held = (self.records.held(), Some(now));
-            self.others = self.wanted_by_interpreter();
+            (self.sought, self.others) = self.wanted();
         }
-        self.search_cells(now);
+        let is_first = self.wants_look();
+        self.search_cells(now, is_first);
+        self.has_looked |= is_first;
         let looked = self.threads.look(
             &mut self.readable,
             &mut self.stacks,
@@ -271,19 +313,28 @@ impl<R: Readable> Waiting<R> {
         self.infer(now);
     }
 
-    /// Locks of tokio's that are waited for by tasks whose chains came from the interpreter,
-    /// which does not see who holds them; and that no other chain says to be held.
-    fn wanted_by_interpreter(&self) -> HashSet<u64> {
+    /// Locks of tokio's that tasks wait for and no chain says to be held: all of them, and
+    /// those of chains that came from the interpreter, which does not see who holds them.
+    fn wanted(&self) -> (HashSet<u64>, HashSet<u64>) {
         let held = &self.held.0;
-        let wanted = self.records.wanted(By::Interpreter);
-        let wanted = wanted.filter(|address| {
-            !held.contains(address) && self.resources.kind(*address).is_some_and(is_tokios_lock)
-        });
-        wanted.take(MAX_OTHERS).collect()
+        let (mut all, mut by_interpreter) = (HashSet::new(), HashSet::new());
+        for (address, by) in self.records.wanted() {
+            let kind = self.resources.kind(address);
+            if held.contains(&address) || !kind.is_some_and(is_tokios_lock) {
+                continue;
+            }
+            if all.len() < MAX_OTHERS {
+                all.insert(address);
+            }
+            if by == By::Interpreter && by_interpreter.len() < MAX_OTHERS {
+                by_interpreter.insert(address);
+            }
+        }
+        (all, by_interpreter)
     }
 
     /// Searches the futures of all tasks for what points at locks whose holder is not known.
-    fn search_cells(&mut self, now: Instant) {
+    fn search_cells(&mut self, now: Instant, is_first: bool) {
         let mut locks: HashSet<u64> = self.unheld.clone();
         // Whose holder is a task stays to be confirmed.
         locks.extend(
@@ -293,26 +344,76 @@ impl<R: Readable> Waiting<R> {
                 .filter_map(|(lock, holder)| matches!(holder.who, Who::Task(_)).then_some(*lock)),
         );
         locks.extend(&self.others);
-        if locks.is_empty() {
+        let all: HashSet<u64> = if self.is_behind() {
+            locks.union(&self.sought).copied().collect()
+        } else {
+            locks.clone()
+        };
+        if all.is_empty() {
             self.pointing.clear();
+            self.pointing_at_sought.clear();
             return;
         }
-        if self.next_search.is_some_and(|due| now < due) {
+        let is_due = self.next_search.is_none_or(|due| now >= due);
+        if !is_due && !is_first {
             self.pointing.retain(|lock, _| locks.contains(lock));
             return;
         }
         let began = Instant::now();
         let (space, records) = (self.readable.space(), &self.records);
         let waits = |task: &Task, lock: u64| records.waits_for(task.header, lock);
-        self.pointing = cells::pointing(space, &self.types, &self.tasks, &locks, waits);
+        let mut found = cells::pointing(space, &self.types, &self.tasks, &all, waits);
         self.next_search = Some(now + began.elapsed() * SEARCH_REST);
+        let candidates = found.values().flatten();
+        let new = candidates.filter_map(|candidate| match candidate.who {
+            Who::Task(task) => records.is_new(task).then_some(task.header),
+            Who::Thread(_) => None,
+        });
+        self.pointing_at_sought = new.collect();
+        found.retain(|lock, _| locks.contains(lock));
+        self.pointing = found;
+        self.read_pointing();
+    }
+
+    /// Who may hold what others wait for is read before all others, the first of them now.
+    fn read_pointing(&mut self) {
+        let pointing = &self.pointing_at_sought;
+        if pointing.is_empty() {
+            return;
+        }
+        let queue = std::mem::take(&mut self.queue);
+        let is_first = |task: &Task| pointing.contains(&task.header);
+        let (first, others): (Vec<Task>, Vec<Task>) = queue.into_iter().partition(is_first);
+        self.queue = first.into_iter().chain(others).collect();
+        let has_looked = self.has_looked;
+        for _ in 0..READ_AT_ONCE.min(pointing.len()) {
+            let next = self.queue.front();
+            if !next.is_some_and(|task| self.pointing_at_sought.contains(&task.header)) {
+                break;
+            }
+            if let Some(task) = self.queue.pop_front() {
+                self.read_task(&task);
+            }
+        }
+        self.has_looked = has_looked;
+        // Whoever waits for a lock itself is not its holder.
+        let records = &self.records;
+        for (lock, candidates) in &mut self.pointing {
+            candidates.retain(|candidate| match candidate.who {
+                Who::Task(task) => !records.waits_for(task.header, *lock),
+                Who::Thread(_) => true,
+            });
+        }
     }
 
     /// What tasks hold, as far as a search has found it.
     fn infer(&mut self, now: Instant) {
         let mut inferred: HashMap<TaskAt, Vec<Hold>> = HashMap::new();
         for (lock, holder) in self.threads.holders() {
-            if let Who::Task(task) = holder.who {
+            if let Who::Task(task) = holder.who
+                // It was found before it was read.
+                && !self.records.waits_for(task.header, *lock)
+            {
                 inferred.entry(task).or_default().push(Hold {
                     node: 0,
                     resource: *lock,
@@ -337,7 +438,10 @@ impl<R: Readable> Waiting<R> {
         found.clock = self.readable.clock();
         found.modules = self.stacks.modules().to_vec();
         found.read = ReadSoFar {
-            is_complete: self.listings > 0 && self.queue.is_empty(),
+            is_complete: self.listings > 0
+                && self.queue.is_empty()
+                && self.has_looked
+                && self.lacks == 0,
             not_read: self.readable.not_read(),
             ..self.records.counted()
         };

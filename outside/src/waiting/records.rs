@@ -92,11 +92,13 @@ impl New {
 }
 
 impl Records {
-    /// Takes in a listing; which of its tasks are to be read, in this order.
+    /// Takes in a listing; which of its tasks are to be read, in this order. Those at
+    /// `pointing` may have what others wait for.
     pub(super) fn listing(
         &mut self,
         tasks: &[Task],
         have_run: &AddressSet,
+        pointing: &AddressSet,
         at: Instant,
     ) -> Vec<u32> {
         self.listing = self.listing.wrapping_add(1);
@@ -114,7 +116,10 @@ impl Records {
             self.idle += u64::from(waits);
             let has_run = have_run.contains(&task.header);
             if let Some(waiter) = self.seen(task, waits, has_run, position, at) {
-                waiters.push(waiter);
+                waiters.push(Waiter {
+                    is_pointing: pointing.contains(&task.header),
+                    ..waiter
+                });
             }
         }
         let listing = self.listing;
@@ -172,6 +177,8 @@ impl Records {
         Some(Waiter {
             at: position,
             kind,
+            id: task.id,
+            is_pointing: false,
             read_at: record.read_at,
             is_stale: record.is_stale || matches!(record.is, Is::Unknown),
         })
@@ -265,11 +272,19 @@ impl Records {
         holds.map(|hold| hold.resource).collect()
     }
 
-    /// The resources that tasks want whose chains were had so.
-    pub(super) fn wanted(&self, by: By) -> impl Iterator<Item = u64> {
-        let of = self.waits().filter(move |(_, wait)| wait.new.by == by);
-        let wants = of.flat_map(|(_, wait)| &wait.new.wants);
-        wants.filter_map(|want| want.what.resource())
+    /// The resources that tasks want, and how the chains were had that say so.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (u64, By)> {
+        self.waits().flat_map(|(_, wait)| {
+            let wants = wait.new.wants.iter();
+            let wanted = wants.filter_map(|want| want.what.resource());
+            wanted.map(|resource| (resource, wait.new.by))
+        })
+    }
+
+    /// Whether a task was never read.
+    pub(super) fn is_new(&self, task: TaskAt) -> bool {
+        let record = self.known.get(&task.header);
+        record.is_none_or(|record| record.id != task.id || record.read_at.is_none())
     }
 
     /// Whether the task there waits for this resource itself.
@@ -501,7 +516,12 @@ mod tests {
                     Listed(state, has_run) => {
                         let mut have_run = AddressSet::default();
                         have_run.extend(has_run.then_some(16));
-                        let order = records.listing(&[task(16, *state)], &have_run, now);
+                        let order = records.listing(
+                            &[task(16, *state)],
+                            &have_run,
+                            &AddressSet::default(),
+                            now,
+                        );
                         let known = word.is_some() && !has_run && *state != Running;
                         assert_eq!(order.is_empty(), known || *state == Running, "{what}");
                     }
@@ -524,7 +544,7 @@ mod tests {
         let now = Instant::now();
         let none = AddressSet::default();
         let all = [16, 32, 48, 64].map(|header| task(header, TaskState::Idle));
-        assert_eq!(records.listing(&all, &none, now), [0, 1, 2, 3]);
+        assert_eq!(records.listing(&all, &none, &none, now), [0, 1, 2, 3]);
         let partial = New {
             is_partial: true,
             ..chain(1, 64)
@@ -548,7 +568,7 @@ mod tests {
         let mut other = task(16, TaskState::Idle);
         other.id = 99;
         let left = [other, task(48, TaskState::Idle)];
-        assert_eq!(records.listing(&left, &none, now), [0]);
+        assert_eq!(records.listing(&left, &none, &none, now), [0]);
         let counted = records.counted();
         assert_eq!((counted.idle, counted.read, counted.without), (2, 0, 1));
         assert_eq!(
@@ -563,7 +583,7 @@ mod tests {
         let mut records = Records::default();
         let now = Instant::now();
         let all = [16, 32].map(|header| task(header, TaskState::Idle));
-        records.listing(&all, &AddressSet::default(), now);
+        records.listing(&all, &AddressSet::default(), &AddressSet::default(), now);
         records.read(at(16), chain(1, 64), now);
         records.read(at(32), chain(1, 128), now);
         assert!(records.waits_for(16, 64) && !records.waits_for(32, 64));

@@ -83,7 +83,11 @@ type Waits = BTreeMap<u64, String>;
 fn waits<R: Readable>(readable: R, types: &Arc<Types>, listing: &Listing) -> Waits {
     let mut waiting = Waiting::new(readable, Arc::clone(types), Resolver::new(None));
     let now = Instant::now();
-    waiting.take_listing(listing.tasks.clone().into(), &AddressSet::default(), now);
+    waiting.take_listing(
+        (listing.tasks.clone().into(), 0),
+        &AddressSet::default(),
+        now,
+    );
     while waiting.is_behind() {
         waiting.read(Duration::from_secs(1));
     }

@@ -13,7 +13,7 @@ use looptop_outside::{
     access::Access,
     tasks::{Activity, AddressSet, Tasks, Types},
 };
-use looptop_procfs::{Cause, ProcFile, SchedStat};
+use looptop_procfs::{Cause, ProcFile, SchedStat, SchedState};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
@@ -33,6 +33,8 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Between two listings of the tasks, at least.
 const LIST_EVERY: Duration = Duration::from_secs(1);
+/// The same where somebody asks for one.
+const LIST_ON_DEMAND: Duration = Duration::from_millis(30);
 /// The same while names are looked up.
 const LIST_SOON: Duration = Duration::from_millis(250);
 /// Names that are looked up are asked for so often.
@@ -56,6 +58,8 @@ pub(super) enum What {
     Look(Box<Look>),
     Listing(Box<Listing>),
     Waits(Box<Waits>),
+    /// It is stopped, by a signal or a debugger. Said again and again, as long as it is.
+    Stopped,
     /// The process is no longer what it was.
     Ended(Problem),
 }
@@ -165,6 +169,8 @@ struct Shared {
     stacks: Vec<(u64, u64)>,
     /// Where files are mapped: what to add to an address of a file.
     programs: Vec<Program>,
+    /// The process is stopped: nothing of it changes.
+    is_stopped: bool,
 }
 
 type Board = Arc<Mutex<Shared>>;
@@ -205,6 +211,8 @@ impl Driver {
             stop: stop.clone(),
             cpu: OwnCpu::default(),
             pending: Vec::new(),
+            standing: Standing::default(),
+            said_stopped: None,
         };
         let task_of = move |words: &[u64]| {
             let found = in_poll.as_ref()?.among(words)?;
@@ -290,7 +298,60 @@ struct Watcher {
     cpu: OwnCpu,
     /// Stalls that nobody could take yet.
     pending: Vec<Stall>,
+    standing: Standing,
+    /// When it was said last that it is stopped.
+    said_stopped: Option<Instant>,
 }
+
+/// Whether a process is stopped, from looks at its state.
+#[derive(Debug, Default)]
+struct Standing {
+    asked: Option<Instant>,
+    /// Looks at which it was stopped, one after the other.
+    looks: u32,
+    /// It was seen before it was found to be stopped.
+    was_seen: bool,
+}
+
+/// What a look at its state comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stands {
+    GoesOn,
+    Stopped,
+    /// It was stopped until now.
+    GoesOnAgain,
+}
+
+impl Standing {
+    /// Takes in its state, as `ask` says it, where it is time for that.
+    fn look(&mut self, now: Instant, ask: impl FnOnce() -> bool) -> Stands {
+        let was_stopped = self.is_stopped();
+        let due = |at: Instant| now.saturating_duration_since(at) >= ASK_EVERY;
+        if self.asked.is_none_or(due) {
+            self.asked = Some(now);
+            self.looks = if ask() {
+                self.looks.saturating_add(1)
+            } else {
+                0
+            };
+        }
+        match (was_stopped, self.is_stopped()) {
+            (_, true) => Stands::Stopped,
+            (true, false) => Stands::GoesOnAgain,
+            (false, false) => Stands::GoesOn,
+        }
+    }
+
+    /// One look alone may have met a thread that is stopped for its stack.
+    fn is_stopped(&self) -> bool {
+        self.looks >= 2
+    }
+}
+
+/// Its state is asked for so often.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+/// That it is stopped is said so often.
+const SAY_EVERY: Duration = Duration::from_millis(500);
 
 /// Stalls that wait for a slow consumer; then the oldest go.
 const MAX_PENDING: usize = 4_096;
@@ -302,6 +363,25 @@ impl Watcher {
             let chosen = lock(&self.board).chosen.clone();
             self.watch.choose(chosen);
             let now = Instant::now();
+            let subject = &self.subject;
+            let is_stopped = || {
+                let stat = subject.process().stat();
+                stat.is_some_and(|stat| stat.state == SchedState::Stopped)
+            };
+            match self.standing.look(now, is_stopped) {
+                // What it was like when it was stopped is shown once.
+                Stands::Stopped if self.standing.was_seen => {
+                    if !self.stands_still(now) {
+                        return;
+                    }
+                    continue;
+                }
+                Stands::GoesOn | Stands::Stopped => {}
+                Stands::GoesOnAgain => {
+                    lock(&self.board).is_stopped = false;
+                    self.watch.forget();
+                }
+            }
             let rest = match self.watch.look(now, task_of) {
                 Ok(rest) => rest,
                 Err(changed) => return self.end(changed),
@@ -318,12 +398,35 @@ impl Watcher {
                 if !self.send(now) {
                     return;
                 }
+                self.standing.was_seen = true;
                 frame_due = now + self.interval.max(began.elapsed() * READ_REST);
             }
             if self.stop.sleep_until(now + rest) {
                 return;
             }
         }
+    }
+
+    /// Says that it is stopped, and rests; `false` once it is no longer what it was, or
+    /// nobody listens.
+    fn stands_still(&mut self, now: Instant) -> bool {
+        if let Err(changed) = self.subject.unchanged() {
+            self.end(changed);
+            return false;
+        }
+        let is_new = !std::mem::replace(&mut lock(&self.board).is_stopped, true);
+        let due = |at: Instant| now.saturating_duration_since(at) >= SAY_EVERY;
+        if is_new || self.said_stopped.is_none_or(due) {
+            self.said_stopped = Some(now);
+            let message = Message {
+                at: now,
+                what: What::Stopped,
+            };
+            if self.out.blocking_send(message).is_err() {
+                return false;
+            }
+        }
+        !self.stop.sleep_until(now + ASK_EVERY)
     }
 
     /// Of each stall the newest word counts.
@@ -413,6 +516,14 @@ enum Threads {
 const MAX_ASKED: usize = 1_024;
 
 impl Threads {
+    /// The process is stopped, as far as that is known.
+    fn is_stopped(&self) -> bool {
+        match self {
+            Self::Watched(board) => lock(board).is_stopped,
+            Self::Asked(..) => false,
+        }
+    }
+
     fn are_known(&self, late: bool) -> bool {
         let Self::Watched(board) = self else {
             return true;
@@ -481,6 +592,7 @@ impl Lister {
         loop {
             let now = Instant::now();
             let cpu = self.cpu.used_ns();
+            let stood = self.threads.is_stopped();
             let Some(stacks) = self.threads.stacks() else {
                 return;
             };
@@ -496,8 +608,7 @@ impl Lister {
                 return;
             }
             // What is read of a task comes after the task.
-            self.desk
-                .listed(&self.tasks.listing().tasks, &have_run, now);
+            self.desk.listed(self.tasks.listing(), &have_run, now);
             let used_ns = self.cpu.used_ns();
             // Where the clock of the thread is not known, its time stands for it.
             let spent = match used_ns.saturating_sub(cpu) {
@@ -510,11 +621,25 @@ impl Lister {
             } else {
                 LIST_EVERY
             };
-            let due = (now + every).max(Instant::now() + rest.min(Duration::from_mins(1)));
-            if self.rest_until(due, took) {
+            let rested = Instant::now() + rest.min(Duration::from_mins(1));
+            let due = (now + every).max(rested);
+            let soonest = (now + LIST_ON_DEMAND).max(rested);
+            // The listing was begun while it was stopped: the next would be the same.
+            let stood = stood && self.threads.is_stopped();
+            if self.rest_until(due, soonest, took) || (stood && self.rest_while_stopped()) {
                 return;
             }
         }
+    }
+
+    /// Rests until the process goes on; `true` once it should end.
+    fn rest_while_stopped(&self) -> bool {
+        while self.threads.is_stopped() {
+            if self.stop.sleep_until(Instant::now() + ASK_EVERY) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Sends what the newest look has found; `false` once nobody listens.
@@ -536,7 +661,7 @@ impl Lister {
 
     /// Rests until the next look, and sends the newest once more as soon as its names are
     /// there: of many tasks the next look is seconds away. `true` once it should end.
-    fn rest_until(&mut self, due: Instant, took: Duration) -> bool {
+    fn rest_until(&mut self, due: Instant, soonest: Instant, took: Duration) -> bool {
         while self.names.are_awaited() && Instant::now() < due {
             if self.stop.sleep_until(due.min(Instant::now() + NAMES_EVERY)) {
                 return true;
@@ -546,7 +671,7 @@ impl Lister {
                 return true;
             }
         }
-        self.stop.sleep_until(due)
+        self.desk.rest(due, soonest, &self.stop)
     }
 }
 
@@ -569,6 +694,29 @@ impl OwnCpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_is_stopped_is_known_at_the_second_look() {
+        use Stands::{GoesOn, GoesOnAgain, Stopped};
+        let mut standing = Standing::default();
+        let mut now = Instant::now();
+        for (is_stopped, expected) in [
+            (false, GoesOn),
+            // A thread that is stopped for its stack.
+            (true, GoesOn),
+            (false, GoesOn),
+            (true, GoesOn),
+            (true, Stopped),
+            (true, Stopped),
+            (false, GoesOnAgain),
+            (false, GoesOn),
+        ] {
+            assert_eq!(standing.look(now, || is_stopped), expected);
+            now += ASK_EVERY;
+        }
+        standing.look(now, || true);
+        assert_eq!(standing.look(now, || true), GoesOn, "it was asked just now");
+    }
 
     #[test]
     fn the_thread_that_asks_has_used_cpu() {

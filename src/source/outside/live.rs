@@ -65,6 +65,7 @@ pub(super) async fn run(session: &mut Session, access: Access) -> Result<Infalli
         origin,
         pid,
         silence: SILENCE.max(interval * 5 / 2),
+        stopped: None,
         _driver: driver,
     };
     watcher.watch(session).await
@@ -77,6 +78,8 @@ struct Watcher {
     origin: Instant,
     pid: u32,
     silence: Duration,
+    /// It is stopped, as was said last then.
+    stopped: Option<Instant>,
     /// Dropped, it ends the threads.
     _driver: Driver,
 }
@@ -92,15 +95,30 @@ impl Watcher {
                         return Err(Problem::not_attached(self.pid).into());
                     };
                     let now_ns = since(self.origin, message.at);
+                    self.stopped = match message.what {
+                        What::Stopped => Some(message.at),
+                        // It goes on: threads are not looked at otherwise.
+                        What::Look(_) => None,
+                        _ => self.stopped,
+                    };
                     let frames = match message.what {
                         What::Look(look) => self.translator.look(now_ns, &look),
                         What::Listing(listing) => self.translator.listing(now_ns, &listing),
                         What::Waits(waits) => self.translator.waits(now_ns, &waits),
+                        What::Stopped => Vec::new(),
                         What::Ended(problem) => return Err(problem.into()),
                     };
                     session.send_frames(frames).await?;
+                    if self.stopped.is_some() && !session.is_silent() {
+                        let problem = session.unanswered(Problem::no_look).await;
+                        session.tell_silence(problem).await?;
+                    }
                 }
                 sample = self.sampler.next() => {
+                    // A process that is stopped gives no sign of life.
+                    if self.stopped.is_some() {
+                        continue;
+                    }
                     let now_ns = since(self.origin, Instant::now());
                     let frames = self.translator.host(now_ns, sample);
                     session.send_frames(frames).await?;

@@ -9,6 +9,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use looptop_outside::{
@@ -19,6 +20,9 @@ use looptop_procfs::Process;
 use looptop_symbols::{Futures, Memory, TaskCode};
 
 use super::seen::{Future, Place};
+
+/// The programs' files are closed when nobody has asked for so long.
+const CLOSE_AFTER: Duration = Duration::from_secs(20);
 
 /// A mapped file.
 #[derive(Debug, Clone)]
@@ -125,7 +129,20 @@ fn answer_all(
     answer: &mpsc::Sender<(u64, Future)>,
 ) {
     let mut files: HashMap<PathBuf, Option<Futures>> = HashMap::new();
-    for question in asked {
+    let next = |files: &mut HashMap<_, _>| {
+        if files.is_empty() {
+            return asked.recv().ok();
+        }
+        match asked.recv_timeout(CLOSE_AFTER) {
+            // All names are known that somebody asks for: what they were read of is large.
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                *files = HashMap::new();
+                asked.recv().ok()
+            }
+            asked => asked.ok(),
+        }
+    };
+    while let Some(question) = next(&mut files) {
         let path = question.program.path;
         let futures = files
             .entry(path)

@@ -13,7 +13,7 @@ use std::{
 
 use looptop_outside::{
     Subject,
-    tasks::{AddressSet, Task, Types},
+    tasks::{AddressSet, Listing, Task, Types},
     waiting::{self, LiveProcess, ReadSoFar, Waiting},
 };
 use looptop_symbols::Resolver;
@@ -38,6 +38,8 @@ const FIRST_TURNS: u32 = 2;
 /// Between two looks at the threads, at most; and at least, while some wait for a lock.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Of a holder that is not found so many listings are made before their time.
+const MOST_ASKS: u32 = 8;
 /// It is asked at least so often whether it is to end.
 const ALIVE_EVERY: Duration = Duration::from_millis(200);
 /// Between two words, at least, unless somebody waits for a lock.
@@ -48,6 +50,9 @@ const SEND_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Desk {
     now: Mutex<Pending>,
     news: Condvar,
+    /// A listing is wanted before its time.
+    wants_listing: Mutex<bool>,
+    asked: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +67,8 @@ struct Pending {
 #[derive(Debug)]
 struct Listed {
     tasks: Arc<[Task]>,
+    /// Those that it should have and does not.
+    lacks: u64,
     at: Instant,
 }
 
@@ -75,10 +82,11 @@ impl Pending {
 
 impl Desk {
     /// There is a newer listing.
-    pub(super) fn listed(&self, tasks: &[Task], have_run: &AddressSet, at: Instant) {
+    pub(super) fn listed(&self, listing: &Listing, have_run: &AddressSet, at: Instant) {
         let mut pending = self.lock();
         pending.listing = Some(Listed {
-            tasks: tasks.into(),
+            tasks: listing.tasks.as_slice().into(),
+            lacks: listing.lacks(),
             at,
         });
         pending.have_run.extend(have_run);
@@ -90,6 +98,39 @@ impl Desk {
     pub(super) fn some_wait(&self) {
         self.lock().some_wait = true;
         self.news.notify_one();
+    }
+
+    /// The newest listing is too old: who holds a lock for which somebody waits is not in it.
+    fn ask_for_listing(&self) {
+        *self.wanted() = true;
+        self.asked.notify_one();
+    }
+
+    /// Rests until `due`, or from `soonest` on until somebody asks for a listing; `true`
+    /// once it is time to end.
+    pub(super) fn rest(&self, due: Instant, soonest: Instant, stop: &Stop) -> bool {
+        *self.wanted() = false;
+        loop {
+            let now = Instant::now();
+            if stop.is_due() || now >= due {
+                return stop.is_due();
+            }
+            // So soon it ends.
+            let rest = due.saturating_duration_since(now).min(ALIVE_EVERY);
+            let waited = self
+                .asked
+                .wait_timeout_while(self.wanted(), rest, |wanted| !*wanted);
+            let (wanted, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if *wanted {
+                drop(wanted);
+                return stop.sleep_until(due.min(soonest));
+            }
+        }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, bool> {
+        let wanted = self.wants_listing.lock();
+        wanted.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
@@ -129,6 +170,8 @@ pub(super) fn start(
             stop,
             cpu: OwnCpu::default(),
             pending: Pending::default(),
+            has_asked: false,
+            asks: 0,
             turns: 0,
             next_turn: Instant::now(),
             looked: None,
@@ -148,6 +191,10 @@ struct Reader {
     cpu: OwnCpu,
     /// What is to be taken in when it is time for a turn.
     pending: Pending,
+    /// A listing was asked for, which is taken in as soon as it comes.
+    has_asked: bool,
+    /// How often, since nobody held a lock for which a thread waits.
+    asks: u32,
     turns: u32,
     next_turn: Instant,
     looked: Option<Instant>,
@@ -162,6 +209,12 @@ impl Reader {
             self.pending.add(news);
             if self.stop.is_due() {
                 return;
+            }
+            if self.has_asked && self.pending.listing.is_some() {
+                self.has_asked = false;
+                self.take_listing();
+                // It may have the holder.
+                self.looked = None;
             }
             let began = Instant::now();
             if began >= self.next_turn {
@@ -179,7 +232,7 @@ impl Reader {
 
     /// How long nothing is to be done.
     fn rest(&self, now: Instant) -> Duration {
-        let look = if self.waiting.threads_wait() {
+        let look = if self.waiting.threads_wait() || self.waiting.wants_look() {
             LOOK_AGAIN
         } else {
             LOOK_EVERY
@@ -198,15 +251,19 @@ impl Reader {
 
     /// Reads some of the tasks.
     fn turn(&mut self) {
-        if let Some(listing) = self.pending.listing.take() {
-            let have_run = mem::take(&mut self.pending.have_run);
-            self.waiting
-                .take_listing(listing.tasks, &have_run, listing.at);
-        }
+        self.take_listing();
         if self.waiting.is_behind() {
             self.turns = self.turns.saturating_add(1);
             let first = self.turns <= FIRST_TURNS;
             self.waiting.read(if first { FIRST_TURN } else { TURN });
+        }
+    }
+
+    fn take_listing(&mut self) {
+        if let Some(listing) = self.pending.listing.take() {
+            let have_run = mem::take(&mut self.pending.have_run);
+            let listed = (listing.tasks, listing.lacks);
+            self.waiting.take_listing(listed, &have_run, listing.at);
         }
     }
 
@@ -215,6 +272,7 @@ impl Reader {
     fn look(&mut self) -> Option<()> {
         let now = Instant::now();
         let some_wait = self.pending.some_wait || self.waiting.threads_wait();
+        let some_wait = some_wait || self.waiting.wants_look();
         let every = if some_wait { LOOK_AGAIN } else { LOOK_EVERY };
         let due = |at: Instant| now.saturating_duration_since(at) >= every;
         if !self.looked.is_none_or(due) {
@@ -224,6 +282,13 @@ impl Reader {
         self.pending.some_wait = false;
         self.waiting.look_at_threads(now);
         self.looked = Some(Instant::now());
+        if !self.waiting.seeks_holder() {
+            self.asks = 0;
+        } else if self.asks < MOST_ASKS {
+            self.asks += 1;
+            self.has_asked = true;
+            self.desk.ask_for_listing();
+        }
         self.send(some_wait).then_some(())
     }
 
@@ -262,18 +327,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_lists_rests_until_it_is_time_or_somebody_asks() {
+        let (desk, stop) = (Arc::new(Desk::default()), Stop::default());
+        let now = Instant::now();
+        assert!(!desk.rest(now, now, &stop), "it is time");
+        let asks = thread::spawn({
+            let desk = Arc::clone(&desk);
+            move || {
+                // As often as it takes: what was asked before the rest began is forgotten.
+                while Arc::strong_count(&desk) > 1 {
+                    desk.ask_for_listing();
+                    thread::yield_now();
+                }
+            }
+        });
+        let later = now + Duration::from_mins(10);
+        assert!(!desk.rest(later, now, &stop), "somebody asks");
+        assert!(Instant::now() < later);
+        stop.now();
+        assert!(desk.rest(later, later, &stop), "it ends");
+        drop(desk);
+        asks.join().unwrap();
+    }
+
+    #[test]
     fn the_newest_listing_is_taken_with_all_that_have_run_meanwhile() {
         let desk = Desk::default();
         let at = Instant::now();
         for header in [16, 32] {
             let mut have_run = AddressSet::default();
             have_run.insert(header);
-            desk.listed(&[], &have_run, at + Duration::from_secs(header));
+            let listing = Listing::default();
+            desk.listed(&listing, &have_run, at + Duration::from_secs(header));
         }
         let mut pending = desk.wait(Duration::ZERO);
         let mut have_run = AddressSet::default();
         have_run.insert(48);
-        desk.listed(&[], &have_run, at + Duration::from_secs(64));
+        desk.listed(&Listing::default(), &have_run, at + Duration::from_secs(64));
         desk.some_wait();
         pending.add(desk.wait(Duration::ZERO));
         assert_eq!(pending.have_run.len(), 3);

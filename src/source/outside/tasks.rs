@@ -96,6 +96,13 @@ impl Tasks {
         known.and_then(|known| known.record.location).unwrap_or(0)
     }
 
+    /// The type of a task's future, on the wire; 0 where it is not known.
+    pub(super) fn future(&self, task: Polled) -> u32 {
+        let known = self.known.get(&task.header).map(|known| &known.record);
+        let same = known.filter(|record| record.tokio_id == Some(task.id));
+        same.and_then(|record| record.future).unwrap_or(0)
+    }
+
     /// The tasks that are in a poll now, with thread and since when: those whose poll
     /// began or ended have changed.
     pub(super) fn polls(&mut self, polled: HashMap<Header, (u64, u64)>) -> Changes {

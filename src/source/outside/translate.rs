@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use looptop_outside::waiting::TaskAt;
 use looptop_procfs::syscalls;
 
 use looptop_wire::{
@@ -18,7 +19,7 @@ use looptop_wire::{
 use super::{
     seen::{self, Does, Listing, Look, Polled, Runtime, Stack, Stall, Thread},
     tasks::{Changes, Tasks},
-    waits::Waits,
+    waits::{HeldBy, Waits},
     workers::Workers,
 };
 use crate::source::host::Sample;
@@ -37,6 +38,8 @@ pub(super) struct Translator {
     waits: Waits,
     /// The holders of the locks that stalls wait for, by stall.
     holders: BTreeMap<u64, LockHolder>,
+    /// Who held the lock for which a thread waited, as it was seen last, and when.
+    seen_holders: BTreeMap<u64, (u64, LockHolder)>,
     /// Those that were sent.
     modules: Vec<seen::Module>,
     outside: Outside,
@@ -66,6 +69,7 @@ impl Translator {
             tasks: Tasks::new(keep_ended),
             waits: Waits::default(),
             holders: BTreeMap::new(),
+            seen_holders: BTreeMap::new(),
             modules: Vec::new(),
             outside: Outside::default(),
             looking_ns: 0,
@@ -191,6 +195,7 @@ impl Translator {
         let frame = self
             .waits
             .frame(now_ns, seen, &self.tasks, &mut self.interner);
+        self.remember_holders(now_ns);
         let frame = Frame {
             outside: Some(self.outside),
             ..frame
@@ -314,42 +319,16 @@ impl Translator {
     }
 
     /// Who holds the lock that a stalled thread waits for; once that was seen, it is said of
-    /// the stall to its end.
+    /// the stall to its end. Stalls are seen at other moments than holders.
     fn holder(&mut self, now_ns: u64, stall: &Stall) -> Option<LockHolder> {
-        let found = stall.live.then(|| self.waits.holder(stall.tid)).flatten();
-        if let Some((held_by, certain)) = found {
-            let frames = held_by.frames.iter();
-            let module = |at: u32| {
-                let (path, base) = self.waits.modules().get(at as usize)?;
-                let mut known = self.modules.iter().zip(0..);
-                let same = known.find(|(m, _)| m.base == *base && path == Path::new(&m.path));
-                same.map(|(_, index)| index)
-            };
-            let frames = frames.map(|(at, offset)| (at.and_then(module), *offset));
-            let seen = Stack {
-                first_ns: now_ns,
-                last_ns: now_ns,
-                count: 1,
-                frames: frames.collect(),
-                evidence: proto::Evidence::Read,
-                ..Stack::default()
-            };
-            let task = held_by.task.map(|task| Polled {
-                header: task.header,
-                id: task.id,
-            });
-            let holder = LockHolder {
-                tid: held_by.tid,
-                name: self.threads.get(&held_by.tid).copied().unwrap_or(0),
-                stack: Some(stack(&seen, 0)),
-                certain,
-                task: task.map(|task| self.tasks.id(task)),
-                location: task.map_or(0, |task| self.tasks.location(task)),
-                doing: held_by
-                    .call
-                    .map_or(0, |number| self.interner.string(&syscalls::name(number))),
-                ..LockHolder::default()
-            };
+        let now = stall
+            .live
+            .then(|| self.held_by(now_ns, stall.tid))
+            .flatten();
+        let during = stall.started_ns..=stall.started_ns.saturating_add(stall.duration_ns);
+        let meanwhile = self.seen_holders.get(&stall.tid);
+        let meanwhile = meanwhile.filter(|(at_ns, _)| during.contains(at_ns));
+        if let Some(holder) = now.or_else(|| meanwhile.map(|(_, holder)| holder.clone())) {
             if self.holders.len() >= MAX_HOLDERS {
                 self.holders.clear();
             }
@@ -360,6 +339,69 @@ impl Translator {
         } else {
             self.holders.remove(&stall.id)
         }
+    }
+
+    /// Remembers who holds the locks that threads wait for.
+    fn remember_holders(&mut self, now_ns: u64) {
+        let waiters: Vec<u64> = self.waits.waiters().take(MAX_HOLDERS).collect();
+        for waiter in waiters {
+            if let Some(holder) = self.held_by(now_ns, waiter) {
+                if self.seen_holders.len() >= MAX_HOLDERS {
+                    self.seen_holders.clear();
+                }
+                self.seen_holders.insert(waiter, (now_ns, holder));
+            }
+        }
+    }
+
+    /// Who holds the lock that a thread waits for now.
+    fn held_by(&mut self, now_ns: u64, waiter: u64) -> Option<LockHolder> {
+        let (held_by, certain) = self.waits.holder(waiter)?;
+        let polled = |task: TaskAt| Polled {
+            header: task.header,
+            id: task.id,
+        };
+        let held_by = match held_by {
+            HeldBy::Thread(thread) => thread,
+            HeldBy::Task(task) => {
+                return Some(LockHolder {
+                    certain,
+                    task: Some(self.tasks.id(polled(task))),
+                    location: self.tasks.location(polled(task)),
+                    task_name: self.tasks.future(polled(task)),
+                    ..LockHolder::default()
+                });
+            }
+        };
+        let frames = held_by.frames.iter();
+        let module = |at: u32| {
+            let (path, base) = self.waits.modules().get(at as usize)?;
+            let mut known = self.modules.iter().zip(0..);
+            let same = known.find(|(m, _)| m.base == *base && path == Path::new(&m.path));
+            same.map(|(_, index)| index)
+        };
+        let frames = frames.map(|(at, offset)| (at.and_then(module), *offset));
+        let seen = Stack {
+            first_ns: now_ns,
+            last_ns: now_ns,
+            count: 1,
+            frames: frames.collect(),
+            evidence: proto::Evidence::Read,
+            ..Stack::default()
+        };
+        let task = held_by.task.map(polled);
+        Some(LockHolder {
+            tid: held_by.tid,
+            name: self.threads.get(&held_by.tid).copied().unwrap_or(0),
+            stack: Some(stack(&seen, 0)),
+            certain,
+            task: task.map(|task| self.tasks.id(task)),
+            location: task.map_or(0, |task| self.tasks.location(task)),
+            doing: held_by
+                .call
+                .map_or(0, |number| self.interner.string(&syscalls::name(number))),
+            ..LockHolder::default()
+        })
     }
 
     fn stall(&mut self, now_ns: u64, stall: &Stall) -> proto::Stall {
@@ -639,6 +681,91 @@ mod tests {
         assert_eq!((outside.looks, outside.listings), (12, 1));
         assert_eq!(outside.cpu, std::time::Duration::from_millis(6));
         assert_eq!(model.text(outside.no_sampler), "the kernel forbids it");
+    }
+
+    /// A look each 100 ms misses most locks that are held for as long: whoever was seen to
+    /// hold one meanwhile is said of the stall when it ends.
+    #[test]
+    fn a_task_that_held_the_lock_of_a_stall_is_said_of_it() {
+        use looptop_outside::{
+            awaits::Role,
+            waiting::{Found, Hold, TaskWait, ThreadWait, Want, What},
+        };
+        let mut translator = Translator::new(10, true);
+        translator.look(4 * MS, &stalling());
+        translator.listing(5 * MS, &listing());
+        let at = std::time::Instant::now();
+        let waiter = ThreadWait {
+            tid: 501,
+            want: Some(Want {
+                node: 0,
+                what: What::Permits {
+                    resource: 64,
+                    amount: 1,
+                    given: 0,
+                },
+            }),
+            holds: Vec::new(),
+            task: None,
+            since: at,
+            function: None,
+            place: None,
+            call: None,
+            frames: Vec::new(),
+        };
+        let holder = TaskWait {
+            task: TaskAt {
+                header: 0x2000,
+                id: 8,
+            },
+            shape: 1,
+            wants: Vec::new(),
+            holds: vec![Hold {
+                node: 0,
+                resource: 64,
+                role: Role::Guard,
+                amount: 1,
+                name: None,
+                is_certain: false,
+            }],
+            since: at,
+            read_at: at,
+            is_certain: true,
+            is_scheduled: false,
+        };
+        let seen = |found| seen::Waits {
+            found,
+            at,
+            cpu_ns: 0,
+        };
+        let found = Found {
+            threads: vec![waiter],
+            tasks: vec![holder],
+            ..Found::default()
+        };
+        translator.waits(20 * MS, &seen(found));
+        let over = Found {
+            threads_void: vec![501],
+            ..Found::default()
+        };
+        translator.waits(44 * MS, &seen(over));
+        let mut ended = stalling();
+        ended.stalls[0].live = false;
+        let frames = translator.look(46 * MS, &ended);
+        let stall = frames.iter().find_map(|frame| frame.stalls.first());
+        let holder = stall.and_then(|stall| stall.holder.as_ref()).unwrap();
+        assert_eq!(
+            (holder.tid, holder.task, holder.certain),
+            (0, Some(8), false)
+        );
+        assert_ne!(holder.task_name, 0);
+        // Another one that began later is not about that.
+        let mut later = stalling();
+        (later.stalls[0].id, later.stalls[0].started_ns) = (2, 60 * MS);
+        later.stalls[0].live = false;
+        let frames = translator.look(101 * MS, &later);
+        let stall = frames.iter().find_map(|frame| frame.stalls.first());
+        assert!(stall.unwrap().holder.is_none());
     }
 
     #[test]

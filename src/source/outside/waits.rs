@@ -34,7 +34,31 @@ pub(super) struct Waits {
     modules: Vec<(PathBuf, u64)>,
     /// Which thread holds a lock, and whether that is certain.
     holders: HashMap<u64, (u64, bool)>,
+    /// Which tasks held locks, as the newest words say.
+    task_holders: HashMap<u64, TaskHolds>,
 }
+
+/// A task that held a lock when it was read.
+#[derive(Debug, Clone, Copy)]
+struct TaskHolds {
+    task: TaskAt,
+    is_certain: bool,
+    at: Instant,
+}
+
+/// Who holds a lock.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum HeldBy<'a> {
+    Thread(&'a ThreadWait),
+    /// It is suspended.
+    Task(TaskAt),
+}
+
+/// Tasks that hold locks which are remembered.
+const MAX_TASK_HOLDERS: usize = 4_096;
+/// A task that held a lock so long ago may have let it go: whoever holds it for longer is
+/// in the model.
+const LATELY: Duration = Duration::from_millis(300);
 
 /// From the reader's instants to those of the frames.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +156,20 @@ impl Waits {
         for wait in &seen.found.threads {
             self.threads.insert(wait.tid, wait.clone());
         }
+        self.task_holders
+            .retain(|_, holds| seen.at.saturating_duration_since(holds.at) <= LATELY);
+        for wait in &seen.found.tasks {
+            for hold in wait.holds.iter().filter(|hold| hold.role == Role::Guard) {
+                if self.task_holders.len() < MAX_TASK_HOLDERS {
+                    let holds = TaskHolds {
+                        task: wait.task,
+                        is_certain: hold.is_certain,
+                        at: seen.at,
+                    };
+                    self.task_holders.insert(hold.resource, holds);
+                }
+            }
+        }
         self.holders.clear();
         for wait in self.threads.values() {
             for hold in &wait.holds {
@@ -141,11 +179,24 @@ impl Waits {
         }
     }
 
-    /// The thread that holds the lock for which a thread waits, and whether that is certain.
-    pub(super) fn holder(&self, waiter: u64) -> Option<(&ThreadWait, bool)> {
+    /// Who holds the lock for which a thread waits, and whether that is certain.
+    pub(super) fn holder(&self, waiter: u64) -> Option<(HeldBy<'_>, bool)> {
         let want = self.threads.get(&waiter)?.want.as_ref()?;
-        let (tid, certain) = self.holders.get(&want.what.resource()?)?;
-        Some((self.threads.get(tid)?, *certain))
+        let resource = want.what.resource()?;
+        let thread = self.holders.get(&resource).and_then(|(tid, certain)| {
+            let thread = self.threads.get(tid)?;
+            Some((HeldBy::Thread(thread), *certain))
+        });
+        thread.or_else(|| {
+            let holds = self.task_holders.get(&resource)?;
+            Some((HeldBy::Task(holds.task), holds.is_certain))
+        })
+    }
+
+    /// The threads that wait for locks.
+    pub(super) fn waiters(&self) -> impl Iterator<Item = u64> {
+        let waiters = self.threads.values().filter(|wait| wait.want.is_some());
+        waiters.map(|wait| wait.tid)
     }
 }
 
@@ -492,10 +543,15 @@ mod tests {
         let (tasks, mut interner) = (Tasks::new(0), Interner::default());
         let mut waits = Waits::default();
         let frame = waits.frame(1, &seen(found, at), &tasks, &mut interner);
-        let holder = waits
-            .holder(1)
-            .map(|(holder, certain)| (holder.tid, certain));
-        assert_eq!((holder, waits.holder(2)), (Some((2, false)), None));
+        let held_by = |waits: &Waits, waiter| {
+            let (held_by, certain) = waits.holder(waiter)?;
+            Some(match held_by {
+                HeldBy::Thread(thread) => (thread.tid, certain),
+                HeldBy::Task(task) => (task.id, certain),
+            })
+        };
+        assert_eq!(held_by(&waits, 1), Some((2, false)));
+        assert_eq!(held_by(&waits, 2), None);
         let mut model = Model::default();
         model.apply(&frame).unwrap();
         assert_eq!(model.waits.thread(Tid(2)).unwrap().holds.len(), 1);
@@ -504,6 +560,40 @@ mod tests {
             ..Found::default()
         };
         waits.frame(1, &seen(gone, at), &tasks, &mut interner);
-        assert_eq!(waits.holder(1), None);
+        assert_eq!(held_by(&waits, 1), None);
+        // A task that is suspended, as long as that was seen lately.
+        let task = TaskWait {
+            holds: vec![Hold {
+                node: 0,
+                resource: 64,
+                role: Role::Guard,
+                amount: 1,
+                name: None,
+                is_certain: false,
+            }],
+            ..idle(9, at)
+        };
+        let found = Found {
+            tasks: vec![task],
+            ..Found::default()
+        };
+        waits.frame(1, &seen(found, at), &tasks, &mut interner);
+        assert_eq!(held_by(&waits, 1), Some((9, false)));
+        let later = at + Duration::from_secs(1);
+        waits.frame(1, &seen(Found::default(), later), &tasks, &mut interner);
+        assert_eq!(held_by(&waits, 1), None);
+    }
+
+    fn idle(id: u64, at: Instant) -> TaskWait {
+        TaskWait {
+            task: TaskAt { header: 0x90, id },
+            shape: 1,
+            wants: Vec::new(),
+            holds: Vec::new(),
+            since: at,
+            read_at: at,
+            is_certain: true,
+            is_scheduled: false,
+        }
     }
 }

@@ -679,9 +679,10 @@ pub struct Stall {
     #[prost(message, optional, tag = "26")]
     pub holder: ::core::option::Option<LockHolder>,
 }
-/// A thread that holds a lock.
+/// A thread that holds a lock, or a task that is suspended while it does.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LockHolder {
+    /// 0: a task, which is in no poll.
     #[prost(uint64, tag = "1")]
     pub tid: u64,
     /// Interned name of the thread.
@@ -693,7 +694,8 @@ pub struct LockHolder {
     /// which makes it probable.
     #[prost(bool, tag = "4")]
     pub certain: bool,
-    /// The task in poll there, its spawn location and its interned name.
+    /// The task in poll there, or that holds it; its spawn location and its interned
+    /// name.
     #[prost(uint64, optional, tag = "5")]
     pub task: ::core::option::Option<u64>,
     #[prost(uint32, tag = "6")]

@@ -205,7 +205,8 @@ fn held(model: &Model, members: &[Member], at: usize) -> Option<String> {
 /// "task 1 holds Mutex accounts and waits for Mutex audit; task 2 holds Mutex audit and
 /// waits for Mutex accounts".
 fn sentence(model: &Model, members: &[Member]) -> String {
-    let parts = members.iter().enumerate().map(|(at, member)| {
+    let told = members.iter().enumerate().take(told(members));
+    let parts = told.map(|(at, member)| {
         let who = numbered(model, member.party);
         let wanted = asked(model, members, member);
         match held(model, members, at) {
@@ -213,7 +214,26 @@ fn sentence(model: &Model, members: &[Member]) -> String {
             None => format!("{who} waits for {wanted}"),
         }
     });
-    parts.collect::<Vec<_>>().join("; ")
+    let parts: Vec<String> = parts.chain(others(members)).collect();
+    parts.join("; ")
+}
+
+/// How many members of a ring are told one by one: all, but of very large rings.
+fn told(members: &[Member]) -> usize {
+    /// A ring of more is one of a program's own making, in which all do the same.
+    const MOST: usize = 8;
+    match members.len() {
+        all @ 0..=MOST => all,
+        _ => MOST / 2,
+    }
+}
+
+/// Those that are not told.
+fn others(members: &[Member]) -> Option<String> {
+    match members.len() - told(members) {
+        0 => None,
+        others => Some(format!("and so on, {others} others")),
+    }
 }
 
 /// The same with the lines.
@@ -222,6 +242,7 @@ fn evidence(model: &Model, members: &[Member], spots: &[Spot]) -> String {
         .iter()
         .zip(spots)
         .enumerate()
+        .take(told(members))
         .map(|(at, (member, spot))| {
             let who = who(model, member.party);
             let wanted = asked(model, members, member);
@@ -234,7 +255,8 @@ fn evidence(model: &Model, members: &[Member], spots: &[Spot]) -> String {
                 None => format!("{who} waits for {wanted}{place}"),
             }
         });
-    parts.collect::<Vec<_>>().join("; ")
+    let parts: Vec<String> = parts.chain(others(members)).collect();
+    parts.join("; ")
 }
 
 fn of_itself(model: &Model, alone: &Member) -> String {

@@ -6,7 +6,7 @@ mod passing;
 mod queue;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -89,10 +89,14 @@ impl Waiting {
         }
         self.looked_at = Some(now);
         self.graph = Arc::new(Graph::of(model));
+        let before: HashMap<About, &Standing> = {
+            let all = self.rings.iter();
+            all.map(|known| (about(&known.ring), known)).collect()
+        };
         let rings = self.graph.rings().iter().filter(|r| !r.members.is_empty());
         self.rings = rings
             .map(|ring| {
-                let known = self.rings.iter().find(|known| is_same(&known.ring, ring));
+                let known = before.get(&about(ring));
                 Standing {
                     ring: ring.clone(),
                     since: known.map_or(now, |known| known.since),
@@ -101,13 +105,17 @@ impl Waiting {
             })
             .collect();
         self.prove(model);
+        let about = |own: &BehindOwn| (own.task, own.want.resource, own.within);
+        let before: HashMap<_, Moment> = {
+            let all = self.behind_own.iter();
+            all.map(|known| (about(known), known.since)).collect()
+        };
         let found = model.waits.tasks().filter_map(|wait| behind_own(wait, now));
         self.behind_own = found
             .map(|found| {
-                let about = |b: &BehindOwn| (b.task, b.want.resource, b.within);
-                let known = self.behind_own.iter().find(|b| about(b) == about(&found));
+                let known = before.get(&about(&found));
                 BehindOwn {
-                    since: known.map_or(now, |known| known.since),
+                    since: known.map_or(now, |since| *since),
                     ..found
                 }
             })
@@ -165,14 +173,14 @@ impl Waiting {
     }
 }
 
-fn is_same(one: &Ring, other: &Ring) -> bool {
-    let about = |ring: &Ring| -> Vec<(Party, WantKind, Option<u64>, Option<TaskId>)> {
-        let members = ring.members.iter();
-        members
-            .map(|m| (m.party, m.want.kind, m.want.resource, m.want.task))
-            .collect()
-    };
-    about(one) == about(other)
+/// What makes a ring the same at two looks: its members, and what they wait for.
+type About = Vec<(Party, WantKind, Option<u64>, Option<TaskId>)>;
+
+fn about(ring: &Ring) -> About {
+    let members = ring.members.iter();
+    members
+        .map(|m| (m.party, m.want.kind, m.want.resource, m.want.task))
+        .collect()
 }
 
 /// It was there at two looks: what is read of different tasks at different moments is no

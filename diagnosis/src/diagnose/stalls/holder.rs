@@ -6,7 +6,7 @@ use crate::{
         mistakes::Mistake,
         waits::{location_text, task_text, waiting_text},
     },
-    model::{Cause, Hold, HoldRole, Model, Stall, TaskWait, ThreadWait},
+    model::{Cause, Hold, HoldRole, Holder, Model, Stall, TaskId, TaskWait, ThreadWait},
 };
 
 /// The thread that holds the lock of a waiter, or the task.
@@ -19,10 +19,28 @@ pub(in crate::diagnose) struct LockHolder {
 
 /// Who holds the lock that `stall` waits for, where that was found.
 pub(in crate::diagnose) fn held(stall: &Stall, model: &Model) -> Option<LockHolder> {
+    let holder = stall.holder.as_deref();
+    if let Some((holder, task)) = holder.and_then(|h| Some((h, h.suspended()?))) {
+        // What it waits for is known as long as it does.
+        let read = stall.live.then(|| read(stall, model)).flatten();
+        return read.or_else(|| Some(by_suspended(holder, task, model)));
+    }
     let by_stack = by_stack(stall, model);
     match by_stack {
         Some(held) if held.names_code => Some(held),
         held => read(stall, model).or(held),
+    }
+}
+
+/// A task that held it while it was suspended.
+fn by_suspended(holder: &Holder, id: TaskId, model: &Model) -> LockHolder {
+    let who = match (model.tasks.get(id), model.future_name(holder.task_name)) {
+        (None, Some(name)) => format!("task {id} {name}"),
+        _ => task_text(model, id),
+    };
+    LockHolder {
+        text: format!("{}held over an await by {who}", sure(holder.certain)),
+        names_code: true,
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Holder {
     pub hold: Option<Hold>,
     /// The future that has it is kept, and not polled.
     pub is_kept: bool,
+    /// It was given that while it queues for more, and can give nothing itself.
+    pub is_queued: bool,
 }
 
 /// One of a ring.
@@ -76,6 +78,8 @@ pub struct Graph {
     waiters: HashMap<u64, Vec<Party>>,
     joiners: HashMap<TaskId, Vec<Party>>,
     rings: Vec<Ring>,
+    /// Of each party that a ring keeps the first that does.
+    kept_by: HashMap<Party, usize>,
     /// Tasks that something around the application's code could let go on.
     less_certain: HashSet<Party>,
     /// Of each shape which of its nodes are the application's own; while it is made.
@@ -113,6 +117,12 @@ impl Graph {
         graph.add_holds(model, &mut waits);
         let rings = waits.rings();
         graph.rings = rings.iter().map(|r| graph.ring(model, r)).collect();
+        for (at, ring) in graph.rings.iter().enumerate() {
+            let members = ring.members.iter().map(|member| &member.party);
+            for party in members.chain(&ring.behind) {
+                graph.kept_by.entry(*party).or_insert(at);
+            }
+        }
         graph.own = HashMap::new();
         graph
     }
@@ -128,7 +138,8 @@ impl Graph {
     }
 
     /// Who can give what is wanted: has permits of it, sends into the channel or receives
-    /// from it, or is the task whose end is waited for.
+    /// from it, or is the task whose end is waited for. Who queues for it itself is none of
+    /// them, whatever it was given already.
     pub fn holders_of(&self, want: &Want) -> Vec<Holder> {
         let role = match want.kind {
             WantKind::Permits => HoldRole::Permits,
@@ -139,19 +150,27 @@ impl Graph {
                     party: Party::Task(task),
                     hold: None,
                     is_kept: false,
+                    is_queued: false,
                 });
                 return end.into_iter().collect();
             }
             _ => return Vec::new(),
         };
         let holders = self.holders(want.resource.unwrap_or_default()).iter();
-        let able = holders.filter(|h| h.hold.is_some_and(|hold| hold.role == role));
+        let has = |holder: &&Holder| holder.hold.is_some_and(|hold| hold.role == role);
+        let able = holders.filter(has).filter(|holder| !holder.is_queued);
         able.copied().collect()
     }
 
     /// Who waits for something of a resource, tasks first, by id.
     pub fn waiters(&self, resource: u64) -> &[Party] {
         self.waiters.get(&resource).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a party waits for something of a resource.
+    fn waits_for(&self, party: Party, resource: u64) -> bool {
+        // They were added in their order.
+        self.waiters(resource).binary_search(&party).is_ok()
     }
 
     /// The resources for which somebody waits.
@@ -172,7 +191,7 @@ impl Graph {
 
     /// The ring that a party is in or behind.
     pub fn ring_of(&self, party: Party) -> Option<&Ring> {
-        self.rings.iter().find(|ring| ring.keeps(party))
+        self.rings.get(*self.kept_by.get(&party)?)
     }
 
     fn add_task(&mut self, model: &Model, wait: &TaskWait, waits: &mut facts::Waits) {
@@ -184,13 +203,13 @@ impl Graph {
                 ..*hold
             };
             let is_kept = kept_in(shape, hold.node as usize).is_some();
-            self.hold(party, hold, is_kept);
+            self.hold(party, hold, (is_kept, false));
         }
         let mut may_be_stuck = false;
         for want in &wait.wants {
             let is_kept = kept_in(shape, want.node as usize).is_some();
             if want.kind == WantKind::Permits && want.given > 0 {
-                self.hold(party, given(want, wait.certain), is_kept);
+                self.hold(party, given(want, wait.certain), (is_kept, true));
             }
             if !is_polled(shape, want.node as usize) {
                 continue;
@@ -216,7 +235,7 @@ impl Graph {
     fn add_thread(&mut self, model: &Model, thread: &ThreadWait, waits: &mut facts::Waits) {
         let party = Party::Thread(thread.tid);
         for hold in &thread.holds {
-            self.hold(party, *hold, false);
+            self.hold(party, *hold, (false, false));
         }
         let Some(want) = &thread.want else { return };
         self.want(party, want);
@@ -232,12 +251,13 @@ impl Graph {
         }
     }
 
-    fn hold(&mut self, party: Party, hold: Hold, is_kept: bool) {
+    fn hold(&mut self, party: Party, hold: Hold, (is_kept, is_queued): (bool, bool)) {
         let holders = self.holders.entry(hold.resource).or_default();
         holders.push(Holder {
             party,
             hold: Some(hold),
             is_kept,
+            is_queued,
         });
     }
 
@@ -282,7 +302,7 @@ impl Graph {
                 let Some(hold) = holder.hold else { continue };
                 // It waits for what it is said to have: a pointer to a lock may be that of
                 // one who waits for it.
-                let waits_too = || self.waiters(*resource).contains(&holder.party);
+                let waits_too = || self.waits_for(holder.party, *resource);
                 let is_guess = !hold.certain && hold.role == HoldRole::Permits;
                 if is_guess && (!believed || waits_too()) {
                     continue;

@@ -23,6 +23,12 @@ impl Rings {
 
     /// Some were seen that may yet prove to be none.
     pub fn are_open(&self, model: &Model) -> bool {
-        self.0.graph.rings().len() > self.0.rings(model).count()
+        self.open(model) > 0
+    }
+
+    /// How many were seen that may yet prove to be none.
+    pub fn open(&self, model: &Model) -> usize {
+        let all = self.0.graph.rings().len();
+        all.saturating_sub(self.0.rings(model).count())
     }
 }

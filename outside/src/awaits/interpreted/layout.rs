@@ -31,6 +31,27 @@ pub(super) const ACQUIRE: Acquire = Acquire {
     queued: 56,
 };
 
+/// Whether a future that begins with the address of a semaphore is one that queues for its
+/// permits: that one waits for it, and holds nothing of it by that pointer.
+pub(crate) fn is_queued_acquire(future: &[u8]) -> bool {
+    let (left, amount) = (
+        word_at(future, ACQUIRE.left),
+        word_at(future, ACQUIRE.amount),
+    );
+    let queued = future.get(ACQUIRE.queued as usize);
+    let waits =
+        |left: u64, amount: u64| (1..1 << 32).contains(&amount) && (1..=amount).contains(&left);
+    queued == Some(&1)
+        && left
+            .zip(amount)
+            .is_some_and(|(left, amount)| waits(left, amount))
+}
+
+fn word_at(bytes: &[u8], at: u64) -> Option<u64> {
+    let bytes = bytes.get(at as usize..)?.first_chunk()?;
+    Some(u64::from_le_bytes(*bytes))
+}
+
 /// `tokio::sync::RwLock`, which begins with its semaphore.
 pub(super) struct RwLock {
     /// How many may read at once.
@@ -213,3 +234,26 @@ pub(super) struct PollEvented {
     pub(super) fd: u64,
 }
 pub(super) const POLL_EVENTED: PollEvented = PollEvented { shared: 16, fd: 24 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_future_that_queues_for_permits() {
+        // Where it queues: what is left, what was asked for, and whether it queues.
+        for (what, left, amount, queued, expected) in [
+            ("for a lock", 1, 1, 1, true),
+            ("for some more", 3, 8, 1, true),
+            ("it was never polled", 1, 1, 0, false),
+            ("it has them", 0, 1, 1, false),
+            ("something else", 9, 1, 1, false),
+            ("another", 1, 1, 7, false),
+        ] {
+            let words: [u64; 8] = [0x5000, 0, 0, 0, 0, left, amount, queued];
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            assert_eq!(is_queued_acquire(&bytes), expected, "{what}");
+            assert!(!is_queued_acquire(&bytes[..56]), "{what}, cut off");
+        }
+    }
+}

@@ -197,6 +197,8 @@ impl BesideConsole {
                 self.translator.listing(at_ns, &listing)
             }
             What::Waits(waits) => self.translator.waits(at_ns, &waits),
+            // console-subscriber is silent then, too.
+            What::Stopped => Vec::new(),
             What::Ended(problem) => {
                 self.state = State::Off;
                 joins.view = Some(View::Not(problem.to_string()));

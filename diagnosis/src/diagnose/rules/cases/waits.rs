@@ -3,7 +3,10 @@
 use looptop_wire::intern::Interner;
 
 use super::*;
-use crate::model::{AwaitKind, AwaitLink, AwaitsBy, HoldRole, Interest, ResourceKind, WantKind};
+use crate::diagnose::waits::{Graph, Party};
+use crate::model::{
+    AwaitKind, AwaitLink, AwaitsBy, HoldRole, Interest, ResourceKind, TaskId, WantKind,
+};
 use AwaitKind::{AsyncFn, Combinator, Leaf, Select};
 use AwaitLink::{Awaited, Kept};
 
@@ -1072,4 +1075,63 @@ fn what_was_not_read_is_said() {
         reason(&program).as_deref(),
         Some("what tasks wait for is not read: the process may not be read")
     );
+}
+
+/// tokio gives a writer the permits of an `RwLock` one after the other as readers leave.
+#[test]
+fn who_was_given_some_of_it_and_queues_for_more_is_not_its_holder() {
+    let lock = (A, ResourceKind::RwLock, "registry", Some(0), Some(10), None);
+    let reader = task(
+        1,
+        &waits("app::snapshot::{async_fn#0}", 5),
+        &[(1, Socket)],
+        &[(0, Permits(A, 1))],
+    );
+    let writer = task(
+        2,
+        &waits("app::reload::{async_fn#0}", 9),
+        &[(1, Given(A, 10, 9))],
+        &[],
+    );
+    for (tasks, expected) in [
+        (vec![reader, writer.clone()], &[Party::Task(TaskId(1))][..]),
+        (vec![writer], &[]),
+    ] {
+        let mut program = Program::new();
+        program.read(&[lock], &tasks);
+        let model = &program.session.model;
+        let graph = Graph::of(model);
+        let wait = model.waits.task(TaskId(2)).expect("it was read");
+        let holders = graph.holders_of(&wait.wants[0]);
+        let holders: Vec<Party> = holders.iter().map(|holder| holder.party).collect();
+        assert_eq!(holders, expected);
+    }
+}
+
+#[test]
+fn a_ring_of_thousands_is_told_in_a_sentence_and_soon() {
+    const MANY: u64 = 2_000;
+    let began = std::time::Instant::now();
+    let mut program = Program::of(&proto::HelloResponse {
+        core_dump: true,
+        ..fixtures::hello()
+    });
+    let id = |n: u64| 0x1_0000 + n % MANY;
+    let resources: Vec<Resource> = (0..MANY).map(|n| mutex(id(n), "")).collect();
+    let tasks: Vec<Task> = (0..MANY)
+        .map(|n| {
+            let (wants, holds) = (Permit(id(n + 1)), Permits(id(n), 1));
+            task(n + 1, &TRANSFER, &[(1, wants)], &[(0, holds)])
+        })
+        .collect();
+    program.read(&resources, &tasks);
+    let found = program.session.only();
+    assert_eq!((found.rule, found.count), ("deadlock", MANY));
+    assert!(found.title.len() < 1_000, "{}", found.title);
+    assert!(
+        found.title.ends_with("; and so on, 1996 others"),
+        "{}",
+        found.title
+    );
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
 }

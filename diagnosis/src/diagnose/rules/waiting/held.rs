@@ -20,6 +20,7 @@ pub(in crate::diagnose::rules) fn sentence(
 ) -> Option<String> {
     let holders = graph.holders(resource).iter();
     let holders: Vec<_> = holders
+        .filter(|holder| !holder.is_queued)
         .filter_map(|holder| {
             let hold = holder.hold.filter(|hold| hold.role == HoldRole::Permits)?;
             Some((holder.party, hold))

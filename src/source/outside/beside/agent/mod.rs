@@ -186,7 +186,7 @@ impl Beside {
             What::Listing(_) if self.wants == Wants::Waits => Vec::new(),
             What::Listing(listing) => self.joined.listing(at_ns, *listing, newest),
             What::Waits(waits) => self.joined.waits(at_ns, &waits, newest),
-            What::Ended(_) => Vec::new(),
+            What::Stopped | What::Ended(_) => Vec::new(),
         }
     }
 
