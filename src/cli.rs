@@ -107,7 +107,7 @@ pub enum Command {
     Record(Record),
     /// Show a recording as if it were live
     Replay(Replay),
-    /// Turn a recording into a trace, a flame graph or a table
+    /// Turn a recording, or what a target does for a while, into a trace, a flame graph, a profile or a table
     Export(Export),
     /// Explain a rule, or list them all
     Explain {
@@ -284,7 +284,7 @@ pub struct Replay {
 /// Options of `export`.
 #[derive(Debug, Clone, Args)]
 pub struct Export {
-    /// A recording, or the directory of `record --last`
+    /// A recording, the directory of `record --last`, or a target that is recorded first: host:port, URL, unix:PATH, pid:N
     pub file: PathBuf,
     /// What to turn it into
     #[arg(long, value_enum)]
@@ -295,6 +295,9 @@ pub struct Export {
     /// Where to [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// How long a target is recorded
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub window: Duration,
     /// Overwrite the output
     #[arg(long)]
     pub force: bool,

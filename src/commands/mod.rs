@@ -119,7 +119,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Dump(options)) => dump::run(options),
         Some(Command::Record(record)) => record::run(&record),
         Some(Command::Replay(replay)) => replay::run(replay),
-        Some(Command::Export(options)) => export::run(&options),
+        Some(Command::Export(options)) => export::run(options),
         Some(Command::Explain { rule }) => explain::run(rule.as_deref()),
         Some(Command::Ls) => print(runtime()?.block_on(processes::table()).as_bytes()),
         Some(Command::Config { action }) => config::run(action),
