@@ -109,6 +109,9 @@ pub enum Command {
     Replay(Replay),
     /// Turn a recording, or what a target does for a while, into a trace, a flame graph, a profile or a table
     Export(Export),
+    /// Answer an assistant by the Model Context Protocol, on standard input and output
+    #[cfg(feature = "mcp")]
+    Mcp(Mcp),
     /// Explain a rule, or list them all
     Explain {
         /// A rule; without it, all of them
@@ -301,6 +304,17 @@ pub struct Export {
     /// Overwrite the output
     #[arg(long)]
     pub force: bool,
+}
+
+/// Options of `mcp`.
+#[cfg(feature = "mcp")]
+#[derive(Debug, Clone, Args)]
+pub struct Mcp {
+    /// What a call is about that names no target: host:port, URL, unix:PATH, pid:N, core:FILE, or a recording [default: http://127.0.0.1:6669; where nothing listens there, the only program of this machine]
+    pub target: Option<String>,
+    /// Further targets, which are refused with a sentence.
+    #[arg(hide = true)]
+    pub more: Vec<String>,
 }
 
 /// Where a target is looked for by default.

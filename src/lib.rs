@@ -14,6 +14,8 @@ pub mod escape;
 pub mod export;
 pub mod lab;
 pub mod live;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod model;
 pub mod naming;
 pub mod record;

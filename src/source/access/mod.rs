@@ -108,6 +108,19 @@ fn settings() -> &'static Settings {
     })
 }
 
+/// Who alone may have the token, where a user has not named each target.
+static ONLY_TO: OnceLock<Option<Target>> = OnceLock::new();
+
+/// From now on this process shows the token to no target but this one, or to none; the
+/// first time counts. For sessions in which somebody else than the user names targets.
+pub fn only_to(target: Option<Target>) {
+    let _ = ONLY_TO.set(target);
+}
+
+fn may_have_token(target: &Target, only_to: Option<&Option<Target>>) -> bool {
+    only_to.is_none_or(|only| only.as_ref() == Some(target))
+}
+
 /// Calls on a connection, which show the token once the other end has asked for it.
 pub(crate) type Calls = InterceptedService<Channel, Shown>;
 
@@ -144,6 +157,7 @@ impl Shown {
             header: Arc::default(),
         };
         if asked().contains(target)
+            && may_have_token(target, ONLY_TO.get())
             && let Ok(Some(token)) = token()
         {
             let _ = shown.header.set(token);
@@ -154,6 +168,9 @@ impl Shown {
     /// Shows the token from now on, since the other end has asked for it and the user
     /// attaches to it; `false` where there is none or it was shown before.
     pub(super) fn show(&self) -> Result<bool, Problem> {
+        if !may_have_token(&self.to, ONLY_TO.get()) {
+            return Ok(false);
+        }
         let Some(token) = token()? else {
             return Ok(false);
         };
@@ -223,6 +240,19 @@ mod tests {
         assert_eq!(settings.authority, file().authority);
         assert_eq!(Settings::of_environment(|_| None, file()), file());
         assert!(!format!("{settings:?}").contains("secret"));
+    }
+
+    #[test]
+    fn where_others_name_targets_the_token_is_for_the_users_own() {
+        let [own, other] = ["app:6669", "other:6669"].map(|text| text.parse::<Target>().unwrap());
+        for (only_to, target, may) in [
+            (None, &other, true),
+            (Some(None), &own, false),
+            (Some(Some(own.clone())), &own, true),
+            (Some(Some(own.clone())), &other, false),
+        ] {
+            assert_eq!(may_have_token(target, only_to.as_ref()), may, "{only_to:?}");
+        }
     }
 
     #[test]
