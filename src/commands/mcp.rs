@@ -7,7 +7,10 @@ use crate::{
     cli::{DEFAULT_TARGET, Mcp},
     config,
     mcp::{self, Otherwise},
-    source::{Target, access},
+    source::{
+        Target,
+        access::{self, Recipient},
+    },
 };
 
 /// Serves until standard input is closed.
@@ -21,12 +24,10 @@ pub(super) fn run(options: Mcp) -> anyhow::Result<ExitCode> {
         None if config.target == DEFAULT_TARGET => Otherwise::FoundAt(config.target),
         None => Otherwise::Named(config.target),
     };
-    // What an assistant names, the user has not: nothing of the user's goes there.
-    access::only_to(match &otherwise {
-        // One that makes no sense is refused now, and not at each call.
-        Otherwise::Named(target) => Some(target.parse::<Target>()?),
-        Otherwise::FoundAt(_) => None,
-    });
+    // What an assistant names, the user has not: nothing of the user's goes there. A target
+    // that makes no sense is refused now, and not at each call.
+    let (Otherwise::Named(own) | Otherwise::FoundAt(own)) = &otherwise;
+    access::show_to(Recipient::Only(own.parse::<Target>()?));
     let runtime = runtime()?;
     let served = runtime.block_on(mcp::serve(otherwise));
     // What still watches or reads ends with the process.

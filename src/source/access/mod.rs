@@ -108,17 +108,34 @@ fn settings() -> &'static Settings {
     })
 }
 
-/// Who alone may have the token, where a user has not named each target.
-static ONLY_TO: OnceLock<Option<Target>> = OnceLock::new();
-
-/// From now on this process shows the token to no target but this one, or to none; the
-/// first time counts. For sessions in which somebody else than the user names targets.
-pub fn only_to(target: Option<Target>) {
-    let _ = ONLY_TO.set(target);
+/// Which targets may have the token, once they ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// Each to which this process attaches: the user has named it.
+    Attached,
+    /// This one alone: others are named by somebody else.
+    Only(Target),
 }
 
-fn may_have_token(target: &Target, only_to: Option<&Option<Target>>) -> bool {
-    only_to.is_none_or(|only| only.as_ref() == Some(target))
+impl Recipient {
+    fn is(&self, target: &Target) -> bool {
+        match self {
+            Self::Attached => true,
+            Self::Only(only) => only == target,
+        }
+    }
+}
+
+static RECIPIENT: OnceLock<Recipient> = OnceLock::new();
+
+/// Says for this process who may have the token; the first time counts. Otherwise
+/// [`Recipient::Attached`].
+pub fn show_to(recipient: Recipient) {
+    let _ = RECIPIENT.set(recipient);
+}
+
+fn may_have_token(target: &Target) -> bool {
+    RECIPIENT.get().is_none_or(|recipient| recipient.is(target))
 }
 
 /// Calls on a connection, which show the token once the other end has asked for it.
@@ -157,7 +174,7 @@ impl Shown {
             header: Arc::default(),
         };
         if asked().contains(target)
-            && may_have_token(target, ONLY_TO.get())
+            && may_have_token(target)
             && let Ok(Some(token)) = token()
         {
             let _ = shown.header.set(token);
@@ -168,7 +185,7 @@ impl Shown {
     /// Shows the token from now on, since the other end has asked for it and the user
     /// attaches to it; `false` where there is none or it was shown before.
     pub(super) fn show(&self) -> Result<bool, Problem> {
-        if !may_have_token(&self.to, ONLY_TO.get()) {
+        if !may_have_token(&self.to) {
             return Ok(false);
         }
         let Some(token) = token()? else {
@@ -244,14 +261,14 @@ mod tests {
 
     #[test]
     fn where_others_name_targets_the_token_is_for_the_users_own() {
-        let [own, other] = ["app:6669", "other:6669"].map(|text| text.parse::<Target>().unwrap());
-        for (only_to, target, may) in [
-            (None, &other, true),
-            (Some(None), &own, false),
-            (Some(Some(own.clone())), &own, true),
-            (Some(Some(own.clone())), &other, false),
+        let target = |text: &str| text.parse::<Target>().unwrap();
+        let only = Recipient::Only(target("app:6669"));
+        for (recipient, named, may) in [
+            (&Recipient::Attached, "other:6669", true),
+            (&only, "http://app:6669", true),
+            (&only, "other:6669", false),
         ] {
-            assert_eq!(may_have_token(target, only_to.as_ref()), may, "{only_to:?}");
+            assert_eq!(recipient.is(&target(named)), may, "{recipient:?} {named}");
         }
     }
 
