@@ -107,8 +107,11 @@ pub enum Command {
     Record(Record),
     /// Show a recording as if it were live
     Replay(Replay),
-    /// Turn a recording into a trace, a flame graph or a table
+    /// Turn a recording, or what a target does for a while, into a trace, a flame graph, a profile or a table
     Export(Export),
+    /// Answer an assistant by the Model Context Protocol, on standard input and output
+    #[cfg(feature = "mcp")]
+    Mcp(Mcp),
     /// Explain a rule, or list them all
     Explain {
         /// A rule; without it, all of them
@@ -284,7 +287,7 @@ pub struct Replay {
 /// Options of `export`.
 #[derive(Debug, Clone, Args)]
 pub struct Export {
-    /// A recording, or the directory of `record --last`
+    /// A recording, the directory of `record --last`, or a target that is recorded first: host:port, URL, unix:PATH, pid:N
     pub file: PathBuf,
     /// What to turn it into
     #[arg(long, value_enum)]
@@ -295,9 +298,23 @@ pub struct Export {
     /// Where to [default: standard output]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// How long a target is recorded
+    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub window: Duration,
     /// Overwrite the output
     #[arg(long)]
     pub force: bool,
+}
+
+/// Options of `mcp`.
+#[cfg(feature = "mcp")]
+#[derive(Debug, Clone, Args)]
+pub struct Mcp {
+    /// What a call is about that names no target: host:port, URL, unix:PATH, pid:N, core:FILE, or a recording [default: http://127.0.0.1:6669; where nothing listens there, the only program of this machine]
+    pub target: Option<String>,
+    /// Further targets, which are refused with a sentence.
+    #[arg(hide = true)]
+    pub more: Vec<String>,
 }
 
 /// Where a target is looked for by default.

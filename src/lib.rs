@@ -13,6 +13,8 @@ pub mod escape;
 pub mod export;
 pub mod lab;
 pub mod live;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 pub mod naming;
 pub mod record;
 pub mod report;

@@ -4,6 +4,9 @@
 //! They were made with `looptop record TARGET -o FILE --for 4s` beside `looptop
 //! demo SCENARIO --workers 2`, from a build whose paths were remapped.
 
+#[cfg(feature = "demo")]
+mod lab;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
@@ -131,4 +134,60 @@ fn the_screens_look_the_same() {
             insta::assert_snapshot!(format!("{name}-{view:?}").to_lowercase(), shown);
         }
     }
+}
+
+#[cfg(feature = "demo")]
+#[test]
+fn a_target_is_recorded_and_exported_as_a_profile() {
+    use looptop_wire::pprof::schema::{Function, Profile};
+
+    /// On a machine without a free CPU no stack is taken, or named, in time.
+    const ATTEMPTS: usize = 5;
+
+    let lab = lab::Lab::start("sleep-in-handler", "broken", "multi-thread");
+    let export = || -> Profile {
+        let folder = tempfile::tempdir().unwrap();
+        let temporary = folder.path().join("tmp");
+        let file = folder.path().join("stalls.pb.gz");
+        std::fs::create_dir(&temporary).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_looptop"))
+            .args(["export", &lab.agent().to_string()])
+            .args(["--format", "pprof", "--for", "3s", "-o"])
+            .arg(&file)
+            .env("TMPDIR", &temporary)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let left = std::fs::read_dir(&temporary).unwrap().count();
+        assert_eq!(left, 0, "the recording is temporary");
+        let mut bytes = Vec::new();
+        let mut gzip = flate2::read::GzDecoder::new(std::fs::File::open(&file).unwrap());
+        std::io::Read::read_to_end(&mut gzip, &mut bytes).unwrap();
+        prost::Message::decode(bytes.as_slice()).unwrap()
+    };
+    let is_culprit = |profile: &Profile, function: &Function| {
+        let text = |at: i64| profile.string_table[at as usize].as_str();
+        text(function.name).ends_with("wait_for_the_printer")
+            && text(function.filename).ends_with("sleep_in_handler.rs")
+    };
+    let mut profile = export();
+    for _ in 1..ATTEMPTS {
+        if profile.function.iter().any(|f| is_culprit(&profile, f)) {
+            break;
+        }
+        profile = export();
+    }
+    let mut functions = profile.function.iter();
+    let culprit = functions.find(|function| is_culprit(&profile, function));
+    let culprit = culprit.unwrap_or_else(|| panic!("{:?}", profile.string_table));
+    let mut lines = profile.location.iter().flat_map(|location| &location.line);
+    assert!(lines.any(|line| line.function_id == culprit.id && line.line > 0));
+    assert!(profile.time_nanos > 0 && profile.duration_nanos > 0);
+    let blocked: i64 = profile.sample.iter().map(|sample| sample.value[1]).sum();
+    assert!(blocked > 100_000_000, "{blocked}");
+    let text = |at: i64| profile.string_table[at as usize].as_str();
+    let program = &profile.mapping[0];
+    assert!(text(program.filename).contains("looptop"), "{program:?}");
+    assert!(!text(program.build_id).is_empty(), "{program:?}");
 }

@@ -37,28 +37,33 @@ impl Snapshot {
 
     /// The same of what is shared already; the state gives it its revision.
     pub fn of(model: Arc<Model>, findings: Arc<[Finding]>, verdict: Arc<Verdict>) -> Self {
-        let mut alarms = BTreeMap::new();
-        for finding in findings.iter() {
-            if let Some(task) = finding.task {
-                let worst = alarms.entry(task).or_insert(finding.severity);
-                *worst = finding.severity.max(*worst);
-            }
-        }
         Self {
             functions: Arc::new(functions(&model)),
+            alarms: Arc::new(alarms(&findings)),
             model,
             findings,
             verdict,
-            alarms: Arc::new(alarms),
             waits: None,
             revision: 0,
         }
     }
 }
 
+/// The worst severity of the findings about each task.
+pub(super) fn alarms(findings: &[Finding]) -> BTreeMap<TaskId, Severity> {
+    let mut alarms = BTreeMap::new();
+    for finding in findings {
+        if let Some(task) = finding.task {
+            let worst = alarms.entry(task).or_insert(finding.severity);
+            *worst = finding.severity.max(*worst);
+        }
+    }
+    alarms
+}
+
 /// The outermost function of the user's in a stack of a poll is what its task runs.
 /// The newest stall of a location counts.
-fn functions(model: &Model) -> BTreeMap<LocationId, String> {
+pub(super) fn functions(model: &Model) -> BTreeMap<LocationId, String> {
     let mut functions = BTreeMap::new();
     for stall in model.stalls.iter() {
         let Some(location) = stall.location else {

@@ -1,20 +1,31 @@
-//! `looptop export`: a recording for other programs.
+//! `looptop export`: a recording for other programs, or a target, which is recorded first.
 
 use std::{
     fs::File,
     io::{self, BufWriter, IsTerminal, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
+use super::{record, runtime};
 use crate::{
-    cli::Export,
-    export::{Format, folded, perfetto, table, walk::Walked},
+    cli::{Export, Record},
+    export::{Format, folded, perfetto, pprof, table, walk::Walked},
     record::{OpenError, Recording},
+    source::Target,
 };
 
 /// Exports, and says on standard error what there is to say of it.
-pub(super) fn run(options: &Export) -> anyhow::Result<ExitCode> {
+pub(super) fn run(mut options: Export) -> anyhow::Result<ExitCode> {
+    let recorded = match live(&options.file) {
+        Some(target) => Some(Recorded::of(target, options.window)?),
+        None => None,
+    };
+    if let Some(recorded) = &recorded {
+        options.file.clone_from(&recorded.0);
+    }
+    let options = &options;
     let remarks = export(options).map_err(|error| match error {
         // A reader that has seen enough is no error.
         ExportError::Output(error) => error.into(),
@@ -25,6 +36,55 @@ pub(super) fn run(options: &Export) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// What names a target that is no file: an address, or a process. Whatever exists as a
+/// file is one.
+fn live(named: &Path) -> Option<String> {
+    let text = named.to_str()?;
+    let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let is_address = is_number || text.contains(':');
+    let target = text.parse::<Target>().ok()?;
+    (is_address && !target.is_past() && !named.exists()).then(|| text.to_owned())
+}
+
+/// A recording that goes when it was exported.
+struct Recorded(PathBuf);
+
+impl Recorded {
+    /// Records a target for a while.
+    fn of(target: String, window: Duration) -> anyhow::Result<Self> {
+        let name = format!("looptop-export-{}.looptop", std::process::id());
+        let recorded = Self(std::env::temp_dir().join(name));
+        let options = Record {
+            target: Some(target),
+            more: Vec::new(),
+            output: recorded.0.clone(),
+            window: Some(window),
+            last: None,
+            max_bytes: None,
+            redact: false,
+            force: false,
+            timeout: ATTACH,
+        };
+        let runtime = runtime()?;
+        let done = runtime.block_on(record::record(&options, |_| {
+            eprintln!("recording for {} s; Ctrl-C ends", window.as_secs());
+        }));
+        runtime.shutdown_background();
+        done?;
+        Ok(recorded)
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        // Where it cannot be removed it is one of the temporary files that stay.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// How long a target has to answer.
+const ATTACH: Duration = Duration::from_secs(5);
 
 /// Why nothing was exported.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +108,14 @@ pub enum ExportError {
     /// Standard output cannot be written.
     #[error(transparent)]
     Output(io::Error),
-    /// A trace is no text.
-    #[error(
-        "a trace is no text for a terminal; name a file with -o, and open it at ui.perfetto.dev"
-    )]
-    Terminal,
+    /// A trace or a profile is no text.
+    #[error("a {what} is no text for a terminal; name a file with -o, and open it {how}")]
+    Terminal {
+        /// Which of them.
+        what: &'static str,
+        /// How it is opened.
+        how: &'static str,
+    },
 }
 
 fn advice(error: &io::Error) -> &'static str {
@@ -86,8 +149,8 @@ pub fn export(options: &Export) -> Result<Vec<String>, ExportError> {
         walked
     } else {
         let stdout = io::stdout().lock();
-        if options.format == Format::Perfetto && stdout.is_terminal() {
-            return Err(ExportError::Terminal);
+        if let Some(refusal) = no_text(options.format).filter(|_| stdout.is_terminal()) {
+            return Err(refusal);
         }
         let mut out = BufWriter::new(stdout);
         let walked = write(&recording, options, &mut out).map_err(ExportError::Output)?;
@@ -97,10 +160,21 @@ pub fn export(options: &Export) -> Result<Vec<String>, ExportError> {
     Ok(remarks(&recording, &walked))
 }
 
+/// Why a format is not for a terminal.
+fn no_text(format: Format) -> Option<ExportError> {
+    let (what, how) = match format {
+        Format::Perfetto => ("trace", "at ui.perfetto.dev"),
+        Format::Pprof => ("profile", "with `go tool pprof`"),
+        Format::Folded | Format::Json | Format::Csv => return None,
+    };
+    Some(ExportError::Terminal { what, how })
+}
+
 fn write(recording: &Recording, options: &Export, out: &mut impl Write) -> io::Result<Walked> {
     match options.format {
         Format::Perfetto => perfetto::write(recording, out),
         Format::Folded => folded::write(recording, out),
+        Format::Pprof => pprof::write(recording, out),
         Format::Json => table::write_json(recording, out),
         Format::Csv => table::write_csv(recording, options.table, out),
     }
@@ -119,4 +193,37 @@ fn remarks(recording: &Recording, walked: &Walked) -> Vec<String> {
         remarks.push("the recording has no stall".to_owned());
     }
     remarks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_an_address_is_recorded_and_what_is_a_file_is_opened() {
+        for (named, is_live) in [
+            ("127.0.0.1:6669", true),
+            ("http://[::1]:6669", true),
+            ("unix:/run/app.sock", true),
+            ("pid:7", true),
+            ("6669", true),
+            ("missing.looptop", false),
+            ("run/a.looptop", false),
+            ("core:core.7", false),
+            ("ftp://x", false),
+            ("", false),
+        ] {
+            assert_eq!(live(Path::new(named)).is_some(), is_live, "{named}");
+        }
+    }
+
+    #[test]
+    fn only_text_is_for_a_terminal() {
+        use clap::ValueEnum;
+        let refused = Format::value_variants()
+            .iter()
+            .filter(|f| no_text(**f).is_some());
+        let refused: Vec<_> = refused.copied().collect();
+        assert_eq!(refused, [Format::Perfetto, Format::Pprof]);
+    }
 }

@@ -8,6 +8,8 @@ mod demo;
 pub mod dump;
 mod explain;
 pub mod export;
+#[cfg(feature = "mcp")]
+mod mcp;
 pub mod record;
 mod replay;
 mod run;
@@ -119,7 +121,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Some(Command::Dump(options)) => dump::run(options),
         Some(Command::Record(record)) => record::run(&record),
         Some(Command::Replay(replay)) => replay::run(replay),
-        Some(Command::Export(options)) => export::run(&options),
+        Some(Command::Export(options)) => export::run(options),
+        #[cfg(feature = "mcp")]
+        Some(Command::Mcp(options)) => mcp::run(options),
         Some(Command::Explain { rule }) => explain::run(rule.as_deref()),
         Some(Command::Ls) => print(runtime()?.block_on(processes::table()).as_bytes()),
         Some(Command::Config { action }) => config::run(action),

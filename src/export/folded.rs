@@ -48,7 +48,7 @@ fn part(name: &str) -> String {
 }
 
 /// Stalls are all that is wanted.
-struct Unseen;
+pub(super) struct Unseen;
 
 impl Visitor for Unseen {
     fn session(&mut self, _: Duration, _: &Model, _: bool) -> io::Result<()> {

@@ -3,12 +3,14 @@
 //! - [`walk`]: through a recording once, with the model as it was,
 //! - [`perfetto`]: a trace for ui.perfetto.dev,
 //! - [`folded`]: stacks of stalls, weighted by time, for flame graphs,
+//! - [`pprof`]: the same as a profile for `go tool pprof` and others,
 //! - [`table`]: JSON and CSV.
 //!
 //! `docs/recording.md` describes what each holds.
 
 pub mod folded;
 pub mod perfetto;
+pub mod pprof;
 pub mod table;
 mod trace_schema;
 pub mod walk;
@@ -23,6 +25,8 @@ pub enum Format {
     Perfetto,
     /// Stacks of stalls in microseconds, for flame graphs
     Folded,
+    /// A gzipped profile of stalls, for `go tool pprof`, Parca, Pyroscope
+    Pprof,
     /// One object: sessions, stalls and samples
     Json,
     /// One of the tables that --table names

@@ -416,7 +416,7 @@ fn callstack(stall: &StallRow) -> Option<Callstack> {
         let addresses = stall.addresses.iter().rev();
         addresses
             .map(|name| CallFrame {
-                function_name: Some(shown(name)),
+                function_name: Some(shown(&name.to_string())),
                 ..CallFrame::default()
             })
             .collect()

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 use looptop_symbols::{Call, CallKind};
 use prost_reflect::{DescriptorPool, DynamicMessage, ReflectMessage, Value};
 
-use super::{Table, folded, perfetto, table};
+use super::{Table, folded, perfetto, pprof, table};
 use crate::{
     model::{Culprit, Resolved, StackFrame, StackOf, StallId},
     record::{
@@ -260,6 +260,79 @@ fn a_flame_graph_is_drawn_of_folded_stacks() {
         picture.contains("600,000 samples") || picture.contains("600000"),
         "all 4 stalls"
     );
+}
+
+/// A profile of a recording, as messages.
+fn profile() -> looptop_wire::pprof::schema::Profile {
+    let mut file = Vec::new();
+    pprof::write(&recording(), &mut file).unwrap();
+    let mut bytes = Vec::new();
+    let mut gzip = flate2::read::GzDecoder::new(file.as_slice());
+    std::io::Read::read_to_end(&mut gzip, &mut bytes).unwrap();
+    prost::Message::decode(bytes.as_slice()).unwrap()
+}
+
+#[test]
+fn a_profile_has_stalls_by_stack_and_by_label() {
+    let profile = profile();
+    let text = |at: i64| profile.string_table[at as usize].as_str();
+    let types: Vec<_> = profile
+        .sample_type
+        .iter()
+        .map(|t| (text(t.r#type), text(t.unit)))
+        .collect();
+    assert_eq!(types, [("stalls", "count"), ("blocked", "nanoseconds")]);
+    let stalls: i64 = profile.sample.iter().map(|s| s.value[0]).sum();
+    let blocked: i64 = profile.sample.iter().map(|s| s.value[1]).sum();
+    assert_eq!((stalls, blocked), (4, 600 * MS as i64));
+    assert_eq!(
+        profile.duration_nanos,
+        recording().length().as_nanos() as i64
+    );
+
+    let location = |id: u64| profile.location.iter().find(|l| l.id == id).unwrap();
+    let functions = |sample: &looptop_wire::pprof::schema::Sample| -> Vec<(&str, &str, i64)> {
+        let lines = sample.location_id.iter().flat_map(|id| &location(*id).line);
+        let function = |id: u64| profile.function.iter().find(|f| f.id == id).unwrap();
+        let shown = lines.map(|l| (function(l.function_id), l.line));
+        shown
+            .map(|(f, line)| (text(f.name), text(f.filename), line))
+            .collect()
+    };
+    let named = profile
+        .sample
+        .iter()
+        .find(|s| !functions(s).is_empty())
+        .unwrap();
+    assert_eq!(
+        functions(named),
+        [
+            ("std::thread::sleep", "", 0),
+            ("report::render; draft", "src/report.rs", 42),
+            ("tokio::runtime::task::raw::poll", "", 0),
+        ],
+        "innermost first"
+    );
+    let labels: BTreeMap<_, _> = named
+        .label
+        .iter()
+        .map(|l| (text(l.key), text(l.str)))
+        .collect();
+    assert_eq!((labels["cause"], labels["task"]), ("computing", "report"));
+    assert!(labels.contains_key("worker"), "{labels:?}");
+    let unnamed = profile
+        .sample
+        .iter()
+        .find(|s| functions(s).is_empty())
+        .unwrap();
+    assert_eq!(
+        unnamed.location_id.len(),
+        30,
+        "addresses, where there are no names"
+    );
+    let of = location(unnamed.location_id[0]).mapping_id;
+    let mapping = profile.mapping.iter().find(|m| m.id == of).unwrap();
+    assert!(text(mapping.filename).ends_with("synthetic"), "{mapping:?}");
 }
 
 #[test]

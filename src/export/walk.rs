@@ -1,6 +1,11 @@
 //! Through a recording once.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt, io,
+    sync::Arc,
+    time::Duration,
+};
 
 use looptop_wire::proto::{Frame, StackSample};
 
@@ -14,8 +19,9 @@ use crate::{
 
 /// Stalls that an export holds in memory, at most; the rest are counted.
 const MAX_STALLS: usize = 1_000_000;
-/// Time allowed at the end of a session for names that are still looked up.
-const NAMES: Duration = Duration::from_secs(10);
+/// Time allowed at the end of a session for names that are still looked up: on a machine
+/// without a free CPU it takes many seconds to read a large program's.
+const NAMES: Duration = Duration::from_secs(20);
 
 /// Sees a recording go by.
 pub trait Visitor {
@@ -25,6 +31,32 @@ pub trait Visitor {
 
     /// A whole frame was taken in. `frame` is its last part.
     fn frame(&mut self, at: Duration, model: &Model, frame: &Frame) -> io::Result<()>;
+}
+
+/// A binary or library of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Binary {
+    /// Its path; empty where unknown.
+    pub path: String,
+    /// Its GNU build id; empty where unknown.
+    pub build_id: Vec<u8>,
+}
+
+/// An address in a binary.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// The binary.
+    pub binary: Arc<Binary>,
+    /// From where it begins.
+    pub offset: u64,
+}
+
+impl fmt::Display for Address {
+    /// `module+offset`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.binary.path.rsplit('/').next().unwrap_or_default();
+        write!(f, "{name}+{:#x}", self.offset)
+    }
 }
 
 /// What an export says of a stall.
@@ -65,10 +97,12 @@ pub struct StallRow {
     pub syscall: String,
     /// The stack with names, innermost first.
     pub stack: Option<Arc<Resolved>>,
-    /// Addresses where there are no names: `module+offset`, innermost first.
-    pub addresses: Vec<String>,
+    /// The same as addresses, for where there are no names, innermost first.
+    pub addresses: Vec<Address>,
     /// The application's name.
     pub process: String,
+    /// The program itself.
+    pub program: Arc<Binary>,
 }
 
 impl StallRow {
@@ -83,7 +117,7 @@ impl StallRow {
             Some(stack) if !stack.frames.is_empty() => {
                 stack.frames.iter().map(|f| f.function.clone()).collect()
             }
-            _ => self.addresses.clone(),
+            _ => self.addresses.iter().map(Address::to_string).collect(),
         }
     }
 }
@@ -115,6 +149,7 @@ pub fn walk(recording: &Recording, visitor: &mut impl Visitor) -> io::Result<Wal
                 walk.session += usize::from(new && walk.model.since.is_some());
                 walk.naming = Some(Naming::new(&model, None));
                 walk.rings = Rings::default();
+                walk.binaries = Binaries::new(&model);
                 walk.model = model;
                 walk.ended_before = None;
                 walk.begin = Some(new);
@@ -145,7 +180,41 @@ struct Walk {
     ended_before: Option<u64>,
     stalls: BTreeMap<(usize, StallId), StallRow>,
     rings: Rings,
+    binaries: Binaries,
     walked: Walked,
+}
+
+/// The binaries of a session, by the ids that frames have for them.
+#[derive(Default)]
+struct Binaries {
+    program: Arc<Binary>,
+    modules: HashMap<u32, Arc<Binary>>,
+}
+
+impl Binaries {
+    fn new(model: &Model) -> Self {
+        let program = Binary {
+            path: model.session.exe.clone(),
+            build_id: model.session.build_id.clone(),
+        };
+        Self {
+            program: Arc::new(program),
+            modules: HashMap::new(),
+        }
+    }
+
+    fn of(&mut self, model: &Model, id: u32) -> Arc<Binary> {
+        let Some(module) = model.module(id) else {
+            return Arc::default();
+        };
+        let binary = self.modules.entry(id).or_insert_with(|| {
+            Arc::new(Binary {
+                path: model.text(Some(TextId(module.path))).to_owned(),
+                build_id: module.build_id.clone(),
+            })
+        });
+        Arc::clone(binary)
+    }
 }
 
 impl Walk {
@@ -164,6 +233,7 @@ impl Walk {
             ended_before: None,
             stalls: BTreeMap::new(),
             rings: Rings::default(),
+            binaries: Binaries::default(),
             walked: Walked::default(),
         }
     }
@@ -212,9 +282,11 @@ impl Walk {
     }
 
     fn note_all(&mut self) {
-        let stalls = self.model.stalls.iter().filter(|s| self.is_recorded(s));
-        let rows: Vec<_> = stalls
-            .map(|s| row(s, &self.model, self.session, self.clock))
+        let (model, began) = (&self.model, self.began);
+        let stalls = model.stalls.iter();
+        let rows: Vec<StallRow> = stalls
+            .filter(|stall| is_recorded(stall, model, began))
+            .map(|s| row(s, model, &mut self.binaries, self.session, self.clock))
             .collect();
         for row in rows {
             self.keep(row);
@@ -222,16 +294,13 @@ impl Walk {
     }
 
     fn note(&mut self, id: StallId) {
-        let stall = self.model.stalls.get(id).filter(|s| self.is_recorded(s));
+        let stall = self.model.stalls.get(id);
+        let stall = stall.filter(|stall| is_recorded(stall, &self.model, self.began));
         if let Some(stall) = stall {
-            self.keep(row(stall, &self.model, self.session, self.clock));
+            let binaries = &mut self.binaries;
+            let row = row(stall, &self.model, binaries, self.session, self.clock);
+            self.keep(row);
         }
-    }
-
-    /// It was not over before the recording began; such come with the first
-    /// keyframe.
-    fn is_recorded(&self, stall: &Stall) -> bool {
-        stall.live || stall.end(self.model.now) >= self.began
     }
 
     fn keep(&mut self, row: StallRow) {
@@ -258,7 +327,18 @@ impl Walk {
     }
 }
 
-fn row(stall: &Stall, model: &Model, session: usize, clock: (Duration, u64)) -> StallRow {
+/// It was not over before the recording began; such come with the first keyframe.
+fn is_recorded(stall: &Stall, model: &Model, began: Moment) -> bool {
+    stall.live || stall.end(model.now) >= began
+}
+
+fn row(
+    stall: &Stall,
+    model: &Model,
+    binaries: &mut Binaries,
+    session: usize,
+    clock: (Duration, u64),
+) -> StallRow {
     let text = |id: Option<TextId>| model.text(id).to_owned();
     let ago = Duration::from_nanos(clock.1.saturating_sub(stall.started.0));
     let task = stall.task.and_then(|id| model.tasks.get(id));
@@ -288,22 +368,18 @@ fn row(stall: &Stall, model: &Model, session: usize, clock: (Duration, u64)) -> 
         stack: stall.resolved.clone(),
         addresses: stall
             .telling_stack()
-            .map_or_else(Vec::new, |sample| addresses(sample, model)),
+            .map_or_else(Vec::new, |sample| addresses(sample, model, binaries)),
         process: model.session.name.clone(),
+        program: Arc::clone(&binaries.program),
     }
 }
 
-fn addresses(sample: &StackSample, model: &Model) -> Vec<String> {
-    let name = |module: u32| {
-        let path = model
-            .module(module)
-            .map(|m| model.text(Some(TextId(m.path))));
-        path.and_then(|path| path.rsplit('/').next())
-            .unwrap_or_default()
-            .to_owned()
-    };
+fn addresses(sample: &StackSample, model: &Model, binaries: &mut Binaries) -> Vec<Address> {
     let frames = sample.frames.iter();
     frames
-        .map(|f| format!("{}+{:#x}", name(f.module), f.offset))
+        .map(|frame| Address {
+            binary: binaries.of(model, frame.module),
+            offset: frame.offset,
+        })
         .collect()
 }

@@ -66,6 +66,12 @@ pub struct SessionEntry {
 }
 
 impl SessionEntry {
+    /// The wall clock at `start`, in nanoseconds since 1970; `None` where that is unknown.
+    pub fn unix_ns(&self) -> Option<u64> {
+        let began = self.hello.started_unix_ns;
+        (began != 0).then(|| began.saturating_add(self.first_ns))
+    }
+
     /// A moment of the session's clock as time since the recording's beginning.
     pub fn elapsed(&self, now_ns: u64) -> Duration {
         self.start + Duration::from_nanos(now_ns.saturating_sub(self.first_ns))

@@ -40,10 +40,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "mcp",
+        &[
+            "app", "diagnose", "dump", "escape", "model", "naming", "record", "report", "source",
+        ],
+    ),
+    (
         "commands",
         &[
-            "app", "cli", "config", "diagnose", "dump", "escape", "export", "lab", "live", "model",
-            "naming", "record", "report", "source",
+            "app", "cli", "config", "diagnose", "dump", "escape", "export", "lab", "live", "mcp",
+            "model", "naming", "record", "report", "source",
         ],
     ),
 ];

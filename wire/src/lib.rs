@@ -12,7 +12,8 @@
 //! - [`columns`]: reading and writing the task columns,
 //! - [`instant`]: instants that may be missing,
 //! - `socket` (on Unix): where an agent's socket is, and whether its folder is safe,
-//! - `recording` (with the feature of that name): the format of recordings.
+//! - `recording` (with the feature of that name): the format of recordings,
+//! - `pprof` (likewise): profiles in pprof's format.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -21,6 +22,8 @@ pub mod histogram;
 pub mod instant;
 pub mod intern;
 pub mod live;
+#[cfg(feature = "pprof")]
+pub mod pprof;
 #[cfg(feature = "recording")]
 pub mod recording;
 #[cfg(unix)]

@@ -66,6 +66,12 @@ impl Engine {
         }
     }
 
+    /// Makes the findings those since a later moment: what was last seen before it goes at
+    /// the next look.
+    pub fn begin_at(&mut self, since: Moment) {
+        self.window = Window::Since(since);
+    }
+
     /// Looks at the model as it is now. To be called after every whole frame;
     /// costs a pass over the tasks at most every 100 ms, and every
     /// [`SCAN_STEP`] where there are many.

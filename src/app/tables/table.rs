@@ -232,7 +232,7 @@ impl<T: Registered> AnyTable for T {
 
 /// The keys of the rows that the filter lets through, sorted, and how many it does
 /// not.
-fn filtered_and_sorted<'a, T: Table>(
+pub(super) fn filtered_and_sorted<'a, T: Table>(
     context: &Context<'a>,
     rows: impl Iterator<Item = &'a T::Row>,
     request: &Request,

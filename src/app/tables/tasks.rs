@@ -458,12 +458,24 @@ pub(super) fn alarm_cell(alarm: Option<Severity>) -> Cell {
 }
 
 fn state_key(state: TaskState) -> Key<'static> {
+    let rank = match state {
+        TaskState::Running => 4,
+        TaskState::Scheduled => 3,
+        TaskState::Idle => 2,
+        TaskState::Completed => 1,
+        TaskState::Unknown => return Key::Unknown,
+    };
+    Key::Rank(rank, state_word(state))
+}
+
+/// The word for a task's state; empty where it is not known.
+pub(super) fn state_word(state: TaskState) -> &'static str {
     match state {
-        TaskState::Running => Key::Rank(4, "running"),
-        TaskState::Scheduled => Key::Rank(3, "scheduled"),
-        TaskState::Idle => Key::Rank(2, "idle"),
-        TaskState::Completed => Key::Rank(1, "done"),
-        TaskState::Unknown => Key::Unknown,
+        TaskState::Running => "running",
+        TaskState::Scheduled => "scheduled",
+        TaskState::Idle => "idle",
+        TaskState::Completed => "done",
+        TaskState::Unknown => "",
     }
 }
 

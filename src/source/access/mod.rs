@@ -108,6 +108,36 @@ fn settings() -> &'static Settings {
     })
 }
 
+/// Which targets may have the token, once they ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// Each to which this process attaches: the user has named it.
+    Attached,
+    /// This one alone: others are named by somebody else.
+    Only(Target),
+}
+
+impl Recipient {
+    fn is(&self, target: &Target) -> bool {
+        match self {
+            Self::Attached => true,
+            Self::Only(only) => only == target,
+        }
+    }
+}
+
+static RECIPIENT: OnceLock<Recipient> = OnceLock::new();
+
+/// Says for this process who may have the token; the first time counts. Otherwise
+/// [`Recipient::Attached`].
+pub fn show_to(recipient: Recipient) {
+    let _ = RECIPIENT.set(recipient);
+}
+
+fn may_have_token(target: &Target) -> bool {
+    RECIPIENT.get().is_none_or(|recipient| recipient.is(target))
+}
+
 /// Calls on a connection, which show the token once the other end has asked for it.
 pub(crate) type Calls = InterceptedService<Channel, Shown>;
 
@@ -144,6 +174,7 @@ impl Shown {
             header: Arc::default(),
         };
         if asked().contains(target)
+            && may_have_token(target)
             && let Ok(Some(token)) = token()
         {
             let _ = shown.header.set(token);
@@ -154,6 +185,9 @@ impl Shown {
     /// Shows the token from now on, since the other end has asked for it and the user
     /// attaches to it; `false` where there is none or it was shown before.
     pub(super) fn show(&self) -> Result<bool, Problem> {
+        if !may_have_token(&self.to) {
+            return Ok(false);
+        }
         let Some(token) = token()? else {
             return Ok(false);
         };
@@ -223,6 +257,19 @@ mod tests {
         assert_eq!(settings.authority, file().authority);
         assert_eq!(Settings::of_environment(|_| None, file()), file());
         assert!(!format!("{settings:?}").contains("secret"));
+    }
+
+    #[test]
+    fn where_others_name_targets_the_token_is_for_the_users_own() {
+        let target = |text: &str| text.parse::<Target>().unwrap();
+        let only = Recipient::Only(target("app:6669"));
+        for (recipient, named, may) in [
+            (&Recipient::Attached, "other:6669", true),
+            (&only, "http://app:6669", true),
+            (&only, "other:6669", false),
+        ] {
+            assert_eq!(recipient.is(&target(named)), may, "{recipient:?} {named}");
+        }
     }
 
     #[test]
