@@ -230,7 +230,7 @@ pub struct Dump {
     #[arg(long, value_enum, default_value_t = DumpFormat::Text)]
     pub format: DumpFormat,
     /// How long to read at most: it ends as soon as all tasks were read, and a file is read to its end
-    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = some_time)]
     pub window: Duration,
     /// How long to try to attach
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -373,5 +373,15 @@ mod tests {
         let cli = Cli::try_parse_from(["looptop", "127.0.0.1:7000", "--ascii"]).unwrap();
         assert_eq!(cli.attach.target.as_deref(), Some("127.0.0.1:7000"));
         assert!(cli.command.is_none() && cli.attach.screen.ascii);
+    }
+}
+
+/// A duration that is not 0.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("nothing can be read in no time; leave it out, or give it \
+                                   some, such as 10s"
+            .to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
     }
 }
