@@ -317,6 +317,16 @@ pub fn man() -> std::io::Result<Vec<u8>> {
     Ok(page)
 }
 
+/// A duration that is not 0.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("nothing can be read in no time; leave it out, or give it \
+                                   some, such as 10s"
+            .to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -373,15 +383,5 @@ mod tests {
         let cli = Cli::try_parse_from(["looptop", "127.0.0.1:7000", "--ascii"]).unwrap();
         assert_eq!(cli.attach.target.as_deref(), Some("127.0.0.1:7000"));
         assert!(cli.command.is_none() && cli.attach.screen.ascii);
-    }
-}
-
-/// A duration that is not 0.
-fn some_time(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("nothing can be read in no time; leave it out, or give it \
-                                   some, such as 10s"
-            .to_owned()),
-        parsed => parsed.map_err(|error| error.to_string()),
     }
 }

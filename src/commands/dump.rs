@@ -312,7 +312,7 @@ mod tests {
     fn no_time_at_all_is_refused() {
         let parse = |time| Cli::try_parse_from(["looptop", "dump", "pid:1", "--for", time]);
         assert!(parse("2s").is_ok());
-        let refused = parse("0s").err().expect("a refusal").to_string();
+        let refused = parse("0s").expect_err("a refusal").to_string();
         assert!(
             refused.contains("nothing can be read in no time"),
             "{refused}"

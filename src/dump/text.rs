@@ -83,9 +83,10 @@ fn head(dump: &Dump) -> String {
         "" => &dump.target,
         name => name,
     };
-    let mut head = match dump.core_dump {
-        true => format!("core dump of {name}"),
-        false => name.to_owned(),
+    let mut head = if dump.core_dump {
+        format!("core dump of {name}")
+    } else {
+        name.to_owned()
     };
     if let Some(pid) = dump.pid {
         let _ = write!(head, ", pid {pid}");
@@ -317,7 +318,7 @@ impl Text {
     }
 }
 
-/// "task 1 bank::transfer holds Mutex accounts, waits for Mutex audit at src/bank.rs:21".
+/// "task 1 `bank::transfer` holds Mutex accounts, waits for Mutex audit at src/bank.rs:21".
 fn member_line(member: &RingMember) -> String {
     let (who, what) = (&member.who.text, &member.waits_for);
     let at = member.at.as_ref();

@@ -71,7 +71,7 @@ impl Tree<'_> {
             return Vec::new();
         };
         let waits = self.group.waits.iter().filter(|w| w.node as usize == at);
-        let mut below: Vec<Item> = waits.map(|wait| self.wait(wait)).collect();
+        let mut below: Vec<Item> = waits.map(of_wait).collect();
         below.extend(
             self.children[at]
                 .iter()
@@ -105,23 +105,23 @@ impl Tree<'_> {
             is_polled: link.is_empty(),
         }]
     }
+}
 
-    fn wait(&self, wait: &Wait) -> Item {
-        let such = match wait.others {
-            0 => String::new(),
-            n => format!(" (one of {} such)", n + 1),
-        };
-        let of_first = |who: &String| match (wait.others, who.strip_prefix("which ")) {
-            (0, _) => format!("  {who}"),
-            (_, Some(does)) => format!("  the first {does}"),
-            (_, None) => format!("  the first: {who}"),
-        };
-        Item {
-            line: format!("waits for {}{such}", wait.what),
-            more: wait.held_by.iter().map(of_first).collect(),
-            below: Vec::new(),
-            is_polled: true,
-        }
+fn of_wait(wait: &Wait) -> Item {
+    let such = match wait.others {
+        0 => String::new(),
+        n => format!(" (one of {} such)", n + 1),
+    };
+    let of_first = |who: &String| match (wait.others, who.strip_prefix("which ")) {
+        (0, _) => format!("  {who}"),
+        (_, Some(does)) => format!("  the first {does}"),
+        (_, None) => format!("  the first: {who}"),
+    };
+    Item {
+        line: format!("waits for {}{such}", wait.what),
+        more: wait.held_by.iter().map(of_first).collect(),
+        below: Vec::new(),
+        is_polled: true,
     }
 }
 

@@ -91,7 +91,8 @@ fn a_core_dump_is_of_one_moment_and_never_live() {
     }
     for shown in &shown {
         for word in [
-            "LIVE",
+            "● LIVE",
+            "■ LIVE",
             "SILENT",
             "BLOCKED",
             "NO DATA",

@@ -183,9 +183,10 @@ fn evidence(state: &State, wait: &TaskWait) -> String {
         Duration::ZERO => "just now".to_owned(),
         ago => format!("{} ago", quantity::duration(ago)),
     };
-    match wait.certain {
-        true => format!("{how}, {ago}"),
-        false => format!("{how}, {ago}; only probably so: {LIKELY_FUTURES}"),
+    if wait.certain {
+        format!("{how}, {ago}")
+    } else {
+        format!("{how}, {ago}; only probably so: {LIKELY_FUTURES}")
     }
 }
 

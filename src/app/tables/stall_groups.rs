@@ -37,9 +37,10 @@ impl Table for StallGroups {
 
     fn title(state: &State) -> (&'static str, String) {
         let about = format!("{} · t: one by one", stalls::counts(state));
-        match state.model().session.core_dump {
-            true => ("Polls by culprit", about),
-            false => ("Stalls by culprit", about),
+        if state.model().session.core_dump {
+            ("Polls by culprit", about)
+        } else {
+            ("Stalls by culprit", about)
         }
     }
 

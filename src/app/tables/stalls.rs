@@ -27,9 +27,10 @@ impl Table for Stalls {
 
     fn title(state: &State) -> (&'static str, String) {
         let about = format!("{} · t: by culprit", counts(state));
-        match state.model().session.core_dump {
-            true => ("Polls", about),
-            false => ("Stalls", about),
+        if state.model().session.core_dump {
+            ("Polls", about)
+        } else {
+            ("Stalls", about)
         }
     }
 
@@ -74,9 +75,10 @@ impl Table for Stalls {
 
 /// What stands for when one ended that goes on: of a core dump that it did so then.
 pub(super) fn live(c: &Context<'_>) -> Cell {
-    match c.model.session.core_dump {
-        true => Cell::new("● then", Tone::Text),
-        false => Cell::new("■ LIVE", Tone::Critical),
+    if c.model.session.core_dump {
+        Cell::new("● then", Tone::Text)
+    } else {
+        Cell::new("■ LIVE", Tone::Critical)
     }
 }
 

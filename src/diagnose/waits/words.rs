@@ -291,9 +291,9 @@ pub fn held_across(model: &Model, party: Party, hold: &Hold) -> Option<Place> {
     let across = place::place(model, &wait.shape, hold.node as usize)?;
     let (wants, _) = polled_wants(wait);
     let first = wants.first()?;
-    let waits = place::place(model, &wait.shape, first.node as usize);
+    let at = place::place(model, &wait.shape, first.node as usize);
     let is_line = across.location.is_some();
-    (is_line && waits.is_none_or(|waits| waits.location != across.location)).then_some(across)
+    (is_line && at.is_none_or(|at| at.location != across.location)).then_some(across)
 }
 
 /// A line, or as much of it as is known: "src/report.rs:77", "in `app::report`".
