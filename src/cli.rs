@@ -233,7 +233,7 @@ pub struct Dump {
     #[arg(long, value_enum, default_value_t = DumpFormat::Text)]
     pub format: DumpFormat,
     /// How long to read at most: it ends as soon as all tasks were read, and a file is read to its end
-    #[arg(long = "for", value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", default_value = "30s", value_parser = some_time)]
     pub window: Duration,
     /// How long to try to attach
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -332,6 +332,16 @@ pub fn man() -> std::io::Result<Vec<u8>> {
     let mut page = Vec::new();
     clap_mangen::Man::new(Cli::command()).render(&mut page)?;
     Ok(page)
+}
+
+/// A duration that is not 0.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("nothing can be read in no time; leave it out, or give it \
+                                   some, such as 10s"
+            .to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use looptop_wire::proto::{Frame, HelloResponse};
 
 use crate::{
-    diagnose::{Engine, Window},
+    diagnose::{Engine, Window, replaced},
     model::{Activity, Model, SourceKind},
 };
 
@@ -105,6 +105,9 @@ impl State {
         } else {
             if before.since.is_some() {
                 self.notify("new process: what the screen knew of the old one is gone");
+            }
+            if let Some(remark) = replaced(&model) {
+                self.notify(remark);
             }
             self.engine = Engine::new(Window::Live);
             self.cursors.clear();

@@ -399,7 +399,7 @@ impl State {
     /// The finding about a task.
     pub(super) fn finding_of_task(&self, id: TaskId) -> Option<&Finding> {
         let findings = &self.shown().findings;
-        findings.iter().find(|f| f.task == Some(id))
+        findings.iter().find(|f| f.is_about(id))
     }
 
     /// The finding about a stall, or about the task that stalls.

@@ -8,7 +8,7 @@ use super::{NOT_OBSERVED, attach::one_target, print, runtime};
 use crate::{
     cli::{self, DEFAULT_TARGET},
     config,
-    diagnose::waits::Rings,
+    diagnose::{spoken, waits::Rings},
     dump::Dump,
     model::{Model, Moment},
     naming::{AgentSymbols, Naming},
@@ -88,13 +88,14 @@ pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {
         rings: Rings::default(),
         looked: None,
         symbols,
+        to_its_end: is_past,
         remarks: Vec::new(),
     };
     let patience = if is_past { OF_A_FILE } else { options.timeout };
     reader.attach(name, Instant::now() + patience).await?;
     let window = if is_past { OF_A_FILE } else { options.window };
     let deadline = Instant::now() + window;
-    reader.read_on(deadline).await;
+    let ended = reader.read_on(deadline).await;
     let mut model = reader.model.take().unwrap_or_default();
     reader.rings.observe(&model);
     if let Some(mut naming) = reader.naming.take() {
@@ -103,10 +104,42 @@ pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {
             .finish(&mut model, left.clamp(NAMES_LEAST, NAMES))
             .await;
     }
+    let mut dump = Dump::new(name, &model, &reader.rings);
+    explain(&mut dump, &ended, window);
     Ok(Dumped {
-        dump: Dump::new(name, &model, &reader.rings),
+        dump,
         remarks: reader.remarks,
     })
+}
+
+/// How reading came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ended {
+    /// All was read that there is.
+    Complete,
+    OutOfTime,
+    /// The target has ended, or nobody may look any more.
+    Gone,
+}
+
+/// Why chains are missing that would be there with more time.
+fn explain(dump: &mut Dump, ended: &Ended, window: Duration) {
+    let is_whole = dump.read.as_ref().is_some_and(|read| read.complete);
+    let why = match ended {
+        Ended::Complete => return,
+        Ended::OutOfTime if is_whole => return,
+        Ended::OutOfTime => format!(
+            "{} were not enough to read it; `--for {}` gives it more time",
+            spoken(window),
+            humantime::format_duration(window * 6)
+        ),
+        Ended::Gone => "it went away before it was read".to_owned(),
+    };
+    if let Some(no_chains) = &mut dump.no_chains {
+        *no_chains = why;
+    } else if dump.groups.is_empty() && dump.tasks.idle > 0 {
+        dump.no_chains = Some(why);
+    }
 }
 
 /// Reads a target into a model.
@@ -118,6 +151,8 @@ struct Reader {
     /// When rings were looked at.
     looked: Option<Moment>,
     symbols: Option<AgentSymbols>,
+    /// It is a file.
+    to_its_end: bool,
     remarks: Vec<String>,
 }
 
@@ -170,8 +205,10 @@ impl Reader {
         timeout_at(deadline, self.source.recv()).await.ok()
     }
 
-    /// Reads until all chains are known, nothing more comes, or it is `deadline`.
-    async fn read_on(&mut self, deadline: Instant) {
+    /// Reads until all chains are known, nothing more comes, or it is `deadline`. A file is
+    /// read to its end: what threads wait for comes after the chains of a core dump, and
+    /// what a recording says last is meant.
+    async fn read_on(&mut self, deadline: Instant) -> Ended {
         let mut read_at = None;
         loop {
             let chains = self.model.as_ref().and_then(|model| model.waits.read());
@@ -179,22 +216,28 @@ impl Reader {
                 read_at.get_or_insert(Instant::now());
             }
             let settled = read_at.map_or(deadline, |at| deadline.min(at + SETTLES));
-            // It is no answer to leave out who waits for each other, if there is time.
-            let until = if self.some_may_be_stuck() {
+            let some_may_be_stuck = self.some_may_be_stuck();
+            let until = if self.to_its_end {
+                deadline
+            } else if some_may_be_stuck {
+                // It is no answer to leave out who waits for each other, if there is time.
                 read_at.map_or(deadline, |at| deadline.min(at + STAYS))
             } else {
                 settled
             };
             let Some(event) = self.next(until).await else {
-                return;
+                return match read_at {
+                    Some(_) => Ended::Complete,
+                    None => Ended::OutOfTime,
+                };
             };
             match self.take(event) {
                 Came::Something => {}
-                Came::End => return,
+                Came::End => return Ended::Complete,
                 Came::Lost(problem) => {
                     self.remarks
                         .push(format!("it went away while it was read: {problem}"));
-                    return;
+                    return Ended::Gone;
                 }
             }
         }
@@ -240,5 +283,54 @@ impl Reader {
             Some(_) => {}
         }
         Came::Something
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::{cli::Cli, model::fixtures};
+
+    fn of(model: &Model) -> Dump {
+        Dump::new("pid:4711", model, &Rings::default())
+    }
+
+    #[test]
+    fn what_is_missing_for_want_of_time_says_so_and_how_to_have_more() {
+        let nothing = of(&Model::new(&fixtures::hello()));
+        assert!(!nothing.is_observed());
+        for (ended, expected) in [
+            (
+                Ended::OutOfTime,
+                "10 s were not enough to read it; `--for 1m` gives it more time",
+            ),
+            (Ended::Gone, "it went away before it was read"),
+        ] {
+            let mut dump = nothing.clone();
+            explain(&mut dump, &ended, Duration::from_secs(10));
+            assert_eq!(dump.no_chains.as_deref(), Some(expected));
+        }
+        // What the target says of itself stays where there was time.
+        let mut dump = nothing.clone();
+        explain(&mut dump, &Ended::Complete, Duration::from_secs(10));
+        assert_eq!(dump, nothing);
+        // Of what was read the rest is said where it is counted.
+        let read = of(&fixtures::waits());
+        let mut dump = read.clone();
+        explain(&mut dump, &Ended::Gone, Duration::from_secs(10));
+        assert_eq!(dump, read);
+    }
+
+    #[test]
+    fn no_time_at_all_is_refused() {
+        let parse = |time| Cli::try_parse_from(["looptop", "dump", "pid:1", "--for", time]);
+        assert!(parse("2s").is_ok());
+        let refused = parse("0s").expect_err("a refusal").to_string();
+        assert!(
+            refused.contains("nothing can be read in no time"),
+            "{refused}"
+        );
     }
 }

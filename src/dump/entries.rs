@@ -17,6 +17,11 @@ pub struct Dump {
     pub tokio: Option<String>,
     /// It is of a core dump: descriptors and times are not known.
     pub core_dump: bool,
+    /// When the core dump was written, as RFC 3339 has it; `null` of what lives.
+    pub written: Option<String>,
+    /// That another file, or none, is in the place of the program's now, a sentence; `null`
+    /// where it is still there.
+    pub replaced: Option<String>,
     /// Workers that are known.
     pub workers: u64,
     /// Tasks by what they do.
@@ -33,6 +38,9 @@ pub struct Dump {
     pub groups: Vec<Group>,
     /// Threads that wait outside of tokio.
     pub threads: Vec<ThreadEntry>,
+    /// Other threads: where they stand, and what they hold. Of a core dump all, of a process
+    /// those of which that is known.
+    pub standing: Vec<Stand>,
     /// Polls that go on.
     pub polls: Vec<Poll>,
     /// Idle tasks of which no chain is known, by their future.
@@ -105,6 +113,9 @@ pub struct RingMember {
     pub at: Option<String>,
     /// What it has that the one before wants; `null` where its end is wanted.
     pub holds: Option<String>,
+    /// The application's line of the await across which it has that; `null` where it is the
+    /// line at which it waits, or unknown.
+    pub holds_across: Option<String>,
 }
 
 /// Tasks with the same futures that wait for the same.
@@ -170,8 +181,8 @@ pub struct Wait {
     pub at: Option<String>,
     /// The resource's address; `null` where it is of none, or each has its own.
     pub resource: Option<String>,
-    /// Who can give it, and what the first of them waits for, in words; `null` where nobody
-    /// is known.
+    /// Who can give it, and what the first of them waits for, in words, or that nobody is left;
+    /// `null` where nobody is known.
     pub held_by: Option<String>,
     /// Who can give it.
     pub holders: Vec<HolderEntry>,
@@ -222,6 +233,24 @@ pub struct ThreadEntry {
     pub task: Option<Who>,
     /// Who has it, in words; `null` where nobody is known.
     pub held_by: Option<String>,
+}
+
+/// A thread that waits for nothing that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stand {
+    /// It.
+    pub who: Who,
+    /// It drives a runtime, and waits for work.
+    pub parked: bool,
+    /// The application's function in which it is, the innermost one; `null` where it is in
+    /// none that is known.
+    pub function: Option<String>,
+    /// That function's line; `null` where unknown.
+    pub at: Option<String>,
+    /// The task in whose poll it is.
+    pub task: Option<Who>,
+    /// What it has that others wait for.
+    pub holds: Vec<String>,
 }
 
 /// A poll that goes on.

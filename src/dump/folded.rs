@@ -1,5 +1,6 @@
 //! Stacks of waiting, for a flame graph: `future;future;wait TASKS`. A task that waits for
-//! several things is counted at each.
+//! several things is counted at each, and once more where a part of its chain was not read:
+//! the last frame says why.
 
 use std::{collections::BTreeMap, fmt::Write};
 
@@ -26,14 +27,21 @@ pub(super) fn render(dump: &Dump) -> String {
 }
 
 fn of_group(group: &Group) -> Vec<String> {
-    if group.waits.is_empty() {
-        return vec![format!("{};not known", path(&group.tree, 0))];
-    }
     let waits = group.waits.iter().map(|wait| {
         let futures = path(&group.tree, wait.node as usize);
         format!("{futures};{}", frame(&wait.asked, None))
     });
-    waits.collect()
+    // What was not read of a chain is behind the future that was found last.
+    let rest = match &group.cut {
+        Some(cut) => Some(format!("not read: {cut}")),
+        None if group.waits.is_empty() => Some("not known".to_owned()),
+        None => None,
+    };
+    let rest = rest.map(|why| {
+        let futures = path(&group.tree, group.tree.len().saturating_sub(1));
+        format!("{futures};{}", frame(&why, None))
+    });
+    waits.chain(rest).collect()
 }
 
 /// The futures from the task's own down to the one at `at`; of those that only pass on

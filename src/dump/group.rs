@@ -188,9 +188,23 @@ fn of_wait(
         node: want.node,
         at: place.map(|place| place.text(model)),
         resource: want.resource.filter(|_| own).map(|id| format!("{id:#x}")),
-        held_by: holders_text(model, graph, want),
+        held_by: holders_text(model, graph, want).or_else(|| nobody(model, want)),
         holders: listed.map(|h| holder(model, h)).collect(),
     }
+}
+
+/// What is to be said where nobody is known who could send what is waited for.
+fn nobody(model: &Model, want: &Want) -> Option<String> {
+    let resource = want.resource.and_then(|id| model.waits.resource(id))?;
+    let text = match (want.kind, resource.kind, resource.senders) {
+        (WantKind::Message, _, Some(0)) => "nobody is left to send",
+        // There is one, which can be forgotten.
+        (WantKind::Message, ResourceKind::Oneshot, Some(_)) => {
+            "its sender is in no task that was read: in a map, or on a thread's stack"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 fn want_kind(kind: WantKind) -> &'static str {

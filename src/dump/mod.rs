@@ -7,26 +7,31 @@
 //! - `entries`: what a dump is made of,
 //! - `group`: tasks that wait alike,
 //! - `rest`: rings, threads, and tasks of which no chain is known,
-//! - `text`, `folded`: the formats for people and for flame graphs.
+//! - `text`, `folded`: the formats for people and for flame graphs,
+//! - `tree`: futures as the text draws them.
 
 mod entries;
 mod folded;
 mod group;
 mod rest;
 mod text;
+mod tree;
 
 #[cfg(test)]
 mod tests;
 
 pub use entries::{
-    Dump, Frame, Group, HolderEntry, Node, Poll, Read, Ring, RingMember, Task, TaskCounts,
+    Dump, Frame, Group, HolderEntry, Node, Poll, Read, Ring, RingMember, Stand, Task, TaskCounts,
     ThreadEntry, Wait, Who, Without,
 };
 
 use std::fmt;
 
 use crate::{
-    diagnose::waits::{Graph, Rings},
+    diagnose::{
+        replaced,
+        waits::{Graph, Rings},
+    },
     model::Model,
 };
 
@@ -67,6 +72,8 @@ impl Dump {
             pid: session.pid,
             tokio: Some(session.tokio_version.clone()).filter(|version| !version.is_empty()),
             core_dump: session.core_dump,
+            written: rest::written(model),
+            replaced: replaced(model),
             workers: model.workers.len() as u64,
             tasks: rest::counts(model),
             read: model.waits.read().map(|read| rest::read(model, read)),
@@ -75,6 +82,7 @@ impl Dump {
             rings: rest::rings(model, &rings.standing(model)),
             groups: group::groups(model, &graph),
             threads: rest::threads(model, &graph),
+            standing: rest::standing(model),
             polls: rest::polls(model),
             without: rest::without(model),
         }

@@ -1,17 +1,26 @@
 //! What of a dump is no group of tasks: rings, threads, and how much was read.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, UNIX_EPOCH},
+};
 
 use crate::{
     diagnose::{
         cause_word,
-        waits::{self, Graph, Party, hold_text, holders_text, location_text, place, want_text},
+        waits::{
+            self, Graph, Party, held_across, hold_text, holders_text, location_text, place,
+            want_text,
+        },
     },
-    model::{Capability, Model, StackFrame, Stall, TaskKind, TaskState, WaitsRead, Want},
+    model::{
+        Capability, Hold, Model, StackFrame, Stall, TaskKind, TaskState, Tid, WaitsRead, Want,
+        WorkerState,
+    },
 };
 
 use super::{
-    entries::{Frame, Poll, Read, Ring, RingMember, TaskCounts, ThreadEntry, Without},
+    entries::{Frame, Poll, Read, Ring, RingMember, Stand, TaskCounts, ThreadEntry, Who, Without},
     group::who,
 };
 
@@ -91,6 +100,9 @@ pub(super) fn rings(model: &Model, rings: &[waits::Ring]) -> Vec<Ring> {
                 waits_for: want_text(model, &member.want),
                 at: place_of(model, member.party, &member.want),
                 holds: held.map(|hold| hold_text(model, &hold)),
+                holds_across: held
+                    .and_then(|hold| held_across(model, member.party, &hold))
+                    .map(|place| place.text(model)),
             }
         });
         Ring {
@@ -130,6 +142,57 @@ pub(super) fn threads(model: &Model, graph: &Graph) -> Vec<ThreadEntry> {
         })
     });
     waits.collect()
+}
+
+/// The threads that wait for nothing that is known: where they stand, and what they hold.
+pub(super) fn standing(model: &Model) -> Vec<Stand> {
+    let in_poll: BTreeSet<Tid> = model.stalls.live().filter_map(|stall| stall.tid).collect();
+    let known = model.waits.threads().map(|wait| wait.tid);
+    // Of a process only that is said of its threads which is of use to those who wait.
+    let all = model.session.core_dump.then(|| model.threads.keys());
+    let tids: BTreeSet<Tid> = known.chain(all.into_iter().flatten().copied()).collect();
+    let stands = tids.into_iter().filter_map(|tid| {
+        let wait = model.waits.thread(tid);
+        let holds = wait.map_or(&[][..], |wait| &wait.holds);
+        let waits = wait.is_some_and(|wait| wait.want.is_some());
+        if (waits || in_poll.contains(&tid)) && holds.is_empty() {
+            return None;
+        }
+        let worker = model.workers.values().find(|w| w.tid == Some(tid));
+        let function = wait.map(|wait| model.text(wait.function));
+        let at = wait.and_then(|wait| model.location(wait.location));
+        let who_it_is = who(model, Party::Thread(tid));
+        Some(Stand {
+            who: Who {
+                // One of several between commas.
+                text: who_it_is.text.replace(", in block_on", " (in block_on)"),
+                ..who_it_is
+            },
+            parked: worker.is_some_and(|worker| worker.state == WorkerState::Parked),
+            function: function.filter(|name| !name.is_empty()).map(str::to_owned),
+            at: at.map(|at| at.to_string()),
+            task: wait
+                .and_then(|wait| wait.task)
+                .map(|task| who(model, Party::Task(task))),
+            holds: holds.iter().map(|hold| sure_hold(model, hold)).collect(),
+        })
+    });
+    stands.collect()
+}
+
+/// What is held, with a word where that is only probable.
+fn sure_hold(model: &Model, hold: &Hold) -> String {
+    let sure = if hold.certain { "" } else { " (probably)" };
+    format!("{}{sure}", hold_text(model, hold))
+}
+
+/// When a core dump was written.
+pub(super) fn written(model: &Model) -> Option<String> {
+    let session = &model.session;
+    let at = session.started_unix_ns.saturating_add(model.now.0);
+    let at = UNIX_EPOCH + Duration::from_nanos(at);
+    let text = || humantime::format_rfc3339_seconds(at).to_string();
+    session.core_dump.then(text)
 }
 
 /// The polls that go on, of which stacks were seen.

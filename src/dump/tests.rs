@@ -97,6 +97,162 @@ fn the_text_says_who_waits_for_whom() {
     insta::assert_snapshot!(dump().render(Format::Text));
 }
 
+/// A core dump of the service, with two workers and a thread of which nothing is known.
+fn of_core() -> Dump {
+    let mut hello = fixtures::hello();
+    (hello.core_dump, hello.started_unix_ns) = (true, 1_795_748_000_000_000_000);
+    let mut model = Model::new(&hello);
+    for mut frame in fixtures::waits().keyframe() {
+        frame
+            .threads
+            .extend([101, 102, 107].map(|tid| proto::Thread {
+                tid,
+                ..proto::Thread::default()
+            }));
+        frame
+            .workers
+            .extend([(0, 101), (1, 102)].map(|(index, tid)| proto::Worker {
+                index,
+                tid: Some(tid),
+                state: proto::WorkerState::Parked.into(),
+                ..proto::Worker::default()
+            }));
+        for wait in &mut frame.task_waits {
+            wait.since_ns = wait.read_at_ns;
+            wait.certain = wait.task != 17;
+        }
+        for wait in &mut frame.thread_waits {
+            wait.since_ns = frame.now_ns;
+            for hold in &mut wait.holds {
+                hold.certain = false;
+            }
+        }
+        model.apply(&frame).unwrap();
+    }
+    let mut rings = Rings::default();
+    rings.observe(&model);
+    Dump::new("core:/var/crash/shop.core", &model, &rings)
+}
+
+#[test]
+fn of_a_core_dump_it_says_where_each_thread_stands() {
+    let dump = of_core();
+    assert!(!dump.rings.is_empty(), "no time has to pass");
+    insta::assert_snapshot!(dump.render(Format::Text));
+}
+
+#[test]
+fn what_a_member_of_a_ring_holds_across_another_await_is_said() {
+    let mut dump = dump();
+    let said = |dump: &Dump| {
+        let text = dump.render(Format::Text);
+        let mut lines = text.lines().map(str::trim);
+        let line = lines.find(|line| line.starts_with("task 1 bank::transfer holds"));
+        line.expect("its line").to_owned()
+    };
+    assert_eq!(
+        said(&dump),
+        "task 1 bank::transfer holds Mutex accounts, waits for Mutex audit at src/bank.rs:21"
+    );
+    dump.rings[0].members[0].holds_across = Some("src/bank.rs:14".to_owned());
+    assert_eq!(
+        said(&dump),
+        "task 1 bank::transfer holds Mutex accounts (across src/bank.rs:14), waits for Mutex \
+         audit at src/bank.rs:21"
+    );
+}
+
+#[test]
+fn branches_stand_beside_each_other_whether_or_not_their_macro_is_seen() {
+    let node = |depth, function: &str, kind, whose| Node {
+        depth,
+        kind,
+        future: function.to_owned(),
+        function: function.to_owned(),
+        location: None,
+        by_macro: false,
+        link: "awaited",
+        whose,
+    };
+    let wait = |node, what: &str| Wait {
+        kind: "socket",
+        what: what.to_owned(),
+        asked: what.to_owned(),
+        others: 0,
+        node,
+        at: None,
+        resource: None,
+        held_by: None,
+        holders: Vec::new(),
+    };
+    let mut group = dump().groups[0].clone();
+    group.tree = vec![
+        node(0, "app::run", "async fn", "application"),
+        node(1, "core::future::poll_fn::PollFn", "combinator", "plumbing"),
+        node(2, "app::read", "async fn", "application"),
+        node(3, "tokio::io::Read", "leaf", "plumbing"),
+        node(2, "app::stop", "async fn", "application"),
+        node(3, "app::stop::inner", "async fn", "application"),
+        node(4, "tokio::sync::Notified", "leaf", "plumbing"),
+        node(2, "tokio::time::Sleep", "leaf", "plumbing"),
+    ];
+    group.waits = vec![
+        wait(3, "a socket"),
+        wait(6, "a notification"),
+        wait(7, "timer"),
+    ];
+    group.needs_all = false;
+    let drawn = |group: &Group| tree::lines(group).join("\n");
+    assert_eq!(
+        drawn(&group),
+        "any of 3\n\
+         ├ app::read\n\
+         │ waits for a socket\n\
+         ├ app::stop\n\
+         │ app::stop::inner\n\
+         │ waits for a notification\n\
+         └ waits for timer"
+    );
+    (group.tree[1].kind, group.needs_all) = ("join", true);
+    group.tree[4].link = "kept";
+    assert!(
+        drawn(&group).starts_with("join!, all of 2\n├ app::read\n"),
+        "{}",
+        drawn(&group)
+    );
+    assert!(drawn(&group).contains("├ kept and not polled: app::stop\n"));
+}
+
+#[test]
+fn what_was_not_read_of_a_chain_is_its_last_frame() {
+    let mut dump = dump();
+    let handler = |group: &&mut Group| group.future.contains("report");
+    let group = dump.groups.iter_mut().find(handler).unwrap();
+    group.cut = Some("the poll came to an instruction; vpconflictd".to_owned());
+    group.waits.clear();
+    let folded = dump.render(Format::Folded);
+    let line = folded.lines().find(|line| line.contains("not read"));
+    assert_eq!(
+        line,
+        Some(
+            "shop::report (src/report.rs:77);not read: the poll came to an instruction, \
+             vpconflictd 3"
+        )
+    );
+}
+
+#[test]
+fn a_file_that_was_replaced_is_told_from_the_name() {
+    let mut hello = fixtures::hello();
+    hello.exe = "/srv/shop (deleted)".to_owned();
+    let dump = Dump::new("pid:4711", &Model::new(&hello), &Rings::default());
+    let said = dump.render(Format::Text);
+    assert!(said.contains("/srv/shop was replaced or removed"), "{said}");
+    hello.exe = "/srv/shop".to_owned();
+    let dump = Dump::new("pid:4711", &Model::new(&hello), &Rings::default());
+    assert_eq!(dump.replaced, None);
+}
+
 #[test]
 fn stacks_for_a_flame_graph_of_waiting() {
     insta::assert_snapshot!(dump().render(Format::Folded));
@@ -219,12 +375,12 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) {
 #[test]
 fn the_json_is_as_its_schema_says() {
     let schema: Value = serde_json::from_str(include_str!("../../docs/dump.schema.json")).unwrap();
-    for dump in [dump(), without_chains(true)] {
+    for dump in [dump(), without_chains(true), of_core()] {
         let json: Value = serde_json::from_str(&dump.render(Format::Json)).unwrap();
         check(&schema, &schema, &json, "dump");
     }
     let json: Value = serde_json::from_str(&dump().render(Format::Json)).unwrap();
-    for part in ["rings", "groups", "threads"] {
+    for part in ["rings", "groups", "threads", "standing"] {
         assert!(!json[part].as_array().unwrap().is_empty(), "{part}");
     }
     let pool = json["groups"][0]["waits"][0].clone();

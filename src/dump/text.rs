@@ -5,21 +5,30 @@
 //! where 21 of 21 idle tasks wait was read
 //!
 //! DEADLOCK: 2 wait for each other
-//!   task 1 shop::transfer  waits for Mutex audit at src/bank.rs:21, holds Mutex accounts
-//!   task 2 shop::audit  waits for Mutex accounts at src/bank.rs:33, holds Mutex audit
+//!   task 1 shop::transfer holds Mutex accounts, waits for Mutex audit at src/bank.rs:21
+//!   task 2 shop::audit holds Mutex audit, waits for Mutex accounts at src/bank.rs:33
 //!
 //! 10 x shop::checkout  src/pool.rs:12
 //!      shop::pool::take  src/pool.rs:31
-//!      waits for permit of Semaphore pool (0 free), the longest for at least 2.1 s
-//!      held by task 13 shop::report, which waits for ...
-//!      tasks 3-12
+//!      waits for permit of Semaphore pool (0 free)
+//!        held by task 13 shop::report, which waits for ...
+//!      tasks 3-12, the longest for at least 2.1 s
 //! ```
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write, time::Duration};
 
-use crate::escape::escaped;
+use crate::{
+    diagnose::{
+        spoken,
+        waits::{LIKELY_FUTURES, LIKELY_HOLDER},
+    },
+    escape::escaped,
+};
 
-use super::entries::{Dump, Frame, Group, Node, Poll, Ring, ThreadEntry, Wait};
+use super::{
+    entries::{Dump, Frame, Group, Poll, Ring, RingMember, Stand, ThreadEntry},
+    tree,
+};
 
 /// Ranges of ids that are shown of one group.
 const MAX_RANGES: usize = 8;
@@ -48,12 +57,7 @@ pub(super) fn render(dump: &Dump) -> String {
     }
     if !dump.without.is_empty() {
         text.blank();
-        let why = dump
-            .read
-            .as_ref()
-            .and_then(|read| read.without_reason.as_ref());
-        let why = why.map_or(String::new(), |why| format!(", mostly since {why}"));
-        text.line(0, &format!("where these wait is not known{why}:"));
+        text.line(0, &of_unread(dump));
     }
     for without in &dump.without {
         let name = match &*without.future {
@@ -63,11 +67,13 @@ pub(super) fn render(dump: &Dump) -> String {
         let tasks = ids(&without.tasks);
         text.line(2, &format!("{} x {name}, {tasks}", without.count));
     }
-    if !dump.not_read.is_empty() {
+    text.standing(dump);
+    let foot = foot(dump);
+    if !foot.is_empty() {
         text.blank();
     }
-    for what in &dump.not_read {
-        text.line(0, &format!("not read: {what}"));
+    for line in foot {
+        text.line(0, &line);
     }
     text.text
 }
@@ -77,9 +83,17 @@ fn head(dump: &Dump) -> String {
         "" => &dump.target,
         name => name,
     };
-    let mut head = name.to_owned();
+    let mut head = if dump.core_dump {
+        format!("core dump of {name}")
+    } else {
+        name.to_owned()
+    };
     if let Some(pid) = dump.pid {
         let _ = write!(head, ", pid {pid}");
+    }
+    if let Some(written) = &dump.written {
+        let written = written.replacen('T', " ", 1).replacen('Z', " UTC", 1);
+        let _ = write!(head, ", written {written}");
     }
     if let Some(tokio) = &dump.tokio {
         let _ = write!(head, ", tokio {tokio}");
@@ -135,6 +149,37 @@ fn reading(dump: &Dump) -> Option<String> {
     Some(text)
 }
 
+/// What stands before the tasks of which no chain is known.
+fn of_unread(dump: &Dump) -> String {
+    let why = dump.read.as_ref();
+    let why = why.and_then(|read| read.without_reason.as_ref());
+    match (&dump.no_chains, why) {
+        (Some(_), _) => "its idle tasks:".to_owned(),
+        (None, Some(why)) => format!("where these wait is not known, mostly since {why}:"),
+        (None, None) => "where these wait is not known:".to_owned(),
+    }
+}
+
+/// What is to be known of the whole: what was not read, and what some words mean.
+fn foot(dump: &Dump) -> Vec<String> {
+    let mut foot: Vec<String> = Vec::new();
+    foot.extend(dump.replaced.clone());
+    foot.extend(dump.not_read.iter().map(|what| format!("not read: {what}")));
+    if dump.groups.iter().any(|group| !group.certain) {
+        foot.push(format!("(probably), of futures: {LIKELY_FUTURES}"));
+    }
+    let waits = dump.groups.iter().flat_map(|group| &group.waits);
+    let of_groups = waits.filter_map(|wait| wait.held_by.as_ref());
+    let of_threads = dump.threads.iter().filter_map(|t| t.held_by.as_ref());
+    let mut held = of_groups.chain(of_threads);
+    let holds = dump.standing.iter().flat_map(|stand| &stand.holds);
+    let says = |text: &String| text.contains("probably");
+    if held.any(says) || holds.into_iter().any(says) || dump.rings.iter().any(|r| !r.certain) {
+        foot.push(format!("probably, of who holds a lock: {LIKELY_HOLDER}"));
+    }
+    foot
+}
+
 fn of_all(count: u64, noun: &str) -> String {
     match count {
         1 => format!("the only {noun}"),
@@ -165,14 +210,7 @@ impl Text {
         };
         self.line(0, &what);
         for member in &ring.members {
-            let at = member
-                .at
-                .as_ref()
-                .map_or(String::new(), |at| format!(" at {at}"));
-            let holds = member.holds.as_ref();
-            let holds = holds.map_or(String::new(), |holds| format!(", holds {holds}"));
-            let (who, what) = (&member.who.text, &member.waits_for);
-            self.line(2, &format!("{who} waits for {what}{at}{holds}"));
+            self.line(2, &member_line(member));
         }
         if !ring.behind.is_empty() {
             let verb = if ring.behind.len() == 1 {
@@ -208,6 +246,25 @@ impl Text {
         }
     }
 
+    /// Threads that wait for nothing that is known: those in one function together.
+    fn standing(&mut self, dump: &Dump) {
+        if dump.standing.is_empty() {
+            return;
+        }
+        self.blank();
+        let others = !dump.threads.is_empty() || !dump.polls.is_empty();
+        let title = if others { "other threads:" } else { "threads:" };
+        self.line(0, title);
+        let mut alike: BTreeMap<(u8, String), Vec<&str>> = BTreeMap::new();
+        for stand in &dump.standing {
+            let known = alike.entry(stands(stand)).or_default();
+            known.push(&stand.who.text);
+        }
+        for ((_, does), who) in alike {
+            self.line(2, &format!("{} {does}", named(&who)));
+        }
+    }
+
     fn poll(&mut self, poll: &Poll) {
         self.blank();
         let of = poll.task.as_ref();
@@ -215,8 +272,13 @@ impl Text {
         let long = poll
             .for_ms
             .map_or(String::new(), |ms| format!(" for {}", time(ms / 1e3)));
-        let (who, cause) = (&poll.who.text, poll.cause);
-        self.line(0, &format!("{who} is in a poll{of}{long}: {cause}"));
+        let who = &poll.who.text;
+        let does = match poll.cause {
+            "lock" => "it waits for a lock",
+            "system call" => "it is in a system call",
+            cause => cause,
+        };
+        self.line(0, &format!("{who} is in a poll{of}{long}: {does}"));
         let own: Vec<&Frame> = poll.stack.iter().filter(|f| !f.plumbing).collect();
         for frame in own.iter().take(MAX_FRAMES) {
             let at = frame.location.as_ref();
@@ -232,14 +294,15 @@ impl Text {
             name => name,
         };
         let sure = if group.certain { "" } else { " (probably)" };
-        let tree = below_wrappers(&group.tree);
-        let at = tree.first().map(location).unwrap_or_default();
+        let at = group.tree.get(tree::own(&group.tree));
+        let at = at.map(tree::location).unwrap_or_default();
         self.line(0, &format!("{} x {name}{sure}{at}", group.count));
-        self.tree(tree);
+        for line in tree::lines(group) {
+            self.line(5, &line);
+        }
         if let Some(cut) = &group.cut {
             self.line(5, &format!("... the rest is not known: {cut}"));
         }
-        self.waits(group);
         let ids_of: Vec<u64> = group.tasks.iter().map(|task| task.id).collect();
         let mut tasks = ids(&ids_of);
         if let [task] = &group.tasks[..] {
@@ -251,80 +314,42 @@ impl Text {
                 tasks.push_str(", which was woken meanwhile");
             }
         }
-        self.line(5, &tasks);
-    }
-
-    /// The futures below the task's own: those of the application and its libraries, and
-    /// where they part. A chain stays at one depth.
-    fn tree(&mut self, tree: &[Node]) {
-        // Depth in the tree, and how far in its line is, of the nodes around the next.
-        let mut around: Vec<(u32, usize)> = Vec::new();
-        for (at, node) in tree.iter().enumerate() {
-            while around.last().is_some_and(|(depth, _)| *depth >= node.depth) {
-                around.pop();
-            }
-            let indent = around.last().map_or(0, |(_, indent)| *indent);
-            let parts = matches!(node.kind, "select" | "join");
-            let within = if parts { indent + 2 } else { indent };
-            around.push((node.depth, within));
-            let name = match (node.kind, node.whose) {
-                ("select", _) if node.function.contains("timeout") => "timeout",
-                ("select", "plumbing") => "select!",
-                ("join", "plumbing") => "join!",
-                (_, "plumbing") => continue,
-                _ => &node.function,
-            };
-            if at == 0 && !parts {
-                continue;
-            }
-            let link = match node.link {
-                "kept" => "kept and not polled: ",
-                "not started" => "not polled yet: ",
-                _ => "",
-            };
-            self.line(5 + indent, &format!("{link}{name}{}", location(node)));
-        }
-    }
-
-    fn waits(&mut self, group: &Group) {
-        let joint = if group.needs_all { "and" } else { "or" };
-        let last = group.waits.len().saturating_sub(1);
-        if group.waits.is_empty() {
-            self.line(
-                5,
-                &format!("waits for something that is not known{}", age(group)),
-            );
-        }
-        for (at, wait) in group.waits.iter().enumerate() {
-            let verb = match at {
-                0 => "waits for",
-                _ => joint,
-            };
-            let age = if at == last {
-                age(group)
-            } else {
-                String::new()
-            };
-            self.line(5, &format!("{verb} {}{}{age}", wait.what, others(wait)));
-            if let Some(held_by) = &wait.held_by {
-                let of_first = if wait.others > 0 {
-                    "the first one "
-                } else {
-                    ""
-                };
-                self.line(7, &format!("{of_first}{held_by}"));
-            }
-        }
+        self.line(5, &format!("{tasks}{}", age(group)));
     }
 }
 
-fn others(wait: &Wait) -> String {
-    match wait.others {
-        0 => String::new(),
-        n => format!(" (one of {} such)", n + 1),
-    }
+/// "task 1 `bank::transfer` holds Mutex accounts, waits for Mutex audit at src/bank.rs:21".
+fn member_line(member: &RingMember) -> String {
+    let (who, what) = (&member.who.text, &member.waits_for);
+    let at = member.at.as_ref();
+    let at = at.map_or(String::new(), |at| format!(" at {at}"));
+    let Some(holds) = &member.holds else {
+        return format!("{who} waits for {what}{at}");
+    };
+    let across = member.holds_across.as_ref();
+    let across = across.map_or(String::new(), |at| format!(" (across {at})"));
+    format!("{who} holds {holds}{across}, waits for {what}{at}")
 }
 
+/// Where a thread stands, after its name, and how much that says: the less the smaller.
+fn stands(stand: &Stand) -> (u8, String) {
+    let (rank, mut text) = match (&stand.function, &stand.at) {
+        (Some(function), Some(at)) => (1, format!("in {function} at {at}")),
+        (Some(function), None) => (1, format!("in {function}")),
+        (None, Some(at)) => (1, format!("at {at}")),
+        (None, None) if stand.parked => (2, "parked: no task is to be polled".to_owned()),
+        (None, None) => (3, "in no function of the application's own".to_owned()),
+    };
+    if let Some(task) = &stand.task {
+        let _ = write!(text, ", in the poll of {}", task.text);
+    }
+    if stand.holds.is_empty() {
+        return (rank, text);
+    }
+    (0, format!("{text}, holds {}", stand.holds.join(" and ")))
+}
+
+/// For how long they have waited.
 fn age(group: &Group) -> String {
     match (group.oldest_s, group.count) {
         (None, _) => String::new(),
@@ -333,30 +358,8 @@ fn age(group: &Group) -> String {
     }
 }
 
-/// The tree without what only wraps it, as tokio's tracing wraps every task.
-fn below_wrappers(tree: &[Node]) -> &[Node] {
-    let says = |node: &Node| node.kind != "wrapper" || node.whose != "plumbing";
-    let first = tree.iter().position(says).unwrap_or(0);
-    &tree[first..]
-}
-
-fn location(node: &Node) -> String {
-    match &node.location {
-        None => String::new(),
-        Some(at) if node.by_macro => format!("  in the fn at {at}"),
-        Some(at) => format!("  {at}"),
-    }
-}
-
-/// "843 ms", "2.1 s", "41 s", "12 min", "3.5 h".
 fn time(seconds: f64) -> String {
-    match seconds {
-        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
-        s if s < 10.0 => format!("{s:.1} s"),
-        s if s < 300.0 => format!("{s:.0} s"),
-        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3_600.0),
-    }
+    spoken(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 fn plural(count: u64, noun: &str) -> String {

@@ -16,7 +16,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::{
-    diagnose::{Engine, Finding, Level, Severity, remarks},
+    diagnose::{Engine, Finding, Level, Severity, remarks, replaced},
     model::{Model, Moment},
 };
 use entries::{lag, loss, missing, not_observed, round, tasks, worker};
@@ -112,7 +112,7 @@ impl Report {
             level: level.word().to_lowercase(),
             verdict: sentence,
             not_observed: not_observed.into_iter().map(GapEntry::from).collect(),
-            remarks: remarks(model),
+            remarks: remarks(model).into_iter().chain(replaced(model)).collect(),
             no_lines: model.stalls.missing_names().map(str::to_owned),
             findings: entries(findings),
             allowed: entries(allowed),

@@ -1,9 +1,13 @@
 //! The report for people.
 
-use std::fmt::Write;
+use std::{fmt::Write, time::Duration};
 
 use super::{Entry, Report};
-use crate::{escape::escaped, model::with_place};
+use crate::{
+    diagnose::{counts_waiters, spoken},
+    escape::escaped,
+    model::with_place,
+};
 
 /// Frames shown of a stack.
 const FRAMES: usize = 6;
@@ -93,20 +97,13 @@ fn entry(text: &mut String, finding: &Entry) {
         rule,
         severity,
         title,
-        count,
-        max_ms,
-        total_ms,
         remedy,
         ..
     } = finding;
     let _ = writeln!(text, "{severity:<9} {rule}");
     let _ = writeln!(text, "    {}", escaped(title));
-    if *max_ms > 0.0 {
-        let times = if *count == 1 { "time" } else { "times" };
-        let _ = writeln!(
-            text,
-            "    seen {count} {times}, longest {max_ms:.0} ms, {total_ms:.0} ms in all"
-        );
+    if finding.max_ms > 0.0 {
+        let _ = writeln!(text, "    {}", how_often(finding));
     }
     let shown = finding.stack.iter().filter(|f| !f.plumbing).take(FRAMES);
     for frame in shown {
@@ -115,4 +112,76 @@ fn entry(text: &mut String, finding: &Entry) {
         let _ = writeln!(text, "      at {}", escaped(&place));
     }
     let _ = writeln!(text, "    remedy: {}\n", escaped(remedy));
+}
+
+/// How often it was seen, and for how long.
+fn how_often(finding: &Entry) -> String {
+    let said = |ms: f64| spoken(Duration::from_secs_f64(ms.max(0.0) / 1e3));
+    let longest = said(finding.max_ms);
+    match finding.count {
+        0 | 1 if counts_waiters(finding.rule) => format!("waits for at least {longest}"),
+        n if counts_waiters(finding.rule) => {
+            format!("{n} wait, the longest for at least {longest}")
+        }
+        0 | 1 => format!("seen once, for {longest}"),
+        n if finding.total_ms > finding.max_ms => format!(
+            "seen {n} times, the longest for {longest}, {} in all",
+            said(finding.total_ms)
+        ),
+        n => format!("seen {n} times, the longest for {longest}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        diagnose::{Engine, Window},
+        model::{Moment, fixtures},
+        report::Report,
+    };
+
+    #[test]
+    fn how_often_and_how_long_is_said_as_a_person_says_it() {
+        let (model, since) = (fixtures::starving(), Moment::default());
+        let mut engine = Engine::new(Window::Since(since));
+        engine.update(&model);
+        let report = Report::new("lab", &model, &engine, since, &[]);
+        let mut finding = report.findings[0].clone();
+        for (rule, count, max_ms, total_ms, expected) in [
+            ("blocked-worker", 1, 843.0, 843.0, "seen once, for 843 ms"),
+            (
+                "blocked-worker",
+                8,
+                2_100.0,
+                371_591.0,
+                "seen 8 times, the longest for 2.1 s, 6 min in all",
+            ),
+            (
+                "loop-starved",
+                3,
+                120.0,
+                0.0,
+                "seen 3 times, the longest for 120 ms",
+            ),
+            (
+                "deadlock",
+                8,
+                185_796.0,
+                371_591.0,
+                "8 wait, the longest for at least 186 s",
+            ),
+            (
+                "stuck-task",
+                1,
+                72_300.0,
+                72_300.0,
+                "waits for at least 72 s",
+            ),
+        ] {
+            (finding.rule, finding.count) = (rule, count);
+            (finding.max_ms, finding.total_ms) = (max_ms, total_ms);
+            assert_eq!(how_often(&finding), expected);
+        }
+    }
 }

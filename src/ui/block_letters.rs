@@ -99,9 +99,10 @@ mod tests {
     #[test]
     fn every_word_and_figure_on_screen_has_its_letters_and_fits_80_columns() {
         let words = Level::ALL.map(Level::word);
-        for text in words
-            .into_iter()
-            .chain(["NO DATA", "NO CONNECTION", "0123456789.k–"])
+        for text in
+            words
+                .into_iter()
+                .chain(["NO DATA", "READING", "NO CONNECTION", "0123456789.k–"])
         {
             let known = |c: char| GLYPHS.iter().any(|(g, _)| *g == c);
             assert!(text.chars().all(known), "{text}");

@@ -87,7 +87,7 @@ fn identity(state: &State) -> Vec<Piece> {
     }
     if session.core_dump {
         let written = wall_clock(session.started_unix_ns.saturating_add(state.model().now.0));
-        pieces.push((format!("  as of {written}").into(), Tone::Text));
+        pieces.push((format!("  core dump of {written}").into(), Tone::Text));
     } else if state.model().since.is_some() {
         let uptime = quantity::clock(session.uptime(state.model().now));
         pieces.push((format!("  up {uptime}").into(), Tone::Text));
@@ -137,6 +137,12 @@ fn outside(model: &crate::model::Model) -> Option<String> {
     Some(format!("outside{}", cost.unwrap_or_default()))
 }
 
+/// A core dump is shown, or read to be shown.
+pub(super) fn is_of_core(state: &State) -> bool {
+    state.source == Some(SourceKind::Core)
+        || (state.source.is_none() && state.options.target.starts_with("core:"))
+}
+
 /// The state of the connection; a frozen screen has its own badge before it.
 fn badge(state: &State) -> Vec<Piece> {
     let seconds = |since| {
@@ -172,6 +178,11 @@ fn badge(state: &State) -> Vec<Piece> {
         pieces.push(("  ".into(), Tone::Text));
     }
     pieces.push(match &state.connection {
+        Connection::Connecting { problem: None, .. } | Connection::Silent { .. }
+            if is_of_core(state) =>
+        {
+            ("◌ READING".into(), Tone::BadgeFrozen)
+        }
         Connection::Connecting { attempt: 0 | 1, .. } => ("◌ CONNECTING".into(), Tone::BadgeLost),
         Connection::Connecting { attempt, .. } => (
             format!("◌ CONNECTING (attempt {attempt})").into(),

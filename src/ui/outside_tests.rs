@@ -7,7 +7,7 @@ use looptop_wire::proto;
 use crate::{
     app::{
         Event, State,
-        fixtures::{outside_state, type_text},
+        fixtures::{empty_state, outside_state, type_text},
     },
     model::{Moment, fixtures},
 };
@@ -38,6 +38,71 @@ fn a_process_seen_from_outside() {
             insta::assert_snapshot!(name, screen(&mut state, width, height));
         }
     }
+}
+
+#[test]
+fn a_core_dump_is_of_one_moment_and_never_live() {
+    let mut hello = fixtures::outside_hello();
+    hello.core_dump = true;
+    for capability in &mut hello.capabilities {
+        // As its source says it.
+        if capability.kind == i32::from(proto::CapabilityKind::Stalls) {
+            capability.available = false;
+            capability.reason = "a core dump is one moment".to_owned();
+        }
+    }
+    let mut state = empty_state();
+    state.options.target = "core:/var/crash/shop.core".to_owned();
+    let now = state.now;
+    let read = |state: &mut State, event: Event| {
+        state.apply(event, now);
+        state.prepare();
+        screen(state, 120, 40)
+    };
+    // A large one takes its time, before anything is known of it and later.
+    let slow = || Event::Silent {
+        since: now,
+        problem: "core:/var/crash/shop.core is being read for 2.0 s".to_owned(),
+    };
+    let mut shown = vec![read(&mut state, slow())];
+    assert!(shown[0].contains("◌ READING"), "{}", shown[0]);
+    let hello = Box::new(hello);
+    let kind = crate::model::SourceKind::Core;
+    read(&mut state, Event::Connected { hello, kind });
+    // Of a poll nobody knows how long it has lasted.
+    let mut frame = fixtures::outside_frame(Moment(20_000_000_000));
+    for worker in &mut frame.workers {
+        if worker.state == i32::from(proto::WorkerState::Stalled) {
+            worker.state = proto::WorkerState::Polling.into();
+        }
+    }
+    for stall in &mut frame.stalls {
+        (stall.started_at_ns, stall.duration_ns) = (frame.now_ns, 0);
+    }
+    read(&mut state, Event::Frame(Arc::new(frame)));
+    shown.push(read(&mut state, slow()));
+    state.apply(Event::Ended, now);
+    for keys in ["1", "3", "4", "4\n"] {
+        type_text(&mut state, keys);
+        shown.push(screen(&mut state, 120, 40));
+        let last = &shown[shown.len() - 1];
+        assert!(last.contains("core dump of "), "{last}");
+        assert!(last.contains("■ CORE"), "{last}");
+    }
+    for shown in &shown {
+        for word in [
+            "● LIVE",
+            "■ LIVE",
+            "SILENT",
+            "BLOCKED",
+            "NO DATA",
+            "■ now",
+            "CONNECTING",
+        ] {
+            assert!(!shown.contains(word), "{word}: {shown}");
+        }
+    }
+    assert!(shown[4].contains("Polls by culprit"), "{}", shown[4]);
 }
 
 /// The same with what a frame adds.

@@ -102,6 +102,7 @@ fn word(state: &State, area: Rect, painter: &mut Painter<'_>) -> u16 {
     let level = state.shown().verdict.level;
     let (_, tone) = verdict::level(level);
     let (word, tone) = match verdict::problem(state) {
+        Some((word @ verdict::READING, _)) => (word, Tone::Dim),
         Some((word, _)) => (word, Tone::Critical),
         None => (level.word(), tone),
     };

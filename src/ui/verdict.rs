@@ -14,12 +14,13 @@ use crate::{
     diagnose::Level,
 };
 
-use super::{Painter, painter::shortened};
+use super::{Painter, header, painter::shortened};
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     let verdict = &state.shown().verdict;
     let (glyph, tone) = level(verdict.level);
     let (glyph, word, tone, sentence, remedy) = match problem(state) {
+        Some((READING, problem)) => ("◌", READING, Tone::Dim, problem, ""),
         Some((word, problem)) => ("✖", word, Tone::Critical, problem, ""),
         None => (
             glyph,
@@ -105,12 +106,18 @@ pub(super) fn flow(
     lines.len().clamp(1, rows.max(1)) as u16
 }
 
+/// A core dump is being read, which is no fault.
+pub(super) const READING: &str = "READING";
+
 /// Why there is no data, where that is so and the screen is not frozen.
 pub(super) fn problem(state: &State) -> Option<(&'static str, String)> {
     if state.frozen.is_some() {
         return None;
     }
     match &state.connection {
+        Connection::Silent { problem, .. } if header::is_of_core(state) => {
+            Some((READING, problem.clone()))
+        }
         Connection::Silent { problem, .. } => Some(("NO DATA", problem.clone())),
         Connection::Paused { problem, .. } => Some(("PAUSED", problem.clone())),
         Connection::Lost { problem, .. }

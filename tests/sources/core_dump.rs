@@ -98,6 +98,13 @@ async fn a_dump_shows_what_its_process_showed() {
     assert_eq!(chains(&dead, WAITS), chains(&live, WAITS));
     assert_eq!(dead.groups[0].oldest_s, None, "it has no times");
     assert!(!dead.not_read.is_empty());
+    // Its main thread, and both workers: parked, in a poll, or in a lock.
+    let standing = dead.standing.iter().map(|stand| stand.who.id);
+    let polls = dead.polls.iter().map(|poll| poll.who.id);
+    let waiting = dead.threads.iter().map(|thread| thread.who.id);
+    let threads: BTreeSet<u64> = standing.chain(polls).chain(waiting).collect();
+    assert!(threads.len() >= 3, "{threads:?}");
+    assert!(threads.contains(&u64::from(app.child.id())), "{threads:?}");
     // The other task is in its poll, or between two.
     let blocks = "blocks_its_worker";
     let mut polls = dead.polls.iter().flat_map(|poll| &poll.stack);

@@ -171,6 +171,16 @@ fn polls_without_tasks(model: &Model) -> Option<Gap> {
     Some(Gap::new(cause, FILTER))
 }
 
+/// That the process runs another program than is in its file now, a sentence without its
+/// full stop; `None` where it does not.
+pub fn replaced(model: &Model) -> Option<String> {
+    let file = model.session.replaced()?;
+    Some(format!(
+        "the program's file {file} was replaced or removed since it was started; names and \
+         lines are of the program that runs"
+    ))
+}
+
 /// What the level leaves out, beside a verdict that finds nothing: sentences
 /// without their full stop.
 pub fn remarks(model: &Model) -> Vec<String> {

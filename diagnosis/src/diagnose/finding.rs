@@ -71,6 +71,15 @@ pub enum Subject {
     Process,
 }
 
+/// Rules whose findings count those who wait, rather than how often something was seen.
+const OF_WAITS: [&str; 4] = ["deadlock", "futurelock", "lock-convoy", "stuck-task"];
+
+/// The count of a rule's findings is of those who wait, rather than of how often something
+/// was seen.
+pub fn counts_waiters(rule: &str) -> bool {
+    OF_WAITS.contains(&rule)
+}
+
 /// One finding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
@@ -88,6 +97,8 @@ pub struct Finding {
     pub cause_text: String,
     /// A task that shows it.
     pub task: Option<TaskId>,
+    /// All tasks that it is about, where they are several: the members of a ring. In order.
+    pub(super) tasks: Vec<TaskId>,
     /// That task's name, or what stands for it; empty where there is none.
     pub task_name: String,
     /// `file:line` of the culprit: the blocking line where a stack names it,
@@ -119,6 +130,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// It is about a task, alone or with others.
+    pub fn is_about(&self, task: TaskId) -> bool {
+        self.task == Some(task) || self.tasks.binary_search(&task).is_ok()
+    }
+
     /// A finding without evidence, to be filled in.
     pub(super) fn new(
         rule: &'static str,
@@ -134,6 +150,7 @@ impl Finding {
             cause: None,
             cause_text: String::new(),
             task: None,
+            tasks: Vec::new(),
             task_name: String::new(),
             location: String::new(),
             function: None,

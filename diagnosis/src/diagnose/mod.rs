@@ -25,10 +25,11 @@ mod verdict;
 pub mod waits;
 mod words;
 
-pub use coverage::{Gap, gaps, remarks};
+pub use coverage::{Gap, gaps, remarks, replaced};
 pub use engine::{Engine, Window};
 pub use explain::{all_rules, explain, list};
-pub use finding::{Finding, Severity, Subject, cause_word};
+pub use finding::{Finding, Severity, Subject, cause_word, counts_waiters};
 pub use remedy::{Advice, Case};
 pub use rules::{Rule, find, nearest};
 pub use verdict::{Level, Verdict};
+pub use words::spoken;

@@ -7,7 +7,7 @@ use crate::model::{Lag, Model, TaskKind};
 use super::{
     Finding, Severity, Subject,
     coverage::{self, Gap},
-    words::{count, counted, human},
+    words::{count, counted, spoken},
 };
 
 /// How the loop does.
@@ -202,7 +202,7 @@ fn quiet(model: &Model) -> String {
             "; {} {idle_word} for over {} s, up to {}",
             count(n, "task"),
             QUIET.as_secs(),
-            human(longest)
+            spoken(longest)
         ),
     }
 }

@@ -33,6 +33,19 @@ pub(super) fn human(duration: Duration) -> String {
     }
 }
 
+/// How long something has lasted, as a person says it: "843 ms", "2.1 s", "41 s", "12 min",
+/// "3.5 h".
+pub fn spoken(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        s if s < 0.009_95 => format!("{:.1} ms", s * 1e3),
+        s if s < 0.999_5 => format!("{:.0} ms", s * 1e3),
+        s if s < 9.95 => format!("{s:.1} s"),
+        s if s < 299.5 => format!("{s:.0} s"),
+        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3_600.0),
+    }
+}
+
 /// A rate for a sentence: "14 more every second", "6 more every minute".
 pub(super) fn more(per_second: f64) -> String {
     if per_second >= 0.95 {
@@ -59,6 +72,21 @@ pub(super) fn bytes(bytes: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_said_as_a_person_says_it() {
+        for (ms, expected) in [
+            (4, "4.0 ms"),
+            (843, "843 ms"),
+            (2_100, "2.1 s"),
+            (67_000, "67 s"),
+            (185_796, "186 s"),
+            (371_591, "6 min"),
+            (12_600_000, "3.5 h"),
+        ] {
+            assert_eq!(spoken(Duration::from_millis(ms)), expected);
+        }
+    }
 
     #[test]
     fn numbers_speak_grammar() {

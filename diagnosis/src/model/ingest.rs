@@ -292,6 +292,13 @@ impl Model {
     /// sampler last saw it otherwise, and its strip remembers the stall.
     fn mark_stalled_workers(&mut self) {
         let now = self.now;
+        if self.session.core_dump {
+            // Of a poll in which one was at one moment nobody knows how long it has lasted.
+            for worker in self.workers.values_mut() {
+                worker.poll_started = None;
+            }
+            return;
+        }
         for worker in self.workers.values_mut() {
             let stall = self.stalls.on_worker(worker.id);
             if let Some(stall) = stall {

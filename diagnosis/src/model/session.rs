@@ -108,6 +108,12 @@ impl Session {
         }
     }
 
+    /// The program's file, where another one or none is in its place since it was started.
+    pub fn replaced(&self) -> Option<&str> {
+        // The kernel's mark.
+        self.exe.strip_suffix(" (deleted)")
+    }
+
     /// What can be known has changed: the application has set a subscriber, say.
     pub(super) fn learn(&mut self, capability: &proto::Capability) {
         if Capability::try_from(capability.kind).is_ok() && capability.reason.len() <= MAX_REASON {

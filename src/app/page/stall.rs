@@ -49,7 +49,9 @@ pub(super) fn page(state: &State, id: StallId, width: usize) -> Page {
 fn headline(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
     let age = quantity::duration(stall.age(model.now));
     let cause = tables::cause_text(model, stall);
-    let (text, tone) = if stall.live {
+    let (text, tone) = if model.session.core_dump {
+        (format!("● in a poll at that moment, {cause}"), Tone::Strong)
+    } else if stall.live {
         (format!("■ LIVE for {age}, {cause}"), Tone::Critical)
     } else {
         let ago = quantity::duration(model.now.since(stall.end(model.now)));
@@ -241,6 +243,7 @@ pub fn worker_lines(state: &State, worker: Option<WorkerId>, width: usize) -> Ve
         };
         let repeated = match kind.count {
             1 => String::new(),
+            n if model.session.core_dump => format!("×{}", quantity::count(n)),
             n => format!(
                 "×{} in {}, up to {}",
                 quantity::count(n),
@@ -293,7 +296,11 @@ pub(super) fn brief(
     width: usize,
 ) -> Vec<Line> {
     let age = quantity::duration(stall.age(model.now));
-    let (when, tone) = if stall.live {
+    let of_core = model.session.core_dump;
+    let age = if of_core { String::new() } else { age };
+    let (when, tone) = if of_core {
+        ("● then".to_owned(), Tone::Text)
+    } else if stall.live {
         ("■ now".to_owned(), Tone::Critical)
     } else {
         let ago = quantity::duration(model.now.since(stall.end(model.now)));

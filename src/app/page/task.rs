@@ -18,7 +18,7 @@ pub(super) fn page(state: &State, id: TaskId, width: usize) -> Page {
         )]);
     };
     let mut lines = Vec::new();
-    for finding in state.shown().findings.iter().filter(|f| f.task == Some(id)) {
+    for finding in state.shown().findings.iter().filter(|f| f.is_about(id)) {
         let (glyph, tone) = explain::severity(finding.severity);
         let text = if finding.title.contains(finding.rule) {
             format!("{glyph} {}", finding.title)

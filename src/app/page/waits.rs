@@ -21,7 +21,10 @@ use crate::{
             words,
         },
     },
-    diagnose::waits::{Holder, Party, hold_text, location_text, party_text, want_text},
+    diagnose::waits::{
+        Holder, LIKELY_FUTURES, LIKELY_HOLDER, Party, hold_text, location_text, party_text,
+        want_text,
+    },
     model::{
         AwaitsBy, Capability, Hold, HoldRole, Task, TaskState, TaskWait, ThreadWait, Tid, Want,
         WantKind,
@@ -137,6 +140,20 @@ fn chain(state: &State, task: &Task, wait: &TaskWait, page: &mut Page, width: us
     let evidence = evidence(state, wait);
     page.lines
         .extend(Line::paragraph(&evidence, Tone::Dim, INDENT.len(), width));
+    likely(state, &wait.wants, &wait.holds, page, width);
+}
+
+/// What "probably" means, where it stands before a holder.
+fn likely(state: &State, wants: &[Want], holds: &[Hold], page: &mut Page, width: usize) {
+    let context = state.context();
+    let is_likely = |hold: &Hold| !hold.certain;
+    let holders = wants.iter().flat_map(|want| words::holders(&context, want));
+    let mut of_wants = holders.filter_map(|holder| holder.hold);
+    if of_wants.any(|hold| is_likely(&hold)) || holds.iter().any(is_likely) {
+        let text = format!("probably: {LIKELY_HOLDER}");
+        page.lines
+            .extend(Line::paragraph(&text, Tone::Dim, INDENT.len(), width));
+    }
 }
 
 /// "idle for 41 s", "idle for at least 41 s", "woken, and not polled yet".
@@ -166,12 +183,11 @@ fn evidence(state: &State, wait: &TaskWait) -> String {
         Duration::ZERO => "just now".to_owned(),
         ago => format!("{} ago", quantity::duration(ago)),
     };
-    let sure = if wait.certain {
-        ""
+    if wait.certain {
+        format!("{how}, {ago}")
     } else {
-        "; ~ the most likely of several"
-    };
-    format!("{how}, {ago}{sure}")
+        format!("{how}, {ago}; only probably so: {LIKELY_FUTURES}")
+    }
 }
 
 /// Says that one is in a ring, or waits behind one.
@@ -311,10 +327,11 @@ pub(super) fn thread(state: &State, tid: Tid, page: &mut Page, width: usize) {
         return;
     };
     let title = match wait.want {
-        Some(_) => {
-            let least = quantity::duration(state.model().now.since(wait.since));
-            format!("Waits, for at least {least}")
-        }
+        Some(_) => match state.model().now.since(wait.since) {
+            Duration::ZERO => "Waits".to_owned(),
+            least => format!("Waits, for at least {}", quantity::duration(least)),
+        },
+        None if wait.holds.is_empty() => "Stands in".to_owned(),
         None => "Holds".to_owned(),
     };
     heading(page, &title);
@@ -359,4 +376,5 @@ fn thread_wait(state: &State, wait: &ThreadWait, page: &mut Page, width: usize) 
             _ => {}
         }
     }
+    likely(state, wait.want.as_slice(), &wait.holds, page, width);
 }

@@ -37,7 +37,18 @@ impl Table for StallGroups {
 
     fn title(state: &State) -> (&'static str, String) {
         let about = format!("{} · t: one by one", stalls::counts(state));
-        ("Stalls by culprit", about)
+        if state.model().session.core_dump {
+            ("Polls by culprit", about)
+        } else {
+            ("Stalls by culprit", about)
+        }
+    }
+
+    /// A core dump has no times.
+    fn fit(heads: &mut [Head], model: &Model) {
+        for head in heads {
+            head.unknown = model.session.core_dump && TIMED.contains(&head.id);
+        }
     }
 
     fn empty(state: &State) -> String {
@@ -223,6 +234,9 @@ fn overlap(stall: &Stall, now: Moment, window: Duration) -> Duration {
     stall.end(now).since(stall.started.max(now.minus(window)))
 }
 
+/// Columns that take time.
+const TIMED: [&str; 4] = ["max", "total", "share", "live"];
+
 /// What can be shown of a group.
 const COLUMNS: &[Column<StallGroup>] = &[
     Column {
@@ -236,7 +250,7 @@ const COLUMNS: &[Column<StallGroup>] = &[
         },
         cell: |c, g, _| match g.live {
             0 => Cell::new(quantity::duration(c.now().since(g.last)), Tone::Dim),
-            _ => Cell::new("■ LIVE", Tone::Critical),
+            _ => stalls::live(c),
         },
     },
     Column {
@@ -247,6 +261,7 @@ const COLUMNS: &[Column<StallGroup>] = &[
             let count = quantity::count(g.count);
             match g.count {
                 1 => Cell::new(count, Tone::Text),
+                _ if c.model.session.core_dump => Cell::new(count, Tone::Strong),
                 _ => Cell(vec![
                     (format!("×{count}").into(), Tone::Strong),
                     (

@@ -27,7 +27,11 @@ impl Table for Stalls {
 
     fn title(state: &State) -> (&'static str, String) {
         let about = format!("{} · t: by culprit", counts(state));
-        ("Stalls", about)
+        if state.model().session.core_dump {
+            ("Polls", about)
+        } else {
+            ("Stalls", about)
+        }
     }
 
     fn empty(state: &State) -> String {
@@ -54,6 +58,12 @@ impl Table for Stalls {
         state.show_details(Details::Stall(*id));
     }
 
+    fn fit(heads: &mut [Head], model: &Model) {
+        for head in heads {
+            head.unknown = model.session.core_dump && head.id == "length";
+        }
+    }
+
     fn back(state: &mut State) -> bool {
         let opened = state.opened_group.is_some();
         if opened {
@@ -63,10 +73,22 @@ impl Table for Stalls {
     }
 }
 
+/// What stands for when one ended that goes on: of a core dump that it did so then.
+pub(super) fn live(c: &Context<'_>) -> Cell {
+    if c.model.session.core_dump {
+        Cell::new("● then", Tone::Text)
+    } else {
+        Cell::new("■ LIVE", Tone::Critical)
+    }
+}
+
 /// How many stalls there are.
 pub(super) fn counts(state: &State) -> String {
     let stalls = &state.model().stalls;
     let (live, ended) = (stalls.live().count() as u64, stalls.total_ended);
+    if state.model().session.core_dump {
+        return format!("{} at that moment", quantity::count(live));
+    }
     format!(
         "{} live · {} ended",
         quantity::count(live),
@@ -108,7 +130,7 @@ const COLUMNS: &[Column<Stall>] = &[
         },
         cell: |c, s, _| {
             if s.live {
-                Cell::new("■ LIVE", Tone::Critical)
+                live(c)
             } else {
                 let ago = quantity::duration(c.now().since(s.end(c.now())));
                 Cell::new(format!("{ago} ago"), Tone::Dim)

@@ -297,7 +297,7 @@ pub(super) const CHAIN: Column<WaitGroup> = Column {
     head: Head::text("chain", "CHAIN", 20, 7)
         .growing(3, 90)
         .searched()
-        .help("the futures of the application's own, each awaiting the next"),
+        .help("the futures of the application's own, each awaiting the next; branches in brackets, with & where all are needed"),
     key: |c, g| Key::text(words::own_chain(c, g.oldest)),
     cell: |c, g, _| Cell::text(&words::own_chain(c, g.oldest)),
 };

@@ -11,7 +11,7 @@
 
 use crate::{
     app::{Context, RowKey, State, Tone, page::Line, quantity},
-    diagnose::waits::{Party, Ring, asked_text, hold_text, party_text},
+    diagnose::waits::{Party, Ring, asked_text, held_across, hold_text, party_text},
 };
 
 use super::{WaitGroup, WaitGrouping, wait_of, words};
@@ -69,7 +69,16 @@ fn of_ring(c: &Context<'_>, ring: &Ring, width: usize) -> Vec<Line> {
         lines.push(line.and(&format!("  {place}"), Tone::Text));
         let wants = asked_text(model, &member.want);
         let text = match ring.hold_of(at) {
-            Some(hold) => format!("holds {}, waits for {wants}", hold_text(model, &hold)),
+            Some(hold) => {
+                let across = held_across(model, member.party, &hold);
+                let across = across.map_or(String::new(), |place| {
+                    format!(" (across {})", place.text(model))
+                });
+                format!(
+                    "holds {}{across}, waits for {wants}",
+                    hold_text(model, &hold)
+                )
+            }
             None => format!("waits for {wants}"),
         };
         lines.extend(Line::paragraph(&text, Tone::Text, 4, width));

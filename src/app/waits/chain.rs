@@ -13,7 +13,7 @@
 use looptop_symbols::name;
 
 use crate::{
-    diagnose::waits::{Whose, whose},
+    diagnose::waits::{Whose, function_words, polled_wants, whose},
     model::{AwaitKind, AwaitLink, AwaitNode, Model, TaskWait},
 };
 
@@ -98,6 +98,76 @@ pub(in crate::app) fn future_name(model: &Model, node: &AwaitNode) -> String {
         AwaitKind::AsyncBlock => format!("async block in {path}"),
         _ => path,
     }
+}
+
+/// Branches of a chain that a line names.
+const MAX_NAMED: usize = 4;
+
+/// The application's own futures of a chain in one line, each awaiting the next; where it
+/// parts, the branches beside each other, "…" for those of which none is the application's:
+/// "`Handler::run` > (`Shutdown::recv` | `Connection::read`)". Of branches with `|` any lets it go
+/// on, with `&` all are needed.
+pub(in crate::app) fn own_text(model: &Model, wait: &TaskWait) -> String {
+    let nodes = &wait.shape.nodes;
+    let (_, all) = polled_wants(wait);
+    own_below(model, nodes, &children(nodes), all, 0)
+}
+
+fn own_below(
+    model: &Model,
+    nodes: &[AwaitNode],
+    children: &[Vec<usize>],
+    all: bool,
+    at: usize,
+) -> String {
+    let node = &nodes[at];
+    let polled = children[at].iter().filter(|child| {
+        let link = nodes[**child].link;
+        !matches!(link, AwaitLink::Kept | AwaitLink::NotStarted)
+    });
+    let texts = polled.map(|child| own_below(model, nodes, children, all, *child));
+    let mut texts: Vec<String> = texts.collect();
+    let count = texts.len();
+    texts.sort_by_key(String::is_empty);
+    texts.dedup();
+    let below = match texts.as_slice() {
+        [] => String::new(),
+        [one] if one.is_empty() && count > 1 => how(model, node, count, true),
+        [one] => one.clone(),
+        several => {
+            let all = match node.kind {
+                AwaitKind::Select => false,
+                AwaitKind::Join => true,
+                _ => all,
+            };
+            let named = several
+                .iter()
+                .take(MAX_NAMED)
+                .map(|text| match text.as_str() {
+                    "" => "…",
+                    text => text,
+                });
+            let mut named: Vec<&str> = named.collect();
+            if several.len() > MAX_NAMED && named.last() != Some(&"…") {
+                named.push("…");
+            }
+            format!("({})", named.join(if all { " & " } else { " | " }))
+        }
+    };
+    let is_own = whose(model, node) == Whose::Application;
+    let own = is_own.then(|| short(&function_words(model, node)));
+    match (own.filter(|own| !own.is_empty()), below.as_str()) {
+        (Some(own), "") => own,
+        (Some(own), below) => format!("{own} > {below}"),
+        (None, _) => below,
+    }
+}
+
+/// The last two parts of a path, which name a function where its module is known.
+fn short(path: &str) -> String {
+    let path = path.split(" + ").next().unwrap_or(path);
+    let at = path.rmatch_indices("::").nth(1);
+    path[at.map_or(0, |(at, _)| at + 2)..].to_owned()
 }
 
 /// Macros such as `select!` make a closure of what they poll.

@@ -183,6 +183,30 @@ fn plumbing_is_folded_and_what_is_waited_for_stands_where_it_is() {
     );
 }
 
+#[test]
+fn branches_stand_beside_each_other_in_the_line_of_a_chain() {
+    let model = fixtures::waits();
+    let line = |id: u64| chain::own_text(&model, model.waits.task(TaskId(id)).unwrap());
+    assert_eq!(
+        line(16),
+        "Handler::run > (Shutdown::recv | Connection::read)"
+    );
+    assert_eq!(line(3), "shop::handle > pool::get");
+    assert_eq!(line(1), "bank::transfer");
+}
+
+#[test]
+fn each_member_of_a_ring_is_marked() {
+    let state = waits_state();
+    let marked = |id: u64| {
+        let finding = state.finding_of_task(TaskId(id));
+        finding.map(|finding| finding.rule)
+    };
+    assert_eq!(marked(1), Some("deadlock"));
+    assert_eq!(marked(2), Some("deadlock"));
+    assert_ne!(marked(18), Some("deadlock"));
+}
+
 /// A service with so many tasks that wait for permits of a hundred pools.
 fn crowd(n: u64) -> State {
     let mut state = empty_state();
@@ -322,7 +346,7 @@ fn the_overview_says_what_a_reader_needs() {
             &ring,
             "10 of 20 idle tasks wait for permit of Semaphore pool (pool.rs:31); held by 3 \
              shop::report, which wait for socket 10.0.0.1:13 -> 10.0.0.9:5432 to read \
-             (src/report.rs:77) for 11.2 s",
+             (src/report.rs:77) for 11 s",
         ),
         (
             &pool,

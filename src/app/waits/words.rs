@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     app::{Context, quantity, tables},
     diagnose::waits::{
-        Holder, Party, Ring, asked_text, function_words, kind, kind_text, location_text,
-        party_text, polled_wants, waiting_text, want_text,
+        Holder, Party, Ring, across_text, asked_text, kind, kind_text, location_text, party_text,
+        polled_wants, waiting_text, want_text,
     },
     model::{Interest, LocationId, Model, ResourceKind, TaskState, TaskWait, Want, WantKind},
 };
@@ -219,8 +219,13 @@ pub(in crate::app) fn group_place(c: &Context<'_>, group: &WaitGroup) -> String 
     match ring_of(c, group) {
         Some(ring) => {
             let places = ring.members.iter().map(|member| place(c, member.party));
-            let places: Vec<String> = places.filter(|place| !place.is_empty()).collect();
-            together(&places)
+            let mut known: Vec<String> = Vec::new();
+            for place in places.filter(|place| !place.is_empty()) {
+                if !known.contains(&place) {
+                    known.push(place);
+                }
+            }
+            together(&known)
         }
         None => place(c, group.oldest),
     }
@@ -380,7 +385,9 @@ pub(in crate::app) fn holder(model: &Model, holder: &Holder) -> String {
         Some(does) => format!(", which {does}"),
         None => String::new(),
     };
-    format!("{sure}{}{kept}{does}", party_text(model, holder.party))
+    let across = across_text(model, holder);
+    let who = party_text(model, holder.party);
+    format!("{sure}{who}{across}{kept}{does}")
 }
 
 /// Those who could end a wait, each once, the certain ones first.
@@ -431,7 +438,8 @@ pub(in crate::app) fn does(model: &Model, party: Party) -> Option<String> {
     })
 }
 
-/// The futures of the application's own that one is in: "`Handler::run` > `Connection::read`".
+/// The futures of the application's own that one is in: "`Handler::run` > `Connection::read`"; see
+/// [`chain::own_text`].
 pub(in crate::app) fn own_chain(c: &Context<'_>, party: Party) -> String {
     let model = c.model;
     match party {
@@ -439,23 +447,7 @@ pub(in crate::app) fn own_chain(c: &Context<'_>, party: Party) -> String {
             let Some(wait) = wait_of(model, party) else {
                 return String::new();
             };
-            let mut names = Vec::new();
-            let mut is_branched = false;
-            for row in chain::rows(model, wait, false) {
-                match row.what {
-                    chain::What::Future { node, is_own, how } if !is_branched => {
-                        if is_own {
-                            names.push(short(&function_words(model, &wait.shape.nodes[node])));
-                        }
-                        is_branched = !how.is_empty();
-                        if is_branched {
-                            names.push(how);
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            names.join(" > ")
+            chain::own_text(model, wait)
         }
         Party::Thread(tid) => {
             let thread = model.waits.thread(tid);
@@ -464,11 +456,4 @@ pub(in crate::app) fn own_chain(c: &Context<'_>, party: Party) -> String {
                 .to_owned()
         }
     }
-}
-
-/// The last two parts of a path, which name a function where its module is known.
-fn short(path: &str) -> String {
-    let path = path.split(" + ").next().unwrap_or(path);
-    let at = path.rmatch_indices("::").nth(1);
-    path[at.map_or(0, |(at, _)| at + 2)..].to_owned()
 }

@@ -322,6 +322,23 @@ mod tests {
         );
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_program_whose_file_was_replaced_keeps_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = dir.path().join("app");
+        std::fs::copy("/bin/sleep", &app).unwrap();
+        let mut child = std::process::Command::new(&app).arg("60").spawn().unwrap();
+        std::fs::remove_file(&app).unwrap();
+        let mut hello = HelloResponse::default();
+        reading::describe(&Procfs::default(), child.id(), &mut hello);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(hello.name, "app");
+        let session = crate::model::Model::new(&hello).session;
+        assert_eq!(session.replaced(), app.to_str());
+    }
+
     #[tokio::test]
     async fn the_owner_of_a_unix_socket_is_found() {
         let dir = tempfile::tempdir().unwrap();

@@ -101,7 +101,9 @@ pub(super) fn host(procfs: &Procfs) -> Host {
 pub(super) fn describe(procfs: &Procfs, pid: u32, hello: &mut HelloResponse) {
     let process = procfs.process(pid);
     let exe = process.exe();
-    let file_name = exe.as_ref().and_then(|exe| exe.file_name());
+    // Without the mark of one that was replaced.
+    let program = process.program();
+    let file_name = program.as_ref().and_then(|program| program.file_name());
     let stat = process.stat();
     hello.pid = pid;
     hello.name = match (file_name, &stat) {

@@ -27,7 +27,7 @@ use crate::{
         tables::{self, TableId},
         waits,
     },
-    diagnose::{Finding, Level, Severity},
+    diagnose::{Finding, Level, Severity, counts_waiters},
     model::{Capability, Lag, Model, total},
 };
 
@@ -329,7 +329,7 @@ fn one(finding: &Finding, row: Rect, painter: &mut Painter<'_>) {
         Severity::Warning => ("▲", Tone::Warning),
         Severity::Critical => ("■", Tone::Critical),
     };
-    let times = if finding.count > 1 {
+    let times = if finding.count > 1 && !counts_waiters(finding.rule) {
         format!("{}× ", quantity::count(finding.count))
     } else {
         String::new()

@@ -6,7 +6,8 @@ use crate::{
     diagnose::{
         Finding, Severity, Subject,
         waits::{
-            Member, Party, Ring, asked_of, called_by, hold_of, kind, kind_text, resource_text,
+            Member, Party, Ring, asked_of, called_by, held_across, hold_of, kind, kind_text,
+            resource_text,
         },
     },
     model::{HoldRole, Model, Moment, ResourceKind, TaskId, WantKind},
@@ -100,6 +101,9 @@ fn finding(context: &Context<'_>, rings: &[&Ring]) -> Option<Finding> {
         let name = known.and_then(|task| model.task_name(task));
         name.unwrap_or_default().clone_into(&mut finding.task_name);
     }
+    let inside = rings.iter().flat_map(|ring| &ring.members);
+    finding.tasks = inside.filter_map(|member| member.party.task()).collect();
+    finding.tasks.sort_unstable();
     let behind: usize = rings.iter().map(|ring| ring.behind.len()).sum();
     let inside: usize = rings.iter().map(|ring| ring.members.len()).sum();
     finding.count = (inside + behind) as u64;
@@ -122,7 +126,7 @@ fn finding(context: &Context<'_>, rings: &[&Ring]) -> Option<Finding> {
     let at = spot_words(model, &spots);
     let more = match rings.len() {
         1 => String::new(),
-        n => format!(", {n} times"),
+        n => format!(", in {n} rings"),
     };
     let behind = behind_words(behind);
     finding.title = match members.as_slice() {
@@ -251,12 +255,26 @@ fn evidence(model: &Model, members: &[Member], spots: &[Spot]) -> String {
                 text => format!(" at {text}"),
             };
             match held(model, members, at) {
-                Some(held) => format!("{who} holds {held} and waits for {wanted}{place}"),
+                Some(held) => {
+                    let across = across(model, members, at);
+                    format!("{who} holds {held}{across} and waits for {wanted}{place}")
+                }
                 None => format!("{who} waits for {wanted}{place}"),
             }
         });
     let parts: Vec<String> = parts.chain(others(members)).collect();
     parts.join("; ")
+}
+
+/// " (across src/rw.rs:31)": the await across which a member has what the one before wants,
+/// where that is not the one at which it waits.
+fn across(model: &Model, members: &[Member], at: usize) -> String {
+    let before = (at + members.len() - 1) % members.len();
+    let hold = members[before].held_by_next;
+    let place = hold.and_then(|hold| held_across(model, members[at].party, &hold));
+    place.map_or(String::new(), |place| {
+        format!(" (across {})", place.text(model))
+    })
 }
 
 fn of_itself(model: &Model, alone: &Member) -> String {

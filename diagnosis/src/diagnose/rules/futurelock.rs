@@ -81,6 +81,8 @@ fn finding(context: &Context<'_>, waits: &Spot, kept: &Spot, all: &[&BehindOwn])
         return finding;
     };
     finding.task = Some(shown.task);
+    finding.tasks = all.iter().map(|own| own.task).collect();
+    finding.tasks.sort_unstable();
     let name = model.tasks.get(shown.task);
     let name = name.and_then(|task| model.task_name(task));
     name.unwrap_or_default().clone_into(&mut finding.task_name);

@@ -10,7 +10,7 @@ use crate::{
     diagnose::{
         Finding, Severity, Subject,
         waits::{Party, asked_text, holders_text, polled_wants},
-        words::{count, human},
+        words::{count, spoken},
     },
     model::{Model, ResourceKind, TaskId, WantKind},
 };
@@ -151,6 +151,8 @@ fn finding(
     finding.location = at.line(model).unwrap_or_default();
     finding.function = (!at.function.is_empty()).then(|| at.function.clone());
     finding.task = Some(first);
+    finding.tasks = tasks.to_vec();
+    finding.tasks.sort_unstable();
     let known = model.tasks.get(first);
     let task_name = known.and_then(|task| model.task_name(task));
     task_name
@@ -182,11 +184,15 @@ fn finding(
         ),
     };
     let held = holders_text(model, &context.memory.waiting.graph, want);
-    let held = held.map_or(String::new(), |held| format!("; {held}"));
+    let joint = match want.kind {
+        WantKind::Task => ",",
+        _ => ";",
+    };
+    let held = held.map_or(String::new(), |held| format!("{joint} {held}"));
     let why = why(tasks.len());
     finding.title = format!(
         "{who} {} for {}{place}{why}{held}",
-        human(finding.max),
+        spoken(finding.max),
         asked_text(model, want),
     );
     let kind = want.resource.and_then(|id| model.waits.resource(id));

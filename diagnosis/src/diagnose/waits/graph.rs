@@ -20,6 +20,16 @@ pub enum Party {
     Thread(Tid),
 }
 
+impl Party {
+    /// The task that it is.
+    pub fn task(self) -> Option<TaskId> {
+        match self {
+            Self::Task(task) => Some(task),
+            Self::Thread(_) => None,
+        }
+    }
+}
+
 /// Who can give what is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {

@@ -57,20 +57,20 @@ fn holders_say_what_they_wait_for_themselves() {
             3,
             Some(
                 "held by task 13 shop::report, which waits for socket 10.0.0.1:13 -> 10.0.0.9:5432 \
-                 to read (src/report.rs:77) for 11.0 s, and 2 others",
+                 to read (src/report.rs:77) for 11 s, and 2 others",
             ),
         ),
         (
             18,
             Some(
                 "to be sent by task 19 shop::answer, which waits for end of task 17 shop::purge \
-                 (src/ask.rs:40) for 30.0 s",
+                 (src/ask.rs:40) for 30 s",
             ),
         ),
         (
             19,
             Some(
-                "which is task 17 shop::purge, which waits for timer, due in 3.2 s \
+                "which waits for timer, due in 3.2 s \
                  (src/db.rs:367) for 800 ms",
             ),
         ),

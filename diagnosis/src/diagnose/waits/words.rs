@@ -4,14 +4,22 @@
 use std::time::Duration;
 
 use crate::{
-    diagnose::words::{count, human},
+    diagnose::words::{count, human, spoken},
     model::{
         Hold, HoldRole, Interest, LocationId, Model, ResourceKind, TaskId, TaskWait, TextId,
         WaitResource, Want, WantKind,
     },
 };
 
-use super::{Graph, Party, place, place::Place};
+use super::{Graph, Holder, Party, place, place::Place};
+
+/// Why the futures of a task are only probable.
+pub const LIKELY_FUTURES: &str = "without line tables what was inlined has no name, and two futures \
+    may share one machine code; CARGO_PROFILE_RELEASE_DEBUG=line-tables-only helps";
+
+/// Why a holder is only probable.
+pub const LIKELY_HOLDER: &str = "a pointer to the lock is on its stack or in its future, as a \
+    guard is one; the lock itself does not say who holds it";
 
 /// What of a resource is waited for, and how many there are: "permit of Semaphore pool
 /// (0 of 5)", "socket 127.0.0.1:6379 <- 127.0.0.1:51234 to read", "message of mpsc channel
@@ -273,6 +281,21 @@ pub fn hold_of(model: &Model, hold: &Hold, called: Option<&str>) -> String {
     }
 }
 
+/// The application's await across which a task holds something; `None` where that is where
+/// it waits, or is not known.
+pub fn held_across(model: &Model, party: Party, hold: &Hold) -> Option<Place> {
+    let Party::Task(task) = party else {
+        return None;
+    };
+    let wait = model.waits.task(task)?;
+    let across = place::place(model, &wait.shape, hold.node as usize)?;
+    let (wants, _) = polled_wants(wait);
+    let first = wants.first()?;
+    let at = place::place(model, &wait.shape, first.node as usize);
+    let is_line = across.location.is_some();
+    (is_line && at.is_none_or(|at| at.location != across.location)).then_some(across)
+}
+
 /// A line, or as much of it as is known: "src/report.rs:77", "in `app::report`".
 pub fn location_text(model: &Model, location: Option<LocationId>, function: &str) -> String {
     match (model.location(location), function) {
@@ -358,7 +381,7 @@ pub fn waited(model: &Model, wait: &TaskWait) -> Option<Duration> {
 }
 
 /// What a party waits for itself, for a sentence: "waits for socket 10.0.0.7:443 to read
-/// (src/report.rs:77) for 11.0 s"; `None` where that is not known.
+/// (src/report.rs:77) for 11 s"; `None` where that is not known.
 pub fn waiting_text(model: &Model, party: Party) -> Option<String> {
     match party {
         Party::Task(id) => {
@@ -368,7 +391,7 @@ pub fn waiting_text(model: &Model, party: Party) -> Option<String> {
             let place = place::place(model, &wait.shape, first.node as usize);
             let place = place.map_or(String::new(), |place| bracketed(&place.text(model)));
             let since = waited(model, wait);
-            let since = since.map_or(String::new(), |for_| format!(" for {}", human(for_)));
+            let since = since.map_or(String::new(), |for_| format!(" for {}", spoken(for_)));
             Some(format!(
                 "waits for {}{place}{since}",
                 waits_text(model, wait)
@@ -379,7 +402,7 @@ pub fn waiting_text(model: &Model, party: Party) -> Option<String> {
             let want = thread.want.as_ref()?;
             let at = location_text(model, thread.location, model.text(thread.function));
             let since = model.now.since(thread.since);
-            let since = (!since.is_zero()).then(|| format!(" for {}", human(since)));
+            let since = (!since.is_zero()).then(|| format!(" for {}", spoken(since)));
             Some(format!(
                 "waits for {}{}{}",
                 want_text(model, want),
@@ -398,16 +421,29 @@ fn bracketed(text: &str) -> String {
     }
 }
 
+/// " (across src/rw.rs:31)": the await across which a holder has it, where that is not the one
+/// at which it waits; empty where it is, or is not known.
+pub fn across_text(model: &Model, holder: &Holder) -> String {
+    let hold = holder.hold.filter(|hold| hold.role == HoldRole::Permits);
+    let across = hold.and_then(|hold| held_across(model, holder.party, &hold));
+    across.map_or(String::new(), |place| {
+        format!(" (across {})", place.text(model))
+    })
+}
+
 /// Who can give what is wanted, and what the first of them waits for itself: "held by task
 /// 12 `app::report`, which waits for socket 10.0.0.7:443 to read (src/report.rs:77) for
-/// 11.0 s"; `None` where nobody is known.
+/// 11 s"; `None` where nobody is known.
 pub fn holders_text(model: &Model, graph: &Graph, want: &Want) -> Option<String> {
     let holders = graph.holders_of(want);
     let first = holders.first()?;
+    if want.kind == WantKind::Task {
+        // Who that is was said with what is waited for.
+        return waiting_text(model, first.party).map(|text| format!("which {text}"));
+    }
     let verb = match want.kind {
         WantKind::Message => "to be sent by",
         WantKind::Room => "received by",
-        WantKind::Task => "which is",
         _ => "held by",
     };
     let sure = match first.hold {
@@ -422,5 +458,6 @@ pub fn holders_text(model: &Model, graph: &Graph, want: &Want) -> Option<String>
         n => format!(", and {}", count(n as u64, "other")),
     };
     let who = party_text(model, first.party);
-    Some(format!("{sure}{verb} {who}{which}{others}"))
+    let across = across_text(model, first);
+    Some(format!("{sure}{verb} {who}{across}{which}{others}"))
 }

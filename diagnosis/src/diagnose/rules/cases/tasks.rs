@@ -315,7 +315,7 @@ fn tasks_that_idle_are_a_word_in_a_healthy_verdict() {
         (3, "nothing starves the loop: 2 tasks, 2 workers"),
         (
             10,
-            "nothing starves the loop: 2 tasks, 2 workers; 2 tasks idle for over 5 s, up to 10.0 s",
+            "nothing starves the loop: 2 tasks, 2 workers; 2 tasks idle for over 5 s, up to 10 s",
         ),
     ] {
         let mut session = Session::new();
