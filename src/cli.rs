@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
-    app::ColumnChoice,
+    app::{ColumnChoice, bindings::Keymap},
     diagnose::Severity,
     dump::Format as DumpFormat,
     export::{Format as ExportFormat, Table as ExportTable},
@@ -66,6 +66,9 @@ pub struct Screen {
     /// Columns of the tables; in the configuration alone.
     #[arg(skip)]
     pub columns: ColumnChoice,
+    /// Keys of actions; in the configuration alone.
+    #[arg(skip)]
+    pub keys: Keymap,
 }
 
 /// When to use colours.

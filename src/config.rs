@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::ColumnChoice;
+use crate::app::{ColumnChoice, bindings::Keymap};
 use crate::cli::{ColorChoice, DEFAULT_TARGET, Screen};
 use crate::source::access::{Settings, TokenFrom};
 
@@ -50,6 +50,9 @@ pub struct Config {
     /// Columns that tables show, in their order, by the ids that the help lists.
     #[serde(skip_serializing_if = "ColumnChoice::is_empty")]
     pub columns: ColumnChoice,
+    /// Keys of actions, by the names that docs/keys.md lists.
+    #[serde(skip_serializing_if = "Keymap::is_empty")]
+    pub keys: Keymap,
 }
 
 impl Default for Config {
@@ -67,6 +70,7 @@ impl Default for Config {
             tls_key: None,
             tls_name: None,
             columns: ColumnChoice::default(),
+            keys: Keymap::default(),
         }
     }
 }
@@ -88,8 +92,19 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        error: toml::de::Error,
+        error: Mistake,
     },
+}
+
+/// What is wrong with a file's text.
+#[derive(Debug, thiserror::Error)]
+pub enum Mistake {
+    /// It is no TOML, or names what there is not.
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    /// Two actions have one key; with their lines.
+    #[error("{0}")]
+    Keys(String),
 }
 
 /// Where the file is looked for: `$LOOPTOP_CONFIG`, or `looptop/config.toml` in
@@ -109,13 +124,21 @@ pub fn path() -> PathBuf {
 pub fn load() -> Result<Config, ConfigError> {
     let path = path();
     match fs::read_to_string(&path) {
-        Ok(text) => toml::from_str(&text).map_err(|error| ConfigError::Parse { path, error }),
+        Ok(text) => Config::parse(&text).map_err(|error| ConfigError::Parse { path, error }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
         Err(error) => Err(ConfigError::Read { path, error }),
     }
 }
 
 impl Config {
+    /// The configuration that a file of this text is.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let config: Self = toml::from_str(text)?;
+        let keys = config.keys.check();
+        keys.map_err(|wrong| Mistake::Keys(wrong.sentence(text)))?;
+        Ok(config)
+    }
+
     /// The file that would give this configuration.
     pub fn print(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_default()
@@ -148,6 +171,7 @@ impl Config {
             no_mouse: screen.no_mouse || !self.mouse,
             theme: screen.theme.or_else(|| self.theme.clone()),
             columns: self.columns.clone(),
+            keys: self.keys.clone(),
         }
     }
 }
@@ -165,9 +189,10 @@ mod tests {
             tls_ca: Some("ca.pem".into()),
             ascii: true,
             columns: toml::from_str("tasks = ['name', 'id']").unwrap(),
+            keys: toml::from_str("help = 'F2'\nquit = []").unwrap(),
             ..Config::default()
         };
-        assert_eq!(toml::from_str::<Config>(&config.print()).unwrap(), config);
+        assert_eq!(Config::parse(&config.print()).unwrap(), config);
         assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
     }
 
@@ -184,8 +209,13 @@ mod tests {
             ("columns.tasks = ['id', 'id']", "\"id\" is named twice"),
             ("columns.workers = []", "at least one column"),
             ("columns.task = ['id']", "unknown variant `task`"),
+            ("keys.halp = 'h'", "no action is called \"halp\""),
+            (
+                "keys.help = 'q'",
+                "q is bound to help, and by default to quit",
+            ),
         ] {
-            let error = toml::from_str::<Config>(text).unwrap_err().to_string();
+            let error = Config::parse(text).unwrap_err().to_string();
             assert!(
                 error.contains(hint) && error.contains("line 1"),
                 "{text}: {error}"

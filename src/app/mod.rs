@@ -49,7 +49,7 @@ pub use action::{Action, Effect, Motion};
 pub use column::{Context, Head};
 pub use column_choice::{ColumnChoice, WrongColumns};
 pub use event::{Connection, Distribution, Distributions, Earlier, Event};
-pub use key::Key;
+pub use key::{Key, NoKey};
 pub use lab::{LabState, Twin};
 pub use list::{Cursor, TableState};
 pub use rows::{Request, Rows, Sort};

@@ -15,7 +15,9 @@ use crate::{
 
 use super::{
     ColumnChoice, Connection, Context, Cursor, Distributions, LabState, Place, Player, Rows,
-    Snapshot, TableState, ViewId, page,
+    Snapshot, TableState, ViewId,
+    bindings::Keymap,
+    page,
     tables::{RowKey, TableId},
     views,
     waits::{Seen, WaitKey, WaitLayout},
@@ -30,6 +32,8 @@ pub struct Options {
     pub lab: Option<Lab>,
     /// Columns that the configuration chose.
     pub columns: ColumnChoice,
+    /// Keys that it binds otherwise.
+    pub keys: Keymap,
 }
 
 /// The demo's scenario, as it was started.
@@ -357,6 +361,11 @@ impl State {
             help,
             at: self.now,
         });
+    }
+
+    /// The key of an action, for sentences that say what to press.
+    pub fn key_of(&self, name: &'static str) -> String {
+        super::bindings::key_of(&self.options.keys, name)
     }
 
     /// A sentence that passes, while it lasts.

@@ -324,7 +324,7 @@ fn a_key_has_one_meaning_at_a_time() {
     states.push(past);
     states.push(lab_tests::lab_state());
     let bound: Vec<Key> = bindings::all().flat_map(|b| b.keys).copied().collect();
-    assert!(bindings::all().all(|b| !b.keys.is_empty() && !b.help.is_empty()));
+    assert!(bindings::all().all(|b| !b.name.is_empty() && !b.help.is_empty()));
     for state in states {
         for key in &bound {
             let meanings = bindings::meanings(&state, *key);
@@ -334,7 +334,42 @@ fn a_key_has_one_meaning_at_a_time() {
                 state.view
             );
         }
+        // What holds together here is known to meet: the configuration is checked by that.
+        let held: Vec<_> = bindings::all()
+            .filter(|b| bindings::holds(b.at, &state))
+            .collect();
+        for one in &held {
+            for other in &held {
+                assert!(one.at.meets(other.at), "{one:?} {other:?}");
+            }
+        }
     }
+}
+
+#[test]
+fn keys_of_the_configuration_are_those_of_the_screen() {
+    let mut state = starving_state();
+    state.options.keys = toml::from_str("help = 'H'\nback = ['F4', 'q']\nquit = 'Ctrl-Q'").unwrap();
+    assert_eq!(key(&mut state, Key::Char('?')), []);
+    assert_eq!(state.overlay, None);
+    key(&mut state, Key::Char('H'));
+    assert_eq!(state.overlay, Some(Overlay::Help));
+    let shown = |state: &State| -> Vec<String> {
+        let lines = page::lines(state).unwrap();
+        lines.iter().map(page::Line::plain).collect()
+    };
+    let help = shown(&state);
+    assert!(
+        help.iter()
+            .any(|l| l.contains("H") && l.contains("this help"))
+    );
+    assert!(
+        help.iter()
+            .any(|l| l.contains("F4 q") && l.contains("never quits"))
+    );
+    assert_eq!(key(&mut state, Key::Char('q')), [], "it goes back");
+    assert_eq!(state.overlay, None);
+    assert_eq!(key(&mut state, Key::Ctrl('q')), [Effect::Quit]);
 }
 
 /// [`starving_state`] after these keys.

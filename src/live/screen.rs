@@ -87,6 +87,7 @@ impl<'a> Show<'a> {
             target: self.name.trim_start_matches("http://").to_owned(),
             lab: self.lab,
             columns: self.screen.columns.clone(),
+            keys: self.screen.keys.clone(),
         };
         #[cfg(feature = "demo")]
         let link = crate::lab::client::spawn(self.target.clone(), runtime.handle());
@@ -125,7 +126,13 @@ pub fn choose(
     let theme = theme(screen)?;
     let _within = runtime.enter();
     let mut stage = Stage::enter(mouse(screen))?;
-    let picked = runtime.block_on(picker::pick(&mut stage, &theme, listing, lister))?;
+    let picked = runtime.block_on(picker::pick(
+        &mut stage,
+        &theme,
+        &screen.keys,
+        listing,
+        lister,
+    ))?;
     Ok(picked.map(|target| (target, stage)))
 }
 

@@ -16,8 +16,16 @@ const QUIET: (u8, &str) = (9, "");
 pub(super) const ANYWHERE: Section = Section {
     title: "Anywhere",
     bindings: &[
-        binding(&[Ctrl('c')], Action::Quit, Always, QUIET, "quit"),
         binding(
+            "interrupt",
+            &[Ctrl('c')],
+            Action::Quit,
+            Always,
+            QUIET,
+            "quit",
+        ),
+        binding(
+            "suspend",
             &[Ctrl('z')],
             Action::Suspend,
             Always,
@@ -25,14 +33,23 @@ pub(super) const ANYWHERE: Section = Section {
             "suspend; fg comes back",
         ),
         binding(
+            "help",
             &[Char('?'), Key::F(1)],
             Action::Help,
             Everywhere,
             (2, "help"),
             "this help",
         ),
-        binding(&[Char('q')], Action::Quit, Everywhere, (3, "quit"), "quit"),
         binding(
+            "quit",
+            &[Char('q')],
+            Action::Quit,
+            Everywhere,
+            (3, "quit"),
+            "quit",
+        ),
+        binding(
+            "back",
             &[Key::Esc],
             Action::Back,
             Everywhere,
@@ -40,6 +57,7 @@ pub(super) const ANYWHERE: Section = Section {
             "back; clears an active filter; never quits",
         ),
         binding(
+            "open",
             &[Key::Enter],
             Action::Open,
             Views,
@@ -47,6 +65,7 @@ pub(super) const ANYWHERE: Section = Section {
             "details of what is under the cursor",
         ),
         binding(
+            "explain",
             &[Char('e')],
             Action::Explain,
             Everywhere,
@@ -54,6 +73,7 @@ pub(super) const ANYWHERE: Section = Section {
             "explain the finding under the cursor, or the verdict",
         ),
         binding(
+            "freeze",
             &[Char(' ')],
             Action::Freeze,
             Everywhere,
@@ -61,6 +81,7 @@ pub(super) const ANYWHERE: Section = Section {
             "freeze the screen, or hold a recording; the target runs on; again to go live",
         ),
         binding(
+            "past",
             &[Char('[')],
             Action::Travel(Travel::Back),
             Everywhere,
@@ -68,6 +89,7 @@ pub(super) const ANYWHERE: Section = Section {
             "back in time: steps of 100 ms in the last minute, of 1 s before and in a recording",
         ),
         binding(
+            "forward",
             &[Char(']')],
             Action::Travel(Travel::Forward),
             Everywhere,
@@ -75,6 +97,7 @@ pub(super) const ANYWHERE: Section = Section {
             "forward in time, in the same steps",
         ),
         binding(
+            "far-past",
             &[Char('{')],
             Action::Travel(Travel::FarBack),
             Everywhere,
@@ -82,6 +105,7 @@ pub(super) const ANYWHERE: Section = Section {
             "10 s back in time",
         ),
         binding(
+            "far-forward",
             &[Char('}')],
             Action::Travel(Travel::FarForward),
             Everywhere,
@@ -89,6 +113,7 @@ pub(super) const ANYWHERE: Section = Section {
             "10 s forward in time",
         ),
         binding(
+            "previous-finding",
             &[Char('(')],
             Action::Travel(Travel::PreviousFinding),
             Everywhere,
@@ -96,6 +121,7 @@ pub(super) const ANYWHERE: Section = Section {
             "back to where the finding before began; in a recording, the stall",
         ),
         binding(
+            "next-finding",
             &[Char(')')],
             Action::Travel(Travel::NextFinding),
             Everywhere,
@@ -103,6 +129,7 @@ pub(super) const ANYWHERE: Section = Section {
             "forward to where the next finding begins; in a recording, the stall",
         ),
         binding(
+            "copy",
             &[Char('y')],
             Action::Copy,
             Everywhere,
@@ -110,6 +137,7 @@ pub(super) const ANYWHERE: Section = Section {
             "copy that finding, or a task's details, to the clipboard (OSC 52)",
         ),
         binding(
+            "present",
             &[Char('p')],
             Action::PresenterMode,
             Everywhere,
@@ -117,6 +145,7 @@ pub(super) const ANYWHERE: Section = Section {
             "presenter mode: verdict and figures in large letters; again to leave",
         ),
         binding(
+            "open",
             &[Key::Enter],
             Action::Open,
             Links,
@@ -124,6 +153,7 @@ pub(super) const ANYWHERE: Section = Section {
             "in details: to where the marked line leads; Esc comes back",
         ),
         binding(
+            "resume",
             &[Char('r')],
             Action::Resume,
             Paused,
@@ -131,6 +161,7 @@ pub(super) const ANYWHERE: Section = Section {
             "make a console-subscriber that was paused go on, for all its viewers",
         ),
         binding(
+            "up",
             &[Key::Up, Char('k')],
             Action::Move(Motion::Up),
             Everywhere,
@@ -138,6 +169,7 @@ pub(super) const ANYWHERE: Section = Section {
             "one row up",
         ),
         binding(
+            "down",
             &[Key::Down, Char('j')],
             Action::Move(Motion::Down),
             Everywhere,
@@ -145,6 +177,7 @@ pub(super) const ANYWHERE: Section = Section {
             "one row down",
         ),
         binding(
+            "page-up",
             &[Key::PageUp, Ctrl('b')],
             Action::Move(Motion::PageUp),
             Everywhere,
@@ -152,6 +185,7 @@ pub(super) const ANYWHERE: Section = Section {
             "one page up",
         ),
         binding(
+            "page-down",
             &[Key::PageDown, Ctrl('f')],
             Action::Move(Motion::PageDown),
             Everywhere,
@@ -159,6 +193,7 @@ pub(super) const ANYWHERE: Section = Section {
             "one page down",
         ),
         binding(
+            "top",
             &[Char('g'), Key::Home],
             Action::Move(Motion::Top),
             Everywhere,
@@ -166,6 +201,7 @@ pub(super) const ANYWHERE: Section = Section {
             "to the first row",
         ),
         binding(
+            "bottom",
             &[Char('G'), Key::End],
             Action::Move(Motion::Bottom),
             Everywhere,
@@ -173,6 +209,7 @@ pub(super) const ANYWHERE: Section = Section {
             "to the last row",
         ),
         binding(
+            "next-view",
             &[Key::Tab],
             Action::NextView,
             Everywhere,
@@ -180,6 +217,7 @@ pub(super) const ANYWHERE: Section = Section {
             "next view",
         ),
         binding(
+            "previous-view",
             &[Key::BackTab],
             Action::PreviousView,
             Everywhere,
@@ -187,6 +225,7 @@ pub(super) const ANYWHERE: Section = Section {
             "previous view",
         ),
         binding(
+            "longer-span",
             &[Char('+'), Char('=')],
             Action::LongerSpan,
             Everywhere,
@@ -194,6 +233,7 @@ pub(super) const ANYWHERE: Section = Section {
             "charts show a longer time: 10 s, 1 min, 5 min, 30 min",
         ),
         binding(
+            "shorter-span",
             &[Char('-')],
             Action::ShorterSpan,
             Everywhere,
@@ -208,6 +248,7 @@ pub(super) const TABLES: Section = Section {
     title: "Tables",
     bindings: &[
         binding(
+            "filter",
             &[Char('/')],
             Action::Filter,
             Tables,
@@ -215,6 +256,7 @@ pub(super) const TABLES: Section = Section {
             "filter the rows",
         ),
         binding(
+            "sort-next",
             &[Char('>'), Char('.')],
             Action::SortNext,
             Tables,
@@ -222,6 +264,7 @@ pub(super) const TABLES: Section = Section {
             "sort by the next column",
         ),
         binding(
+            "sort-previous",
             &[Char('<'), Char(',')],
             Action::SortPrevious,
             Tables,
@@ -229,6 +272,7 @@ pub(super) const TABLES: Section = Section {
             "sort by the previous column",
         ),
         binding(
+            "invert",
             &[Char('i')],
             Action::Invert,
             Tables,
@@ -236,6 +280,7 @@ pub(super) const TABLES: Section = Section {
             "sort the other way round",
         ),
         binding(
+            "pan-right",
             &[Key::Right, Char('l')],
             Action::PanRight,
             Tables,
@@ -243,6 +288,7 @@ pub(super) const TABLES: Section = Section {
             "show columns that did not fit",
         ),
         binding(
+            "pan-left",
             &[Key::Left, Char('h')],
             Action::PanLeft,
             Tables,
@@ -256,9 +302,24 @@ pub(super) const TABLES: Section = Section {
 pub(super) const RECORDINGS: Section = Section {
     title: "Recordings",
     bindings: &[
-        binding(&[Char('x')], Action::Faster, Playing, QUIET, "play faster"),
-        binding(&[Char('X')], Action::Slower, Playing, QUIET, "play slower"),
         binding(
+            "faster",
+            &[Char('x')],
+            Action::Faster,
+            Playing,
+            QUIET,
+            "play faster",
+        ),
+        binding(
+            "slower",
+            &[Char('X')],
+            Action::Slower,
+            Playing,
+            QUIET,
+            "play slower",
+        ),
+        binding(
+            "record",
             &[Char('R')],
             Action::Record,
             Recordable,
@@ -266,6 +327,7 @@ pub(super) const RECORDINGS: Section = Section {
             "record what comes in to a file; again to end it",
         ),
         binding(
+            "save-past",
             &[Char('R')],
             Action::SavePast,
             Past,
@@ -276,10 +338,11 @@ pub(super) const RECORDINGS: Section = Section {
 };
 
 /// While a filter is edited.
-pub(super) const FILTER: Section = Section {
+pub(in crate::app) static FILTER: Section = Section {
     title: "While typing a filter",
     bindings: &[
         binding(
+            "filter-apply",
             &[Key::Enter],
             Action::Accept,
             Filter,
@@ -287,6 +350,7 @@ pub(super) const FILTER: Section = Section {
             "apply the filter",
         ),
         binding(
+            "filter-clear",
             &[Key::Esc],
             Action::Clear,
             Filter,
@@ -294,6 +358,7 @@ pub(super) const FILTER: Section = Section {
             "clear the filter",
         ),
         binding(
+            "erase",
             &[Key::Backspace, Ctrl('h')],
             Action::Erase,
             Filter,
@@ -301,6 +366,7 @@ pub(super) const FILTER: Section = Section {
             "erase a character",
         ),
         binding(
+            "erase-word",
             &[Ctrl('w')],
             Action::EraseWord,
             Filter,

@@ -2,13 +2,17 @@
 //! `docs/keys.md` come from here.
 //!
 //! To add a key, add an entry to a list: that of its view (`app/views/`), or in
-//! `general`. What it does is an [`Action`], which has an arm in
+//! `general`. Its name is what a configuration binds to other keys ([`Keymap`]); several
+//! entries may share one, if they never hold at the same time. What it does is an [`Action`], which has an arm in
 //! [`update`](super::update).
 
 mod document;
 mod general;
+mod keymap;
 
 pub use document::markdown;
+pub(super) use general::FILTER;
+pub use keymap::{InTheWay, Keymap, WrongKeys};
 
 use std::sync::LazyLock;
 
@@ -61,6 +65,8 @@ pub enum Where {
 /// A key, or several, for one action.
 #[derive(Debug, Clone)]
 pub struct Binding {
+    /// What a configuration calls it.
+    pub name: &'static str,
     /// Any of these.
     pub keys: &'static [Key],
     /// What it does.
@@ -77,6 +83,7 @@ pub struct Binding {
 
 /// A binding; `rank` and `label` are for the footer.
 pub(super) const fn binding(
+    name: &'static str,
     keys: &'static [Key],
     action: Action,
     at: Where,
@@ -84,6 +91,7 @@ pub(super) const fn binding(
     help: &'static str,
 ) -> Binding {
     Binding {
+        name,
         keys,
         action,
         at,
@@ -115,6 +123,7 @@ impl Section {
 /// The digits of the views.
 static VIEWS: LazyLock<Vec<Binding>> = LazyLock::new(|| {
     let digit = |id: &ViewId| Binding {
+        name: id.key_name(),
         keys: vec![Key::Char(id.digit())].leak(),
         action: Action::Show(*id),
         at: Where::Everywhere,
@@ -134,7 +143,7 @@ pub fn sections() -> Vec<Section> {
         Section::new("Views", VIEWS.as_slice()),
         general::TABLES,
     ];
-    let last = [general::RECORDINGS, general::FILTER];
+    let last = [general::RECORDINGS, FILTER];
     first.into_iter().chain(of_views).chain(last).collect()
 }
 
@@ -145,8 +154,9 @@ pub fn all() -> impl Iterator<Item = &'static Binding> {
 
 /// The bindings of a key that hold now: one at the most.
 pub(super) fn meanings(state: &State, key: Key) -> Vec<&'static Binding> {
+    let keymap = &state.options.keys;
     all()
-        .filter(|b| b.keys.contains(&key) && holds(b.at, state))
+        .filter(|b| keymap.of(b).contains(&key) && holds(b.at, state))
         .collect()
 }
 
@@ -173,7 +183,7 @@ pub fn footer(state: &State) -> Vec<&'static Binding> {
     shown
 }
 
-fn holds(at: Where, state: &State) -> bool {
+pub(super) fn holds(at: Where, state: &State) -> bool {
     let mode = state.mode();
     match at {
         Where::Always => true,
@@ -203,8 +213,17 @@ fn is_paused(state: &State) -> bool {
     matches!(state.connection, Connection::Paused { .. })
 }
 
-/// The keys of a binding, as a person reads them.
-pub fn names(binding: &Binding) -> String {
-    let names: Vec<String> = binding.keys.iter().map(ToString::to_string).collect();
+/// The keys of a binding, as a person reads them; empty without any.
+pub fn names(keymap: &Keymap, binding: &'static Binding) -> String {
+    let keys = keymap.of(binding).iter();
+    let names: Vec<String> = keys.map(ToString::to_string).collect();
     names.join(" ")
+}
+
+/// The first key of the action of this name; the action's name where it has none, for
+/// sentences that say what to press.
+pub fn key_of(keymap: &Keymap, name: &'static str) -> String {
+    let binding = all().find(|binding| binding.name == name);
+    let key = binding.and_then(|binding| keymap.of(binding).first());
+    key.map_or_else(|| format!("({name})"), ToString::to_string)
 }
