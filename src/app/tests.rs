@@ -315,7 +315,9 @@ fn the_mouse_selects_sorts_and_opens_tabs() {
 fn a_key_has_one_meaning_at_a_time() {
     let views = ViewId::ALL.iter().map(|id| id.digit().to_string());
     let mut states: Vec<State> = views.map(|digit| pressed(&digit)).collect();
-    for keys in ["2/x", "4\n", "2\n", "?", "e", "p", "4t\n", "5t", "2t", " "] {
+    for keys in [
+        "2/x", "4\n", "2\n", "?", "e", "p", "4t\n", "5t", "2t", " ", ":", "2:x", "?:",
+    ] {
         states.push(pressed(keys));
     }
     let mut past = starving_state();
@@ -370,6 +372,69 @@ fn keys_of_the_configuration_are_those_of_the_screen() {
     assert_eq!(key(&mut state, Key::Char('q')), [], "it goes back");
     assert_eq!(state.overlay, None);
     assert_eq!(key(&mut state, Key::Ctrl('q')), [Effect::Quit]);
+}
+
+#[test]
+fn the_palette_does_what_the_key_of_a_command_does() {
+    let mut state = starving_state();
+    type_text(&mut state, ":sortnext");
+    assert!(
+        palette::entries(&state).is_empty(),
+        "the overview sorts nothing"
+    );
+    type_text(&mut state, "\u{1b}2:");
+    let all = palette::entries(&state).len();
+    type_text(&mut state, "sort next");
+    assert!((1..all).contains(&palette::entries(&state).len()));
+    let sort = |state: &State| state.table_state(tables::TableId::Tasks).sort.column;
+    let before = sort(&state);
+    type_text(&mut state, "\n");
+    assert_ne!(sort(&state), before);
+    assert_eq!(state.palette, None);
+    // Each name once, the cursor within the list, and what it does comes out.
+    type_text(&mut state, ":");
+    let names: Vec<&str> = palette::entries(&state).iter().map(|b| b.name).collect();
+    let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(names.len(), distinct.len(), "{names:?}");
+    assert!(!names.contains(&"palette-run") && !names.contains(&"filter-apply"));
+    for _ in 0..200 {
+        key(&mut state, Key::Down);
+    }
+    assert_eq!(state.palette.as_ref().unwrap().row, names.len() - 1);
+    type_text(&mut state, "quitx");
+    key(&mut state, Key::Backspace);
+    assert_eq!(key(&mut state, Key::Enter), [Effect::Quit]);
+    // What is not found does nothing.
+    type_text(&mut state, ":qqqq");
+    assert_eq!(key(&mut state, Key::Enter), []);
+    assert_eq!(state.palette, None);
+    // Over details it has what holds there.
+    type_text(&mut state, "4\n:all frames\n");
+    assert!(state.all_frames && state.shows_stall_details());
+}
+
+#[test]
+fn themes_go_round_and_are_kept() {
+    let mut state = starving_state();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let effects = key(&mut state, Key::Char('T'));
+        assert_eq!(effects, [Effect::KeepTheme(state.theme)]);
+        seen.push(state.theme.name());
+    }
+    assert_eq!(seen, ["dark", "light", "high-contrast", "colour-blind"]);
+    type_text(&mut state, ":themelight\n");
+    assert_eq!(state.theme, ThemeId::Light);
+    state.theme = ThemeId::HighContrast;
+    state.options.own_theme = "mine.toml".into();
+    key(&mut state, Key::Char('T'));
+    assert_eq!(state.theme, ThemeId::Own);
+    for (text, id) in [
+        ("color-blind", Ok(ThemeId::ColourBlind)),
+        ("mine.toml", Err(())),
+    ] {
+        assert_eq!(text.parse(), id);
+    }
 }
 
 /// [`starving_state`] after these keys.

@@ -46,7 +46,7 @@ pub(super) async fn pick(
         let choice = tokio::select! {
             biased;
             signal = stage.signals.next() => match signal {
-                Wanted::End => Choice::Quit,
+                Wanted::End | Wanted::Interrupt => Choice::Quit,
                 Wanted::Stop => Choice::Suspend,
                 Wanted::Continue => {
                     stage.keyboard.pause(false);

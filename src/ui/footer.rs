@@ -16,7 +16,7 @@ use super::{
 };
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
-    if state.mode() == Mode::Filter {
+    if state.below_palette() == Mode::Filter {
         return filter(state, area, painter);
     }
     if let Some(timeline) = state.timeline() {

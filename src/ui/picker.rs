@@ -29,6 +29,8 @@ use super::{Painter, Theme, ascii, painter::columns};
 pub fn render(picker: &Picker, theme: &Theme, frame: &mut Frame<'_>) {
     let size = frame.area().as_size();
     let parts = picker.parts_of(size);
+    let (area, text) = (frame.area(), theme.style(Tone::Text));
+    frame.buffer_mut().set_style(area, text);
     let mut painter = Painter {
         buffer: frame.buffer_mut(),
         theme,

@@ -1,10 +1,13 @@
 //! The keys that belong to no view. Those of a view are in its file in `app/views/`.
 
-use crate::app::{Action, Key, Motion, Travel};
+use crate::app::{Action, Key, Motion, ThemeId, Travel};
 
 use super::{
     Section,
-    Where::{Always, Everywhere, Filter, Links, Past, Paused, Playing, Recordable, Tables, Views},
+    Where::{
+        Always, Everywhere, Filter, Links, Palette, Past, Paused, Playing, Recordable, Tables,
+        Typing, Views,
+    },
     binding,
 };
 use Key::{Char, Ctrl};
@@ -39,6 +42,14 @@ pub(super) const ANYWHERE: Section = Section {
             Everywhere,
             (2, "help"),
             "this help",
+        ),
+        binding(
+            "palette",
+            &[Char(':')],
+            Action::Palette,
+            Everywhere,
+            (5, "do"),
+            "the command palette: what can be done here, found by a few letters of it",
         ),
         binding(
             "quit",
@@ -135,6 +146,62 @@ pub(super) const ANYWHERE: Section = Section {
             Everywhere,
             (7, "copy"),
             "copy that finding, or a task's details, to the clipboard (OSC 52)",
+        ),
+        binding(
+            "save-screen",
+            &[Char('S')],
+            Action::SaveScreen,
+            Everywhere,
+            (9, "save screen"),
+            "save the screen as text and as a picture (SVG), in the directory where looptop runs",
+        ),
+        binding(
+            "theme-next",
+            &[Char('T')],
+            Action::NextTheme,
+            Everywhere,
+            (11, "theme"),
+            "the next theme, which is kept in the configuration",
+        ),
+        binding(
+            "theme-colour-blind",
+            &[],
+            Action::Theme(ThemeId::ColourBlind),
+            Everywhere,
+            QUIET,
+            "theme: blue and orange, on the terminal's own background",
+        ),
+        binding(
+            "theme-dark",
+            &[],
+            Action::Theme(ThemeId::Dark),
+            Everywhere,
+            QUIET,
+            "theme: green, yellow and red on a dark background",
+        ),
+        binding(
+            "theme-light",
+            &[],
+            Action::Theme(ThemeId::Light),
+            Everywhere,
+            QUIET,
+            "theme: green, brown and red on a light background",
+        ),
+        binding(
+            "theme-high-contrast",
+            &[],
+            Action::Theme(ThemeId::HighContrast),
+            Everywhere,
+            QUIET,
+            "theme: white and full colours on black",
+        ),
+        binding(
+            "edit",
+            &[Char('v')],
+            Action::Edit,
+            Everywhere,
+            (6, "edit"),
+            "open that finding's line, or a task's, in an editor: $VISUAL, $EDITOR, or as configured",
         ),
         binding(
             "present",
@@ -339,7 +406,7 @@ pub(super) const RECORDINGS: Section = Section {
 
 /// While a filter is edited.
 pub(in crate::app) static FILTER: Section = Section {
-    title: "While typing a filter",
+    title: "While typing a filter or a command",
     bindings: &[
         binding(
             "filter-apply",
@@ -361,7 +428,7 @@ pub(in crate::app) static FILTER: Section = Section {
             "erase",
             &[Key::Backspace, Ctrl('h')],
             Action::Erase,
-            Filter,
+            Typing,
             QUIET,
             "erase a character",
         ),
@@ -369,9 +436,64 @@ pub(in crate::app) static FILTER: Section = Section {
             "erase-word",
             &[Ctrl('w')],
             Action::EraseWord,
-            Filter,
+            Typing,
             QUIET,
             "erase a word",
+        ),
+    ],
+};
+
+/// In the command palette.
+pub(super) const PALETTE: Section = Section {
+    title: "In the command palette",
+    bindings: &[
+        binding(
+            "palette-run",
+            &[Key::Enter],
+            Action::Choose,
+            Palette,
+            QUIET,
+            "do what is under the cursor",
+        ),
+        binding(
+            "palette-close",
+            &[Key::Esc],
+            Action::Palette,
+            Palette,
+            QUIET,
+            "close it",
+        ),
+        binding(
+            "palette-up",
+            &[Key::Up, Ctrl('p')],
+            Action::Move(Motion::Up),
+            Palette,
+            QUIET,
+            "one command up",
+        ),
+        binding(
+            "palette-down",
+            &[Key::Down, Ctrl('n')],
+            Action::Move(Motion::Down),
+            Palette,
+            QUIET,
+            "one command down",
+        ),
+        binding(
+            "palette-page-up",
+            &[Key::PageUp],
+            Action::Move(Motion::PageUp),
+            Palette,
+            QUIET,
+            "one page of commands up",
+        ),
+        binding(
+            "palette-page-down",
+            &[Key::PageDown],
+            Action::Move(Motion::PageDown),
+            Palette,
+            QUIET,
+            "one page of commands down",
         ),
     ],
 };

@@ -146,12 +146,14 @@ impl Where {
     /// There can be a moment at which both hold.
     pub(in crate::app) fn meets(self, other: Self) -> bool {
         use Where::{
-            Always, Everywhere, Filter, Lab, Links, Past, Paused, Playing, Recordable,
-            StallDetails, Tables, View, Views,
+            Always, Everywhere, Filter, Lab, Links, Palette, Past, Paused, Playing, Recordable,
+            StallDetails, Tables, Typing, View, Views,
         };
         let excludes = |one: Self, other: Self| match one {
             Always => false,
-            Filter => !matches!(other, Always | Filter),
+            Filter => !matches!(other, Always | Filter | Typing),
+            Palette => !matches!(other, Always | Palette | Typing),
+            Typing => !matches!(other, Always | Filter | Palette | Typing),
             Views | Tables => matches!(other, View(super::ViewId::Lab) | Lab),
             View(view) => match other {
                 View(another) => view != another,
@@ -167,7 +169,10 @@ impl Where {
 
     /// Characters are text there.
     fn takes_text(self) -> bool {
-        matches!(self, Where::Always | Where::Filter)
+        matches!(
+            self,
+            Where::Always | Where::Filter | Where::Palette | Where::Typing
+        )
     }
 }
 

@@ -34,9 +34,9 @@ pub const FILTERS: [(&str, &str); 6] = [
 /// Where a binding holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Where {
-    /// Wherever no filter is edited.
+    /// Wherever nothing is typed.
     Everywhere,
-    /// Whatever is on screen, the filter's line included.
+    /// Whatever is on screen, also while something is typed.
     Always,
     /// In a view that is a table.
     Tables,
@@ -60,6 +60,10 @@ pub enum Where {
     Past,
     /// While the filter is edited.
     Filter,
+    /// While the command palette is open.
+    Palette,
+    /// While either is typed into.
+    Typing,
 }
 
 /// A key, or several, for one action.
@@ -143,7 +147,7 @@ pub fn sections() -> Vec<Section> {
         Section::new("Views", VIEWS.as_slice()),
         general::TABLES,
     ];
-    let last = [general::RECORDINGS, FILTER];
+    let last = [general::RECORDINGS, FILTER, general::PALETTE];
     first.into_iter().chain(of_views).chain(last).collect()
 }
 
@@ -169,7 +173,7 @@ pub(super) fn bound(state: &State, key: Key) -> Option<&'static Binding> {
 pub fn dispatch(state: &State, key: Key) -> Option<Action> {
     match (bound(state, key), key) {
         (Some(binding), _) => Some(binding.action.clone()),
-        (None, Key::Char(c)) if state.mode() == Mode::Filter => Some(Action::Type(c.to_string())),
+        (None, Key::Char(c)) if state.takes_text() => Some(Action::Type(c.to_string())),
         _ => None,
     }
 }
@@ -183,21 +187,34 @@ pub fn footer(state: &State) -> Vec<&'static Binding> {
     shown
 }
 
+/// The bindings that hold in what lies below the command palette.
+pub(super) fn below_palette(state: &State) -> impl Iterator<Item = &'static Binding> {
+    let mode = state.below_palette();
+    let own = |binding: &&Binding| binding.action != Action::Palette;
+    all()
+        .filter(own)
+        .filter(move |b| holds_in(b.at, mode, state))
+}
+
 pub(super) fn holds(at: Where, state: &State) -> bool {
-    let mode = state.mode();
+    holds_in(at, state.mode(), state)
+}
+
+fn holds_in(at: Where, mode: Mode, state: &State) -> bool {
+    let typing = matches!(mode, Mode::Filter | Mode::Palette);
     match at {
         Where::Always => true,
-        Where::Everywhere => mode != Mode::Filter,
+        Where::Everywhere => !typing,
         Where::Filter => mode == Mode::Filter,
-        Where::Lab => state.lab_has_keys(),
+        Where::Palette => mode == Mode::Palette,
+        Where::Typing => typing,
+        Where::Lab => !typing && state.lab_has_keys(),
         Where::StallDetails => mode == Mode::Details && state.has_more_details(),
         Where::Links => mode == Mode::Details && has_links(state),
-        Where::Paused => mode != Mode::Filter && is_paused(state),
-        Where::Playing => mode != Mode::Filter && state.player.is_some(),
-        Where::Recordable => {
-            mode != Mode::Filter && state.player.is_none() && state.behind().is_none()
-        }
-        Where::Past => mode != Mode::Filter && state.behind().is_some(),
+        Where::Paused => !typing && is_paused(state),
+        Where::Playing => !typing && state.player.is_some(),
+        Where::Recordable => !typing && state.player.is_none() && state.behind().is_none(),
+        Where::Past => !typing && state.behind().is_some(),
         // The lab has its own meaning of these.
         Where::Views => mode == Mode::View && state.view != ViewId::Lab,
         Where::View(view) => mode == Mode::View && state.view == view,
