@@ -4,6 +4,9 @@
 //! They were made with `looptop record TARGET -o FILE --for 4s` beside `looptop
 //! demo SCENARIO --workers 2`, from a build whose paths were remapped.
 
+#[path = "recordings/pictures.rs"]
+mod pictures;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,
