@@ -7,7 +7,7 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::{
-    app::ColumnChoice,
+    app::{ColumnChoice, SourceMap, bindings::Keymap},
     diagnose::Severity,
     dump::Format as DumpFormat,
     export::{Format as ExportFormat, Table as ExportTable},
@@ -60,12 +60,44 @@ pub struct Screen {
     /// Leave the mouse to the terminal
     #[arg(long, help_heading = "Screen")]
     pub no_mouse: bool,
-    /// Theme file (TOML)
-    #[arg(long, value_name = "FILE", help_heading = "Screen")]
+    /// Theme: colour-blind, dark, light, high-contrast, or a file (TOML)
+    #[arg(long, value_name = "NAME|FILE", help_heading = "Screen")]
     pub theme: Option<PathBuf>,
     /// Columns of the tables; in the configuration alone.
     #[arg(skip)]
     pub columns: ColumnChoice,
+    /// The editor; in the configuration alone.
+    #[arg(skip)]
+    pub editing: Editing,
+    /// Keys of actions; in the configuration alone.
+    #[arg(skip)]
+    pub keys: Keymap,
+}
+
+/// What opens a line of source code, and where the files are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Editing {
+    /// The command; `$VISUAL` or `$EDITOR` without it.
+    pub editor: Option<String>,
+    /// Whether it has a window of its own, or the terminal; by its name without it.
+    pub editor_window: Option<bool>,
+    /// Folders of other machines.
+    pub source_map: Vec<SourceMap>,
+    /// Whether places on the screen are links of the terminal.
+    pub links: LinkChoice,
+}
+
+/// When places on the screen are links of the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkChoice {
+    /// Where the terminal is known to have them.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// When to use colours.

@@ -10,8 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::app::ColumnChoice;
-use crate::cli::{ColorChoice, DEFAULT_TARGET, Screen};
+use crate::app::{ColumnChoice, SourceMap, bindings::Keymap};
+use crate::cli::{ColorChoice, DEFAULT_TARGET, Editing, LinkChoice, Screen};
 use crate::source::access::{Settings, TokenFrom};
 
 /// The file, with its defaults.
@@ -26,9 +26,17 @@ pub struct Config {
     pub ascii: bool,
     /// Take the mouse.
     pub mouse: bool,
-    /// Theme file; the built-in theme without it.
+    /// Theme: colour-blind (which is taken without it), dark, light, high-contrast, or a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theme: Option<PathBuf>,
+    /// Editor that opens a line, `code -g {file}:{line}`; `$VISUAL` or `$EDITOR` without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub editor: Option<String>,
+    /// It has a window of its own, or needs the terminal; by its name without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub editor_window: Option<bool>,
+    /// Places on the screen are links of the terminal: auto, on or off.
+    pub links: LinkChoice,
     /// File of the token that is shown to an application which asks for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
@@ -50,6 +58,12 @@ pub struct Config {
     /// Columns that tables show, in their order, by the ids that the help lists.
     #[serde(skip_serializing_if = "ColumnChoice::is_empty")]
     pub columns: ColumnChoice,
+    /// Folders of machines where programs were built, and where their files are here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub source_map: Vec<SourceMap>,
+    /// Keys of actions, by the names that docs/keys.md lists.
+    #[serde(skip_serializing_if = "Keymap::is_empty")]
+    pub keys: Keymap,
 }
 
 impl Default for Config {
@@ -60,6 +74,9 @@ impl Default for Config {
             ascii: false,
             mouse: true,
             theme: None,
+            editor: None,
+            editor_window: None,
+            links: LinkChoice::Auto,
             token_file: None,
             trust: Vec::new(),
             tls_ca: None,
@@ -67,6 +84,8 @@ impl Default for Config {
             tls_key: None,
             tls_name: None,
             columns: ColumnChoice::default(),
+            source_map: Vec::new(),
+            keys: Keymap::default(),
         }
     }
 }
@@ -88,8 +107,19 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        error: toml::de::Error,
+        error: Mistake,
     },
+}
+
+/// What is wrong with a file's text.
+#[derive(Debug, thiserror::Error)]
+pub enum Mistake {
+    /// It is no TOML, or names what there is not.
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    /// Two actions have one key; with their lines.
+    #[error("{0}")]
+    Keys(String),
 }
 
 /// Where the file is looked for: `$LOOPTOP_CONFIG`, or `looptop/config.toml` in
@@ -109,13 +139,21 @@ pub fn path() -> PathBuf {
 pub fn load() -> Result<Config, ConfigError> {
     let path = path();
     match fs::read_to_string(&path) {
-        Ok(text) => toml::from_str(&text).map_err(|error| ConfigError::Parse { path, error }),
+        Ok(text) => Config::parse(&text).map_err(|error| ConfigError::Parse { path, error }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
         Err(error) => Err(ConfigError::Read { path, error }),
     }
 }
 
 impl Config {
+    /// The configuration that a file of this text is.
+    pub fn parse(text: &str) -> Result<Self, Mistake> {
+        let config: Self = toml::from_str(text)?;
+        let keys = config.keys.check();
+        keys.map_err(|wrong| Mistake::Keys(wrong.sentence(text)))?;
+        Ok(config)
+    }
+
     /// The file that would give this configuration.
     pub fn print(&self) -> String {
         toml::to_string_pretty(self).unwrap_or_default()
@@ -148,8 +186,79 @@ impl Config {
             no_mouse: screen.no_mouse || !self.mouse,
             theme: screen.theme.or_else(|| self.theme.clone()),
             columns: self.columns.clone(),
+            editing: Editing {
+                editor: self.editor.clone(),
+                editor_window: self.editor_window,
+                source_map: self.source_map.clone(),
+                links: self.links,
+            },
+            keys: self.keys.clone(),
         }
     }
+}
+
+/// Keeps a theme in the file, and says so, or why not and what to do. What else is in the
+/// file stays as it is.
+pub fn keep_theme(theme: &str) -> String {
+    let path = path();
+    match keep_theme_in(&path, theme) {
+        Ok(()) => format!("theme {theme}, kept in {}", path.display()),
+        Err(why) => format!("theme {theme}, not kept in {}: {why}", path.display()),
+    }
+}
+
+fn keep_theme_in(path: &Path, theme: &str) -> Result<(), String> {
+    let before = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error.to_string()),
+    };
+    let after = with_theme(&before, theme).ok_or("write theme there by hand")?;
+    replace(path, &after).map_err(|error| error.to_string())
+}
+
+/// The text of a file with another theme; `None` where it would say something else than
+/// before.
+fn with_theme(text: &str, theme: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Themed {
+        theme: Option<toml::Spanned<String>>,
+    }
+    let value = toml::Value::String(theme.to_owned());
+    let themed: Themed = toml::from_str(text).ok()?;
+    let after = match themed.theme {
+        Some(old) => {
+            let mut after = text.to_owned();
+            after.replace_range(old.span(), &value.to_string());
+            after
+        }
+        None => format!("theme = {value}\n{text}"),
+    };
+    let wanted = Config {
+        theme: Some(theme.into()),
+        ..Config::parse(text).ok()?
+    };
+    (Config::parse(&after).ok()? == wanted).then_some(after)
+}
+
+/// Writes a file anew, which nobody sees half written.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    // Where it is a link, what it leads to is written.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}.new", std::process::id()));
+    let new = PathBuf::from(new);
+    fs::write(&new, text)?;
+    let permissions = fs::metadata(&path).map(|before| before.permissions());
+    let done = match permissions {
+        Ok(permissions) => fs::set_permissions(&new, permissions),
+        Err(_) => Ok(()),
+    };
+    done.and_then(|()| fs::rename(&new, &path))
+        .inspect_err(|_| drop(fs::remove_file(&new)))
 }
 
 #[cfg(test)]
@@ -160,15 +269,32 @@ mod tests {
     fn what_is_printed_parses_back() {
         let config = Config {
             theme: Some("dark.toml".into()),
+            editor: Some("code -g {file}:{line}".into()),
+            source_map: vec![SourceMap {
+                from: "/build".into(),
+                to: "/home/me".into(),
+            }],
             token_file: Some("/run/token".into()),
             trust: vec!["alice".into()],
             tls_ca: Some("ca.pem".into()),
             ascii: true,
             columns: toml::from_str("tasks = ['name', 'id']").unwrap(),
+            keys: toml::from_str("help = 'F2'\nquit = []").unwrap(),
             ..Config::default()
         };
-        assert_eq!(toml::from_str::<Config>(&config.print()).unwrap(), config);
+        assert_eq!(Config::parse(&config.print()).unwrap(), config);
         assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_document_is_a_configuration() {
+        let document = include_str!("../docs/configuration.md");
+        let (_, rest) = document.split_once("```toml\n").unwrap();
+        let (text, _) = rest.split_once("```").unwrap();
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.theme, Some("dark".into()));
+        assert!(config.editor.is_some() && !config.keys.is_empty());
+        assert_eq!(config.source_map.len(), 1);
     }
 
     #[test]
@@ -184,13 +310,54 @@ mod tests {
             ("columns.tasks = ['id', 'id']", "\"id\" is named twice"),
             ("columns.workers = []", "at least one column"),
             ("columns.task = ['id']", "unknown variant `task`"),
+            ("source_map = [{ from = '/a' }]", "missing field `to`"),
+            ("keys.halp = 'h'", "no action is called \"halp\""),
+            (
+                "keys.help = 'q'",
+                "q is bound to help, and by default to quit",
+            ),
         ] {
-            let error = toml::from_str::<Config>(text).unwrap_err().to_string();
+            let error = Config::parse(text).unwrap_err().to_string();
             assert!(
                 error.contains(hint) && error.contains("line 1"),
                 "{text}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn a_theme_is_kept_and_nothing_else_changes() {
+        for (before, after) in [
+            ("", "theme = \"light\"\n"),
+            (
+                "# mine\ntheme = 'dark' # as my terminal\nascii = true\n",
+                "# mine\ntheme = \"light\" # as my terminal\nascii = true\n",
+            ),
+            (
+                "trust = [\n  'theme = 1',\n]\n[keys]\nhelp = 'H'\n",
+                "theme = \"light\"\ntrust = [\n  'theme = 1',\n]\n[keys]\nhelp = 'H'\n",
+            ),
+        ] {
+            assert_eq!(with_theme(before, "light").as_deref(), Some(after));
+        }
+        assert_eq!(with_theme("not toml", "light"), None);
+        assert_eq!(with_theme("themes = 1", "light"), None);
+    }
+
+    #[test]
+    fn the_file_of_a_theme_is_written_whole_where_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("looptop/config.toml");
+        keep_theme_in(&path, "light").unwrap();
+        let link = directory.path().join("link.toml");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        keep_theme_in(&link, "dark").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "theme = \"dark\"\n");
+        let folder = fs::read_dir(path.parent().unwrap()).unwrap();
+        assert_eq!(folder.count(), 1, "nothing else is left behind");
+        let no_folder = path.join("config.toml");
+        keep_theme_in(&no_folder, "light").unwrap_err();
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "demo")]
 mod lab;
+#[path = "recordings/pictures.rs"]
+mod pictures;
 
 use std::{
     path::{Path, PathBuf},

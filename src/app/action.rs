@@ -2,7 +2,7 @@
 
 use crate::model::TaskId;
 
-use super::{Playback, Travel, Twin, ViewId};
+use super::{Playback, SourcePlace, ThemeId, Travel, Twin, ViewId};
 
 /// Everything that can be asked of the program: keys, the mouse and tests all
 /// speak it.
@@ -12,12 +12,18 @@ pub enum Action {
     Quit,
     /// Closes what is on top: overlay, details, filter. Never quits.
     Back,
+    /// Opens or closes the command palette.
+    Palette,
+    /// Does what is under the cursor of the command palette.
+    Choose,
     /// Opens or closes the help.
     Help,
     /// Explains the finding under the cursor, or the verdict's.
     Explain,
     /// Copies that finding.
     Copy,
+    /// Opens the line of that finding in an editor.
+    Edit,
     /// Freezes the screen, or lets it live again.
     Freeze,
     /// Stops the program as a shell's job.
@@ -65,6 +71,12 @@ pub enum Action {
     Run(Twin),
     /// Runs the other twin of it.
     OtherTwin,
+    /// Shows the screen in the next theme.
+    NextTheme,
+    /// Shows it in this one.
+    Theme(ThemeId),
+    /// Saves the screen as text and as a picture.
+    SaveScreen,
     /// Shows verdict and figures in large letters, or the view again.
     PresenterMode,
     /// Begins to edit the filter.
@@ -79,11 +91,11 @@ pub enum Action {
     Record,
     /// Saves the past that the screen can go back to.
     SavePast,
-    /// Types into the filter.
+    /// Types into the filter, or the command palette.
     Type(String),
-    /// Erases the last character of the filter.
+    /// Erases the last character of what is typed.
     Erase,
-    /// Erases the last word of the filter.
+    /// Erases the last word of it.
     EraseWord,
     /// Applies the filter and ends editing.
     Accept,
@@ -117,8 +129,14 @@ pub enum Effect {
     Quit,
     /// Put text into the terminal's clipboard.
     Copy(String),
+    /// Open a line in an editor.
+    Edit(SourcePlace),
     /// Stop as a shell's job.
     Suspend,
+    /// Keep this theme in the configuration.
+    KeepTheme(ThemeId),
+    /// Save the screen as text and as a picture.
+    SaveScreen,
     /// Ask the source for the details of this task, or of none.
     WatchTask(Option<TaskId>),
     /// Have the lab run this twin of this scenario.

@@ -86,7 +86,7 @@ pub fn action(state: &State, mouse: Mouse, x: u16, y: u16) -> Option<Action> {
     {
         return Some(Action::Show(tab.view));
     }
-    if page::is_open(state) || state.mode() == Mode::Filter {
+    if page::is_open(state) || state.takes_text() {
         return None;
     }
     if state.lab_has_keys() {

@@ -6,7 +6,12 @@
 
 use ratatui::layout::{Rect, Size};
 
-use super::{Key, mouse::Mouse, page::wrap};
+use super::{
+    Action, Key,
+    bindings::{FILTER, Keymap},
+    mouse::Mouse,
+    page::wrap,
+};
 
 /// A program that was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,6 +145,8 @@ enum Step {
 /// Keys of the picker, and what they do.
 #[derive(Debug)]
 pub struct Bound {
+    /// What a configuration calls it, as the screen of a target does.
+    pub name: &'static str,
     /// Any of these.
     pub keys: &'static [Key],
     act: Act,
@@ -147,49 +154,85 @@ pub struct Bound {
     pub help: &'static str,
 }
 
-const fn bound(keys: &'static [Key], act: Act, help: &'static str) -> Bound {
-    Bound { keys, act, help }
+const fn bound(name: &'static str, keys: &'static [Key], act: Act, help: &'static str) -> Bound {
+    Bound {
+        name,
+        keys,
+        act,
+        help,
+    }
 }
 
 /// The keys: dispatch and `docs/keys.md` come from here.
 pub const KEYS: &[Bound] = &[
     bound(
+        "open",
         &[Key::Enter],
         Act::Attach,
         "attach to the program under the cursor",
     ),
-    bound(&[Key::Up, Key::Char('k')], Act::Go(Step::Up), "one row up"),
     bound(
+        "up",
+        &[Key::Up, Key::Char('k')],
+        Act::Go(Step::Up),
+        "one row up",
+    ),
+    bound(
+        "down",
         &[Key::Down, Key::Char('j')],
         Act::Go(Step::Down),
         "one row down",
     ),
-    bound(&[Key::PageUp], Act::Go(Step::PageUp), "one page up"),
-    bound(&[Key::PageDown], Act::Go(Step::PageDown), "one page down"),
     bound(
+        "page-up",
+        &[Key::PageUp],
+        Act::Go(Step::PageUp),
+        "one page up",
+    ),
+    bound(
+        "page-down",
+        &[Key::PageDown],
+        Act::Go(Step::PageDown),
+        "one page down",
+    ),
+    bound(
+        "top",
         &[Key::Char('g'), Key::Home],
         Act::Go(Step::First),
         "to the first row",
     ),
     bound(
+        "bottom",
         &[Key::Char('G'), Key::End],
         Act::Go(Step::Last),
         "to the last row",
     ),
     bound(
+        "filter",
         &[Key::Char('/')],
         Act::Filter,
         "filter by words that a row must contain; Enter applies, Esc clears",
     ),
     bound(
+        "look-again",
         &[Key::Char('r')],
         Act::Look,
         "look again at once, and ask every agent anew; otherwise each second",
     ),
-    bound(&[Key::Esc], Act::Back, "clear the filter, otherwise quit"),
-    bound(&[Key::Char('q')], Act::Quit, "quit"),
-    bound(&[Key::Ctrl('z')], Act::Suspend, "suspend; fg comes back"),
-    bound(&[Key::Ctrl('c')], Act::Leave, "quit"),
+    bound(
+        "back",
+        &[Key::Esc],
+        Act::Back,
+        "clear the filter, otherwise quit",
+    ),
+    bound("quit", &[Key::Char('q')], Act::Quit, "quit"),
+    bound(
+        "suspend",
+        &[Key::Ctrl('z')],
+        Act::Suspend,
+        "suspend; fg comes back",
+    ),
+    bound("interrupt", &[Key::Ctrl('c')], Act::Leave, "quit"),
 ];
 
 /// The state of the picker.
@@ -197,6 +240,8 @@ pub const KEYS: &[Bound] = &[
 pub struct Picker {
     /// Of the screen.
     pub size: Size,
+    /// Keys that the configuration binds otherwise.
+    pub keys: Keymap,
     candidates: Vec<Candidate>,
     cursor: usize,
     /// Something was looked at.
@@ -368,6 +413,13 @@ impl Picker {
         (self.cursor, (self.cursor + 1).saturating_sub(height))
     }
 
+    /// The key that looks again.
+    pub fn look_key(&self) -> String {
+        let bound = KEYS.iter().find(|bound| bound.act == Act::Look);
+        let key = bound.and_then(|bound| self.keys.keys(bound.name, bound.keys).first());
+        key.map_or_else(String::new, ToString::to_string)
+    }
+
     /// What the cursor is on.
     pub fn under_cursor(&self) -> Option<&Candidate> {
         self.shown().get(self.cursor).copied()
@@ -380,7 +432,8 @@ impl Picker {
 
     /// A key went down.
     pub fn key(&mut self, key: Key) -> Choice {
-        let bound = KEYS.iter().find(|bound| bound.keys.contains(&key));
+        let keys = |bound: &&Bound| self.keys.keys(bound.name, bound.keys);
+        let bound = KEYS.iter().find(|bound| keys(bound).contains(&key));
         let act = bound.map(|bound| bound.act);
         let choice = match (act, key) {
             (Some(Act::Leave), _) => Choice::Quit,
@@ -418,14 +471,23 @@ impl Picker {
     }
 
     fn type_key(&mut self, key: Key) {
-        match key {
-            Key::Char(c) => self.filter.push(c),
-            Key::Backspace => drop(self.filter.pop()),
-            Key::Esc => {
+        let of_filter = FILTER.bindings.iter();
+        let bound = of_filter.map(|bound| (&bound.action, self.keys.of(bound)));
+        let action = bound
+            .filter(|(_, keys)| keys.contains(&key))
+            .map(|(a, _)| a);
+        match (action.last(), key) {
+            (Some(Action::Erase), _) => drop(self.filter.pop()),
+            (Some(Action::EraseWord), _) => {
+                let kept = self.filter.trim_end().rfind(' ').map_or(0, |at| at + 1);
+                self.filter.truncate(kept);
+            }
+            (Some(Action::Clear), _) => {
                 self.filter.clear();
                 self.typing = false;
             }
-            Key::Enter => self.typing = false,
+            (Some(Action::Accept), _) => self.typing = false,
+            (None, Key::Char(c)) => self.filter.push(c),
             _ => {}
         }
     }

@@ -15,7 +15,10 @@ use crate::{
 
 use super::{
     ColumnChoice, Connection, Context, Cursor, Distributions, LabState, Place, Player, Rows,
-    Snapshot, TableState, ViewId, page,
+    Snapshot, TableState, ThemeId, ViewId,
+    bindings::Keymap,
+    page,
+    palette::Palette,
     tables::{RowKey, TableId},
     views,
     waits::{Seen, WaitKey, WaitLayout},
@@ -30,6 +33,12 @@ pub struct Options {
     pub lab: Option<Lab>,
     /// Columns that the configuration chose.
     pub columns: ColumnChoice,
+    /// Keys that it binds otherwise.
+    pub keys: Keymap,
+    /// The theme at first.
+    pub theme: ThemeId,
+    /// The file of a theme of the user's own; empty without one.
+    pub own_theme: String,
 }
 
 /// The demo's scenario, as it was started.
@@ -131,6 +140,8 @@ pub enum Mode {
     Filter,
     /// Verdict and figures in large letters.
     Presenter,
+    /// The command palette.
+    Palette,
 }
 
 /// The whole state. No I/O; the run loop passes the time.
@@ -146,12 +157,16 @@ pub struct State {
     pub connection: Connection,
     /// What kind of source feeds it; `None` until one is connected.
     pub source: Option<SourceKind>,
+    /// How it looks.
+    pub theme: ThemeId,
     /// The view on screen.
     pub view: ViewId,
     /// Details over the view.
     pub details: Option<Details>,
     /// What covers both.
     pub overlay: Option<Overlay>,
+    /// The command palette, while it is open.
+    pub palette: Option<Palette>,
     /// The filter is being edited.
     pub editing: bool,
     /// The part of time that charts show.
@@ -224,6 +239,7 @@ impl State {
         let engine = Engine::new(Window::Live);
         let live = Snapshot::new(model, &[], engine.verdict(&Model::default()), 0);
         Self {
+            theme: options.theme,
             options,
             connection: Connection::Connecting {
                 attempt: 1,
@@ -233,6 +249,7 @@ impl State {
             view: ViewId::default(),
             details: None,
             overlay: None,
+            palette: None,
             editing: false,
             span: Span::default(),
             grouped: true,
@@ -296,6 +313,19 @@ impl State {
 
     /// What has the keys.
     pub fn mode(&self) -> Mode {
+        if self.palette.is_some() {
+            return Mode::Palette;
+        }
+        self.below_palette()
+    }
+
+    /// Characters are text.
+    pub fn takes_text(&self) -> bool {
+        matches!(self.mode(), Mode::Filter | Mode::Palette)
+    }
+
+    /// What has the keys while no palette is open.
+    pub fn below_palette(&self) -> Mode {
         match (&self.overlay, self.editing, self.details) {
             (Some(_), ..) => Mode::Overlay,
             (None, true, _) => Mode::Filter,
@@ -341,7 +371,7 @@ impl State {
 
     /// Keys that move and switch are for the lab's list.
     pub fn lab_has_keys(&self) -> bool {
-        let open = match self.mode() {
+        let open = match self.below_palette() {
             Mode::Presenter => true,
             Mode::View => self.view == ViewId::Lab,
             _ => false,
@@ -357,6 +387,11 @@ impl State {
             help,
             at: self.now,
         });
+    }
+
+    /// The key of an action, for sentences that say what to press.
+    pub fn key_of(&self, name: &'static str) -> String {
+        super::bindings::key_of(&self.options.keys, name)
     }
 
     /// A sentence that passes, while it lasts.

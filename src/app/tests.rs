@@ -315,7 +315,9 @@ fn the_mouse_selects_sorts_and_opens_tabs() {
 fn a_key_has_one_meaning_at_a_time() {
     let views = ViewId::ALL.iter().map(|id| id.digit().to_string());
     let mut states: Vec<State> = views.map(|digit| pressed(&digit)).collect();
-    for keys in ["2/x", "4\n", "2\n", "?", "e", "p", "4t\n", "5t", "2t", " "] {
+    for keys in [
+        "2/x", "4\n", "2\n", "?", "e", "p", "4t\n", "5t", "2t", " ", ":", "2:x", "?:",
+    ] {
         states.push(pressed(keys));
     }
     let mut past = starving_state();
@@ -324,7 +326,7 @@ fn a_key_has_one_meaning_at_a_time() {
     states.push(past);
     states.push(lab_tests::lab_state());
     let bound: Vec<Key> = bindings::all().flat_map(|b| b.keys).copied().collect();
-    assert!(bindings::all().all(|b| !b.keys.is_empty() && !b.help.is_empty()));
+    assert!(bindings::all().all(|b| !b.name.is_empty() && !b.help.is_empty()));
     for state in states {
         for key in &bound {
             let meanings = bindings::meanings(&state, *key);
@@ -334,6 +336,104 @@ fn a_key_has_one_meaning_at_a_time() {
                 state.view
             );
         }
+        // What holds together here is known to meet: the configuration is checked by that.
+        let held: Vec<_> = bindings::all()
+            .filter(|b| bindings::holds(b.at, &state))
+            .collect();
+        for one in &held {
+            for other in &held {
+                assert!(one.at.meets(other.at), "{one:?} {other:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_of_the_configuration_are_those_of_the_screen() {
+    let mut state = starving_state();
+    state.options.keys = toml::from_str("help = 'H'\nback = ['F4', 'q']\nquit = 'Ctrl-Q'").unwrap();
+    assert_eq!(key(&mut state, Key::Char('?')), []);
+    assert_eq!(state.overlay, None);
+    key(&mut state, Key::Char('H'));
+    assert_eq!(state.overlay, Some(Overlay::Help));
+    let shown = |state: &State| -> Vec<String> {
+        let lines = page::lines(state).unwrap();
+        lines.iter().map(page::Line::plain).collect()
+    };
+    let help = shown(&state);
+    assert!(
+        help.iter()
+            .any(|l| l.contains("H") && l.contains("this help"))
+    );
+    assert!(
+        help.iter()
+            .any(|l| l.contains("F4 q") && l.contains("never quits"))
+    );
+    assert_eq!(key(&mut state, Key::Char('q')), [], "it goes back");
+    assert_eq!(state.overlay, None);
+    assert_eq!(key(&mut state, Key::Ctrl('q')), [Effect::Quit]);
+}
+
+#[test]
+fn the_palette_does_what_the_key_of_a_command_does() {
+    let mut state = starving_state();
+    type_text(&mut state, ":sortnext");
+    assert!(
+        palette::entries(&state).is_empty(),
+        "the overview sorts nothing"
+    );
+    type_text(&mut state, "\u{1b}2:");
+    let all = palette::entries(&state).len();
+    type_text(&mut state, "sort next");
+    assert!((1..all).contains(&palette::entries(&state).len()));
+    let sort = |state: &State| state.table_state(tables::TableId::Tasks).sort.column;
+    let before = sort(&state);
+    type_text(&mut state, "\n");
+    assert_ne!(sort(&state), before);
+    assert_eq!(state.palette, None);
+    // Each name once, the cursor within the list, and what it does comes out.
+    type_text(&mut state, ":");
+    let names: Vec<&str> = palette::entries(&state).iter().map(|b| b.name).collect();
+    let distinct: std::collections::BTreeSet<&str> = names.iter().copied().collect();
+    assert_eq!(names.len(), distinct.len(), "{names:?}");
+    assert!(!names.contains(&"palette-run") && !names.contains(&"filter-apply"));
+    for _ in 0..200 {
+        key(&mut state, Key::Down);
+    }
+    assert_eq!(state.palette.as_ref().unwrap().row, names.len() - 1);
+    type_text(&mut state, "quitx");
+    key(&mut state, Key::Backspace);
+    assert_eq!(key(&mut state, Key::Enter), [Effect::Quit]);
+    // What is not found does nothing.
+    type_text(&mut state, ":qqqq");
+    assert_eq!(key(&mut state, Key::Enter), []);
+    assert_eq!(state.palette, None);
+    // Over details it has what holds there.
+    type_text(&mut state, "4\n:all frames\n");
+    assert!(state.all_frames && state.shows_stall_details());
+}
+
+#[test]
+fn themes_go_round_and_are_kept() {
+    let mut state = starving_state();
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let effects = key(&mut state, Key::Char('T'));
+        assert_eq!(effects, [Effect::KeepTheme(state.theme)]);
+        seen.push(state.theme.name());
+    }
+    assert_eq!(seen, ["dark", "light", "high-contrast", "colour-blind"]);
+    type_text(&mut state, ":themelight\n");
+    assert_eq!(state.theme, ThemeId::Light);
+    state.theme = ThemeId::HighContrast;
+    state.options.own_theme = "mine.toml".into();
+    key(&mut state, Key::Char('T'));
+    assert_eq!(state.theme, ThemeId::Own);
+    for (text, id) in [
+        ("color-blind", Ok(ThemeId::ColourBlind)),
+        ("mine.toml", Err(())),
+    ] {
+        assert_eq!(text.parse(), id);
     }
 }
 

@@ -3,8 +3,8 @@
 use crate::model::Span;
 
 use super::{
-    Action, Details, Effect, Frozen, Motion, Overlay, Playback, State, TableState, Twin, ViewId,
-    copy, page,
+    Action, Details, Effect, Frozen, Motion, Overlay, Playback, Screen, State, TableState, ThemeId,
+    Twin, ViewId, copy, page, palette,
     rows::Sort,
     tables::{self, TableId},
     views,
@@ -19,7 +19,17 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Quit => effects.push(Effect::Quit),
         Action::Suspend => effects.push(Effect::Suspend),
         Action::Copy => effects.extend(copy(state)),
+        Action::Edit => match state.source_place() {
+            Some(place) => effects.push(Effect::Edit(place)),
+            None => state.notify("no line is known of what is under the cursor"),
+        },
         Action::Back => back(state),
+        Action::Palette => palette::toggle(state),
+        Action::Choose => {
+            if let Some(action) = palette::choose(state) {
+                return update(state, action);
+            }
+        }
         Action::Help => help(state),
         Action::Explain => explain(state),
         Action::Freeze if state.player.is_some() => effects.extend(state.play_or_pause()),
@@ -47,6 +57,12 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
             let twin = state.lab.other_twin().unwrap_or(Twin::Broken);
             effects.extend(run(state, twin));
         }
+        Action::NextTheme => {
+            let has_own = !state.options.own_theme.is_empty();
+            effects.push(look(state, state.theme.next(has_own)));
+        }
+        Action::Theme(theme) => effects.push(look(state, theme)),
+        Action::SaveScreen => effects.push(Effect::SaveScreen),
         Action::PresenterMode => present(state),
         Action::Filter => state.editing = state.table().is_some(),
         Action::SortNext => sort_neighbour(state, true),
@@ -61,13 +77,13 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Invert => on_sort(state, |sort, _| sort.descending = !sort.descending),
         Action::PanRight => pan_right(state),
         Action::PanLeft => on_table(state, |t, _| t.pan = t.pan.saturating_sub(1)),
-        Action::Type(text) => edit_filter(state, |typed| {
+        Action::Type(text) => edit_typed(state, |typed| {
             typed.extend(text.chars().filter(|c| !c.is_control()));
         }),
-        Action::Erase => edit_filter(state, |typed| {
+        Action::Erase => edit_typed(state, |typed| {
             typed.pop();
         }),
-        Action::EraseWord => edit_filter(state, |typed| {
+        Action::EraseWord => edit_typed(state, |typed| {
             let kept = typed.trim_end().rfind(' ').map_or(0, |at| at + 1);
             typed.truncate(kept);
         }),
@@ -204,6 +220,12 @@ fn present(state: &mut State) {
     state.scroll = 0;
 }
 
+fn look(state: &mut State, theme: ThemeId) -> Effect {
+    state.theme = theme;
+    state.notify(format!("theme {theme}"));
+    Effect::KeepTheme(theme)
+}
+
 fn neighbour_span(span: Span, longer: bool) -> Span {
     let here = Span::ALL.iter().position(|s| *s == span).unwrap_or(0);
     let there = if longer {
@@ -265,6 +287,9 @@ fn follow_link(state: &mut State) {
 const MAX_TRAIL: usize = 32;
 
 fn move_by(state: &mut State, motion: Motion) {
+    if state.palette.is_some() {
+        return move_in_palette(state, motion);
+    }
     if let (Motion::Up | Motion::Down, Some(page)) = (motion, page::page(state))
         && !page.links.is_empty()
     {
@@ -283,6 +308,25 @@ fn move_by(state: &mut State, motion: Motion) {
         }
         None => (state.cursor().row, state.rows.len().saturating_sub(1)),
     };
+    let there = moved(here, motion, page, last);
+    if page::is_open(state) {
+        state.scroll = there;
+    } else {
+        put_cursor(state, there);
+    }
+}
+
+fn move_in_palette(state: &mut State, motion: Motion) {
+    let last = palette::entries(state).len().saturating_sub(1);
+    let body = Screen::new(state.size).map(|screen| palette::area(screen.body));
+    let page = body.map_or(1, |area| usize::from(area.height).saturating_sub(1));
+    if let Some(palette) = &mut state.palette {
+        palette.row = moved(palette.row, motion, page, last);
+    }
+}
+
+/// Where a movement leads from `here`, at most to `last`.
+fn moved(here: usize, motion: Motion, page: usize, last: usize) -> usize {
     let there = match motion {
         Motion::Up => here.saturating_sub(1),
         Motion::Down => here + 1,
@@ -291,13 +335,8 @@ fn move_by(state: &mut State, motion: Motion) {
         Motion::PageDown => here + page,
         Motion::Top => 0,
         Motion::Bottom => last,
-    }
-    .min(last);
-    if page::is_open(state) {
-        state.scroll = there;
-    } else {
-        put_cursor(state, there);
-    }
+    };
+    there.min(last)
 }
 
 fn put_cursor(state: &mut State, row: usize) {
@@ -330,6 +369,14 @@ fn pan_right(state: &mut State) {
     let last = table.and_then(|table| state.columns(table).last().copied());
     if visible.last().copied() != last {
         on_table(state, |t, _| t.pan += 1);
+    }
+}
+
+/// Changes what is being typed: a command, otherwise the filter.
+fn edit_typed(state: &mut State, edit: impl FnOnce(&mut String)) {
+    match &mut state.palette {
+        Some(palette) => palette::edit(palette, edit),
+        None => edit_filter(state, edit),
     }
 }
 

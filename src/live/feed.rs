@@ -230,7 +230,12 @@ impl Feed for LiveFeed {
                 let _ = self.source.command(Command::Resume);
                 None
             }
-            Effect::Quit | Effect::Copy(_) | Effect::Suspend => None,
+            Effect::Quit
+            | Effect::Copy(_)
+            | Effect::Suspend
+            | Effect::Edit(_)
+            | Effect::KeepTheme(_)
+            | Effect::SaveScreen => None,
         };
         event.into_iter().collect()
     }

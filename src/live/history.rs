@@ -3,7 +3,7 @@
 //! The work is done on a thread of its own. Here orders go to it, and what it
 //! finds comes back as events.
 
-mod file;
+pub(super) mod file;
 mod save;
 mod thread;
 

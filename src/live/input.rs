@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crossterm::event::{
@@ -37,6 +37,8 @@ pub struct Keyboard {
     inputs: mpsc::Receiver<Input>,
     stop: Arc<AtomicBool>,
     paused: Arc<AtomicBool>,
+    /// The thread leaves the terminal alone.
+    away: Arc<AtomicBool>,
 }
 
 /// How soon the thread notices that it is to stop.
@@ -50,14 +52,16 @@ impl Keyboard {
         let (sender, inputs) = mpsc::channel(AHEAD);
         let stop = Arc::new(AtomicBool::new(false));
         let paused = Arc::new(AtomicBool::new(false));
-        let (stopped, pause) = (Arc::clone(&stop), Arc::clone(&paused));
+        let away = Arc::new(AtomicBool::new(false));
+        let (stopped, pause, is_away) = (Arc::clone(&stop), Arc::clone(&paused), Arc::clone(&away));
         std::thread::Builder::new()
             .name("looptop-keys".into())
-            .spawn(move || read(&sender, &stopped, &pause))?;
+            .spawn(move || read(&sender, &stopped, &pause, &is_away))?;
         Ok(Self {
             inputs,
             stop,
             paused,
+            away,
         })
     }
 
@@ -70,6 +74,22 @@ impl Keyboard {
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
     }
+
+    /// Leaves the terminal to another program, whose keys it must not take: waits until
+    /// nothing reads it here, which takes a fifth of a second at most.
+    pub fn leave(&self) {
+        self.pause(true);
+        let deadline = Instant::now() + 2 * PATIENCE;
+        while !self.away.load(Ordering::Acquire) && Instant::now() < deadline {
+            std::thread::sleep(PATIENCE / 40);
+        }
+    }
+
+    /// Reads on, and forgets what was typed before.
+    pub fn return_from(&mut self) {
+        while self.inputs.try_recv().is_ok() {}
+        self.pause(false);
+    }
 }
 
 impl Drop for Keyboard {
@@ -79,9 +99,11 @@ impl Drop for Keyboard {
 }
 
 /// Ends when the receiver is gone or the terminal fails.
-fn read(sender: &mpsc::Sender<Input>, stop: &AtomicBool, paused: &AtomicBool) {
+fn read(sender: &mpsc::Sender<Input>, stop: &AtomicBool, paused: &AtomicBool, away: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        if paused.load(Ordering::Relaxed) {
+        let pausing = paused.load(Ordering::Relaxed);
+        away.store(pausing, Ordering::Release);
+        if pausing {
             std::thread::sleep(PATIENCE / 4);
             continue;
         }

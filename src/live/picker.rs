@@ -13,7 +13,10 @@ use super::{
     run::{Pace, RunError, Stage, Wanted, resume, suspend},
 };
 use crate::{
-    app::picker::{Candidate, Choice, Picker, Way},
+    app::{
+        bindings::Keymap,
+        picker::{Candidate, Choice, Picker, Way},
+    },
     source::{
         Target,
         processes::{At, Lister, Listing, Row},
@@ -29,11 +32,13 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn pick(
     stage: &mut Stage,
     theme: &Theme,
+    keys: &Keymap,
     listing: Listing,
     lister: Lister,
 ) -> Result<Option<Target>, RunError> {
     let mut picker = Picker::default();
     picker.size = stage.tui.size();
+    picker.keys = keys.clone();
     let mut looks = Looks::begin(lister);
     picker.found(candidates(listing.rows), listing.unread);
     let mut pace = Pace::new();
@@ -41,7 +46,7 @@ pub(super) async fn pick(
         let choice = tokio::select! {
             biased;
             signal = stage.signals.next() => match signal {
-                Wanted::End => Choice::Quit,
+                Wanted::End | Wanted::Interrupt => Choice::Quit,
                 Wanted::Stop => Choice::Suspend,
                 Wanted::Continue => {
                     stage.keyboard.pause(false);

@@ -19,12 +19,18 @@ use tokio::{
 };
 
 use super::{
+    chores::Chores,
+    editor,
     input::{Input, Keyboard},
+    links::{Links, has_links},
+    picture::Picture,
     terminal::{MouseUse, TerminalError, Tui},
 };
 use crate::{
-    app::{Action, Effect, Event, Mode, State, bindings, mouse, update},
-    ui::{self, Theme},
+    app::{Action, Effect, Event, SourcePlace, State, ThemeId, bindings, mouse, update},
+    cli::Editing,
+    config,
+    ui::{self, Themes},
 };
 
 /// Where events come from and effects on the outside go to. It reads the state, and
@@ -81,7 +87,8 @@ impl Stage {
 /// gone. The terminal is given back in any case.
 pub async fn run(
     mut state: State,
-    theme: &Theme,
+    themes: &Themes,
+    editing: &Editing,
     taken: Stage,
     mut feed: impl Feed,
 ) -> Result<(), RunError> {
@@ -91,6 +98,11 @@ pub async fn run(
         mut keyboard,
     } = taken;
     state.size = tui.size();
+    let mut chores = Chores::default();
+    let environment = |name: &str| std::env::var(name).ok();
+    let mut links =
+        has_links(editing.links, environment).then(|| Links::new(editing.source_map.clone()));
+    let mut editor: Option<Editor> = None;
     let mut pace = Pace::new();
     let mut more = true;
     loop {
@@ -99,6 +111,11 @@ pub async fn run(
             biased;
             signal = signals.next() => match signal {
                 Wanted::End => true,
+                // The terminal is the editor's: its Ctrl-C is not for this program, and
+                // its own way to stop and to go on is.
+                Wanted::Interrupt => editor.is_none(),
+                Wanted::Stop if editor.is_some() => stop(),
+                Wanted::Continue if editor.is_some() => false,
                 Wanted::Stop => suspend(&mut tui, &keyboard),
                 Wanted::Continue => {
                     keyboard.pause(false);
@@ -107,16 +124,30 @@ pub async fn run(
                     false
                 }
             },
-            input = keyboard.next() => if let Some(input) = input {
+            ended = Editor::ended(&mut editor), if editor.is_some() => {
+                editor = None;
+                keyboard.return_from();
+                state.size = resume(&mut tui).map_err(RunError::Draw)?;
+                if let Some(sentence) = ended {
+                    state.now = Instant::now();
+                    state.notify(sentence);
+                }
+                pace.now();
+                false
+            }
+            input = keyboard.next(), if editor.is_none() => if let Some(input) = input {
                 state.now = Instant::now();
                 let effects = take(&mut state, input);
                 pace.soon();
-                perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
+                let outside = Outside { editing,
+                    editor: &mut editor,
+                    tui: &mut tui, keyboard: &keyboard, chores: &mut chores, themes };
+                outside.perform(effects, &mut state, &mut feed)
             } else {
                 true
             },
-            () = sleep_until(pace.next.into()) => {
-                draw(&mut state, theme, &mut tui).map_err(RunError::Draw)?;
+            () = sleep_until(pace.next.into()), if editor.is_none() => {
+                draw(&mut state, themes, links.as_mut(), &mut tui).map_err(RunError::Draw)?;
                 pace.drawn();
                 false
             },
@@ -124,9 +155,17 @@ pub async fn run(
                 let effects = state.apply(event, Instant::now());
                 feed.applied(&state);
                 pace.soon();
-                perform(effects, &mut state, &mut tui, &keyboard, &mut feed)
+                let outside = Outside { editing,
+                    editor: &mut editor,
+                    tui: &mut tui, keyboard: &keyboard, chores: &mut chores, themes };
+                outside.perform(effects, &mut state, &mut feed)
             } else {
                 more = false;
+                false
+            },
+            event = chores.next() => {
+                state.apply(event, Instant::now());
+                pace.soon();
                 false
             },
         };
@@ -169,10 +208,22 @@ impl Pace {
     }
 }
 
-fn draw(state: &mut State, theme: &Theme, tui: &mut Tui) -> io::Result<()> {
+fn draw(
+    state: &mut State,
+    themes: &Themes,
+    links: Option<&mut Links>,
+    tui: &mut Tui,
+) -> io::Result<()> {
     state.now = Instant::now();
     state.prepare();
-    tui.draw(|frame| ui::render(state, theme, frame))
+    let render = |frame: &mut ratatui::Frame<'_>| {
+        ui::render(state, themes.get(state.theme), frame);
+    };
+    let Some(links) = links else {
+        return tui.draw(render);
+    };
+    links.of(&state.model().session.exe);
+    tui.draw_with(render, links, |buffer| ui::links::links(state, buffer))
 }
 
 /// What a user did becomes an action.
@@ -187,31 +238,111 @@ fn take(state: &mut State, input: Input) -> Vec<Effect> {
             bindings::dispatch(state, key)
         }
         Input::Mouse(mouse, x, y) => mouse::action(state, mouse, x, y),
-        Input::Paste(text) => (state.mode() == Mode::Filter).then_some(Action::Type(text)),
+        Input::Paste(text) => state.takes_text().then_some(Action::Type(text)),
     };
     action.map_or_else(Vec::new, |action| update(state, action))
 }
 
-/// Does what is left to do outside; `true` to end.
-fn perform(
-    effects: Vec<Effect>,
-    state: &mut State,
-    tui: &mut Tui,
-    keyboard: &Keyboard,
-    feed: &mut impl Feed,
-) -> bool {
-    let mut done = false;
-    carry_out(effects, state, |effect, state| {
-        match effect {
-            Effect::Quit => done = true,
-            Effect::Suspend => done |= suspend(tui, keyboard),
-            // A terminal that is gone shows at the next frame.
-            Effect::Copy(text) => drop(tui.copy(text)),
-            _ => return feed.serve(effect, state),
-        }
-        Vec::new()
-    });
-    done
+/// An editor that has the terminal.
+struct Editor {
+    child: tokio::process::Child,
+    program: String,
+}
+
+impl Editor {
+    /// Waits until it has ended, and returns what went wrong, if something did.
+    async fn ended(editor: &mut Option<Self>) -> Option<String> {
+        let Some(editor) = editor else {
+            return std::future::pending().await;
+        };
+        let why = match editor.child.wait().await {
+            Ok(status) if status.success() => return None,
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        Some(format!("the editor {} ended with {why}", editor.program))
+    }
+}
+
+/// What effects work on, beside the feed.
+struct Outside<'a> {
+    editing: &'a Editing,
+    editor: &'a mut Option<Editor>,
+    tui: &'a mut Tui,
+    keyboard: &'a Keyboard,
+    chores: &'a mut Chores,
+    themes: &'a Themes,
+}
+
+impl Outside<'_> {
+    /// Does what is left to do outside; `true` to end.
+    fn perform(mut self, effects: Vec<Effect>, state: &mut State, feed: &mut impl Feed) -> bool {
+        let mut done = false;
+        carry_out(effects, state, |effect, state| {
+            match effect {
+                Effect::Quit => done = true,
+                Effect::Suspend => done |= suspend(self.tui, self.keyboard),
+                // A terminal that is gone shows at the next frame.
+                Effect::Copy(text) => drop(self.tui.copy(text)),
+                Effect::Edit(place) => {
+                    if let Some(sentence) = self.edit(place, state) {
+                        return vec![Event::Notice(sentence)];
+                    }
+                }
+                Effect::KeepTheme(theme) => {
+                    let name = match theme {
+                        ThemeId::Own => state.options.own_theme.clone(),
+                        theme => theme.name().to_owned(),
+                    };
+                    self.chores.add(move || config::keep_theme(&name));
+                }
+                Effect::SaveScreen => {
+                    let picture = Picture::of(state, self.themes.get(state.theme));
+                    self.chores.add(move || picture.save());
+                }
+                _ => return feed.serve(effect, state),
+            }
+            Vec::new()
+        });
+        done
+    }
+
+    /// Opens an editor; returns what there is to say of it.
+    fn edit(&mut self, place: &SourcePlace, state: &State) -> Option<String> {
+        // The way of a file on another machine says nothing of this one.
+        let roots = editor::roots(&state.model().session.exe);
+        let found = editor::find(&place.file, &self.editing.source_map, &roots);
+        let environment = editor::Environment::here();
+        let made = found
+            .and_then(|file| editor::Invocation::new(self.editing, &environment, &file, place));
+        let started = made.and_then(|made| {
+            if !made.takes_terminal() {
+                made.beside(self.chores.reporter())?;
+                return Ok(Some(format!(
+                    "{}:{} goes to {}",
+                    place.file,
+                    place.line,
+                    made.program()
+                )));
+            }
+            self.keyboard.leave();
+            self.tui.leave();
+            match made.in_terminal() {
+                Ok(child) => {
+                    let program = made.program().to_owned();
+                    *self.editor = Some(Editor { child, program });
+                    Ok(None)
+                }
+                Err(why) => {
+                    self.keyboard.pause(false);
+                    // A terminal that is gone shows at the next frame.
+                    drop(self.tui.resume());
+                    Err(why)
+                }
+            }
+        });
+        started.unwrap_or_else(Some)
+    }
 }
 
 /// Has `serve` carry out effects, and the state take in what they lead to, until
@@ -234,6 +365,11 @@ fn carry_out(
 pub(super) fn suspend(tui: &mut Tui, keyboard: &Keyboard) -> bool {
     keyboard.pause(true);
     tui.leave();
+    stop()
+}
+
+/// Stops this process; `true` where that is impossible.
+fn stop() -> bool {
     nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP).is_err()
 }
 
@@ -256,6 +392,8 @@ pub(super) struct Signals {
 pub(super) enum Wanted {
     /// To end.
     End,
+    /// To end, as Ctrl-C asks.
+    Interrupt,
     /// To stop, as a shell's job.
     Stop,
     /// To go on.
@@ -278,7 +416,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Wanted::End,
             _ = self.hang_up.recv() => Wanted::End,
-            _ = self.interrupt.recv() => Wanted::End,
+            _ = self.interrupt.recv() => Wanted::Interrupt,
             _ = self.stop.recv() => Wanted::Stop,
             _ = self.go_on.recv() => Wanted::Continue,
         }

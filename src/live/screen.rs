@@ -11,21 +11,23 @@ use super::{
     terminal::MouseUse,
 };
 use crate::{
-    app::{Lab, Options, State},
+    app::{Lab, Options, State, ThemeId},
     cli,
     naming::AgentSymbols,
     source::{
         self, Pace, Source, Target,
         processes::{Lister, Listing},
     },
-    ui::{ColorChoice, Depth, Theme, ThemeError},
+    ui::{ColorChoice, Depth, Theme, ThemeError, Themes},
 };
 
 /// Why there is no screen.
 #[derive(Debug, thiserror::Error)]
 pub enum ScreenError {
     /// The theme file cannot be read.
-    #[error("could not read the theme {path}: {error}")]
+    #[error(
+        "could not read the theme {path}: {error}; built in are colour-blind, dark, light and high-contrast"
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -81,12 +83,19 @@ impl<'a> Show<'a> {
         taken: Option<Stage>,
         runtime: &tokio::runtime::Runtime,
     ) -> Result<(), ScreenError> {
-        let theme = theme(self.screen)?;
+        let (themes, theme) = themes(self.screen)?;
+        let own_theme = match (theme, &self.screen.theme) {
+            (ThemeId::Own, Some(path)) => path.display().to_string(),
+            _ => String::new(),
+        };
         let _within = runtime.enter();
         let options = Options {
             target: self.name.trim_start_matches("http://").to_owned(),
             lab: self.lab,
             columns: self.screen.columns.clone(),
+            keys: self.screen.keys.clone(),
+            theme,
+            own_theme,
         };
         #[cfg(feature = "demo")]
         let link = crate::lab::client::spawn(self.target.clone(), runtime.handle());
@@ -110,7 +119,7 @@ impl<'a> Show<'a> {
             Some(taken) => taken,
             None => Stage::enter(mouse(self.screen))?,
         };
-        Ok(runtime.block_on(run::run(state, &theme, taken, feed))?)
+        Ok(runtime.block_on(run::run(state, &themes, &self.screen.editing, taken, feed))?)
     }
 }
 
@@ -122,10 +131,16 @@ pub fn choose(
     screen: &cli::Screen,
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Option<(Target, Stage)>, ScreenError> {
-    let theme = theme(screen)?;
+    let (themes, theme) = themes(screen)?;
     let _within = runtime.enter();
     let mut stage = Stage::enter(mouse(screen))?;
-    let picked = runtime.block_on(picker::pick(&mut stage, &theme, listing, lister))?;
+    let picked = runtime.block_on(picker::pick(
+        &mut stage,
+        themes.get(theme),
+        &screen.keys,
+        listing,
+        lister,
+    ))?;
     Ok(picked.map(|target| (target, stage)))
 }
 
@@ -137,7 +152,8 @@ fn mouse(screen: &cli::Screen) -> MouseUse {
     }
 }
 
-fn theme(screen: &cli::Screen) -> Result<Theme, ScreenError> {
+/// All themes, and the one to begin with.
+fn themes(screen: &cli::Screen) -> Result<(Themes, ThemeId), ScreenError> {
     let choice = match screen.color {
         cli::ColorChoice::Auto => ColorChoice::Auto,
         cli::ColorChoice::Always => ColorChoice::Always,
@@ -145,11 +161,17 @@ fn theme(screen: &cli::Screen) -> Result<Theme, ScreenError> {
     };
     let depth = Depth::detect(choice, |name| std::env::var(name).ok());
     let Some(path) = screen.theme.clone() else {
-        return Ok(Theme::new(depth, screen.ascii));
+        let themes = Themes::new(None, depth, screen.ascii);
+        return Ok((themes, ThemeId::default()));
     };
+    if let Some(Ok(built_in)) = path.to_str().map(str::parse) {
+        return Ok((Themes::new(None, depth, screen.ascii), built_in));
+    }
     let text = std::fs::read_to_string(&path).map_err(|error| ScreenError::Read {
         path: path.clone(),
         error,
     })?;
-    Theme::with(&text, depth, screen.ascii).map_err(|error| ScreenError::Theme { path, error })
+    let own = Theme::with(&text, depth, screen.ascii)
+        .map_err(|error| ScreenError::Theme { path, error })?;
+    Ok((Themes::new(Some(own), depth, screen.ascii), ThemeId::Own))
 }

@@ -26,8 +26,12 @@ use crossterm::{
 use ratatui::{
     Frame, Terminal,
     backend::CrosstermBackend,
+    buffer::Buffer,
     layout::{Position, Rect, Size},
 };
+
+use super::links::Links;
+use crate::ui::links::Link;
 
 /// Why there is no screen.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,8 @@ pub enum MouseUse {
 /// The terminal, taken over.
 pub struct Tui {
     mouse: MouseUse,
+    /// Nothing of what was drawn before is on the terminal.
+    is_cleared: bool,
     terminal: Terminal<CrosstermBackend<BufWriter<Stdout>>>,
 }
 
@@ -88,7 +94,11 @@ impl Tui {
         take(mouse).inspect_err(|_| give_back())?;
         let out = BufWriter::with_capacity(BUFFER, io::stdout());
         let terminal = Terminal::new(CrosstermBackend::new(out)).inspect_err(|_| give_back())?;
-        Ok(Self { mouse, terminal })
+        Ok(Self {
+            mouse,
+            is_cleared: true,
+            terminal,
+        })
     }
 
     /// Its size; the least size of all where it does not know.
@@ -100,6 +110,24 @@ impl Tui {
     pub fn draw(&mut self, render: impl FnOnce(&mut Frame<'_>)) -> io::Result<()> {
         queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
         self.terminal.draw(render)?;
+        queue!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
+        self.terminal.backend_mut().flush()
+    }
+
+    /// Draws a frame, and over it the links that `find` sees in it.
+    pub(super) fn draw_with(
+        &mut self,
+        render: impl FnOnce(&mut Frame<'_>),
+        links: &mut Links,
+        find: impl FnOnce(&Buffer) -> Vec<Link>,
+    ) -> io::Result<()> {
+        if std::mem::take(&mut self.is_cleared) {
+            links.forget();
+        }
+        queue!(self.terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        let frame = self.terminal.draw(render)?;
+        let (found, area) = (find(frame.buffer), frame.area);
+        links.draw(found, area, self.terminal.backend_mut())?;
         queue!(self.terminal.backend_mut(), EndSynchronizedUpdate)?;
         self.terminal.backend_mut().flush()
     }
@@ -121,6 +149,7 @@ impl Tui {
     /// Takes it over again, and draws everything anew at the next frame.
     pub fn resume(&mut self) -> io::Result<()> {
         take(self.mouse)?;
+        self.is_cleared = true;
         // `clear` would ask where the cursor is, and the thread that reads keys
         // would take the answer.
         self.terminal

@@ -16,7 +16,7 @@ use super::{
 };
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
-    if state.mode() == Mode::Filter {
+    if state.below_palette() == Mode::Filter {
         return filter(state, area, painter);
     }
     if let Some(timeline) = state.timeline() {
@@ -24,11 +24,10 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     }
     let mut x = area.x + 1;
     for binding in bindings::footer(state) {
-        let key = binding
-            .keys
-            .first()
-            .map(ToString::to_string)
-            .unwrap_or_default();
+        let Some(key) = state.options.keys.of(binding).first() else {
+            continue;
+        };
+        let key = key.to_string();
         let width = (columns(&key) + binding.label.len() + 3) as u16;
         if x + width > area.right() + 2 {
             break;
@@ -54,7 +53,8 @@ fn filter(state: &State, area: Rect, painter: &mut Painter<'_>) {
                 1 => "1 row matches".to_owned(),
                 n => format!("{n} rows match"),
             };
-            let hint = format!("{rows}; Enter applies, Esc clears");
+            let (apply, clear) = (state.key_of("filter-apply"), state.key_of("filter-clear"));
+            let hint = format!("{rows}; {apply} applies, {clear} clears");
             tail(painter, area, x + typed + 3, &hint, Tone::Dim);
         }
         Some(error) => {

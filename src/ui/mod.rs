@@ -17,10 +17,14 @@ mod block_letters;
 mod chart;
 mod footer;
 mod header;
+pub mod links;
 mod page;
 mod painter;
+mod palette;
 pub mod picker;
+pub mod picture;
 mod presenter;
+mod small;
 mod table;
 mod tabs;
 mod theme;
@@ -41,33 +45,40 @@ mod tests;
 #[cfg(test)]
 mod waits_tests;
 
-use ratatui::Frame;
+use ratatui::{Frame, buffer::Buffer};
 
-use crate::app::{Mode, Screen, State, Tone, screen::LEAST};
+use crate::app::{Mode, Screen, State, Tone};
 
 use painter::Painter;
-pub use theme::{ColorChoice, Depth, Theme, ThemeError};
+pub use theme::{ColorChoice, Depth, Theme, ThemeError, Themes};
 
 /// Draws the state. [`State::prepare`] must have been called since it changed.
 pub fn render(state: &State, theme: &Theme, frame: &mut Frame<'_>) {
-    let area = frame.area();
+    paint(state, theme, frame.buffer_mut());
+}
+
+/// The same without a terminal.
+pub fn paint(state: &State, theme: &Theme, buffer: &mut Buffer) {
+    let area = buffer.area;
+    buffer.set_style(area, theme.style(Tone::Text));
     let mut painter = Painter {
-        buffer: frame.buffer_mut(),
+        buffer: &mut *buffer,
         theme,
     };
     match Screen::new(area.as_size()) {
         Some(screen) => whole(state, &screen, &mut painter),
-        None => too_small(&mut painter),
+        None => small::render(state, &mut painter),
     }
     if theme.ascii {
-        ascii::replace(frame.buffer_mut());
+        ascii::replace(buffer);
     }
 }
 
 fn whole(state: &State, screen: &Screen, painter: &mut Painter<'_>) {
     header::render(state, screen.header, painter);
-    if state.mode() == Mode::Presenter {
-        return presenter::render(state, painter);
+    if state.below_palette() == Mode::Presenter {
+        presenter::render(state, painter);
+        return palette::render(state, screen.body, screen.footer, painter);
     }
     verdict::render(state, screen.verdict, painter);
     tabs::render(state, screen.tabs, painter);
@@ -77,16 +88,5 @@ fn whole(state: &State, screen: &Screen, painter: &mut Painter<'_>) {
         views::render(state, screen.body, painter);
     }
     footer::render(state, screen.footer, painter);
-}
-
-fn too_small(painter: &mut Painter<'_>) {
-    let area = painter.buffer.area;
-    let text = format!(
-        "looptop needs {}x{}; this terminal is {}x{}",
-        LEAST.width, LEAST.height, area.width, area.height
-    );
-    let lines = crate::app::page::wrap(&text, usize::from(area.width));
-    for (y, line) in (area.y..area.bottom()).zip(lines) {
-        painter.put(area.x, y, area.width, &line, Tone::Text);
-    }
+    palette::render(state, screen.body, screen.footer, painter);
 }

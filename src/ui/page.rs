@@ -20,7 +20,10 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
         area,
         [
             (page::title(state).into(), Tone::Title),
-            (" · Esc goes back".into(), Tone::Dim),
+            (
+                format!(" · {} goes back", state.key_of("back")).into(),
+                Tone::Dim,
+            ),
         ],
     );
     let height = usize::from(area.height).saturating_sub(1);

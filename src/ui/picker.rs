@@ -15,6 +15,7 @@ use ratatui::{Frame, layout::Rect};
 use crate::{
     app::{
         Tone,
+        bindings::key_of,
         page::wrap,
         picker::{Candidate, Parts, Picker, Way},
         quantity::UNKNOWN,
@@ -28,6 +29,8 @@ use super::{Painter, Theme, ascii, painter::columns};
 pub fn render(picker: &Picker, theme: &Theme, frame: &mut Frame<'_>) {
     let size = frame.area().as_size();
     let parts = picker.parts_of(size);
+    let (area, text) = (frame.area(), theme.style(Tone::Text));
+    frame.buffer_mut().set_style(area, text);
     let mut painter = Painter {
         buffer: frame.buffer_mut(),
         theme,
@@ -295,18 +298,26 @@ fn footer(picker: &Picker, area: Rect, painter: &mut Painter<'_>) {
     if area.height == 0 {
         return;
     }
+    let key = |name| key_of(&picker.keys, name);
     let (filter, typing) = picker.filter();
     if typing || !filter.is_empty() {
         let x = painter.put(0, area.y, area.width, " / ", Tone::Key);
         let x = x + painter.put(x, area.y, area.width.saturating_sub(x), filter, Tone::Input);
         let (mark, hint) = if typing {
-            ("█", "Enter applies, Esc clears")
+            (
+                "█",
+                format!(
+                    "{} applies, {} clears",
+                    key("filter-apply"),
+                    key("filter-clear")
+                ),
+            )
         } else {
-            ("", "Esc clears")
+            ("", format!("{} clears", key("back")))
         };
         let x = x + painter.put(x, area.y, 1, mark, Tone::Input) + 2;
         if usize::from(x) + hint.len() <= usize::from(area.width) {
-            painter.put(x, area.y, area.width - x, hint, Tone::Dim);
+            painter.put(x, area.y, area.width - x, &hint, Tone::Dim);
         }
         return;
     }
@@ -314,18 +325,18 @@ fn footer(picker: &Picker, area: Rect, painter: &mut Painter<'_>) {
         .under_cursor()
         .is_some_and(|candidate| candidate.target().is_some());
     let keys = [
-        ("Enter", "attach", attach),
-        ("q", "quit", true),
-        ("/", "filter", picker.count() > 1),
-        ("r", "look again", true),
+        (key("open"), "attach", attach),
+        (key("quit"), "quit", true),
+        (key("filter"), "filter", picker.count() > 1),
+        (picker.look_key(), "look again", true),
     ];
     let mut x = 1;
     for (key, label, _) in keys.into_iter().filter(|(_, _, holds)| *holds) {
-        let width = (key.len() + label.len() + 1) as u16;
+        let width = (columns(&key) + label.len() + 1) as u16;
         if x + width > area.width {
             break;
         }
-        x += painter.put(x, area.y, width, key, Tone::Key) + 1;
+        x += painter.put(x, area.y, width, &key, Tone::Key) + 1;
         x += painter.put(x, area.y, width, label, Tone::Dim) + 2;
     }
 }

@@ -344,20 +344,26 @@ fn echo(state: &State, area: Rect, painter: &mut Painter<'_>) {
         let room = area.right().saturating_sub(x);
         x += painter.put(x, area.y, room, echo.help, Tone::Text);
     } else if state.lab_has_keys() {
+        let keymap = &state.options.keys;
         let twins = ViewId::Lab.view().keys.bindings.iter();
         let twins: Vec<String> = twins
-            .map(|binding| format!("{} {}", bindings::names(binding), binding.label))
+            .map(|binding| format!("{} {}", bindings::names(keymap, binding), binding.label))
             .collect();
-        let keys = format!("{}  ↑↓ scenario  e explain  p leave", twins.join("  "));
+        let keys = format!(
+            "{}  ↑↓ scenario  {} explain  {} leave",
+            twins.join("  "),
+            state.key_of("explain"),
+            state.key_of("present")
+        );
         x += painter.put(x, area.y, area.width, &keys, Tone::Dim);
     } else {
-        x += painter.put(
-            x,
-            area.y,
-            area.width,
-            "e explain  Space freeze  p leave",
-            Tone::Dim,
+        let keys = format!(
+            "{} explain  {} freeze  {} leave",
+            state.key_of("explain"),
+            state.key_of("freeze"),
+            state.key_of("present")
         );
+        x += painter.put(x, area.y, area.width, &keys, Tone::Dim);
     }
     let right = match (state.notice(), lab.entry()) {
         (Some(notice), _) => notice.to_owned(),

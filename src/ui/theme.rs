@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, str::FromStr};
 use ratatui::style::{Color, Modifier, Style};
 use serde::Deserialize;
 
-use crate::app::Tone;
+use crate::app::{ThemeId, Tone};
+
+use super::picture::{Canvas, rgb};
 
 /// How many colours the terminal has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,13 +92,53 @@ struct Look {
     reversed: bool,
 }
 
-const DEFAULT: &str = include_str!("themes/default.toml");
+/// The file of a theme that needs none of the user's.
+fn file(id: ThemeId) -> &'static str {
+    match id {
+        ThemeId::ColourBlind | ThemeId::Own => include_str!("themes/colour-blind.toml"),
+        ThemeId::Dark => include_str!("themes/dark.toml"),
+        ThemeId::Light => include_str!("themes/light.toml"),
+        ThemeId::HighContrast => include_str!("themes/high-contrast.toml"),
+    }
+}
+
+/// The themes between which the screen can switch.
+#[derive(Debug, Clone)]
+pub struct Themes {
+    built_in: [Theme; ThemeId::BUILT_IN.len()],
+    own: Option<Theme>,
+}
+
+impl Themes {
+    /// Those that are built in, and `own`, that of a file.
+    pub fn new(own: Option<Theme>, depth: Depth, ascii: bool) -> Self {
+        Self {
+            built_in: ThemeId::BUILT_IN.map(|id| Theme::built_in(id, depth, ascii)),
+            own,
+        }
+    }
+
+    /// The theme of this name.
+    pub fn get(&self, id: ThemeId) -> &Theme {
+        let place = ThemeId::BUILT_IN.iter().position(|other| *other == id);
+        match (place, &self.own) {
+            (Some(place), _) => &self.built_in[place],
+            (None, Some(own)) => own,
+            (None, None) => &self.built_in[0],
+        }
+    }
+}
 
 impl Theme {
     /// The default theme.
     pub fn new(depth: Depth, ascii: bool) -> Self {
-        // A test reads the embedded theme, so an error cannot get this far.
-        Self::layered(&[DEFAULT], depth, ascii).unwrap_or(Self {
+        Self::built_in(ThemeId::default(), depth, ascii)
+    }
+
+    /// One that needs no file.
+    pub fn built_in(id: ThemeId, depth: Depth, ascii: bool) -> Self {
+        // A test reads the embedded themes, so an error cannot get this far.
+        Self::layered(&[file(id)], depth, ascii).unwrap_or(Self {
             styles: BTreeMap::new(),
             ascii,
         })
@@ -104,7 +146,7 @@ impl Theme {
 
     /// The default theme with what `text`, a theme file, says otherwise.
     pub fn with(text: &str, depth: Depth, ascii: bool) -> Result<Self, ThemeError> {
-        Self::layered(&[DEFAULT, text], depth, ascii)
+        Self::layered(&[file(ThemeId::default()), text], depth, ascii)
     }
 
     fn layered(texts: &[&str], depth: Depth, ascii: bool) -> Result<Self, ThemeError> {
@@ -112,7 +154,7 @@ impl Theme {
         for text in texts {
             let looks: BTreeMap<Tone, Look> = toml::from_str(text).map_err(Box::new)?;
             for (tone, look) in looks {
-                let style = look.style(depth).map_err(|text| ThemeError::Color {
+                let style = look.style(tone, depth).map_err(|text| ThemeError::Color {
                     tone: format!("{tone:?}").to_lowercase(),
                     text,
                 })?;
@@ -122,6 +164,16 @@ impl Theme {
         Ok(Self { styles, ascii })
     }
 
+    /// What stands for the terminal's own colours in a picture.
+    pub fn canvas(&self) -> Canvas {
+        let text = self.style(Tone::Text);
+        let color = |color: Option<Color>, otherwise| color.and_then(rgb).unwrap_or(otherwise);
+        Canvas {
+            text: color(text.fg, Canvas::DARK.text),
+            behind: color(text.bg, Canvas::DARK.behind),
+        }
+    }
+
     /// The look of a meaning.
     pub fn style(&self, tone: Tone) -> Style {
         self.styles.get(&tone).copied().unwrap_or_default()
@@ -129,7 +181,7 @@ impl Theme {
 }
 
 impl Look {
-    fn style(&self, depth: Depth) -> Result<Style, String> {
+    fn style(&self, tone: Tone, depth: Depth) -> Result<Style, String> {
         let color = |full: &Option<String>, named: &Option<String>| match depth {
             Depth::None => Ok(None),
             Depth::Ansi16 => named.as_deref().map(name).transpose(),
@@ -148,9 +200,10 @@ impl Look {
             (self.bold, Modifier::BOLD),
             (self.dim, Modifier::DIM),
             (self.underlined, Modifier::UNDERLINED),
-            // A background that is not to be had is shown by reversing.
+            // A background that is not to be had is shown by reversing, but for that of
+            // the whole screen.
             (
-                self.reversed || (self.bg.is_some() && style.bg.is_none()),
+                self.reversed || (tone != Tone::Text && self.bg.is_some() && style.bg.is_none()),
                 Modifier::REVERSED,
             ),
         ];
@@ -204,9 +257,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_embedded_theme_names_every_meaning() {
-        for depth in [Depth::None, Depth::Ansi16, Depth::Ansi256, Depth::True] {
-            let theme = Theme::with("", depth, false).unwrap();
+    fn the_embedded_themes_name_every_meaning() {
+        let depths = [Depth::None, Depth::Ansi16, Depth::Ansi256, Depth::True];
+        let all = depths.map(|depth| ThemeId::BUILT_IN.map(|id| (depth, id)));
+        for (depth, id) in all.into_iter().flatten() {
+            let theme = Theme::layered(&[file(id)], depth, false).unwrap();
             for tone in Tone::ALL {
                 assert!(theme.styles.contains_key(&tone), "{tone:?}");
                 let style = theme.style(tone);
@@ -214,8 +269,49 @@ mod tests {
             }
             assert!(
                 theme.style(Tone::Selected) != theme.style(Tone::Text),
-                "{depth:?}"
+                "{depth:?} {id}"
             );
+        }
+    }
+
+    /// The contrast of two colours, from 1 to 21, as WCAG 2 defines it.
+    fn contrast(one: [u8; 3], other: [u8; 3]) -> f64 {
+        let light = |rgb: [u8; 3]| {
+            let linear = rgb.map(|part| {
+                let part = f64::from(part) / 255.0;
+                if part <= 0.040_45 {
+                    part / 12.92
+                } else {
+                    ((part + 0.055) / 1.055).powf(2.4)
+                }
+            });
+            0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2] + 0.05
+        };
+        let (one, other) = (light(one), light(other));
+        one.max(other) / one.min(other)
+    }
+
+    #[test]
+    fn text_stands_out_from_what_is_behind_it() {
+        for (id, least) in [
+            (ThemeId::ColourBlind, 4.5),
+            (ThemeId::Dark, 4.5),
+            (ThemeId::Light, 4.5),
+            (ThemeId::HighContrast, 7.0),
+        ] {
+            for depth in [Depth::Ansi256, Depth::True] {
+                let theme = Theme::built_in(id, depth, false);
+                let canvas = theme.canvas();
+                for tone in Tone::ALL {
+                    let style = theme.style(tone);
+                    let text = style.fg.and_then(rgb).unwrap_or(canvas.text);
+                    let behind = style.bg.and_then(rgb).unwrap_or(canvas.behind);
+                    // Rules are no text.
+                    let least = if tone == Tone::Border { 2.5 } else { least };
+                    let seen = contrast(text, behind);
+                    assert!(seen >= least, "{id} {depth:?} {tone:?}: {seen:.1}");
+                }
+            }
         }
     }
 

@@ -17,16 +17,18 @@ use crate::{
 use super::{Painter, painter::columns};
 
 pub(super) fn render(state: &State, timeline: &Timeline, area: Rect, painter: &mut Painter<'_>) {
+    let key = |name| state.key_of(name);
+    let pair = |back, on| format!("{} {}", key(back), key(on));
     let (begin, end, keys) = if let Some(player) = &state.player {
         let sign = if player.playing { "▶" } else { "‖" };
         let at = quantity::clock(player.at);
         let play = if player.playing { "hold" } else { "play" };
         let keys = [
-            ("Space", play),
-            ("[ ]", "step"),
-            ("( )", "stall"),
-            ("x X", "speed"),
-            ("?", "help"),
+            (key("freeze"), play),
+            (pair("past", "forward"), "step"),
+            (pair("previous-finding", "next-finding"), "stall"),
+            (pair("faster", "slower"), "speed"),
+            (key("help"), "help"),
         ];
         let end = format!(" {}", quantity::clock(player.length));
         (
@@ -36,12 +38,12 @@ pub(super) fn render(state: &State, timeline: &Timeline, area: Rect, painter: &m
         )
     } else {
         let keys = [
-            ("[ ]", "step"),
-            ("( )", "finding"),
-            ("Space", "live"),
-            ("R", "save"),
-            ("{ }", "10 s"),
-            ("?", "help"),
+            (pair("past", "forward"), "step"),
+            (pair("previous-finding", "next-finding"), "finding"),
+            (key("freeze"), "live"),
+            (key("save-past"), "save"),
+            (pair("far-past", "far-forward"), "10 s"),
+            (key("help"), "help"),
         ];
         let begin = format!(" -{} ", quantity::clock(timeline.length));
         (begin, " now".to_owned(), keys.to_vec())

@@ -17,19 +17,13 @@ use crate::{
 use super::{Painter, header, painter::shortened};
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
-    let verdict = &state.shown().verdict;
-    let (glyph, tone) = level(verdict.level);
-    let (glyph, word, tone, sentence, remedy) = match problem(state) {
-        Some((READING, problem)) => ("◌", READING, Tone::Dim, problem, ""),
-        Some((word, problem)) => ("✖", word, Tone::Critical, problem, ""),
-        None => (
-            glyph,
-            verdict.level.word(),
-            tone,
-            verdict.sentence.clone(),
-            verdict.remedy.as_str(),
-        ),
-    };
+    let Said {
+        glyph,
+        word,
+        tone,
+        sentence,
+        remedy,
+    } = said(state);
     let lead = format!(" {glyph} {word}  ");
     let indent = painter.put(area.x, area.y, area.width, &lead, tone);
     let rest = Rect {
@@ -71,6 +65,42 @@ pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
             ..area
         };
         painter.right(below, &format!(" {notice} "), Tone::BadgeFrozen);
+    }
+}
+
+/// What is said of the loop, or of the connection to it.
+pub(super) struct Said<'a> {
+    pub(super) glyph: &'static str,
+    pub(super) word: &'static str,
+    pub(super) tone: Tone,
+    pub(super) sentence: String,
+    /// Empty where there is nothing to do.
+    pub(super) remedy: &'a str,
+}
+
+/// The verdict; on a connection that gives no data, why.
+pub(super) fn said(state: &State) -> Said<'_> {
+    if let Some((word, sentence)) = problem(state) {
+        let (glyph, tone) = match word {
+            READING => ("◌", Tone::Dim),
+            _ => ("✖", Tone::Critical),
+        };
+        return Said {
+            glyph,
+            word,
+            tone,
+            sentence,
+            remedy: "",
+        };
+    }
+    let verdict = &state.shown().verdict;
+    let (glyph, tone) = level(verdict.level);
+    Said {
+        glyph,
+        word: verdict.level.word(),
+        tone,
+        sentence: verdict.sentence.clone(),
+        remedy: &verdict.remedy,
     }
 }
 

@@ -36,7 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "live",
         &[
-            "app", "cli", "diagnose", "lab", "model", "naming", "record", "source", "ui",
+            "app", "cli", "config", "diagnose", "lab", "model", "naming", "record", "source", "ui",
         ],
     ),
     (

@@ -9,6 +9,7 @@ mod demo;
 mod hostile;
 #[cfg(feature = "demo")]
 mod lab_view;
+mod own;
 #[cfg(feature = "demo")]
 mod past;
 

@@ -100,6 +100,17 @@ impl Terminal {
         Self::launch(LOOPTOP, directory, args, &[], columns, rows)
     }
 
+    /// The same in a directory of its own, with environment variables.
+    pub fn start_in_with(
+        directory: &Path,
+        args: &[&str],
+        environment: &[(&str, &str)],
+        columns: u16,
+        rows: u16,
+    ) -> Self {
+        Self::launch(LOOPTOP, directory, args, environment, columns, rows)
+    }
+
     /// The same with environment variables.
     pub fn start_with(
         args: &[&str],
@@ -132,6 +143,16 @@ impl Terminal {
         command.env("TERM", "xterm-256color");
         command.env_remove("NO_COLOR");
         command.env_remove("COLORTERM");
+        // A terminal that has links would be known by these.
+        for name in [
+            "TERM_PROGRAM",
+            "VTE_VERSION",
+            "KONSOLE_VERSION",
+            "WT_SESSION",
+            "DOMTERM",
+        ] {
+            command.env_remove(name);
+        }
         for (name, value) in environment {
             command.env(name, value);
         }

@@ -7,7 +7,7 @@ use crate::app::{
     tables::{self, TableId},
 };
 
-use super::{FILTERS, names, sections};
+use super::{FILTERS, Keymap, names, sections};
 
 /// Keys, columns and the filter.
 pub fn markdown() -> String {
@@ -15,24 +15,46 @@ pub fn markdown() -> String {
         "# Keys, columns, filter\n\n\
          Generated from the registries of keys, views and tables (`src/app/bindings/`,\n\
          `src/app/views/`, `src/app/tables/`); a test keeps this file current. On screen: `?`.\n\n\
-         ## Keys\n\n",
+         ## Keys\n\n\
+         The name of an action is that in the configuration (`looptop config path`), which binds\n\
+         it to another key, to several, or to none:\n\n\
+         ```toml\n[keys]\nhelp = [\"?\", \"F1\", \"H\"]\nfreeze = \"Ctrl-S\"\nrecord = []\n```\n\n\
+         A key is a character, Space, Enter, Esc, Tab, Shift-Tab, Backspace, Up, Down, Left, Right,\n\
+         PgUp, PgDn, Home, End, F1 to F12, or Ctrl- with a letter. What is bound so has these keys\n\
+         and no others. Two actions of one key, where both can be meant, are an error that names\n\
+         both and the line; help and footer show the keys in force.\n\n",
     );
     for section in sections() {
         let title = section.title;
-        let _ = write!(text, "### {title}\n\n| key | what it does |\n|---|---|\n");
+        let _ = write!(
+            text,
+            "### {title}\n\n| key | action | what it does |\n|---|---|---|\n"
+        );
         for binding in section.bindings {
-            let keys = names(binding).replace('|', "\\|");
+            let keys = names(&Keymap::default(), binding).replace('|', "\\|");
             let keys = keys.replace(' ', "` `");
-            let _ = writeln!(text, "| `{keys}` | {} |", binding.help);
+            let keys = if keys.is_empty() {
+                String::new()
+            } else {
+                format!("`{keys}`")
+            };
+            let _ = writeln!(text, "| {keys} | `{}` | {} |", binding.name, binding.help);
         }
         text.push('\n');
     }
     text.push_str(
-        "### What runs here\n\nBefore there is a target.\n\n| key | what it does |\n|---|---|\n",
+        "### What runs here\n\nBefore there is a target. What has a name of above has its keys, where the configuration\n\
+         binds them.\n\n| key | action | what it does |\n|---|---|---|\n",
     );
     for bound in picker::KEYS {
         let keys: Vec<String> = bound.keys.iter().map(|key| format!("`{key}`")).collect();
-        let _ = writeln!(text, "| {} | {} |", keys.join(" "), bound.help);
+        let _ = writeln!(
+            text,
+            "| {} | `{}` | {} |",
+            keys.join(" "),
+            bound.name,
+            bound.help
+        );
     }
     text.push_str(
         "\n## Columns\n\nThe name in the first column is the one for a filter. Narrow screens drop\n\

@@ -1,10 +1,13 @@
 //! The keys that belong to no view. Those of a view are in its file in `app/views/`.
 
-use crate::app::{Action, Key, Motion, Travel};
+use crate::app::{Action, Key, Motion, ThemeId, Travel};
 
 use super::{
     Section,
-    Where::{Always, Everywhere, Filter, Links, Past, Paused, Playing, Recordable, Tables, Views},
+    Where::{
+        Always, Everywhere, Filter, Links, Palette, Past, Paused, Playing, Recordable, Tables,
+        Typing, Views,
+    },
     binding,
 };
 use Key::{Char, Ctrl};
@@ -16,8 +19,16 @@ const QUIET: (u8, &str) = (9, "");
 pub(super) const ANYWHERE: Section = Section {
     title: "Anywhere",
     bindings: &[
-        binding(&[Ctrl('c')], Action::Quit, Always, QUIET, "quit"),
         binding(
+            "interrupt",
+            &[Ctrl('c')],
+            Action::Quit,
+            Always,
+            QUIET,
+            "quit",
+        ),
+        binding(
+            "suspend",
             &[Ctrl('z')],
             Action::Suspend,
             Always,
@@ -25,14 +36,31 @@ pub(super) const ANYWHERE: Section = Section {
             "suspend; fg comes back",
         ),
         binding(
+            "help",
             &[Char('?'), Key::F(1)],
             Action::Help,
             Everywhere,
             (2, "help"),
             "this help",
         ),
-        binding(&[Char('q')], Action::Quit, Everywhere, (3, "quit"), "quit"),
         binding(
+            "palette",
+            &[Char(':')],
+            Action::Palette,
+            Everywhere,
+            (5, "do"),
+            "the command palette: what can be done here, found by a few letters of it",
+        ),
+        binding(
+            "quit",
+            &[Char('q')],
+            Action::Quit,
+            Everywhere,
+            (3, "quit"),
+            "quit",
+        ),
+        binding(
+            "back",
             &[Key::Esc],
             Action::Back,
             Everywhere,
@@ -40,6 +68,7 @@ pub(super) const ANYWHERE: Section = Section {
             "back; clears an active filter; never quits",
         ),
         binding(
+            "open",
             &[Key::Enter],
             Action::Open,
             Views,
@@ -47,6 +76,7 @@ pub(super) const ANYWHERE: Section = Section {
             "details of what is under the cursor",
         ),
         binding(
+            "explain",
             &[Char('e')],
             Action::Explain,
             Everywhere,
@@ -54,6 +84,7 @@ pub(super) const ANYWHERE: Section = Section {
             "explain the finding under the cursor, or the verdict",
         ),
         binding(
+            "freeze",
             &[Char(' ')],
             Action::Freeze,
             Everywhere,
@@ -61,6 +92,7 @@ pub(super) const ANYWHERE: Section = Section {
             "freeze the screen, or hold a recording; the target runs on; again to go live",
         ),
         binding(
+            "past",
             &[Char('[')],
             Action::Travel(Travel::Back),
             Everywhere,
@@ -68,6 +100,7 @@ pub(super) const ANYWHERE: Section = Section {
             "back in time: steps of 100 ms in the last minute, of 1 s before and in a recording",
         ),
         binding(
+            "forward",
             &[Char(']')],
             Action::Travel(Travel::Forward),
             Everywhere,
@@ -75,6 +108,7 @@ pub(super) const ANYWHERE: Section = Section {
             "forward in time, in the same steps",
         ),
         binding(
+            "far-past",
             &[Char('{')],
             Action::Travel(Travel::FarBack),
             Everywhere,
@@ -82,6 +116,7 @@ pub(super) const ANYWHERE: Section = Section {
             "10 s back in time",
         ),
         binding(
+            "far-forward",
             &[Char('}')],
             Action::Travel(Travel::FarForward),
             Everywhere,
@@ -89,6 +124,7 @@ pub(super) const ANYWHERE: Section = Section {
             "10 s forward in time",
         ),
         binding(
+            "previous-finding",
             &[Char('(')],
             Action::Travel(Travel::PreviousFinding),
             Everywhere,
@@ -96,6 +132,7 @@ pub(super) const ANYWHERE: Section = Section {
             "back to where the finding before began; in a recording, the stall",
         ),
         binding(
+            "next-finding",
             &[Char(')')],
             Action::Travel(Travel::NextFinding),
             Everywhere,
@@ -103,6 +140,7 @@ pub(super) const ANYWHERE: Section = Section {
             "forward to where the next finding begins; in a recording, the stall",
         ),
         binding(
+            "copy",
             &[Char('y')],
             Action::Copy,
             Everywhere,
@@ -110,6 +148,63 @@ pub(super) const ANYWHERE: Section = Section {
             "copy that finding, or a task's details, to the clipboard (OSC 52)",
         ),
         binding(
+            "save-screen",
+            &[Char('S')],
+            Action::SaveScreen,
+            Everywhere,
+            (9, "save screen"),
+            "save the screen as text and as a picture (SVG), in the directory where looptop runs",
+        ),
+        binding(
+            "theme-next",
+            &[Char('T')],
+            Action::NextTheme,
+            Everywhere,
+            (11, "theme"),
+            "the next theme, which is kept in the configuration",
+        ),
+        binding(
+            "theme-colour-blind",
+            &[],
+            Action::Theme(ThemeId::ColourBlind),
+            Everywhere,
+            QUIET,
+            "theme: blue and orange, on the terminal's own background",
+        ),
+        binding(
+            "theme-dark",
+            &[],
+            Action::Theme(ThemeId::Dark),
+            Everywhere,
+            QUIET,
+            "theme: green, yellow and red on a dark background",
+        ),
+        binding(
+            "theme-light",
+            &[],
+            Action::Theme(ThemeId::Light),
+            Everywhere,
+            QUIET,
+            "theme: green, brown and red on a light background",
+        ),
+        binding(
+            "theme-high-contrast",
+            &[],
+            Action::Theme(ThemeId::HighContrast),
+            Everywhere,
+            QUIET,
+            "theme: white and full colours on black",
+        ),
+        binding(
+            "edit",
+            &[Char('v')],
+            Action::Edit,
+            Everywhere,
+            (6, "edit"),
+            "open that finding's line, or a task's, in an editor: $VISUAL, $EDITOR, or as configured",
+        ),
+        binding(
+            "present",
             &[Char('p')],
             Action::PresenterMode,
             Everywhere,
@@ -117,6 +212,7 @@ pub(super) const ANYWHERE: Section = Section {
             "presenter mode: verdict and figures in large letters; again to leave",
         ),
         binding(
+            "open",
             &[Key::Enter],
             Action::Open,
             Links,
@@ -124,6 +220,7 @@ pub(super) const ANYWHERE: Section = Section {
             "in details: to where the marked line leads; Esc comes back",
         ),
         binding(
+            "resume",
             &[Char('r')],
             Action::Resume,
             Paused,
@@ -131,6 +228,7 @@ pub(super) const ANYWHERE: Section = Section {
             "make a console-subscriber that was paused go on, for all its viewers",
         ),
         binding(
+            "up",
             &[Key::Up, Char('k')],
             Action::Move(Motion::Up),
             Everywhere,
@@ -138,6 +236,7 @@ pub(super) const ANYWHERE: Section = Section {
             "one row up",
         ),
         binding(
+            "down",
             &[Key::Down, Char('j')],
             Action::Move(Motion::Down),
             Everywhere,
@@ -145,6 +244,7 @@ pub(super) const ANYWHERE: Section = Section {
             "one row down",
         ),
         binding(
+            "page-up",
             &[Key::PageUp, Ctrl('b')],
             Action::Move(Motion::PageUp),
             Everywhere,
@@ -152,6 +252,7 @@ pub(super) const ANYWHERE: Section = Section {
             "one page up",
         ),
         binding(
+            "page-down",
             &[Key::PageDown, Ctrl('f')],
             Action::Move(Motion::PageDown),
             Everywhere,
@@ -159,6 +260,7 @@ pub(super) const ANYWHERE: Section = Section {
             "one page down",
         ),
         binding(
+            "top",
             &[Char('g'), Key::Home],
             Action::Move(Motion::Top),
             Everywhere,
@@ -166,6 +268,7 @@ pub(super) const ANYWHERE: Section = Section {
             "to the first row",
         ),
         binding(
+            "bottom",
             &[Char('G'), Key::End],
             Action::Move(Motion::Bottom),
             Everywhere,
@@ -173,6 +276,7 @@ pub(super) const ANYWHERE: Section = Section {
             "to the last row",
         ),
         binding(
+            "next-view",
             &[Key::Tab],
             Action::NextView,
             Everywhere,
@@ -180,6 +284,7 @@ pub(super) const ANYWHERE: Section = Section {
             "next view",
         ),
         binding(
+            "previous-view",
             &[Key::BackTab],
             Action::PreviousView,
             Everywhere,
@@ -187,6 +292,7 @@ pub(super) const ANYWHERE: Section = Section {
             "previous view",
         ),
         binding(
+            "longer-span",
             &[Char('+'), Char('=')],
             Action::LongerSpan,
             Everywhere,
@@ -194,6 +300,7 @@ pub(super) const ANYWHERE: Section = Section {
             "charts show a longer time: 10 s, 1 min, 5 min, 30 min",
         ),
         binding(
+            "shorter-span",
             &[Char('-')],
             Action::ShorterSpan,
             Everywhere,
@@ -208,6 +315,7 @@ pub(super) const TABLES: Section = Section {
     title: "Tables",
     bindings: &[
         binding(
+            "filter",
             &[Char('/')],
             Action::Filter,
             Tables,
@@ -215,6 +323,7 @@ pub(super) const TABLES: Section = Section {
             "filter the rows",
         ),
         binding(
+            "sort-next",
             &[Char('>'), Char('.')],
             Action::SortNext,
             Tables,
@@ -222,6 +331,7 @@ pub(super) const TABLES: Section = Section {
             "sort by the next column",
         ),
         binding(
+            "sort-previous",
             &[Char('<'), Char(',')],
             Action::SortPrevious,
             Tables,
@@ -229,6 +339,7 @@ pub(super) const TABLES: Section = Section {
             "sort by the previous column",
         ),
         binding(
+            "invert",
             &[Char('i')],
             Action::Invert,
             Tables,
@@ -236,6 +347,7 @@ pub(super) const TABLES: Section = Section {
             "sort the other way round",
         ),
         binding(
+            "pan-right",
             &[Key::Right, Char('l')],
             Action::PanRight,
             Tables,
@@ -243,6 +355,7 @@ pub(super) const TABLES: Section = Section {
             "show columns that did not fit",
         ),
         binding(
+            "pan-left",
             &[Key::Left, Char('h')],
             Action::PanLeft,
             Tables,
@@ -256,9 +369,24 @@ pub(super) const TABLES: Section = Section {
 pub(super) const RECORDINGS: Section = Section {
     title: "Recordings",
     bindings: &[
-        binding(&[Char('x')], Action::Faster, Playing, QUIET, "play faster"),
-        binding(&[Char('X')], Action::Slower, Playing, QUIET, "play slower"),
         binding(
+            "faster",
+            &[Char('x')],
+            Action::Faster,
+            Playing,
+            QUIET,
+            "play faster",
+        ),
+        binding(
+            "slower",
+            &[Char('X')],
+            Action::Slower,
+            Playing,
+            QUIET,
+            "play slower",
+        ),
+        binding(
+            "record",
             &[Char('R')],
             Action::Record,
             Recordable,
@@ -266,6 +394,7 @@ pub(super) const RECORDINGS: Section = Section {
             "record what comes in to a file; again to end it",
         ),
         binding(
+            "save-past",
             &[Char('R')],
             Action::SavePast,
             Past,
@@ -276,10 +405,11 @@ pub(super) const RECORDINGS: Section = Section {
 };
 
 /// While a filter is edited.
-pub(super) const FILTER: Section = Section {
-    title: "While typing a filter",
+pub(in crate::app) static FILTER: Section = Section {
+    title: "While typing a filter or a command",
     bindings: &[
         binding(
+            "filter-apply",
             &[Key::Enter],
             Action::Accept,
             Filter,
@@ -287,6 +417,7 @@ pub(super) const FILTER: Section = Section {
             "apply the filter",
         ),
         binding(
+            "filter-clear",
             &[Key::Esc],
             Action::Clear,
             Filter,
@@ -294,18 +425,75 @@ pub(super) const FILTER: Section = Section {
             "clear the filter",
         ),
         binding(
+            "erase",
             &[Key::Backspace, Ctrl('h')],
             Action::Erase,
-            Filter,
+            Typing,
             QUIET,
             "erase a character",
         ),
         binding(
+            "erase-word",
             &[Ctrl('w')],
             Action::EraseWord,
-            Filter,
+            Typing,
             QUIET,
             "erase a word",
+        ),
+    ],
+};
+
+/// In the command palette.
+pub(super) const PALETTE: Section = Section {
+    title: "In the command palette",
+    bindings: &[
+        binding(
+            "palette-run",
+            &[Key::Enter],
+            Action::Choose,
+            Palette,
+            QUIET,
+            "do what is under the cursor",
+        ),
+        binding(
+            "palette-close",
+            &[Key::Esc],
+            Action::Palette,
+            Palette,
+            QUIET,
+            "close it",
+        ),
+        binding(
+            "palette-up",
+            &[Key::Up, Ctrl('p')],
+            Action::Move(Motion::Up),
+            Palette,
+            QUIET,
+            "one command up",
+        ),
+        binding(
+            "palette-down",
+            &[Key::Down, Ctrl('n')],
+            Action::Move(Motion::Down),
+            Palette,
+            QUIET,
+            "one command down",
+        ),
+        binding(
+            "palette-page-up",
+            &[Key::PageUp],
+            Action::Move(Motion::PageUp),
+            Palette,
+            QUIET,
+            "one page of commands up",
+        ),
+        binding(
+            "palette-page-down",
+            &[Key::PageDown],
+            Action::Move(Motion::PageDown),
+            Palette,
+            QUIET,
+            "one page of commands down",
         ),
     ],
 };

@@ -2,13 +2,17 @@
 //! `docs/keys.md` come from here.
 //!
 //! To add a key, add an entry to a list: that of its view (`app/views/`), or in
-//! `general`. What it does is an [`Action`], which has an arm in
+//! `general`. Its name is what a configuration binds to other keys ([`Keymap`]); several
+//! entries may share one, if they never hold at the same time. What it does is an [`Action`], which has an arm in
 //! [`update`](super::update).
 
 mod document;
 mod general;
+mod keymap;
 
 pub use document::markdown;
+pub(super) use general::FILTER;
+pub use keymap::{InTheWay, Keymap, WrongKeys};
 
 use std::sync::LazyLock;
 
@@ -30,9 +34,9 @@ pub const FILTERS: [(&str, &str); 6] = [
 /// Where a binding holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Where {
-    /// Wherever no filter is edited.
+    /// Wherever nothing is typed.
     Everywhere,
-    /// Whatever is on screen, the filter's line included.
+    /// Whatever is on screen, also while something is typed.
     Always,
     /// In a view that is a table.
     Tables,
@@ -56,11 +60,17 @@ pub enum Where {
     Past,
     /// While the filter is edited.
     Filter,
+    /// While the command palette is open.
+    Palette,
+    /// While either is typed into.
+    Typing,
 }
 
 /// A key, or several, for one action.
 #[derive(Debug, Clone)]
 pub struct Binding {
+    /// What a configuration calls it.
+    pub name: &'static str,
     /// Any of these.
     pub keys: &'static [Key],
     /// What it does.
@@ -77,6 +87,7 @@ pub struct Binding {
 
 /// A binding; `rank` and `label` are for the footer.
 pub(super) const fn binding(
+    name: &'static str,
     keys: &'static [Key],
     action: Action,
     at: Where,
@@ -84,6 +95,7 @@ pub(super) const fn binding(
     help: &'static str,
 ) -> Binding {
     Binding {
+        name,
         keys,
         action,
         at,
@@ -115,6 +127,7 @@ impl Section {
 /// The digits of the views.
 static VIEWS: LazyLock<Vec<Binding>> = LazyLock::new(|| {
     let digit = |id: &ViewId| Binding {
+        name: id.key_name(),
         keys: vec![Key::Char(id.digit())].leak(),
         action: Action::Show(*id),
         at: Where::Everywhere,
@@ -134,7 +147,7 @@ pub fn sections() -> Vec<Section> {
         Section::new("Views", VIEWS.as_slice()),
         general::TABLES,
     ];
-    let last = [general::RECORDINGS, general::FILTER];
+    let last = [general::RECORDINGS, FILTER, general::PALETTE];
     first.into_iter().chain(of_views).chain(last).collect()
 }
 
@@ -145,8 +158,9 @@ pub fn all() -> impl Iterator<Item = &'static Binding> {
 
 /// The bindings of a key that hold now: one at the most.
 pub(super) fn meanings(state: &State, key: Key) -> Vec<&'static Binding> {
+    let keymap = &state.options.keys;
     all()
-        .filter(|b| b.keys.contains(&key) && holds(b.at, state))
+        .filter(|b| keymap.of(b).contains(&key) && holds(b.at, state))
         .collect()
 }
 
@@ -159,7 +173,7 @@ pub(super) fn bound(state: &State, key: Key) -> Option<&'static Binding> {
 pub fn dispatch(state: &State, key: Key) -> Option<Action> {
     match (bound(state, key), key) {
         (Some(binding), _) => Some(binding.action.clone()),
-        (None, Key::Char(c)) if state.mode() == Mode::Filter => Some(Action::Type(c.to_string())),
+        (None, Key::Char(c)) if state.takes_text() => Some(Action::Type(c.to_string())),
         _ => None,
     }
 }
@@ -173,21 +187,34 @@ pub fn footer(state: &State) -> Vec<&'static Binding> {
     shown
 }
 
-fn holds(at: Where, state: &State) -> bool {
-    let mode = state.mode();
+/// The bindings that hold in what lies below the command palette.
+pub(super) fn below_palette(state: &State) -> impl Iterator<Item = &'static Binding> {
+    let mode = state.below_palette();
+    let own = |binding: &&Binding| binding.action != Action::Palette;
+    all()
+        .filter(own)
+        .filter(move |b| holds_in(b.at, mode, state))
+}
+
+pub(super) fn holds(at: Where, state: &State) -> bool {
+    holds_in(at, state.mode(), state)
+}
+
+fn holds_in(at: Where, mode: Mode, state: &State) -> bool {
+    let typing = matches!(mode, Mode::Filter | Mode::Palette);
     match at {
         Where::Always => true,
-        Where::Everywhere => mode != Mode::Filter,
+        Where::Everywhere => !typing,
         Where::Filter => mode == Mode::Filter,
-        Where::Lab => state.lab_has_keys(),
+        Where::Palette => mode == Mode::Palette,
+        Where::Typing => typing,
+        Where::Lab => !typing && state.lab_has_keys(),
         Where::StallDetails => mode == Mode::Details && state.has_more_details(),
         Where::Links => mode == Mode::Details && has_links(state),
-        Where::Paused => mode != Mode::Filter && is_paused(state),
-        Where::Playing => mode != Mode::Filter && state.player.is_some(),
-        Where::Recordable => {
-            mode != Mode::Filter && state.player.is_none() && state.behind().is_none()
-        }
-        Where::Past => mode != Mode::Filter && state.behind().is_some(),
+        Where::Paused => !typing && is_paused(state),
+        Where::Playing => !typing && state.player.is_some(),
+        Where::Recordable => !typing && state.player.is_none() && state.behind().is_none(),
+        Where::Past => !typing && state.behind().is_some(),
         // The lab has its own meaning of these.
         Where::Views => mode == Mode::View && state.view != ViewId::Lab,
         Where::View(view) => mode == Mode::View && state.view == view,
@@ -203,8 +230,17 @@ fn is_paused(state: &State) -> bool {
     matches!(state.connection, Connection::Paused { .. })
 }
 
-/// The keys of a binding, as a person reads them.
-pub fn names(binding: &Binding) -> String {
-    let names: Vec<String> = binding.keys.iter().map(ToString::to_string).collect();
+/// The keys of a binding, as a person reads them; empty without any.
+pub fn names(keymap: &Keymap, binding: &'static Binding) -> String {
+    let keys = keymap.of(binding).iter();
+    let names: Vec<String> = keys.map(ToString::to_string).collect();
     names.join(" ")
+}
+
+/// The first key of the action of this name; the action's name where it has none, for
+/// sentences that say what to press.
+pub fn key_of(keymap: &Keymap, name: &'static str) -> String {
+    let binding = all().find(|binding| binding.name == name);
+    let key = binding.and_then(|binding| keymap.of(binding).first());
+    key.map_or_else(|| format!("({name})"), ToString::to_string)
 }

@@ -12,7 +12,7 @@ pub(super) fn lines(state: &State, width: usize) -> Vec<Line> {
     for section in bindings::sections() {
         lines.extend(Line::heading(section.title));
         for binding in section.bindings {
-            let keys = bindings::names(binding);
+            let keys = bindings::names(&state.options.keys, binding);
             lines.extend(entry(&keys, binding.help, Tone::Key, width));
         }
     }

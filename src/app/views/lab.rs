@@ -18,6 +18,7 @@ pub(super) static VIEW: View = View {
 
 const KEYS: &[Binding] = &[
     binding(
+        "lab-switch",
         &[Key::Enter],
         Action::OtherTwin,
         Where::Lab,
@@ -25,6 +26,7 @@ const KEYS: &[Binding] = &[
         "make the mistake of the scenario under the cursor; again: cure it",
     ),
     binding(
+        "lab-broken",
         &[Key::Char('b')],
         Action::Run(Twin::Broken),
         Where::Lab,
@@ -32,6 +34,7 @@ const KEYS: &[Binding] = &[
         "broken: the mistake of the scenario under the cursor",
     ),
     binding(
+        "lab-fixed",
         &[Key::Char('f')],
         Action::Run(Twin::Fixed),
         Where::Lab,
@@ -39,6 +42,7 @@ const KEYS: &[Binding] = &[
         "fixed: the same work without the mistake",
     ),
     binding(
+        "lab-off",
         &[Key::Char('o')],
         Action::Run(Twin::Off),
         Where::Lab,

@@ -39,6 +39,13 @@ macro_rules! views {
                     $(ViewId::$id => &$file::VIEW,)+
                 }
             }
+
+            /// What a configuration calls the key that opens it.
+            pub fn key_name(self) -> &'static str {
+                match self {
+                    $(ViewId::$id => concat!("view-", stringify!($file)),)+
+                }
+            }
         }
     };
 }

@@ -22,6 +22,7 @@ pub(super) static VIEW: View = View {
 
 const KEYS: &[Binding] = &[
     binding(
+        "group",
         &[Key::Char('t')],
         Action::Group,
         Where::View(ViewId::Resources),
@@ -29,6 +30,7 @@ const KEYS: &[Binding] = &[
         "resources, or the operations on them: who waits for what",
     ),
     binding(
+        "finished",
         &[Key::Char('f')],
         Action::Finished,
         Where::View(ViewId::Resources),

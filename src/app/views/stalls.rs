@@ -17,6 +17,7 @@ pub(super) static VIEW: View = View {
 
 const KEYS: &[Binding] = &[
     binding(
+        "all-frames",
         &[Key::Char('a')],
         Action::AllFrames,
         Where::StallDetails,
@@ -24,6 +25,7 @@ const KEYS: &[Binding] = &[
         "all frames of a stack, all futures of an await chain and the whole name of a future, or only what matters",
     ),
     binding(
+        "group",
         &[Key::Char('t')],
         Action::Group,
         Where::View(ViewId::Stalls),

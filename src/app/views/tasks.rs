@@ -22,6 +22,7 @@ pub(super) static VIEW: View = View {
 
 const KEYS: &[Binding] = &[
     binding(
+        "group",
         &[Key::Char('t')],
         Action::Group,
         Where::View(ViewId::Tasks),
@@ -29,6 +30,7 @@ const KEYS: &[Binding] = &[
         "tasks one by one, by spawn location, by name, as a tree",
     ),
     binding(
+        "warned",
         &[Key::Char('w')],
         Action::Warned,
         Where::View(ViewId::Tasks),
@@ -36,6 +38,7 @@ const KEYS: &[Binding] = &[
         "only tasks that a finding is about, or all",
     ),
     binding(
+        "finished",
         &[Key::Char('f')],
         Action::Finished,
         Where::View(ViewId::Tasks),

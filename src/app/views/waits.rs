@@ -21,6 +21,7 @@ pub(super) static VIEW: View = View {
 };
 
 const KEYS: &[Binding] = &[binding(
+    "group",
     &[Key::Char('t')],
     Action::Group,
     Where::View(ViewId::Waits),

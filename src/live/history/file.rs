@@ -35,9 +35,9 @@ impl Sink for Unsynced {
 
 /// A file that could not be made or written, in one line of a narrow screen.
 #[derive(Debug)]
-pub(super) struct Unwritten {
-    pub(super) path: PathBuf,
-    pub(super) error: io::Error,
+pub(in crate::live) struct Unwritten {
+    pub(in crate::live) path: PathBuf,
+    pub(in crate::live) error: io::Error,
 }
 
 impl fmt::Display for Unwritten {
@@ -57,10 +57,10 @@ impl fmt::Display for Unwritten {
     }
 }
 
-/// Where recordings from the screen go: the directory in which the program runs,
+/// Where files from the screen go: the directory in which the program runs,
 /// and where that cannot be written, the one for temporary files. What is on
 /// screen cannot be had again, so the second best place is better than none.
-pub(super) fn directories() -> [PathBuf; 2] {
+pub(in crate::live) fn directories() -> [PathBuf; 2] {
     [PathBuf::new(), std::env::temp_dir()]
 }
 
@@ -98,7 +98,7 @@ fn create_in(directory: &Path, stem: &str, seconds: u64) -> Result<(PathBuf, Fil
 }
 
 /// Removes a file in which nothing is that could not be had again.
-pub(super) fn discard(path: &Path) {
+pub(in crate::live) fn discard(path: &Path) {
     // If it cannot be removed either, it opens up to its last whole chunk.
     let _ = std::fs::remove_file(path);
 }
@@ -107,7 +107,7 @@ pub(super) fn discard(path: &Path) {
 const MAX_STEM: usize = 22;
 
 /// What a peer calls itself, as part of a file's name.
-fn stem(target: &str) -> String {
+pub(in crate::live) fn stem(target: &str) -> String {
     let name: String = target
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
