@@ -3,11 +3,13 @@
 //! Its entries are the bindings that hold in what lies below it, so that each does what
 //! its key would do.
 
+use std::cmp::Reverse;
+
 use ratatui::layout::Rect;
 
 use super::{
     Action, State,
-    bindings::{self, Binding},
+    bindings::{self, Binding, Where},
     fuzzy,
 };
 
@@ -48,8 +50,11 @@ pub fn entries(state: &State) -> Vec<&'static Binding> {
             matching.push((points, binding));
         }
     }
-    if !typed.trim().is_empty() {
-        matching.sort_by_key(|(points, _)| std::cmp::Reverse(*points));
+    if typed.trim().is_empty() {
+        // What ends or stops the program is nobody's first wish.
+        matching.sort_by_key(|(_, binding)| binding.at == Where::Always);
+    } else {
+        matching.sort_by_key(|(points, _)| Reverse(*points));
     }
     matching.into_iter().map(|(_, binding)| binding).collect()
 }

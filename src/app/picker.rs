@@ -473,10 +473,10 @@ impl Picker {
     fn type_key(&mut self, key: Key) {
         let of_filter = FILTER.bindings.iter();
         let bound = of_filter.map(|bound| (&bound.action, self.keys.of(bound)));
-        let action = bound
+        let mut action = bound
             .filter(|(_, keys)| keys.contains(&key))
             .map(|(a, _)| a);
-        match (action.last(), key) {
+        match (action.next(), key) {
             (Some(Action::Erase), _) => drop(self.filter.pop()),
             (Some(Action::EraseWord), _) => {
                 let kept = self.filter.trim_end().rfind(' ').map_or(0, |at| at + 1);

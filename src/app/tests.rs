@@ -363,7 +363,7 @@ fn keys_of_the_configuration_are_those_of_the_screen() {
     let help = shown(&state);
     assert!(
         help.iter()
-            .any(|l| l.contains("H") && l.contains("this help"))
+            .any(|l| l.contains('H') && l.contains("this help"))
     );
     assert!(
         help.iter()

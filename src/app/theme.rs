@@ -42,12 +42,11 @@ impl ThemeId {
     #[must_use]
     pub fn next(self, has_own: bool) -> Self {
         match self {
-            Self::Own => Self::ColourBlind,
             Self::ColourBlind => Self::Dark,
             Self::Dark => Self::Light,
             Self::Light => Self::HighContrast,
             Self::HighContrast if has_own => Self::Own,
-            Self::HighContrast => Self::ColourBlind,
+            Self::HighContrast | Self::Own => Self::ColourBlind,
         }
     }
 }

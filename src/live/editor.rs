@@ -81,10 +81,10 @@ impl Invocation {
             command.extend(arguments.iter().map(|word| (*word).to_owned()));
         }
         let program = command.remove(0);
-        let fill = |word: &String| filled(word, file, place);
+        let with_place = |word: &String| filled(word, file, place);
         Ok(Self {
             program,
-            arguments: command.iter().map(fill).collect(),
+            arguments: command.iter().map(with_place).collect(),
             window,
         })
     }

@@ -151,7 +151,7 @@ mod tests {
     fn what_cannot_be_written_is_said_with_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
         let gone = directory.path().join("gone");
-        let said = picture().save_in(&[gone.clone()], UNIX_EPOCH);
+        let said = picture().save_in(std::slice::from_ref(&gone), UNIX_EPOCH);
         let begins = format!("screen not saved to {}/looptop-lab-", gone.display());
         assert!(said.starts_with(&begins), "{said}");
         assert!(

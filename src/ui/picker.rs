@@ -227,8 +227,9 @@ fn table(picker: &Picker, parts: &Parts, painter: &mut Painter<'_>) {
         }
     }
     if shown.is_empty() {
-        let text = "no program matches the filter; Esc clears it";
-        painter.put(GUTTER, parts.rows.y, parts.rows.width, text, Tone::Dim);
+        let back = key_of(&picker.keys, "back");
+        let text = format!("no program matches the filter; {back} clears it");
+        painter.put(GUTTER, parts.rows.y, parts.rows.width, &text, Tone::Dim);
     }
 }
 

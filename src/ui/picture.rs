@@ -66,7 +66,7 @@ pub fn svg(buffer: &Buffer, canvas: Canvas, title: &str) -> String {
     let mut svg = String::new();
     let _ = writeln!(
         svg,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {}\" width=\"{}\" height=\"{}\" role=\"img\">",
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" xml:space=\"preserve\" viewBox=\"0 0 {} {}\" width=\"{}\" height=\"{}\" role=\"img\">",
         number(width),
         number(height),
         number(width),
@@ -208,30 +208,50 @@ fn draw(run: &Run, top: f32, canvas: Canvas, classes: &mut Classes, body: &mut S
         let height = HEIGHT * f32::from(eighths) / 8.0;
         return rect(top + HEIGHT - height, height, run.look.text);
     }
-    if run.text.trim().is_empty() && !run.look.underlined {
+    let pieces = pieces(run);
+    if pieces.is_empty() {
         return;
     }
-    // Spaces at the ends need no letters, which also keeps them where they are.
-    let (text, skipped) = if run.look.underlined {
-        (run.text.as_str(), 0)
-    } else {
-        let begun = run.text.trim_start_matches(' ');
-        (begun.trim_end_matches(' '), run.text.len() - begun.len())
-    };
-    let columns = if run.text.is_ascii() {
-        text.len() as f32
-    } else {
-        f32::from(run.columns)
-    };
-    let _ = writeln!(
-        body,
-        "<text class=\"{}\" x=\"{}\" y=\"{}\" textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\">{}</text>",
-        classes.name(run.look),
-        number(x + skipped as f32 * WIDTH),
-        number(top + BASELINE),
-        number(columns * WIDTH),
-        escaped(text)
-    );
+    let class = classes.name(run.look);
+    for (skipped, text) in pieces {
+        let columns = if run.text.is_ascii() {
+            text.chars().count() as f32
+        } else {
+            f32::from(run.columns)
+        };
+        let _ = writeln!(
+            body,
+            "<text class=\"{class}\" x=\"{}\" y=\"{}\" textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\">{}</text>",
+            number(x + skipped as f32 * WIDTH),
+            number(top + BASELINE),
+            number(columns * WIDTH),
+            escaped(&text)
+        );
+    }
+}
+
+/// What of a run is written, each with its column: wherever there are several spaces a new
+/// piece begins, for not every viewer keeps them.
+fn pieces(run: &Run) -> Vec<(usize, String)> {
+    if run.look.underlined {
+        // The line is below spaces, too.
+        return vec![(0, run.text.replace(' ', "\u{a0}"))];
+    }
+    let mut pieces: Vec<(usize, String)> = Vec::new();
+    let mut at = 0;
+    for word in run.text.split(' ') {
+        let columns = word.len();
+        match pieces.last_mut() {
+            _ if word.is_empty() => {}
+            Some((begins, text)) if *begins + text.len() + 1 == at => {
+                text.push(' ');
+                text.push_str(word);
+            }
+            _ => pieces.push((at, word.to_owned())),
+        }
+        at += columns + 1;
+    }
+    pieces
 }
 
 /// The looks of a picture, each of which is a class of its style sheet.

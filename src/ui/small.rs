@@ -25,8 +25,8 @@ pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
     let said = said(state);
     let lead = format!("{} {}  ", said.glyph, said.word);
     let (sentence, remedy) = (said.sentence.as_str(), said.remedy);
-    let room = width * height.saturating_sub(1);
-    let sentence = shortened(sentence, verdict_location(state), room);
+    // A path is longer than a row of such a terminal: its file and line matter.
+    let sentence = shortened(sentence, verdict_location(state), 0);
     let verdict = wrap(&format!("{lead}{sentence}"), width);
     let remedy = if remedy.is_empty() {
         Vec::new()
@@ -48,7 +48,7 @@ pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
         painter.put(area.x, y, area.width, line, tone);
     }
     if let Some(notice) = state.notice()
-        && height > 1
+        && height > 3
     {
         let last = Rect {
             y: area.bottom() - 1,

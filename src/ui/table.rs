@@ -34,11 +34,16 @@ pub(super) fn render(state: &State, painter: &mut Painter<'_>) {
         let hidden = state.rows.finished_hidden;
         let text = match (state.rows.filtered_out, hidden) {
             (0, _) => tables::empty(table, state),
-            (_, 0) => "no row matches the filter; Esc clears it".to_owned(),
+            (_, 0) => format!(
+                "no row matches the filter; {} clears it",
+                state.key_of("back")
+            ),
             _ => format!(
-                "no row matches the filter; f looks among {} that have ended, too; \
-                 Esc clears the filter",
-                quantity::count(hidden as u64)
+                "no row matches the filter; {} looks among {} that have ended, too; \
+                 {} clears the filter",
+                state.key_of("finished"),
+                quantity::count(hidden as u64),
+                state.key_of("back")
             ),
         };
         for (y, line) in (area.rows.y..area.rows.bottom())
@@ -93,7 +98,7 @@ fn title(state: &State, table: TableId) -> Vec<(Cow<'_, str>, Tone)> {
         let shown = state.rows.len();
         let all = shown + state.rows.filtered_out;
         pieces.push((
-            format!(" ({shown} of {all}; Esc clears) ·").into(),
+            format!(" ({shown} of {all}; {} clears) ·", state.key_of("back")).into(),
             Tone::Text,
         ));
     }

@@ -141,7 +141,8 @@ fn a_small_terminal_shows_the_verdict_and_what_to_do() {
         (9, 1),
         (1, 1),
     ] {
-        shown += &format!("{width}x{height}\n{}", screen(&mut state, width, height));
+        let lines = screen(&mut state, width, height);
+        shown.extend([format!("{width}x{height}\n"), lines]);
     }
     insta::assert_snapshot!("small", shown);
     state.apply(Event::Notice("saved".into()), state.now);

@@ -1,7 +1,7 @@
 //! The pictures of README and docs/views.md: screens of recordings, saved as `S` saves
 //! them, on a light and on a dark background.
 
-use std::{fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path};
 
 use looptop::{
     app::{Key, State, ThemeId, bindings, update},
@@ -53,7 +53,7 @@ const PICTURES: &[Shown] = &[
         "workers",
         "cpu-in-handler",
         "3",
-        (100, 14),
+        (100, 16),
         "workers: what each of them polls, and how busy it was",
     ),
     shown(
@@ -87,9 +87,9 @@ const PICTURES: &[Shown] = &[
     shown(
         "palette",
         "sleep-in-handler",
-        ":sort",
+        "2:sort",
         (100, 24),
-        "the command palette over the overview",
+        "the command palette over the tasks: what can be done there, by a few letters of it",
     ),
     shown(
         "small",
@@ -166,7 +166,8 @@ fn pictures_are_what_the_program_shows() {
         }
         let mut title = picture.about.to_owned();
         title[..1].make_ascii_uppercase();
-        page += &format!("\n{title}.\n\n{}", element("pictures/", picture));
+        let shown = element("pictures/", picture);
+        let _ = write!(page, "\n{title}.\n\n{shown}");
     }
     compare(&docs.join("views.md"), &page);
     let files = fs::read_dir(docs.join("pictures")).unwrap();

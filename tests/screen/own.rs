@@ -188,9 +188,9 @@ fn places_are_links_where_the_terminal_has_them() {
     let output = String::from_utf8_lossy(&terminal.output()).into_owned();
     let (_, link) = output.split_once("\x1b]8;;file://").unwrap();
     let (target, _) = link.split_once("\x1b\\").unwrap();
-    let (path, line) = target.split_once('#').unwrap();
+    let (place, number) = target.split_once('#').unwrap();
     assert!(
-        Path::new(path).is_file() && line.parse::<u32>().is_ok(),
+        Path::new(place).is_file() && number.parse::<u32>().is_ok(),
         "{target}"
     );
     quit(terminal);

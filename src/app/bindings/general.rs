@@ -48,7 +48,7 @@ pub(super) const ANYWHERE: Section = Section {
             &[Char(':')],
             Action::Palette,
             Everywhere,
-            (5, "do"),
+            (5, "commands"),
             "the command palette: what can be done here, found by a few letters of it",
         ),
         binding(

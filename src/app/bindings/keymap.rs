@@ -150,7 +150,6 @@ impl Where {
             StallDetails, Tables, Typing, View, Views,
         };
         let excludes = |one: Self, other: Self| match one {
-            Always => false,
             Filter => !matches!(other, Always | Filter | Typing),
             Palette => !matches!(other, Always | Palette | Typing),
             Typing => !matches!(other, Always | Filter | Palette | Typing),
@@ -162,7 +161,7 @@ impl Where {
             },
             Recordable => matches!(other, Past | Playing),
             StallDetails | Links => matches!(other, Views | Tables | View(_) | Lab),
-            Everywhere | Lab | Past | Paused | Playing => false,
+            Always | Everywhere | Lab | Past | Paused | Playing => false,
         };
         !excludes(self, other) && !excludes(other, self)
     }

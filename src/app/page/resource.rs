@@ -75,8 +75,9 @@ fn operations(state: &State, id: ResourceId, page: &mut Page) {
     let ops = context.model.resources.ops_on(id);
     let live = ops.iter().filter(|op| op.is_live()).count();
     let title = format!(
-        "Operations  {live} live · {} ended · Enter: the task that waits",
-        ops.len() - live
+        "Operations  {live} live · {} ended · {}: the task that waits",
+        ops.len() - live,
+        state.key_of("open")
     );
     page.lines.extend(Line::heading(&title));
     if ops.is_empty() {

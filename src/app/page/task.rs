@@ -70,8 +70,8 @@ fn operations(state: &State, id: TaskId, page: &mut Page) {
         return;
     }
     ops.sort_by_key(|op| op.created_at);
-    page.lines
-        .extend(Line::heading("Waits for  (Enter: the resource)"));
+    let title = format!("Waits for  ({}: the resource)", state.key_of("open"));
+    page.lines.extend(Line::heading(&title));
     for op in ops.iter().take(50) {
         let resource = op.resource.and_then(|id| model.resources.get(id));
         if let Some(resource) = resource {
@@ -404,15 +404,16 @@ fn stalls(state: &State, task: &Task, width: usize, page: &mut Page) {
     let site = |s: &&Stall| task.location.is_some() && s.location == task.location;
     let (title, stalls) = match model.stalls.iter().filter(own).take(20).collect::<Vec<_>>() {
         none if none.is_empty() => (
-            "Stalls of tasks spawned at this location  (Enter: details)",
+            "Stalls of tasks spawned at this location",
             model.stalls.iter().filter(site).take(20).collect(),
         ),
-        own => ("Its stalls  (Enter: details)", own),
+        own => ("Its stalls", own),
     };
     if stalls.is_empty() {
         return;
     }
-    page.lines.extend(Line::heading(title));
+    let title = format!("{title}  ({}: details)", state.key_of("open"));
+    page.lines.extend(Line::heading(&title));
     for stall in &stalls {
         page.link(LinkId::Stall(stall.id), Details::Stall(stall.id));
         page.lines.extend(stall::brief(model, stall, "", "", width));

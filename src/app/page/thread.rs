@@ -32,8 +32,8 @@ pub(super) fn page(state: &State, tid: Tid, width: usize) -> Page {
     let stalls = model.stalls.iter().filter(|s| s.tid == Some(tid));
     for (n, stall) in stalls.take(MAX_STALLS).enumerate() {
         if n == 0 {
-            page.lines
-                .extend(Line::heading("Its stalls  (Enter: details)"));
+            let title = format!("Its stalls  ({}: details)", state.key_of("open"));
+            page.lines.extend(Line::heading(&title));
         }
         page.link(LinkId::Stall(stall.id), Details::Stall(stall.id));
         page.lines.extend(stall::brief(model, stall, "", "", width));

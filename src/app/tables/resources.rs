@@ -34,11 +34,17 @@ impl Table for Resources {
     fn title(state: &State) -> (&'static str, String) {
         let resources = &state.model().resources;
         let live = quantity::count(resources.live_count() as u64);
-        let mut about = vec![format!("{live} live"), "t: who waits".to_owned()];
+        let mut about = vec![
+            format!("{live} live"),
+            format!("{}: who waits", state.key_of("group")),
+        ];
         let hidden = state.rows.finished_hidden;
         if hidden > 0 {
             let hidden = quantity::count(hidden as u64);
-            about.push(format!("{hidden} dropped hidden (f)"));
+            about.push(format!(
+                "{hidden} dropped hidden ({})",
+                state.key_of("finished")
+            ));
         }
         about.extend(tasks::not_held(state.model(), resources.refused));
         ("Resources", about.join(" · "))

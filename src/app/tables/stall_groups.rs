@@ -36,7 +36,11 @@ impl Table for StallGroups {
     const SORT: Sort = Sort::descending(COLUMNS, "total");
 
     fn title(state: &State) -> (&'static str, String) {
-        let about = format!("{} · t: one by one", stalls::counts(state));
+        let about = format!(
+            "{} · {}: one by one",
+            stalls::counts(state),
+            state.key_of("group")
+        );
         if state.model().session.core_dump {
             ("Polls by culprit", about)
         } else {

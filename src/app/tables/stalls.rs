@@ -26,7 +26,7 @@ impl Table for Stalls {
     const SORT: Sort = Sort::ascending(COLUMNS, "ago");
 
     fn title(state: &State) -> (&'static str, String) {
-        let about = format!("{} · t: by culprit", counts(state));
+        let about = format!("{} · {}: by culprit", counts(state), state.key_of("group"));
         if state.model().session.core_dump {
             ("Polls", about)
         } else {

@@ -53,7 +53,10 @@ impl Table for Tasks {
         let hidden = state.rows.finished_hidden;
         if hidden > 0 {
             let hidden = quantity::count(hidden as u64);
-            about.push(format!("{hidden} finished hidden (f)"));
+            about.push(format!(
+                "{hidden} finished hidden ({})",
+                state.key_of("finished")
+            ));
         }
         about.extend(not_held(state.model(), tasks.refused));
         let layout = match state.task_layout {

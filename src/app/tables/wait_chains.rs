@@ -37,7 +37,7 @@ impl Table for WaitChains {
     const BELOW: Option<Below> = Some(waiting::below);
 
     fn title(state: &State) -> (&'static str, String) {
-        ("Waits", waits::about(state, "by chain · t: one by one"))
+        ("Waits", waits::about(state, "by chain", "one by one"))
     }
 
     fn empty(state: &State) -> String {

@@ -35,15 +35,21 @@ impl Table for Waiting {
         match &state.opened_wait {
             None => (
                 "Waits",
-                waits::about(state, "one by one · t: by what they wait for"),
+                waits::about(state, "one by one", "by what they wait for"),
             ),
-            Some(key) => ("Waits", format!("{} · Esc: all", group_name(state, key))),
+            Some(key) => {
+                let (group, back) = (group_name(state, key), state.key_of("back"));
+                ("Waits", format!("{group} · {back}: all"))
+            }
         }
     }
 
     fn empty(state: &State) -> String {
         match &state.opened_wait {
-            Some(_) => "they wait no longer; Esc shows the others".to_owned(),
+            Some(_) => {
+                let back = state.key_of("back");
+                format!("they wait no longer; {back} shows the others")
+            }
             None => waits::empty(state),
         }
     }

@@ -40,8 +40,7 @@ impl Table for Waits {
     const BELOW: Option<Below> = Some(below);
 
     fn title(state: &State) -> (&'static str, String) {
-        let how = "by what they wait for · t: by chain";
-        ("Waits", about(state, how))
+        ("Waits", about(state, "by what they wait for", "by chain"))
     }
 
     fn empty(state: &State) -> String {
@@ -116,10 +115,11 @@ impl Groups {
 }
 
 /// How much was read, and how it is laid out.
-pub(super) fn about(state: &State, how: &str) -> String {
+pub(super) fn about(state: &State, how: &str, next: &str) -> String {
+    let how = format!("{how} · {}: {next}", state.key_of("group"));
     match words::read(state.model()) {
         Some(read) => format!("{read} · {how}"),
-        None => how.to_owned(),
+        None => how,
     }
 }
 

@@ -41,7 +41,7 @@ impl Saver {
     /// Begins to save. Gives a sentence for now.
     pub(super) fn begin(&mut self, save: Save) -> String {
         if self.running.as_ref().is_some_and(|t| !t.is_finished()) {
-            return "still saving; press R again in a moment".to_owned();
+            return "still saving; try again in a moment".to_owned();
         }
         let length = quantity::clock(save.history.length());
         let events = self.events.clone();
@@ -74,7 +74,7 @@ impl Save {
         let length = quantity::clock(self.history.length());
         match self.write() {
             Ok(path) => format!("saved the last {length}: looptop replay {}", path.display()),
-            Err(unwritten) => format!("not saved to {unwritten}; mend that, then R again"),
+            Err(unwritten) => format!("not saved to {unwritten}; mend that, then try again"),
         }
     }
 
@@ -152,7 +152,7 @@ mod tests {
         let tried = format!("not saved to {}/lab-", gone.display());
         assert!(sentence.starts_with(&tried), "{sentence}");
         assert!(
-            sentence.ends_with(": entity not found; mend that, then R again"),
+            sentence.ends_with(": entity not found; mend that, then try again"),
             "{sentence}"
         );
     }

@@ -386,7 +386,7 @@ impl HistoryThread {
         let (begun, sentence) = match begun {
             Ok(sentence) => (true, sentence),
             Err(unwritten) => {
-                let sentence = format!("not recorded to {unwritten}; mend that, then R again");
+                let sentence = format!("not recorded to {unwritten}; mend that, then try again");
                 (false, sentence)
             }
         };
