@@ -35,11 +35,13 @@ const RATES: Duration = Duration::from_millis(1_500);
 const CHAINS: Duration = Duration::from_secs(15);
 const SETTLES: Duration = Duration::from_millis(400);
 /// Where nobody reads that, it shows by then.
-const NO_CHAINS: Duration = Duration::from_secs(4);
+const NO_CHAINS: Duration = Duration::from_secs(10);
 /// A large recording or core dump is read in the background after this.
 const OF_A_FILE: Duration = Duration::from_secs(50);
-/// Time allowed for the names of stacks.
-const NAMES: Duration = Duration::from_secs(20);
+/// Time allowed for the names of a target's first stacks, for which its program is read;
+/// and for those of later calls.
+const FIRST_NAMES: Duration = Duration::from_secs(20);
+const NAMES: Duration = Duration::from_secs(1);
 /// Findings are about this much of the time before now, at most, of a live target.
 const KEPT: Duration = Duration::from_secs(60);
 /// Between two looks: at what is known by a call, and at rings.
@@ -130,7 +132,8 @@ impl Session {
             let mut watched = Arc::clone(&self.watched).lock_owned().await;
             if watched.is_ready(wanted, asked, self)? {
                 let ready_at = *ready_at.get_or_insert_with(Instant::now);
-                if watched.name_stacks().await || ready_at.elapsed() > NAMES {
+                let patience = watched.patience_for_names();
+                if watched.name_stacks().await || ready_at.elapsed() > patience {
                     touch();
                     return Ok(watched);
                 }
@@ -158,10 +161,13 @@ pub(super) struct Watched {
     /// The model; without anything before the target has answered.
     pub(super) model: Model,
     /// What could not be read of a recording, or has happened meanwhile, sentences.
-    pub(super) remarks: Vec<String>,
+    remarks: Vec<String>,
     engine: Engine,
     rings: Rings,
     naming: Option<Naming>,
+    /// Since when names were waited for, and how many stacks have none yet.
+    named_since: Option<Instant>,
+    nameless: usize,
     symbols: Option<AgentSymbols>,
     /// It is a file, of which all is taken in.
     is_past: bool,
@@ -185,6 +191,8 @@ impl Watched {
             engine: Engine::new(Window::Since(Moment::default())),
             rings: Rings::default(),
             naming: None,
+            named_since: None,
+            nameless: 0,
             symbols,
             is_past,
             since: None,
@@ -309,9 +317,28 @@ impl Watched {
         /// The frames that come meanwhile have room in the channel.
         const A_MOMENT: Duration = Duration::from_millis(250);
         match &mut self.naming {
-            Some(naming) => naming.finish(&mut self.model, A_MOMENT).await == 0,
-            None => true,
+            Some(naming) => self.nameless = naming.finish(&mut self.model, A_MOMENT).await,
+            None => self.nameless = 0,
         }
+        self.nameless == 0
+    }
+
+    /// How long a call waits for names: long once, so that the next is answered at once.
+    fn patience_for_names(&mut self) -> Duration {
+        let since = *self.named_since.get_or_insert_with(Instant::now);
+        FIRST_NAMES.saturating_sub(since.elapsed()).max(NAMES)
+    }
+
+    /// What is to be said of an answer besides: of a recording, or of what is not done.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.remarks.clone();
+        if self.nameless > 0 {
+            remarks.push(format!(
+                "stacks without names: {}; the program's symbols are still being read: ask again",
+                self.nameless
+            ));
+        }
+        remarks
     }
 
     /// Takes an event; `false` where nothing more comes.
@@ -372,6 +399,7 @@ impl Watched {
         (self.read_at, self.looked_at_rings) = (None, None);
         if !is_same {
             self.rings = Rings::default();
+            self.named_since = None;
         }
     }
 

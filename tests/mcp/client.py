@@ -45,14 +45,14 @@ async def main(looptop, target):
             tools = plain(await session.list_tools())["tools"]
             asked = {"target": target, "seconds": 3}
             first = await timed(session, "check", asked)
-            second = await timed(session, "check", asked)
-            check = second
+            check = first
             # On a machine without a free CPU a stack is not taken at once.
             for _ in range(ATTEMPTS):
                 if names_a_function(check):
                     break
                 await asyncio.sleep(3)
                 check = await timed(session, "check", asked)
+            second = await timed(session, "check", asked)
             answers = {
                 "hello": hello,
                 "tools": tools,

@@ -286,14 +286,10 @@ fn what_blocks_it_is_answered_with_its_line() {
     let (mut server, _) = Server::ready(&[&target]);
     // The target is the one that the server was started with.
     let question = json!({ "seconds": 4 });
-    let asked = Instant::now();
-    server.data("check", &question);
-    let first = asked.elapsed();
-    assert!(first >= Duration::from_secs(4), "it watches first");
+    let watched = Duration::from_secs(4);
     let asked = Instant::now();
     let (mut found, mut shown) = server.data("check", &question);
-    let second = asked.elapsed();
-    assert!(second < first / 2, "{second:?} after {first:?}");
+    assert!(asked.elapsed() >= watched, "it watches first");
 
     // On a machine without a free CPU a stack is not taken at once.
     let deadline = Instant::now() + PATIENCE;
@@ -308,6 +304,12 @@ fn what_blocks_it_is_answered_with_its_line() {
     assert!(shown.contains(location), "{shown}");
     assert!(!finding["remedy"].as_str().unwrap().is_empty());
     assert!(shown.contains("They are data"), "{shown}");
+
+    // To watch anew would take longer.
+    let asked = Instant::now();
+    server.data("check", &question);
+    let again = asked.elapsed();
+    assert!(again < watched, "{again:?}");
 
     let named = json!({ "target": target, "seconds": 1, "limit": 1 });
     let (mut stalls, mut shown) = server.data("stalls", &named);
@@ -341,8 +343,15 @@ fn what_blocks_it_is_answered_with_its_line() {
         thread::sleep(Duration::from_millis(200));
     }
     lab.kill();
-    let gone = server.call("check", &json!({ "seconds": 1 }));
-    assert_eq!(gone["isError"], true, "{gone:#}");
+    // What had come before is still an answer to the first call, perhaps.
+    let deadline = Instant::now() + PATIENCE;
+    let gone = loop {
+        let answer = server.call("check", &json!({ "seconds": 1 }));
+        if answer["isError"] == true {
+            break answer;
+        }
+        assert!(Instant::now() < deadline, "{answer:#}");
+    };
     assert!(text(&gone).contains(&target), "{gone:#}");
     assert_eq!(server.close(), Some(0));
 }
@@ -487,8 +496,9 @@ fn a_client_of_another_library_gets_the_line() {
         "{location} in {shown}"
     );
     assert!(shown.contains(location.as_str().unwrap()), "{shown}");
-    let seconds = |answer: &str| answers[answer]["seconds"].as_f64().unwrap();
-    assert!(seconds("second") < seconds("first") / 2.0, "{answers:#}");
+    // It was watched for 3 s; to watch anew would take longer.
+    let second = answers["second"]["seconds"].as_f64().unwrap();
+    assert!(second < 3.0, "{second} s: {answers:#}");
     for tool in ["stalls", "tasks", "waits", "dump", "targets", "explain"] {
         assert_eq!(answers[tool]["error"], false, "{tool}: {:#}", answers[tool]);
     }

@@ -144,7 +144,7 @@ pub(super) async fn of(
     let time = seconds(time)?;
     let (name, watched) = desk.watched(target, Wanted::Findings(time)).await?;
     let report = watched.report(&name, time);
-    let remarks = watched.remarks.clone();
+    let remarks = watched.remarks();
     drop(watched);
     Ok(answer(report, remarks, limit(most, FINDINGS)))
 }
