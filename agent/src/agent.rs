@@ -34,6 +34,8 @@ struct Running {
     shared: Arc<Shared>,
     address: Option<SocketAddr>,
     socket: Option<PathBuf>,
+    #[cfg(feature = "metrics")]
+    metrics: Option<SocketAddr>,
     /// Somebody was named who may read the process.
     reader_named: bool,
 }
@@ -51,6 +53,17 @@ pub enum StartError {
          address (LOOPTOP_BIND=0 takes a free port), or LOOPTOP=off"
     )]
     Bind {
+        /// Where it was to listen.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The port for `/metrics` is taken, forbidden or unknown.
+    #[error(
+        "cannot serve /metrics at {address}: {source}. Set LOOPTOP_METRICS to another address, or \
+         LOOPTOP_METRICS=off"
+    )]
+    Metrics {
         /// Where it was to listen.
         address: String,
         /// What the system said.
@@ -97,6 +110,12 @@ impl Agent {
     /// The path of the Unix socket at which it listens, if there is one.
     pub fn socket_path(&self) -> Option<&Path> {
         self.running.as_ref()?.socket.as_deref()
+    }
+
+    /// The address at which there is `/metrics` alone, if there is one.
+    #[cfg(feature = "metrics")]
+    pub fn metrics_addr(&self) -> Option<SocketAddr> {
+        self.running.as_ref()?.metrics
     }
 
     /// Watches one more runtime, from any thread and at any time. Returns false
@@ -200,7 +219,7 @@ impl Agent {
 }
 
 /// Settings of an agent. The environment variables `LOOPTOP`, `LOOPTOP_BIND`,
-/// `LOOPTOP_CAPTURE`, `LOOPTOP_TASKS` and `LOOPTOP_WAITS`, and those of who may look, beat
+/// `LOOPTOP_CAPTURE`, `LOOPTOP_METRICS`, `LOOPTOP_TASKS` and `LOOPTOP_WAITS`, and those of who may look, beat
 /// what is set here.
 #[derive(Debug, Default)]
 #[must_use = "nothing happens before `start`"]
@@ -376,6 +395,38 @@ impl Builder {
         self
     }
 
+    /// Whether there is `/metrics` for Prometheus at the agent's port, by HTTP/1.1 beside
+    /// gRPC; true by default. `LOOPTOP_METRICS=off` and `on` beat it.
+    ///
+    /// It costs nothing before somebody scrapes, nor a little over a minute after the last
+    /// scrape. Meanwhile a thread of the agent's takes a frame a second, as for a viewer, and
+    /// runs looptop's rules over it.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, metrics: bool) -> Self {
+        self.config.metrics.at_agent = metrics;
+        self
+    }
+
+    /// A port of its own for `/metrics`, written as for [`Builder::bind`]. Other machines
+    /// reach an address outside loopback, which is refused unless they show a token or a
+    /// certificate, or `anybody` may scrape ([`Builder::allow_metrics`]).
+    /// `LOOPTOP_METRICS=ADDRESS` beats it.
+    #[cfg(feature = "metrics")]
+    pub fn metrics_at(mut self, address: impl Into<String>) -> Self {
+        self.config.metrics.bind = Some(address.into());
+        self
+    }
+
+    /// Who may read `/metrics` and nothing else, beside those who may look: another user of
+    /// this machine by name or number, `machine` for all of them, or `anybody` who can
+    /// connect. They see numbers, and the functions, places and tasks that are to blame.
+    /// `LOOPTOP_METRICS_ALLOW` beats it.
+    #[cfg(feature = "metrics")]
+    pub fn allow_metrics(mut self, user: impl Into<String>) -> Self {
+        self.config.access.scrapers.push(user.into());
+        self
+    }
+
     /// Whether the agent sets a `tracing` subscriber of its own, by which tasks are
     /// seen, where the process has none at this moment. `LOOPTOP_TASKS=on` and `off`
     /// beat it.
@@ -458,6 +509,10 @@ impl Builder {
         let tls = tls.map_err(StartError::Access)?;
         let listeners = server::listen(&config)?;
         let (address, socket) = (listeners.address, listeners.path.clone());
+        #[cfg(feature = "metrics")]
+        let metrics = listeners.metrics.as_ref();
+        #[cfg(feature = "metrics")]
+        let metrics = metrics.and_then(|listener| listener.local_addr().ok());
         clock::now_ns();
         task::configure(task::Limits {
             history: config.retention.tasks,
@@ -470,6 +525,8 @@ impl Builder {
         let running = Arc::new(Running {
             address,
             socket,
+            #[cfg(feature = "metrics")]
+            metrics,
             reader_named: reader.is_some_and(named),
             shared: Arc::new(Shared::new(config, stacks)),
         });

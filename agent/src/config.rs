@@ -144,6 +144,8 @@ pub(crate) struct Config {
     pub(crate) waits: bool,
     /// The share of a core that this may take, in percent.
     pub(crate) waits_percent: u32,
+    /// Where `/metrics` is.
+    pub(crate) metrics: Metrics,
     /// `None`: where nobody else can set one.
     #[cfg_attr(not(all(tokio_unstable, feature = "tracing")), allow(dead_code))]
     pub(crate) install_subscriber: Option<bool>,
@@ -152,6 +154,33 @@ pub(crate) struct Config {
     /// Where the flight recorder writes to, and how many bytes it holds.
     #[cfg(feature = "flight-recorder")]
     pub(crate) flight: Option<(std::path::PathBuf, u64)>,
+}
+
+/// Where `/metrics` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Metrics {
+    /// At the agent's port and socket.
+    #[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+    pub(crate) at_agent: bool,
+    /// At a port of its own.
+    pub(crate) bind: Option<String>,
+}
+
+impl Metrics {
+    /// Nowhere.
+    const OFF: Self = Self {
+        at_agent: false,
+        bind: None,
+    };
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            at_agent: true,
+            bind: None,
+        }
+    }
 }
 
 /// How much of finished tasks is kept.
@@ -179,6 +208,7 @@ impl Default for Config {
             capture: true,
             waits: false,
             waits_percent: 2,
+            metrics: Metrics::default(),
             install_subscriber: None,
             time_scale: 0.0,
             #[cfg(feature = "flight-recorder")]
@@ -207,6 +237,12 @@ impl Config {
         let percent = waits.strip_suffix('%').and_then(|n| n.trim().parse().ok());
         self.waits_percent = percent.unwrap_or(self.waits_percent);
         self.waits = is_on(&waits) || percent.is_some() || (self.waits && !is_off(&waits));
+        match get("LOOPTOP_METRICS").as_deref().map(str::trim) {
+            None | Some("") => {}
+            Some(off) if is_off(off) => self.metrics = Metrics::OFF,
+            Some(on) if is_on(on) => self.metrics.at_agent = true,
+            Some(bind) => self.metrics.bind = Some(bind.to_owned()),
+        }
         let tasks = get("LOOPTOP_TASKS").unwrap_or_default();
         if is_on(&tasks) {
             self.install_subscriber = Some(true);
@@ -298,6 +334,33 @@ mod tests {
                 (on, percent),
                 "{variable}"
             );
+        }
+    }
+
+    #[test]
+    fn where_metrics_are() {
+        let own = Some("127.0.0.1:9464");
+        for (builder, variable, on, bind) in [
+            ((true, None), "", true, None),
+            ((true, None), "on", true, None),
+            ((true, None), "off", false, None),
+            ((true, own), "off", false, None),
+            ((false, None), "on", true, None),
+            ((true, None), "0.0.0.0:9464", true, Some("0.0.0.0:9464")),
+            ((false, own), "9465", false, Some("9465")),
+            ((false, own), "", false, own),
+        ] {
+            let config = Config {
+                metrics: Metrics {
+                    at_agent: builder.0,
+                    bind: builder.1.map(str::to_owned),
+                },
+                ..Config::default()
+            };
+            let get = |name: &str| (name == "LOOPTOP_METRICS").then(|| variable.to_owned());
+            let config = config.with_environment(get);
+            let got = (config.metrics.at_agent, config.metrics.bind.as_deref());
+            assert_eq!(got, (on, bind), "{variable}");
         }
     }
 

@@ -28,6 +28,8 @@ mod ids;
 #[cfg(feature = "tracing")]
 mod layer;
 mod level;
+#[cfg(feature = "metrics")]
+mod metrics;
 #[cfg(feature = "console")]
 mod mute;
 mod probe;

@@ -16,6 +16,8 @@ use crate::publish::feed;
 use crate::shared::Shared;
 
 mod accept;
+#[cfg(feature = "metrics")]
+mod http1;
 pub(crate) mod limits;
 mod listener;
 mod stream;
@@ -99,13 +101,21 @@ async fn serve(
 ) {
     let door = Door::new(&shared);
     let (connections, accepted) = mpsc::channel(BACKLOG);
+    #[cfg(feature = "metrics")]
+    let route = if shared.config.metrics.at_agent {
+        Route::Both(connections, feed.clone())
+    } else {
+        Route::Services(connections)
+    };
+    #[cfg(not(feature = "metrics"))]
+    let route = Route::Services(connections);
     for listener in listeners.all {
-        let (door, connections) = (Arc::clone(&door), connections.clone());
+        let (door, route) = (Arc::clone(&door), route.clone());
         match listener {
             Listener::Tcp(listener) => match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     door.open_tables();
-                    tokio::spawn(accept(listener, door, connections, tls.clone()));
+                    tokio::spawn(accept(listener, door, route, tls.clone()));
                 }
                 Err(error) => complain_of(&error),
             },
@@ -115,16 +125,75 @@ async fn serve(
                     tokio::spawn(async move {
                         let is_old = looptop_wire::socket::is_old;
                         listener::remove_stale_beside(&file.0, is_old).await;
-                        accept(listener, door, connections, None).await;
+                        accept(listener, door, route, None).await;
                     });
                 }
                 Err(error) => complain_of(&error),
             },
         }
     }
-    drop(connections);
+    #[cfg(feature = "metrics")]
+    if let Some(listener) = listeners.metrics {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => {
+                door.open_tables();
+                let (door, route) = (Arc::clone(&door), Route::Metrics(feed.clone()));
+                tokio::spawn(accept(listener, door, route, tls.clone()));
+            }
+            Err(error) => complain_of(&error),
+        }
+    }
+    drop(route);
     if let Err(error) = service::serve(accepted, feed, services).await {
         complain_of(&*error);
+    }
+}
+
+/// What those are served who come by a listener.
+#[derive(Clone)]
+enum Route {
+    /// The services.
+    Services(mpsc::Sender<Io>),
+    /// The services, or `/metrics` to those who speak HTTP/1.
+    #[cfg(feature = "metrics")]
+    Both(mpsc::Sender<Io>, feed::Feed),
+    /// `/metrics` alone.
+    #[cfg(feature = "metrics")]
+    Metrics(feed::Feed),
+}
+
+impl Route {
+    /// The services are gone.
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Services(connections) => connections.is_closed(),
+            #[cfg(feature = "metrics")]
+            Self::Both(connections, _) => connections.is_closed(),
+            #[cfg(feature = "metrics")]
+            Self::Metrics(_) => false,
+        }
+    }
+
+    #[cfg_attr(not(feature = "metrics"), allow(unused_mut))]
+    async fn take(self, mut io: Io) {
+        match self {
+            Self::Services(connections) => drop(connections.send(io).await),
+            #[cfg(feature = "metrics")]
+            Self::Both(connections, feed) => {
+                tokio::spawn(async move {
+                    match http1::is_spoken(&mut io).await {
+                        Ok(true) => http1::serve(io, feed).await,
+                        Ok(false) => drop(connections.send(io).await),
+                        // It is gone.
+                        Err(_) => {}
+                    }
+                });
+            }
+            #[cfg(feature = "metrics")]
+            Self::Metrics(feed) => {
+                tokio::spawn(http1::serve(io, feed));
+            }
+        }
     }
 }
 
@@ -132,27 +201,27 @@ async fn serve(
 async fn accept<A: Accept<Connection = Arrival>>(
     listener: A,
     door: Arc<Door>,
-    connections: mpsc::Sender<Io>,
+    route: Route,
     tls: Option<tls::Acceptor>,
 ) {
     let mut acceptor = Acceptor::new(listener);
-    while !connections.is_closed() {
+    while !route.is_closed() {
         let Arrival { stream, origin } = acceptor.next().await;
         let since = Instant::now();
         let (visitor, closed) = door.enter(origin);
         match (&tls, stream) {
             (Some(tls), Stream::Tcp(stream)) => {
-                let (tls, connections) = (tls.clone(), connections.clone());
+                let (tls, route) = (tls.clone(), route.clone());
                 tokio::spawn(async move {
                     let greeted = tls.accept(stream, visitor, closed, since).await;
                     if let Some(io) = greeted {
-                        drop(connections.send(io).await);
+                        route.take(io).await;
                     }
                 });
             }
             (_, stream) => {
                 let io = Io::new(stream, visitor, closed, since);
-                drop(connections.send(io).await);
+                route.clone().take(io).await;
             }
         }
     }

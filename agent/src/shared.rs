@@ -48,6 +48,9 @@ pub(crate) struct Shared {
     pub(crate) cells: Cells,
     /// What is read in the process's memory, and for whom.
     pub(crate) waits: Waits,
+    /// Who scrapes, and what was counted for them.
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: crate::metrics::Metrics,
     /// A stall has begun that no frame has reported.
     pub(crate) news: tokio::sync::Notify,
 }
@@ -73,6 +76,8 @@ impl Shared {
             server: tokio::sync::Notify::new(),
             cells: Cells::default(),
             waits: Waits::default(),
+            #[cfg(feature = "metrics")]
+            metrics: crate::metrics::Metrics::default(),
             news: tokio::sync::Notify::new(),
         }
     }
@@ -90,7 +95,7 @@ impl Shared {
     }
 
     /// The calling thread of the agent's own ends.
-    #[cfg_attr(not(feature = "waits"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "waits", feature = "metrics")), allow(dead_code))]
     pub(crate) fn leave_own_thread(&self) {
         let own = current_tid();
         lock(&self.own_threads).retain(|tid| Some(*tid) != own);

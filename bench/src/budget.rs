@@ -39,6 +39,8 @@ pub(crate) enum Standing {
 const NOTHING: f64 = 2.0;
 /// The default threshold of a stall (10 ms) and the 100 ms that are allowed.
 const STALL_MS: f64 = 110.0;
+/// What the page of 10,000 tasks may take to be scraped.
+const SCRAPE_MS: f64 = 5.0;
 /// The agent's bound of history (8 MiB), and what its code, buffers and threads
 /// take beside it.
 const CHURN_MB: f64 = 24.0;
@@ -67,6 +69,10 @@ pub(crate) const BUDGETS: &[Budget] = &[
     Budget { what: "a stall under churn, level 0", metric: Metric::StallChurn, configuration: Level0, baseline: Bare, limit: Limit::Most(STALL_MS) },
     Budget { what: "a stall under churn, level 1", metric: Metric::StallChurn, configuration: Level1, baseline: Bare, limit: Limit::Most(STALL_MS) },
     Budget { what: "a stall under churn, level 2", metric: Metric::StallChurn, configuration: Level2, baseline: Bare, limit: Limit::Most(STALL_MS) },
+    Budget { what: "a scrape of 10,000 tasks takes 5 ms at most, level 2", metric: Metric::Scrape, configuration: Level2, baseline: Bare, limit: Limit::Most(SCRAPE_MS) },
+    Budget { what: "the same, level 1", metric: Metric::Scrape, configuration: Level1, baseline: Bare, limit: Limit::Most(SCRAPE_MS) },
+    Budget { what: "the same, level 0", metric: Metric::Scrape, configuration: Level0, baseline: Bare, limit: Limit::Most(SCRAPE_MS) },
+    Budget { what: "no stall while it is scraped, level 2", metric: Metric::ScrapeStalls, configuration: Level2, baseline: Bare, limit: Limit::Most(0.0) },
 ];
 
 impl Budget {

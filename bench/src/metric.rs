@@ -32,6 +32,9 @@ pub(crate) enum Metric {
     Churn20kCpu,
     Stall,
     StallChurn,
+    Scrape,
+    ScrapeCpu,
+    ScrapeStalls,
     InstructionsPoll,
     InstructionsWake,
     InstructionsSpawn,
@@ -59,7 +62,7 @@ pub(crate) struct Description {
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 31] = [
+    pub(crate) const ALL: [Self; 34] = [
         Self::SpawnOne,
         Self::Spawn1000,
         Self::Yield1,
@@ -87,6 +90,9 @@ impl Metric {
         Self::Churn20kCpu,
         Self::Stall,
         Self::StallChurn,
+        Self::Scrape,
+        Self::ScrapeCpu,
+        Self::ScrapeStalls,
         Self::InstructionsPoll,
         Self::InstructionsWake,
         Self::InstructionsSpawn,
@@ -107,7 +113,7 @@ impl Metric {
     #[rustfmt::skip]
     pub(crate) fn describe(self) -> Description {
         use Beside::{Alone, Difference, Ratio};
-        use Section::{Churn, Http, Idle, Instructions, Micro, Stall};
+        use Section::{Churn, Http, Idle, Instructions, Micro, Scrape, Stall};
         let (id, title, unit, section, beside) = match self {
             Self::SpawnOne => ("spawn_one", "spawn + join, one by one", "ns", Micro, Difference),
             Self::Spawn1000 => ("spawn_1000", "spawn + join, 1,000 at once", "ns", Micro, Difference),
@@ -136,6 +142,9 @@ impl Metric {
             Self::Churn20kCpu => ("churn_20k_cpu", "CPU per spawn at 20,000 spawns/s", "µs", Churn, Difference),
             Self::Stall => ("stall", "a 200 ms stall is seen after", "ms", Stall, Alone),
             Self::StallChurn => ("stall_churn", "the same under 1,000 spawns/s", "ms", Stall, Alone),
+            Self::Scrape => ("scrape", "a scrape of 10,000 tasks that all change", "ms", Scrape, Alone),
+            Self::ScrapeCpu => ("scrape_cpu", "CPU of the agent, scraped each second", "%", Scrape, Alone),
+            Self::ScrapeStalls => ("scrape_stalls", "stalls while it is scraped", "", Scrape, Alone),
             Self::InstructionsPoll => ("instructions_poll", "instructions per poll (`yield_now`)", "", Instructions, Difference),
             Self::InstructionsWake => ("instructions_wake", "instructions per poll with a wake (`Notify`)", "", Instructions, Difference),
             Self::InstructionsSpawn => ("instructions_spawn", "instructions per spawn + join", "", Instructions, Difference),

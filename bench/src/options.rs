@@ -66,6 +66,8 @@ pub(crate) enum Section {
     Churn,
     /// How soon a stall is seen.
     Stall,
+    /// What Prometheus costs that scrapes.
+    Scrape,
     /// Instruction counts by callgrind.
     Instructions,
 }

@@ -267,6 +267,7 @@ fn crates_depend_in_one_direction() {
     assert_eq!(
         of("agent/Cargo.toml"),
         names(&[
+            "looptop-diagnosis",
             "looptop-outside",
             "looptop-procfs",
             "looptop-symbols",

@@ -30,20 +30,29 @@ impl Lab {
 
     /// The same, with the agent at a given address.
     pub fn start_at(bind: &str, scenario: &str, mode: &str, flavor: &str) -> Self {
-        Self::start_with(("LOOPTOP_BIND", bind), scenario, mode, flavor)
+        Self::start_with(&[("LOOPTOP_BIND", bind)], scenario, mode, flavor)
+    }
+
+    /// The same, with `/metrics` for a user of this machine.
+    pub fn start_scraped(scenario: &str, mode: &str, user: &str) -> Self {
+        let settings = [
+            ("LOOPTOP_BIND", "127.0.0.1:0"),
+            ("LOOPTOP_METRICS_ALLOW", user),
+        ];
+        Self::start_with(&settings, scenario, mode, "multi-thread")
     }
 
     /// The same, with its agent switched off.
     pub fn start_without_agent(scenario: &str, mode: &str, flavor: &str) -> Self {
-        Self::start_with(("LOOPTOP", "off"), scenario, mode, flavor)
+        Self::start_with(&[("LOOPTOP", "off")], scenario, mode, flavor)
     }
 
-    fn start_with(setting: (&str, &str), scenario: &str, mode: &str, flavor: &str) -> Self {
+    fn start_with(settings: &[(&str, &str)], scenario: &str, mode: &str, flavor: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut child = Command::new(LOOPTOP)
             .args(["lab", "--exit-with-parent", "--scenario", scenario])
             .args(["--mode", mode, "--flavor", flavor])
-            .env(setting.0, setting.1)
+            .envs(settings.iter().copied())
             .env("TMPDIR", directory.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -7,6 +7,7 @@
 //! - [`token`]: the secret that stands for a user who cannot be seen,
 //! - [`reading`]: who may read the process from outside, where the kernel asks for a name,
 //! - [`refusal`]: why somebody may not look, as a sentence,
+//! - [`scrapers`]: who may read `/metrics`, who need not be one who may look,
 //! - [`settings`]: what the builder and the environment say, made into a policy,
 //! - [`counts`]: what was refused so far, said once for each kind,
 //! - [`reduced`]: what of a frame those see who may see numbers alone,
@@ -16,6 +17,8 @@ pub(crate) mod counts;
 pub(crate) mod reading;
 pub(crate) mod reduced;
 pub(crate) mod refusal;
+#[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+pub(crate) mod scrapers;
 pub(crate) mod settings;
 pub(crate) mod token;
 pub(crate) mod uid;
@@ -23,6 +26,7 @@ pub(crate) mod uid;
 use looptop_wire::proto;
 
 use self::refusal::Refusal;
+use self::scrapers::Scrapers;
 use self::token::Token;
 
 /// What a viewer may see; each holds those before it.
@@ -63,6 +67,8 @@ pub(crate) struct Policy {
     /// Whether console-subscriber's service answers although there is a token.
     #[cfg_attr(not(feature = "console"), allow(dead_code))]
     pub(crate) console: bool,
+    /// Who may read `/metrics` beside those who may look.
+    pub(crate) scrapers: Scrapers,
 }
 
 impl Default for Policy {
@@ -73,6 +79,7 @@ impl Default for Policy {
             token: None,
             guests: Permission::Names,
             console: false,
+            scrapers: Scrapers::default(),
         }
     }
 }

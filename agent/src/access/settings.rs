@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::reading::Reader;
+use super::scrapers::{Reach, Scrapers};
 use super::token::{BadToken, Token};
 use super::{Permission, Policy, uid};
 use crate::config::{is_off, is_on};
@@ -20,6 +21,8 @@ pub(crate) struct Asked {
     /// Whether there is a Unix socket beside the port.
     pub(crate) socket: Option<bool>,
     pub(crate) tls: TlsFiles,
+    /// Who may read `/metrics` alone: users by name or number, `machine` or `anybody`.
+    pub(crate) scrapers: Vec<String>,
     /// Who may read the process from outside, as Yama asks.
     pub(crate) reader: Option<Result<Option<Reader>, String>>,
 }
@@ -52,6 +55,9 @@ impl TlsFiles {
 
 /// The word that allows nobody without a token.
 const NONE: &str = "none";
+/// Words that stand for more than one who may read `/metrics`.
+const MACHINE: &str = "machine";
+const ANYBODY: &str = "anybody";
 
 impl Asked {
     /// Applies the environment, which beats the builder.
@@ -73,6 +79,9 @@ impl Asked {
         }
         if let Some(socket) = get("LOOPTOP_SOCKET") {
             self.socket = Some(!is_off(&socket));
+        }
+        if let Some(scrapers) = get("LOOPTOP_METRICS_ALLOW") {
+            self.scrapers = names(&scrapers);
         }
         if let Some(reader) = get("LOOPTOP_PTRACER") {
             self.reader = Some(Reader::parse(&reader));
@@ -108,10 +117,22 @@ impl Asked {
             Some(TokenFrom::File(path)) => Some(from_file(path, &read)?),
         };
         let passwd = || read(Path::new("/etc/passwd")).unwrap_or_default();
+        let uid = |name: &String| name.parse().ok().or_else(|| uid::of_name(name, &passwd()));
         let mut allowed = Vec::new();
         for name in self.allow.iter().filter(|name| *name != NONE) {
-            let uid = name.parse().ok().or_else(|| uid::of_name(name, &passwd()));
-            allowed.push(uid.ok_or_else(|| BadAccess::User(name.clone()))?);
+            allowed.push(uid(name).ok_or_else(|| BadAccess::User(name.clone()))?);
+        }
+        let mut scrapers = Scrapers::default();
+        for name in &self.scrapers {
+            match name.as_str() {
+                ANYBODY => scrapers.reach = Reach::Anybody,
+                MACHINE if scrapers.reach == Reach::Nobody => scrapers.reach = Reach::Machine,
+                MACHINE => {}
+                _ => {
+                    let uid = uid(name).ok_or_else(|| BadAccess::Scraper(name.clone()))?;
+                    scrapers.users.push(uid);
+                }
+            }
         }
         let guests = match &self.permit {
             None => Permission::Names,
@@ -124,6 +145,7 @@ impl Asked {
             token,
             guests,
             console: self.console,
+            scrapers,
         })
     }
 }
@@ -168,6 +190,11 @@ pub(crate) enum BadAccess {
          commas between them, or `none`"
     )]
     User(String),
+    #[error(
+        "LOOPTOP_METRICS_ALLOW names `{0}`, who is no user of this machine: give names or \
+         numbers, with commas between them, or `machine` or `anybody`"
+    )]
+    Scraper(String),
     #[error("LOOPTOP_PERMIT is `{0}`; it is numbers, names or memory")]
     Permit(String),
     #[error(
@@ -180,6 +207,25 @@ pub(crate) enum BadAccess {
          127.0.0.1"
     )]
     Open(IpAddr),
+    #[error(
+        "/metrics at {0} can be reached from other machines, and nothing says who may read it: \
+         set LOOPTOP_METRICS_ALLOW=anybody, LOOPTOP_TOKEN_FILE, or TLS with \
+         LOOPTOP_TLS_CLIENT_CA, or listen at 127.0.0.1"
+    )]
+    OpenMetrics(IpAddr),
+}
+
+/// As [`check_address`], of an address at which there is `/metrics` alone.
+#[cfg_attr(not(feature = "metrics"), allow(dead_code))]
+pub(crate) fn check_metrics_address(
+    ip: IpAddr,
+    policy: &Policy,
+    tls: &TlsFiles,
+) -> Result<(), BadAccess> {
+    if policy.scrapers.reach == Reach::Anybody {
+        return Ok(());
+    }
+    check_address(ip, policy, tls).map_err(|_| BadAccess::OpenMetrics(ip))
 }
 
 /// Refuses an address that other machines reach, unless they show who they are.
@@ -238,6 +284,34 @@ mod tests {
     }
 
     #[test]
+    fn who_may_scrape_is_said_by_users_or_words() {
+        for (value, users, reach) in [
+            ("", &[][..], Reach::Nobody),
+            ("alice,7", &[1000, 7], Reach::Nobody),
+            ("machine", &[], Reach::Machine),
+            ("anybody, machine,alice", &[1000], Reach::Anybody),
+        ] {
+            let scrapers = policy(&[("LOOPTOP_METRICS_ALLOW", value)])
+                .unwrap()
+                .scrapers;
+            assert_eq!((scrapers.users.as_slice(), scrapers.reach), (users, reach));
+        }
+    }
+
+    #[test]
+    fn metrics_alone_may_be_open_to_anybody() {
+        let outside = "10.0.0.1".parse().unwrap();
+        let tls = TlsFiles::default();
+        let plain = Policy::default();
+        assert!(check_metrics_address(outside, &plain, &tls).is_err());
+        let open = policy(&[("LOOPTOP_METRICS_ALLOW", "anybody")]).unwrap();
+        assert!(check_metrics_address(outside, &open, &tls).is_ok());
+        assert!(check_address(outside, &open, &tls).is_err());
+        let own = "127.0.0.1".parse().unwrap();
+        assert!(check_metrics_address(own, &plain, &tls).is_ok());
+    }
+
+    #[test]
     fn nobody_is_named_as_a_reader_unless_asked() {
         let reader = |variables: &[(&str, &str)], builder: Option<Reader>| {
             let asked = Asked {
@@ -267,6 +341,7 @@ mod tests {
             ("LOOPTOP_TOKEN_FILE", "/run/short", "/run/short"),
             ("LOOPTOP_TOKEN_FILE", "/run/none", "/run/none"),
             ("LOOPTOP_ALLOW", "mallory", "`mallory`"),
+            ("LOOPTOP_METRICS_ALLOW", "mallory", "`mallory`"),
             ("LOOPTOP_PERMIT", "all", "`all`"),
         ] {
             let error = policy(&[(variable, value)]).unwrap_err();

@@ -167,7 +167,7 @@ impl Feed {
     }
 
     /// Serves the application itself, whoever else watches: with all that it asks for.
-    #[cfg(feature = "flight-recorder")]
+    #[cfg(any(feature = "flight-recorder", feature = "metrics"))]
     pub(crate) fn record(&self, interval_ns: u64) -> mpsc::Receiver<proto::Frame> {
         let asked = proto::WatchRequest {
             interval_ns,

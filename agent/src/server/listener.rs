@@ -67,6 +67,9 @@ pub(crate) struct Listeners {
     pub(crate) address: Option<SocketAddr>,
     /// The path of the Unix socket, if there is one.
     pub(crate) path: Option<std::path::PathBuf>,
+    /// The port at which there is `/metrics` alone.
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: Option<std::net::TcpListener>,
 }
 
 /// Listens where the application asked for. The Unix socket that a user's viewers find by
@@ -125,7 +128,46 @@ pub(crate) fn listen(config: &Config) -> Result<Listeners, StartError> {
     let path = all.iter().find_map(Listener::path).map(Into::into);
     #[cfg(not(unix))]
     let path = None;
-    Ok(Listeners { all, address, path })
+    #[cfg(feature = "metrics")]
+    let metrics = config.metrics.bind.as_deref().map(|at| metrics(at, config));
+    #[cfg(not(feature = "metrics"))]
+    if config.metrics.bind.is_some() {
+        crate::complain(
+            "LOOPTOP_METRICS names a port, and the application enables looptop-agent without its \
+             feature `metrics`",
+        );
+    }
+    Ok(Listeners {
+        all,
+        address,
+        path,
+        #[cfg(feature = "metrics")]
+        metrics: metrics.transpose()?,
+    })
+}
+
+/// The port of its own for `/metrics`.
+#[cfg(feature = "metrics")]
+fn metrics(at: &str, config: &Config) -> Result<std::net::TcpListener, StartError> {
+    use crate::access::settings::check_metrics_address;
+
+    let bind: Bind = at.parse()?;
+    let bound = match Listener::bind(&bind) {
+        Ok(Listener::Tcp(listener)) => listener.local_addr().map(|got| (listener, got)),
+        #[cfg(unix)]
+        Ok(Listener::Unix(..)) => Err(io::ErrorKind::Unsupported.into()),
+        Err(error) => Err(error),
+    };
+    let (listener, got) = bound.map_err(|source| StartError::Metrics {
+        address: bind.to_string(),
+        source,
+    })?;
+    let checked = check_metrics_address(got.ip(), &config.policy, &config.access.tls);
+    checked.map_err(|error| StartError::Access(error.to_string()))?;
+    if matches!(&bind, Bind::Tcp(asked) if asked.ends_with(":0")) {
+        crate::complain(&format!("serves /metrics at {got}"));
+    }
+    Ok(listener)
 }
 
 /// The socket at which a user's viewers look by themselves, in the first folder that is

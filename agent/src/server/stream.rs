@@ -41,6 +41,9 @@ pub(super) struct Io {
     closed: oneshot::Receiver<()>,
     since: Instant,
     clock: Pin<Box<Sleep>>,
+    /// What is read before the stream: it was read to see which protocol is spoken.
+    #[cfg(feature = "metrics")]
+    unread: Vec<u8>,
 }
 
 impl Io {
@@ -56,7 +59,15 @@ impl Io {
             closed,
             since,
             clock: Box::pin(sleep_until(since + FIRST_CALL)),
+            #[cfg(feature = "metrics")]
+            unread: Vec::new(),
         }
+    }
+
+    /// The next reads yield these bytes.
+    #[cfg(feature = "metrics")]
+    pub(super) fn unread(&mut self, bytes: Vec<u8>) {
+        self.unread = bytes;
     }
 
     /// Ready when the connection is to be closed. Asked at reads and at writes: a peer
@@ -86,6 +97,13 @@ impl AsyncRead for Io {
     ) -> Poll<io::Result<()>> {
         if let Poll::Ready(error) = self.poll_closed(context) {
             return Poll::Ready(Err(error));
+        }
+        #[cfg(feature = "metrics")]
+        if !self.unread.is_empty() {
+            let count = self.unread.len().min(buffer.remaining());
+            buffer.put_slice(&self.unread[..count]);
+            self.unread.drain(..count);
+            return Poll::Ready(Ok(()));
         }
         each!(&mut self.stream, inner => Pin::new(inner).poll_read(context, buffer))
     }

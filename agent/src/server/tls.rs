@@ -60,7 +60,10 @@ impl Acceptor {
         let mut config = builder
             .with_single_cert(chain, key)
             .map_err(|error| unusable(certificate, "LOOPTOP_TLS_CERT", &error))?;
+        // The first of these that a peer speaks as well: what only speaks gRPC says so.
         config.alpn_protocols = vec![b"h2".to_vec()];
+        #[cfg(feature = "metrics")]
+        config.alpn_protocols.insert(0, b"http/1.1".to_vec());
         Ok(Some(Self(TlsAcceptor::from(Arc::new(config)))))
     }
 

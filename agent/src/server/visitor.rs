@@ -195,7 +195,26 @@ impl Visitor {
         needed: Permission,
         token: Option<&[u8]>,
     ) -> Result<Permission, Denied> {
-        let allowed = self.allowed(needed, token).map_err(|refusal| {
+        self.admit(self.allowed(needed, token))
+    }
+
+    /// What it may see of `/metrics`, by what it shows itself.
+    #[cfg(feature = "metrics")]
+    pub(super) fn may_scrape(&self, token: Option<&[u8]>) -> Result<Permission, Denied> {
+        let policy = &self.door.shared.config.policy;
+        let judge = |peer| crate::access::scrapers::judge_scrape(policy, uid::own(), peer, token);
+        self.admit(self.peer().and_then(judge))
+    }
+
+    /// It comes by the loopback of this machine, from whichever program.
+    #[cfg(feature = "metrics")]
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.origin, Origin::Loopback(_))
+    }
+
+    /// Serves it from now on, or counts why not.
+    fn admit(&self, judged: Result<Permission, Refusal>) -> Result<Permission, Denied> {
+        let allowed = judged.map_err(|refusal| {
             self.door.shared.refused.refused(refusal);
             Denied::Refused(refusal)
         })?;

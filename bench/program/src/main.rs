@@ -9,6 +9,7 @@
 //! looptop-bench-program churn --rate 1000 --seconds 60 --cap-mb 3000
 //! looptop-bench-program stall --stalls 5 --gap-ms 1500 --churn 0
 //! looptop-bench-program count --operation poll --times 20000
+//! looptop-bench-program scraped --tasks 10000
 //! looptop-bench-program crowd --tasks 100000
 //! looptop-bench-program heap --megabytes 1000 --tasks 500
 //! looptop-bench-program hold --workers 4 --how compute
@@ -53,6 +54,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         "churn" => work::churn::run(&arguments),
         "stall" => work::stall::run(&arguments),
         "count" => work::count::run(&arguments),
+        "scraped" => work::scraped::run(&arguments),
         #[cfg(feature = "bare")]
         "crowd" => work::crowd::run(&arguments),
         #[cfg(feature = "bare")]

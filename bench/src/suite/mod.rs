@@ -6,6 +6,7 @@ mod idle;
 mod instructions;
 mod micro;
 mod plan;
+mod scrape;
 mod stall;
 
 use std::{
@@ -101,6 +102,7 @@ const SECTIONS: &[(Section, Measure)] = &[
     (Section::Idle, idle::measure),
     (Section::Churn, churn::measure),
     (Section::Stall, stall::measure),
+    (Section::Scrape, scrape::measure),
     (Section::Instructions, instructions::measure),
 ];
 

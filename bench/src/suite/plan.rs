@@ -20,6 +20,8 @@ pub(crate) struct Plan {
     pub(crate) stall_gap_millis: u64,
     /// Churn before the first stall.
     pub(crate) stall_lead_millis: u64,
+    pub(crate) scrapes: usize,
+    pub(crate) scraped_tasks: u64,
     /// Operations of the shorter of two counted runs.
     pub(crate) instructions: usize,
 }
@@ -54,6 +56,8 @@ impl Plan {
             stalls: 6,
             stall_gap_millis: 1_000,
             stall_lead_millis: 3_000,
+            scrapes: 30,
+            scraped_tasks: 10_000,
             instructions: 4_000,
         }
     }
@@ -73,6 +77,8 @@ impl Plan {
             stalls: 2,
             stall_gap_millis: 600,
             stall_lead_millis: 200,
+            scrapes: 2,
+            scraped_tasks: 1_000,
             instructions: 800,
         }
     }
@@ -80,7 +86,7 @@ impl Plan {
     /// For the foot of the table.
     pub(crate) fn describe(&self) -> String {
         format!(
-            "{} rounds of {} ms for each kernel, {} rounds of {} ms for each HTTP load with {} connections, {} rounds of {} and {} waiting tasks, {} s of churn, {} stalls",
+            "{} rounds of {} ms for each kernel, {} rounds of {} ms for each HTTP load with {} connections, {} rounds of {} and {} waiting tasks, {} s of churn, {} stalls, {} scrapes of {} tasks",
             self.micro_rounds,
             self.micro_millis,
             self.http_rounds,
@@ -91,6 +97,8 @@ impl Plan {
             self.idle_tasks[1],
             self.churn_seconds,
             self.stalls,
+            self.scrapes,
+            self.scraped_tasks,
         )
     }
 }

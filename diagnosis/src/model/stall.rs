@@ -1,6 +1,8 @@
 //! Stalls: polls that ran longer than the agent's threshold.
 
 mod log;
+#[cfg(feature = "names")]
+mod named;
 mod resolved;
 
 pub use log::StallLog;

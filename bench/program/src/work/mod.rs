@@ -13,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod idle;
 pub(crate) mod kernels;
 pub(crate) mod micro;
+pub(crate) mod scraped;
 pub(crate) mod stall;
 #[cfg(feature = "bare")]
 pub(crate) mod turnover;
