@@ -16,6 +16,7 @@ const PACKAGES: &[&str] = &[
     "unwind",
     "interpret",
     "outside",
+    "agent/macros",
     "agent",
     "demo",
     "",
