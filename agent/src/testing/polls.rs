@@ -311,7 +311,7 @@ impl Open {
             return None;
         }
         let is_one = self.sight.is_one
-            || observation.is_one_block()
+            || is_one_block(observation)
             || observed
                 .cpu_ns
                 .is_some_and(|cpu| cpu >= limit_ns.saturating_mul(MANY));
@@ -336,6 +336,19 @@ impl Open {
             no_stack: self.no_stack.clone(),
         }
     }
+}
+
+/// Whether it sat in one place: next to no CPU, hardly a turn, and blocked at nearly each
+/// look. One may have found it ready, before its call or after it.
+fn is_one_block(observation: &Observation) -> bool {
+    const LOOKS: u32 = 10;
+    let observed = observation.observed();
+    let (tally, wall_ns) = (observed.tally, observed.wall_ns);
+    let few_turns = |turns: u64| turns <= 2 + wall_ns / 20_000_000;
+    observed.cpu_ns.is_some_and(|cpu| cpu * 10 < wall_ns)
+        && tally.total() > 1
+        && tally.running <= 1 + tally.total() / LOOKS
+        && observation.turns().is_some_and(few_turns)
 }
 
 /// How long it ran before it was observed: its thread did then what it did later.
