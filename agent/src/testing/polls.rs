@@ -299,14 +299,9 @@ impl Open {
         observation.clocks(witness.clocks(tid, now_ns));
         let observed = observation.observed();
         let waited_ns = observed.run_queue_ns.unwrap_or_default() + observed.suspended_ns;
-        let own_ns = if observed.tally.is_never_blocked() {
-            // What is neither on a CPU nor blocked waits for one.
-            least_ns.saturating_sub(waited_ns).min(
-                observed.cpu_ns.unwrap_or_default() + before_ns(&self.sight, &observed, now_ns),
-            )
-        } else {
-            least_ns.saturating_sub(waited_ns)
-        };
+        // What is neither on a CPU nor blocked waits for one, also where no book says so.
+        let seen_ns = observed.own_ns() + before_ns(&self.sight, &observed, now_ns);
+        let own_ns = least_ns.saturating_sub(waited_ns).min(seen_ns);
         if own_ns < limit_ns {
             return None;
         }
