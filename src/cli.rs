@@ -248,6 +248,12 @@ pub struct Check {
     /// Findings that do not count: RULE or RULE=LOCATION; may be repeated
     #[arg(long, value_name = "RULE[=LOCATION]")]
     pub allow: Vec<Allow>,
+    /// Findings that are known and do not count: a file of --write-baseline
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Write what is found to a file, to be known from then on; exit 0 whatever is found, without --baseline
+    #[arg(long, value_name = "FILE")]
+    pub write_baseline: Option<PathBuf>,
     /// How long to try to attach
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     pub timeout: Duration,

@@ -580,7 +580,7 @@ pub(crate) fn first() -> Option<Agent> {
 /// The signal for stack capture is `SIGRTMIN` plus this, far from the first ones, which
 /// libraries take when they need any; where the application handles it already, the next
 /// that is free.
-const SIGNAL_OFFSET: i32 = 9;
+pub(crate) const SIGNAL_OFFSET: i32 = 9;
 
 fn install_capture(config: &Config) -> Result<(), String> {
     if !config.capture {

@@ -59,6 +59,8 @@ mod sync;
     allow(dead_code, reason = "half of it is what the layer sees")
 )]
 mod task;
+#[cfg(feature = "test")]
+pub mod testing;
 mod thread_clock;
 #[cfg(all(feature = "waits", target_os = "linux", target_arch = "x86_64"))]
 mod waits;
@@ -79,6 +81,8 @@ pub use hooks::{Hooks, instrument};
 pub use layer::TaskLayer;
 #[cfg(feature = "rt-multi-thread")]
 pub use run::run;
+#[cfg(feature = "test")]
+pub use looptop_agent_macros::test;
 /// Collects the services of [`Builder::services`].
 #[cfg(feature = "services")]
 pub use tonic::service::RoutesBuilder;

@@ -1,6 +1,12 @@
 //! `looptop check`: observe for a while, without a screen, and report.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
 
 use tokio::time::{Instant, timeout_at};
 
@@ -11,7 +17,7 @@ use crate::{
     diagnose::{Engine, Window},
     model::{Model, Moment},
     naming::{AgentSymbols, Naming},
-    report::Report,
+    report::{Baseline, Commit, Report},
     source::{self, Event, Options, Pace, Problem, Source, Target},
 };
 
@@ -20,6 +26,8 @@ pub(super) fn run(mut options: Check) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     let target = options.target.get_or_insert(config.target);
     one_target("looptop check", target, &options.more)?;
+    // What is wrong with it is said before anything is observed.
+    let baseline = options.baseline.as_deref().map(read_baseline).transpose()?;
     let runtime = runtime()?;
     let checked = runtime.block_on(check(&options));
     runtime.shutdown_background();
@@ -27,14 +35,60 @@ pub(super) fn run(mut options: Check) -> anyhow::Result<ExitCode> {
     for remark in remarks {
         eprintln!("looptop: {remark}");
     }
-    print(report.render(options.format).as_bytes())?;
-    Ok(ExitCode::from(if report.fails(options.fail_on) {
-        FINDINGS
-    } else if report.is_observed() {
-        0
-    } else {
-        NOT_OBSERVED
-    }))
+    let report = match &baseline {
+        Some(baseline) => report.against(baseline),
+        None => report,
+    };
+    let commit = Commit::from_environment(|name| std::env::var(name).ok());
+    print(report.render(options.format, commit.as_ref()).as_bytes())?;
+    let mut is_taken = false;
+    if let Some(path) = &options.write_baseline {
+        if report.is_observed() {
+            write_baseline(path, &report)?;
+            is_taken = baseline.is_none();
+        } else {
+            eprintln!(
+                "looptop: {} was not written: what was not observed is not known",
+                path.display()
+            );
+        }
+    }
+    Ok(ExitCode::from(
+        if report.fails(options.fail_on) && !is_taken {
+            FINDINGS
+        } else if report.is_observed() {
+            0
+        } else {
+            NOT_OBSERVED
+        },
+    ))
+}
+
+/// A baseline that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{} {why}", path.display())]
+pub struct BadBaseline {
+    path: PathBuf,
+    why: String,
+}
+
+fn read_baseline(path: &Path) -> Result<Baseline, BadBaseline> {
+    let bad = |why: String| BadBaseline {
+        path: path.to_owned(),
+        why,
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        bad(format!(
+            "could not be read: {error}; --write-baseline writes a baseline"
+        ))
+    })?;
+    Baseline::parse(&text).map_err(|error| bad(error.to_string()))
+}
+
+fn write_baseline(path: &Path, report: &Report) -> anyhow::Result<()> {
+    let text = report.baseline().render();
+    std::fs::write(path, text)
+        .with_context(|| format!("the baseline {} could not be written", path.display()))
 }
 
 /// Why there is no report.

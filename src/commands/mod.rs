@@ -23,7 +23,7 @@ use anyhow::Context;
 
 use self::{
     attach::{SeveralTargets, UnknownCommand},
-    check::CheckError,
+    check::{BadBaseline, CheckError},
     dump::DumpError,
     explain::UnknownRule,
     record::RecordError,
@@ -96,6 +96,7 @@ fn code_of(error: &anyhow::Error) -> u8 {
     let usage = error.is::<ConfigError>()
         || target_error(error).is_some()
         || error.is::<SeveralTargets>()
+        || error.is::<BadBaseline>()
         || error.is::<UnknownRule>()
         || error.is::<UnknownCommand>();
     #[cfg(feature = "demo")]

@@ -9,7 +9,7 @@ use crate::{
     escape::escaped,
 };
 
-use super::{Entry, Report};
+use super::{Commit, Entry, Report};
 
 /// What cannot fail: the report holds nothing that JSON cannot express.
 fn value(report: &Report) -> Value {
@@ -110,8 +110,8 @@ fn xml(text: &str) -> String {
         .replace('"', "&quot;")
 }
 
-/// An annotation for each finding.
-pub(super) fn github(report: &Report) -> String {
+/// An annotation for each finding, with the address of its line where the commit is known.
+pub(super) fn github(report: &Report, commit: Option<&Commit>) -> String {
     let mut text = String::new();
     for finding in &report.findings {
         let level = match finding.severity {
@@ -129,6 +129,19 @@ pub(super) fn github(report: &Report) -> String {
             finding.rule,
             data(&format!("{}. {}", finding.title, finding.remedy))
         );
+        // An annotation shows no link; the log makes one of an address.
+        let link = finding.location.as_deref();
+        if let Some(link) = link.and_then(|location| commit?.link(location)) {
+            let _ = writeln!(text, "looptop: {} at {link}", finding.rule);
+        }
+    }
+    let known = |f: &&Entry| f.severity >= Severity::Warning;
+    for finding in report.known.iter().filter(known) {
+        let (rule, title) = (finding.rule, escaped(&finding.title));
+        let _ = writeln!(text, "looptop: known: {rule}: {title}");
+    }
+    for key in &report.resolved {
+        let _ = writeln!(text, "looptop: resolved: {}", escaped(&key.to_string()));
     }
     for gap in &report.not_observed {
         let _ = writeln!(

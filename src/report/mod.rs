@@ -4,11 +4,15 @@
 //! JSON.
 
 mod allow;
+mod baseline;
+mod commit;
 mod entries;
 mod formats;
 mod text;
 
 pub use allow::Allow;
+pub use baseline::{BASELINE_SCHEMA, Baseline, BaselineError, Key};
+pub use commit::Commit;
 pub use entries::{Entry, FrameEntry, GapEntry, LagEntry, NotJudged, TaskEntry, WorkerEntry};
 
 use std::fmt;
@@ -65,6 +69,10 @@ pub struct Report {
     pub findings: Vec<Entry>,
     /// Findings that the user allows, which do not count.
     pub allowed: Vec<Entry>,
+    /// Findings that the baseline has, which do not count.
+    pub known: Vec<Entry>,
+    /// What the baseline has and was not found.
+    pub resolved: Vec<Key>,
     /// Workers at the end of the window.
     pub workers: Vec<WorkerEntry>,
     /// Loop lag over the last minute of the window; `null` where unknown.
@@ -116,6 +124,8 @@ impl Report {
             no_lines: model.stalls.missing_names().map(str::to_owned),
             findings: entries(findings),
             allowed: entries(allowed),
+            known: Vec::new(),
+            resolved: Vec::new(),
             workers: model.workers.values().map(|w| worker(model, w)).collect(),
             lag_ms: lag(model),
             tasks: tasks(model),
@@ -129,6 +139,20 @@ impl Report {
         }
     }
 
+    /// What `baseline` has does not count any more.
+    #[must_use]
+    pub fn against(mut self, baseline: &Baseline) -> Self {
+        self.resolved = baseline.without(self.findings.iter().chain(&self.allowed));
+        let (known, new) = self.findings.into_iter().partition(|f| baseline.knows(f));
+        (self.known, self.findings) = (known, new);
+        self
+    }
+
+    /// What a later check is to know: all that was found, and is not allowed.
+    pub fn baseline(&self) -> Baseline {
+        Baseline::of(self.findings.iter().chain(&self.known))
+    }
+
     /// Something was observed, and nothing of weight was left out.
     pub fn is_observed(&self) -> bool {
         self.not_observed.is_empty()
@@ -139,14 +163,14 @@ impl Report {
         self.findings.iter().any(|f| f.severity >= severity)
     }
 
-    /// The report in a format.
-    pub fn render(&self, format: Format) -> String {
+    /// The report in a format; `commit` is where its lines are on GitHub, for that format.
+    pub fn render(&self, format: Format, commit: Option<&Commit>) -> String {
         match format {
             Format::Text => text::render(self),
             Format::Json => formats::json(self),
             Format::Ndjson => formats::ndjson(self),
             Format::Junit => formats::junit(self),
-            Format::Github => formats::github(self),
+            Format::Github => formats::github(self, commit),
         }
     }
 }
@@ -212,7 +236,10 @@ mod tests {
     fn every_format() {
         use clap::ValueEnum;
         for format in Format::value_variants() {
-            insta::assert_snapshot!(format!("report_{format}"), report(&[]).render(*format));
+            insta::assert_snapshot!(
+                format!("report_{format}"),
+                report(&[]).render(*format, None)
+            );
         }
     }
 
@@ -301,7 +328,10 @@ mod tests {
         assert!(!report.is_observed() && !report.fails(Severity::Notice));
         assert_eq!(report.level, "not observing");
         for format in Format::value_variants() {
-            insta::assert_snapshot!(format!("not_observing_{format}"), report.render(*format));
+            insta::assert_snapshot!(
+                format!("not_observing_{format}"),
+                report.render(*format, None)
+            );
         }
     }
 
@@ -333,6 +363,74 @@ mod tests {
         let report = report(&[]);
         assert!(report.fails(Severity::Notice) && report.fails(Severity::Warning));
         assert!(!report.fails(Severity::Critical));
+    }
+
+    #[test]
+    fn the_github_format_links_the_lines_of_the_commit() {
+        let commit = Commit::from_environment(|name| {
+            let value = match name {
+                "GITHUB_SERVER_URL" => "https://github.com",
+                "GITHUB_REPOSITORY" => "acme/shop",
+                _ => "0a1b2c",
+            };
+            Some(value.to_owned())
+        });
+        insta::assert_snapshot!(
+            "report_github_of_a_commit",
+            report(&[]).render(Format::Github, commit.as_ref())
+        );
+    }
+
+    #[test]
+    fn only_what_the_baseline_does_not_have_counts() {
+        let before = report(&[]);
+        let baseline = before.baseline();
+        let known = report(&[]).against(&baseline);
+        assert!(before.fails(Severity::Notice) && !known.fails(Severity::Notice));
+        assert_eq!(known.known.len(), before.findings.len());
+        assert_eq!((&known.findings, &known.resolved), (&vec![], &vec![]));
+        // What is known stays known when the file is written anew.
+        assert_eq!(known.baseline(), baseline);
+        let none = report(&[]).against(&Baseline::default());
+        assert_eq!(none.findings.len(), before.findings.len());
+    }
+
+    #[test]
+    fn a_line_that_moves_is_no_new_finding_and_another_file_is() {
+        let mut moved = report(&[]);
+        let baseline = moved.baseline();
+        let place = |report: &mut Report, location: &str| {
+            for finding in &mut report.findings {
+                finding.location = finding.location.as_ref().map(|_| location.to_owned());
+                finding.title = "other words and numbers".into();
+            }
+        };
+        place(&mut moved, "demo/src/report.rs:77");
+        assert!(!moved.clone().against(&baseline).fails(Severity::Notice));
+        place(&mut moved, "demo/src/other.rs:42");
+        let compared = moved.against(&baseline);
+        assert!(compared.fails(Severity::Notice));
+        assert!(
+            compared
+                .resolved
+                .iter()
+                .any(|key| key.rule == "blocked-worker")
+        );
+    }
+
+    #[test]
+    fn what_a_baseline_has_is_said_in_every_format_that_people_read() {
+        let mut before = report(&[]);
+        before.findings.retain(|f| f.rule == "blocked-worker");
+        let mut gone = before.findings.clone();
+        for finding in &mut gone {
+            finding.function = Some("report::gone".into());
+        }
+        let entries = before.findings.iter().chain(&gone);
+        let compared = before.clone().against(&Baseline::of(entries));
+        for format in [Format::Text, Format::Github] {
+            insta::assert_snapshot!(format!("baseline_{format}"), compared.render(format, None));
+        }
     }
 
     #[test]

@@ -49,6 +49,13 @@ pub(super) fn render(report: &Report) -> String {
             escaped(&finding.title)
         );
     }
+    for finding in &report.known {
+        let (rule, title) = (finding.rule, escaped(&finding.title));
+        let _ = writeln!(text, "known     {rule}  {title}");
+    }
+    for key in &report.resolved {
+        let _ = writeln!(text, "resolved  {}", escaped(&key.to_string()));
+    }
     if let Some(lag) = &report.lag_ms {
         let _ = writeln!(
             text,

@@ -254,6 +254,7 @@ fn crates_depend_in_one_direction() {
     assert_eq!(of("symbols/Cargo.toml"), names(&["looptop-procfs"]));
     assert_eq!(of("unwind/Cargo.toml"), names(&["looptop-procfs"]));
     assert_eq!(of("interpret/Cargo.toml"), names(&[]));
+    assert_eq!(of("agent/macros/Cargo.toml"), names(&[]));
     assert_eq!(
         of("outside/Cargo.toml"),
         names(&[
@@ -267,6 +268,7 @@ fn crates_depend_in_one_direction() {
     assert_eq!(
         of("agent/Cargo.toml"),
         names(&[
+            "looptop-agent-macros",
             "looptop-diagnosis",
             "looptop-outside",
             "looptop-procfs",
@@ -376,6 +378,7 @@ fn unsafe_code_lives_in_the_agent_and_in_one_file() {
         "symbols/src/lib.rs",
         "unwind/src/lib.rs",
         "interpret/src/lib.rs",
+        "agent/macros/src/lib.rs",
         "demo/src/lib.rs",
         "demo/src/main.rs",
     ] {

@@ -18,6 +18,7 @@ const PACKAGES: &[&str] = &[
     "unwind",
     "interpret",
     "outside",
+    "agent/macros",
     "agent",
     "demo",
     "",

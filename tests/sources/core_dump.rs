@@ -122,6 +122,8 @@ async fn a_dump_shows_what_its_process_showed() {
         format: report::Format::Text,
         fail_on: Severity::Warning,
         allow: Vec::new(),
+        baseline: None,
+        write_baseline: None,
         timeout: PATIENCE,
     };
     let report = check(&options).await.unwrap().report;

@@ -97,6 +97,8 @@ mod thread;
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod unwind;
+#[cfg(feature = "test")]
+mod waiting;
 
 #[cfg(all(
     target_os = "linux",
@@ -129,6 +131,9 @@ pub(crate) use unsupported::{
 };
 
 use looptop_procfs::SyscallState;
+#[cfg(feature = "test")]
+pub(crate) use waiting::where_it_waits;
+
 pub(crate) use looptop_unwind::{ModuleIndex, ModuleInfo, Stack};
 
 /// A stack, with the instant and the state of the thread in which it was taken.

@@ -15,6 +15,8 @@
 mod chains;
 mod frames;
 mod names;
+#[cfg(feature = "test")]
+mod once;
 mod priority;
 mod reader;
 mod seen;
@@ -28,6 +30,8 @@ use std::time::{Duration, Instant};
 use looptop_outside::waiting::Found;
 
 pub(crate) use self::frames::Frames;
+#[cfg(feature = "test")]
+pub(crate) use self::once::tasks_beside;
 use self::seen::Seen;
 use crate::access::Permission;
 use crate::access::refusal::Refusal;

@@ -33,9 +33,12 @@ use self::case::{Cases, Outcome, Poll, Sight};
 use self::elimination::{Doubts, Elimination};
 use self::mapping::{Drivers, Mapping};
 
-use self::suspension::Suspension;
+#[cfg(feature = "test")]
+pub(crate) use self::observation::Observation;
+pub(crate) use self::suspension::Suspension;
 use self::witness::LiveWitness;
-use self::worker::{Activity, Counters, WorkerWatch};
+pub(crate) use self::worker::Counters;
+use self::worker::{Activity, WorkerWatch};
 use crate::clock::{now_ns, to_ns};
 use crate::holder::Holders;
 use crate::ids::{Tid, WorkerIndex};

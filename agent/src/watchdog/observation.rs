@@ -133,6 +133,13 @@ impl Observation {
         observed.is_idle() && now.saturating_sub(then) <= allowed
     }
 
+    /// How often the thread was given a CPU meanwhile, where the kernel counts.
+    #[cfg(feature = "test")]
+    pub(crate) fn turns(&self) -> Option<u64> {
+        let (now, then) = (self.last.sched?, self.baseline.sched?);
+        Some(now.slices.saturating_sub(then.slices))
+    }
+
     /// What the last look found the thread in.
     pub(crate) fn last_syscall(&self) -> SyscallState {
         self.last_syscall
