@@ -79,10 +79,10 @@ pub use gauge::gauge;
 pub use hooks::{Hooks, instrument};
 #[cfg(feature = "tracing")]
 pub use layer::TaskLayer;
-#[cfg(feature = "rt-multi-thread")]
-pub use run::run;
 #[cfg(feature = "test")]
 pub use looptop_agent_macros::test;
+#[cfg(feature = "rt-multi-thread")]
+pub use run::run;
 /// Collects the services of [`Builder::services`].
 #[cfg(feature = "services")]
 pub use tonic::service::RoutesBuilder;

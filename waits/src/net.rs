@@ -109,17 +109,17 @@ impl Net {
             supplies: Vec::new(),
         };
         for (need, party) in waits.needs.values().zip(0..) {
-            let mut wants = Vec::new();
+            let mut things = Vec::new();
             for thing in need.wants().iter().filter_map(|w| Thing::of(w.target)) {
-                let at = net.thing(thing);
+                let number = net.thing(thing);
                 // Of one party all wants come one after the other.
-                let wanters = &mut net.wanters[at as usize];
-                if wanters.last() != Some(&party) {
-                    wanters.push(party);
-                    wants.push(at);
+                let queue = &mut net.wanters[number as usize];
+                if queue.last() != Some(&party) {
+                    queue.push(party);
+                    things.push(number);
                 }
             }
-            net.wants.push(wants);
+            net.wants.push(things);
         }
         for holds in waits.holds.values() {
             net.add_holds(holds);

@@ -112,7 +112,7 @@ fn groups(net: &Net, is_stuck: &[bool]) -> Vec<Vec<At>> {
     let parties = net.count();
     let all = parties + net.things();
     // Things come after the parties.
-    let next = |node: usize, index: usize| -> Option<usize> {
+    let onward = |node: usize, index: usize| -> Option<usize> {
         if node < parties {
             let wants = net.wants(node as At);
             wants.get(index).map(|thing| parties + *thing as usize)
@@ -125,7 +125,7 @@ fn groups(net: &Net, is_stuck: &[bool]) -> Vec<Vec<At>> {
     let mut order = vec![0_u32; all];
     let mut low = vec![0_u32; all];
     let mut is_open = vec![false; all];
-    let (mut count, mut open, mut groups) = (0, Vec::new(), Vec::new());
+    let (mut opened, mut open, mut groups) = (0, Vec::new(), Vec::new());
     for root in (0..parties).filter(|at| is_stuck[*at]) {
         if order[root] != 0 {
             continue;
@@ -134,11 +134,11 @@ fn groups(net: &Net, is_stuck: &[bool]) -> Vec<Vec<At>> {
         while let Some((node, index)) = way.last_mut() {
             let at = *node;
             if *index == 0 && order[at] == 0 {
-                count += 1;
-                (order[at], low[at], is_open[at]) = (count, count, true);
+                opened += 1;
+                (order[at], low[at], is_open[at]) = (opened, opened, true);
                 open.push(at);
             }
-            let to = next(at, *index);
+            let to = onward(at, *index);
             *index += 1;
             match to {
                 Some(to) if !is_in(to) => {}
@@ -203,9 +203,8 @@ struct Step {
 impl Step {
     fn link(self, waits: &Waits, net: &Net) -> Option<Link> {
         let (party, giver) = (net.party(self.party), net.party(self.giver));
-        let wants = waits.needs.get(&party)?.wants();
-        let mut wants = wants.into_iter();
-        let want = wants.find(|want| net.is_of(want.target, self.thing))?;
+        let mut all = waits.needs.get(&party)?.wants().into_iter();
+        let want = all.find(|want| net.is_of(want.target, self.thing))?;
         let givers = waits.givers(want.target);
         let (_, hold) = givers.into_iter().find(|(by, _)| *by == giver)?;
         Some(Link {
@@ -243,8 +242,8 @@ fn way_back(net: &Net, from: At, group: &HashSet<At>) -> Option<Vec<Step>> {
             if !things.insert(thing) {
                 continue;
             }
-            let givers = net.givers(thing).iter().copied();
-            for giver in givers.filter(|giver| *giver != from && group.contains(giver)) {
+            let who = net.givers(thing).iter().copied();
+            for giver in who.filter(|giver| *giver != from && group.contains(giver)) {
                 came_by.entry(giver).or_insert_with(|| {
                     queue.push_back(giver);
                     Step {

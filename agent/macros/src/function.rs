@@ -46,7 +46,7 @@ pub(crate) fn parse(item: TokenStream) -> Result<Function, Refusal> {
             Some(TokenTree::Ident(word)) if word.to_string() == "fn" => break word.span(),
             Some(TokenTree::Ident(word)) if word.to_string() == "async" => is_async = true,
             Some(token @ (TokenTree::Ident(_) | TokenTree::Group(_) | TokenTree::Literal(_))) => {
-                modifiers.extend([token])
+                modifiers.extend([token]);
             }
             Some(other) => return Err(not_a_function(other.span())),
             None => return Err(not_a_function(whole)),
