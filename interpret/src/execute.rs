@@ -2,6 +2,8 @@
 
 mod answer;
 mod cipher;
+mod extended;
+mod gather;
 mod general;
 mod lane;
 mod mask;
@@ -10,6 +12,7 @@ mod shuffle;
 mod string;
 mod text;
 mod vector;
+mod x87;
 
 use iced_x86::{Instruction, OpKind, Register};
 
@@ -128,6 +131,8 @@ impl<'host> Machine<'host> {
             Op::SavedStates => self.saved_states(answers)?,
             Op::String(text) => self.string(text, instruction)?,
             Op::Vector(op) => self.vector(op, instruction)?,
+            Op::Gather { by, size } => self.gather(by.into(), size.into(), instruction)?,
+            Op::Float(float) => self.float(float, instruction)?,
             op => self.general(op, instruction)?,
         }
         Ok(Next::Through)

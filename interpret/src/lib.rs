@@ -22,7 +22,11 @@
 //! have it) all are known but for constants among the code; of the C library, 99.9 %: the
 //! rest is arithmetic of x87, and transactions.
 //!
-//! Not known are x87 and MMX, gathers, transactions, and arithmetic that rounds otherwise
+//! Of x87 is known what compilers make of numbers of 80 bits: loads, stores, the four
+//! operations, comparison into the flags, and what rounds to a whole number, as long as no
+//! number is denormal or none. What asks for its status is not.
+//!
+//! Not known are MMX, scatters, transactions, and vector arithmetic that rounds otherwise
 //! than to the nearest. The flags that report inexact results are not kept.
 //!
 //! # What is refused, and what is answered
@@ -76,5 +80,5 @@ pub use flags::Flags;
 pub use memory::{Host, PAGE, Written};
 pub use run::{run, run_until};
 pub use start::{Answers, Clocks, Function, Limits, Start};
-pub use state::{State, Vector};
+pub use state::{Extended, Floats, State, Vector};
 pub use trace::{Atomic, Frame, Read, Run, Visit};

@@ -1,10 +1,12 @@
 //! What an instruction does. Which ones there are is decided here alone: an instruction
 //! without an [`Op`] is unknown, one with an [`Op`] is executed in all its forms.
 
+mod float;
 mod vector;
 
 use iced_x86::{Code, ConditionCode, EncodingKind, Instruction, Mnemonic as M, OpKind, Register};
 
+pub(crate) use float::{Float, FloatBinary};
 pub(crate) use vector::{
     Arithmetic, Cipher, Compare, Convert, Edge, Fused, Half, Lane, Mask, Shuffle, Test, Unary,
     VectorOp, Wide,
@@ -79,6 +81,13 @@ pub(crate) enum Op {
     StoreControl,
     LoadControl,
     Vector(VectorOp),
+    /// Elements of so many bytes, at addresses of indices of so many bytes.
+    Gather {
+        by: u8,
+        size: u8,
+    },
+    /// Of the x87 unit.
+    Float(Float),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +166,12 @@ impl Op {
         if let Some(op) = control(instruction) {
             return op;
         }
+        if let Some(float) = float::of(instruction) {
+            return Some(Self::Float(float));
+        }
+        if instruction.is_vsib() {
+            return gather(instruction);
+        }
         if let Some(op) = general(instruction) {
             return Some(op);
         }
@@ -166,8 +181,10 @@ impl Op {
 
 /// Registers and memory of kinds that are modelled.
 fn operands_are_known(instruction: &Instruction) -> bool {
-    let known =
-        |register: Register| register.is_gpr() || register.is_vector_register() || register.is_k();
+    let known = |register: Register| {
+        let is_number = register.is_gpr() || register.is_k() || register.is_st();
+        is_number || register.is_vector_register()
+    };
     let operands = (0..instruction.op_count()).all(|operand| match instruction.op_kind(operand) {
         OpKind::Register => known(instruction.op_register(operand)),
         OpKind::FarBranch16 | OpKind::FarBranch32 | OpKind::NearBranch16 | OpKind::NearBranch32 => {
@@ -179,7 +196,7 @@ fn operands_are_known(instruction: &Instruction) -> bool {
         instruction.segment_prefix(),
         Register::None | Register::FS | Register::CS | Register::DS | Register::ES | Register::SS
     );
-    operands && segment && !instruction.is_vsib()
+    operands && segment
 }
 
 /// Instructions that go elsewhere, or ask for what memory does not hold.
@@ -251,6 +268,30 @@ fn is_plain(instruction: &Instruction) -> bool {
         )
     });
     is_wide && instruction.segment_prefix() == Register::None
+}
+
+/// A vector of elements that are apart from each other in memory.
+fn gather(instruction: &Instruction) -> Option<Op> {
+    let (by, size) = match instruction.mnemonic() {
+        M::Vpgatherdd | M::Vgatherdps => (4, 4),
+        M::Vpgatherdq | M::Vgatherdpd => (4, 8),
+        M::Vpgatherqd | M::Vgatherqps => (8, 4),
+        M::Vpgatherqq | M::Vgatherqpd => (8, 8),
+        _ => return None,
+    };
+    let base = instruction.memory_base();
+    let is_wide = base == Register::None || base.is_gpr64();
+    let to = instruction.op0_register().full_register();
+    let indices = instruction.memory_index().full_register();
+    // What is the same as another is no such instruction.
+    let differ = if instruction.code().encoding() == EncodingKind::VEX {
+        let mask = instruction.op2_register().full_register();
+        to != indices && to != mask && indices != mask
+    } else {
+        to != indices && instruction.op_mask() != Register::None
+    };
+    let is_plain = is_wide && instruction.segment_prefix() == Register::None;
+    (is_plain && differ && !instruction.zeroing_masking()).then_some(Op::Gather { by, size })
 }
 
 #[allow(clippy::too_many_lines)]

@@ -22,6 +22,42 @@ pub struct State {
     pub ip: u64,
     /// Where the thread's own memory is. `None`: not known.
     pub fs: Option<u64>,
+    /// The x87 unit.
+    pub float: Floats,
+}
+
+/// A number of 80 bits with a point.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Extended {
+    /// The sign, and the exponent of 15 bits.
+    pub head: u16,
+    /// The first of them is before the point.
+    pub digits: u64,
+}
+
+/// The registers of the x87 unit. Of its status is nothing here but where its stack is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Floats {
+    /// Eight, of which the stack goes downwards.
+    pub registers: [Extended; 8],
+    /// Which of them is the first.
+    pub top: u8,
+    /// Which of them are used: a bit each.
+    pub used: u8,
+    /// The control word.
+    pub control: u16,
+}
+
+impl Default for Floats {
+    /// As a program begins.
+    fn default() -> Self {
+        Self {
+            registers: [Extended::default(); 8],
+            top: 0,
+            used: 0,
+            control: 0x37f,
+        }
+    }
 }
 
 pub(crate) const RAX: usize = 0;

@@ -5,7 +5,7 @@ use iced_x86::{
     Code, CodeSize, Decoder, DecoderOptions, Encoder, Instruction, Mnemonic,
     OpCodeOperandKind as Kind, OpKind, Register,
 };
-use looptop_interpret::{Coverage, Flags, State};
+use looptop_interpret::{Coverage, Extended, Flags, Floats, State};
 
 use crate::processor::{DATA, DATA_SIZE, STACK, STACK_SIZE};
 use crate::random::Random;
@@ -82,6 +82,7 @@ pub(crate) fn make(code: Code, random: &mut Random, absolute: bool) -> Option<Ca
     for vector in &mut state.vector {
         *vector = random.vector();
     }
+    state.float = floats(random);
     state.flags = Flags::from_bits(random.next() & !u64::from(Flags::DF));
     if random.one_in(8) && op_code.can_use_rep_prefix() {
         state.flags = Flags::from_bits(random.next());
@@ -101,7 +102,13 @@ pub(crate) fn make(code: Code, random: &mut Random, absolute: bool) -> Option<Ca
         )?;
     }
     decorate(&mut i, random, has_memory);
-    if has_memory {
+    if i.is_vsib() && absolute {
+        return None;
+    }
+    if i.is_vsib() {
+        let by_four = i.is_vsib32();
+        scatter(&mut i, &mut state, random, by_four)?;
+    } else if has_memory {
         locate(&mut i, &mut state, random, aligned, absolute);
     }
     let mut encoder = Encoder::new(64);
@@ -140,7 +147,10 @@ fn place(
     use Kind as K;
     let memory = random.one_in(2) && !*has_memory;
     let register = match kind {
-        K::mem => None,
+        K::mem | K::mem_vsib32x | K::mem_vsib32y | K::mem_vsib32z | K::mem_vsib64x
+        | K::mem_vsib64y | K::mem_vsib64z => None,
+        K::st0 => Some(Register::ST0),
+        K::sti_opcode => Some(Register::ST0 + random.below(8) as u32),
         K::r8_or_mem | K::r16_or_mem | K::r32_or_mem | K::r64_or_mem | K::xmm_or_mem
         | K::ymm_or_mem | K::zmm_or_mem | K::k_or_mem if memory => None,
         K::r8_or_mem | K::r8_reg | K::r8_opcode => Some(general(random, 1)),
@@ -227,6 +237,56 @@ fn place(
         *has_memory = true;
         i.set_op_kind(operand, OpKind::Memory);
     }
+    Some(())
+}
+
+/// Registers of the x87 unit, of which mostly all but one are used.
+fn floats(random: &mut Random) -> Floats {
+    let top = random.below(8) as u8;
+    let used = if random.one_in(8) {
+        random.next() as u8
+    } else {
+        !(1 << ((top + 7) % 8))
+    };
+    let mut registers = [Extended::default(); 8];
+    for register in &mut registers {
+        *register = random.extended();
+    }
+    Floats {
+        registers,
+        top,
+        used,
+        control: 0x37f | (random.below(4) as u16) << 10,
+    }
+}
+
+/// A place from which elements are taken, and a register that says how far each is.
+fn scatter(
+    i: &mut Instruction,
+    state: &mut State,
+    random: &mut Random,
+    by_four: bool,
+) -> Option<()> {
+    let kinds = (0..i.op_count()).map(|operand| i.code().op_code().op_kind(operand));
+    let first = kinds.into_iter().find_map(|kind| match kind {
+        Kind::mem_vsib32x | Kind::mem_vsib64x => Some(Register::XMM0),
+        Kind::mem_vsib32y | Kind::mem_vsib64y => Some(Register::YMM0),
+        Kind::mem_vsib32z | Kind::mem_vsib64z => Some(Register::ZMM0),
+        _ => None,
+    })?;
+    let index = random.below(16) as usize;
+    let far = |random: &mut Random| random.below(100).wrapping_sub(50);
+    for word in &mut state.vector[index] {
+        *word = far(random);
+        if by_four {
+            *word = *word & 0xffff_ffff | far(random) << 32;
+        }
+    }
+    let base = random.pick(&[0, 1, 2, 3, 5, 6, 7, 8, 12, 13]);
+    state.general[base] = DATA + DATA_SIZE as u64 / 2 + random.below(64);
+    i.set_memory_base(Register::RAX + base as u32);
+    i.set_memory_index(first + index as u32);
+    i.set_memory_index_scale(random.pick(&[1, 2, 4, 8]));
     Some(())
 }
 

@@ -6,7 +6,7 @@ use std::arch::global_asm;
 use std::ptr;
 use std::sync::{Mutex, MutexGuard};
 
-use looptop_interpret::{Flags, State};
+use looptop_interpret::{Flags, Floats, State};
 
 /// Everything is at addresses of 32 bits, so that code needs no register for them.
 const CODE: u64 = 0x1000_0000;
@@ -36,6 +36,60 @@ struct Shared {
     general: [u64; 16],
     mask: [u64; 8],
     vector: [[u64; 8]; 32],
+    float: FloatArea,
+}
+
+/// What `fxsave` writes.
+#[repr(C, align(64))]
+struct FloatArea {
+    control: u16,
+    status: u16,
+    used: u16,
+    opcode: u16,
+    places: [u64; 2],
+    mxcsr: u32,
+    mxcsr_mask: u32,
+    /// From the top of the stack on.
+    registers: [[u64; 2]; 8],
+    others: [u64; 48],
+}
+
+/// As at first, of vector arithmetic.
+const MXCSR: u32 = 0x1f80;
+
+impl FloatArea {
+    fn of(float: &Floats) -> Self {
+        let down = |down: usize| {
+            let of = float.registers[(usize::from(float.top) + down) % 8];
+            [of.digits, u64::from(of.head)]
+        };
+        Self {
+            control: float.control,
+            status: u16::from(float.top) << 11,
+            used: float.used.into(),
+            opcode: 0,
+            places: [0; 2],
+            mxcsr: MXCSR,
+            mxcsr_mask: 0,
+            registers: std::array::from_fn(down),
+            others: [0; 48],
+        }
+    }
+
+    fn floats(&self) -> Floats {
+        let top = self.status >> 11 & 7;
+        let mut floats = Floats {
+            top: top as u8,
+            used: self.used as u8,
+            control: self.control,
+            ..Floats::default()
+        };
+        for (down, [digits, head]) in self.registers.iter().enumerate() {
+            let register = &mut floats.registers[(usize::from(top) + down) % 8];
+            (register.digits, register.head) = (*digits, *head as u16);
+        }
+        floats
+    }
 }
 
 global_asm!(
@@ -48,6 +102,7 @@ global_asm!(
     "push r14",
     "push r15",
     "mov qword ptr [{s} + 0x00], rsp",
+    "fxrstor64 [{s} + 0x900]",
     ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
     "vmovdqu64 zmm\\n, zmmword ptr [{s} + 0x100 + 64 * \\n]",
     ".endr",
@@ -92,6 +147,8 @@ global_asm!(
     "kmovq qword ptr [{s} + 0xc0 + 8 * \\n], k\\n",
     ".endr",
     "vzeroupper",
+    "fxsave64 [{s} + 0x900]",
+    "fninit",
     "pop r15",
     "pop r14",
     "pop r13",
@@ -235,6 +292,7 @@ impl Processor {
             (*shared).general = state.general;
             (*shared).mask = state.mask;
             (*shared).vector = state.vector;
+            (*shared).float = FloatArea::of(&state.float);
             ptr::addr_of_mut!((*shared).inside).write_volatile(1);
             looptop_native_enter();
             ptr::addr_of_mut!((*shared).inside).write_volatile(0);
@@ -245,6 +303,7 @@ impl Processor {
                 flags: Flags::from_bits((*shared).flags),
                 ip: state.ip,
                 fs: state.fs,
+                float: (*shared).float.floats(),
             };
             let signal = ptr::addr_of!((*shared).signal).read_volatile();
             (after, (signal != 0).then_some(signal as Signal))

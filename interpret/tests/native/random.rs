@@ -1,5 +1,7 @@
 //! Numbers by chance, from a seed that a failure prints.
 
+use looptop_interpret::Extended;
+
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -52,6 +54,38 @@ impl Random {
             4 => 0,
             _ => self.next(),
         })
+    }
+
+    /// A number of 80 bits: mostly one whose exponent is near that of others.
+    pub(crate) fn extended(&mut self) -> Extended {
+        let digits = match self.below(4) {
+            0 => 1 << 63,
+            1 => self.word() | 1 << 63,
+            2 => self.next() & 0xffff_0000_0000_0000 | 1 << 63,
+            _ => self.next() | 1 << 63,
+        };
+        let sign = (self.below(2) as u16) << 15;
+        let exponent = match self.below(16) {
+            0 => {
+                return Extended {
+                    head: sign,
+                    digits: 0,
+                };
+            }
+            1 => {
+                return Extended {
+                    head: sign | 0x7fff,
+                    digits: 1 << 63,
+                };
+            }
+            2 => self.below(0x8000),
+            3..=5 => 16_383 + self.below(128) - 64,
+            _ => 16_383 + self.below(70) - 4,
+        };
+        Extended {
+            head: sign | exponent as u16,
+            digits,
+        }
     }
 
     fn single(&mut self) -> u64 {

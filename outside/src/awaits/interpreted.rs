@@ -20,6 +20,7 @@
 
 mod clock;
 mod layout;
+mod nameless;
 mod nodes;
 mod sites;
 mod sockets;
@@ -217,7 +218,7 @@ impl<S: Space> Interpreter<S> {
             depth: 0,
             is_cut: false,
         };
-        let root = nodes.root();
+        let named = nodes.root();
         let (has_list, is_cut) = (nodes.has_list, nodes.is_cut);
         let cut = match polled.outcome {
             Outcome::Partial(end) => Some(Cut::Poll(Arc::from(end.to_string()))),
@@ -225,6 +226,8 @@ impl<S: Space> Interpreter<S> {
             _ if has_list => Some(Cut::List),
             _ => None,
         };
+        let is_certain = tree.is_complete && named.is_some();
+        let root = named.or_else(|| nameless::root(&accesses));
         if root.is_none() {
             return Err(NoChain::Unnamed);
         }
@@ -234,7 +237,7 @@ impl<S: Space> Interpreter<S> {
             by: By::Interpreter,
             cut,
             is_scheduled: polled.was_scheduled || polled.outcome == Outcome::Ready,
-            is_certain: tree.is_complete,
+            is_certain,
         })
     }
 

@@ -35,6 +35,15 @@ const SLEEP: &str = "tokio::time::sleep::Sleep";
 const READINESS: &str = "tokio::runtime::io::scheduled_io::Readiness";
 const BROADCAST: &str = "tokio::sync::broadcast::Recv<";
 const PENDING: &str = "core::future::pending::Pending<";
+/// They are polled as they are; what lives across an await as one is held.
+const RECEIVER_STREAMS: &[&str] = &[
+    "tokio_stream::wrappers::mpsc_bounded::ReceiverStream<",
+    "tokio_stream::wrappers::mpsc_unbounded::UnboundedReceiverStream<",
+];
+const RECEIVERS: &[&str] = &[
+    "tokio::sync::mpsc::bounded::Receiver<",
+    "tokio::sync::mpsc::unbounded::UnboundedReceiver<",
+];
 const POLL_EVENTED: &str = "tokio::io::poll_evented::PollEvented<";
 
 /// Values that are looked at for a descriptor.
@@ -45,6 +54,18 @@ pub(super) const PERMIT_SHIFT: u32 = 1;
 /// Whether a type is one of those.
 pub(super) fn is(name: &str) -> bool {
     LEAVES.iter().any(|leaf| name.starts_with(leaf))
+}
+
+/// Whether it is a stream that has nothing but an end of a channel.
+pub(super) fn is_stream(name: &str) -> bool {
+    RECEIVER_STREAMS
+        .iter()
+        .any(|stream| name.starts_with(stream))
+}
+
+/// Whether it is the receiving end of a channel with many senders.
+pub(super) fn is_receiver(name: &str) -> bool {
+    RECEIVERS.iter().any(|receiver| name.starts_with(receiver))
 }
 
 /// The node of one.
@@ -97,13 +118,32 @@ fn read<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, view: &View) -> Option<L
             receive(walk, &receiver, ResourceKind::Broadcast)?
         }
         name if name.starts_with(PENDING) => Leaf::Never,
+        name if is_stream(name) => {
+            let receiver = walk.reader.field(view, "inner")?;
+            receive(walk, &receiver, ResourceKind::Mpsc)?
+        }
+        name if is_receiver(name) => receive(walk, view, ResourceKind::Mpsc)?,
         name if name.starts_with("futures_channel::oneshot::") => {
             let inner = walk.reader.field(view, "inner")?;
-            Leaf::Resource(Wanted::of(ResourceKind::Oneshot, shared(walk, &inner)?.at))
+            let channel = shared(walk, &inner)?;
+            let mut wanted = Wanted::of(ResourceKind::Oneshot, channel.at);
+            // Of both ends the first that goes says so.
+            let is_complete = walk.reader.field(&channel, "complete");
+            let is_complete = is_complete.and_then(|complete| walk.reader.number(&complete));
+            wanted.senders = is_complete.map(|complete| u64::from(complete == 0));
+            Leaf::Resource(wanted)
         }
         name if name.starts_with("futures_channel::mpsc::") => {
+            /// Of its state: it is open.
+            const OPEN: u64 = 1 << 63;
             let inner = walk.reader.field(view, "inner")?;
-            Leaf::Resource(Wanted::of(ResourceKind::Mpsc, shared(walk, &inner)?.at))
+            let channel = shared(walk, &inner)?;
+            let mut wanted = Wanted::of(ResourceKind::Mpsc, channel.at);
+            let senders = walk.reader.field(&channel, "num_senders")?;
+            wanted.senders = Some(walk.reader.number(&senders)?);
+            let state = walk.reader.field(&channel, "state")?;
+            wanted.queued = Some(walk.reader.number(&state)? & !OPEN);
+            Leaf::Resource(wanted)
         }
         _ => return None,
     })
@@ -138,14 +178,24 @@ pub(super) fn by_place<M: Memory + ?Sized>(
         let delay = walk.reader.field(&this, "delay")?;
         let sleep = walk.reader.behind(&delay)?;
         node.leaf = timer(walk, &sleep);
+    } else if by.starts_with("tokio::io::util::copy_bidirectional::") {
+        // Either of them may be the next that can be read.
+        let both = sockets(walk, &around.fields, 2);
+        node.kind = NodeKind::Select;
+        node.children = both.iter().map(|socket| of_socket(walk, socket)).collect();
     } else if by.starts_with("tokio::net::")
         || by.starts_with("tokio::io::")
         || by.starts_with("tokio::runtime::io::")
         || by.starts_with("tokio::process::")
     {
+        let socket = sockets(walk, &around.fields, 1).pop();
+        let mut known = interest(by);
+        if let (Interest::Unknown, Some(socket)) = (known, &socket) {
+            known = by_wakers(walk, socket);
+        }
         node.leaf = Some(Leaf::Socket {
-            fd: descriptor(walk, &around.fields),
-            interest: interest(by),
+            fd: socket.and_then(|socket| descriptor_of(walk, &socket)),
+            interest: known,
         });
     }
     name(walk, &mut node);
@@ -159,16 +209,16 @@ fn name<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, node: &mut Node) {
     }
 }
 
-/// The outermost of tokio's functions that are innermost around: the one that the
-/// application called.
-fn owner<M: Memory + ?Sized>(walk: &Walk<'_, '_, M>) -> Option<Around> {
+/// Tokio's functions that are innermost around, the innermost first.
+fn of_tokio_around<M: Memory + ?Sized>(walk: &Walk<'_, '_, M>) -> Vec<Around> {
     let of_tokio = |around: &&Around| around.name.starts_with("tokio::");
-    walk.around
-        .iter()
-        .rev()
-        .take_while(of_tokio)
-        .last()
-        .cloned()
+    let around = walk.around.iter().rev();
+    around.take_while(of_tokio).cloned().collect()
+}
+
+/// The outermost of them: the one that the application called.
+fn owner<M: Memory + ?Sized>(walk: &Walk<'_, '_, M>) -> Option<Around> {
+    of_tokio_around(walk).pop()
 }
 
 /// What a method was called on, behind its references.
@@ -282,13 +332,11 @@ fn oneshot_senders<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, channel: &Vie
 fn notified<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, view: &View) -> Option<Leaf> {
     let notify = walk.reader.field(view, "notify")?;
     let notify = walk.reader.behind(&notify)?;
-    let plain = Leaf::Resource(Wanted::of(ResourceKind::Notify, notify.at));
-    let Some(around) = owner(walk) else {
-        return Some(plain);
-    };
-    let name = Arc::clone(&around.name);
-    if name.starts_with("tokio::sync::barrier::") {
-        let barrier = this(walk, &around)?;
+    // Outermost first: a barrier has a watch channel.
+    let around = of_tokio_around(walk);
+    let by = |name: &str| around.iter().rev().find(|by| by.name.starts_with(name));
+    if let Some(barrier) = by("tokio::sync::barrier::") {
+        let barrier = this(walk, barrier)?;
         let mut wanted = Wanted::of(ResourceKind::Barrier, barrier.at);
         let of = walk.reader.field(&barrier, "n");
         wanted.total = of.and_then(|of| walk.reader.number(&of));
@@ -296,8 +344,8 @@ fn notified<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, view: &View) -> Opti
         wanted.arrived = arrived.and_then(|arrived| walk.reader.number(&arrived));
         return Some(Leaf::Resource(wanted));
     }
-    if name.starts_with("tokio::sync::watch::") {
-        let this = this(walk, &around)?;
+    if let Some(watch) = by("tokio::sync::watch::") {
+        let this = this(walk, watch)?;
         if let Some(inner) = walk.reader.field(&this, "shared") {
             let channel = shared(walk, &inner)?;
             let mut wanted = Wanted::of(ResourceKind::Watch, channel.at);
@@ -306,11 +354,12 @@ fn notified<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, view: &View) -> Opti
             return Some(Leaf::Resource(wanted));
         }
     }
-    if name.starts_with("tokio::sync::set_once::") {
-        let this = this(walk, &around)?;
-        return Some(Leaf::Resource(Wanted::of(ResourceKind::OnceCell, this.at)));
-    }
-    Some(plain)
+    let kind = if by("tokio::sync::set_once::").is_some() {
+        ResourceKind::OnceCell
+    } else {
+        ResourceKind::Notify
+    };
+    Some(Leaf::Resource(Wanted::of(kind, notify.at)))
 }
 
 /// The task that a handle is of.
@@ -382,15 +431,34 @@ pub(super) fn descriptor<M: Memory + ?Sized>(
     walk: &mut Walk<'_, '_, M>,
     view: &View,
 ) -> Option<i32> {
-    let mut left = MAX_LOOKED;
+    let socket = sockets(walk, view, 1).pop()?;
+    descriptor_of(walk, &socket)
+}
+
+/// One of tokio's sockets or pipes, and what it is waited for.
+pub(super) fn of_socket<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, socket: &View) -> Node {
+    let mut node = Node::new(NodeKind::Leaf, &socket.ty.name, Some(socket.at));
+    node.leaf = Some(Leaf::Socket {
+        fd: descriptor_of(walk, socket),
+        interest: by_wakers(walk, socket),
+    });
+    node
+}
+
+/// The first so many of them that fields lead to.
+fn sockets<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, view: &View, most: usize) -> Vec<View> {
+    let mut found: Vec<View> = Vec::new();
     let mut queue = std::collections::VecDeque::from([view.clone()]);
-    while let Some(next) = queue.pop_front() {
-        left = left.checked_sub(1)?;
+    for _ in 0..MAX_LOOKED {
+        let Some(next) = queue.pop_front() else { break };
         if next.is(POLL_EVENTED) {
-            let io = walk.reader.field(&next, "io")?;
-            let fd = walk.reader.find(&io, "fd")?;
-            let number = walk.reader.bytes(fd.at, 4)? as u32;
-            return Some(number.cast_signed()).filter(|fd| *fd >= 0);
+            if found.iter().all(|known| known.at != next.at) {
+                found.push(next);
+            }
+            if found.len() >= most {
+                break;
+            }
+            continue;
         }
         if let Some(dynamic) = walk.reader.dynamic(&next) {
             queue.push_back(dynamic);
@@ -403,7 +471,38 @@ pub(super) fn descriptor<M: Memory + ?Sized>(
         let fields = walk.reader.fields(&inner);
         queue.extend(fields.into_iter().map(|(_, field)| field));
     }
-    None
+    found
+}
+
+/// The descriptor of one of tokio's sockets or pipes.
+fn descriptor_of<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, socket: &View) -> Option<i32> {
+    let io = walk.reader.field(socket, "io")?;
+    let fd = walk.reader.find(&io, "fd")?;
+    let number = walk.reader.bytes(fd.at, 4)? as u32;
+    Some(number.cast_signed()).filter(|fd| *fd >= 0)
+}
+
+/// What a socket is waited for, by the wakers that tokio has for it.
+fn by_wakers<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, socket: &View) -> Interest {
+    let shared = walk.reader.field(socket, "registration");
+    let shared = shared.and_then(|registration| shared_of(walk, &registration));
+    let waiters = shared.and_then(|shared| walk.reader.field(&shared, "waiters"));
+    let mut is_there = |who: &str| {
+        let waker = waiters.as_ref().and_then(|all| walk.reader.find(all, who));
+        let variant = waker.and_then(|waker| walk.reader.variant(&waker));
+        variant.is_some_and(|(variant, _)| &*variant.name == "Some")
+    };
+    match (is_there("reader"), is_there("writer")) {
+        (true, false) => Interest::Readable,
+        (false, true) => Interest::Writable,
+        _ => Interest::Unknown,
+    }
+}
+
+/// What tokio has for a descriptor.
+fn shared_of<M: Memory + ?Sized>(walk: &mut Walk<'_, '_, M>, registration: &View) -> Option<View> {
+    let arc = walk.reader.field(registration, "shared")?;
+    shared(walk, &arc)
 }
 
 /// What a function that reads or writes waits for.

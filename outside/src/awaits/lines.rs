@@ -10,7 +10,7 @@ use std::sync::Arc;
 use looptop_symbols::types::Location;
 
 use super::chain::{Chain, Node, NodeKind};
-use super::names::path_of;
+use super::names::{is_of_another_crate, path_of};
 
 /// Awaits that are kept.
 const MAX_KNOWN: usize = 4_096;
@@ -86,10 +86,12 @@ fn line_of<'a>(
     polled: &[(usize, &'a Node)],
 ) -> Option<&'a Location> {
     let same_file = |at: &Location| at.source == begin.source || at.file == begin.file;
+    // Where a macro of another crate wrote all of it, its begin says nothing.
+    let is_all_of_macro = is_of_another_crate(&node.name, &begin.source);
     let candidates = polled.iter().filter_map(|(other, node)| {
         let at = node.location.as_ref().filter(|_| !node.by_macro)?;
-        let fits = *other == depth && same_file(at) && at.line >= begin.line;
-        fits.then_some((*node, at))
+        let is_behind = is_all_of_macro || (same_file(at) && at.line >= begin.line);
+        (*other == depth && is_behind).then_some((*node, at))
     });
     let candidates: Vec<(&Node, &Location)> = candidates.collect();
     let own = function_of(&node.name);

@@ -8,6 +8,7 @@ pub(super) const TRANSPARENT: &[&str] = &[
     "core::",
     "alloc::",
     "std::",
+    "async_stream::",
     "&mut ",
     "(",
     "[",
@@ -21,9 +22,17 @@ pub(super) const TRANSPARENT: &[&str] = &[
     "futures_util::stream::",
     "futures_util::unfold_state::",
     "tokio::future::maybe_done::",
+    "tokio::net::",
     "tokio::runtime::task::",
     "tokio::task::coop::",
+    "tokio::time::interval::",
     "tokio::util::",
+    "tokio_stream::",
+    "tokio_util::codec::",
+    "tokio_util::io::",
+    "tokio_util::sync::poll_semaphore::",
+    "tokio_util::sync::reusable_box::",
+    "tokio_util::time::delay_queue::",
     "tower::util::map_",
     "tower::util::oneshot::State<",
 ];
@@ -33,6 +42,7 @@ pub(super) const WRAPPERS: &[&str] = &[
     "tracing::instrument::",
     "tracing_futures::",
     "tokio::task::task_local::",
+    "tokio_util::sync::cancellation_token::WaitForCancellationFuture",
     "tokio_util::task::",
     "tower::limit::concurrency::future::",
     "tower::util::",
@@ -50,7 +60,12 @@ pub(super) const SELECT: &[&str] = &[
     "futures_util::stream::futures_ordered::FuturesOrdered<",
     "futures_util::stream::stream::buffer_unordered::BufferUnordered<",
     "futures_util::stream::stream::buffered::Buffered<",
+    "futures_util::stream::select_with_strategy::SelectWithStrategy<",
     "futures_util::abortable::Abortable<",
+    "tokio_stream::stream_ext::merge::Merge<",
+    "tokio_stream::stream_ext::timeout::Timeout<",
+    "tokio_stream::stream_ext::timeout_repeating::TimeoutRepeating<",
+    "tokio_stream::stream_map::StreamMap<",
     "tokio_util::sync::cancellation_token::RunUntilCancelled",
 ];
 
@@ -112,6 +127,18 @@ pub(super) fn path_of(name: &str) -> &str {
     name
 }
 
+/// Whether a source is of another crate than the function: then a macro wrote it.
+pub(super) fn is_of_another_crate(function: &str, source: &str) -> bool {
+    let Some((_, inside)) = source.split_once("/registry/src/") else {
+        return false;
+    };
+    // Behind the registry's folder: `async-stream-0.3.6/src/lib.rs`.
+    let package = inside.split('/').nth(1).unwrap_or_default();
+    let name = package.rsplit_once('-').map_or(package, |(name, _)| name);
+    let of = function.split("::").next().unwrap_or(function);
+    of.trim_start_matches('<') != name.replace('-', "_")
+}
+
 /// By its name, what may be or hold a future.
 pub(super) fn may_be_future(name: &str) -> bool {
     [
@@ -120,6 +147,7 @@ pub(super) fn may_be_future(name: &str) -> bool {
         "uture",
         "tream",
         "tokio::time::",
+        "tokio_util::",
         "Pin<",
         "Instrumented",
     ]
@@ -191,6 +219,26 @@ mod tests {
             ("->", None),
         ] {
             assert_eq!(async_kind(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_of_the_crate_whose_function_it_is() {
+        let stream = "/home/a/.cargo/registry/src/index.crates.io-1/async-stream-0.3.6/src/lib.rs";
+        for (function, source, expected) in [
+            ("app::items::{async_block_env#0}", stream, true),
+            ("async_stream::next::{async_fn_env#0}", stream, false),
+            (
+                "app::items::{async_fn_env#0}",
+                "/home/a/app/src/main.rs",
+                false,
+            ),
+        ] {
+            assert_eq!(
+                is_of_another_crate(function, source),
+                expected,
+                "{function}"
+            );
         }
     }
 

@@ -13,7 +13,7 @@ use super::names::{
     may_be_future,
 };
 use super::view::{MAX_ELEMENTS, Reader, View};
-use super::{guard, leaf};
+use super::{guard, leaf, names};
 use crate::tasks::Types;
 
 /// Futures within futures.
@@ -73,7 +73,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
         if let Some(kind) = async_kind(&of.ty.name) {
             return self.async_code(of, kind, depth);
         }
-        if leaf::is(&of.ty.name) {
+        if leaf::is(&of.ty.name) || leaf::is_stream(&of.ty.name) {
             if !self.is_new(of) {
                 return None;
             }
@@ -84,6 +84,26 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
         }
         if is_poll_fn(&of.ty.name) {
             return self.poll_fn(of, depth);
+        }
+        if of.is("futures_util::future::future::shared::Shared<") {
+            let shared = self.reader.field(of, "inner")?;
+            let shared = self.reader.find_type(&shared, "alloc::sync::Arc<")?;
+            let shared = self.reader.target(&shared)?;
+            let inner = self.reader.find(&shared, "future_or_output")?;
+            return self.future(&inner, depth + 1);
+        }
+        if of.is("tokio_util::util::maybe_dangling::MaybeDangling<") {
+            // It is in a union, whose fields nobody describes.
+            let mut parameters = of.ty.parameters.iter();
+            let (_, inner) = parameters.find(|(name, _)| &**name == "T")?;
+            let inner = self.reader.view(*inner, of.at)?;
+            return self.future(&inner, depth + 1);
+        }
+        if of.is("tokio::signal::reusable_box::ReusableBoxFuture<") {
+            let boxed = self.reader.field(of, "boxed")?;
+            let pointer = self.reader.field(&boxed, "pointer")?;
+            let inner = self.reader.dynamic(&pointer)?;
+            return self.future(&inner, depth + 1);
         }
         if of.is("futures_util::stream::futures_unordered::FuturesUnordered<") {
             let children = self.unordered(of, depth);
@@ -161,9 +181,12 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
         self.around.push(around);
         if let Some(awaitee) = self.reader.field(&fields, "__awaitee") {
             node.children.extend(self.future(&awaitee, depth + 1));
-            // What is neither known nor has anything within.
+            // What is neither known nor has anything within: then its type is all.
             if node.children.is_empty() {
-                node.children.extend(leaf::by_place(self, &awaitee));
+                let known = leaf::by_place(self, &awaitee);
+                let awaitee = self.reader.behind(&awaitee).unwrap_or(awaitee);
+                let unknown = || Node::new(NodeKind::Leaf, &awaitee.ty.name, Some(awaitee.at));
+                node.children.push(known.unwrap_or_else(unknown));
             }
         }
         self.around.pop();
@@ -288,17 +311,28 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             let Some(inner) = self.reader.behind(field) else {
                 continue;
             };
-            if !may_be_future(&inner.ty.name) {
+            // Where an end of a channel is all that it has, it is polled itself.
+            let is_end = leaf::is_receiver(&inner.ty.name);
+            if !may_be_future(&inner.ty.name) && !is_end {
                 continue;
             }
-            if let Some(child) = self.future(&inner, depth + 1) {
+            let child = if is_end {
+                Some(leaf::of(self, &inner))
+            } else {
+                self.future(&inner, depth + 1)
+            };
+            if let Some(child) = child {
                 let name = name.strip_prefix("_ref__").unwrap_or(name);
                 is_join &= name.starts_with("_fut");
                 children.push(child);
             }
         }
+        let is_of_tokio = |around: &Around| around.name.starts_with("tokio::");
+        if children.len() == 1 && self.around.last().is_some_and(is_of_tokio) {
+            return children.pop();
+        }
         let kind = match children.len() {
-            0 => return None,
+            0 => return self.captured_alone(&captured),
             _ if is_join => NodeKind::Join,
             1 => NodeKind::Combinator,
             _ => NodeKind::Select,
@@ -306,6 +340,16 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
         let mut node = Node::new(kind, &of.ty.name, Some(of.at));
         node.children = children;
         Some(node)
+    }
+
+    /// What a closure polls that captures nothing else, and of which nothing more is known.
+    fn captured_alone(&mut self, captured: &[(Box<str>, View)]) -> Option<Node> {
+        let [(_, only)] = captured else {
+            return None;
+        };
+        let only = self.reader.behind(only)?;
+        let is_future = only.ty.kind == Kind::Struct && may_be_future(&only.ty.name);
+        is_future.then(|| Node::new(NodeKind::Leaf, &only.ty.name, Some(only.at)))
     }
 
     /// The futures of a `FuturesUnordered`, along its list.
@@ -387,12 +431,7 @@ impl<'a, 'b, M: Memory + ?Sized> Walk<'a, 'b, M> {
             return None;
         }
         self.nodes += 1;
-        let mut node = Node::new(NodeKind::Leaf, &of.ty.name, Some(of.at));
-        node.leaf = Some(Leaf::Socket {
-            fd: leaf::descriptor(self, of),
-            interest: super::chain::Interest::Unknown,
-        });
-        Some(node)
+        Some(leaf::of_socket(self, of))
     }
 }
 
@@ -431,6 +470,10 @@ fn written(of: &View, variant: &Variant) -> (Option<Location>, bool) {
     let begin = begin.find_map(|variant| variant.location.as_ref());
     match (&variant.location, begin) {
         (Some(at), Some(begin)) if at.source != begin.source => (Some(begin.clone()), true),
+        // A macro has written all of it.
+        (Some(at), _) if names::is_of_another_crate(&of.ty.name, &at.source) => {
+            (Some(at.clone()), true)
+        }
         (at, _) => (at.clone(), false),
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Says {
     pub(super) is_worker: bool,
     /// The poll of a task is on it, or a job of the blocking pool.
     pub(super) polls: bool,
+    /// It waits at a condition, whose word may look like that of a lock.
+    pub(super) is_at_condition: bool,
 }
 
 /// Unwinds stacks, and names what is on them.
@@ -224,7 +226,22 @@ fn of(resolution: &Resolution) -> Says {
         is_idle,
         is_worker,
         polls,
+        is_at_condition: is_at_condition(frames),
     }
+}
+
+/// The first function that says what is waited for is a condition's. One that was woken
+/// takes its lock again: then a lock's comes first.
+fn is_at_condition(frames: &[Frame]) -> bool {
+    let functions = frames.iter().filter_map(|frame| frame.function.as_deref());
+    let mut says = functions.filter_map(|function| {
+        let is_lock = ["lock_contended", "lock_slow", "_contended"]
+            .iter()
+            .any(|part| function.contains(part));
+        let is_condition = function.contains("condvar") || function.contains("Condvar");
+        (is_lock || is_condition).then_some(is_condition && !is_lock)
+    });
+    says.next() == Some(true)
 }
 
 /// A thread of the blocking pool without a job: no frame is inside of the pool's loop but

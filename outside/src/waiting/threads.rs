@@ -327,6 +327,9 @@ fn stand<R: Readable>(
         }
     }
     known.says = stacks.says(&known.frames);
+    if known.says.is_at_condition {
+        known.lock = None;
+    }
     let innermost = polled
         .iter()
         .filter(|task| task.kind == TaskKind::Async || !known.says.is_worker)

@@ -51,6 +51,14 @@ pub(crate) const BUILDS: &[Build] = &[
         has_lines: false,
     },
     Build {
+        name: "stripped",
+        tokio: "1.54",
+        profile: "strip = true\n",
+        flags: "",
+        has_types: false,
+        has_lines: false,
+    },
+    Build {
         name: "lines",
         tokio: "1.54",
         profile: "debug = \"line-tables-only\"\n",
@@ -85,6 +93,16 @@ pub(crate) const BUILDS: &[Build] = &[
 ];
 
 impl Build {
+    /// Types of other crates are described as well.
+    pub(crate) fn has_all_types(&self) -> bool {
+        !self.profile.contains("line-tables-only")
+    }
+
+    /// Its functions have names.
+    pub(crate) fn has_names(&self) -> bool {
+        !self.profile.contains("strip")
+    }
+
     /// Builds it, if that was not done.
     pub(crate) fn program(&self) -> PathBuf {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -95,9 +113,15 @@ impl Build {
              [package]\nname = \"waiting\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
              [[bin]]\nname = \"waiting\"\npath = \"{}\"\n\
              [dependencies]\n\
+             async-channel = \"2.5\"\n\
+             async-stream = \"0.3\"\n\
+             deadpool = {{ version = \"0.12\", default-features = false, features = [\"managed\", \"rt_tokio_1\"] }}\n\
+             flume = {{ version = \"0.11\", default-features = false, features = [\"async\"] }}\n\
              futures = {{ version = \"0.3\", default-features = false, features = [\"std\", \"async-await\"] }}\n\
              parking_lot = {{ version = \"0.12\", features = [\"send_guard\"] }}\n\
              tokio = {{ version = \"~{}\", features = [\"full\"] }}\n\
+             tokio-stream = {{ version = \"0.1\", features = [\"full\"] }}\n\
+             tokio-util = {{ version = \"0.7\", features = [\"codec\", \"rt\", \"time\"] }}\n\
              tower = {{ version = \"0.5\", features = [\"limit\", \"timeout\", \"util\"] }}\n\
              tracing = {{ version = \"0.1\", default-features = false, features = [\"std\"] }}\n\
              [profile.release]\n{}",
@@ -111,7 +135,11 @@ impl Build {
         }
         let built = Command::new(env!("CARGO"))
             .args(["build", "--release", "--quiet", "--target-dir"])
-            .arg(package.join("target"))
+            .arg(
+                package
+                    .with_file_name(self.name.replace("stripped", "plain"))
+                    .join("target"),
+            )
             .current_dir(&package)
             .env("RUSTFLAGS", self.flags)
             .env_remove("CARGO_ENCODED_RUSTFLAGS")
@@ -119,6 +147,10 @@ impl Build {
             .status()
             .unwrap();
         assert!(built.success(), "{}", self.name);
-        package.join("target/release/waiting")
+        // Of one folder, so that what is stripped is not built once more.
+        let built = package.with_file_name(self.name.replace("stripped", "plain"));
+        let program = package.join(self.name);
+        std::fs::copy(built.join("target/release/waiting"), &program).unwrap();
+        program
     }
 }

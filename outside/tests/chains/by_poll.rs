@@ -14,8 +14,11 @@ use looptop_procfs::Procfs;
 use crate::by_types;
 use crate::expected::{Marks, Tree, expected, unnamed};
 use crate::names::Names;
-use crate::render::Render;
+use crate::render::{Render, unknown};
 use crate::running::{Running, stack_pointers};
+
+/// Of a hundred tasks so many.
+const KNOWN_WITHOUT_NAMES: usize = 60;
 
 /// What is wrong with what polls on copies say of it. Without lines they say less.
 pub(crate) fn problems(running: &Running, has_lines: bool) -> Vec<String> {
@@ -117,6 +120,53 @@ fn less(
     ))
 }
 
+/// What is wrong with what is known of a program without names: it may be less, and of a
+/// lock it may be known only that it has permits.
+pub(crate) fn wrong_without_names(running: &Running) -> Vec<String> {
+    let (chains, _) = chains(running, false);
+    let marks = Marks::read();
+    let render = Render {
+        running,
+        marks: &marks,
+    };
+    let unnamed = unnamed();
+    let of_permits = |text: &str| match text.split_once(' ') {
+        Some(("Mutex" | "OnceCell", name)) if !name.contains("wants") => {
+            format!("Semaphore {name}, wants 1")
+        }
+        Some(("RwLock" | "OnceCell", rest)) => format!("Semaphore {rest}"),
+        _ => text.to_owned(),
+    };
+    let mut problems = Vec::new();
+    let (mut wait, mut known) = (0, 0);
+    for (id, name) in &running.tasks {
+        let expected = unnamed[name].trim_start_matches("? ");
+        let expected: Vec<String> = expected
+            .split("; ")
+            .filter(|text| *text != "-")
+            .map(of_permits)
+            .collect();
+        wait += usize::from(!expected.is_empty());
+        let Some(chain) = chains.get(id) else {
+            continue;
+        };
+        let leaves = chain.nodes().filter_map(|node| node.leaf.as_ref());
+        let found: Vec<String> = leaves
+            .map(|leaf| of_permits(render.leaf(leaf).trim_start_matches("-> ")))
+            .collect();
+        let is_known = expected.iter().all(|text| found.contains(text));
+        known += usize::from(is_known && !expected.is_empty());
+        if chain.is_certain || found.iter().any(|text| !expected.contains(text)) {
+            problems.push(format!("{name}: {found:?}, expected {expected:?}"));
+        }
+    }
+    eprintln!("without names: of {wait} tasks {known} are known");
+    if known * 100 < wait * KNOWN_WITHOUT_NAMES {
+        problems.push(format!("of {wait} tasks only {known} are known"));
+    }
+    problems
+}
+
 /// A node and those below it, by marks alone, without what only passes polls on.
 fn tree(render: &Render<'_>, node: &Node, depth: usize, text: &mut String) {
     let is_async = matches!(node.kind, NodeKind::AsyncFn | NodeKind::AsyncBlock);
@@ -131,14 +181,14 @@ fn tree(render: &Render<'_>, node: &Node, depth: usize, text: &mut String) {
         // It is seen where nothing was inlined.
         (_, Some(Leaf::Never)) => None,
         (_, Some(leaf)) => Some(render.leaf(leaf)),
-        (NodeKind::AsyncFn | NodeKind::AsyncBlock, _) if is_of_tokio(node) => None,
+        (NodeKind::AsyncFn | NodeKind::AsyncBlock, _) if is_plumbing(node) => None,
         (NodeKind::AsyncFn | NodeKind::AsyncBlock, _) => Some(mark.unwrap_or("?".to_owned())),
         (NodeKind::Select, _) if node.is_of_macro() => Some("select".to_owned()),
         (NodeKind::Join, _) if node.is_of_macro() => Some("join".to_owned()),
         (NodeKind::Select, _) => Some(format!("{last}, any")),
         (NodeKind::Join, _) => Some(format!("{last}, all")),
         (NodeKind::Wrapper | NodeKind::Combinator, _) => None,
-        (NodeKind::Leaf, None) => Some(format!("? {}", node.name)),
+        (NodeKind::Leaf, None) => Some(unknown(node)),
     };
     let within = depth + usize::from(line.is_some());
     if let Some(line) = line {
@@ -149,9 +199,10 @@ fn tree(render: &Render<'_>, node: &Node, depth: usize, text: &mut String) {
     }
 }
 
-fn is_of_tokio(node: &Node) -> bool {
-    let own = node.location.as_ref();
-    node.name.starts_with("tokio::") || own.is_some_and(|at| at.source.contains("/tokio-1."))
+/// Whether it is an async fn of a crate that the program uses.
+fn is_plumbing(node: &Node) -> bool {
+    let at = node.location.as_ref();
+    at.is_some_and(|at| at.source.contains("/registry/src/"))
 }
 
 /// What tasks wait at that macros wrote, where a poll has said it.
@@ -216,6 +267,9 @@ fn chains(running: &Running, has_lines: bool) -> (HashMap<u64, Chain>, HashMap<u
         played = played || workers.any(|(tid, sp)| interpreter.play(*tid, *sp));
         let listing = tasks.read(&stacks).clone();
         for task in listing.tasks.iter().filter(|t| t.kind == TaskKind::Async) {
+            if chains.contains_key(&task.id) {
+                continue;
+            }
             match interpreter.chain(task, &types, &mut |at| names.functions(at)) {
                 Ok(chain) => drop(chains.insert(task.id, chain)),
                 Err(why) => drop(missing.insert(task.id, why)),

@@ -16,6 +16,9 @@ use crate::expected::{Marks, Tree, expected};
 use crate::render::Render;
 use crate::running::{Running, stack_pointers};
 
+/// As many tasks are about one set of them.
+const KINDS: usize = 140;
+
 /// What tasks call what they hold and wait for.
 const NAMES: &[(&str, &[&str])] = &[
     ("keep_orders", &["holds shop.orders"]),
@@ -73,6 +76,9 @@ pub(crate) fn chains(running: &Running) -> Found {
     while !is_done && Instant::now() < deadline {
         let listing = tasks.read(&stack_pointers(&subject)).clone();
         for task in listing.tasks.iter().filter(|t| t.kind == TaskKind::Async) {
+            if found.chains.contains_key(&task.id) {
+                continue;
+            }
             match found.awaits.chain(&space, task) {
                 Ok(chain) => drop(found.chains.insert(task.id, chain)),
                 Err(why) => drop(found.missing.insert(task.id, why)),
@@ -86,7 +92,7 @@ pub(crate) fn chains(running: &Running) -> Found {
 }
 
 /// What is wrong with what types say of it.
-pub(crate) fn problems(running: &Running) -> Vec<String> {
+pub(crate) fn problems(running: &Running, has_all_types: bool) -> Vec<String> {
     let Found {
         mut awaits,
         chains,
@@ -106,10 +112,11 @@ pub(crate) fn problems(running: &Running) -> Vec<String> {
             random: Cell::new(seed),
         };
         let began = Instant::now();
-        for task in &listing.tasks {
+        let tasks = listing.tasks.len().min(KINDS);
+        for task in &listing.tasks[..tasks] {
             let _ = awaits.chain(&liar, task);
         }
-        let took = began.elapsed() / listing.tasks.len() as u32;
+        let took = began.elapsed() / tasks as u32;
         if took > Duration::from_millis(100) {
             problems.push(format!("memory that lies takes {took:?} a task"));
         }
@@ -120,8 +127,15 @@ pub(crate) fn problems(running: &Running) -> Vec<String> {
         running,
         marks: &marks,
     };
+    eprintln!(
+        "{} tasks, {} expectations",
+        running.tasks.len(),
+        expected.len()
+    );
     for (id, name) in &running.tasks {
-        let Some(expected) = expected.get(name) else {
+        let own = expected.get(&format!("{name}, own"));
+        let own = own.filter(|_| !has_all_types);
+        let Some(expected) = own.or(expected.get(name)) else {
             problems.push(format!("{name}: nothing is expected of it"));
             continue;
         };
@@ -202,7 +216,9 @@ fn wrong_rings<'a>(
         })
         .collect();
     found.sort();
-    let mut expected = [
+    let sets = running.tasks.values().filter(|name| *name == "abba_late");
+    let sets = sets.count();
+    let expected = [
         "abba_reload #abba_reload -> abba_status #abba_status, \
          abba_status #abba_status -> abba_reload #abba_reload | true | [\"abba_late\"]",
         "reads_twice #reads_again -> writes_between #writes_between, \
@@ -214,6 +230,8 @@ fn wrong_rings<'a>(
         "asks_left #asks -> asks_right #asks, \
          asks_right #asks -> asks_left #asks | true | []",
     ];
+    let expected = expected.iter().flat_map(|ring| vec![*ring; sets]);
+    let mut expected: Vec<&str> = expected.collect();
     expected.sort_unstable();
     if found == expected {
         return Vec::new();

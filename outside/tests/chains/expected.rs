@@ -129,7 +129,8 @@ impl Tree {
                 continue;
             }
             let polled = tree.as_polled();
-            let is_known = line.starts_with("-> ") || line.ends_with(", any");
+            let is_known = line.starts_with("-> ") || line.starts_with("? ");
+            let is_known = is_known || line.ends_with(", any");
             let is_known = is_known || line.ends_with(", all");
             if let Some((_, mark)) = line.split_once('#') {
                 below.push(Self {

@@ -19,7 +19,7 @@ impl Render<'_> {
     /// A node and those below it.
     pub(crate) fn render(&self, node: &Node, depth: usize, text: &mut String) {
         let is_async = matches!(node.kind, NodeKind::AsyncFn | NodeKind::AsyncBlock);
-        let is_plumbing = is_async && node.name.starts_with("tokio::");
+        let is_plumbing = is_async && !node.name.starts_with("waiting::");
         let depth_within = if is_plumbing { depth } else { depth + 1 };
         if !is_plumbing {
             let _ = writeln!(text, "{:1$}{2}", "", depth * 2, self.line(node));
@@ -55,9 +55,12 @@ impl Render<'_> {
             (NodeKind::Select, _) => format!("{last}, any"),
             (NodeKind::Join, _) => format!("{last}, all"),
             (NodeKind::Wrapper | NodeKind::Combinator, _) => last.to_owned(),
-            (NodeKind::Leaf, None) => format!("? {}", node.name),
+            (NodeKind::Leaf, None) => unknown(node),
         };
+        // What a macro of another crate has written is not at a line of the program.
+        let is_of_others = |file: &str| file.contains("/registry/src/");
         let location = node.location.as_ref();
+        let location = location.filter(|at| !is_of_others(&at.source));
         let place = location.map(|at| self.marks.at(&at.file, at.line).unwrap_or(at.to_string()));
         let place = place.map_or(String::new(), |place| {
             let place = if node.by_macro {
@@ -73,9 +76,9 @@ impl Render<'_> {
     /// The resource in which an address is.
     fn resource(&self, address: u64) -> String {
         let before = self.running.resources.iter().rev();
-        let mut before = before.skip_while(|(at, _)| *at > address);
-        let name = before.next().filter(|(at, _)| address - at < 128);
-        name.map_or(String::new(), |(_, name)| format!(" {name}"))
+        let mut before = before.skip_while(|(at, ..)| *at > address);
+        let name = before.next().filter(|(at, size, _)| address - at < *size);
+        name.map_or(String::new(), |(_, _, name)| format!(" {name}"))
     }
 
     fn held(&self, held: &Held) -> String {
@@ -152,6 +155,12 @@ impl Render<'_> {
             _ => format!("{named}, {senders}"),
         }
     }
+}
+
+/// What is waited for is not known: the crate in which it is.
+pub(crate) fn unknown(node: &Node) -> String {
+    let path = node.name.trim_start_matches('<');
+    format!("? {}", path.split("::").next().unwrap_or(path))
 }
 
 fn many(amount: u64) -> String {

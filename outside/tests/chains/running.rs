@@ -14,8 +14,8 @@ pub(crate) struct Running {
     /// Their names, by id.
     pub(crate) tasks: HashMap<u64, String>,
     pub(crate) descriptors: HashMap<i32, String>,
-    /// By address.
-    pub(crate) resources: Vec<(u64, String)>,
+    /// With their addresses and sizes, by the former.
+    pub(crate) resources: Vec<(u64, u64, String)>,
 }
 
 impl Drop for Running {
@@ -26,10 +26,11 @@ impl Drop for Running {
 }
 
 impl Running {
-    /// Starts a program, with so many tasks more, and waits until it is ready.
-    pub(crate) fn start(program: &Path, more: u32) -> Self {
+    /// Starts a program, with so many tasks more and so many sets of all tasks, and waits
+    /// until it is ready.
+    pub(crate) fn start(program: &Path, more: u32, sets: u32) -> Self {
         let child = Command::new(program)
-            .arg(more.to_string())
+            .args([more.to_string(), sets.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn();
@@ -52,10 +53,11 @@ impl Running {
                         .descriptors
                         .insert(fd.parse().unwrap(), name.to_owned());
                 }
-                ["resource", name, address] => {
+                ["resource", name, address, size] => {
                     let address = address.strip_prefix("0x").unwrap();
                     let address = u64::from_str_radix(address, 16).unwrap();
-                    running.resources.push((address, name.to_owned()));
+                    let size = size.parse().unwrap();
+                    running.resources.push((address, size, name.to_owned()));
                 }
                 ["ready"] => break,
                 _ => panic!("{line}"),

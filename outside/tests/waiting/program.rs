@@ -4,6 +4,7 @@
 //! spawned here and by the marks (`// #name`) behind its awaits, or in the line below.
 
 mod channels;
+mod crates;
 mod guards;
 mod joins;
 mod locks;
@@ -28,7 +29,8 @@ pub fn spawn<T: Send + 'static>(
 
 /// Makes a resource known under a name.
 pub fn known<T: ?Sized>(name: &str, resource: &T) {
-    println!("resource {name} {:#x}", std::ptr::from_ref(resource).addr());
+    let (at, size) = (std::ptr::from_ref(resource).addr(), size_of_val(resource));
+    println!("resource {name} {at:#x} {size}");
 }
 
 /// Never comes back.
@@ -41,34 +43,44 @@ pub async fn settle() {
     tokio::time::sleep(Duration::from_millis(60)).await;
 }
 
+/// A number that the program was called with.
+fn argument(number: usize) -> Option<u64> {
+    std::env::args().nth(number)?.parse().ok()
+}
+
+/// Its arguments: how many tasks more, and how many sets of all tasks.
 fn main() {
+    let sets = argument(2).unwrap_or(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .unwrap();
-    let local = std::thread::spawn(|| {
+    let local = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            guards::local().await;
+            for _ in 0..sets {
+                guards::local().await;
+            }
             forever().await
         });
     });
-    runtime.block_on(async {
-        locks::spawn().await;
-        channels::spawn().await;
-        joins::spawn().await;
-        wrapped::spawn().await;
-        guards::spawn().await;
-        rings::spawn().await;
-        if let Some(number) = std::env::args().nth(1) {
-            // More of them, to measure.
-            for _ in 0..number.parse().unwrap_or(0_u64) {
-                tokio::spawn(wrapped::select());
-            }
+    runtime.block_on(async move {
+        for _ in 0..sets {
+            locks::spawn().await;
+            channels::spawn().await;
+            joins::spawn().await;
+            wrapped::spawn().await;
+            guards::spawn().await;
+            rings::spawn().await;
+            crates::spawn().await;
+        }
+        // More of them, to measure.
+        for _ in 0..argument(1).unwrap_or(0) {
+            tokio::spawn(wrapped::select());
         }
         settle().await;
         println!("ready");

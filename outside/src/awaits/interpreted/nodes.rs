@@ -15,6 +15,9 @@ use crate::space::Space;
 /// What only passes polls on, of which no name says more.
 const PASSES_ON: &str = "core::future::future::Future";
 
+/// A closure that is polled.
+const POLL_FN: &str = "core::future::poll_fn::PollFn<>";
+
 /// Futures within each other that are taken.
 const MAX_DEPTH: usize = 192;
 
@@ -104,7 +107,7 @@ impl<S: Space> Nodes<'_, S> {
     fn children(&mut self, at: usize, around: Around<'_>) -> Vec<Node> {
         let children = &self.tree.all[at].children;
         let nodes = children.iter().flat_map(|child| self.nodes(*child, around));
-        nodes.collect()
+        in_order(nodes.collect())
     }
 
     fn async_code(&mut self, at: usize, path: &Arc<str>, around: Around<'_>) -> Vec<Node> {
@@ -113,10 +116,27 @@ impl<S: Space> Nodes<'_, S> {
         let mut node = Node::new(kind_of_code(path), path, None);
         (node.location, node.by_macro) = location(self.tree, at);
         node.children = self.children(at, &inner);
-        if node.children.is_empty()
-            && let Some(leaf) = self.accesses.leaf(self.tree, at, path, &inner)
-        {
-            node.children.push(leaf_node(leaf));
+        // What was asked once more, and had nothing to ask.
+        if node.children.iter().any(|child| !is_empty(child)) {
+            node.children.retain(|child| !is_empty(child));
+        }
+        if node.children.is_empty() {
+            let several = self.accesses.sockets(self.tree, at, &inner);
+            let one = || self.accesses.leaf(self.tree, at, path, &inner);
+            let leaves = if several.is_empty() {
+                one().into_iter().collect()
+            } else {
+                several
+            };
+            let leaves: Vec<Node> = leaves.into_iter().map(leaf_node).collect();
+            if leaves.len() > 1 {
+                // Whichever comes first.
+                let mut any = Node::new(NodeKind::Select, &Arc::from(POLL_FN), None);
+                any.children = leaves;
+                node.children.push(any);
+            } else {
+                node.children = leaves;
+            }
         }
         one_each(node)
     }
@@ -146,12 +166,15 @@ impl<S: Space> Nodes<'_, S> {
                 branches.extend(self.nodes(*branch, around));
             }
         }
-        if kind == Some(NodeKind::Join) {
+        // What has ended; in what is no macro, what was asked once more.
+        let has_others = branches.iter().any(|branch| !is_empty(branch));
+        if kind == Some(NodeKind::Join) || (kind.is_none() && has_others) {
             branches.retain(|branch| !is_empty(branch));
         }
         if branches.is_empty() {
             return self.poll_fn_alone(at, path, around);
         }
+        let branches = in_order(branches);
         // What it does with them is not known: of `select!` and `join!` the macro is.
         let kind = kind.unwrap_or(NodeKind::Combinator);
         let mut node = Node::new(kind, path, None);
@@ -170,6 +193,12 @@ impl<S: Space> Nodes<'_, S> {
             self.has_list |= node.children.is_empty();
             return node;
         }
+        let several = self.accesses.sockets(self.tree, at, around);
+        if !several.is_empty() {
+            node.kind = NodeKind::Select;
+            node.children = several.into_iter().map(leaf_node).collect();
+            return node;
+        }
         node.leaf = self.accesses.leaf(self.tree, at, path, around);
         if !owner.starts_with("tokio::") {
             // It may be a `select!` of which this is one branch.
@@ -180,8 +209,16 @@ impl<S: Space> Nodes<'_, S> {
     }
 }
 
+/// Futures in one order, whichever is polled first: `select!` begins with one by chance, and
+/// `join!` with each in turn.
+fn in_order(mut nodes: Vec<Node>) -> Vec<Node> {
+    let line = |node: &Node| node.location.as_ref().map(|at| at.line);
+    nodes.sort_by(|one, other| (&one.name, line(one)).cmp(&(&other.name, line(other))));
+    nodes
+}
+
 /// What is waited for by a future that has no name, as it was inlined.
-fn leaf_node(leaf: Leaf) -> Node {
+pub(super) fn leaf_node(leaf: Leaf) -> Node {
     let name = match &leaf {
         Leaf::Resource(wanted) if wanted.kind.has_permits() => {
             "tokio::sync::batch_semaphore::Acquire"

@@ -114,6 +114,31 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// Adds a part of a poll of which it is not known whose it is.
+    pub(super) fn add_part(&mut self) -> usize {
+        self.all.push(Polled {
+            function: Arc::new(Function {
+                name: Arc::from(""),
+                what: What::Other,
+                is_standard: false,
+            }),
+            frames: Vec::new(),
+            is_called: false,
+            asked_at: None,
+            via: None,
+            seen_at: Vec::new(),
+            source: None,
+            parent: None,
+            children: Vec::new(),
+            atomics: Vec::new(),
+            reads: Vec::new(),
+            calls: Vec::new(),
+        });
+        self.all.len() - 1
+    }
+}
+
 /// What makes a future another one than those that its parent polled before.
 type Key = (Option<usize>, *const Function, u32, Option<*const Location>);
 

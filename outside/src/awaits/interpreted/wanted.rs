@@ -38,7 +38,7 @@ pub(super) struct Accesses<'a, S> {
 type Scope = [usize];
 
 /// Behind the counts of an `Arc`.
-const SHARED: u64 = 16;
+pub(super) const SHARED: u64 = 16;
 /// Bytes before and behind a future in which what it was called with is searched.
 const AROUND: u64 = 2 << 10;
 /// Of a task: where the address of its vtable is, and what its own is a multiple of.
@@ -117,6 +117,16 @@ impl<S: Space> Accesses<'_, S> {
         self.look(tree, future, around).join_set()
     }
 
+    /// The sockets of what waits for several at once.
+    pub(super) fn sockets(&self, tree: &Tree, future: usize, around: Around<'_>) -> Vec<Leaf> {
+        let is_of_several =
+            owner(around).is_some_and(|by| by.starts_with("tokio::io::util::copy_bidirectional"));
+        if !is_of_several {
+            return Vec::new();
+        }
+        self.look(tree, future, around).sockets()
+    }
+
     fn look<'b>(&'b self, tree: &'b Tree, future: usize, around: Around<'b>) -> Looked<'b, S> {
         Looked {
             accesses: self,
@@ -136,7 +146,7 @@ impl<S: Space> Accesses<'_, S> {
     }
 
     /// Whether the counts of an `Arc` are at an address.
-    fn is_shared(&self, at: u64) -> bool {
+    pub(super) fn is_shared(&self, at: u64) -> bool {
         let count = |at: u64| self.word(at).is_some_and(|n| (1..MANY).contains(&n));
         at.is_multiple_of(8) && count(at) && at.checked_add(8).is_some_and(count)
     }
@@ -188,11 +198,12 @@ fn owner(around: Around<'_>) -> Option<&Arc<str>> {
 }
 
 /// One future, looked at.
-struct Looked<'a, S> {
-    accesses: &'a Accesses<'a, S>,
-    tree: &'a Tree,
-    scope: Vec<usize>,
-    owner: Option<&'a Arc<str>>,
+pub(super) struct Looked<'a, S> {
+    pub(super) accesses: &'a Accesses<'a, S>,
+    pub(super) tree: &'a Tree,
+    pub(super) scope: Vec<usize>,
+    /// The function of tokio's that the application has called.
+    pub(super) owner: Option<&'a Arc<str>>,
 }
 
 impl<S: Space> Looked<'_, S> {
@@ -218,19 +229,19 @@ impl<S: Space> Looked<'_, S> {
         numbers.filter_map(|number| self.accesses.run.reads.get(*number))
     }
 
-    fn reads(&self) -> impl Iterator<Item = &Read> {
+    pub(super) fn reads(&self) -> impl Iterator<Item = &Read> {
         self.reads_of(&self.scope)
     }
 
     /// Where an address was read from.
-    fn pointers_to(&self, address: u64) -> impl Iterator<Item = u64> {
+    pub(super) fn pointers_to(&self, address: u64) -> impl Iterator<Item = u64> {
         let reads = self.reads();
         let found = reads.filter(move |read| read.size == 8 && read.value == address);
         found.map(|read| read.address)
     }
 
     /// The task that a handle is of: its vtable is asked for the result.
-    fn task(&self) -> Option<Leaf> {
+    pub(super) fn task(&self) -> Option<Leaf> {
         let (run, types) = (self.accesses.run, self.accesses.types);
         let calls: Vec<u32> = self
             .scope
@@ -287,7 +298,7 @@ impl<S: Space> Looked<'_, S> {
     }
 
     /// Permits of a semaphore: a lock, and the number that is free.
-    fn permits(&self) -> Option<Leaf> {
+    pub(super) fn permits(&self) -> Option<Leaf> {
         let accesses = self.accesses;
         let semaphore = self.locks().find(|lock| {
             let permits = lock.wrapping_add(SEMAPHORE.permits);
@@ -331,7 +342,7 @@ impl<S: Space> Looked<'_, S> {
     }
 
     /// How many permits the future at an address asks for, and was given already.
-    fn acquire(&self, at: u64) -> Option<(u64, u64)> {
+    pub(super) fn acquire(&self, at: u64) -> Option<(u64, u64)> {
         let field = |offset: u64| self.accesses.word(at.checked_add(offset)?);
         let amount = field(ACQUIRE.amount)?;
         let left = field(ACQUIRE.left)?;
@@ -342,7 +353,7 @@ impl<S: Space> Looked<'_, S> {
     }
 
     /// A message of a channel with many senders: where its receiver put its waker.
-    fn message(&self) -> Option<Leaf> {
+    pub(super) fn message(&self) -> Option<Leaf> {
         let channel = self.atomics(&[8]).find_map(|at| {
             let address = at.checked_sub(CHANNEL.waker_state)?;
             self.channel(address)
@@ -402,7 +413,7 @@ impl<S: Space> Looked<'_, S> {
     }
 
     /// A notification: of a `Notify`, or of what is made of one.
-    fn notified(&self) -> Option<Leaf> {
+    pub(super) fn notified(&self) -> Option<Leaf> {
         let accesses = self.accesses;
         let (notify, at) = self.locks().find_map(|lock| {
             let notify = lock.checked_sub(NOTIFY.lock)?;
@@ -427,14 +438,22 @@ impl<S: Space> Looked<'_, S> {
             if self.is_by("tokio::sync::barrier::") {
                 return self.barrier(channel - SHARED, &memory);
             }
-            let mut wanted = Wanted::of(ResourceKind::Watch, channel);
-            wanted.senders = self.senders_of_watch(channel, version);
-            return Some(Leaf::Resource(wanted));
+            // Memory that was never used looks like a channel that nobody sends to.
+            if let Some(senders) = self.senders_of_watch(channel, version) {
+                let mut wanted = Wanted::of(ResourceKind::Watch, channel);
+                wanted.senders = Some(senders);
+                return Some(Leaf::Resource(wanted));
+            }
         }
         if self.is_by("tokio::sync::watch::") || self.is_by("tokio::sync::barrier::") {
             return None;
         }
-        Some(Leaf::Resource(Wanted::of(ResourceKind::Notify, notify)))
+        let kind = if self.is_by("tokio::sync::set_once::") {
+            ResourceKind::OnceCell
+        } else {
+            ResourceKind::Notify
+        };
+        Some(Leaf::Resource(Wanted::of(kind, notify)))
     }
 
     /// The words of the future in which something is: of the task, if it is there, and
@@ -502,7 +521,10 @@ impl<S: Space> Looked<'_, S> {
         let words: Vec<u64> = crate::space::words(&memory[..read]).collect();
         let counts = words.windows(3).find(|words| {
             let is_version = words[0] & !1 == version;
-            is_version && (1..MANY).contains(&words[1]) && words[2] < MANY
+            // A bit of the version says that there are no senders any more.
+            let is_open = words[0] & 1 == 0;
+            let fits = (1..MANY).contains(&words[1]) && words[2] < MANY;
+            is_version && fits && is_open == (words[2] > 0)
         });
         counts.map(|words| words[2])
     }
@@ -526,7 +548,7 @@ impl<S: Space> Looked<'_, S> {
 
     /// A channel for one message: behind the counts of an `Arc`, in which the state was
     /// read.
-    fn oneshot(&self, scope: &Scope, amount: u64) -> Option<Leaf> {
+    pub(super) fn oneshot(&self, scope: &Scope, amount: u64) -> Option<Leaf> {
         const SENT: u64 = 2;
         const STATES: u64 = 16;
         let accesses = self.accesses;
@@ -550,7 +572,7 @@ impl<S: Space> Looked<'_, S> {
     }
 
     /// A channel of which each receiver gets all: the lock of its end was taken.
-    fn broadcast(&self) -> Option<Leaf> {
+    pub(super) fn broadcast(&self) -> Option<Leaf> {
         let accesses = self.accesses;
         self.locks().find_map(|lock| {
             let channel = lock.checked_sub(BROADCAST.lock)?;
@@ -569,7 +591,7 @@ impl<S: Space> Looked<'_, S> {
     }
 
     /// A timer: where it put its waker. Its deadline is beside what the driver counts by.
-    fn timer(&self) -> Option<Leaf> {
+    pub(super) fn timer(&self) -> Option<Leaf> {
         let accesses = self.accesses;
         let places = self.atomics(&[8]);
         let mut places = places.flat_map(|at| SLEEPS.iter().map(move |layout| (at, layout)));
@@ -597,22 +619,41 @@ impl<S: Space> Looked<'_, S> {
 
     /// A socket: the lock of what tokio has for it was taken. Which one it is the kernel
     /// says, or what was read to come there.
-    fn socket(&self, owner: &str, is_named: bool) -> Option<Leaf> {
+    pub(super) fn socket(&self, owner: &str, is_named: bool) -> Option<Leaf> {
+        match self.places_of_sockets().next() {
+            Some(place) => self.socket_at(place, owner, is_named),
+            None => is_named.then_some(Leaf::Socket {
+                fd: None,
+                interest: leaf::interest(owner),
+            }),
+        }
+    }
+
+    /// All of them.
+    fn sockets(&self) -> Vec<Leaf> {
+        let mut sockets = Vec::new();
+        for place in self.places_of_sockets() {
+            let socket = self.socket_at(place, "", true);
+            sockets.extend(socket.filter(|socket| !sockets.contains(socket)));
+        }
+        sockets
+    }
+
+    /// Where tokio has something for a descriptor, and its counts.
+    pub(super) fn places_of_sockets(&self) -> impl Iterator<Item = (u64, u64)> {
         let accesses = self.accesses;
-        let found = self.locks().find_map(|lock| {
+        self.locks().filter_map(move |lock| {
             let io = lock.checked_sub(SCHEDULED_IO.lock)?;
             let counts = io.checked_sub(SCHEDULED_IO.align)?;
             let fits = io.is_multiple_of(SCHEDULED_IO.align)
                 && accesses.is_shared(counts)
                 && accesses.is_list(io.checked_add(SCHEDULED_IO.waiters)?);
             fits.then_some((io, counts))
-        });
-        let Some((io, counts)) = found else {
-            return is_named.then_some(Leaf::Socket {
-                fd: None,
-                interest: leaf::interest(owner),
-            });
-        };
+        })
+    }
+
+    fn socket_at(&self, (io, counts): (u64, u64), owner: &str, is_named: bool) -> Option<Leaf> {
+        let accesses = self.accesses;
         let fd = accesses.sockets.of(io).or_else(|| {
             let mut found: Vec<i32> = self
                 .pointers_to(counts)
