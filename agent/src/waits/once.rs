@@ -53,8 +53,9 @@ pub(crate) fn tasks_beside(marker: u64) -> Result<Vec<Task>, String> {
     let mut names = Names::default();
     let file = |path: &Path| process.file(path);
     names.learn(found, &types, subject.memory(), file);
+    let lacks = found.lacks();
     let listed: Vec<Listed> = found.tasks.iter().filter(is_of_it).copied().collect();
-    let waits = waits(process, &types, &listed);
+    let waits = waits(process, &types, (&listed, lacks));
     let of = |task: &Listed| {
         let future = names.get(task.vtable);
         let place = future.and_then(|future| future.place.as_ref());
@@ -73,10 +74,10 @@ fn at(place: &SpawnLocation) -> String {
 }
 
 /// Where each task waits, in lines, by where the task is.
-fn waits(process: LiveProcess, types: &Arc<Types>, listed: &[Listed]) -> HashMap<u64, String> {
+fn waits(process: LiveProcess, types: &Arc<Types>, (listed, lacks): (&[Listed], u64)) -> HashMap<u64, String> {
     let resolver = Resolver::new(Some(std::process::id()));
     let mut waiting = Waiting::new(process, Arc::clone(types), resolver);
-    waiting.take_listing(listed.into(), &AddressSet::default(), Instant::now());
+    waiting.take_listing((listed.into(), lacks), &AddressSet::default(), Instant::now());
     waiting.read(CHAINS);
     let Found {
         shapes,
@@ -102,8 +103,8 @@ fn lines(wait: &TaskWait, shape: &Shape, resources: &[ResourceFact]) -> String {
             Link::Kept => "kept, not polled: ",
         };
         let _ = write!(text, "{:1$}{link}", "", node.depth as usize * 2);
-        let want = wait.wants.iter().find(|want| want.node as usize == number);
-        match want {
+        let mut wants = wait.wants.iter();
+        match wants.find(|want| want.node as usize == number) {
             Some(want) if node.kind == NodeKind::Leaf => {
                 let _ = write!(text, "waits for {}", words(&want.what, resources));
             }

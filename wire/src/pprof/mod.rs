@@ -112,9 +112,12 @@ pub struct Builder {
     modules: HashMap<(i64, i64), Module>,
     functions: HashMap<(i64, i64), u64>,
     locations: HashMap<Place, u64>,
-    samples: HashMap<(Vec<u64>, Vec<(i64, i64)>), usize>,
+    samples: HashMap<Stack, usize>,
     left_out: u64,
 }
+
+/// What makes a sample one: its locations and its labels.
+type Stack = (Vec<u64>, Vec<(i64, i64)>);
 
 /// What makes a location one: its module, and its function and line or its address.
 type Place = (u64, Result<(u64, i64), u64>);

@@ -86,6 +86,7 @@ pub struct Label {
 }
 
 /// A binary or library. Addresses are counted from where it begins.
+#[allow(clippy::struct_excessive_bools, reason = "the format has them")]
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Mapping {
     /// From 1.
