@@ -261,7 +261,7 @@ impl Extended {
         let negative = bits >> (digits + exponents) & 1 == 1;
         let exponent = (bits >> digits & ((1 << exponents) - 1)) as i32;
         let fraction = bits & ((1 << digits) - 1);
-        let bias = (1 << (exponents - 1)) - 1;
+        let middle = (1 << (exponents - 1)) - 1;
         if exponent == (1 << exponents) - 1 {
             return (fraction == 0).then(|| Self::new(negative, HIGHEST, WHOLE));
         }
@@ -270,11 +270,11 @@ impl Extended {
                 return Some(Self::zero(negative));
             }
             let lead = fraction.leading_zeros();
-            let exponent = BIAS - bias + 1 + 63 - digits as i32 - lead as i32;
+            let exponent = BIAS - middle + 1 + 63 - digits as i32 - lead as i32;
             return Some(Self::new(negative, exponent, fraction << lead));
         }
         let fraction = WHOLE | fraction << (63 - digits);
-        Some(Self::new(negative, exponent - bias + BIAS, fraction))
+        Some(Self::new(negative, exponent - middle + BIAS, fraction))
     }
 
     /// As one.

@@ -25,6 +25,7 @@ pub(super) type Frames = Vec<(Option<u32>, u64)>;
 
 /// What the names of a stack say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is seen by itself")]
 pub(super) struct Says {
     /// The application's function, the innermost one.
     pub(super) function: Option<Arc<str>>,

@@ -2,28 +2,22 @@
 //!
 //! No function says which futures there are. But a poll that ends without a result has left
 //! the task's waker wherever it waits; of what it has accessed that is taken where it is.
-//! Whoever polls its futures with a waker of its own (`FuturesUnordered`) is not seen, so
-//! that more may be waited for than is said.
+//! Channels for one message look like too much else, and are left out. Whoever polls its
+//! futures with a waker of its own (`FuturesUnordered`) is not seen, so that more may be
+//! waited for than is said.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use looptop_interpret::Run;
 
-use super::super::chain::{Leaf, Node, NodeKind, Wanted};
-use super::layout::{ACQUIRE, CHANNEL, NOTIFIED, NOTIFY, READINESS, SCHEDULED_IO};
+use super::super::chain::{Leaf, Node, NodeKind};
+use super::layout::{ACQUIRE, NOTIFIED, NOTIFY, READINESS, SCHEDULED_IO};
 use super::nodes::leaf_node;
 use super::tree::Tree;
 use super::wanted::{Accesses, Looked, SHARED};
 use crate::space::Space;
-use crate::waits::ResourceKind;
 
-/// Bytes of a channel for one message in which its state and the waker of its receiver are
-/// searched: a large message is in it, and then it is not found.
-const ONESHOT: u64 = 64;
-/// Of its state.
-const WAITS: u64 = 1;
-const SENDER_WAITS: u64 = 8;
 /// A waker is near the state that guards it.
 const WAKER: u64 = 24;
 /// Of one task.
@@ -90,9 +84,6 @@ impl<'a, S: Space> Nameless<'a, S> {
                 return self.leaves;
             }
         }
-        if let Some(leaf) = self.oneshot() {
-            self.leaves.push(leaf);
-        }
         self.leaves
     }
 
@@ -138,44 +129,6 @@ impl<'a, S: Space> Nameless<'a, S> {
             return Some(notified);
         }
         looked.broadcast()
-    }
-
-    /// A channel for one message, of which nothing but its state and the waker is known: a
-    /// receiver waits, perhaps a sender too, and nothing was sent.
-    fn oneshot(&self) -> Option<Leaf> {
-        let looked = Looked {
-            accesses: self.accesses,
-            tree: &self.tree,
-            scope: vec![READS],
-            owner: None,
-        };
-        let known: Vec<u64> = self
-            .leaves
-            .iter()
-            .filter_map(|leaf| match leaf {
-                Leaf::Resource(other) => Some(other.address),
-                _ => None,
-            })
-            .collect();
-        let mut channels = looked.reads().filter_map(|read| {
-            let channel = read.value.checked_add(SHARED)?;
-            let is_pointer = read.size == 8 && read.value.is_multiple_of(8);
-            (is_pointer && self.accesses.is_shared(read.value)).then_some(channel)
-        });
-        let channel = channels.find(|channel| {
-            let range = *channel..channel.saturating_add(ONESHOT);
-            let mut states = looked.reads().filter(|read| range.contains(&read.address));
-            let waits = |state: u64| state == WAITS || state == WAITS | SENDER_WAITS;
-            let is_waited = states.any(|read| read.size == 8 && waits(read.value));
-            let is_other = |other: &u64| {
-                let counts = other.saturating_sub(CHANNEL.align);
-                range.contains(other) || range.contains(&counts)
-            };
-            is_waited && !known.iter().any(is_other) && self.is_ours(*channel, ONESHOT)
-        })?;
-        let mut wanted = Wanted::of(ResourceKind::Oneshot, channel);
-        wanted.senders = Some(1);
-        Some(Leaf::Resource(wanted))
     }
 
     /// Whether the task's waker is there.

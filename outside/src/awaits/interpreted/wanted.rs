@@ -146,7 +146,7 @@ impl<S: Space> Accesses<'_, S> {
     }
 
     /// Whether the counts of an `Arc` are at an address.
-    pub(super) fn is_shared(&self, at: u64) -> bool {
+    fn is_shared(&self, at: u64) -> bool {
         let count = |at: u64| self.word(at).is_some_and(|n| (1..MANY).contains(&n));
         at.is_multiple_of(8) && count(at) && at.checked_add(8).is_some_and(count)
     }
@@ -229,7 +229,7 @@ impl<S: Space> Looked<'_, S> {
         numbers.filter_map(|number| self.accesses.run.reads.get(*number))
     }
 
-    pub(super) fn reads(&self) -> impl Iterator<Item = &Read> {
+    fn reads(&self) -> impl Iterator<Item = &Read> {
         self.reads_of(&self.scope)
     }
 
@@ -548,7 +548,7 @@ impl<S: Space> Looked<'_, S> {
 
     /// A channel for one message: behind the counts of an `Arc`, in which the state was
     /// read.
-    pub(super) fn oneshot(&self, scope: &Scope, amount: u64) -> Option<Leaf> {
+    fn oneshot(&self, scope: &Scope, amount: u64) -> Option<Leaf> {
         const SENT: u64 = 2;
         const STATES: u64 = 16;
         let accesses = self.accesses;
