@@ -160,7 +160,8 @@ fn read(pid: u32) -> Tally {
     let end = Instant::now() + READ;
     while !read.is_complete && Instant::now() < end {
         let stacks: Vec<(u64, u64)> = process.tids().unwrap().filter_map(pointer).collect();
-        let listing: Arc<[Task]> = tasks.read(&stacks).tasks.clone().into();
+        let found = tasks.read(&stacks);
+        let listing: (Arc<[Task]>, u64) = (found.tasks.clone().into(), found.lacks());
         let now = Instant::now();
         waiting.take_listing(listing, &AddressSet::default(), now);
         waiting.look_at_threads(now);

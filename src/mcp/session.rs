@@ -43,7 +43,7 @@ const OF_A_FILE: Duration = Duration::from_secs(50);
 const FIRST_NAMES: Duration = Duration::from_secs(20);
 const NAMES: Duration = Duration::from_secs(1);
 /// Findings are about this much of the time before now, at most, of a live target.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 /// Between two looks: at what is known by a call, and at rings.
 const LOOK: Duration = Duration::from_millis(40);
 const RINGS: Duration = Duration::from_millis(200);
@@ -299,16 +299,13 @@ impl Watched {
 
     /// Where tasks wait is known, or that nobody reads it.
     fn has_chains(&self, came: Instant) -> bool {
-        match self.model.waits.read() {
-            None => {
-                let missing = self.model.session.missing(Capability::Waits);
-                came.elapsed() >= NO_CHAINS && missing.is_some()
-            }
-            Some(_) => {
-                let settled = |at: Instant| at.elapsed() >= SETTLES;
-                // It is no answer to leave out who waits for each other.
-                self.read_at.is_some_and(settled) && !self.rings.are_open(&self.model)
-            }
+        if self.model.waits.read().is_some() {
+            let settled = |at: Instant| at.elapsed() >= SETTLES;
+            // It is no answer to leave out who waits for each other.
+            self.read_at.is_some_and(settled) && !self.rings.are_open(&self.model)
+        } else {
+            let missing = self.model.session.missing(Capability::Waits);
+            came.elapsed() >= NO_CHAINS && missing.is_some()
         }
     }
 
@@ -448,26 +445,26 @@ mod tests {
         source::{Received, SourceKind},
     };
 
-    fn connected(hello: proto::HelloResponse) -> Option<Event> {
-        Some(Event::Connected {
+    fn connected(hello: proto::HelloResponse) -> Event {
+        Event::Connected {
             hello: Box::new(hello),
             kind: SourceKind::Agent,
-        })
+        }
     }
 
-    fn frame(at: u64) -> Option<Event> {
+    fn frame(at: u64) -> Event {
         let frame = proto::Frame {
             snapshot_complete: true,
             ..fixtures::frame(Moment(at * 1_000_000_000))
         };
-        Some(Event::Frame(Received::made(frame)))
+        Event::Frame(Received::made(frame))
     }
 
     fn watched(seconds: u64) -> Watched {
         let mut watched = Watched::new(false, None);
-        watched.take(connected(fixtures::hello()));
+        watched.take(Some(connected(fixtures::hello())));
         for at in 10..=10 + seconds {
-            watched.take(frame(at));
+            watched.take(Some(frame(at)));
         }
         watched
     }
@@ -487,16 +484,16 @@ mod tests {
     #[test]
     fn another_process_in_its_place_begins_anew() {
         let mut watched = watched(30);
-        watched.take(connected(fixtures::hello()));
-        watched.take(frame(41));
+        watched.take(Some(connected(fixtures::hello())));
+        watched.take(Some(frame(41)));
         assert!(watched.remarks.is_empty(), "a mere reconnection");
         let other = proto::HelloResponse {
             session: "another".into(),
             ..fixtures::hello()
         };
-        watched.take(connected(other));
+        watched.take(Some(connected(other)));
         assert!(watched.since.is_none());
-        watched.take(frame(2));
+        watched.take(Some(frame(2)));
         assert_eq!(observed(&watched, 60), 0);
         assert_eq!(watched.remarks.len(), 1);
     }

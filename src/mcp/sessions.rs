@@ -14,7 +14,7 @@ use super::session::Session;
 /// Targets that are watched at once; the one that was asked about longest ago makes room.
 const MOST: usize = 4;
 /// Watching has a price for the target: nobody pays it for what is not asked about.
-const IDLE: Duration = Duration::from_secs(120);
+const IDLE: Duration = Duration::from_mins(2);
 /// Between two looks at who is idle.
 const LOOK: Duration = Duration::from_secs(5);
 

@@ -2,9 +2,9 @@
 //! the lab while it is broken and once it is cured. The alert names the function that is to
 //! blame and ends; each panel of the board shows what the lab is known to do.
 //!
-//! Prometheus is Debian's package `prometheus` (its binaries are enough: LOOPTOP_PROMETHEUS
+//! Prometheus is Debian's package `prometheus` (its binaries are enough: `LOOPTOP_PROMETHEUS`
 //! names their folder). Where there is none the tests say so and end, unless
-//! LOOPTOP_REQUIRE_PROMETHEUS is set.
+//! `LOOPTOP_REQUIRE_PROMETHEUS` is set.
 #![cfg(all(feature = "demo", target_os = "linux"))]
 
 mod board;

@@ -1,6 +1,6 @@
 //! `looptop mcp` as assistants use it: a child process that is spoken to by its pipes.
 //! Once in the protocol's own words, and once by a client that is not the server's
-//! library: PyPI's `mcp`, which is installed under `target/` where there is a network.
+//! library: `PyPI`'s `mcp`, which is installed under `target/` where there is a network.
 //! Where there is none that test says so and passes, unless `LOOPTOP_REQUIRE_MCP_CLIENT`
 //! is set.
 #![cfg(all(feature = "mcp", feature = "demo"))]

@@ -143,7 +143,7 @@ impl Watched {
                 moved = true;
             }
         }
-        let is_awake = |progress: &Progress| progress.counters.park_unpark % 2 == 0;
+        let is_awake = |progress: &Progress| progress.counters.park_unpark.is_multiple_of(2);
         let awake: Vec<bool> = looks.workers.iter().map(is_awake).collect();
         let working = self.threads.working();
         let mut sights = Vec::new();

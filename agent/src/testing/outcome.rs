@@ -36,6 +36,8 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::needless_borrow, reason = "as the attribute asks, of any type")]
+    #[allow(clippy::unnecessary_wraps, reason = "the type is what matters")]
     fn only_an_error_has_failed() {
         fn ok() -> Result<u8, String> {
             Ok(1)

@@ -166,7 +166,9 @@ fn wait(state: SyscallState) -> Wait {
             0 => Wait::ForThread,
             _ => Wait::ForThreadOrTime,
         },
-        "epoll_wait" | "epoll_pwait" if args[3] as i32 == -1 => Wait::ForEvents(args[0] as i32),
+        "epoll_wait" | "epoll_pwait" if args[3] as u32 == u32::MAX => {
+            Wait::ForEvents(args[0] as i32)
+        }
         "epoll_pwait2" if args[3] == 0 => Wait::ForEvents(args[0] as i32),
         _ => Wait::Other,
     }

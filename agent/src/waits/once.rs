@@ -74,10 +74,18 @@ fn at(place: &SpawnLocation) -> String {
 }
 
 /// Where each task waits, in lines, by where the task is.
-fn waits(process: LiveProcess, types: &Arc<Types>, (listed, lacks): (&[Listed], u64)) -> HashMap<u64, String> {
+fn waits(
+    process: LiveProcess,
+    types: &Arc<Types>,
+    (listed, lacks): (&[Listed], u64),
+) -> HashMap<u64, String> {
     let resolver = Resolver::new(Some(std::process::id()));
     let mut waiting = Waiting::new(process, Arc::clone(types), resolver);
-    waiting.take_listing((listed.into(), lacks), &AddressSet::default(), Instant::now());
+    waiting.take_listing(
+        (listed.into(), lacks),
+        &AddressSet::default(),
+        Instant::now(),
+    );
     waiting.read(CHAINS);
     let Found {
         shapes,
@@ -94,7 +102,7 @@ fn waits(process: LiveProcess, types: &Arc<Types>, (listed, lacks): (&[Listed], 
 }
 
 /// A chain, a line for each future, each indented below the one that awaits it.
-fn lines(wait: &TaskWait, shape: &Shape, resources: &[ResourceFact]) -> String {
+fn lines(task: &TaskWait, shape: &Shape, resources: &[ResourceFact]) -> String {
     let mut text = String::new();
     for (number, node) in shape.nodes.iter().enumerate() {
         let link = match node.link {
@@ -103,16 +111,16 @@ fn lines(wait: &TaskWait, shape: &Shape, resources: &[ResourceFact]) -> String {
             Link::Kept => "kept, not polled: ",
         };
         let _ = write!(text, "{:1$}{link}", "", node.depth as usize * 2);
-        let mut wants = wait.wants.iter();
+        let mut wants = task.wants.iter();
         match wants.find(|want| want.node as usize == number) {
             Some(want) if node.kind == NodeKind::Leaf => {
                 let _ = write!(text, "waits for {}", words(&want.what, resources));
             }
             _ => text.push_str(&name::short_future(&node.name)),
         }
-        if let Some(location) = &node.location {
+        if let Some(at) = &node.location {
             let below = if node.by_macro { "below " } else { "" };
-            let _ = write!(text, " ({below}{location})");
+            let _ = write!(text, " ({below}{at})");
         }
         text.push('\n');
     }

@@ -153,7 +153,7 @@ fn answer(mut report: Report, remarks: Vec<String>, most: usize) -> Answer<Data>
     let more_findings = report.findings.len().saturating_sub(most);
     report.findings.truncate(most);
     let not_judged = std::mem::take(&mut report.not_judged);
-    let mut text = report.render(Format::Text);
+    let mut text = report.render(Format::Text, None);
     if let Some(more) = more(more_findings, "finding") {
         let _ = writeln!(text, "{more}");
     }

@@ -27,6 +27,10 @@ pub(super) struct Data {
 
 /// A rule.
 #[derive(Debug, Serialize, JsonSchema)]
+#[allow(
+    clippy::struct_field_names,
+    reason = "`rule` is what all answers call it"
+)]
 struct Rule {
     /// Its id.
     rule: String,

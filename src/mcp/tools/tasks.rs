@@ -87,7 +87,7 @@ struct Task {
 /// Tasks where a call does not say how many.
 const TASKS: usize = 10;
 /// Findings are about so much of the time before now, for `warn`.
-const FINDINGS: Duration = Duration::from_secs(60);
+const FINDINGS: Duration = Duration::from_mins(1);
 
 impl Kind for Tasks {
     const NAME: &'static str = "tasks";

@@ -117,10 +117,10 @@ impl Desk {
             }
             // So soon it ends.
             let rest = due.saturating_duration_since(now).min(ALIVE_EVERY);
-            let waited = self
+            let slept = self
                 .asked
                 .wait_timeout_while(self.wanted(), rest, |wanted| !*wanted);
-            let (wanted, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            let (wanted, _) = slept.unwrap_or_else(PoisonError::into_inner);
             if *wanted {
                 drop(wanted);
                 return stop.sleep_until(due.min(soonest));

@@ -14,7 +14,7 @@ fn macros() -> PathBuf {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        name.starts_with("liblooptop_agent_macros-") && name.ends_with(".so")
+        name.starts_with("liblooptop_agent_macros-") && path.extension().is_some_and(|e| e == "so")
     };
     let changed = |path: &PathBuf| path.metadata().and_then(|m| m.modified()).ok();
     let found = files.map(|file| file.path()).filter(is_it);
@@ -49,6 +49,7 @@ fn errors(folder: &Path, source: &str) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn each_mistake_is_said_at_its_place() {
     let folder = tempfile::tempdir().expect("a folder");
     // The attribute, the function, the error, and what it points at.

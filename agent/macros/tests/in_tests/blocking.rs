@@ -25,7 +25,7 @@ fn later(then: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
 fn compute(cpu: Duration) -> u64 {
     let began = cpu_time();
     let mut sum = 0_u64;
-    while cpu_time() - began < cpu {
+    while cpu_time().saturating_sub(began) < cpu {
         for n in 0..20_000_u64 {
             sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(n));
         }
@@ -261,7 +261,9 @@ mod log_pipe {
     fn handle_query() {
         let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
         let thread = later(move || drop(reader.read_to_end(&mut Vec::new())));
-        writer.write_all(&[b'.'; 1 << 20]).expect("somebody reads"); // BLOCKS log_pipe
+        writer
+            .write_all(&vec![b'.'; 1 << 20])
+            .expect("somebody reads"); // BLOCKS log_pipe
         drop((writer, thread));
     }
 

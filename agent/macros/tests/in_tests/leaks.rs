@@ -7,7 +7,7 @@ use crate::red::{line_of, run};
 #[rustfmt::skip]
 async fn serve_for_ever() { // WRITTEN serve_for_ever
     loop {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
     }
 }
 
@@ -29,7 +29,7 @@ async fn one_on_many_workers() {
 #[looptop_agent::test(start_paused = true)]
 #[ignore = "fails on purpose"]
 async fn one_whose_timer_a_paused_clock_would_end() {
-    tokio::spawn(tokio::time::sleep(Duration::from_secs(3_600)));
+    tokio::spawn(tokio::time::sleep(Duration::from_hours(1)));
     tokio::task::yield_now().await;
 }
 

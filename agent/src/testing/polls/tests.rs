@@ -38,9 +38,10 @@ impl Witness for Script {
     fn clocks(&mut self, _: Tid, now_ns: u64) -> Baseline {
         let past = self.until_now();
         let count = |what: Does| past.iter().filter(|does| **does == what).count() as u64;
-        let open = match self.now < self.does.len() && self.doing() == Does::Waits {
-            true => past.iter().rev().take_while(|d| **d == Does::Waits).count() as u64,
-            false => 0,
+        let open = if self.now < self.does.len() && self.doing() == Does::Waits {
+            past.iter().rev().take_while(|d| **d == Does::Waits).count() as u64
+        } else {
+            0
         };
         let slices = past.windows(2).filter(|pair| pair[0] != pair[1]).count();
         Baseline {
