@@ -169,7 +169,7 @@ fn what_changes_while_it_runs_is_noticed() {
 fn what_is_refused_says_what_it_was() {
     for (code, text) in [
         (&[0xb8, 1, 0, 0, 0, 0x0f, 0x05][..], "system call 1"),
-        (&[0xd9, 0xe8], "unknown instruction Fld1"),
+        (&[0xd9, 0xfe], "unknown instruction Fsin"),
         (&[0x0f, 0x77], "unknown instruction Emms"),
         (&[0x0f, 0x0b], "trap"),
         (&[0x31, 0xc9, 0xf7, 0xf1], "division without a result"),
