@@ -261,9 +261,8 @@ mod log_pipe {
     fn handle_query() {
         let (mut reader, mut writer) = std::io::pipe().expect("a pipe");
         let thread = later(move || drop(reader.read_to_end(&mut Vec::new())));
-        writer
-            .write_all(&vec![b'.'; 1 << 20])
-            .expect("somebody reads"); // BLOCKS log_pipe
+        let lines = vec![b'.'; 1 << 20];
+        writer.write_all(&lines).expect("somebody reads"); // BLOCKS log_pipe
         drop((writer, thread));
     }
 
