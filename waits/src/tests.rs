@@ -433,7 +433,7 @@ fn many_that_wait_for_many_end() {
     assert!(waits.longest_chain(Party::Task(0)).len() <= 64);
 }
 
-/// With a round over all for each of them, this would take hours.
+/// So many that a round over all for each of them is seen as a test that does not end.
 #[test]
 fn twenty_thousand_in_a_ring_or_a_row_are_found() {
     const MANY: u64 = 20_000;

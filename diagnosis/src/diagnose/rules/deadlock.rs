@@ -222,7 +222,7 @@ fn sentence(model: &Model, members: &[Member]) -> String {
     parts.join("; ")
 }
 
-/// How many members of a ring are told one by one: all, but of very large rings.
+/// How many members of a ring are named one by one: all, but of very large rings.
 fn told(members: &[Member]) -> usize {
     /// A ring of more is one of a program's own making, in which all do the same.
     const MOST: usize = 8;
@@ -232,7 +232,7 @@ fn told(members: &[Member]) -> usize {
     }
 }
 
-/// Those that are not told.
+/// Those that are not named.
 fn others(members: &[Member]) -> Option<String> {
     match members.len() - told(members) {
         0 => None,

@@ -48,7 +48,7 @@ pub(in crate::diagnose::rules) fn sentence(
     } else {
         format!("{sure}held by ")
     };
-    // Those that wait alike are told together, the most of them first.
+    // Those that wait alike are named together, the most of them first.
     let mut alike: BTreeMap<(Name, Spot), Vec<Party>> = BTreeMap::new();
     for (party, _) in &holders {
         let at = spot(model, *party);
