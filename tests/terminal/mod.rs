@@ -176,8 +176,9 @@ impl Terminal {
                 if closed.load(Ordering::Relaxed) {
                     break;
                 }
-                screen.lock().unwrap().process(&buffer[..n]);
+                // In this order: what is seen on the screen is in the output.
                 bytes.lock().unwrap().extend_from_slice(&buffer[..n]);
+                screen.lock().unwrap().process(&buffer[..n]);
             }
         });
         let writer = pty.master.take_writer().unwrap();
