@@ -184,7 +184,8 @@ fn unread(model: &Model) -> String {
 /// hangs looks like that.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// "; 2 tasks idle for over 5 s, up to 41.0 s"; empty where there are none.
+/// "; 2 tasks idle for over 5 s, up to 41.0 s", and whether nothing is known of where they
+/// wait; empty where there are none.
 fn quiet(model: &Model) -> String {
     // What polled between two looks, and left its future as it was, looks idle as well.
     let idle_word = if model.reads_tasks() {
@@ -195,11 +196,16 @@ fn quiet(model: &Model) -> String {
     let tasks = model.tasks.live();
     let tasks = tasks.filter(|t| matches!(t.kind, TaskKind::Task | TaskKind::Local));
     let idle = tasks.filter_map(|t| t.idle_for(model.now).filter(|idle| *idle >= QUIET));
+    // Who could wait for ever is among them, and nobody has looked.
+    let unread = match model.waits.read() {
+        Some(_) => "",
+        None => " (where they wait was not read)",
+    };
     let (n, longest) = idle.fold((0, QUIET), |(n, longest), idle| (n + 1, longest.max(idle)));
     match n {
         0 => String::new(),
         n => format!(
-            "; {} {idle_word} for over {} s, up to {}",
+            "; {} {idle_word} for over {} s, up to {}{unread}",
             count(n, "task"),
             QUIET.as_secs(),
             spoken(longest)

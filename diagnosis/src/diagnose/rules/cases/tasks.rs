@@ -311,16 +311,27 @@ fn unreaped_tasks_only_while_they_become_more() {
 
 #[test]
 fn tasks_that_idle_are_a_word_in_a_healthy_verdict() {
-    for (seconds, expected) in [
-        (3, "nothing starves the loop: 2 tasks, 2 workers"),
+    const QUIET: &str =
+        "nothing starves the loop: 2 tasks, 2 workers; 2 tasks idle for over 5 s, up to 10 s";
+    for (seconds, read, expected) in [
         (
-            10,
-            "nothing starves the loop: 2 tasks, 2 workers; 2 tasks idle for over 5 s, up to 10 s",
+            3,
+            false,
+            "nothing starves the loop: 2 tasks, 2 workers".to_owned(),
         ),
+        (10, true, QUIET.to_owned()),
+        // One of them may wait for ever: nobody has looked.
+        (10, false, format!("{QUIET} (where they wait was not read)")),
     ] {
         let mut session = Session::new();
-        session.run(seconds * 1_000, |now| {
-            waiting_tasks(now, 2, &|_| 1_000, &|_| 1_000)
+        session.run(seconds * 1_000, |now| Frame {
+            waits_read: read.then(|| proto::WaitsRead {
+                idle: 2,
+                read: 2,
+                complete: true,
+                ..proto::WaitsRead::default()
+            }),
+            ..waiting_tasks(now, 2, &|_| 1_000, &|_| 1_000)
         });
         let verdict = session.engine.verdict(&session.model);
         assert_eq!(verdict.sentence, expected);
