@@ -8,6 +8,7 @@ use super::{
     Finding, Severity, Subject, Verdict,
     rules::{self, Context, Memory},
     stalls, unseen,
+    verdict::Level,
     waits::Graph,
 };
 
@@ -154,7 +155,23 @@ impl Engine {
 
     /// All findings in one sentence.
     pub fn verdict(&self, model: &Model) -> Verdict {
-        Verdict::over(model, &self.findings)
+        let verdict = Verdict::over(model, &self.findings);
+        if verdict.level != Level::Healthy {
+            return verdict;
+        }
+        // The screen shows it already, and where tasks wait is read again in seconds only.
+        match rules::deadlock::seeming(&self.context(model)) {
+            Some(seeming) => verdict.but(&seeming),
+            None => verdict,
+        }
+    }
+
+    fn context<'a>(&'a self, model: &'a Model) -> Context<'a> {
+        Context {
+            model,
+            memory: &self.memory,
+            since: self.window.start(model.now),
+        }
     }
 
     /// A symptom that was seen before its cause goes when the cause is known.
@@ -182,11 +199,7 @@ impl Engine {
     /// Rules that could not be judged in this window, and why. Those with a
     /// finding were.
     pub fn not_judged(&self, model: &Model) -> Vec<(&'static str, String)> {
-        let context = Context {
-            model,
-            memory: &self.memory,
-            since: self.window.start(model.now),
-        };
+        let context = self.context(model);
         let rules = rules::ALL.iter();
         let unfound = rules.filter(|rule| self.findings.iter().all(|f| f.rule != rule.id));
         let why = |rule: &rules::Rule| {

@@ -104,6 +104,15 @@ impl Verdict {
         }
     }
 
+    /// Nothing is found, but for what is not sure yet.
+    pub(super) fn but(self, unsure: &str) -> Self {
+        Self {
+            level: Level::Notice,
+            sentence: format!("{unsure}, which is looked at again; else {}", self.sentence),
+            ..self
+        }
+    }
+
     /// `findings` milder ones there are beside.
     fn not_observing(gap: Gap, findings: usize) -> Self {
         let more = match findings {

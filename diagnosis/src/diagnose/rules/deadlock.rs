@@ -47,7 +47,7 @@ pub(super) const RULE: Rule = Rule {
     scans_tasks: false,
     explained_by: &[],
     explained_here: &[],
-    not_judged: why_not_read,
+    not_judged,
     check,
 };
 
@@ -67,6 +67,39 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         .into_values()
         .filter_map(|rings| finding(context, &rings))
         .collect()
+}
+
+/// A ring that is not seen for so long may be nothing but two reads at different moments.
+const SEEMS: Duration = Duration::from_secs(1);
+
+/// "a (x.rs:1) and b (y.rs:2) seem to wait for each other": a ring that was not looked at
+/// for long enough, or not read again yet, to be sure of it.
+pub(in crate::diagnose) fn seeming(context: &Context<'_>) -> Option<String> {
+    let model = context.model;
+    let unproven = context.memory.waiting.unproven(model);
+    let rings = unproven.filter(|(ring, since)| {
+        let is_other = is_never_ending(ring) || is_behind_own(context, ring);
+        !is_other && model.now.since(*since) >= SEEMS
+    });
+    let (ring, _) = rings.max_by_key(|(ring, _)| ring.behind.len())?;
+    let members = from_first_line(model, &ring.members);
+    Some(match members.as_slice() {
+        [alone] => {
+            let at = spot_words(model, &[spot(model, alone.party)]);
+            format!("{} seems to wait for itself{at}", who(model, alone.party))
+        }
+        members => {
+            let spots: Vec<Spot> = members.iter().map(|m| spot(model, m.party)).collect();
+            format!("{} seem to wait for each other", parties_words(&spots))
+        }
+    })
+}
+
+fn not_judged(context: &Context<'_>) -> Option<String> {
+    let seeming = seeming(context).map(|seeming| {
+        format!("{seeming}, and what they wait for was not read again; observe for longer")
+    });
+    seeming.or_else(|| why_not_read(context))
 }
 
 /// A task that waits for a message which only it could send: `stuck-task` says that.

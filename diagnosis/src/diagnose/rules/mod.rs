@@ -4,7 +4,7 @@ mod auto_boxed_future;
 mod blocked_worker;
 mod blocking_pool_full;
 mod chains;
-mod deadlock;
+pub(super) mod deadlock;
 mod demand;
 mod descriptors;
 mod futurelock;

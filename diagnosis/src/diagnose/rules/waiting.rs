@@ -141,6 +141,17 @@ impl Waiting {
         standing.map(|standing| &standing.ring)
     }
 
+    /// The rings that may yet be an accident, and since when each is known.
+    pub(super) fn unproven<'a>(
+        &'a self,
+        model: &'a Model,
+    ) -> impl Iterator<Item = (&'a Ring, Moment)> {
+        let standing = self.rings.iter();
+        let standing =
+            standing.filter(|standing| !standing.is_proven && !is_proven(model, standing));
+        standing.map(|standing| (&standing.ring, standing.since))
+    }
+
     /// Tasks that wait behind futures of their own, at more than one look.
     pub(super) fn behind_own<'a>(
         &'a self,
