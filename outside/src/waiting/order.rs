@@ -1,8 +1,9 @@
 //! Which tasks are read next.
 //!
 //! First one of each kind, the rare kinds before the common ones: what few tasks do, many
-//! wait for. Then those that point at what others wait for, which may hold it. Then those
-//! that were never read, of each kind as many as of the others, the oldest of each kind
+//! wait for. Then those that point at what others wait for, which may hold it, and those that
+//! hold something, wait, and were read so once only: a ring of such is one only if they stay
+//! so. Then those that were never read, of each kind as many as of the others, the oldest of each kind
 //! first: whoever holds something was there before those that queue for it. Among these,
 //! one in [`SHARE`], those that were read once, the oldest first. A task that has not run
 //! since it was read is as it was, as far as can be seen: it comes again only after some
@@ -19,6 +20,10 @@ const SHARE: usize = 5;
 const OLDEST: usize = 64;
 /// What has not run since it was read is read again after so long.
 pub(super) const AGAIN: Duration = Duration::from_secs(10);
+/// What holds something and waits is read a second time after so long.
+const SURE: Duration = Duration::from_secs(2);
+/// So many of them between two listings.
+const MOST_UNSURE: usize = 256;
 
 /// What kind of task: those of one kind mostly wait at the same places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +46,8 @@ pub(super) struct Waiter {
     pub(super) read_at: Option<Instant>,
     /// It has run since it was read, or something of it was to come later.
     pub(super) is_stale: bool,
+    /// It holds something and waits, and was read so once only.
+    pub(super) is_unsure: bool,
 }
 
 /// What is known of the waiters of one kind.
@@ -56,6 +63,7 @@ struct OfKind {
 pub(super) fn order(waiters: &[Waiter], now: Instant) -> Vec<u32> {
     let mut kinds: HashMap<Kind, OfKind> = HashMap::new();
     let (mut pointing, mut again) = (Vec::new(), Vec::new());
+    let mut unsure = Vec::new();
     for waiter in waiters {
         let of = kinds.entry(waiter.kind).or_default();
         of.all += 1;
@@ -71,7 +79,9 @@ pub(super) fn order(waiters: &[Waiter], now: Instant) -> Vec<u32> {
         };
         of.read += 1;
         let age = now.saturating_duration_since(read_at);
-        if waiter.is_stale {
+        if waiter.is_unsure && age >= SURE {
+            unsure.push((age, waiter.at));
+        } else if waiter.is_stale {
             again.push((age + AGAIN, waiter.at));
         } else if age >= AGAIN {
             again.push((age, waiter.at));
@@ -91,11 +101,15 @@ pub(super) fn order(waiters: &[Waiter], now: Instant) -> Vec<u32> {
         never.extend(ranked.map(|(rank, (_, at))| (rank, of.all, *at)));
     }
     never.sort_unstable();
+    unsure.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
+    again.extend(unsure.split_off(unsure.len().min(MOST_UNSURE)));
     again.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
     let first = never.partition_point(|(rank, ..)| *rank == 0);
-    let mut order = Vec::with_capacity(never.len() + pointing.len() + again.len());
+    let others = pointing.len() + unsure.len() + again.len();
+    let mut order = Vec::with_capacity(never.len() + others);
     order.extend(never[..first].iter().map(|(.., at)| *at));
     order.extend(pointing);
+    order.extend(unsure.into_iter().map(|(_, at)| at));
     let mut again = again.into_iter().map(|(_, at)| at);
     for others in never[first..].chunks(SHARE - 1) {
         order.extend(others.iter().map(|(.., at)| *at));
@@ -109,8 +123,8 @@ pub(super) fn order(waiters: &[Waiter], now: Instant) -> Vec<u32> {
 mod tests {
     use super::*;
 
-    /// `KIND AGE [s]`: `-` was never read, `p` neither and points at what others wait for,
-    /// `s` has run since. Those that are listed last are the oldest, as tokio lists them.
+    /// `KIND AGE [s|u]`: `-` was never read, `p` neither and points at what others wait for,
+    /// `s` has run since, `u` holds something and was read once. Those that are listed last are the oldest, as tokio lists them.
     fn ordered(waiters: &[&str]) -> Vec<u32> {
         let now = Instant::now() + Duration::from_secs(1_000);
         let waiter = |(at, text): (usize, &&str)| {
@@ -125,7 +139,8 @@ mod tests {
                 id: 1_000 - at as u64,
                 is_pointing: words[1] == "p",
                 read_at: words[1].parse().ok().map(read_at),
-                is_stale: words.len() > 2,
+                is_stale: words.get(2) == Some(&"s"),
+                is_unsure: words.get(2) == Some(&"u"),
             }
         };
         let waiters: Vec<Waiter> = waiters.iter().enumerate().map(waiter).collect();
@@ -142,6 +157,11 @@ mod tests {
             ),
             // Then who may hold what others wait for.
             (&["1 -", "1 p", "2 -", "1 -", "2 -"], &[4, 1, 2, 3, 0]),
+            // And who may be in a ring, if it was not read a moment ago.
+            (
+                &["1 -", "1 p", "1 2 u", "1 3 u", "1 1 u", "2 3", "2 -"],
+                &[1, 3, 2, 6, 0],
+            ),
             // Of one kind some were read: the other's turn.
             (&["1 1", "1 1", "1 -", "2 -", "2 -", "2 -"], &[5, 4, 2, 3]),
             // What has not run is as it was for a while.

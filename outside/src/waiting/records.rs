@@ -44,7 +44,20 @@ struct Record {
     /// When it was tried.
     read_at: Option<Instant>,
     is_stale: bool,
+    /// It was read twice as it is.
+    is_sure: bool,
     is: Is,
+}
+
+impl Record {
+    /// It may be one of those who wait for each other, if it stays so.
+    fn is_unsure(&self) -> bool {
+        let Is::Waits(wait) = &self.is else {
+            return false;
+        };
+        let holds = !wait.new.holds.is_empty() || !wait.inferred.is_empty();
+        holds && !self.is_sure && !wait.new.wants.is_empty()
+    }
 }
 
 #[derive(Debug)]
@@ -156,6 +169,7 @@ impl Records {
             idle_since: at,
             read_at: None,
             is_stale: false,
+            is_sure: false,
             is: Is::Unknown,
         };
         let record = self.known.entry(task.header).or_insert_with(new);
@@ -181,6 +195,7 @@ impl Records {
             is_pointing: false,
             read_at: record.read_at,
             is_stale: record.is_stale || matches!(record.is, Is::Unknown),
+            is_unsure: record.is_unsure(),
         })
     }
 
@@ -191,9 +206,11 @@ impl Records {
             return None;
         }
         let (mut since, mut inferred) = (record.idle_since, Vec::new());
+        record.is_sure = false;
         if let Is::Waits(before) = &mut record.is
             && !record.is_stale
         {
+            record.is_sure = before.new.is_same(&new);
             // It has run unseen where it waits otherwise.
             since = if before.new.is_same(&new) {
                 before.since
