@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::red::{line_of, run};
 
 #[rustfmt::skip]
-async fn serve_for_ever() { // WRITTEN serve_for_ever
+async fn serve_for_ever() {
     loop {
-        tokio::time::sleep(Duration::from_mins(1)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await; // WAITS
     }
 }
 
@@ -74,7 +74,7 @@ async fn nor_one_that_is_allowed() {
 #[test]
 fn a_leaked_task_is_named_with_its_place() {
     let place = |mark: &str| line_of(include_str!("leaks.rs"), "tests/in_tests/leaks.rs", mark);
-    let written = place("WRITTEN serve_for_ever");
+    let waits = place("WAITS");
     for (test, count) in [
         (
             "a_server_that_nobody_ends",
@@ -83,7 +83,7 @@ fn a_leaked_task_is_named_with_its_place() {
         ("one_on_many_workers", "leaked: 1 task is still alive"),
         ("in_an_existing_test", "leaked: 1 task is still alive"),
     ] {
-        // Where it was spawned, as far as tokio says so, otherwise where it is written.
+        // Where it was spawned, as far as tokio says so, otherwise where it waits.
         let spawned = place(&format!("SPAWNED {test}"));
         let test = format!("leaks::{test}");
         let ran = run(&test);
@@ -91,7 +91,7 @@ fn a_leaked_task_is_named_with_its_place() {
         let place = if cfg!(tokio_unstable) {
             &spawned
         } else {
-            &written
+            &waits
         };
         ran.assert_red(&test, &[place]);
     }
