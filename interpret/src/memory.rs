@@ -14,6 +14,15 @@ pub trait Host {
     /// not all of it can be read.
     fn page(&mut self, address: u64, page: &mut [u8; PAGE]) -> bool;
 
+    /// Fills each of `pages` from the address of the same index on; `false` where not all of
+    /// them can be read. To be overridden where one call reads many.
+    fn pages(&mut self, addresses: &[u64], pages: &mut [[u8; PAGE]]) -> bool {
+        let each = addresses.iter().zip(pages);
+        each.fold(true, |all, (address, page)| {
+            self.page(*address, page) && all
+        })
+    }
+
     /// The same for a page of code, which may come from the file that is mapped there.
     fn code(&mut self, address: u64, page: &mut [u8; PAGE]) -> bool {
         self.page(address, page)
@@ -65,6 +74,8 @@ pub(crate) struct Pages {
 }
 
 const RECENT: usize = 32;
+/// Pages that are compared at a time: most polls read fewer.
+const AT_ONCE: usize = 16;
 const NONE: u64 = u64::MAX;
 
 /// Where in a page an access of `length` bytes is, if it is in one page.
@@ -206,12 +217,17 @@ impl Pages {
 
     /// Is everything that was read still as it was?
     pub(crate) fn unchanged(&self, host: &mut dyn Host) -> bool {
-        let mut now = Box::new([0; PAGE]);
-        self.all.iter().all(|page| {
-            if self.is_own(page.address) || page.read.iter().all(|words| *words == 0) {
-                return true;
+        let was_read =
+            |page: &&Page| !self.is_own(page.address) && page.read.iter().any(|words| *words != 0);
+        let read: Vec<&Page> = self.all.iter().filter(was_read).collect();
+        let mut now = vec![[0; PAGE]; read.len().min(AT_ONCE)];
+        read.chunks(AT_ONCE).all(|pages| {
+            let mut addresses = [0; AT_ONCE];
+            for (address, page) in addresses.iter_mut().zip(pages) {
+                *address = page.address;
             }
-            host.page(page.address, &mut now) && page.is_as(&now)
+            let (addresses, now) = (&addresses[..pages.len()], &mut now[..pages.len()]);
+            host.pages(addresses, now) && pages.iter().zip(now).all(|(page, now)| page.is_as(now))
         })
     }
 }

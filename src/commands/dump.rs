@@ -10,9 +10,9 @@ use crate::{
     config,
     diagnose::{spoken, waits::Rings},
     dump::Dump,
-    model::{Model, Moment},
+    model::{Model, Moment, WaitsRead},
     naming::{AgentSymbols, Naming},
-    source::{self, Event, Options, Pace, Problem, Source, Target},
+    source::{self, Effort, Event, Options, Pace, Problem, Source, Target},
 };
 
 /// Reads, prints, and returns the exit code.
@@ -59,6 +59,9 @@ pub struct Dumped {
 /// late; and for so long where some seem to wait for each other, to see that they stay.
 const SETTLES: Duration = Duration::from_millis(400);
 const STAYS: Duration = Duration::from_secs(4);
+/// Where tasks come and go faster than they are listed not all is ever read: it is read on
+/// for so long once all that was listed was.
+const LISTS_ON: Duration = Duration::from_secs(3);
 /// Between two looks at rings.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Time allowed for the names of stacks, of what is left; and however little is left.
@@ -75,6 +78,7 @@ pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {
     let is_past = target.is_past();
     let options_of_source = Options {
         pace: Pace::Unlimited,
+        effort: Effort::Full,
         ..Options::default()
     };
     let symbols = (!is_past).then(|| AgentSymbols {
@@ -110,6 +114,11 @@ pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {
         dump,
         remarks: reader.remarks,
     })
+}
+
+/// Of all tasks that were listed it was tried where they wait.
+fn all_listed_was_read(read: &WaitsRead) -> bool {
+    read.idle > 0 && read.read.saturating_add(read.without) >= read.idle
 }
 
 /// How reading came to its end.
@@ -209,13 +218,17 @@ impl Reader {
     /// read to its end: what threads wait for comes after the chains of a core dump, and
     /// what a recording says last is meant.
     async fn read_on(&mut self, deadline: Instant) -> Ended {
-        let mut read_at = None;
+        let (mut read_at, mut listed_at) = (None, None);
         loop {
             let chains = self.model.as_ref().and_then(|model| model.waits.read());
             if chains.is_some_and(|read| read.complete) {
                 read_at.get_or_insert(Instant::now());
             }
-            let settled = read_at.map_or(deadline, |at| deadline.min(at + SETTLES));
+            if chains.is_some_and(all_listed_was_read) {
+                listed_at.get_or_insert(Instant::now());
+            }
+            let of_torn = listed_at.map_or(deadline, |at| deadline.min(at + LISTS_ON));
+            let settled = read_at.map_or(of_torn, |at| deadline.min(at + SETTLES));
             let some_may_be_stuck = self.some_may_be_stuck();
             let until = if self.to_its_end {
                 deadline
@@ -226,7 +239,7 @@ impl Reader {
                 settled
             };
             let Some(event) = self.next(until).await else {
-                return match read_at {
+                return match read_at.or(listed_at) {
                     Some(_) => Ended::Complete,
                     None => Ended::OutOfTime,
                 };
@@ -321,6 +334,26 @@ mod tests {
         let mut dump = read.clone();
         explain(&mut dump, &Ended::Gone, Duration::from_secs(10));
         assert_eq!(dump, read);
+    }
+
+    #[test]
+    fn a_listing_is_read_once_each_of_its_tasks_was_tried() {
+        for (idle, read, without, expected) in [
+            (0, 0, 0, false),
+            (3, 2, 0, false),
+            (3, 3, 0, true),
+            (3, 1, 2, true),
+            // Some of an earlier listing have ended.
+            (3, 4, 0, true),
+        ] {
+            let so_far = WaitsRead {
+                idle,
+                read,
+                without,
+                ..WaitsRead::default()
+            };
+            assert_eq!(all_listed_was_read(&so_far), expected, "{so_far:?}");
+        }
     }
 
     #[test]

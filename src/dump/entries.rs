@@ -59,6 +59,21 @@ pub struct TaskCounts {
     pub scheduled: u64,
     /// In a poll.
     pub running: u64,
+    /// Futures of `block_on`, whatever they do, as far as an agent counts them: where they
+    /// wait is not read.
+    pub block_on: u64,
+    /// Jobs of the blocking pool, likewise.
+    pub blocking: u64,
+    /// Tasks came and went while they were listed: some of these have ended, and others are
+    /// missing.
+    pub approximate: bool,
+}
+
+impl TaskCounts {
+    /// Those of which it is read where they wait.
+    pub(super) fn waiting(self) -> u64 {
+        self.idle.saturating_add(self.scheduled)
+    }
 }
 
 /// How much was read.

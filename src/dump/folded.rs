@@ -28,7 +28,7 @@ pub(super) fn render(dump: &Dump) -> String {
 
 fn of_group(group: &Group) -> Vec<String> {
     let waits = group.waits.iter().map(|wait| {
-        let futures = path(&group.tree, wait.node as usize);
+        let futures = path(group, wait.node as usize);
         format!("{futures};{}", frame(&wait.asked, None))
     });
     // What was not read of a chain is behind the future that was found last.
@@ -38,7 +38,7 @@ fn of_group(group: &Group) -> Vec<String> {
         None => None,
     };
     let rest = rest.map(|why| {
-        let futures = path(&group.tree, group.tree.len().saturating_sub(1));
+        let futures = path(group, group.tree.len().saturating_sub(1));
         format!("{futures};{}", frame(&why, None))
     });
     waits.chain(rest).collect()
@@ -46,9 +46,9 @@ fn of_group(group: &Group) -> Vec<String> {
 
 /// The futures from the task's own down to the one at `at`; of those that only pass on
 /// nothing.
-fn path(tree: &[Node], at: usize) -> String {
+fn path(group: &Group, at: usize) -> String {
     let mut around: Vec<&Node> = Vec::new();
-    for node in tree.iter().take(at + 1) {
+    for node in group.tree.iter().take(at + 1) {
         around.retain(|outer| outer.depth < node.depth);
         around.push(node);
     }
@@ -56,7 +56,9 @@ fn path(tree: &[Node], at: usize) -> String {
         let parts = matches!(node.kind, "select" | "join");
         *depth == 0 || parts || node.whose != "plumbing"
     });
-    let frames = told.map(|(_, node)| match (node.kind, node.whose) {
+    let frames = told.map(|(depth, node)| match (node.kind, node.whose) {
+        // In a program without names the task's own is known by its address.
+        _ if depth == 0 && node.function.is_empty() => frame(&group.future, None),
         ("select", "plumbing") => "select!".to_owned(),
         ("join", "plumbing") => "join!".to_owned(),
         _ => frame(&node.function, node.location.as_deref()),

@@ -92,8 +92,10 @@ impl Dump {
     pub fn is_observed(&self) -> bool {
         let nothing = self.groups.is_empty() && self.threads.is_empty();
         let tasks = self.tasks;
-        // Those that are in a poll wait for nothing.
-        let unseen = tasks.live.unwrap_or_default() > tasks.running.saturating_add(tasks.scheduled);
+        // Those that are in a poll wait for nothing, and of others it is never read.
+        let others = [tasks.scheduled, tasks.block_on, tasks.blocking];
+        let others = others.into_iter().fold(tasks.running, u64::saturating_add);
+        let unseen = tasks.live.unwrap_or_default() > others;
         !(nothing && (unseen || tasks.idle > 0 || self.read.is_none()))
     }
 

@@ -25,16 +25,23 @@ use super::{
 };
 
 pub(super) fn counts(model: &Model) -> TaskCounts {
-    let of = |state| {
-        let live = model.tasks.live();
-        live.filter(|task| task.state == state).count() as u64
-    };
-    TaskCounts {
+    let mut counts = TaskCounts {
         live: model.live_tasks(),
-        idle: of(TaskState::Idle),
-        scheduled: of(TaskState::Scheduled),
-        running: of(TaskState::Running),
+        approximate: model.runtimes.iter().any(|r| r.torn && !r.gone),
+        ..TaskCounts::default()
+    };
+    for task in model.tasks.live() {
+        let count = match (task.kind, task.state) {
+            (TaskKind::BlockOn, _) => &mut counts.block_on,
+            (TaskKind::Blocking, _) => &mut counts.blocking,
+            (_, TaskState::Idle) => &mut counts.idle,
+            (_, TaskState::Scheduled) => &mut counts.scheduled,
+            (_, TaskState::Running) => &mut counts.running,
+            (_, TaskState::Completed | TaskState::Unknown) => continue,
+        };
+        *count += 1;
     }
+    counts
 }
 
 pub(super) fn read(model: &Model, read: &WaitsRead) -> Read {

@@ -1,4 +1,4 @@
-use looptop_wire::proto;
+use looptop_wire::{columns, proto};
 use serde_json::Value;
 
 use super::*;
@@ -224,6 +224,74 @@ fn branches_stand_beside_each_other_whether_or_not_their_macro_is_seen() {
 }
 
 #[test]
+fn a_future_that_awaits_its_like_is_shown_once() {
+    let mut group = dump().groups[0].clone();
+    let node = |depth, function: &str| Node {
+        depth,
+        kind: "async fn",
+        future: function.to_owned(),
+        function: function.to_owned(),
+        location: None,
+        by_macro: false,
+        link: "awaited",
+        whose: "application",
+    };
+    group.tree = vec![node(0, "app::walk")];
+    group
+        .tree
+        .extend((1..=190).map(|depth| node(depth, "app::step")));
+    group.tree.push(node(191, "app::end"));
+    for wait in &mut group.waits {
+        (wait.node, wait.held_by) = (191, None);
+    }
+    let lines = tree::lines(&group);
+    let waits = format!("waits for {}", group.waits[0].what);
+    assert_eq!(
+        lines,
+        [
+            "app::step  (190 times, each in the one before)",
+            "app::end",
+            &waits
+        ]
+    );
+}
+
+#[test]
+fn why_most_were_not_read_is_no_reason_for_those_not_tried() {
+    let mut dump = without_chains(false);
+    dump.no_chains = None;
+    let all: u64 = dump.without.iter().map(|without| without.count).sum();
+    assert!(all > 2);
+    let read = |without, reason: Option<&str>| Read {
+        idle: all,
+        read: 0,
+        partial: 0,
+        without,
+        without_reason: reason.map(str::to_owned),
+        complete: false,
+        cpu_ms: 0.0,
+    };
+    let why = Some("it has no name");
+    for (tried, why, expected) in [
+        (0, None, "where these wait is not known:"),
+        (
+            all,
+            why,
+            "where these wait is not known, mostly since it has no name:",
+        ),
+        (
+            1,
+            why,
+            "where these wait is not known, of 1 mostly since it has no name:",
+        ),
+    ] {
+        dump.read = Some(read(tried, why));
+        let text = dump.render(Format::Text);
+        assert!(text.lines().any(|line| line == expected), "{text}");
+    }
+}
+
+#[test]
 fn what_was_not_read_of_a_chain_is_its_last_frame() {
     let mut dump = dump();
     let handler = |group: &&mut Group| group.future.contains("report");
@@ -239,6 +307,144 @@ fn what_was_not_read_of_a_chain_is_its_last_frame() {
              vpconflictd 3"
         )
     );
+}
+
+#[test]
+fn tasks_without_names_are_stacks_of_their_own() {
+    let mut dump = dump();
+    for (group, address) in dump.groups.iter_mut().zip(["shop+0x10", "shop+0x20"]) {
+        group.future = address.to_owned();
+        for node in &mut group.tree {
+            (node.function, node.whose) = (String::new(), "plumbing");
+        }
+    }
+    let folded = dump.render(Format::Folded);
+    for address in ["shop+0x10;", "shop+0x20;"] {
+        let of_it = folded.lines().filter(|line| line.starts_with(address));
+        assert!(of_it.count() > 0, "{folded}");
+    }
+}
+
+#[test]
+fn who_is_counted_is_who_may_be_read() {
+    let mut model = fixtures::waits();
+    let read = |idle| proto::WaitsRead {
+        idle,
+        read: idle,
+        complete: true,
+        ..proto::WaitsRead::default()
+    };
+    let of = |model: &Model| {
+        let text = Dump::new("pid:4711", model, &Rings::default()).render(Format::Text);
+        let mut lines = text.lines();
+        let head = lines.next().unwrap().split_once("; ").unwrap().1.to_owned();
+        (head, lines.next().unwrap().to_owned())
+    };
+    let idle = rest::counts(&model).idle;
+    let mut frame = fixtures::frame(model.now);
+    frame.waits_read = Some(read(idle));
+    model.apply(&frame).unwrap();
+    let (head, body) = of(&model);
+    assert!(head.contains(&format!(": {idle} idle")), "{head}");
+    assert_eq!(body, format!("where all {idle} idle tasks wait was read"));
+    // A future of `block_on` and a job of the blocking pool wait where nobody reads.
+    let (live, running) = (
+        rest::counts(&model).live.unwrap(),
+        rest::counts(&model).running,
+    );
+    let mut frame = fixtures::frame(model.now);
+    frame.tasks = Some(columns_of([
+        (900, proto::TaskKind::BlockOn, proto::TaskState::Idle),
+        (901, proto::TaskKind::Blocking, proto::TaskState::Running),
+        (902, proto::TaskKind::Task, proto::TaskState::Scheduled),
+    ]));
+    frame.waits_read = Some(read(idle + 1));
+    model.apply(&frame).unwrap();
+    let (head, body) = of(&model);
+    let running = match running {
+        0 => String::new(),
+        running => format!(", {running} in a poll"),
+    };
+    assert_eq!(
+        head,
+        format!(
+            "{} tasks: {idle} idle, 1 woken{running}, 1 in block_on, 1 blocking",
+            live + 3
+        )
+    );
+    let waiting = idle + 1;
+    assert_eq!(
+        body,
+        format!("where all {waiting} idle or woken tasks wait was read")
+    );
+    // One was in a poll whenever it was to be read.
+    let mut frame = fixtures::frame(model.now);
+    frame.waits_read = Some(proto::WaitsRead {
+        read: idle,
+        ..read(waiting)
+    });
+    model.apply(&frame).unwrap();
+    let (_, body) = of(&model);
+    assert_eq!(
+        body,
+        format!(
+            "where {idle} of {waiting} idle or woken tasks wait was read; the others ran meanwhile"
+        )
+    );
+    // The listing that was read is not the newest.
+    let mut frame = fixtures::frame(model.now);
+    frame.waits_read = Some(read(idle));
+    model.apply(&frame).unwrap();
+    let (_, body) = of(&model);
+    assert_eq!(
+        body,
+        format!(
+            "where all {idle} idle or woken tasks wait was read; they were listed a moment before"
+        )
+    );
+}
+
+/// Tasks that are new.
+fn columns_of<const N: usize>(
+    tasks: [(u64, proto::TaskKind, proto::TaskState); N],
+) -> proto::Tasks {
+    let mut all = proto::Tasks::default();
+    for (id, kind, state) in tasks {
+        let record = columns::Record {
+            id,
+            kind,
+            state,
+            ..columns::Record::default()
+        };
+        columns::push(&mut all, &record);
+    }
+    all
+}
+
+#[test]
+fn a_place_without_a_line_is_named_by_its_function() {
+    let dump = dump();
+    let (mut thread, mut ring) = (dump.threads[0].clone(), dump.rings[0].clone());
+    for (at, expected) in [
+        (None, ""),
+        (Some("src/main.rs:7"), " at src/main.rs:7"),
+        (Some("in bore::main"), " in bore::main"),
+    ] {
+        thread.at = at.map(str::to_owned);
+        for member in &mut ring.members {
+            member.at.clone_from(&thread.at);
+        }
+        let text = Dump {
+            threads: vec![thread.clone()],
+            rings: vec![ring.clone()],
+            ..dump.clone()
+        };
+        let text = text.render(Format::Text);
+        for what in [&thread.waits_for, &ring.members[0].waits_for] {
+            let line = format!("for {what}{expected}");
+            assert!(text.lines().any(|l| l.ends_with(&line)), "{line}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, fmt::Write, time::Duration};
 use crate::{
     diagnose::{
         spoken,
-        waits::{LIKELY_FUTURES, LIKELY_HOLDER},
+        waits::{LIKELY_FUTURES, LIKELY_HOLDER, at_text},
     },
     escape::escaped,
 };
@@ -104,7 +104,8 @@ fn head(dump: &Dump) -> String {
     let tasks = dump.tasks;
     match tasks.live {
         Some(live) => {
-            let _ = write!(head, "; {}", plural(live, "task"));
+            let about = if tasks.approximate { "about " } else { "" };
+            let _ = write!(head, "; {about}{}", plural(live, "task"));
         }
         None => head.push_str("; tasks are not known"),
     }
@@ -112,6 +113,8 @@ fn head(dump: &Dump) -> String {
         (tasks.idle, "idle"),
         (tasks.scheduled, "woken"),
         (tasks.running, "in a poll"),
+        (tasks.block_on, "in block_on"),
+        (tasks.blocking, "blocking"),
     ];
     let states: Vec<String> = states
         .iter()
@@ -130,33 +133,46 @@ fn reading(dump: &Dump) -> Option<String> {
         return Some(format!("where they wait is not known: {why}"));
     }
     let read = dump.read.as_ref()?;
+    // Those that were woken since wait as well, as their futures say.
+    let noun = match dump.tasks.scheduled {
+        0 => "idle task",
+        _ => "idle or woken task",
+    };
     let mut text = match (read.idle, read.read) {
         (0, 0) => return None,
-        (idle, read) if idle == read => {
-            format!("where {} wait was read", of_all(idle, "idle task"))
-        }
-        (idle, read) => format!(
-            "where {read} of {} wait was read",
-            plural(idle, "idle task")
-        ),
+        (idle, read) if idle == read => format!("where {} wait was read", of_all(idle, noun)),
+        (idle, read) => format!("where {read} of {} wait was read", plural(idle, noun)),
     };
     if read.partial > 0 {
         let _ = write!(text, ", of {} not to the end", read.partial);
     }
+    if read.idle != dump.tasks.waiting() {
+        text.push_str("; they were listed a moment before");
+    }
     if !read.complete && read.read < read.idle {
         text.push_str("; the others were not reached in time, --for gives more");
+    } else if read.read.saturating_add(read.without) < read.idle {
+        text.push_str("; the others ran meanwhile");
     }
     Some(text)
 }
 
 /// What stands before the tasks of which no chain is known.
 fn of_unread(dump: &Dump) -> String {
-    let why = dump.read.as_ref();
-    let why = why.and_then(|read| read.without_reason.as_ref());
-    match (&dump.no_chains, why) {
-        (Some(_), _) => "its idle tasks:".to_owned(),
-        (None, Some(why)) => format!("where these wait is not known, mostly since {why}:"),
-        (None, None) => "where these wait is not known:".to_owned(),
+    if dump.no_chains.is_some() {
+        return "its idle tasks:".to_owned();
+    }
+    let all: u64 = dump.without.iter().map(|without| without.count).sum();
+    let read = dump.read.as_ref();
+    let tried = read.map_or(0, |read| read.without);
+    let why = read.and_then(|read| read.without_reason.as_ref());
+    match why {
+        // Of most of them: the others were not tried.
+        Some(why) if tried.saturating_mul(2) > all => {
+            format!("where these wait is not known, mostly since {why}:")
+        }
+        Some(why) => format!("where these wait is not known, of {tried} mostly since {why}:"),
+        None => "where these wait is not known:".to_owned(),
     }
 }
 
@@ -228,8 +244,7 @@ impl Text {
     fn threads(&mut self, threads: &[&ThreadEntry]) {
         let Some(first) = threads.first() else { return };
         self.blank();
-        let at = first.at.as_ref();
-        let at = at.map_or(String::new(), |at| format!(" at {at}"));
+        let at = at_text(first.at.as_deref().unwrap_or_default());
         let who: Vec<&str> = threads.iter().map(|t| t.who.text.as_str()).collect();
         let (who, what) = (named(&who), &first.waits_for);
         let verb = if threads.len() == 1 { "waits" } else { "wait" };
@@ -321,8 +336,7 @@ impl Text {
 /// "task 1 `bank::transfer` holds Mutex accounts, waits for Mutex audit at src/bank.rs:21".
 fn member_line(member: &RingMember) -> String {
     let (who, what) = (&member.who.text, &member.waits_for);
-    let at = member.at.as_ref();
-    let at = at.map_or(String::new(), |at| format!(" at {at}"));
+    let at = at_text(member.at.as_deref().unwrap_or_default());
     let Some(holds) = &member.holds else {
         return format!("{who} waits for {what}{at}");
     };

@@ -146,16 +146,34 @@ fn children(nodes: &[Node]) -> Vec<Vec<usize>> {
     children
 }
 
+/// How many times a future awaits just the like, as one that is recursive does, and the
+/// innermost of them.
+fn repeated(item: &Item) -> (u64, &Item) {
+    let (mut times, mut item) = (1, item);
+    while let [below] = item.below.as_slice()
+        && below.line == item.line
+        && item.more.is_empty()
+    {
+        (times, item) = (times + 1, below);
+    }
+    (times, item)
+}
+
 fn draw(items: &[Item], before: &str, lines: &mut Vec<String>) {
     let shown = items.len().min(MAX_BRANCHES);
     let hidden = items.len() - shown;
     for (n, item) in items[..shown].iter().enumerate() {
+        let (times, item) = repeated(item);
         let (rail, below) = match n + 1 {
             _ if items.len() == 1 => ("", ""),
             last if last == items.len() => ("└ ", "  "),
             _ => ("├ ", "│ "),
         };
-        lines.push(format!("{before}{rail}{}", item.line));
+        let times = match times {
+            1 => String::new(),
+            times => format!("  ({times} times, each in the one before)"),
+        };
+        lines.push(format!("{before}{rail}{}{times}", item.line));
         let before = format!("{before}{below}");
         lines.extend(item.more.iter().map(|more| format!("{before}{more}")));
         draw(&item.below, &before, lines);

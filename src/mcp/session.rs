@@ -19,7 +19,7 @@ use crate::{
     model::{Capability, Model, Moment},
     naming::{AgentSymbols, Naming},
     report::Report,
-    source::{self, Event, Options, Pace, Problem, Source, Target},
+    source::{self, Effort, Event, Options, Pace, Problem, Source, Target},
 };
 
 use super::answer::Failure;
@@ -88,6 +88,7 @@ impl Session {
         let runtime = tokio::runtime::Handle::current();
         let options = Options {
             pace: Pace::Unlimited,
+            effort: Effort::FullAtFirst,
             ..Options::default()
         };
         let symbols = (!target.is_past()).then(|| AgentSymbols {

@@ -139,6 +139,8 @@ pub struct Options {
     pub host: bool,
     /// How fast a recording is played at first.
     pub pace: Pace,
+    /// How much of a core reading a process from outside may take.
+    pub effort: Effort,
     /// An attempt that is still unanswered is given up then, and begun anew.
     /// Until then the user knows, and a target that is merely slow can
     /// still answer.
@@ -152,9 +154,23 @@ impl Default for Options {
             finished_tasks: 10_000,
             host: true,
             pace: Pace::default(),
+            effort: Effort::default(),
             give_up: Duration::from_secs(20),
         }
     }
+}
+
+/// How much of a core reading where a process's tasks wait may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Effort {
+    /// A tenth: for somebody who watches it go on.
+    #[default]
+    Sparing,
+    /// All of one that others leave, until each idle task was read, for 15 s at most; then a
+    /// tenth: for somebody who asks now and then.
+    FullAtFirst,
+    /// All of one that others leave: for one answer.
+    Full,
 }
 
 /// The consumer's end of a source. Dropping it ends the source.

@@ -403,6 +403,7 @@ mod tests {
             ],
             by: By::Types,
             cut: None,
+            poll: None,
         })
     }
 

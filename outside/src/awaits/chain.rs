@@ -248,7 +248,7 @@ impl Chain {
 }
 
 impl Node {
-    pub(super) fn new(kind: NodeKind, name: &Arc<str>, address: Option<u64>) -> Self {
+    pub(crate) fn new(kind: NodeKind, name: &Arc<str>, address: Option<u64>) -> Self {
         Self {
             kind,
             name: Arc::clone(name),

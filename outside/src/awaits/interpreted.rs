@@ -329,6 +329,18 @@ impl<S: Space> Host for Copied<'_, S> {
         self.space.read(address, page) == PAGE
     }
 
+    fn pages(&mut self, addresses: &[u64], pages: &mut [[u8; PAGE]]) -> bool {
+        let mut done = 0;
+        while done < addresses.len() {
+            let rest = pages[done..].as_flattened_mut();
+            match self.space.read_batch(&addresses[done..], PAGE, rest) {
+                0 => return false,
+                read => done += read,
+            }
+        }
+        true
+    }
+
     fn expired(&mut self) -> bool {
         clock::of_thread() >= self.end
     }

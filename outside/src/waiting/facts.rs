@@ -18,6 +18,10 @@ pub struct Shape {
     pub by: By,
     /// Why it is not whole, in words; `None` where it is.
     pub cut: Option<Arc<str>>,
+    /// The function that polls the task, where only that says of which type its future is:
+    /// async blocks of one function have one name in a program without types, and in a
+    /// stripped one nothing has a name.
+    pub poll: Option<u64>,
 }
 
 /// A future of a [`Shape`].

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::facts::{Hold, ResourceFact, Shape, ShapeNode, TaskAt, Want, What};
-use crate::awaits::{Chain, Held, Leaf, Node, Wanted};
+use crate::awaits::{By, Chain, Held, Leaf, Node, Wanted};
 use crate::waits::ResourceKind;
 
 /// Shapes that are kept: a program has few, whatever its memory looks like.
@@ -56,19 +56,22 @@ pub(super) struct Parts {
     pub(super) resources: Vec<ResourceFact>,
 }
 
-/// Takes a chain apart; `None` where nothing is known of its future.
-pub(super) fn parts(chain: &Chain) -> Option<Parts> {
+/// Takes a chain apart; `None` where nothing is known of its future. `poll` is the function
+/// that polls its task.
+pub(super) fn parts(chain: &Chain, poll: u64) -> Option<Parts> {
+    let root = chain.root.as_ref()?;
     let mut parts = Parts {
         shape: Shape {
             nodes: Vec::new(),
             by: chain.by,
             cut: chain.cut.as_ref().map(|cut| cut.to_string().into()),
+            poll: (chain.by == By::Interpreter).then_some(poll),
         },
         wants: Vec::new(),
         holds: Vec::new(),
         resources: Vec::new(),
     };
-    add(chain.root.as_ref()?, 0, chain.is_certain, &mut parts);
+    add(root, 0, chain.is_certain, &mut parts);
     Some(parts)
 }
 
@@ -165,5 +168,75 @@ fn held_resource(held: &Held) -> ResourceFact {
         queued: None,
         senders: None,
         name: held.resource.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::awaits::NodeKind;
+
+    /// A task's future that waits for a timer.
+    fn sleeps(name: &str, by: By) -> Chain {
+        let mut root = Node::new(NodeKind::Combinator, &Arc::from(name), None);
+        let mut timer = Node::new(NodeKind::Leaf, &Arc::from("timer"), None);
+        timer.leaf = Some(Leaf::Timer {
+            due: Duration::from_secs(1),
+        });
+        root.children.push(timer);
+        Chain {
+            task: 7,
+            root: Some(root),
+            by,
+            cut: None,
+            is_scheduled: false,
+            is_certain: false,
+        }
+    }
+
+    #[test]
+    fn tasks_share_a_shape_where_they_are_of_one_type() {
+        let mut shapes = Shapes::default();
+        for (what, name, by, poll, expected) in [
+            ("of a stripped program", "", By::Interpreter, 0x1000, 1),
+            ("another of its type", "", By::Interpreter, 0x1000, 1),
+            ("one of another type", "", By::Interpreter, 0x2000, 2),
+            (
+                "an async block",
+                "app::{{closure}}",
+                By::Interpreter,
+                0x3000,
+                3,
+            ),
+            (
+                "another beside it",
+                "app::{{closure}}",
+                By::Interpreter,
+                0x4000,
+                4,
+            ),
+            (
+                "again the first",
+                "app::{{closure}}",
+                By::Interpreter,
+                0x3000,
+                3,
+            ),
+            // Its name is that of its type.
+            ("by types", "app::{async_block#0}", By::Types, 0x5000, 5),
+            (
+                "by another function",
+                "app::{async_block#0}",
+                By::Types,
+                0x6000,
+                5,
+            ),
+        ] {
+            let parts = parts(&sleeps(name, by), poll).expect("a future");
+            assert_eq!(shapes.number(parts.shape), Some(expected), "{what}");
+        }
+        assert_eq!(shapes.take().len(), 5);
     }
 }

@@ -146,10 +146,10 @@ fn own(wanted: WantKind, of: Option<ResourceKind>, interest: Interest) -> String
         .map(kind_text);
     let what = |alone: &str, of: &str| match of_kind {
         Some(kind) => {
-            let article = if kind.starts_with(['A', 'E', 'I', 'O', 'U', 'a', 'e', 'i', 'o', 'u']) {
-                "an"
-            } else {
-                "a"
+            // As they are spoken: "oneshot" begins like "won", "mpsc" like "em".
+            let article = match kind {
+                "RwLock" | "mpsc channel" => "an",
+                _ => "a",
             };
             format!("{of}{article} {kind}")
         }
@@ -447,7 +447,11 @@ pub(in crate::app) fn own_chain(c: &Context<'_>, party: Party) -> String {
             let Some(wait) = wait_of(model, party) else {
                 return String::new();
             };
-            chain::own_text(model, wait)
+            match chain::own_text(model, wait) {
+                // No future has a name, but the task may: where its async fn is written.
+                text if text.is_empty() => name(c, party),
+                text => text,
+            }
         }
         Party::Thread(tid) => {
             let thread = model.waits.thread(tid);

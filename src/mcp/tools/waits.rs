@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Desk, Failure, Kind, Wanted, limit, shown::round};
-use crate::{dump, escape::escaped, mcp::answer::more};
+use crate::{diagnose::waits::at_text, dump, escape::escaped, mcp::answer::more};
 
 pub(super) struct Waits;
 
@@ -50,7 +50,9 @@ pub(super) struct Data {
 pub(super) struct Deadlock {
     /// Nothing could let them go on, be it known or not.
     certain: bool,
-    /// Each waits for the next, the last for the first.
+    /// How many wait for each other.
+    size: usize,
+    /// Each waits for the next, the last for the first; of a very large ring the first ones.
     members: Vec<Member>,
     /// How many others wait for them.
     behind: usize,
@@ -192,6 +194,7 @@ pub(super) fn deadlock(ring: &dump::Ring) -> Deadlock {
     };
     Deadlock {
         certain: ring.certain,
+        size: ring.members.len(),
         members: ring.members.iter().take(MEMBERS).map(member).collect(),
         behind: ring.behind.len(),
     }
@@ -199,9 +202,7 @@ pub(super) fn deadlock(ring: &dump::Ring) -> Deadlock {
 
 fn thread(thread: &dump::ThreadEntry) -> String {
     let mut text = format!("{} waits for {}", thread.who.text, thread.waits_for);
-    if let Some(at) = &thread.at {
-        let _ = write!(text, " at {at}");
-    }
+    text.push_str(&at_text(thread.at.as_deref().unwrap_or_default()));
     if let Some(task) = &thread.task {
         let _ = write!(text, ", in the poll of {}", task.text);
     }
@@ -212,13 +213,14 @@ fn thread(thread: &dump::ThreadEntry) -> String {
 }
 
 fn text(data: &Data) -> String {
+    let tasks = if data.idle == 1 { "task" } else { "tasks" };
     let mut text = format!(
-        "{}: {} idle tasks, where {} of them wait was read\n",
+        "{}: {} idle {tasks}, where {} of them wait was read\n",
         data.target, data.idle, data.read
     );
     for deadlock in &data.deadlocks {
         let sure = if deadlock.certain { "" } else { ", probably" };
-        let count = deadlock.members.len();
+        let count = deadlock.size;
         let _ = writeln!(
             text,
             "\nDEADLOCK{sure}, {count} in a ring, {} behind them",
@@ -226,9 +228,7 @@ fn text(data: &Data) -> String {
         );
         for member in &deadlock.members {
             let mut line = format!("{} waits for {}", member.who, member.waits_for);
-            if let Some(at) = &member.location {
-                let _ = write!(line, " at {at}");
-            }
+            line.push_str(&at_text(member.location.as_deref().unwrap_or_default()));
             if let Some(holds) = &member.holds {
                 let _ = write!(line, ", holds {holds}");
             }
@@ -245,9 +245,7 @@ fn text(data: &Data) -> String {
             "tasks wait"
         };
         let mut line = format!("{} {verb} for {}", wait.tasks, wait.waits_for);
-        if let Some(at) = &wait.location {
-            let _ = write!(line, " at {at}");
-        }
+        line.push_str(&at_text(wait.location.as_deref().unwrap_or_default()));
         if let Some(oldest) = wait.oldest_s {
             let _ = write!(line, ", the longest for at least {oldest:.1} s");
         }

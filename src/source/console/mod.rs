@@ -98,7 +98,7 @@ pub(super) async fn run(
         sampler.describe(&mut hello);
     }
     let pid = host.as_ref().ok().map(Sampler::pid);
-    let outside = BesideConsole::attach(pid, session.origin.into_std(), session.options.interval);
+    let outside = BesideConsole::attach(pid, session.origin.into_std(), &session.options);
     let connected = Event::Connected {
         hello: Box::new(hello),
         kind: SourceKind::Console,

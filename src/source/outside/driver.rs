@@ -24,7 +24,7 @@ use super::{
     seen::{Listing, Look, Waits},
     stop::{Guard, Stop},
 };
-use crate::source::Problem;
+use crate::source::{Effort, Problem};
 
 /// A poll that takes longer is a stall.
 pub(super) const THRESHOLD: Duration = Duration::from_millis(10);
@@ -180,7 +180,7 @@ impl Driver {
     pub(super) fn start(
         attached: Attached,
         origin: Instant,
-        interval: Duration,
+        (interval, effort): (Duration, Effort),
         (chosen, stacks): (Chosen, Stacks),
         out: mpsc::Sender<Message>,
     ) -> io::Result<Self> {
@@ -226,6 +226,7 @@ impl Driver {
         if let Some(tasks) = tasks {
             let types = Arc::clone(tasks.types());
             let (reads, stops) = (Arc::clone(&desk), stop.clone());
+            let reads = (reads, effort);
             reader::start(&attached.subject, types, reads, out.clone(), stops)?;
             Lister::start(&attached.subject, tasks, (threads, desk), out, stop)?;
         }
@@ -242,7 +243,11 @@ impl Driver {
 
     /// Begins to list tasks, and looks at nothing else; `None` where that is not possible.
     /// As long as reading the program takes.
-    pub(super) fn list(access: &Access, out: mpsc::Sender<Message>) -> Option<Self> {
+    pub(super) fn list(
+        access: &Access,
+        effort: Effort,
+        out: mpsc::Sender<Message>,
+    ) -> Option<Self> {
         let subject = &access.subject;
         let types = Arc::new(Types::load(subject).ok()?);
         // It says where files are mapped, and nothing is looked at with it.
@@ -258,7 +263,7 @@ impl Driver {
         let stop = Stop::default();
         let guard = stop.guard();
         let desk = Arc::new(Desk::default());
-        let (reads, stops) = (Arc::clone(&desk), stop.clone());
+        let (reads, stops) = ((Arc::clone(&desk), effort), stop.clone());
         reader::start(subject, Arc::clone(&types), reads, out.clone(), stops).ok()?;
         let tasks = Tasks::new(subject, types);
         Lister::start(subject, tasks, (threads, desk), out, stop).ok()?;

@@ -1,9 +1,6 @@
 //! Where no process can be looked at.
 
-use std::{
-    convert::Infallible,
-    time::{Duration, Instant},
-};
+use std::{convert::Infallible, time::Instant};
 
 use looptop_wire::{
     columns::Record,
@@ -57,7 +54,7 @@ pub(in crate::source) struct Joins {
 }
 
 impl BesideConsole {
-    pub(in crate::source) fn attach(_: Option<u32>, _: Instant, _: Duration) -> Self {
+    pub(in crate::source) fn attach(_: Option<u32>, _: Instant, _: &Options) -> Self {
         Self
     }
 

@@ -56,7 +56,8 @@ pub(super) async fn run(session: &mut Session, access: Access) -> Result<Infalli
         interval => interval.clamp(SHORTEST, LONGEST),
     };
     let all = (Chosen::All, Stacks::Watched);
-    let driver = Driver::start(attached, origin, interval, all, sender);
+    let how = (interval, session.options.effort);
+    let driver = Driver::start(attached, origin, how, all, sender);
     let driver = driver.map_err(|error| Problem::no_thread(pid, &error))?;
     let mut watcher = Watcher {
         messages,

@@ -1,8 +1,9 @@
 //! The thread that reads where tasks wait.
 //!
 //! It takes each listing from the thread that lists, and reads chains of it within a
-//! budget; more at first, so that something is there within a second. It looks at the
-//! threads once a second, and at once when somebody is seen to wait for a lock.
+//! budget; more at first, so that something is there within a second, and without a rest
+//! where one answer is wanted soon ([`Effort`]). It looks at the threads once a second, and
+//! at once when somebody is seen to wait for a lock.
 
 use std::{
     io, mem,
@@ -24,10 +25,13 @@ use super::{
     seen::Waits,
     stop::Stop,
 };
+use crate::source::Effort;
 
-/// The share of a core that reading may take: after so many times as long as one turn took
-/// comes the next.
+/// The share of a core that reading may take for somebody who watches: after so many times
+/// as long as one turn took comes the next.
 const REST: u32 = 9;
+/// Without rests at first it reads no longer than this.
+const AT_FIRST: Duration = Duration::from_secs(15);
 /// No rest is longer: what takes much longer than a turn (a program's types, read once)
 /// does not come again.
 const MOST_REST: Duration = Duration::from_millis(500);
@@ -38,6 +42,39 @@ const FIRST_TURNS: u32 = 2;
 /// Between two looks at the threads, at most; and at least, while some wait for a lock.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How one turn goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Turn {
+    reads_for: Duration,
+    /// After so many times as long as it took comes the next.
+    rest: u32,
+}
+
+/// The turn after so many others.
+fn turn(effort: Effort, turns: u32) -> Turn {
+    let is_first = turns < FIRST_TURNS;
+    let (reads_for, rest) = match effort {
+        Effort::Full | Effort::FullAtFirst => (FIRST_TURN, 0),
+        Effort::Sparing if is_first => (FIRST_TURN, 1),
+        Effort::Sparing => (TURN, REST),
+    };
+    Turn { reads_for, rest }
+}
+
+/// What is left of an effort after so long.
+fn effort_after(effort: Effort, is_complete: bool, reads_since: Duration) -> Effort {
+    match effort {
+        Effort::FullAtFirst if is_complete || reads_since >= AT_FIRST => Effort::Sparing,
+        effort => effort,
+    }
+}
+
+impl Turn {
+    fn rest_after(self, took: Duration) -> Duration {
+        (took * self.rest).min(MOST_REST)
+    }
+}
+
 /// Of a holder that is not found so many listings are made before their time.
 const MOST_ASKS: u32 = 8;
 /// It is asked at least so often whether it is to end.
@@ -151,7 +188,7 @@ impl Desk {
 pub(super) fn start(
     subject: &Subject,
     types: Arc<Types>,
-    desk: Arc<Desk>,
+    (desk, effort): (Arc<Desk>, Effort),
     out: mpsc::Sender<Message>,
     stop: Stop,
 ) -> io::Result<()> {
@@ -162,8 +199,14 @@ pub(super) fn start(
         waiting::give_way();
         let resolver = Resolver::new(Some(subject.pid()));
         let live = LiveProcess::new(&subject);
+        let mut waiting = Waiting::new(live, types, resolver);
+        if effort == Effort::Full {
+            waiting.search_often();
+        }
         let reader = Reader {
-            waiting: Waiting::new(live, types, resolver),
+            waiting,
+            effort,
+            began: Instant::now(),
             subject,
             desk,
             out,
@@ -184,6 +227,8 @@ pub(super) fn start(
 
 struct Reader {
     waiting: Waiting<LiveProcess>,
+    effort: Effort,
+    began: Instant,
     subject: Subject,
     desk: Arc<Desk>,
     out: mpsc::Sender<Message>,
@@ -218,11 +263,9 @@ impl Reader {
             }
             let began = Instant::now();
             if began >= self.next_turn {
-                self.turn();
-                let first = self.turns < FIRST_TURNS;
-                let rest = if first { 1 } else { REST };
-                let rest = (began.elapsed() * rest).min(MOST_REST);
-                self.next_turn = Instant::now() + rest;
+                let turn = turn(self.effort, self.turns);
+                self.turn(turn.reads_for);
+                self.next_turn = Instant::now() + turn.rest_after(began.elapsed());
             }
             if !self.send(false) || self.look().is_none() {
                 return;
@@ -250,12 +293,11 @@ impl Reader {
     }
 
     /// Reads some of the tasks.
-    fn turn(&mut self) {
+    fn turn(&mut self, reads_for: Duration) {
         self.take_listing();
         if self.waiting.is_behind() {
+            self.waiting.read(reads_for);
             self.turns = self.turns.saturating_add(1);
-            let first = self.turns <= FIRST_TURNS;
-            self.waiting.read(if first { FIRST_TURN } else { TURN });
         }
     }
 
@@ -302,6 +344,8 @@ impl Reader {
             return !self.out.is_closed();
         }
         let found = self.waiting.take();
+        let is_complete = found.read.is_complete;
+        self.effort = effort_after(self.effort, is_complete, self.began.elapsed());
         let as_before = self
             .said
             .as_ref()
@@ -348,6 +392,44 @@ mod tests {
         assert!(desk.rest(later, later, &stop), "it ends");
         drop(desk);
         asks.join().unwrap();
+    }
+
+    #[test]
+    fn who_watches_is_read_for_with_rests_and_one_answer_without() {
+        let took = Duration::from_millis(30);
+        // How many turns there were, for how long the next reads, and the rest after it.
+        for (effort, turns, reads_for, rest) in [
+            (Effort::Sparing, 0, 150, 30),
+            (Effort::Sparing, 1, 150, 30),
+            (Effort::Sparing, 2, 20, 270),
+            (Effort::Full, 0, 150, 0),
+            (Effort::Full, 9, 150, 0),
+            (Effort::FullAtFirst, 9, 150, 0),
+        ] {
+            let turn = turn(effort, turns);
+            let found = (
+                turn.reads_for.as_millis(),
+                turn.rest_after(took).as_millis(),
+            );
+            assert_eq!(found, (reads_for, rest), "{effort:?} after {turns}");
+        }
+        let long = turn(Effort::Sparing, 2).rest_after(Duration::from_secs(3));
+        assert_eq!(long, MOST_REST, "a program's types do not come again");
+    }
+
+    #[test]
+    fn reading_without_rests_at_first_ends() {
+        use Effort::{Full, FullAtFirst, Sparing};
+        for (before, is_complete, seconds, expected) in [
+            (FullAtFirst, false, 14, FullAtFirst),
+            (FullAtFirst, true, 1, Sparing),
+            (FullAtFirst, false, 15, Sparing),
+            (Full, true, 99, Full),
+            (Sparing, false, 0, Sparing),
+        ] {
+            let after = effort_after(before, is_complete, Duration::from_secs(seconds));
+            assert_eq!(after, expected, "{before:?} after {seconds} s");
+        }
     }
 
     #[test]

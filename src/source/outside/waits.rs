@@ -430,6 +430,7 @@ mod tests {
             }],
             by: By::Types,
             cut: None,
+            poll: None,
         })
     }
 

@@ -6,8 +6,8 @@ use crate::{
     diagnose::{
         Finding, Severity, Subject,
         waits::{
-            Member, Party, Ring, asked_of, called_by, held_across, hold_of, kind, kind_text,
-            resource_text,
+            Member, Party, Ring, asked_of, at_text, called_by, held_across, hold_of, kind,
+            kind_text, resource_text,
         },
     },
     model::{HoldRole, Model, Moment, ResourceKind, TaskId, WantKind},
@@ -283,10 +283,7 @@ fn evidence(model: &Model, members: &[Member], spots: &[Spot]) -> String {
         .map(|(at, (member, spot))| {
             let who = who(model, member.party);
             let wanted = asked(model, members, member);
-            let place = match spot.text(model) {
-                text if text.is_empty() => text,
-                text => format!(" at {text}"),
-            };
+            let place = at_text(&spot.text(model));
             match held(model, members, at) {
                 Some(held) => {
                     let across = across(model, members, at);

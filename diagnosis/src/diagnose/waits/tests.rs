@@ -47,6 +47,18 @@ fn what_each_task_waits_for_in_words() {
 }
 
 #[test]
+fn a_place_joins_what_is_done_there() {
+    for (place, expected) in [
+        ("", "it waits"),
+        ("src/report.rs:77", "it waits at src/report.rs:77"),
+        ("in bore::main", "it waits in bore::main"),
+        ("inner/in.rs:7", "it waits at inner/in.rs:7"),
+    ] {
+        assert_eq!(format!("it waits{}", at_text(place)), expected);
+    }
+}
+
+#[test]
 fn holders_say_what_they_wait_for_themselves() {
     let model = fixtures::waits();
     let graph = Graph::of(&model);

@@ -305,6 +305,16 @@ pub fn location_text(model: &Model, location: Option<LocationId>, function: &str
     }
 }
 
+/// Such a place behind what is done there: " at src/report.rs:77", " in `app::report`";
+/// nothing where none is known.
+pub fn at_text(place: &str) -> String {
+    match place {
+        "" => String::new(),
+        function if function.starts_with("in ") => format!(" {function}"),
+        line => format!(" at {line}"),
+    }
+}
+
 impl Place {
     /// "src/report.rs:77", or the function where the binary has no lines.
     pub fn text(&self, model: &Model) -> String {

@@ -30,7 +30,7 @@ use super::{
     place::Place,
 };
 use crate::source::{
-    Problem,
+    Effort, Options, Problem,
     host::CONSOLE_THREAD,
     outside::{
         Shown, View,
@@ -53,6 +53,7 @@ pub(in crate::source) struct BesideConsole {
     pid: u32,
     origin: Instant,
     interval: Duration,
+    effort: Effort,
     offset_ns: Option<i64>,
     translator: Translator,
     waited: u32,
@@ -92,9 +93,8 @@ pub(in crate::source) struct Joins {
 }
 
 impl BesideConsole {
-    /// Begins to read the process; nothing is, without one. `interval` is that of the
-    /// frames, zero for the usual one.
-    pub(in crate::source) fn attach(pid: Option<u32>, origin: Instant, interval: Duration) -> Self {
+    /// Begins to read the process; nothing is, without one.
+    pub(in crate::source) fn attach(pid: Option<u32>, origin: Instant, options: &Options) -> Self {
         let state = pid.map_or(State::Off, |pid| {
             State::Begins(spawn_blocking(move || {
                 let access = access::examine(&Procfs::default(), &ThisKernel, pid);
@@ -105,7 +105,8 @@ impl BesideConsole {
             state,
             pid: pid.unwrap_or_default(),
             origin,
-            interval: match interval {
+            effort: options.effort,
+            interval: match options.interval {
                 Duration::ZERO => INTERVAL,
                 interval => interval.clamp(SHORTEST, LONGEST),
             },
@@ -154,7 +155,8 @@ impl BesideConsole {
         }
         let (sender, messages) = mpsc::channel(MESSAGES);
         let all = (Chosen::All, Stacks::Watched);
-        let driver = Driver::start(attached, self.origin, self.interval, all, sender);
+        let how = (self.interval, self.effort);
+        let driver = Driver::start(attached, self.origin, how, all, sender);
         let driver = driver.map_err(|error| Problem::no_thread(self.pid, &error))?;
         self.state = State::Looks {
             messages,
@@ -386,7 +388,7 @@ mod tests {
             });
             model.apply(&Frame::default()).unwrap();
             Self {
-                beside: BesideConsole::attach(None, Instant::now(), Duration::ZERO),
+                beside: BesideConsole::attach(None, Instant::now(), &Options::default()),
                 model,
                 tasks: Vec::new(),
             }

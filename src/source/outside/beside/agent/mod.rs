@@ -38,7 +38,7 @@ use tokio::{
 
 use self::joined::Joined;
 use crate::source::{
-    Options, Problem, Received, host,
+    Effort, Options, Problem, Received, host,
     outside::{
         driver::{Attached, Driver, Message, Stacks, What},
         live::{INTERVAL, since},
@@ -58,6 +58,7 @@ pub(in crate::source) struct Beside {
     /// Who the agent says that it is; `None` where its process is none of this machine's,
     /// or may not be read.
     process: Option<HelloResponse>,
+    effort: Effort,
     state: State,
     /// What the state is for.
     wants: Wants,
@@ -124,6 +125,7 @@ impl Beside {
         let began = now.checked_sub(Duration::from_nanos(hello.now_ns));
         let mut beside = Self {
             process: (options.host && hello.pid != 0).then(|| hello.clone()),
+            effort: options.effort,
             state: State::Off,
             wants: Wants::Nothing,
             seen_ns: 0,
@@ -236,11 +238,14 @@ impl Beside {
             (Wants::Nothing, _) | (_, None) => State::Off,
             (_, Some(process)) => {
                 let (process, origin) = (process.clone(), self.origin);
+                let effort = self.effort;
                 let threads = match &wants {
                     Wants::Strangers(tids) => Some(tids.clone()),
                     Wants::Nothing | Wants::Waits | Wants::Tasks => None,
                 };
-                State::Begins(spawn_blocking(move || begin(&process, threads, origin)))
+                State::Begins(spawn_blocking(move || {
+                    begin(&process, threads, origin, effort)
+                }))
             }
         };
         self.wants = wants;
@@ -271,15 +276,16 @@ fn begin(
     hello: &HelloResponse,
     threads: Option<HashSet<u64>>,
     origin: Instant,
+    effort: Effort,
 ) -> Result<Runs, Not> {
     let access = examined(hello)?;
     let (sender, messages) = mpsc::channel(MESSAGES);
     let driver = match threads {
-        None => Driver::list(&access, sender).ok_or(Not(None))?,
+        None => Driver::list(&access, effort, sender).ok_or(Not(None))?,
         Some(tids) => {
             let attached = Attached::new(access)?;
             let these = (Chosen::These(tids), Stacks::All);
-            let driver = Driver::start(attached, origin, INTERVAL, these, sender);
+            let driver = Driver::start(attached, origin, (INTERVAL, effort), these, sender);
             driver.map_err(|error| Problem::no_thread(hello.pid, &error))?
         }
     };

@@ -516,6 +516,7 @@ fn waits(tasks: &[u64]) -> seen::Waits {
         }],
         by: By::Types,
         cut: None,
+        poll: None,
     };
     let wait = |id: &u64| TaskWait {
         task: TaskAt {
