@@ -276,6 +276,7 @@ impl<S: Space> Interpreter<S> {
             counter: Some(sys::counter()),
             functions: self.functions.clone(),
             thread: self.tid,
+            events: self.sockets.events().clone(),
             ..Answers::default()
         };
         let mut host = Copied {

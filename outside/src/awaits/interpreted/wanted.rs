@@ -48,6 +48,8 @@ const CELL: u64 = 128;
 const READS_OUTPUT: u64 = 3 * 8;
 /// Tasks of one set.
 const MAX_TASKS: usize = 64;
+/// A waker: the address of its functions, and what they are called with.
+const WAKER_SIZE: u64 = 16;
 /// More of anything are garbage.
 const MANY: u64 = 1 << 32;
 
@@ -110,11 +112,25 @@ impl<S: Space> Accesses<'_, S> {
             .or_else(|| looked.timer())
             .or_else(|| looked.broadcast())
             .or_else(|| looked.socket(owner, false))
+            .or_else(|| looked.notified_itself())
     }
 
     /// The tasks that one of a `JoinSet` waits for.
     pub(super) fn tasks(&self, tree: &Tree, future: usize, around: Around<'_>) -> Vec<Leaf> {
         self.look(tree, future, around).join_set()
+    }
+
+    /// The sockets that one future has asked, into which all was inlined that did.
+    pub(super) fn sockets_asked(
+        &self,
+        tree: &Tree,
+        future: usize,
+        around: Around<'_>,
+    ) -> Vec<Leaf> {
+        let looked = self.look(tree, future, around);
+        let places = looked.places_of_sockets();
+        let asked = places.filter(|(io, _)| looked.asked(*io) != 0);
+        looked.sockets_at(asked)
     }
 
     /// The sockets of what waits for several at once.
@@ -124,7 +140,18 @@ impl<S: Space> Accesses<'_, S> {
         if !is_of_several {
             return Vec::new();
         }
-        self.look(tree, future, around).sockets()
+        let looked = self.look(tree, future, around);
+        looked.sockets_at(looked.places_of_sockets())
+    }
+
+    /// Whether a waker of the task is within so many bytes: its functions, and the task.
+    /// Where there is none, the address of the task may be left over from an earlier one.
+    pub(super) fn has_waker(&self, at: u64, length: u64) -> bool {
+        let mut memory = vec![0; length as usize];
+        let read = self.space.read(at & !7, &mut memory);
+        let words: Vec<u64> = crate::space::words(&memory[..read]).collect();
+        let mut pairs = words.windows(2);
+        pairs.any(|pair| is_pointer(pair[0]) && pair[1] == self.header)
     }
 
     fn look<'b>(&'b self, tree: &'b Tree, future: usize, around: Around<'b>) -> Looked<'b, S> {
@@ -456,6 +483,20 @@ impl<S: Space> Looked<'_, S> {
         Some(Leaf::Resource(Wanted::of(kind, notify)))
     }
 
+    /// The same where no name says that it is one: the task's own waker is in what waits.
+    pub(super) fn notified_itself(&self) -> Option<Leaf> {
+        let accesses = self.accesses;
+        let mut notifies = self
+            .locks()
+            .filter_map(|lock| lock.checked_sub(NOTIFY.lock));
+        let waits = notifies.any(|notify| {
+            let owned = self.pointers_to(notify.saturating_sub(SHARED));
+            let mut waiters = self.pointers_to(notify).chain(owned);
+            waiters.any(|at| accesses.has_waker(at, NOTIFIED.state + 8))
+        });
+        waits.then(|| self.notified())?
+    }
+
     /// The words of the future in which something is: of the task, if it is there, and
     /// otherwise of what is around it in memory.
     fn memory_around(&self, at: u64) -> Vec<u64> {
@@ -629,10 +670,10 @@ impl<S: Space> Looked<'_, S> {
         }
     }
 
-    /// All of them.
-    fn sockets(&self) -> Vec<Leaf> {
+    /// Those at some places, each once.
+    fn sockets_at(&self, places: impl Iterator<Item = (u64, u64)>) -> Vec<Leaf> {
         let mut sockets = Vec::new();
-        for place in self.places_of_sockets() {
+        for place in places {
             let socket = self.socket_at(place, "", true);
             sockets.extend(socket.filter(|socket| !sockets.contains(socket)));
         }
@@ -685,7 +726,19 @@ impl<S: Space> Looked<'_, S> {
         fits.then(|| one_descriptor(field(POLL_EVENTED.fd)?, field(POLL_EVENTED.fd + 8)))?
     }
 
-    /// What a socket is to be ready for: as its future says, or by the waker that is there.
+    /// What a poll has asked of a socket that was not ready, as bits: to read, to write. Then
+    /// it looks whether its waker is there already, which need not be the task's own.
+    fn asked(&self, io: u64) -> u64 {
+        let has_read = |offset: u64| {
+            let slot = io.saturating_add(offset);
+            let mut reads = self.reads();
+            reads.any(|read| (slot..slot.saturating_add(WAKER_SIZE)).contains(&read.address))
+        };
+        u64::from(has_read(SCHEDULED_IO.reader)) | u64::from(has_read(SCHEDULED_IO.writer)) << 1
+    }
+
+    /// What a socket is to be ready for: as its future says, by what was asked, or by the
+    /// waker that is there.
     fn interest(&self, io: u64) -> Interest {
         let accesses = self.accesses;
         let of_future = self.pointers_to(io).find_map(|at| {
@@ -694,12 +747,13 @@ impl<S: Space> Looked<'_, S> {
             let bits = accesses.word(at.checked_add(READINESS.interest)?)?;
             (fits && bits < 64).then_some(bits & 3)
         });
-        let bits = of_future.unwrap_or_else(|| {
-            let is_ours = |offset: u64| {
-                let data = accesses.word(io.wrapping_add(offset + 8));
-                data == Some(accesses.header)
-            };
-            u64::from(is_ours(SCHEDULED_IO.reader)) | u64::from(is_ours(SCHEDULED_IO.writer)) << 1
+        let bits = of_future.unwrap_or_else(|| match self.asked(io) {
+            0 => {
+                let is_ours = |at: u64| accesses.has_waker(io.wrapping_add(at), WAKER_SIZE);
+                u64::from(is_ours(SCHEDULED_IO.reader))
+                    | u64::from(is_ours(SCHEDULED_IO.writer)) << 1
+            }
+            asked => asked,
         });
         match bits {
             1 => Interest::Readable,
