@@ -22,6 +22,7 @@ mod clock;
 mod layout;
 mod nameless;
 mod nodes;
+mod readiness;
 mod sites;
 mod sockets;
 mod thread;

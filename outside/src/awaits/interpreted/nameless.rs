@@ -12,7 +12,7 @@ use std::sync::Arc;
 use looptop_interpret::Run;
 
 use super::super::chain::{Leaf, Node, NodeKind};
-use super::layout::{ACQUIRE, READINESS, SCHEDULED_IO};
+use super::layout::ACQUIRE;
 use super::nodes::leaf_node;
 use super::tree::Tree;
 use super::wanted::{Accesses, Looked};
@@ -113,12 +113,7 @@ impl<'a, S: Space> Nameless<'a, S> {
         }
         // One is at an address of its own kind; its list looks like that of a `Notify`.
         if let Some((io, _)) = looked.places_of_sockets().next() {
-            let wakers = SCHEDULED_IO.writer + 16 - SCHEDULED_IO.reader;
-            let is_ours = self.is_ours(io.checked_add(SCHEDULED_IO.reader)?, wakers)
-                || looked
-                    .pointers_to(io)
-                    .any(|at| self.is_ours(at, READINESS.state));
-            return is_ours.then(|| looked.socket("", false))?;
+            return looked.waits_at(io).then(|| looked.socket("", false))?;
         }
         looked.notified_itself().or_else(|| looked.broadcast())
     }

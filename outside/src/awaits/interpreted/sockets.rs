@@ -66,6 +66,11 @@ impl Sockets {
         self.by_address.get(&address).copied()
     }
 
+    /// Nothing is known of any descriptor.
+    pub(super) fn are_unknown(&self) -> bool {
+        self.events == Events::OfAny
+    }
+
     /// Those by which drivers are woken.
     pub(super) fn events(&self) -> &Events {
         &self.events

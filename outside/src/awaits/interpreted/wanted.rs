@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use looptop_interpret::{Read, Run};
 
-use super::super::chain::{Interest, Leaf, Wanted};
-use super::super::leaf::{self, PERMIT_SHIFT};
+use super::super::chain::{Leaf, Wanted};
+use super::super::leaf::PERMIT_SHIFT;
 use super::layout::{
-    ACQUIRE, BARRIER, BROADCAST, CHANNEL, JOIN_SET, MAX_READERS, NOTIFIED, NOTIFY, POLL_EVENTED,
-    READINESS, RW_LOCK, SCHEDULED_IO, SEMAPHORE, SLEEPS, WATCH,
+    ACQUIRE, BARRIER, BROADCAST, CHANNEL, JOIN_SET, MAX_READERS, NOTIFIED, NOTIFY, RW_LOCK,
+    SEMAPHORE, SLEEPS, WATCH,
 };
 use super::nodes::Around;
 use super::sockets::Sockets;
@@ -49,7 +49,7 @@ const READS_OUTPUT: u64 = 3 * 8;
 /// Tasks of one set.
 const MAX_TASKS: usize = 64;
 /// A waker: the address of its functions, and what they are called with.
-const WAKER_SIZE: u64 = 16;
+pub(super) const WAKER_SIZE: u64 = 16;
 /// More of anything are garbage.
 const MANY: u64 = 1 << 32;
 
@@ -150,8 +150,7 @@ impl<S: Space> Accesses<'_, S> {
         let mut memory = vec![0; length as usize];
         let read = self.space.read(at & !7, &mut memory);
         let words: Vec<u64> = crate::space::words(&memory[..read]).collect();
-        let mut pairs = words.windows(2);
-        pairs.any(|pair| is_pointer(pair[0]) && pair[1] == self.header)
+        has_waker_of(&words, self.header)
     }
 
     fn look<'b>(&'b self, tree: &'b Tree, future: usize, around: Around<'b>) -> Looked<'b, S> {
@@ -163,23 +162,23 @@ impl<S: Space> Accesses<'_, S> {
         }
     }
 
-    fn word(&self, at: u64) -> Option<u64> {
+    pub(super) fn word(&self, at: u64) -> Option<u64> {
         self.space.read_u64(at)
     }
 
-    fn byte(&self, at: u64) -> Option<u64> {
+    pub(super) fn byte(&self, at: u64) -> Option<u64> {
         let mut byte = [0];
         (self.space.read(at, &mut byte) == 1).then(|| u64::from(byte[0]))
     }
 
     /// Whether the counts of an `Arc` are at an address.
-    fn is_shared(&self, at: u64) -> bool {
+    pub(super) fn is_shared(&self, at: u64) -> bool {
         let count = |at: u64| self.word(at).is_some_and(|n| (1..MANY).contains(&n));
         at.is_multiple_of(8) && count(at) && at.checked_add(8).is_some_and(count)
     }
 
     /// Whether a list of waiters is there: both its ends, or none.
-    fn is_list(&self, at: u64) -> bool {
+    pub(super) fn is_list(&self, at: u64) -> bool {
         let ends = self.word(at).zip(self.word(at.wrapping_add(8)));
         ends.is_some_and(|(head, tail)| {
             (head == 0 && tail == 0) || (is_pointer(head) && is_pointer(tail))
@@ -187,8 +186,14 @@ impl<S: Space> Accesses<'_, S> {
     }
 }
 
-fn is_pointer(word: u64) -> bool {
+pub(super) fn is_pointer(word: u64) -> bool {
     word.is_multiple_of(8) && (1 << 12..1 << 47).contains(&word)
+}
+
+/// Whether a waker of a task is among words: where its functions are, then the task.
+fn has_waker_of(words: &[u64], task: u64) -> bool {
+    let mut pairs = words.windows(2);
+    pairs.any(|pair| is_pointer(pair[0]) && pair[1] == task)
 }
 
 /// A future and those around it up to the application's own code, whose functions it may
@@ -247,7 +252,7 @@ impl<S: Space> Looked<'_, S> {
     }
 
     /// Locks that were taken.
-    fn locks(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn locks(&self) -> impl Iterator<Item = u64> {
         self.atomics(&[1, 4])
     }
 
@@ -256,7 +261,7 @@ impl<S: Space> Looked<'_, S> {
         numbers.filter_map(|number| self.accesses.run.reads.get(*number))
     }
 
-    fn reads(&self) -> impl Iterator<Item = &Read> {
+    pub(super) fn reads(&self) -> impl Iterator<Item = &Read> {
         self.reads_of(&self.scope)
     }
 
@@ -657,129 +662,6 @@ impl<S: Space> Looked<'_, S> {
             })
         })
     }
-
-    /// A socket: the lock of what tokio has for it was taken. Which one it is the kernel
-    /// says, or what was read to come there.
-    pub(super) fn socket(&self, owner: &str, is_named: bool) -> Option<Leaf> {
-        match self.places_of_sockets().next() {
-            Some(place) => self.socket_at(place, owner, is_named),
-            None => is_named.then_some(Leaf::Socket {
-                fd: None,
-                interest: leaf::interest(owner),
-            }),
-        }
-    }
-
-    /// Those at some places, each once.
-    fn sockets_at(&self, places: impl Iterator<Item = (u64, u64)>) -> Vec<Leaf> {
-        let mut sockets = Vec::new();
-        for place in places {
-            let socket = self.socket_at(place, "", true);
-            sockets.extend(socket.filter(|socket| !sockets.contains(socket)));
-        }
-        sockets
-    }
-
-    /// Where tokio has something for a descriptor, and its counts.
-    pub(super) fn places_of_sockets(&self) -> impl Iterator<Item = (u64, u64)> {
-        let accesses = self.accesses;
-        self.locks().filter_map(move |lock| {
-            let io = lock.checked_sub(SCHEDULED_IO.lock)?;
-            let counts = io.checked_sub(SCHEDULED_IO.align)?;
-            let fits = io.is_multiple_of(SCHEDULED_IO.align)
-                && accesses.is_shared(counts)
-                && accesses.is_list(io.checked_add(SCHEDULED_IO.waiters)?);
-            fits.then_some((io, counts))
-        })
-    }
-
-    fn socket_at(&self, (io, counts): (u64, u64), owner: &str, is_named: bool) -> Option<Leaf> {
-        let accesses = self.accesses;
-        let fd = accesses.sockets.of(io).or_else(|| {
-            let mut found: Vec<i32> = self
-                .pointers_to(counts)
-                .filter_map(|at| self.descriptor(at))
-                .collect();
-            found.dedup();
-            // Others may look like it.
-            <[i32; 1]>::try_from(found).ok().map(|[fd]| fd)
-        });
-        if fd.is_none() && !is_named {
-            return None;
-        }
-        let interest = self.interest(io);
-        Some(Leaf::Socket {
-            fd,
-            interest: match interest {
-                Interest::Unknown => leaf::interest(owner),
-                known => known,
-            },
-        })
-    }
-
-    /// The descriptor beside the pointer to what tokio has for it.
-    fn descriptor(&self, shared: u64) -> Option<i32> {
-        let accesses = self.accesses;
-        let socket = shared.checked_sub(POLL_EVENTED.shared)?;
-        let field = |offset: u64| accesses.word(socket.checked_add(offset)?);
-        let fits = field(0)? & 0xffff_ffff <= 1 && accesses.is_shared(field(8)?);
-        fits.then(|| one_descriptor(field(POLL_EVENTED.fd)?, field(POLL_EVENTED.fd + 8)))?
-    }
-
-    /// What a poll has asked of a socket that was not ready, as bits: to read, to write. Then
-    /// it looks whether its waker is there already, which need not be the task's own.
-    fn asked(&self, io: u64) -> u64 {
-        let has_read = |offset: u64| {
-            let slot = io.saturating_add(offset);
-            let mut reads = self.reads();
-            reads.any(|read| (slot..slot.saturating_add(WAKER_SIZE)).contains(&read.address))
-        };
-        u64::from(has_read(SCHEDULED_IO.reader)) | u64::from(has_read(SCHEDULED_IO.writer)) << 1
-    }
-
-    /// What a socket is to be ready for: as its future says, by what was asked, or by the
-    /// waker that is there.
-    fn interest(&self, io: u64) -> Interest {
-        let accesses = self.accesses;
-        let of_future = self.pointers_to(io).find_map(|at| {
-            let field = |offset: u64| accesses.byte(at.checked_add(offset)?);
-            let fits = field(READINESS.is_ready)? <= 1 && field(READINESS.state)? <= 2;
-            let bits = accesses.word(at.checked_add(READINESS.interest)?)?;
-            (fits && bits < 64).then_some(bits & 3)
-        });
-        let bits = of_future.unwrap_or_else(|| match self.asked(io) {
-            0 => {
-                let is_ours = |at: u64| accesses.has_waker(io.wrapping_add(at), WAKER_SIZE);
-                u64::from(is_ours(SCHEDULED_IO.reader))
-                    | u64::from(is_ours(SCHEDULED_IO.writer)) << 1
-            }
-            asked => asked,
-        });
-        match bits {
-            1 => Interest::Readable,
-            2 => Interest::Writable,
-            _ => Interest::Unknown,
-        }
-    }
-}
-
-/// The descriptor of which `first` and `second` are what stands there. With debug
-/// assertions mio has the number of its selector before it, of which a program has a few;
-/// without, whatever comes next is behind it. Where both may be, it is not known.
-fn one_descriptor(first: u64, second: Option<u64>) -> Option<i32> {
-    /// As many runtimes have sockets, mostly; lower descriptors are the standard streams.
-    const SELECTORS: std::ops::RangeInclusive<u64> = 1..=2;
-    const LOWEST: i32 = 3;
-    let descriptor = |word: u64| {
-        let number = (word as u32).cast_signed();
-        (0..1 << 20).contains(&number).then_some(number)
-    };
-    let behind = second.and_then(descriptor).filter(|fd| *fd >= LOWEST);
-    match behind {
-        Some(fd) if SELECTORS.contains(&first) => Some(fd),
-        Some(_) if first >> 32 == 0 => None,
-        _ => descriptor(first),
-    }
 }
 
 /// A channel with many senders.
@@ -796,26 +678,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_is_known_from_the_number_of_a_selector() {
-        let pointer = Some(0x7f35_e401_0400);
-        for (first, second, expected) in [
-            // Without debug assertions: what comes behind it is a pointer, or nothing.
-            (12, pointer, Some(12)),
-            (12, None, Some(12)),
-            (0x7f35_0000_000c, Some(5), Some(12)),
-            // With them.
-            (1, Some(0xc_0000_000c), Some(12)),
-            (2, Some(9), Some(9)),
-            // Either.
-            (7, Some(9), None),
-            // Neither.
-            (u64::from(u32::MAX), pointer, None),
+    fn where_no_waker_is_left_the_task_may_still_stand() {
+        let (task, other, functions) = (0x5641_d6d5_8280, 0x7f24_f800_5fa0, 0x5641_9dca_0628);
+        for (words, expected) in [
+            ([functions, task, 0, 0], true),
+            ([functions, other, functions, task], true),
+            // The waker was taken, and what was behind it stays.
+            ([functions, other, 0, task], false),
+            ([0, task, 0, 0], false),
+            ([functions, other, 0, 0], false),
+            ([task, 0, 0, 0], false),
         ] {
-            assert_eq!(
-                one_descriptor(first, second),
-                expected,
-                "{first:#x} {second:x?}"
-            );
+            assert_eq!(has_waker_of(&words, task), expected, "{words:x?}");
         }
+        assert!(!has_waker_of(&[], task));
     }
 }
