@@ -293,8 +293,9 @@ impl<S: Space> Looked<'_, S> {
         called.chain(jumped).find_map(|(entry, header)| {
             let vtable = self.accesses.word(header.checked_add(VTABLE)?)?;
             let reads_output = self.accesses.word(vtable.checked_add(READS_OUTPUT)?);
-            let fits = header.is_multiple_of(CELL) && reads_output == Some(entry);
-            fits.then(|| Leaf::Task {
+            // The vtable of a future in a box has its poll at the same place.
+            let is_task = header.is_multiple_of(CELL) && types.get(vtable).is_some();
+            (is_task && reads_output == Some(entry)).then(|| Leaf::Task {
                 id: types.id_of(self.accesses.space, header),
                 header,
             })
