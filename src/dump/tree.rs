@@ -37,7 +37,7 @@ pub(super) fn lines(group: &Group) -> Vec<String> {
 }
 
 /// The futures of other crates in which nothing more is seen: a hint of what is waited for.
-fn within(tree: &Tree) -> String {
+fn within(tree: &Tree<'_>) -> String {
     let nodes = tree.group.tree.iter().enumerate().skip(tree.first + 1);
     let ends = nodes.filter(|(at, node)| node.whose == "plumbing" && tree.children[*at].is_empty());
     let mut names: Vec<&str> = Vec::new();
