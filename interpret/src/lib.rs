@@ -35,7 +35,8 @@
 //! has written. The time and the thread's id are answered, as the caller gives them
 //! ([`Answers`]): the system calls `clock_gettime` and `gettid`, and the functions of the
 //! vDSO, whose own code reads pages that no other process
-//! may read. `cpuid`, `xgetbv` and `rdtsc` say what the caller gives, and are refused
+//! may read. So is a `write` by which a runtime's driver is woken ([`Events`]): timers that
+//! a poll makes anew do so. `cpuid`, `xgetbv` and `rdtsc` say what the caller gives, and are refused
 //! without it; in a running program they have been asked long before, and what they said
 //! lies in memory. Memory at FS is that of the thread whose part is played
 //! ([`Start::fs`]).
@@ -79,6 +80,6 @@ pub use end::{End, Limit, Refusal};
 pub use flags::Flags;
 pub use memory::{Host, PAGE, Written};
 pub use run::{run, run_until};
-pub use start::{Answers, Clocks, Function, Limits, Start};
+pub use start::{Answers, Clocks, Events, Function, Limits, Start};
 pub use state::{Extended, Floats, State, Vector};
 pub use trace::{Atomic, Frame, Read, Run, Visit};

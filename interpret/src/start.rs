@@ -33,6 +33,22 @@ pub struct Answers {
     pub cpuid: Vec<([u32; 2], [u32; 4])>,
     /// What `xgetbv` says of register 0: the states that the system saves.
     pub saved_states: Option<u64>,
+    /// To which descriptors an event may be written.
+    pub events: Events,
+}
+
+/// Descriptors that count events (`eventfd`), by which a runtime wakes the thread that waits
+/// for its driver. One event that is written to them counts as written, and wakes nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Events {
+    /// None is known: what writes is refused.
+    #[default]
+    Refused,
+    /// Those that count events.
+    Of(Vec<u32>),
+    /// Which descriptors count events is not known: to whichever the number one of eight
+    /// bytes is written.
+    OfAny,
 }
 
 /// What time it is.

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use looptop_interpret::{
-    Answers, Clocks, Code, End, Function, Host, Limit, Limits, PAGE, Refusal, Run, Start, State,
-    run, run_until,
+    Answers, Clocks, Code, End, Events, Function, Host, Limit, Limits, PAGE, Refusal, Run, Start,
+    State, run, run_until,
 };
 
 const CODE: u64 = 0x40_0000;
@@ -268,6 +268,48 @@ fn the_thread_is_the_one_that_the_caller_says() {
     let run = begin_with(&code, &answers, &Limits::default());
     assert_eq!(run.end, End::Returned { rax: 4321, rdx: 3 });
     assert_eq!(refused(&code), Refusal::SystemCall(186));
+}
+
+#[test]
+fn one_event_may_be_written_to_what_counts_them() {
+    let code = [
+        0x48, 0x89, 0xfe, // mov rsi, rdi
+        0xbf, 7, 0, 0, 0, // mov edi, 7
+        0xba, 8, 0, 0, 0, // mov edx, 8
+        0xb8, 1, 0, 0, 0, // mov eax, 1
+        0x0f, 0x05, // syscall
+        0xc3,
+    ];
+    let length = 9;
+    let written = |events: Events, length_of: u8, value: u64| {
+        let mut memory = Memory::with(&code);
+        memory.put(CODE + length, &[length_of]);
+        memory.put(DATA, &value.to_le_bytes());
+        let answers = Answers {
+            events,
+            ..Answers::default()
+        };
+        start(&mut memory, &answers, &Limits::default()).end
+    };
+    for events in [Events::Of(vec![3, 7]), Events::OfAny] {
+        let end = written(events, 8, 1);
+        assert_eq!(end, End::Returned { rax: 8, rdx: 8 });
+    }
+    for (events, length, value) in [
+        (Events::Refused, 8, 1),
+        (Events::Of(vec![3]), 8, 1),
+        // What a protocol writes.
+        (Events::OfAny, 8, 0x0a0d_4b4f),
+        (Events::OfAny, 4, 1),
+        (Events::Of(vec![7]), 16, 1),
+    ] {
+        let end = written(events, length, value);
+        let why = Refusal::SystemCall(1);
+        assert!(
+            matches!(end, End::Refused { why: found, .. } if found == why),
+            "{end:?}"
+        );
+    }
 }
 
 #[test]

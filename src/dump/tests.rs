@@ -221,6 +221,17 @@ fn branches_stand_beside_each_other_whether_or_not_their_macro_is_seen() {
         drawn(&group)
     );
     assert!(drawn(&group).contains("├ kept and not polled: app::stop\n"));
+    // What another crate waits for by its own means.
+    group.waits.clear();
+    group.tree = vec![
+        node(0, "app::run", "async fn", "application"),
+        node(1, "tonic::codec::Streaming", "leaf", "plumbing"),
+    ];
+    let unknown = "waits for something that is not known";
+    let within = format!("{unknown}, in tonic::codec::Streaming");
+    assert_eq!(drawn(&group), within);
+    group.tree.truncate(1);
+    assert_eq!(drawn(&group), unknown);
 }
 
 #[test]

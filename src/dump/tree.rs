@@ -14,6 +14,8 @@ use super::entries::{Group, Node, Wait};
 
 /// Branches beside each other that are shown.
 const MAX_BRANCHES: usize = 16;
+/// Futures that are named where nothing is known of what is waited for.
+const MAX_HINTS: usize = 3;
 
 /// The lines below the one that names the tasks' own future.
 pub(super) fn lines(group: &Group) -> Vec<String> {
@@ -26,9 +28,29 @@ pub(super) fn lines(group: &Group) -> Vec<String> {
     let mut lines = Vec::new();
     draw(&tree.items(0), "", &mut lines);
     if group.waits.is_empty() {
-        lines.push("waits for something that is not known".to_owned());
+        lines.push(format!(
+            "waits for something that is not known{}",
+            within(&tree)
+        ));
     }
     lines
+}
+
+/// The futures of other crates in which nothing more is seen: a hint of what is waited for.
+fn within(tree: &Tree<'_>) -> String {
+    let nodes = tree.group.tree.iter().enumerate().skip(tree.first + 1);
+    let ends = nodes.filter(|(at, node)| node.whose == "plumbing" && tree.children[*at].is_empty());
+    let mut names: Vec<&str> = Vec::new();
+    for (_, node) in ends {
+        if !node.function.is_empty() && !names.contains(&&*node.function) {
+            names.push(&node.function);
+        }
+    }
+    names.truncate(MAX_HINTS);
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(", in {}", names.join(", "))
 }
 
 /// The task's own future among its nodes: not what only wraps it, as tokio's tracing wraps

@@ -4,12 +4,15 @@ use iced_x86::{Instruction, Mnemonic};
 
 use super::Machine;
 use crate::end::{Refusal, Stop};
-use crate::start::{Answers, Function};
+use crate::start::{Answers, Events, Function};
 use crate::state::{RAX, RBX, RCX, RDI, RDX, RSI};
 
-/// `clock_gettime` and `gettid`, by their numbers.
+/// `clock_gettime`, `gettid` and `write`, by their numbers.
 const CLOCK_GETTIME: u64 = 228;
 const GETTID: u64 = 186;
+const WRITE: u64 = 1;
+/// Bytes that are written to a counter of events at a time.
+const EVENT: u64 = 8;
 /// `EINVAL` as a result.
 const INVALID: u64 = (-22_i64) as u64;
 
@@ -66,7 +69,8 @@ impl Machine<'_> {
         Ok(0)
     }
 
-    /// The time and the thread are answered; every other call is refused.
+    /// The time, the thread and the wake of a driver are answered; every other call is
+    /// refused.
     pub(super) fn system_call(
         &mut self,
         instruction: &Instruction,
@@ -74,16 +78,30 @@ impl Machine<'_> {
     ) -> Result<(), Stop> {
         let number = self.state.general[RAX];
         let (clock, to) = (self.state.general[RDI], self.state.general[RSI]);
+        let refused = Stop::Refused(Refusal::SystemCall(number));
         let result = match (number, answers.thread) {
             (CLOCK_GETTIME, _) => self.clock_gettime(clock, to, answers)?,
             (GETTID, Some(thread)) => thread,
-            _ => return Err(Stop::Refused(Refusal::SystemCall(number))),
+            (WRITE, _) if self.counts_event(answers)? => EVENT,
+            _ => return Err(refused),
         };
         self.state.general[RAX] = result;
         // The processor puts where it returns to, and the flags, into two registers.
         self.state.general[RCX] = instruction.next_ip();
         self.state.general[11] = self.state.flags.bits();
         Ok(())
+    }
+
+    /// Whether one event is written to a counter of them, by which a thread is woken that
+    /// waits for a runtime's driver: in the process nobody is.
+    fn counts_event(&mut self, answers: &Answers) -> Result<bool, Stop> {
+        let [descriptor, from, length] = [RDI, RSI, RDX].map(|at| self.state.general[at]);
+        let is_counter = match &answers.events {
+            Events::Refused => false,
+            Events::Of(counters) => counters.iter().any(|fd| u64::from(*fd) == descriptor),
+            Events::OfAny => true,
+        };
+        Ok(is_counter && length == EVENT && self.load(from, EVENT as usize)? == 1)
     }
 
     pub(super) fn processor_kind(&mut self, answers: &Answers) -> Result<(), Stop> {

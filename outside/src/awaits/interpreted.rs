@@ -22,6 +22,7 @@ mod clock;
 mod layout;
 mod nameless;
 mod nodes;
+mod readiness;
 mod sites;
 mod sockets;
 mod thread;
@@ -276,6 +277,7 @@ impl<S: Space> Interpreter<S> {
             counter: Some(sys::counter()),
             functions: self.functions.clone(),
             thread: self.tid,
+            events: self.sockets.events().clone(),
             ..Answers::default()
         };
         let mut host = Copied {

@@ -70,6 +70,8 @@ const RENEW: Duration = Duration::from_secs(2);
 const HELD_AGAIN: Duration = Duration::from_secs(1);
 /// Tasks that may hold what others wait for which are read as soon as they are found.
 const READ_AT_ONCE: usize = 8;
+/// A task that has moved while it was read is read again at once, so often.
+const TRIES_AGAIN: usize = 3;
 /// Locks of tokio's whose holders are looked for.
 const MAX_OTHERS: usize = 1_024;
 
@@ -230,7 +232,14 @@ impl<R: Readable> Waiting<R> {
     fn read_task(&mut self, task: &Task) {
         self.has_looked = false;
         let space = self.readable.space().clone();
-        let chain = self.chains.of(&space, task, &mut self.stacks);
+        let mut chain = self.chains.of(&space, task, &mut self.stacks);
+        // What changed may be nothing of its own: memory that allocators and queues share.
+        for _ in 0..TRIES_AGAIN {
+            if !matches!(chain, Err(NoChain::Moved)) {
+                break;
+            }
+            chain = self.chains.of(&space, task, &mut self.stacks);
+        }
         let now = Instant::now();
         let at = TaskAt {
             header: task.header,

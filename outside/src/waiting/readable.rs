@@ -38,7 +38,7 @@ pub trait Readable {
     /// The descriptors that tokio's driver waits for, by what it knows them by; none where
     /// that is not known.
     fn sockets(&self) -> Sockets {
-        Sockets::default()
+        Sockets::unknown()
     }
 
     /// What the system's monotonic clock shows to it now.

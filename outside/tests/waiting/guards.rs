@@ -1,8 +1,12 @@
 //! Guards that live across an await.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard, OwnedMutexGuard, RwLock, RwLockReadGuard, Semaphore};
+use tokio::time::{Sleep, sleep};
 
 use crate::{forever, known, settle, spawn as task};
 
@@ -96,6 +100,29 @@ async fn std_read(lock: Arc<std::sync::RwLock<u32>>) {
     drop(guard);
 }
 
+/// Each poll makes its timer anew, as servers do with the time that a connection may be idle.
+/// It is the next one of its runtime, whose driver is woken for it.
+struct Renewed(Pin<Box<Sleep>>);
+
+impl Renewed {
+    fn timer() -> Pin<Box<Sleep>> {
+        Box::pin(sleep(Duration::from_secs(2_700)))
+    }
+}
+
+impl Future for Renewed {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0 = Self::timer();
+        self.0.as_mut().poll(context)
+    }
+}
+
+async fn renewed() {
+    Renewed(Renewed::timer()).await; // #renewed
+}
+
 pub async fn spawn() {
     let lock = Arc::new(Mutex::new(0));
     known("owned_mutex", &*lock);
@@ -129,7 +156,7 @@ pub async fn spawn() {
     task("parking_lot_read", parking_lot_read(lock));
 }
 
-/// Guards that must stay on their thread.
+/// Guards that must stay on their thread, and a timer of a runtime that has no others.
 pub async fn local() {
     let local = |name: &str, future: std::pin::Pin<Box<dyn Future<Output = ()>>>| {
         println!("task {name} {}", tokio::task::spawn_local(future).id());
@@ -143,4 +170,5 @@ pub async fn local() {
     let lock = Arc::new(std::sync::RwLock::new(0));
     known("std_read", &*lock);
     local("std_read", Box::pin(std_read(lock)));
+    local("renewed", Box::pin(renewed()));
 }

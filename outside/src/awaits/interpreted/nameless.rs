@@ -12,10 +12,10 @@ use std::sync::Arc;
 use looptop_interpret::Run;
 
 use super::super::chain::{Leaf, Node, NodeKind};
-use super::layout::{ACQUIRE, NOTIFIED, NOTIFY, READINESS, SCHEDULED_IO};
+use super::layout::ACQUIRE;
 use super::nodes::leaf_node;
 use super::tree::Tree;
-use super::wanted::{Accesses, Looked, SHARED};
+use super::wanted::{Accesses, Looked};
 use crate::space::Space;
 
 /// A waker is near the state that guards it.
@@ -113,28 +113,13 @@ impl<'a, S: Space> Nameless<'a, S> {
         }
         // One is at an address of its own kind; its list looks like that of a `Notify`.
         if let Some((io, _)) = looked.places_of_sockets().next() {
-            let wakers = SCHEDULED_IO.writer + 16 - SCHEDULED_IO.reader;
-            let is_ours = self.is_ours(io.checked_add(SCHEDULED_IO.reader)?, wakers)
-                || looked
-                    .pointers_to(io)
-                    .any(|at| self.is_ours(at, READINESS.state));
-            return is_ours.then(|| looked.socket("", false))?;
+            return looked.waits_at(io).then(|| looked.socket("", false))?;
         }
-        let notify = at.checked_sub(NOTIFY.lock)?;
-        let owned = notify.saturating_sub(SHARED);
-        let mut waiters = looked.pointers_to(notify).chain(looked.pointers_to(owned));
-        if waiters.any(|at| self.is_ours(at, NOTIFIED.state + 8))
-            && let Some(notified) = looked.notified()
-        {
-            return Some(notified);
-        }
-        looked.broadcast()
+        looked.notified_itself().or_else(|| looked.broadcast())
     }
 
     /// Whether the task's waker is there.
     fn is_ours(&self, at: u64, length: u64) -> bool {
-        let mut memory = vec![0; length as usize];
-        let read = self.accesses.space.read(at & !7, &mut memory);
-        crate::space::words(&memory[..read]).any(|word| word == self.accesses.header)
+        self.accesses.has_waker(at, length)
     }
 }

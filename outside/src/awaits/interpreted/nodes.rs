@@ -122,9 +122,8 @@ impl<S: Space> Nodes<'_, S> {
         }
         if node.children.is_empty() {
             let several = self.accesses.sockets(self.tree, at, &inner);
-            let one = || self.accesses.leaf(self.tree, at, path, &inner);
             let leaves = if several.is_empty() {
-                one().into_iter().collect()
+                self.inlined(at, path, &inner)
             } else {
                 several
             };
@@ -139,6 +138,20 @@ impl<S: Space> Nodes<'_, S> {
             }
         }
         one_each(node)
+    }
+
+    /// What async code waits for that has no futures within: they were inlined into it.
+    fn inlined(&self, at: usize, path: &Arc<str>, inner: Around<'_>) -> Vec<Leaf> {
+        let leaf = self.accesses.leaf(self.tree, at, path, inner);
+        let several = match leaf {
+            None => self.accesses.tasks(self.tree, at, inner),
+            Some(Leaf::Socket { .. }) => self.accesses.sockets_asked(self.tree, at, inner),
+            Some(_) => Vec::new(),
+        };
+        if several.is_empty() {
+            return leaf.into_iter().collect();
+        }
+        several
     }
 
     /// The closures of `select!` and `join!`, and what else is a closure that is polled.

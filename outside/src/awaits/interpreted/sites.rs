@@ -210,8 +210,9 @@ const MACHINERY: &[&str] = &[
     "core::",
     "std::",
 ];
+/// The compiler writes calls of the allocator, without lines.
 const STANDARD: &[&str] = &[
-    "alloc::", "core::", "std::", "<alloc::", "<core::", "<std::",
+    "alloc::", "core::", "std::", "<alloc::", "<core::", "<std::", "__rustc",
 ];
 
 /// What a function is by its name.
@@ -381,6 +382,34 @@ mod tests {
             ("", What::Other),
         ] {
             assert_eq!(what(name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_was_inlined_into_what_polls_nothing() {
+        for (name, line, is_complete) in [
+            ("__rustc::__rust_alloc", None, true),
+            ("__rustc[5224e6b81cd82a8f]::__rust_dealloc", None, true),
+            ("core::ptr::drop_in_place", None, true),
+            ("malloc", None, true),
+            ("app::fetch::{{closure}}", None, false),
+            ("app::fetch::{{closure}}", Some(7), true),
+            (
+                "<core::future::Ready<T> as core::future::future::Future>::poll",
+                None,
+                false,
+            ),
+        ] {
+            let named = |_| {
+                vec![Named {
+                    name: Arc::from(name),
+                    file: line.map(|_| Arc::from("src/app.rs")),
+                    source: None,
+                    line,
+                }]
+            };
+            let site = Sites::default().at(0x1000, &mut { named });
+            assert_eq!(site.is_complete, is_complete, "{name}");
         }
     }
 

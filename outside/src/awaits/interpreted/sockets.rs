@@ -1,49 +1,79 @@
-//! Which descriptor tokio's driver knows by which address.
+//! Which descriptor tokio's driver knows by which address, and by which it is woken.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
+
+use looptop_interpret::Events;
 
 use crate::Subject;
 
 /// Descriptors of a process that it waits for by `epoll`, by the numbers that it gave them:
 /// those of tokio are addresses of what it has for each.
 #[derive(Debug, Clone, Default)]
-pub struct Sockets(HashMap<u64, i32>);
+pub struct Sockets {
+    by_address: HashMap<u64, i32>,
+    events: Events,
+}
 
 /// Those that are taken.
 const MAX_SOCKETS: usize = 1 << 20;
+/// Each runtime has one.
+const MAX_EVENTS: usize = 4_096;
 
 impl Sockets {
+    /// Of a process of whose descriptors nothing is known: a core file's.
+    pub fn unknown() -> Self {
+        Self {
+            by_address: HashMap::new(),
+            events: Events::OfAny,
+        }
+    }
+
     /// As the kernel knows them now: some 100 bytes of text for each.
     pub fn of_process(subject: &Subject) -> Self {
         let process = subject.process();
-        let mut sockets = HashMap::new();
-        let Ok(all) = std::fs::read_dir(process.path("fd")) else {
-            return Self(sockets);
-        };
-        let is_epoll = |entry: &std::fs::DirEntry| {
-            let target = std::fs::read_link(entry.path());
-            target.is_ok_and(|target| target.as_os_str() == "anon_inode:[eventpoll]")
-        };
-        for entry in all.flatten().filter(is_epoll) {
-            let name = entry.file_name();
-            let path = process.path("fdinfo").join(name);
-            let Ok(file) = std::fs::File::open(path) else {
+        let mut by_address = HashMap::new();
+        let mut events = Vec::new();
+        let all = std::fs::read_dir(process.path("fd"));
+        for entry in all.into_iter().flatten().flatten() {
+            let Ok(target) = std::fs::read_link(entry.path()) else {
                 continue;
             };
-            for line in BufReader::new(file).lines().map_while(Result::ok) {
-                if sockets.len() >= MAX_SOCKETS {
-                    return Self(sockets);
+            let name = entry.file_name();
+            match target.as_os_str().as_encoded_bytes() {
+                b"anon_inode:[eventfd]" if events.len() < MAX_EVENTS => {
+                    events.extend(name.to_str().and_then(|name| name.parse::<u32>().ok()));
                 }
-                sockets.extend(line_of(&line));
+                b"anon_inode:[eventpoll]" => {
+                    let Ok(file) = std::fs::File::open(process.path("fdinfo").join(name)) else {
+                        continue;
+                    };
+                    let lines = BufReader::new(file).lines().map_while(Result::ok);
+                    let left = MAX_SOCKETS.saturating_sub(by_address.len());
+                    by_address.extend(lines.filter_map(|line| line_of(&line)).take(left));
+                }
+                _ => {}
             }
         }
-        Self(sockets)
+        Self {
+            by_address,
+            events: Events::Of(events),
+        }
     }
 
     /// The descriptor that is known by an address.
     pub(super) fn of(&self, address: u64) -> Option<i32> {
-        self.0.get(&address).copied()
+        self.by_address.get(&address).copied()
+    }
+
+    /// Nothing is known of any descriptor.
+    pub(super) fn are_unknown(&self) -> bool {
+        self.events == Events::OfAny
+    }
+
+    /// Those by which drivers are woken.
+    pub(super) fn events(&self) -> &Events {
+        &self.events
     }
 }
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use looptop_interpret::{Read, Run};
 
-use super::super::chain::{Interest, Leaf, Wanted};
-use super::super::leaf::{self, PERMIT_SHIFT};
+use super::super::chain::{Leaf, Wanted};
+use super::super::leaf::PERMIT_SHIFT;
 use super::layout::{
-    ACQUIRE, BARRIER, BROADCAST, CHANNEL, JOIN_SET, MAX_READERS, NOTIFIED, NOTIFY, POLL_EVENTED,
-    READINESS, RW_LOCK, SCHEDULED_IO, SEMAPHORE, SLEEPS, WATCH,
+    ACQUIRE, BARRIER, BROADCAST, CHANNEL, JOIN_SET, MAX_READERS, NOTIFIED, NOTIFY, RW_LOCK,
+    SEMAPHORE, SLEEPS, WATCH,
 };
 use super::nodes::Around;
 use super::sockets::Sockets;
@@ -48,6 +48,8 @@ const CELL: u64 = 128;
 const READS_OUTPUT: u64 = 3 * 8;
 /// Tasks of one set.
 const MAX_TASKS: usize = 64;
+/// A waker: the address of its functions, and what they are called with.
+pub(super) const WAKER_SIZE: u64 = 16;
 /// More of anything are garbage.
 const MANY: u64 = 1 << 32;
 
@@ -110,11 +112,25 @@ impl<S: Space> Accesses<'_, S> {
             .or_else(|| looked.timer())
             .or_else(|| looked.broadcast())
             .or_else(|| looked.socket(owner, false))
+            .or_else(|| looked.notified_itself())
     }
 
     /// The tasks that one of a `JoinSet` waits for.
     pub(super) fn tasks(&self, tree: &Tree, future: usize, around: Around<'_>) -> Vec<Leaf> {
         self.look(tree, future, around).join_set()
+    }
+
+    /// The sockets that one future has asked, into which all was inlined that did.
+    pub(super) fn sockets_asked(
+        &self,
+        tree: &Tree,
+        future: usize,
+        around: Around<'_>,
+    ) -> Vec<Leaf> {
+        let looked = self.look(tree, future, around);
+        let places = looked.places_of_sockets();
+        let asked = places.filter(|(io, _)| looked.asked(*io) != 0);
+        looked.sockets_at(asked)
     }
 
     /// The sockets of what waits for several at once.
@@ -124,7 +140,17 @@ impl<S: Space> Accesses<'_, S> {
         if !is_of_several {
             return Vec::new();
         }
-        self.look(tree, future, around).sockets()
+        let looked = self.look(tree, future, around);
+        looked.sockets_at(looked.places_of_sockets())
+    }
+
+    /// Whether a waker of the task is within so many bytes: its functions, and the task.
+    /// Where there is none, the address of the task may be left over from an earlier one.
+    pub(super) fn has_waker(&self, at: u64, length: u64) -> bool {
+        let mut memory = vec![0; length as usize];
+        let read = self.space.read(at & !7, &mut memory);
+        let words: Vec<u64> = crate::space::words(&memory[..read]).collect();
+        has_waker_of(&words, self.header)
     }
 
     fn look<'b>(&'b self, tree: &'b Tree, future: usize, around: Around<'b>) -> Looked<'b, S> {
@@ -136,23 +162,23 @@ impl<S: Space> Accesses<'_, S> {
         }
     }
 
-    fn word(&self, at: u64) -> Option<u64> {
+    pub(super) fn word(&self, at: u64) -> Option<u64> {
         self.space.read_u64(at)
     }
 
-    fn byte(&self, at: u64) -> Option<u64> {
+    pub(super) fn byte(&self, at: u64) -> Option<u64> {
         let mut byte = [0];
         (self.space.read(at, &mut byte) == 1).then(|| u64::from(byte[0]))
     }
 
     /// Whether the counts of an `Arc` are at an address.
-    fn is_shared(&self, at: u64) -> bool {
+    pub(super) fn is_shared(&self, at: u64) -> bool {
         let count = |at: u64| self.word(at).is_some_and(|n| (1..MANY).contains(&n));
         at.is_multiple_of(8) && count(at) && at.checked_add(8).is_some_and(count)
     }
 
     /// Whether a list of waiters is there: both its ends, or none.
-    fn is_list(&self, at: u64) -> bool {
+    pub(super) fn is_list(&self, at: u64) -> bool {
         let ends = self.word(at).zip(self.word(at.wrapping_add(8)));
         ends.is_some_and(|(head, tail)| {
             (head == 0 && tail == 0) || (is_pointer(head) && is_pointer(tail))
@@ -160,8 +186,14 @@ impl<S: Space> Accesses<'_, S> {
     }
 }
 
-fn is_pointer(word: u64) -> bool {
+pub(super) fn is_pointer(word: u64) -> bool {
     word.is_multiple_of(8) && (1 << 12..1 << 47).contains(&word)
+}
+
+/// Whether a waker of a task is among words: where its functions are, then the task.
+fn has_waker_of(words: &[u64], task: u64) -> bool {
+    let mut pairs = words.windows(2);
+    pairs.any(|pair| is_pointer(pair[0]) && pair[1] == task)
 }
 
 /// A future and those around it up to the application's own code, whose functions it may
@@ -220,7 +252,7 @@ impl<S: Space> Looked<'_, S> {
     }
 
     /// Locks that were taken.
-    fn locks(&self) -> impl Iterator<Item = u64> {
+    pub(super) fn locks(&self) -> impl Iterator<Item = u64> {
         self.atomics(&[1, 4])
     }
 
@@ -229,7 +261,7 @@ impl<S: Space> Looked<'_, S> {
         numbers.filter_map(|number| self.accesses.run.reads.get(*number))
     }
 
-    fn reads(&self) -> impl Iterator<Item = &Read> {
+    pub(super) fn reads(&self) -> impl Iterator<Item = &Read> {
         self.reads_of(&self.scope)
     }
 
@@ -261,8 +293,9 @@ impl<S: Space> Looked<'_, S> {
         called.chain(jumped).find_map(|(entry, header)| {
             let vtable = self.accesses.word(header.checked_add(VTABLE)?)?;
             let reads_output = self.accesses.word(vtable.checked_add(READS_OUTPUT)?);
-            let fits = header.is_multiple_of(CELL) && reads_output == Some(entry);
-            fits.then(|| Leaf::Task {
+            // The vtable of a future in a box has its poll at the same place.
+            let is_task = header.is_multiple_of(CELL) && types.get(vtable).is_some();
+            (is_task && reads_output == Some(entry)).then(|| Leaf::Task {
                 id: types.id_of(self.accesses.space, header),
                 header,
             })
@@ -456,6 +489,20 @@ impl<S: Space> Looked<'_, S> {
         Some(Leaf::Resource(Wanted::of(kind, notify)))
     }
 
+    /// The same where no name says that it is one: the task's own waker is in what waits.
+    pub(super) fn notified_itself(&self) -> Option<Leaf> {
+        let accesses = self.accesses;
+        let mut notifies = self
+            .locks()
+            .filter_map(|lock| lock.checked_sub(NOTIFY.lock));
+        let waits = notifies.any(|notify| {
+            let owned = self.pointers_to(notify.saturating_sub(SHARED));
+            let mut waiters = self.pointers_to(notify).chain(owned);
+            waiters.any(|at| accesses.has_waker(at, NOTIFIED.state + 8))
+        });
+        waits.then(|| self.notified())?
+    }
+
     /// The words of the future in which something is: of the task, if it is there, and
     /// otherwise of what is around it in memory.
     fn memory_around(&self, at: u64) -> Vec<u64> {
@@ -616,116 +663,6 @@ impl<S: Space> Looked<'_, S> {
             })
         })
     }
-
-    /// A socket: the lock of what tokio has for it was taken. Which one it is the kernel
-    /// says, or what was read to come there.
-    pub(super) fn socket(&self, owner: &str, is_named: bool) -> Option<Leaf> {
-        match self.places_of_sockets().next() {
-            Some(place) => self.socket_at(place, owner, is_named),
-            None => is_named.then_some(Leaf::Socket {
-                fd: None,
-                interest: leaf::interest(owner),
-            }),
-        }
-    }
-
-    /// All of them.
-    fn sockets(&self) -> Vec<Leaf> {
-        let mut sockets = Vec::new();
-        for place in self.places_of_sockets() {
-            let socket = self.socket_at(place, "", true);
-            sockets.extend(socket.filter(|socket| !sockets.contains(socket)));
-        }
-        sockets
-    }
-
-    /// Where tokio has something for a descriptor, and its counts.
-    pub(super) fn places_of_sockets(&self) -> impl Iterator<Item = (u64, u64)> {
-        let accesses = self.accesses;
-        self.locks().filter_map(move |lock| {
-            let io = lock.checked_sub(SCHEDULED_IO.lock)?;
-            let counts = io.checked_sub(SCHEDULED_IO.align)?;
-            let fits = io.is_multiple_of(SCHEDULED_IO.align)
-                && accesses.is_shared(counts)
-                && accesses.is_list(io.checked_add(SCHEDULED_IO.waiters)?);
-            fits.then_some((io, counts))
-        })
-    }
-
-    fn socket_at(&self, (io, counts): (u64, u64), owner: &str, is_named: bool) -> Option<Leaf> {
-        let accesses = self.accesses;
-        let fd = accesses.sockets.of(io).or_else(|| {
-            let mut found: Vec<i32> = self
-                .pointers_to(counts)
-                .filter_map(|at| self.descriptor(at))
-                .collect();
-            found.dedup();
-            // Others may look like it.
-            <[i32; 1]>::try_from(found).ok().map(|[fd]| fd)
-        });
-        if fd.is_none() && !is_named {
-            return None;
-        }
-        let interest = self.interest(io);
-        Some(Leaf::Socket {
-            fd,
-            interest: match interest {
-                Interest::Unknown => leaf::interest(owner),
-                known => known,
-            },
-        })
-    }
-
-    /// The descriptor beside the pointer to what tokio has for it.
-    fn descriptor(&self, shared: u64) -> Option<i32> {
-        let accesses = self.accesses;
-        let socket = shared.checked_sub(POLL_EVENTED.shared)?;
-        let field = |offset: u64| accesses.word(socket.checked_add(offset)?);
-        let fits = field(0)? & 0xffff_ffff <= 1 && accesses.is_shared(field(8)?);
-        fits.then(|| one_descriptor(field(POLL_EVENTED.fd)?, field(POLL_EVENTED.fd + 8)))?
-    }
-
-    /// What a socket is to be ready for: as its future says, or by the waker that is there.
-    fn interest(&self, io: u64) -> Interest {
-        let accesses = self.accesses;
-        let of_future = self.pointers_to(io).find_map(|at| {
-            let field = |offset: u64| accesses.byte(at.checked_add(offset)?);
-            let fits = field(READINESS.is_ready)? <= 1 && field(READINESS.state)? <= 2;
-            let bits = accesses.word(at.checked_add(READINESS.interest)?)?;
-            (fits && bits < 64).then_some(bits & 3)
-        });
-        let bits = of_future.unwrap_or_else(|| {
-            let is_ours = |offset: u64| {
-                let data = accesses.word(io.wrapping_add(offset + 8));
-                data == Some(accesses.header)
-            };
-            u64::from(is_ours(SCHEDULED_IO.reader)) | u64::from(is_ours(SCHEDULED_IO.writer)) << 1
-        });
-        match bits {
-            1 => Interest::Readable,
-            2 => Interest::Writable,
-            _ => Interest::Unknown,
-        }
-    }
-}
-
-/// The descriptor of which `first` and `second` are what stands there. With debug
-/// assertions mio has the number of its selector before it, of which a program has a few;
-/// without, whatever comes next is behind it. Where both may be, it is not known.
-fn one_descriptor(first: u64, second: Option<u64>) -> Option<i32> {
-    /// As many runtimes have sockets, mostly; lower descriptors are the standard streams.
-    const SELECTORS: std::ops::RangeInclusive<u64> = 1..=2;
-    const LOWEST: i32 = 3;
-    let descriptor = |word: u64| {
-        let number = (word as u32).cast_signed();
-        (0..1 << 20).contains(&number).then_some(number)
-    };
-    let behind = second.and_then(descriptor).filter(|fd| *fd >= LOWEST);
-    match behind {
-        Some(fd) if SELECTORS.contains(&first) => Some(fd),
-        Some(_) if first >> 32 == 0 => None,
-        _ => descriptor(first),
-    }
 }
 
 /// A channel with many senders.
@@ -742,26 +679,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_descriptor_is_known_from_the_number_of_a_selector() {
-        let pointer = Some(0x7f35_e401_0400);
-        for (first, second, expected) in [
-            // Without debug assertions: what comes behind it is a pointer, or nothing.
-            (12, pointer, Some(12)),
-            (12, None, Some(12)),
-            (0x7f35_0000_000c, Some(5), Some(12)),
-            // With them.
-            (1, Some(0xc_0000_000c), Some(12)),
-            (2, Some(9), Some(9)),
-            // Either.
-            (7, Some(9), None),
-            // Neither.
-            (u64::from(u32::MAX), pointer, None),
+    fn where_no_waker_is_left_the_task_may_still_stand() {
+        let (task, other, functions) = (0x5641_d6d5_8280, 0x7f24_f800_5fa0, 0x5641_9dca_0628);
+        for (words, expected) in [
+            ([functions, task, 0, 0], true),
+            ([functions, other, functions, task], true),
+            // The waker was taken, and what was behind it stays.
+            ([functions, other, 0, task], false),
+            ([0, task, 0, 0], false),
+            ([functions, other, 0, 0], false),
+            ([task, 0, 0, 0], false),
         ] {
-            assert_eq!(
-                one_descriptor(first, second),
-                expected,
-                "{first:#x} {second:x?}"
-            );
+            assert_eq!(has_waker_of(&words, task), expected, "{words:x?}");
         }
+        assert!(!has_waker_of(&[], task));
     }
 }
