@@ -204,14 +204,17 @@ mod tests {
             ..Frame::default()
         };
         model.apply(&frame).expect("a frame");
-        let frame = |function: &str, line| StackFrame {
+        let frame = |function: &str, file: &str, line| StackFrame {
             function: function.to_owned(),
-            file: "src/secret.rs".to_owned(),
+            file: file.to_owned(),
             line,
             ..StackFrame::default()
         };
         let resolved = Resolved {
-            frames: vec![frame("std::sleep", 1), frame("secret::handler", 7)],
+            frames: vec![
+                frame("clock_nanosleep", "", 0),
+                frame("secret::handler", "src/secret.rs", 7),
+            ],
             culprit: Some(Culprit {
                 function: "secret::handler".into(),
                 file: "src/secret.rs".into(),
@@ -254,7 +257,7 @@ mod tests {
             ("thread.id", Value::IntValue(4_711)),
             (
                 "code.stacktrace",
-                text("std::sleep at src/secret.rs:1\nsecret::handler at src/secret.rs:7\n"),
+                text("clock_nanosleep\nsecret::handler at src/secret.rs:7\n"),
             ),
         ] {
             assert_eq!(value(&record, key), Some(&expected), "{key}");
