@@ -128,6 +128,10 @@ impl<S> TaskLayer<S> {
     /// ```
     #[cfg(feature = "otlp")]
     #[must_use]
+    #[allow(
+        clippy::type_complexity,
+        reason = "a name would hide what is to be returned"
+    )]
     pub fn with_trace_ids(
         mut self,
         find: fn(&Dispatch, &span::Id) -> Option<([u8; 16], [u8; 8])>,

@@ -16,6 +16,9 @@ pub(super) struct Traces {
     pub(super) find: Find,
 }
 
+/// The ids of a trace and of a span in it.
+type Ids = ([u8; 16], [u8; 8]);
+
 /// How a span's ids are found.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) enum Find {
@@ -23,7 +26,7 @@ pub(super) enum Find {
     #[default]
     Own,
     /// As the application says.
-    Given(fn(&Dispatch, &span::Id) -> Option<([u8; 16], [u8; 8])>),
+    Given(fn(&Dispatch, &span::Id) -> Option<Ids>),
 }
 
 impl Traces {

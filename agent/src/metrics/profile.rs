@@ -157,7 +157,7 @@ impl Profile {
             Measure::new("stalls", "count"),
             Measure::new("blocked", "nanoseconds"),
         ]);
-        let start = began.unix_ns + nanos(whole - length);
+        let start = began.unix_ns + nanos(whole.saturating_sub(length));
         builder.time(start.cast_signed(), nanos(length).cast_signed());
         if self.over > 0 {
             let over = self.over;
@@ -320,7 +320,7 @@ mod tests {
         assert!(profile.file(None, &HelloResponse::default()).is_none());
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
-        let minute = Some(Duration::from_secs(60));
+        let minute = Some(Duration::from_mins(1));
         profile.add(&model, &[grown(1, true, 2.0)], at(1));
         assert_eq!(sums(&profile, minute, at(60)), [(1, 2.0)]);
         profile.add(&model, &[grown(1, false, 1.0), grown(2, true, 0.5)], at(62));

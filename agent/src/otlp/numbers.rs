@@ -135,7 +135,7 @@ fn name_and_unit(kind: Kind, name: &str) -> (String, &'static str) {
 mod tests {
     use super::*;
 
-    fn head<'a>(kind: Kind, name: &'a str, begins: bool) -> Head<'a> {
+    fn head(kind: Kind, name: &str, begins: bool) -> Head<'_> {
         Head {
             kind,
             name,

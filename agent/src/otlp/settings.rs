@@ -264,13 +264,14 @@ mod tests {
         asked(builder, variables).settings(&Config::default())
     }
 
+    type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], Option<&'a str>);
+
     #[test]
     fn where_it_is_sent_to() {
         const THEIRS: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
         const OURS: &str = "LOOPTOP_OTLP";
         let on = "http://localhost:4317";
         let (a, b, c) = ("http://a:4317", "http://b:4317", "http://c:4317");
-        type Case<'a> = (Option<&'a str>, &'a [(&'a str, &'a str)], Option<&'a str>);
         let cases: [Case<'_>; 10] = [
             (None, &[], None),
             (Some(a), &[], Some(a)),
