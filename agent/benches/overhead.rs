@@ -11,7 +11,11 @@
 //! tenth percentile. Rounds are interleaved (A B C D, A B C D, ...); the median
 //! counts, with the range beside it, and the difference to `bare` of the same
 //! round is what the budgets are about. One variant and workload in this very
-//! process, for callgrind: `overhead once VARIANT WORKLOAD COUNT`.
+//! process, for callgrind: `overhead once VARIANT WORKLOAD COUNT`. It has more than the
+//! table: the variants `level0` (an agent that watches the runtime) and, with the feature
+//! `otlp`, `exports` (one that also sends to a collector that does not answer), `traced` (the
+//! application's traces, and the agent's layer beside); the workload `spans`, whose polls
+//! enter a span.
 
 #[cfg(tokio_unstable)]
 use std::cell::Cell;
@@ -76,6 +80,7 @@ fn slices(variant: &str, workload: &str, count: usize) -> f64 {
 fn work(runtime: &Runtime, workload: &str, polls: u64) -> u64 {
     match workload {
         "wake" => runtime.block_on(wake(polls)),
+        "spans" => runtime.block_on(spans(polls)),
         "yield" => runtime.block_on(yields(polls)),
         "spawn" => runtime.block_on(spawns(polls / 5)),
         other => panic!("no workload `{other}`"),
@@ -102,9 +107,49 @@ fn runtime(variant: &str) -> Runtime {
             agent.install_subscriber(true).start();
             &mut builder
         }
+        "level0" => return watched(&mut builder, |agent| agent),
+        #[cfg(feature = "otlp")]
+        "exports" => {
+            return watched(&mut builder, |agent| {
+                agent
+                    .otlp("http://127.0.0.1:9")
+                    .otlp_interval(std::time::Duration::from_secs(1))
+            });
+        }
+        #[cfg(feature = "otlp")]
+        "traced" => {
+            trace();
+            &mut builder
+        }
         other => panic!("no variant `{other}`"),
     };
     builder.build().expect("a runtime")
+}
+
+/// A runtime that an agent watches at level 0.
+fn watched(
+    builder: &mut Builder,
+    more: impl FnOnce(looptop_agent::Builder) -> looptop_agent::Builder,
+) -> Runtime {
+    let runtime = builder.enable_time().build().expect("a runtime");
+    let agent = looptop_agent::Agent::builder().bind("127.0.0.1:0");
+    let agent = agent.install_subscriber(false).socket(false);
+    more(agent).runtime("main", runtime.handle()).start();
+    runtime
+}
+
+/// The application's own traces, and the agent's layer beside.
+#[cfg(feature = "otlp")]
+fn trace() {
+    use opentelemetry::trace::TracerProvider;
+    use tracing_subscriber::Layer;
+    let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+    let traces = tracing_opentelemetry::layer().with_tracer(provider.tracer("overhead"));
+    let own = tracing_subscriber::filter::filter_fn(|metadata| metadata.target() == "overhead");
+    let registry = tracing_subscriber::registry().with(looptop_agent::task_layer());
+    subscribe(registry.with(traces.with_filter(own)));
+    // It must outlive its tracer.
+    std::mem::forget(provider);
 }
 
 /// What no exact measure of a poll's time can do without: the counter, read
@@ -147,6 +192,26 @@ async fn wake(polls: u64) -> u64 {
     let task = tokio::spawn(async move {
         let mut left = polls;
         std::future::poll_fn(|context| {
+            left -= 1;
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    });
+    task.await.expect("the task ends");
+    polls
+}
+
+/// As [`wake`], with a span that each poll enters.
+async fn spans(polls: u64) -> u64 {
+    let span = tracing::info_span!("request");
+    let task = tokio::spawn(async move {
+        let mut left = polls;
+        std::future::poll_fn(|context| {
+            let _entered = span.enter();
             left -= 1;
             if left == 0 {
                 return Poll::Ready(());

@@ -219,7 +219,7 @@ impl Agent {
 }
 
 /// Settings of an agent. The environment variables `LOOPTOP`, `LOOPTOP_BIND`,
-/// `LOOPTOP_CAPTURE`, `LOOPTOP_METRICS`, `LOOPTOP_TASKS` and `LOOPTOP_WAITS`, and those of who may look, beat
+/// `LOOPTOP_CAPTURE`, `LOOPTOP_METRICS`, `LOOPTOP_OTLP`, `LOOPTOP_TASKS` and `LOOPTOP_WAITS`, and those of who may look, beat
 /// what is set here.
 #[derive(Debug, Default)]
 #[must_use = "nothing happens before `start`"]
@@ -424,6 +424,45 @@ impl Builder {
     #[cfg(feature = "metrics")]
     pub fn allow_metrics(mut self, user: impl Into<String>) -> Self {
         self.config.access.scrapers.push(user.into());
+        self
+    }
+
+    /// Sends what `/metrics` shows, and each stall as a log record, by OTLP to a collector at
+    /// `endpoint` (`http://localhost:4317`), over gRPC. Nothing is sent by default.
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`, and before it `LOOPTOP_OTLP`, beat it;
+    /// `LOOPTOP_OTLP=off` sends nothing.
+    ///
+    /// A thread of the agent's takes a frame a second then, as for a viewer, and runs
+    /// looptop's rules over it. Nobody waits for the collector: up to 256 records wait for it,
+    /// for a minute at most, and what is lost is counted (`looptop.lost`) and said once.
+    #[cfg(feature = "otlp")]
+    pub fn otlp(mut self, endpoint: impl Into<String>) -> Self {
+        self.config.otlp.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// Time between the metrics that [`Builder::otlp`] sends; a minute by default, at least
+    /// 1 s. `OTEL_METRIC_EXPORT_INTERVAL` beats it.
+    #[cfg(feature = "otlp")]
+    pub fn otlp_interval(mut self, interval: Duration) -> Self {
+        self.config.otlp.interval = Some(interval);
+        self
+    }
+
+    /// How long a record of [`Builder::otlp`] is sent again and again to a collector that
+    /// does not take it; a minute by default, at least 1 s. Then it is lost, and counted.
+    #[cfg(feature = "otlp")]
+    pub fn otlp_patience(mut self, patience: Duration) -> Self {
+        self.config.otlp.patience = Some(patience);
+        self
+    }
+
+    /// What the collector of [`Builder::otlp`] gets: [`Permission::Names`] by default, with
+    /// functions, places, tasks and stacks; with [`Permission::Numbers`] none of these, but
+    /// durations, causes and the ids of traces. `LOOPTOP_OTLP_PERMIT` beats it.
+    #[cfg(feature = "otlp")]
+    pub fn permit_otlp(mut self, permission: Permission) -> Self {
+        self.config.otlp.permit = Some(Ok(permission));
         self
     }
 

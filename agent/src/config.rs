@@ -146,6 +146,9 @@ pub(crate) struct Config {
     pub(crate) waits_percent: u32,
     /// Where `/metrics` is.
     pub(crate) metrics: Metrics,
+    /// Where things are sent to by OTLP.
+    #[cfg(feature = "otlp")]
+    pub(crate) otlp: crate::otlp::settings::Asked,
     /// `None`: where nobody else can set one.
     #[cfg_attr(not(all(tokio_unstable, feature = "tracing")), allow(dead_code))]
     pub(crate) install_subscriber: Option<bool>,
@@ -209,6 +212,8 @@ impl Default for Config {
             waits: false,
             waits_percent: 2,
             metrics: Metrics::default(),
+            #[cfg(feature = "otlp")]
+            otlp: crate::otlp::settings::Asked::default(),
             install_subscriber: None,
             time_scale: 0.0,
             #[cfg(feature = "flight-recorder")]
@@ -242,6 +247,10 @@ impl Config {
             Some(off) if is_off(off) => self.metrics = Metrics::OFF,
             Some(on) if is_on(on) => self.metrics.at_agent = true,
             Some(bind) => self.metrics.bind = Some(bind.to_owned()),
+        }
+        #[cfg(feature = "otlp")]
+        {
+            self.otlp = self.otlp.with_environment(&get);
         }
         let tasks = get("LOOPTOP_TASKS").unwrap_or_default();
         if is_on(&tasks) {

@@ -32,6 +32,8 @@ mod level;
 mod metrics;
 #[cfg(feature = "console")]
 mod mute;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod probe;
 mod procfs;
 mod publish;
@@ -62,6 +64,11 @@ mod task;
 #[cfg(feature = "test")]
 pub mod testing;
 mod thread_clock;
+#[cfg_attr(
+    not(all(feature = "otlp", feature = "tracing")),
+    path = "without_traces.rs"
+)]
+mod traces;
 #[cfg(all(feature = "waits", target_os = "linux", target_arch = "x86_64"))]
 mod waits;
 mod watchdog;

@@ -71,6 +71,8 @@ pub(crate) fn run(
             crate::waits::mark_server(shared);
             #[cfg(feature = "flight-recorder")]
             crate::flight::start(shared, &feed);
+            #[cfg(feature = "otlp")]
+            crate::otlp::start(shared, &feed);
             tokio::spawn(serve(Arc::clone(shared), listeners, feed, services, tls));
             shared.stopped().await;
         });

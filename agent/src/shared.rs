@@ -51,6 +51,9 @@ pub(crate) struct Shared {
     /// Who scrapes, and what was counted for them.
     #[cfg(feature = "metrics")]
     pub(crate) metrics: crate::metrics::Metrics,
+    /// What is sent by OTLP, and what could not be.
+    #[cfg(feature = "otlp")]
+    pub(crate) otlp: crate::otlp::Otlp,
     /// A stall has begun that no frame has reported.
     pub(crate) news: tokio::sync::Notify,
 }
@@ -78,6 +81,8 @@ impl Shared {
             waits: Waits::default(),
             #[cfg(feature = "metrics")]
             metrics: crate::metrics::Metrics::default(),
+            #[cfg(feature = "otlp")]
+            otlp: crate::otlp::Otlp::default(),
             news: tokio::sync::Notify::new(),
         }
     }
@@ -118,6 +123,16 @@ impl Shared {
 
     pub(crate) fn set_watchdog(&self, thread: Thread) {
         *lock(&self.watchdog) = Some(thread);
+    }
+
+    /// What could not be sent by OTLP.
+    #[cfg(feature = "metrics")]
+    #[allow(clippy::unused_self, reason = "only with otlp")]
+    pub(crate) fn lost_in_export(&self) -> Vec<(&'static str, u64)> {
+        #[cfg(feature = "otlp")]
+        return self.otlp.losses().counted();
+        #[cfg(not(feature = "otlp"))]
+        Vec::new()
     }
 
     /// What was dropped so far, apart from what the publisher counts itself.

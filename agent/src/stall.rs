@@ -73,6 +73,16 @@ pub(crate) struct TakenStack {
     pub(crate) sequence: Option<u64>,
 }
 
+/// A span of a trace, by OpenTelemetry's ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "otlp"), allow(dead_code))]
+pub(crate) struct TraceIds {
+    pub(crate) trace: [u8; 16],
+    pub(crate) span: [u8; 8],
+    /// Bit 0: it is sampled.
+    pub(crate) flags: u8,
+}
+
 /// Everything that is known of a stall.
 #[derive(Clone, Debug)]
 pub(crate) struct Stall {
@@ -96,6 +106,9 @@ pub(crate) struct Stall {
     /// The thread that holds the lock waited for, and that lock.
     pub(crate) holder: Option<Box<Holder>>,
     pub(crate) lock: Option<u64>,
+    /// The trace that the poll belongs to.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code))]
+    pub(crate) trace: Option<TraceIds>,
     /// The log's revisions in which it began, and in which it last changed.
     begun: u64,
     revision: u64,
@@ -123,6 +136,7 @@ impl Stall {
             withdrawn: false,
             holder: None,
             lock: None,
+            trace: None,
             begun: 0,
             revision: 0,
         }
@@ -332,6 +346,14 @@ impl StallLog {
         {
             self.lost += 1;
         }
+    }
+
+    /// The trace of a stall that is held, where it is known.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn trace_of(&self, id: StallId) -> Option<TraceIds> {
+        let mut ended = self.ended.iter().rev();
+        let stall = self.live.get(&id).or_else(|| ended.find(|s| s.id == id));
+        stall?.trace
     }
 
     /// The live stall of `subject`.

@@ -3,75 +3,18 @@
 mod viewer;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use looptop_agent::{Agent, Builder, Permission};
-use tokio::runtime::Runtime;
+use looptop_agent::Permission;
+use viewer::http::{self, Application, ask, connect};
 use viewer::{PATIENCE, Viewer, alone, level0};
 
 const TOKEN: &str = "correct-horse-battery-staple";
 
-/// An application whose agent serves `/metrics`.
-struct Application {
-    runtime: Runtime,
-    agent: Agent,
-}
-
-impl Application {
-    fn new(builder: Builder) -> Self {
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(2).enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        let builder = builder.bind("127.0.0.1:0").socket(false);
-        let agent = builder.runtime("main", runtime.handle()).start();
-        Self { runtime, agent }
-    }
-
-    fn port(&self) -> SocketAddr {
-        self.agent.local_addr().expect("a port")
-    }
-}
-
-impl Drop for Application {
-    fn drop(&mut self) {
-        self.agent.shutdown();
-    }
-}
-
-/// The answer to a request, head and body.
-fn ask(stream: &mut TcpStream, request: &str) -> (String, String) {
-    stream.write_all(request.as_bytes()).expect("sent");
-    let mut answer = Vec::new();
-    let mut bytes = [0; 4_096];
-    loop {
-        let text = String::from_utf8_lossy(&answer).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head
-                .lines()
-                .find_map(|line| line.strip_prefix("Content-Length: "));
-            let length: usize = length.expect("a length").parse().expect("a number");
-            if body.len() >= length || request.starts_with("HEAD") {
-                return (head.to_owned(), body.to_owned());
-            }
-        }
-        match stream.read(&mut bytes).expect("an answer") {
-            0 => panic!("closed after: {text}"),
-            count => answer.extend_from_slice(&bytes[..count]),
-        }
-    }
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("a connection");
-    let patience = Some(PATIENCE);
-    stream.set_read_timeout(patience).expect("a time-out");
-    stream
-}
-
 fn get(address: SocketAddr, more: &str) -> (String, String) {
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n{more}\r\n");
-    ask(&mut connect(address), &request)
+    let (head, body) = http::get(address, "/metrics", more);
+    (head, String::from_utf8(body).expect("text"))
 }
 
 /// The page, once it has a line that begins so.
@@ -83,6 +26,7 @@ fn until(address: SocketAddr, what: impl Fn(&str) -> bool) -> String {
         let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\n\r\n");
         let (head, body) = ask(&mut stream, &request);
         assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        let body = String::from_utf8(body).expect("text");
         if body.lines().any(&what) {
             return body;
         }

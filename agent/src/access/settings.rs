@@ -169,7 +169,7 @@ fn names(list: &str) -> Vec<String> {
     names.map(str::to_owned).collect()
 }
 
-fn permission(text: &str) -> Permit {
+pub(crate) fn permission(text: &str) -> Permit {
     match text.trim().to_ascii_lowercase().as_str() {
         "numbers" => Ok(Permission::Numbers),
         "names" => Ok(Permission::Names),

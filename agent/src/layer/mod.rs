@@ -14,6 +14,8 @@ pub(crate) mod own;
 mod seen;
 #[cfg(all(test, tokio_unstable))]
 mod tests;
+#[cfg(feature = "otlp")]
+mod traces;
 
 use std::any::TypeId;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ use tracing_subscriber::registry::LookupSpan;
 use self::names::{Names, SpanNames, SpanText};
 #[cfg(tokio_unstable)]
 pub(crate) use self::seen::take_any;
+#[cfg(feature = "otlp")]
+use self::traces::{Find, Traces};
 use crate::task::traced::{Ids, LayerState};
 
 const TASK_SPAN: &str = "runtime.spawn";
@@ -57,6 +61,8 @@ where
     TaskLayer {
         state: LayerState::new(Ids::Foreign),
         names: crate::config::names_by_spans().then(SpanNames::default),
+        #[cfg(feature = "otlp")]
+        traces: Traces::default(),
         filtered: Nothing.with_filter(TaskCallsites { wakers: true }),
     }
 }
@@ -67,6 +73,9 @@ pub struct TaskLayer<S> {
     state: LayerState,
     /// `None` where tasks are not named by spans.
     names: Option<SpanNames>,
+    /// Leads to the traces of spans.
+    #[cfg(feature = "otlp")]
+    traces: Traces,
     // Answers which callsites concern the layer. What happens there
     // is handled by the outer type: `Filtered` looks a span up in the registry
     // before it passes on that it was entered; our cache knows its own spans
@@ -92,6 +101,42 @@ impl<S> TaskLayer<S> {
     #[must_use]
     pub fn without_span_names(mut self) -> Self {
         self.names = None;
+        self
+    }
+}
+
+impl<S> TaskLayer<S> {
+    /// How the trace and the span of OpenTelemetry are found for a span that is entered, so
+    /// that a stall sent by OTLP names them. Called on the span's thread, at most once for
+    /// each stall. By default `tracing_opentelemetry::get_otel_context`, of the version that
+    /// the agent depends on (0.34): for another version, or another layer.
+    ///
+    /// ```
+    /// use looptop_agent::TaskLayer;
+    /// use opentelemetry::trace::TraceContextExt;
+    ///
+    /// fn layer<S>() -> TaskLayer<S>
+    /// where
+    ///     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+    /// {
+    ///     looptop_agent::task_layer().with_trace_ids(|dispatch, span| {
+    ///         let context = tracing_opentelemetry::get_otel_context(span, dispatch)?;
+    ///         let ids = context.span().span_context().clone();
+    ///         Some((ids.trace_id().to_bytes(), ids.span_id().to_bytes()))
+    ///     })
+    /// }
+    /// ```
+    #[cfg(feature = "otlp")]
+    #[must_use]
+    #[allow(
+        clippy::type_complexity,
+        reason = "a name would hide what is to be returned"
+    )]
+    pub fn with_trace_ids(
+        mut self,
+        find: fn(&Dispatch, &span::Id) -> Option<([u8; 16], [u8; 8])>,
+    ) -> Self {
+        self.traces.find = Find::Given(find);
         self
     }
 }
@@ -152,6 +197,8 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     fn on_register_dispatch(&self, dispatch: &Dispatch) {
+        #[cfg(feature = "otlp")]
+        self.traces.set(dispatch);
         self.filtered.on_register_dispatch(dispatch);
     }
 
@@ -197,10 +244,14 @@ where
         if seen::entered(&self.state, id.into_u64()) {
             self.name_task(id, &context);
         }
+        #[cfg(feature = "otlp")]
+        self.traces.entered(id);
     }
 
     #[inline]
     fn on_exit(&self, id: &span::Id, _: Context<'_, S>) {
+        #[cfg(feature = "otlp")]
+        self.traces.left(id);
         seen::left(&self.state, id.into_u64());
     }
 

@@ -35,6 +35,18 @@ pub(super) struct Counts {
     /// What threads had used at the frame before.
     used: BTreeMap<Tid, ThreadTime>,
     judged_at: Option<Moment>,
+    /// What stalls have grown by at the last look.
+    pub(super) grown: Vec<Grown>,
+}
+
+/// A stall that was counted, or that went on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(not(feature = "pprof"), allow(dead_code))]
+pub(super) struct Grown {
+    pub(super) stall: StallId,
+    /// It was not counted before.
+    pub(super) is_new: bool,
+    pub(super) seconds: f64,
 }
 
 /// Stalls of one culprit.
@@ -101,7 +113,14 @@ impl Counts {
         }
     }
 
+    /// Whether a stall was counted: its culprit is known as well as it will be.
+    #[cfg(feature = "otlp")]
+    pub(super) fn has(&self, stall: StallId) -> bool {
+        self.counted.contains_key(&stall)
+    }
+
     fn add_stalls(&mut self, model: &Model) {
+        self.grown.clear();
         let mut held = BTreeSet::new();
         for stall in model.stalls.iter() {
             held.insert(stall.id);
@@ -120,6 +139,13 @@ impl Counts {
             let more = (seconds - counted.seconds).max(0.0);
             counted.seconds += more;
             self.stalls.at(counted.place.clone()).seconds += more;
+            if more > 0.0 {
+                self.grown.push(Grown {
+                    stall: stall.id,
+                    is_new: false,
+                    seconds: more,
+                });
+            }
             return;
         }
         if stall.is_in_place() {
@@ -142,6 +168,11 @@ impl Counts {
         total.count += 1;
         total.seconds += seconds;
         self.counted.insert(stall.id, Counted { place, seconds });
+        self.grown.push(Grown {
+            stall: stall.id,
+            is_new: true,
+            seconds,
+        });
     }
 
     fn add_threads(&mut self, model: &Model) {

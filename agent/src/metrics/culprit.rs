@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use looptop_diagnosis::diagnose::{Finding, cause_word};
 use looptop_diagnosis::model::{Culprit as Code, Model, Stall};
 
-use super::text::Label;
+use super::families::Label;
 
 /// Distinct culprits of one family; those that come after share one place.
 pub(super) const MOST: usize = 100;
@@ -31,18 +31,11 @@ impl Culprit {
         let spawned = || model.location(stall.location).map(|at| at.to_string());
         let location = code.and_then(Code::location).or_else(spawned);
         let function = code.map(|code| code.function.clone());
-        let task = || {
-            let task = stall.task.and_then(|id| model.tasks.get(id));
-            let name = model.text(stall.name);
-            let named = Some(name).filter(|name| !name.is_empty());
-            let named = named.or_else(|| model.task_name(task?)).or(stall.future());
-            named.unwrap_or_default().to_owned()
-        };
         Self {
             cause: cause_word(stall.cause),
             location: location.unwrap_or_default(),
             task: if function.is_none() {
-                task()
+                task_name(stall, model)
             } else {
                 String::new()
             },
@@ -92,6 +85,15 @@ impl Culprit {
             ..self.without_names()
         }
     }
+}
+
+/// The name of a stalled task, or of its future; empty where neither is known.
+pub(crate) fn task_name(stall: &Stall, model: &Model) -> String {
+    let task = stall.task.and_then(|id| model.tasks.get(id));
+    let name = model.text(stall.name);
+    let named = Some(name).filter(|name| !name.is_empty());
+    let named = named.or_else(|| model.task_name(task?)).or(stall.future());
+    named.unwrap_or_default().to_owned()
 }
 
 /// What is counted by culprit, and by something else of which there are few.

@@ -9,13 +9,21 @@
 //! - [`culprit`]: who is to blame, as labels, of which there are only so many,
 //! - [`names`]: functions and lines for stacks, with the feature `symbols`,
 //! - [`page`]: which numbers there are, and what they are called,
-//! - [`text`]: the exposition format.
+//! - [`families`]: what a family of numbers is, whoever writes it,
+//! - [`text`]: the exposition format,
+//! - [`profile`]: stalls by stack, with the feature `pprof`.
+//!
+//! With the feature `otlp` and an endpoint the thread runs from the start to the end, and
+//! hands each look to `crate::otlp`.
 
-mod counts;
-mod culprit;
+pub(crate) mod counts;
+pub(crate) mod culprit;
+pub(crate) mod families;
 #[cfg_attr(not(feature = "symbols"), path = "without_names.rs")]
 mod names;
-mod page;
+pub(crate) mod page;
+#[cfg(feature = "pprof")]
+mod profile;
 mod text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,6 +61,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Metrics {
     state: Mutex<State>,
     changed: Notify,
+    #[cfg(feature = "pprof")]
+    profile: Mutex<profile::Profile>,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +97,46 @@ pub(crate) async fn scrape(
     feed: &Feed,
     shown: Shown,
 ) -> Result<Bytes, &'static str> {
+    let pages = pages(shared, feed).await?;
+    Ok(match shown {
+        Shown::Numbers => pages.numbers,
+        Shown::Names => pages.names,
+    })
+}
+
+/// The profile of what has blocked, of the last `seconds` or of all there was; a sentence
+/// where there is none. To be called on the agent's runtime.
+#[cfg(feature = "pprof")]
+pub(crate) async fn profile(
+    shared: &Arc<Shared>,
+    feed: &Feed,
+    seconds: Option<u64>,
+) -> Result<Bytes, &'static str> {
+    pages(shared, feed).await?;
+    let shared = Arc::clone(shared);
+    // Viewers must not wait for the compression.
+    let made = tokio::task::spawn_blocking(move || {
+        let of = hello::response(&shared, Permission::Memory);
+        lock(&shared.metrics.profile).file(seconds, &of)
+    });
+    let file = made.await.ok().flatten();
+    file.map(Bytes::from)
+        .ok_or("the agent has no profile yet: scrape again")
+}
+
+/// Observes for OpenTelemetry, for as long as the agent runs. To be called on the agent's
+/// runtime.
+#[cfg(feature = "otlp")]
+pub(crate) fn observe_for_export(shared: &Arc<Shared>, feed: &Feed) -> Result<(), &'static str> {
+    let mut state = lock(&shared.metrics.state);
+    if state.observes {
+        return Ok(());
+    }
+    start(shared, feed, &mut state)
+}
+
+/// The newest pages, which somebody asks for.
+async fn pages(shared: &Arc<Shared>, feed: &Feed) -> Result<Pages, &'static str> {
     let metrics = &shared.metrics;
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -95,10 +145,7 @@ pub(crate) async fn scrape(
             let mut state = lock(&metrics.state);
             state.asked = Some(Instant::now());
             if let Some(pages) = &state.pages {
-                return Ok(match shown {
-                    Shown::Numbers => pages.numbers.clone(),
-                    Shown::Names => pages.names.clone(),
-                });
+                return Ok(pages.clone());
             }
             if !state.observes {
                 start(shared, feed, &mut state)?;
@@ -132,7 +179,7 @@ fn observe(shared: &Arc<Shared>, mut frames: mpsc::Receiver<Frame>, counts: Box<
                 shared.metrics.changed.notify_waiters();
             }
             let asked = lock(&shared.metrics.state).asked;
-            if asked.is_none_or(|at| at.elapsed() > KEPT) {
+            if asked.is_none_or(|at| at.elapsed() > KEPT) && !observer.exports() {
                 return;
             }
         }
@@ -155,6 +202,9 @@ struct Observer {
     names: Names,
     runtimes: Runtimes,
     counts: Box<Counts>,
+    shared: Arc<Shared>,
+    #[cfg(feature = "otlp")]
+    exporter: Option<crate::otlp::Exporter>,
 }
 
 impl Observer {
@@ -165,7 +215,19 @@ impl Observer {
             names: Names::new(shared),
             runtimes: Runtimes::default(),
             counts,
+            shared: Arc::clone(shared),
+            #[cfg(feature = "otlp")]
+            exporter: crate::otlp::Exporter::new(shared),
         }
+    }
+
+    /// Somebody gets each look, whether or not there are scrapes.
+    #[allow(clippy::unused_self, reason = "only with otlp")]
+    fn exports(&self) -> bool {
+        #[cfg(feature = "otlp")]
+        return self.exporter.is_some();
+        #[cfg(not(feature = "otlp"))]
+        false
     }
 
     /// Takes a frame in; the pages once its last part is there.
@@ -180,12 +242,19 @@ impl Observer {
         self.names.apply(&mut self.model);
         self.engine.update(&self.model);
         self.counts.add(&self.model, self.engine.findings());
+        #[cfg(feature = "pprof")]
+        lock(&self.shared.metrics.profile).add(&self.model, &self.counts.grown, Instant::now());
         let view = page::View {
             model: &self.model,
             engine: &self.engine,
             runtimes: &self.runtimes,
             counts: &self.counts,
+            lost: self.shared.lost_in_export(),
         };
+        #[cfg(feature = "otlp")]
+        if let Some(exporter) = &mut self.exporter {
+            exporter.take(&view);
+        }
         Some(Pages {
             names: view.page(Shown::Names).into(),
             numbers: view.page(Shown::Numbers).into(),

@@ -9,13 +9,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use looptop_diagnosis::diagnose::{Engine, Level};
+#[cfg(feature = "otlp")]
+use looptop_diagnosis::model::StallId;
 use looptop_diagnosis::model::{Model, RuntimeId, Stall, ThreadRole};
 use looptop_wire::proto::{self, Frame};
 
 use super::Shown;
 use super::counts::{Counts, LAG_BOUNDS};
 use super::culprit::{ByCulprit, Culprit};
-use super::text::{Kind, Page};
+use super::families::{Histogram, Kind, Page, Sink};
+use super::text::Text;
 
 /// Workers of which there are series; more are left out.
 const MAX_WORKERS: usize = 512;
@@ -49,11 +52,13 @@ impl Runtimes {
 }
 
 /// What a page is made from.
-pub(super) struct View<'a> {
-    pub(super) model: &'a Model,
+pub(crate) struct View<'a> {
+    pub(crate) model: &'a Model,
     pub(super) engine: &'a Engine,
     pub(super) runtimes: &'a Runtimes,
     pub(super) counts: &'a Counts,
+    /// What was lost beside what the model knows of.
+    pub(super) lost: Vec<(&'static str, u64)>,
 }
 
 fn seconds(ns: u64) -> f64 {
@@ -65,9 +70,22 @@ fn some(count: Option<u64>) -> Option<f64> {
 }
 
 impl View<'_> {
-    /// All of it, for who may see so much.
+    /// All of it as text, for who may see so much.
     pub(super) fn page(&self, shown: Shown) -> String {
-        let mut page = Page::default();
+        let mut text = Text::default();
+        self.write(&mut text, shown);
+        text.into_string()
+    }
+
+    /// Whether a stall was counted: its culprit is known as well as it will be.
+    #[cfg(feature = "otlp")]
+    pub(crate) fn has_counted(&self, stall: StallId) -> bool {
+        self.counts.has(stall)
+    }
+
+    /// All of it, for who may see so much.
+    pub(crate) fn write(&self, sink: &mut dyn Sink, shown: Shown) {
+        let mut page = Page::new(sink);
         self.agent(&mut page);
         self.stalls(&mut page, shown);
         self.findings(&mut page, shown);
@@ -80,7 +98,6 @@ impl View<'_> {
         if shown == Shown::Names {
             self.gauges(&mut page);
         }
-        page.into_text()
     }
 
     /// The name of a runtime, which is a name; its number where numbers alone are shown.
@@ -189,7 +206,12 @@ impl View<'_> {
         );
         for (runtime, lag) in &self.counts.lag {
             let name = self.runtime(*runtime, shown);
-            family.histogram(&[("runtime", &name)], &LAG_BOUNDS, &lag.counts, lag.sum);
+            let histogram = Histogram {
+                bounds: &LAG_BOUNDS,
+                counts: &lag.counts,
+                sum: lag.sum,
+            };
+            family.histogram(&[("runtime", &name)], &histogram);
         }
         let mut family = page.family(
             Kind::Gauge,
@@ -389,7 +411,10 @@ impl View<'_> {
             ("viewers", loss.refused_viewers),
             ("connections", loss.refused_connections),
             ("calls", loss.refused_calls),
-        ] {
+        ]
+        .into_iter()
+        .chain(self.lost.iter().copied())
+        {
             family.sample(&[("what", what)], count as f64);
         }
         page.family(
@@ -473,6 +498,7 @@ mod tests {
             engine: &engine,
             runtimes: &runtimes,
             counts: &counts,
+            lost: vec![("log records", 3)],
         };
         [Shown::Names, Shown::Numbers].map(|shown| view.page(shown))
     }

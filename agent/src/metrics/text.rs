@@ -2,117 +2,79 @@
 
 use std::fmt::Write;
 
+use super::families::{Head, Histogram, Kind, Label, Sink};
+
 /// What the format is called in a header.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Characters of the value of a label; the rest is cut off.
 const MAX_LABEL: usize = 200;
 
-/// What a family's values are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// They only rise while the process lives.
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-impl Kind {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-        }
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
     }
 }
-
-/// A label with its value. One without a value is left out, which means the same.
-pub(super) type Label<'a> = (&'a str, &'a str);
 
 /// A page that is being written, one family after the other.
 #[derive(Debug, Default)]
-pub(super) struct Page(String);
+pub(super) struct Text(String);
 
-impl Page {
-    /// Begins a family, to which its samples are given. One without samples leaves no
-    /// trace.
-    pub(super) fn family<'a>(&'a mut self, kind: Kind, name: &'a str, help: &'a str) -> Family<'a> {
-        Family {
-            text: &mut self.0,
-            kind,
-            name,
-            help,
-            has_begun: false,
-        }
-    }
-
-    pub(super) fn into_text(self) -> String {
+impl Text {
+    pub(super) fn into_string(self) -> String {
         self.0
     }
-}
 
-/// Values under one name.
-#[derive(Debug)]
-pub(super) struct Family<'a> {
-    text: &'a mut String,
-    kind: Kind,
-    name: &'a str,
-    help: &'a str,
-    has_begun: bool,
-}
-
-impl Family<'_> {
-    /// One value.
-    pub(super) fn sample(&mut self, labels: &[Label<'_>], value: f64) {
-        self.write("", labels, None, value);
-    }
-
-    /// One value where it is known.
-    pub(super) fn known(&mut self, labels: &[Label<'_>], value: Option<f64>) {
-        if let Some(value) = value {
-            self.sample(labels, value);
-        }
-    }
-
-    /// How often there was what: `counts` of each bound and, last, of what is over all of
-    /// them; each value is counted once.
-    pub(super) fn histogram(
+    fn write(
         &mut self,
+        of: &Head<'_>,
+        suffix: &str,
         labels: &[Label<'_>],
-        bounds: &[f64],
-        counts: &[u64],
-        sum: f64,
+        bound: Option<f64>,
+        value: f64,
     ) {
-        let mut total = 0;
-        for (at, count) in counts.iter().enumerate() {
-            total += count;
-            let bound = bounds.get(at).copied().unwrap_or(f64::INFINITY);
-            self.write("_bucket", labels, Some(bound), total as f64);
-        }
-        self.write("_sum", labels, None, sum);
-        self.write("_count", labels, None, total as f64);
-    }
-
-    fn write(&mut self, suffix: &str, labels: &[Label<'_>], bound: Option<f64>, value: f64) {
-        if !std::mem::replace(&mut self.has_begun, true) {
-            let help = escaped(self.help, false);
-            let (name, kind) = (self.name, self.kind.word());
-            let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        }
-        let _ = write!(self.text, "{}{suffix}", self.name);
+        let _ = write!(self.0, "{}{suffix}", of.name);
         let bound = bound.map(number);
         let bound = bound.as_deref().map(|bound| ("le", bound));
         let labels = labels.iter().filter(|(_, value)| !value.is_empty());
         let mut separator = '{';
         for (label, value) in labels.copied().chain(bound) {
-            let _ = write!(self.text, "{separator}{label}=\"{}\"", escaped(value, true));
+            let _ = write!(self.0, "{separator}{label}=\"{}\"", escaped(value, true));
             separator = ',';
         }
         if separator == ',' {
-            self.text.push('}');
+            self.0.push('}');
         }
-        let _ = writeln!(self.text, " {}", number(value));
+        let _ = writeln!(self.0, " {}", number(value));
+    }
+
+    fn begin(&mut self, of: &Head<'_>) {
+        if of.begins {
+            let help = escaped(of.help, false);
+            let (name, kind) = (of.name, word(of.kind));
+            let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        }
+    }
+}
+
+impl Sink for Text {
+    fn value(&mut self, of: &Head<'_>, labels: &[Label<'_>], value: f64) {
+        self.begin(of);
+        self.write(of, "", labels, None, value);
+    }
+
+    fn histogram(&mut self, of: &Head<'_>, labels: &[Label<'_>], histogram: &Histogram<'_>) {
+        self.begin(of);
+        let mut total = 0;
+        for (at, count) in histogram.counts.iter().enumerate() {
+            total += count;
+            let bound = histogram.bounds.get(at).copied().unwrap_or(f64::INFINITY);
+            self.write(of, "_bucket", labels, Some(bound), total as f64);
+        }
+        self.write(of, "_sum", labels, None, histogram.sum);
+        self.write(of, "_count", labels, None, total as f64);
     }
 }
 
@@ -148,11 +110,13 @@ fn escaped(text: &str, in_quotes: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::families::Page;
     use super::*;
 
     #[test]
     fn a_page_is_written_as_the_format_wants_it() {
-        let mut page = Page::default();
+        let mut text = Text::default();
+        let mut page = Page::new(&mut text);
         let mut family = page.family(Kind::Counter, "polls_total", "Polls,\nwith \\ and \".");
         family.sample(&[("runtime", "main"), ("worker", "")], 3.0);
         family.sample(&[("runtime", "a\"b\\c\nd\u{1b}[m")], 0.25);
@@ -160,7 +124,12 @@ mod tests {
         family.known(&[], Some(1e18));
         page.family(Kind::Gauge, "nothing", "Has no sample.");
         let mut family = page.family(Kind::Histogram, "lag_seconds", "Lag.");
-        family.histogram(&[("runtime", "main")], &[0.001, 1.0], &[4, 2, 1], 7.5);
+        let histogram = Histogram {
+            bounds: &[0.001, 1.0],
+            counts: &[4, 2, 1],
+            sum: 7.5,
+        };
+        family.histogram(&[("runtime", "main")], &histogram);
         let expected = "\
 # HELP polls_total Polls,\\nwith \\\\ and \".
 # TYPE polls_total counter
@@ -175,7 +144,7 @@ lag_seconds_bucket{runtime=\"main\",le=\"+Inf\"} 7
 lag_seconds_sum{runtime=\"main\"} 7.5
 lag_seconds_count{runtime=\"main\"} 7
 ";
-        assert_eq!(page.into_text(), expected);
+        assert_eq!(text.into_string(), expected);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! `/metrics` by HTTP/1.1, beside gRPC on the agent's port and alone on one of its own.
+//! `/metrics`, and with the feature `pprof` the profile of what has blocked, by HTTP/1.1,
+//! beside gRPC on the agent's port and alone on one of its own.
 //!
 //! Which of both a connection speaks its first bytes say: gRPC's begin with the preface of
-//! HTTP/2, which no request of HTTP/1 does. What is served here is one page to `GET` and
+//! HTTP/2, which no request of HTTP/1 does. What is served here are pages to `GET` and
 //! `HEAD`, so it needs no library: a head with a bound, no body, an answer with a length.
 
 use std::future::poll_fn;
@@ -25,7 +26,9 @@ use crate::publish::feed::Feed;
 /// So long a peer may take to read the last answer.
 const LINGER: Duration = Duration::from_secs(1);
 /// Where the page is.
-const PATH: &str = "/metrics";
+const METRICS: &str = "/metrics";
+/// Where the profile is: what scrapers of pprof ask for, as `/debug/pprof/block` of Go's.
+const PROFILE: &str = "/debug/pprof/stalls";
 /// How a request begins that is answered here, beside gRPC.
 const BEGINNINGS: [&[u8]; 2] = [b"GET ", b"HEAD "];
 
@@ -81,8 +84,14 @@ async fn answer(request: &Request<'_>, visitor: &Arc<Visitor>, feed: &Feed) -> A
     if !["GET", "HEAD"].contains(&request.method) {
         return Answer::sentence(405, "the page is read by GET");
     }
-    if request.path != PATH {
-        return Answer::sentence(404, "there is /metrics, and gRPC for looptop");
+    let is_profile = cfg!(feature = "pprof") && request.path == PROFILE;
+    if request.path != METRICS && !is_profile {
+        let there_is = if cfg!(feature = "pprof") {
+            "there is /metrics, /debug/pprof/stalls, and gRPC for looptop"
+        } else {
+            "there is /metrics, and gRPC for looptop"
+        };
+        return Answer::sentence(404, there_is);
     }
     // A page in a browser of this machine whose name was made to lead here could read it.
     if visitor.is_local() && request.token.is_none() && !is_own_name(request.host) {
@@ -91,9 +100,13 @@ async fn answer(request: &Request<'_>, visitor: &Arc<Visitor>, feed: &Feed) -> A
             "the request names another host than this machine: name it by its address or a token",
         );
     }
+    #[cfg(feature = "pprof")]
+    if is_profile {
+        return profile(request, visitor, feed).await;
+    }
     let permission = match visitor.may_scrape(request.token) {
         Ok(permission) => permission,
-        Err(denied) => return Answer::denied(denied),
+        Err(denied) => return Answer::denied_metrics(denied),
     };
     let shown = match permission {
         Permission::Numbers => Shown::Numbers,
@@ -104,6 +117,27 @@ async fn answer(request: &Request<'_>, visitor: &Arc<Visitor>, feed: &Feed) -> A
             status: 200,
             content_type: CONTENT_TYPE,
             body: page,
+            has_body: true,
+        },
+        Err(why) => Answer::sentence(503, why),
+    }
+}
+
+/// Stacks, for who may see names: who may scrape `/metrics` alone may not.
+#[cfg(feature = "pprof")]
+async fn profile(request: &Request<'_>, visitor: &Arc<Visitor>, feed: &Feed) -> Answer {
+    if let Err(denied) = visitor.may(Permission::Names, request.token) {
+        return Answer::denied(denied, "");
+    }
+    let Ok(seconds) = request.seconds() else {
+        return Answer::sentence(400, "seconds is a whole number, at least 1");
+    };
+    match metrics::profile(visitor.shared(), feed, seconds).await {
+        Ok(file) => Answer {
+            status: 200,
+            // It is compressed in itself, as Go's are.
+            content_type: "application/octet-stream",
+            body: file,
             has_body: true,
         },
         Err(why) => Answer::sentence(503, why),
@@ -128,6 +162,9 @@ fn is_own_name(host: &str) -> bool {
 struct Request<'a> {
     method: &'a str,
     path: &'a str,
+    /// Behind the question mark.
+    #[cfg_attr(not(feature = "pprof"), allow(dead_code))]
+    query: &'a str,
     host: &'a str,
     token: Option<&'a [u8]>,
     /// The peer wants to go on after the answer.
@@ -144,9 +181,11 @@ impl<'a> Request<'a> {
         if words.next().is_some() || !["HTTP/1.1", "HTTP/1.0"].contains(&version) {
             return None;
         }
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut request = Self {
             method,
-            path: target.split('?').next()?,
+            path,
+            query,
             host: "",
             token: None,
             goes_on: version == "HTTP/1.1",
@@ -164,6 +203,18 @@ impl<'a> Request<'a> {
             }
         }
         Some(request)
+    }
+
+    /// Of how many seconds the profile is to be.
+    #[cfg(feature = "pprof")]
+    fn seconds(&self) -> Result<Option<u64>, ()> {
+        let mut pairs = self.query.split('&').map(|pair| pair.split_once('='));
+        let asked = pairs.find_map(|pair| pair.filter(|(key, _)| *key == "seconds"));
+        let Some((_, seconds)) = asked else {
+            return Ok(None);
+        };
+        let seconds = seconds.parse().ok().filter(|seconds| *seconds > 0);
+        seconds.map(Some).ok_or(())
     }
 }
 
@@ -186,18 +237,22 @@ impl Answer {
         }
     }
 
-    fn denied(denied: Denied) -> Self {
-        let status = match denied.kind() {
-            Kind::WantsToken => 401,
-            Kind::Forbidden => 403,
-            Kind::Exhausted => 503,
-        };
+    fn denied_metrics(denied: Denied) -> Self {
         let hint = match denied {
             Denied::Refused(_) => {
                 "; for /metrics alone LOOPTOP_METRICS_ALLOW where it starts, with the name of \
                  Prometheus' user, lets that in"
             }
             Denied::Declined(_) => "",
+        };
+        Self::denied(denied, hint)
+    }
+
+    fn denied(denied: Denied, hint: &str) -> Self {
+        let status = match denied.kind() {
+            Kind::WantsToken => 401,
+            Kind::Forbidden => 403,
+            Kind::Exhausted => 503,
         };
         Self::sentence(status, &format!("{denied}{hint}"))
     }
@@ -319,6 +374,7 @@ mod tests {
         let plain = Request {
             method: "GET",
             path: "/metrics",
+            query: "",
             host: "",
             token: None,
             goes_on: true,
@@ -331,6 +387,7 @@ mod tests {
         let expected = Request {
             method: "HEAD",
             path: "/metrics",
+            query: "a=b",
             host: "127.0.0.1:6669",
             token: Some(b"correct-horse"),
             goes_on: false,
@@ -349,6 +406,24 @@ mod tests {
             assert_eq!(parsed(bad), None, "{bad}");
         }
         assert_eq!(Request::parse(b"GET /\xff HTTP/1.1"), None);
+    }
+
+    #[cfg(feature = "pprof")]
+    #[test]
+    fn a_profile_is_of_so_many_seconds() {
+        for (target, expected) in [
+            ("/p", Ok(None)),
+            ("/p?debug=0", Ok(None)),
+            ("/p?seconds=14", Ok(Some(14))),
+            ("/p?debug=0&seconds=14", Ok(Some(14))),
+            ("/p?seconds=0", Err(())),
+            ("/p?seconds=-3", Err(())),
+            ("/p?seconds=", Err(())),
+        ] {
+            let head = format!("GET {target} HTTP/1.1");
+            let request = Request::parse(head.as_bytes()).expect("a request");
+            assert_eq!((request.path, request.seconds()), ("/p", expected));
+        }
     }
 
     #[test]
@@ -377,7 +452,7 @@ mod tests {
         assert!(head.contains("WWW-Authenticate: Bearer\r\n"), "{head}");
         assert!(head.ends_with("Connection: close\r\n\r\n"), "{head}");
         let refusal = crate::access::refusal::Refusal::WrongToken;
-        let denied = Answer::denied(Denied::Refused(refusal));
+        let denied = Answer::denied_metrics(Denied::Refused(refusal));
         let body = String::from_utf8(denied.body.to_vec()).expect("text");
         assert!(body.contains("LOOPTOP_METRICS_ALLOW"), "{body}");
     }

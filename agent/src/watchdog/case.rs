@@ -19,6 +19,7 @@ use crate::ids::{StallId, Tid};
 use crate::stall::{Stall, StallLog, StallScope, Subject, TakenStack, TaskInfo};
 use crate::sync::lock;
 use crate::task::site::SiteId;
+use crate::traces::Question;
 
 /// Without slots, up to 61 polls look like one. A stall is then reported only
 /// where the thread sat in one place, or spent this many thresholds of its own
@@ -138,6 +139,8 @@ struct Case {
     stall: Option<StallId>,
     /// The call whose object the stall names.
     object_of: Option<Call>,
+    /// To which trace the poll belongs.
+    trace: Question,
 }
 
 impl Cases {
@@ -172,6 +175,9 @@ impl Cases {
             return Outcome::Suspected;
         };
         case.last_seen_ns = now_ns;
+        if same {
+            case.trace.ask(case.tid);
+        }
         // Most polls are over long before the next look. What may be many polls is
         // judged by its CPU time, which counts from the first look.
         let worth_ns = match case.poll {
@@ -258,8 +264,10 @@ impl Cases {
             None => most,
         };
         let early = std::mem::take(&mut case.early);
+        let trace = case.trace.answer();
         let mut log = lock(log);
         log.update(id, |stall| {
+            stall.trace = trace;
             for stack in early {
                 stall.add_stack(stack);
             }
@@ -369,6 +377,7 @@ impl Case {
             description: None,
             stall: None,
             object_of: None,
+            trace: Question::default(),
         }
     }
 

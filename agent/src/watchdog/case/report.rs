@@ -39,11 +39,13 @@ impl Case {
         }
         let sought = self.new_object(sight, witness);
         let early = std::mem::take(&mut self.early);
+        let trace = self.trace.answer();
         let informative = {
             let mut log = lock(log);
             let mut informative = true;
             log.update(id, |stall| {
                 self.describe_in(stall, now_ns);
+                stall.trace = trace;
                 match sought {
                     Sought::Same => {}
                     Sought::Unknown => stall.object = None,
