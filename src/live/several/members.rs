@@ -144,8 +144,9 @@ impl Finder {
         all.retain(|named| seen.insert(named.target.to_string()));
         if all.len() > MOST {
             let more = all.len() - MOST;
+            let are = if more == 1 { "is" } else { "are" };
             remarks.push(format!(
-                "{more} more are not looked at: looptop looks at {MOST} together at most"
+                "{more} more {are} not looked at: looptop looks at {MOST} together at most"
             ));
             all.truncate(MOST);
         }
@@ -250,7 +251,7 @@ mod tests {
         finder.addresses.insert(dns, many.collect());
         let members = finder.members(Vec::new()).await;
         assert_eq!(members.named.len(), MOST);
-        let said = "1 more are not looked at: looptop looks at 256 together at most";
+        let said = "1 more is not looked at: looptop looks at 256 together at most";
         assert_eq!(members.remarks, [said]);
     }
 }
