@@ -38,11 +38,12 @@ pub struct Cli {
 /// The target and the screen.
 #[derive(Debug, Clone, Args)]
 pub struct Attach {
-    /// host:port, URL, unix:PATH, pid:N, core:FILE, or a recording [default: http://127.0.0.1:6669; where nothing listens there, what runs on this machine]
-    pub target: Option<String>,
-    /// Further targets, which are refused with a sentence.
-    #[arg(hide = true)]
-    pub more: Vec<String>,
+    /// host:port, URL, unix:PATH, pid:N, core:FILE, or a recording; of several, a row each: one after another, @FILE with one on each line, dns:NAME:PORT for all addresses of a name [default: http://127.0.0.1:6669; where nothing listens there, what runs on this machine]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// All that `looptop ls` finds on this machine, a row each
+    #[arg(long, conflicts_with = "targets")]
+    pub all: bool,
     /// The screen's options.
     #[command(flatten)]
     pub screen: Screen,
@@ -228,11 +229,12 @@ pub struct Run {
 /// Options of `check`.
 #[derive(Debug, Clone, Args)]
 pub struct Check {
-    /// host:port, URL, unix:PATH, pid:N, core:FILE, or a recording [default: http://127.0.0.1:6669]
-    pub target: Option<String>,
-    /// Further targets, which are refused with a sentence.
-    #[arg(hide = true)]
-    pub more: Vec<String>,
+    /// host:port, URL, unix:PATH, pid:N, core:FILE, or a recording; several at once: one after another, @FILE with one on each line, dns:NAME:PORT for all addresses of a name [default: http://127.0.0.1:6669]
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+    /// All that `looptop ls` finds on this machine
+    #[arg(long, conflicts_with = "targets")]
+    pub all: bool,
     /// How long to observe, after the warm-up [default: 10s; of a recording, all of it]
     #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
     pub window: Option<Duration>,
@@ -436,7 +438,7 @@ mod tests {
     #[test]
     fn a_target_needs_no_command() {
         let cli = Cli::try_parse_from(["looptop", "127.0.0.1:7000", "--ascii"]).unwrap();
-        assert_eq!(cli.attach.target.as_deref(), Some("127.0.0.1:7000"));
+        assert_eq!(cli.attach.targets, ["127.0.0.1:7000"]);
         assert!(cli.command.is_none() && cli.attach.screen.ascii);
     }
 }

@@ -12,6 +12,8 @@ pub enum Action {
     Quit,
     /// Closes what is on top: overlay, details, filter. Never quits.
     Back,
+    /// Goes back to the page of several processes.
+    Processes,
     /// Opens or closes the command palette.
     Palette,
     /// Does what is under the cursor of the command palette.
@@ -127,6 +129,8 @@ pub enum Motion {
 pub enum Effect {
     /// End the program.
     Quit,
+    /// Go back to the page of several processes.
+    Leave,
     /// Put text into the terminal's clipboard.
     Copy(String),
     /// Open a line in an editor.

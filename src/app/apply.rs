@@ -9,21 +9,20 @@ use crate::{
     model::{Activity, Model, SourceKind},
 };
 
-use super::{Connection, Effect, Event, Snapshot, State, waits::Seen};
+use super::{Effect, Event, Snapshot, State, waits::Seen};
 
 impl State {
     /// Takes in an event.
     pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         self.now = now;
+        if let Some(connection) = self.connection.after(&event, now) {
+            self.connection = connection;
+        }
         match event {
-            Event::Connecting { attempt } => {
-                let problem = match &self.connection {
-                    Connection::Lost { problem, .. } => Some(problem.clone()),
-                    Connection::Connecting { problem, .. } => problem.clone(),
-                    _ => None,
-                };
-                self.connection = Connection::Connecting { attempt, problem };
-            }
+            Event::Connecting { .. }
+            | Event::Silent { .. }
+            | Event::Paused { .. }
+            | Event::Lost { .. } => {}
             Event::Connected { hello, kind } => {
                 self.connected(&hello, kind);
                 // The new stream knows nothing of what the old one was asked.
@@ -35,16 +34,6 @@ impl State {
                     .collect();
             }
             Event::Frame(frame) => return self.frame(&frame),
-            Event::Silent { since, problem } => {
-                self.connection = Connection::Silent { since, problem };
-            }
-            Event::Paused { since, problem } => {
-                self.connection = Connection::Paused { since, problem };
-            }
-            Event::Lost { problem, retry_in } => {
-                let retry_at = retry_in.and_then(|wait| now.checked_add(wait));
-                self.connection = Connection::Lost { problem, retry_at };
-            }
             Event::Opened {
                 length,
                 marks,
@@ -70,7 +59,6 @@ impl State {
                 }
             }
             Event::Ended => {
-                self.connection = Connection::Ended;
                 if let Some(player) = &mut self.player {
                     player.playing = false;
                 }
@@ -118,13 +106,11 @@ impl State {
         }
         self.waits = Seen::default();
         self.source = Some(kind);
-        self.connection = Connection::Live;
         self.live.model = Arc::new(model);
         self.publish();
     }
 
     fn frame(&mut self, frame: &Frame) -> Vec<Effect> {
-        self.connection = Connection::Live;
         let rejected = Arc::make_mut(&mut self.live.model).apply(frame).err();
         if let Some(rejected) = rejected {
             self.notify(rejected.to_string());

@@ -182,3 +182,35 @@ pub enum Connection {
     /// The recording is at its end.
     Ended,
 }
+
+impl Connection {
+    /// What it does once `event` has come; `None` where that says nothing of it.
+    pub fn after(&self, event: &Event, now: Instant) -> Option<Self> {
+        Some(match event {
+            Event::Connecting { attempt } => {
+                let problem = match self {
+                    Self::Lost { problem, .. } => Some(problem.clone()),
+                    Self::Connecting { problem, .. } => problem.clone(),
+                    _ => None,
+                };
+                let attempt = *attempt;
+                Self::Connecting { attempt, problem }
+            }
+            Event::Connected { .. } | Event::Frame(_) => Self::Live,
+            Event::Silent { since, problem } => Self::Silent {
+                since: *since,
+                problem: problem.clone(),
+            },
+            Event::Paused { since, problem } => Self::Paused {
+                since: *since,
+                problem: problem.clone(),
+            },
+            Event::Lost { problem, retry_in } => Self::Lost {
+                problem: problem.clone(),
+                retry_at: retry_in.and_then(|wait| now.checked_add(wait)),
+            },
+            Event::Ended => Self::Ended,
+            _ => return None,
+        })
+    }
+}

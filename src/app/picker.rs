@@ -4,11 +4,12 @@
 //! What is found comes by [`Picker::found`], keys go to [`Picker::key`], and a
 //! [`Choice`] comes out. The cursor stays on its program, wherever that goes.
 
-use ratatui::layout::{Rect, Size};
+use ratatui::layout::Size;
 
 use super::{
-    Action, Key,
-    bindings::{FILTER, Keymap},
+    Key,
+    bindings::Keymap,
+    front::{self, Bound, FilterLine, Parts, Step, bound},
     mouse::Mouse,
     page::wrap,
 };
@@ -82,8 +83,9 @@ impl Candidate {
         }
     }
 
-    fn matches(&self, filter: &str) -> bool {
-        let text = format!(
+    /// What a filter looks for words in.
+    fn text(&self) -> String {
+        format!(
             "{} {} {} {} {} {}",
             self.pid,
             self.name,
@@ -91,10 +93,7 @@ impl Candidate {
             self.user,
             self.instrument,
             self.place()
-        );
-        let text = text.to_lowercase();
-        let mut words = filter.split_whitespace();
-        words.all(|word| text.contains(&word.to_lowercase()))
+        )
     }
 
     fn key(&self) -> (u32, &str) {
@@ -120,51 +119,27 @@ pub enum Choice {
 
 /// What a key does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub enum Act {
+    /// Attach to what is under the cursor.
     Attach,
+    /// Move the cursor.
     Go(Step),
+    /// Type a filter.
     Filter,
+    /// Look again.
     Look,
+    /// Clear the filter, otherwise quit.
     Back,
+    /// Quit.
     Quit,
+    /// Stop as a shell's job.
     Suspend,
     /// Quit, also while a filter is typed.
     Leave,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Up,
-    Down,
-    PageUp,
-    PageDown,
-    First,
-    Last,
-}
-
-/// Keys of the picker, and what they do.
-#[derive(Debug)]
-pub struct Bound {
-    /// What a configuration calls it, as the screen of a target does.
-    pub name: &'static str,
-    /// Any of these.
-    pub keys: &'static [Key],
-    act: Act,
-    /// A sentence for the document.
-    pub help: &'static str,
-}
-
-const fn bound(name: &'static str, keys: &'static [Key], act: Act, help: &'static str) -> Bound {
-    Bound {
-        name,
-        keys,
-        act,
-        help,
-    }
-}
-
 /// The keys: dispatch and `docs/keys.md` come from here.
-pub const KEYS: &[Bound] = &[
+pub const KEYS: &[Bound<Act>] = &[
     bound(
         "open",
         &[Key::Enter],
@@ -247,79 +222,7 @@ pub struct Picker {
     /// Something was looked at.
     looked: bool,
     unread: usize,
-    filter: String,
-    typing: bool,
-}
-
-/// The parts of the screen: what does not fit is empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts {
-    /// The program's name, and how many were found.
-    pub header: Rect,
-    /// The names of the columns.
-    pub heads: Rect,
-    /// A line for each program, or what to do where there is none.
-    pub rows: Rect,
-    /// About the program under the cursor.
-    pub about: Rect,
-    /// Keys, or the line where a filter is typed.
-    pub footer: Rect,
-}
-
-/// Rows of programs that stay, however much there is to say about one.
-const LEAST_ROWS: u16 = 2;
-/// Lines of a screen on which a rule stands above what is said about a program.
-const ROOM_FOR_RULE: u16 = 14;
-
-impl Parts {
-    /// Of a screen of this size, with so many lines to say about the program under the
-    /// cursor.
-    pub fn new(size: Size, lines: usize) -> Self {
-        let heads = u16::from(size.height >= 6);
-        let header = u16::from(size.height >= 2);
-        let footer = u16::from(size.height >= 3);
-        let usual = match size.height {
-            0..8 => 0,
-            8..ROOM_FOR_RULE => 3,
-            _ => 4,
-        };
-        let rule = u16::from(size.height >= ROOM_FOR_RULE);
-        let wanted = u16::try_from(lines).unwrap_or(u16::MAX);
-        let wanted = wanted.saturating_add(rule);
-        let most = size
-            .height
-            .saturating_sub(header + heads + footer + LEAST_ROWS);
-        let about = if usual == 0 {
-            0
-        } else {
-            wanted.clamp(usual, usual.max(most))
-        };
-        let rows = size.height - header - heads - about - footer;
-        let mut y = 0;
-        let mut part = |height| {
-            let part = Rect::new(0, y, size.width, height);
-            y += height;
-            part
-        };
-        Self {
-            header: part(header),
-            heads: part(heads),
-            rows: part(rows),
-            about: part(about),
-            footer: part(footer),
-        }
-    }
-
-    /// A rule stands above what is said about a program.
-    pub fn has_rule(&self) -> bool {
-        self.footer.bottom() >= ROOM_FOR_RULE
-    }
-
-    /// The lines that can be said about a program.
-    fn lines(&self) -> usize {
-        let rule = usize::from(self.has_rule());
-        usize::from(self.about.height).saturating_sub(rule)
-    }
+    filter: FilterLine,
 }
 
 impl Picker {
@@ -404,7 +307,9 @@ impl Picker {
     /// Those that the filter lets through, in the order of the screen.
     pub fn shown(&self) -> Vec<&Candidate> {
         let candidates = self.candidates.iter();
-        candidates.filter(|c| c.matches(&self.filter)).collect()
+        candidates
+            .filter(|c| self.filter.matches(&c.text()))
+            .collect()
     }
 
     /// The row of the cursor, and the row that stands first on the screen.
@@ -427,23 +332,20 @@ impl Picker {
 
     /// The filter, and whether it is being typed.
     pub fn filter(&self) -> (&str, bool) {
-        (&self.filter, self.typing)
+        (&self.filter.text, self.filter.typing)
     }
 
     /// A key went down.
     pub fn key(&mut self, key: Key) -> Choice {
-        let keys = |bound: &&Bound| self.keys.keys(bound.name, bound.keys);
-        let bound = KEYS.iter().find(|bound| keys(bound).contains(&key));
-        let act = bound.map(|bound| bound.act);
-        let choice = match (act, key) {
+        let choice = match (front::act_of(KEYS, &self.keys, key), key) {
             (Some(Act::Leave), _) => Choice::Quit,
             (Some(Act::Suspend), _) => Choice::Suspend,
-            (Some(Act::Go(step)), key) if !self.typing || !matches!(key, Key::Char(_)) => {
+            (Some(Act::Go(step)), key) if !self.filter.typing || !matches!(key, Key::Char(_)) => {
                 self.go(step);
                 Choice::Stay
             }
-            _ if self.typing => {
-                self.type_key(key);
+            _ if self.filter.typing => {
+                self.filter.key(key, &self.keys);
                 Choice::Stay
             }
             (Some(act), _) => self.act(act),
@@ -462,47 +364,17 @@ impl Picker {
             Act::Look => return Choice::Look,
             Act::Quit | Act::Leave => return Choice::Quit,
             Act::Suspend => return Choice::Suspend,
-            Act::Back if self.filter.is_empty() => return Choice::Quit,
-            Act::Back => self.filter.clear(),
-            Act::Filter => self.typing = true,
+            Act::Back if self.filter.text.is_empty() => return Choice::Quit,
+            Act::Back => self.filter.text.clear(),
+            Act::Filter => self.filter.typing = true,
             Act::Go(step) => self.go(step),
         }
         Choice::Stay
     }
 
-    fn type_key(&mut self, key: Key) {
-        let of_filter = FILTER.bindings.iter();
-        let bound = of_filter.map(|bound| (&bound.action, self.keys.of(bound)));
-        let mut action = bound
-            .filter(|(_, keys)| keys.contains(&key))
-            .map(|(a, _)| a);
-        match (action.next(), key) {
-            (Some(Action::Erase), _) => drop(self.filter.pop()),
-            (Some(Action::EraseWord), _) => {
-                let kept = self.filter.trim_end().rfind(' ').map_or(0, |at| at + 1);
-                self.filter.truncate(kept);
-            }
-            (Some(Action::Clear), _) => {
-                self.filter.clear();
-                self.typing = false;
-            }
-            (Some(Action::Accept), _) => self.typing = false,
-            (None, Key::Char(c)) => self.filter.push(c),
-            _ => {}
-        }
-    }
-
     fn go(&mut self, step: Step) {
-        let page = usize::from(self.parts().rows.height).max(1);
-        self.cursor = match step {
-            Step::Up => self.cursor.saturating_sub(1),
-            Step::Down => self.cursor + 1,
-            Step::PageUp => self.cursor.saturating_sub(page),
-            Step::PageDown => self.cursor + page,
-            Step::First => 0,
-            Step::Last => self.shown().len(),
-        };
-        self.keep_cursor();
+        let page = usize::from(self.parts().rows.height);
+        self.cursor = step.from(self.cursor, page, self.shown().len());
     }
 
     /// The mouse at a row of the screen.
@@ -521,8 +393,7 @@ impl Picker {
 
     /// Text was pasted.
     pub fn paste(&mut self, text: &str) {
-        if self.typing {
-            self.filter.extend(text.chars().filter(|c| !c.is_control()));
+        if self.filter.paste(text) {
             self.keep_cursor();
         }
     }

@@ -39,6 +39,8 @@ pub struct Options {
     pub theme: ThemeId,
     /// The file of a theme of the user's own; empty without one.
     pub own_theme: String,
+    /// There is a page of several processes to come back to.
+    pub several: bool,
 }
 
 /// The demo's scenario, as it was started.

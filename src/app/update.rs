@@ -23,7 +23,12 @@ pub fn update(state: &mut State, action: Action) -> Vec<Effect> {
             Some(place) => effects.push(Effect::Edit(place)),
             None => state.notify("no line is known of what is under the cursor"),
         },
-        Action::Back => back(state),
+        Action::Back => {
+            if !back(state) && state.options.several {
+                effects.push(Effect::Leave);
+            }
+        }
+        Action::Processes => effects.push(Effect::Leave),
         Action::Palette => palette::toggle(state),
         Action::Choose => {
             if let Some(action) = palette::choose(state) {
@@ -127,8 +132,8 @@ fn copy(state: &mut State) -> Option<Effect> {
     Some(Effect::Copy(text))
 }
 
-/// One layer at a time, and never out of the program.
-fn back(state: &mut State) {
+/// One layer at a time, and never out of the program; `false` where there was none.
+fn back(state: &mut State) -> bool {
     if state.overlay.take().is_some() {
         state.scroll = 0;
     } else if state.details.is_some() {
@@ -137,11 +142,17 @@ fn back(state: &mut State) {
         state.link = None;
     } else if state.presenting {
         state.presenting = false;
-    } else if let Some(table) = state.table()
-        && !table.table().back(state)
-    {
+    } else if let Some(table) = state.table() {
+        if table.table().back(state) {
+            return true;
+        }
+        let filtered = !state.table_state(table).filter_text.is_empty();
         state.set_filter(table, String::new());
+        return filtered;
+    } else {
+        return false;
     }
+    true
 }
 
 fn help(state: &mut State) {

@@ -11,32 +11,57 @@ use crate::{
     config,
     live::{
         screen::{ScreenError, Show, choose},
+        several::{self, Asked, Finder},
         terminal,
     },
     source::{
         self, Target,
         processes::{At, Lister, Listing},
+        targets::{Meant, Named, meant},
     },
 };
 
-/// Attaches to the target and shows it until the user quits. Without a target, and with
-/// nothing at the default one, it is chosen of what is found on this machine.
+/// Attaches to the target and shows it until the user quits; of several, a row each.
+/// Without a target, and with nothing at the default one, it is chosen of what is found on
+/// this machine.
 pub(super) fn run(attach: Attach) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
-    if let Some(target) = &attach.target {
+    if let Some(target) = attach.targets.first() {
         is_no_command(target)?;
-        one_target("looptop", target, &attach.more)?;
     }
     let screen = config.complete(attach.screen);
-    let is_named = attach.target.is_some() || config.target != DEFAULT_TARGET;
-    let name = attach.target.unwrap_or(config.target);
-    let target: Target = name.parse()?;
+    let is_named = !attach.targets.is_empty() || config.target != DEFAULT_TARGET;
+    let texts = if attach.targets.is_empty() {
+        vec![config.target]
+    } else {
+        attach.targets
+    };
+    let asked = if attach.all {
+        Asked::machine()
+    } else {
+        match meant(&texts)? {
+            Meant::Alone(one) => return show_one(&one, is_named, &screen),
+            Meant::Several(wanted) => Asked::new(wanted),
+        }
+    };
     terminal::check()?;
     let runtime = runtime()?;
-    let shown = if is_named || runtime.block_on(source::is_listening(&target)) {
-        Show::new(target, &name, &screen).run(None, &runtime)
+    let mut finder = Finder::new(asked);
+    let members = runtime.block_on(finder.first())?;
+    let shown = several::show(finder, members, &screen, &runtime);
+    // Threads that still look for symbols end with the process.
+    runtime.shutdown_background();
+    shown?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show_one(one: &Named, is_named: bool, screen: &cli::Screen) -> anyhow::Result<ExitCode> {
+    terminal::check()?;
+    let runtime = runtime()?;
+    let shown = if is_named || runtime.block_on(source::is_listening(&one.target)) {
+        Show::new(one.target.clone(), &one.name, screen).run(None, &runtime)
     } else {
-        found(&screen, &runtime)
+        found(screen, &runtime)
     };
     // Threads that still look for symbols end with the process.
     runtime.shutdown_background();

@@ -1,5 +1,7 @@
 //! `looptop check`: observe for a while, without a screen, and report.
 
+mod several;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -10,41 +12,61 @@ use anyhow::Context;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{FINDINGS, NOT_OBSERVED, attach::one_target, print, runtime};
+use super::{FINDINGS, NOT_OBSERVED, print, runtime};
 use crate::{
-    cli::{Check, DEFAULT_TARGET},
+    cli::Check,
     config,
     diagnose::{Engine, Window},
+    live::several::Asked,
     model::{Model, Moment},
     naming::{AgentSymbols, Naming},
-    report::{Baseline, Commit, Report},
-    source::{self, Event, Options, Pace, Problem, Source, Target},
+    report::{Baseline, Commit, Report, Together},
+    source::{
+        self, Event, Options, Pace, Problem, Source, Target,
+        targets::{Meant, meant},
+    },
 };
 
 /// Observes, prints the report, and returns its exit code.
 pub(super) fn run(mut options: Check) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
-    let target = options.target.get_or_insert(config.target);
-    one_target("looptop check", target, &options.more)?;
+    if options.targets.is_empty() {
+        options.targets.push(config.target);
+    }
+    let meant = if options.all {
+        None
+    } else {
+        Some(meant(&options.targets)?)
+    };
     // What is wrong with it is said before anything is observed.
     let baseline = options.baseline.as_deref().map(read_baseline).transpose()?;
     let runtime = runtime()?;
-    let checked = runtime.block_on(check(&options));
+    let checked = runtime.block_on(async {
+        Ok::<_, anyhow::Error>(match meant {
+            Some(Meant::Alone(one)) => {
+                Looked::alone(check(&one.name, &options).await?, baseline.as_ref())
+            }
+            Some(Meant::Several(wanted)) => {
+                several::check(Asked::new(wanted), &options, baseline.as_ref()).await?
+            }
+            None => several::check(Asked::machine(), &options, baseline.as_ref()).await?,
+        })
+    });
     runtime.shutdown_background();
-    let Checked { report, remarks } = checked?;
-    for remark in remarks {
+    let looked = checked?;
+    for remark in &looked.remarks {
         eprintln!("looptop: {remark}");
     }
-    let report = match &baseline {
-        Some(baseline) => report.against(baseline),
-        None => report,
-    };
     let commit = Commit::from_environment(|name| std::env::var(name).ok());
-    print(report.render(options.format, commit.as_ref()).as_bytes())?;
+    let rendered = match &looked.report {
+        Found::Alone(report) => report.render(options.format, commit.as_ref()),
+        Found::Several(together) => together.render(options.format, commit.as_ref()),
+    };
+    print(rendered.as_bytes())?;
     let mut is_taken = false;
     if let Some(path) = &options.write_baseline {
-        if report.is_observed() {
-            write_baseline(path, &report)?;
+        if looked.report.is_observed() {
+            write_baseline(path, &looked.report.baseline())?;
             is_taken = baseline.is_none();
         } else {
             eprintln!(
@@ -53,15 +75,71 @@ pub(super) fn run(mut options: Check) -> anyhow::Result<ExitCode> {
             );
         }
     }
-    Ok(ExitCode::from(
-        if report.fails(options.fail_on) && !is_taken {
-            FINDINGS
-        } else if report.is_observed() {
-            0
-        } else {
-            NOT_OBSERVED
-        },
-    ))
+    Ok(ExitCode::from(looked.report.code(&options, is_taken)))
+}
+
+/// What was found, and what is to be said besides.
+struct Looked {
+    report: Found,
+    remarks: Vec<String>,
+}
+
+impl Looked {
+    fn alone(checked: Checked, baseline: Option<&Baseline>) -> Self {
+        let Checked { report, remarks } = checked;
+        let report = match baseline {
+            Some(baseline) => report.against(baseline),
+            None => report,
+        };
+        Self {
+            report: Found::Alone(Box::new(report)),
+            remarks,
+        }
+    }
+}
+
+/// What was found in one target, or in several.
+enum Found {
+    Alone(Box<Report>),
+    Several(Together),
+}
+
+impl Found {
+    fn is_observed(&self) -> bool {
+        match self {
+            Self::Alone(report) => report.is_observed(),
+            Self::Several(together) => together.is_observed(),
+        }
+    }
+
+    fn baseline(&self) -> Baseline {
+        match self {
+            Self::Alone(report) => report.baseline(),
+            Self::Several(together) => together.baseline(),
+        }
+    }
+
+    /// The exit code; of several targets the highest that one would have alone. Findings
+    /// that are taken into a baseline do not count.
+    fn code(&self, options: &Check, is_taken: bool) -> u8 {
+        let of = |report: &Report| {
+            if report.fails(options.fail_on) && !is_taken {
+                FINDINGS
+            } else if report.is_observed() {
+                0
+            } else {
+                NOT_OBSERVED
+            }
+        };
+        match self {
+            Self::Alone(report) => of(report),
+            Self::Several(together) => {
+                let all = together.targets.iter();
+                let codes = all.map(|looked| looked.report.as_ref().map_or(NOT_OBSERVED, of));
+                codes.max().unwrap_or(NOT_OBSERVED)
+            }
+        }
+    }
 }
 
 /// A baseline that cannot be used.
@@ -85,8 +163,8 @@ fn read_baseline(path: &Path) -> Result<Baseline, BadBaseline> {
     Baseline::parse(&text).map_err(|error| bad(error.to_string()))
 }
 
-fn write_baseline(path: &Path, report: &Report) -> anyhow::Result<()> {
-    let text = report.baseline().render();
+fn write_baseline(path: &Path, baseline: &Baseline) -> anyhow::Result<()> {
+    let text = baseline.render();
     std::fs::write(path, text)
         .with_context(|| format!("the baseline {} could not be written", path.display()))
 }
@@ -159,9 +237,8 @@ impl Observed {
     }
 }
 
-/// Observes the target as `options` say.
-pub async fn check(options: &Check) -> Result<Checked, CheckError> {
-    let name = options.target.as_deref().unwrap_or(DEFAULT_TARGET);
+/// Observes the target of this name as `options` say.
+pub async fn check(name: &str, options: &Check) -> Result<Checked, CheckError> {
     let target: Target = name.parse()?;
     let runtime = tokio::runtime::Handle::current();
     let is_core = matches!(target, Target::Core(_));

@@ -32,7 +32,10 @@ use self::{
 use crate::{
     cli::{self, Cli, Command},
     config::{self as settings, ConfigError},
-    source::{TargetError, access, processes},
+    source::{
+        TargetError, access, processes,
+        targets::{TargetsError, Unresolved},
+    },
 };
 
 /// `check` found something at or above `--fail-on`; elsewhere, a failure.
@@ -66,6 +69,9 @@ fn target_error(error: &anyhow::Error) -> Option<&TargetError> {
     if let Some(DumpError::Target(error)) = error.downcast_ref() {
         return Some(error);
     }
+    if let Some(TargetsError::Target(error)) = error.downcast_ref() {
+        return Some(error);
+    }
     match (error.downcast_ref(), error.downcast_ref()) {
         (Some(CheckError::Target(error)), _) | (_, Some(RecordError::Target(error))) => Some(error),
         _ => error.downcast_ref(),
@@ -93,7 +99,11 @@ fn code_of(error: &anyhow::Error) -> u8 {
         Some(RecordError::NotAttached(_)) => return NOT_OBSERVED,
         Some(RecordError::Target(_) | RecordError::Write { .. }) | None => {}
     }
+    if error.is::<Unresolved>() {
+        return NOT_OBSERVED;
+    }
     let usage = error.is::<ConfigError>()
+        || error.is::<TargetsError>()
         || target_error(error).is_some()
         || error.is::<SeveralTargets>()
         || error.is::<BadBaseline>()

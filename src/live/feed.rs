@@ -231,6 +231,7 @@ impl Feed for LiveFeed {
                 None
             }
             Effect::Quit
+            | Effect::Leave
             | Effect::Copy(_)
             | Effect::Suspend
             | Effect::Edit(_)
@@ -242,7 +243,7 @@ impl Feed for LiveFeed {
 }
 
 /// What a source reports, in the words of the app.
-fn event(received: source::Event) -> Event {
+pub(super) fn event(received: source::Event) -> Event {
     match received {
         source::Event::Connecting { attempt } => Event::Connecting { attempt },
         source::Event::Connected { hello, kind } => Event::Connected { hello, kind },

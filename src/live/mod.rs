@@ -2,6 +2,7 @@
 //!
 //! - [`screen`]: the options become a state, a theme and a feed,
 //! - `picker`: choosing a target,
+//! - [`several`]: several targets, a row for each,
 //! - [`run`]: the run loop: keys before the screen before the target,
 //! - [`feed`]: events from the source, the names and the lab,
 //! - `chores`, `picture`: files that the screen writes beside,
@@ -21,4 +22,5 @@ mod picker;
 mod picture;
 pub mod run;
 pub mod screen;
+pub mod several;
 pub mod terminal;

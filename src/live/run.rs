@@ -83,20 +83,29 @@ impl Stage {
     }
 }
 
-/// Shows the target until the user quits, a signal ends it, or the terminal is
-/// gone. The terminal is given back in any case.
+/// How a screen was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The program is to end.
+    Quit,
+    /// For the page of several processes, in this theme.
+    Back(ThemeId),
+}
+
+/// Shows the target until the user quits or goes back, a signal ends it, or the terminal
+/// is gone.
 pub async fn run(
     mut state: State,
     themes: &Themes,
     editing: &Editing,
-    taken: Stage,
-    mut feed: impl Feed,
-) -> Result<(), RunError> {
+    stage: &mut Stage,
+    feed: &mut impl Feed,
+) -> Result<Left, RunError> {
     let Stage {
-        mut signals,
-        mut tui,
-        mut keyboard,
-    } = taken;
+        signals,
+        tui,
+        keyboard,
+    } = stage;
     state.size = tui.size();
     let mut chores = Chores::default();
     let environment = |name: &str| std::env::var(name).ok();
@@ -107,33 +116,33 @@ pub async fn run(
     let mut more = true;
     loop {
         // In this order: a signal, a key, the screen, and only then the target.
-        let done = tokio::select! {
+        let after = tokio::select! {
             biased;
             signal = signals.next() => match signal {
-                Wanted::End => true,
+                Wanted::End => After::Quit,
                 // The terminal is the editor's: its Ctrl-C is not for this program, and
                 // its own way to stop and to go on is.
-                Wanted::Interrupt => editor.is_none(),
-                Wanted::Stop if editor.is_some() => stop(),
-                Wanted::Continue if editor.is_some() => false,
-                Wanted::Stop => suspend(&mut tui, &keyboard),
+                Wanted::Interrupt => After::quit_if(editor.is_none()),
+                Wanted::Stop if editor.is_some() => After::quit_if(stop()),
+                Wanted::Continue if editor.is_some() => After::GoOn,
+                Wanted::Stop => After::quit_if(suspend(tui, keyboard)),
                 Wanted::Continue => {
                     keyboard.pause(false);
-                    state.size = resume(&mut tui).map_err(RunError::Draw)?;
+                    state.size = resume(tui).map_err(RunError::Draw)?;
                     pace.now();
-                    false
+                    After::GoOn
                 }
             },
             ended = Editor::ended(&mut editor), if editor.is_some() => {
                 editor = None;
                 keyboard.return_from();
-                state.size = resume(&mut tui).map_err(RunError::Draw)?;
+                state.size = resume(tui).map_err(RunError::Draw)?;
                 if let Some(sentence) = ended {
                     state.now = Instant::now();
                     state.notify(sentence);
                 }
                 pace.now();
-                false
+                After::GoOn
             }
             input = keyboard.next(), if editor.is_none() => if let Some(input) = input {
                 state.now = Instant::now();
@@ -141,15 +150,15 @@ pub async fn run(
                 pace.soon();
                 let outside = Outside { editing,
                     editor: &mut editor,
-                    tui: &mut tui, keyboard: &keyboard, chores: &mut chores, themes };
-                outside.perform(effects, &mut state, &mut feed)
+                    tui: &mut *tui, keyboard: &*keyboard, chores: &mut chores, themes };
+                outside.perform(effects, &mut state, feed)
             } else {
-                true
+                After::Quit
             },
             () = sleep_until(pace.next.into()), if editor.is_none() => {
-                draw(&mut state, themes, links.as_mut(), &mut tui).map_err(RunError::Draw)?;
+                draw(&mut state, themes, links.as_mut(), tui).map_err(RunError::Draw)?;
                 pace.drawn();
-                false
+                After::GoOn
             },
             event = feed.next(), if more => if let Some(event) = event {
                 let effects = state.apply(event, Instant::now());
@@ -157,21 +166,39 @@ pub async fn run(
                 pace.soon();
                 let outside = Outside { editing,
                     editor: &mut editor,
-                    tui: &mut tui, keyboard: &keyboard, chores: &mut chores, themes };
-                outside.perform(effects, &mut state, &mut feed)
+                    tui: &mut *tui, keyboard: &*keyboard, chores: &mut chores, themes };
+                outside.perform(effects, &mut state, feed)
             } else {
                 more = false;
-                false
+                After::GoOn
             },
             event = chores.next() => {
                 state.apply(event, Instant::now());
                 pace.soon();
-                false
+                After::GoOn
             },
         };
-        if done {
-            return Ok(());
+        match after {
+            After::GoOn => {}
+            After::Quit => return Ok(Left::Quit),
+            After::Leave => return Ok(Left::Back(state.theme)),
         }
+    }
+}
+
+/// What comes after something was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    GoOn,
+    /// The program ends.
+    Quit,
+    /// The page of several processes comes back.
+    Leave,
+}
+
+impl After {
+    fn quit_if(ends: bool) -> Self {
+        if ends { Self::Quit } else { Self::GoOn }
     }
 }
 
@@ -275,13 +302,15 @@ struct Outside<'a> {
 }
 
 impl Outside<'_> {
-    /// Does what is left to do outside; `true` to end.
-    fn perform(mut self, effects: Vec<Effect>, state: &mut State, feed: &mut impl Feed) -> bool {
-        let mut done = false;
+    /// Does what is left to do outside.
+    fn perform(mut self, effects: Vec<Effect>, state: &mut State, feed: &mut impl Feed) -> After {
+        let mut after = After::GoOn;
         carry_out(effects, state, |effect, state| {
             match effect {
-                Effect::Quit => done = true,
-                Effect::Suspend => done |= suspend(self.tui, self.keyboard),
+                Effect::Quit => after = After::Quit,
+                Effect::Leave => after = After::Leave,
+                Effect::Suspend if suspend(self.tui, self.keyboard) => after = After::Quit,
+                Effect::Suspend => {}
                 // A terminal that is gone shows at the next frame.
                 Effect::Copy(text) => drop(self.tui.copy(text)),
                 Effect::Edit(place) => {
@@ -304,7 +333,7 @@ impl Outside<'_> {
             }
             Vec::new()
         });
-        done
+        after
     }
 
     /// Opens an editor; returns what there is to say of it.

@@ -7,7 +7,7 @@ use tokio::sync::oneshot::Receiver;
 use super::{
     feed::LiveFeed,
     picker,
-    run::{self, RunError, Stage},
+    run::{self, Left, RunError, Stage},
     terminal::MouseUse,
 };
 use crate::{
@@ -61,6 +61,8 @@ pub struct Show<'a> {
     pub pace: Pace,
     /// A sentence that comes once the program that was started has ended.
     pub ended: Option<Receiver<String>>,
+    /// The theme of the page of several processes, where there is one to come back to.
+    pub within: Option<ThemeId>,
 }
 
 impl<'a> Show<'a> {
@@ -73,6 +75,7 @@ impl<'a> Show<'a> {
             lab: None,
             pace: Pace::default(),
             ended: None,
+            within: None,
         }
     }
 
@@ -83,7 +86,23 @@ impl<'a> Show<'a> {
         taken: Option<Stage>,
         runtime: &tokio::runtime::Runtime,
     ) -> Result<(), ScreenError> {
-        let (themes, theme) = themes(self.screen)?;
+        let _within = runtime.enter();
+        // What is wrong with a theme is said before the terminal is taken over.
+        let themes = themes(self.screen)?;
+        let mut stage = match taken {
+            Some(taken) => taken,
+            None => Stage::enter(mouse(self.screen))?,
+        };
+        self.run_on(&mut stage, themes, runtime).map(drop)
+    }
+
+    /// The same on a terminal that stays taken over.
+    pub(super) fn run_on(
+        self,
+        stage: &mut Stage,
+        (themes, theme): (Themes, ThemeId),
+        runtime: &tokio::runtime::Runtime,
+    ) -> Result<Left, ScreenError> {
         let own_theme = match (theme, &self.screen.theme) {
             (ThemeId::Own, Some(path)) => path.display().to_string(),
             _ => String::new(),
@@ -94,8 +113,9 @@ impl<'a> Show<'a> {
             lab: self.lab,
             columns: self.screen.columns.clone(),
             keys: self.screen.keys.clone(),
-            theme,
+            theme: self.within.unwrap_or(theme),
             own_theme,
+            several: self.within.is_some(),
         };
         #[cfg(feature = "demo")]
         let link = crate::lab::client::spawn(self.target.clone(), runtime.handle());
@@ -114,12 +134,14 @@ impl<'a> Show<'a> {
             feed = feed.with_end(ended);
         }
         #[cfg(feature = "demo")]
-        let feed = feed.with_lab(link);
-        let taken = match taken {
-            Some(taken) => taken,
-            None => Stage::enter(mouse(self.screen))?,
-        };
-        Ok(runtime.block_on(run::run(state, &themes, &self.screen.editing, taken, feed))?)
+        let mut feed = feed.with_lab(link);
+        let editing = &self.screen.editing;
+        let left = runtime.block_on(run::run(state, &themes, editing, stage, &mut feed));
+        if !matches!(left, Ok(Left::Back(_))) {
+            // Before the feed ends, which may have files to write.
+            stage.tui.leave();
+        }
+        Ok(left?)
     }
 }
 
@@ -144,7 +166,7 @@ pub fn choose(
     Ok(picked.map(|target| (target, stage)))
 }
 
-fn mouse(screen: &cli::Screen) -> MouseUse {
+pub(super) fn mouse(screen: &cli::Screen) -> MouseUse {
     if screen.no_mouse {
         MouseUse::Leave
     } else {
@@ -153,7 +175,7 @@ fn mouse(screen: &cli::Screen) -> MouseUse {
 }
 
 /// All themes, and the one to begin with.
-fn themes(screen: &cli::Screen) -> Result<(Themes, ThemeId), ScreenError> {
+pub(super) fn themes(screen: &cli::Screen) -> Result<(Themes, ThemeId), ScreenError> {
     let choice = match screen.color {
         cli::ColorChoice::Auto => ColorChoice::Auto,
         cli::ColorChoice::Always => ColorChoice::Always,

@@ -149,6 +149,12 @@ impl Tui {
     /// Takes it over again, and draws everything anew at the next frame.
     pub fn resume(&mut self) -> io::Result<()> {
         take(self.mouse)?;
+        self.begin_anew()
+    }
+
+    /// Draws everything anew at the next frame: another screen comes, which knows nothing
+    /// of what this one has drawn.
+    pub(super) fn begin_anew(&mut self) -> io::Result<()> {
         self.is_cleared = true;
         // `clear` would ask where the cursor is, and the thread that reads keys
         // would take the answer.

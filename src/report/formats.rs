@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::{
     diagnose::{Severity, rules},
@@ -12,34 +13,45 @@ use crate::{
 use super::{Commit, Entry, Report};
 
 /// What cannot fail: the report holds nothing that JSON cannot express.
-fn value(report: &Report) -> Value {
-    serde_json::to_value(report).unwrap_or_default()
-}
-
-pub(super) fn json(report: &Report) -> String {
-    format!("{:#}\n", value(report))
+pub(super) fn json(report: &impl Serialize) -> String {
+    let value = serde_json::to_value(report).unwrap_or_default();
+    format!("{value:#}\n")
 }
 
 pub(super) fn ndjson(report: &Report) -> String {
     let mut text = String::new();
     for finding in &report.findings {
-        let mut line = serde_json::to_value(finding).unwrap_or_default();
-        line["type"] = json!("finding");
-        let _ = writeln!(text, "{line}");
+        line(&mut text, "finding", finding, &[]);
     }
-    let mut summary = value(report);
-    summary["type"] = json!("report");
-    if let Some(fields) = summary.as_object_mut() {
-        fields.remove("findings");
-    }
-    let _ = writeln!(text, "{summary}");
+    line(&mut text, "report", report, &["findings"]);
     text
 }
 
+/// A line with what it is, without some of its fields.
+pub(super) fn line(text: &mut String, kind: &str, of: &impl Serialize, without: &[&str]) {
+    let mut value = serde_json::to_value(of).unwrap_or_default();
+    value["type"] = json!(kind);
+    if let Some(fields) = value.as_object_mut() {
+        for field in without {
+            fields.remove(*field);
+        }
+    }
+    let _ = writeln!(text, "{value}");
+}
+
+/// The first line of a file of `JUnit`.
+pub(super) const XML: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
+
 /// A test case for each rule; a finding from warning on is a failure.
 pub(super) fn junit(report: &Report) -> String {
+    let mut text = String::from(XML);
+    suite(&mut text, "looptop", report);
+    text
+}
+
+/// The same as one suite of this name.
+pub(super) fn suite(text: &mut String, name: &str, report: &Report) {
     let failing = |f: &&Entry| f.severity >= Severity::Warning;
-    let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let failed = rules::ALL.iter().filter(|r| {
         report
             .findings
@@ -49,7 +61,8 @@ pub(super) fn junit(report: &Report) -> String {
     });
     let _ = writeln!(
         text,
-        "<testsuite name=\"looptop\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{}\">",
+        "<testsuite name=\"{}\" tests=\"{}\" failures=\"{}\" errors=\"{}\" time=\"{}\">",
+        xml(name),
         rules::ALL.len() + 1,
         failed.count(),
         u8::from(!report.is_observed()),
@@ -99,10 +112,9 @@ pub(super) fn junit(report: &Report) -> String {
         text.push_str("  </testcase>\n");
     }
     text.push_str("</testsuite>\n");
-    text
 }
 
-fn xml(text: &str) -> String {
+pub(super) fn xml(text: &str) -> String {
     escaped(text)
         .replace('&', "&amp;")
         .replace('<', "&lt;")
@@ -114,26 +126,7 @@ fn xml(text: &str) -> String {
 pub(super) fn github(report: &Report, commit: Option<&Commit>) -> String {
     let mut text = String::new();
     for finding in &report.findings {
-        let level = match finding.severity {
-            Severity::Notice => "notice",
-            Severity::Warning => "warning",
-            Severity::Critical => "error",
-        };
-        let place = finding.location.as_deref().and_then(|l| l.rsplit_once(':'));
-        let place = place.map_or(String::new(), |(file, line)| {
-            format!("file={},line={},", property(file), property(line))
-        });
-        let _ = writeln!(
-            text,
-            "::{level} {place}title=looptop {}::{}",
-            finding.rule,
-            data(&format!("{}. {}", finding.title, finding.remedy))
-        );
-        // An annotation shows no link; the log makes one of an address.
-        let link = finding.location.as_deref();
-        if let Some(link) = link.and_then(|location| commit?.link(location)) {
-            let _ = writeln!(text, "looptop: {} at {link}", finding.rule);
-        }
+        annotation(&mut text, finding, "", commit);
     }
     let known = |f: &&Entry| f.severity >= Severity::Warning;
     for finding in report.known.iter().filter(known) {
@@ -144,15 +137,40 @@ pub(super) fn github(report: &Report, commit: Option<&Commit>) -> String {
         let _ = writeln!(text, "looptop: resolved: {}", escaped(&key.to_string()));
     }
     for gap in &report.not_observed {
-        let _ = writeln!(
-            text,
-            "::error title=looptop not observing::{}",
-            data(&format!("{}. {}", gap.cause, gap.remedy))
-        );
+        unobserved(&mut text, &format!("{}. {}", gap.cause, gap.remedy));
     }
     let level = report.level.to_uppercase();
     let _ = writeln!(text, "looptop: {level}: {}", escaped(&report.verdict));
     text
+}
+
+/// An annotation of what could not be looked at.
+pub(super) fn unobserved(text: &mut String, why: &str) {
+    let _ = writeln!(text, "::error title=looptop not observing::{}", data(why));
+}
+
+/// An annotation; `on` is said behind its title.
+pub(super) fn annotation(text: &mut String, finding: &Entry, on: &str, commit: Option<&Commit>) {
+    let level = match finding.severity {
+        Severity::Notice => "notice",
+        Severity::Warning => "warning",
+        Severity::Critical => "error",
+    };
+    let place = finding.location.as_deref().and_then(|l| l.rsplit_once(':'));
+    let place = place.map_or(String::new(), |(file, line)| {
+        format!("file={},line={},", property(file), property(line))
+    });
+    let _ = writeln!(
+        text,
+        "::{level} {place}title=looptop {}::{}",
+        finding.rule,
+        data(&format!("{}{on}. {}", finding.title, finding.remedy))
+    );
+    // An annotation shows no link; the log makes one of an address.
+    let link = finding.location.as_deref();
+    if let Some(link) = link.and_then(|location| commit?.link(location)) {
+        let _ = writeln!(text, "looptop: {} at {link}", finding.rule);
+    }
 }
 
 fn data(text: &str) -> String {

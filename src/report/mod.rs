@@ -9,11 +9,13 @@ mod commit;
 mod entries;
 mod formats;
 mod text;
+mod together;
 
 pub use allow::Allow;
 pub use baseline::{BASELINE_SCHEMA, Baseline, BaselineError, Key};
 pub use commit::Commit;
 pub use entries::{Entry, FrameEntry, GapEntry, LagEntry, NotJudged, TaskEntry, WorkerEntry};
+pub use together::{Looked, Shared, TOGETHER_SCHEMA, Together};
 
 use std::fmt;
 
@@ -201,7 +203,7 @@ mod tests {
     };
 
     /// The starving fixture, with its stack resolved.
-    fn report(allow: &[&str]) -> Report {
+    pub(super) fn report(allow: &[&str]) -> Report {
         let mut model = fixtures::starving();
         let frame = |function: &str, file: &str, line, plumbing| StackFrame {
             function: function.into(),
@@ -299,7 +301,7 @@ mod tests {
     }
 
     /// A synchronous main with the agent, and two threads that run tokio.
-    fn unobserved(window: Duration) -> Report {
+    pub(super) fn unobserved(window: Duration) -> Report {
         let since = Moment(18_000_000_000);
         let mut model = Model::new(&fixtures::hello());
         let stranger = |tid| proto::Stranger {

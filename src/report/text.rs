@@ -39,7 +39,7 @@ pub(super) fn render(report: &Report) -> String {
         let _ = writeln!(text, "{}\n", escaped(no_lines));
     }
     for finding in &report.findings {
-        entry(&mut text, finding);
+        entry(&mut text, finding, "");
     }
     for finding in &report.allowed {
         let _ = writeln!(
@@ -99,7 +99,8 @@ pub(super) fn render(report: &Report) -> String {
     text
 }
 
-fn entry(text: &mut String, finding: &Entry) {
+/// A finding; `on` is said behind its rule.
+pub(super) fn entry(text: &mut String, finding: &Entry, on: &str) {
     let Entry {
         rule,
         severity,
@@ -107,7 +108,7 @@ fn entry(text: &mut String, finding: &Entry) {
         remedy,
         ..
     } = finding;
-    let _ = writeln!(text, "{severity:<9} {rule}");
+    let _ = writeln!(text, "{severity:<9} {rule}{on}");
     let _ = writeln!(text, "    {}", escaped(title));
     if finding.max_ms > 0.0 {
         let _ = writeln!(text, "    {}", how_often(finding));

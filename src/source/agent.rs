@@ -13,7 +13,7 @@ use tokio::{task::spawn_blocking, time::sleep_until};
 use tonic::{Code, Status, Streaming};
 
 use super::{
-    Event, Problem, ProblemKind, SourceKind,
+    Event, Options, Problem, ProblemKind, SourceKind,
     connect::Link,
     console::beside::{Beside, Heard},
     outside,
@@ -76,13 +76,21 @@ impl Attached {
     /// Whether the agent is to read its process for this viewer: where it would, and the
     /// viewer may not read the process itself, which costs the application nothing. Where
     /// the viewer does, the hello says so.
-    async fn has_memory_read(&mut self, reads_processes: bool) -> bool {
+    async fn has_memory_read(&mut self, options: &Options) -> bool {
         let hello = self.hello.clone();
         let waits = |c: &&mut Capability| c.kind() == CapabilityKind::Waits;
         let Some(word) = self.hello.capabilities.iter_mut().find(waits) else {
             return false;
         };
-        if !reads_processes || hello.pid == 0 {
+        if !options.memory {
+            if word.available {
+                word.available = false;
+                "it is not read on the page of several processes: go into this one"
+                    .clone_into(&mut word.reason);
+            }
+            return false;
+        }
+        if !options.host || hello.pid == 0 {
             return word.available;
         }
         let may_read = spawn_blocking(move || outside::may_read_agent(&hello)).await;
@@ -101,7 +109,7 @@ impl Attached {
         let interval = session.options.interval;
         let request = WatchRequest {
             interval_ns: u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX),
-            memory: self.has_memory_read(session.options.host).await,
+            memory: self.has_memory_read(&session.options).await,
         };
         let watch = received::watch(self.link.channel.clone(), request, MAX_FRAME_BYTES);
         let watch = session.patiently(watch);

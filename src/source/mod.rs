@@ -6,7 +6,7 @@
 //! [`Event`]s; nothing here waits for the screen, save that a full channel
 //! stops reading from the peer.
 //!
-//! - [`target`]: what a user may name,
+//! - [`target`]: what a user may name, [`targets`]: several at once,
 //! - [`problem`]: what stands between, as a sentence,
 //! - [`access`]: what this viewer shows of itself, and whom it believes,
 //! - `connect`, `sniff`: opening a connection and recognising what answers,
@@ -34,6 +34,7 @@ mod session;
 mod shift;
 mod sniff;
 pub mod target;
+pub mod targets;
 
 use std::time::{Duration, Instant};
 
@@ -137,6 +138,9 @@ pub struct Options {
     /// Read threads and CPU from this machine's procfs where the target is
     /// local and has no agent.
     pub host: bool,
+    /// Have the memory of a process read that has an agent: by this viewer where it may,
+    /// otherwise by the agent.
+    pub memory: bool,
     /// How fast a recording is played at first.
     pub pace: Pace,
     /// How much of a core reading a process from outside may take.
@@ -153,6 +157,7 @@ impl Default for Options {
             interval: Duration::ZERO,
             finished_tasks: 10_000,
             host: true,
+            memory: true,
             pace: Pace::default(),
             effort: Effort::default(),
             give_up: Duration::from_secs(20),

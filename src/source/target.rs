@@ -91,6 +91,15 @@ pub enum TargetError {
         /// What would name one.
         example: &'static str,
     },
+    /// The name of several targets, where one is meant.
+    #[error(
+        "`{text}` names several targets, which `looptop` and `looptop check` look at together; \
+         name one here"
+    )]
+    Several {
+        /// What was given.
+        text: String,
+    },
     /// No process can have this id.
     #[error(
         "`{id}` in `{text}` is not the id of a process; write pid:N with a number from 1 to {}, \
@@ -206,6 +215,9 @@ impl FromStr for Target {
         if let Some(id) = strip_scheme(text, "pid:") {
             return process(text, id);
         }
+        if text.starts_with('@') || strip_scheme(text, "dns:").is_some() {
+            return Err(TargetError::Several { text: text.into() });
+        }
         if let Some(address) = strip_scheme(text, "http://") {
             return tcp(text, address);
         }
@@ -228,7 +240,7 @@ impl FromStr for Target {
     }
 }
 
-fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+pub(super) fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     let (head, tail) = text.split_at_checked(scheme.len())?;
     head.eq_ignore_ascii_case(scheme).then_some(tail)
 }
@@ -245,7 +257,7 @@ fn process(text: &str, id: &str) -> Result<Target, TargetError> {
 }
 
 /// `address` out of `text`: `host:port`, `[v6]:port`, `host`, `:port` or `port`.
-fn tcp(text: &str, address: &str) -> Result<Target, TargetError> {
+pub(super) fn tcp(text: &str, address: &str) -> Result<Target, TargetError> {
     let (address, path) = match address.find(['/', '?', '#']) {
         Some(at) => address.split_at(at),
         None => (address, ""),

@@ -6,7 +6,7 @@
 
 use std::{
     borrow::Cow,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use ratatui::layout::Rect;
@@ -18,7 +18,7 @@ use crate::{
 
 use super::Painter;
 
-type Piece = (Cow<'static, str>, Tone);
+pub(super) type Piece = (Cow<'static, str>, Tone);
 
 pub(super) fn render(state: &State, area: Rect, painter: &mut Painter<'_>) {
     let badge = badge(state);
@@ -177,9 +177,18 @@ fn badge(state: &State) -> Vec<Piece> {
         }
         pieces.push(("  ".into(), Tone::Text));
     }
-    pieces.push(match &state.connection {
-        Connection::Connecting { problem: None, .. } | Connection::Silent { .. }
-            if is_of_core(state) =>
+    pieces.push(standing(&state.connection, is_of_core(state), state.now));
+    pieces
+}
+
+/// What a connection does; `reads` a core dump, of which nothing is live.
+pub(super) fn standing(connection: &Connection, reads: bool, now: Instant) -> Piece {
+    let seconds = |since: &Instant| now.saturating_duration_since(*since).as_secs();
+    match connection {
+        Connection::Connecting { problem: None, .. }
+        | Connection::Silent { .. }
+        | Connection::Live
+            if reads =>
         {
             ("◌ READING".into(), Tone::BadgeFrozen)
         }
@@ -188,32 +197,26 @@ fn badge(state: &State) -> Vec<Piece> {
             format!("◌ CONNECTING (attempt {attempt})").into(),
             Tone::BadgeLost,
         ),
-        Connection::Live if state.source == Some(SourceKind::Core) => {
-            ("◌ READING".into(), Tone::BadgeFrozen)
-        }
         Connection::Live => ("● LIVE".into(), Tone::BadgeLive),
         Connection::Silent { since, .. } => (
-            format!("◌ SILENT {}", seconds(*since)).into(),
+            format!("◌ SILENT {} s", seconds(since)).into(),
             Tone::BadgeLost,
         ),
         Connection::Paused { since, .. } => (
-            format!("‖ PAUSED {}", seconds(*since)).into(),
+            format!("‖ PAUSED {} s", seconds(since)).into(),
             Tone::BadgeFrozen,
         ),
         Connection::Lost { retry_at: None, .. } => ("✖ LOST".into(), Tone::BadgeLost),
         Connection::Lost {
             retry_at: Some(at), ..
         } => {
-            let wait = at.saturating_duration_since(state.now).as_secs_f64();
+            let wait = at.saturating_duration_since(now).as_secs_f64();
             (
                 format!("✖ LOST, retry in {wait:.1} s").into(),
                 Tone::BadgeLost,
             )
         }
-        Connection::Ended if state.source == Some(SourceKind::Core) => {
-            ("■ CORE".into(), Tone::BadgeFrozen)
-        }
+        Connection::Ended if reads => ("■ CORE".into(), Tone::BadgeFrozen),
         Connection::Ended => ("■ END".into(), Tone::BadgeFrozen),
-    });
-    pieces
+    }
 }

@@ -24,6 +24,7 @@ mod palette;
 pub mod picker;
 pub mod picture;
 mod presenter;
+pub mod several;
 mod small;
 mod table;
 mod tabs;

@@ -15,9 +15,10 @@ use ratatui::{Frame, layout::Rect};
 use crate::{
     app::{
         Tone,
-        bindings::key_of,
+        bindings::{Keymap, key_of},
+        front::Parts,
         page::wrap,
-        picker::{Candidate, Parts, Picker, Way},
+        picker::{Candidate, Picker, Way},
         quantity::UNKNOWN,
     },
     escape,
@@ -302,24 +303,7 @@ fn footer(picker: &Picker, area: Rect, painter: &mut Painter<'_>) {
     let key = |name| key_of(&picker.keys, name);
     let (filter, typing) = picker.filter();
     if typing || !filter.is_empty() {
-        let x = painter.put(0, area.y, area.width, " / ", Tone::Key);
-        let x = x + painter.put(x, area.y, area.width.saturating_sub(x), filter, Tone::Input);
-        let (mark, hint) = if typing {
-            (
-                "█",
-                format!(
-                    "{} applies, {} clears",
-                    key("filter-apply"),
-                    key("filter-clear")
-                ),
-            )
-        } else {
-            ("", format!("{} clears", key("back")))
-        };
-        let x = x + painter.put(x, area.y, 1, mark, Tone::Input) + 2;
-        if usize::from(x) + hint.len() <= usize::from(area.width) {
-            painter.put(x, area.y, area.width - x, &hint, Tone::Dim);
-        }
+        self::filter(filter, typing, &picker.keys, area, painter);
         return;
     }
     let attach = picker
@@ -331,13 +315,47 @@ fn footer(picker: &Picker, area: Rect, painter: &mut Painter<'_>) {
         (key("filter"), "filter", picker.count() > 1),
         (picker.look_key(), "look again", true),
     ];
+    self::keys(&keys, area, painter);
+}
+
+/// The line where a filter is typed.
+pub(super) fn filter(
+    filter: &str,
+    typing: bool,
+    keymap: &Keymap,
+    area: Rect,
+    painter: &mut Painter<'_>,
+) {
+    let key = |name| key_of(keymap, name);
+    let x = painter.put(0, area.y, area.width, " / ", Tone::Key);
+    let x = x + painter.put(x, area.y, area.width.saturating_sub(x), filter, Tone::Input);
+    let (mark, hint) = if typing {
+        (
+            "█",
+            format!(
+                "{} applies, {} clears",
+                key("filter-apply"),
+                key("filter-clear")
+            ),
+        )
+    } else {
+        ("", format!("{} clears", key("back")))
+    };
+    let x = x + painter.put(x, area.y, 1, mark, Tone::Input) + 2;
+    if usize::from(x) + hint.len() <= usize::from(area.width) {
+        painter.put(x, area.y, area.width - x, &hint, Tone::Dim);
+    }
+}
+
+/// Keys with a word each, of those that hold, as many as fit.
+pub(super) fn keys(keys: &[(String, &str, bool)], area: Rect, painter: &mut Painter<'_>) {
     let mut x = 1;
-    for (key, label, _) in keys.into_iter().filter(|(_, _, holds)| *holds) {
-        let width = (columns(&key) + label.len() + 1) as u16;
+    for (key, label, _) in keys.iter().filter(|(_, _, holds)| *holds) {
+        let width = (columns(key) + label.len() + 1) as u16;
         if x + width > area.width {
             break;
         }
-        x += painter.put(x, area.y, width, &key, Tone::Key) + 1;
+        x += painter.put(x, area.y, width, key, Tone::Key) + 1;
         x += painter.put(x, area.y, width, label, Tone::Dim) + 2;
     }
 }

@@ -144,17 +144,21 @@ pub(super) fn problem(state: &State) -> Option<(&'static str, String)> {
     if state.frozen.is_some() {
         return None;
     }
-    match &state.connection {
-        Connection::Silent { problem, .. } if header::is_of_core(state) => {
-            Some((READING, problem.clone()))
-        }
-        Connection::Silent { problem, .. } => Some(("NO DATA", problem.clone())),
-        Connection::Paused { problem, .. } => Some(("PAUSED", problem.clone())),
+    let (word, problem) = in_the_way(&state.connection, header::is_of_core(state))?;
+    Some((word, problem.to_owned()))
+}
+
+/// Why a connection gives no data, where that is so; `reads` a core dump.
+pub(super) fn in_the_way(connection: &Connection, reads: bool) -> Option<(&'static str, &str)> {
+    match connection {
+        Connection::Silent { problem, .. } if reads => Some((READING, problem)),
+        Connection::Silent { problem, .. } => Some(("NO DATA", problem)),
+        Connection::Paused { problem, .. } => Some(("PAUSED", problem)),
         Connection::Lost { problem, .. }
         | Connection::Connecting {
             problem: Some(problem),
             ..
-        } => Some(("NO CONNECTION", problem.clone())),
+        } => Some(("NO CONNECTION", problem)),
         _ => None,
     }
 }

@@ -308,9 +308,8 @@ fn the_id_of_a_process_with_an_agent_attaches_to_the_agent() {
 #[test]
 fn several_targets_are_refused_with_a_sentence() {
     for (command, args) in [
-        ("looptop check", &["check", "7000", "7001"][..]),
+        ("looptop dump", &["dump", "7000", "7001"][..]),
         ("looptop record", &["record", "7000", "7001", "-o", "x"]),
-        ("looptop", &["7000", "7001"]),
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");

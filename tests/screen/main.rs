@@ -12,6 +12,8 @@ mod lab_view;
 mod own;
 #[cfg(feature = "demo")]
 mod past;
+#[cfg(feature = "demo")]
+mod several;
 
 #[cfg(feature = "demo")]
 #[path = "../lab/mod.rs"]

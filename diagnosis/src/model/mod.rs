@@ -126,6 +126,14 @@ impl Model {
         }
     }
 
+    /// The same of a model that holds no task that has ended: for many processes at once,
+    /// each of which may send thousands of them.
+    pub fn without_ended(hello: &looptop_wire::proto::HelloResponse) -> Self {
+        let mut model = Self::new(hello);
+        model.tasks.without_ended = true;
+        model
+    }
+
     /// The text behind an id; empty where there is none.
     pub fn text(&self, id: Option<TextId>) -> &str {
         id.map_or("", |id| self.texts.get(id))

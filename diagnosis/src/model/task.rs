@@ -359,6 +359,8 @@ pub struct Tasks {
     states: [usize; 5],
     /// Tasks that were not taken in because of the bound.
     pub refused: u64,
+    /// Tasks go as they end.
+    pub(super) without_ended: bool,
 }
 
 /// Tasks held at most, whatever a peer sends.
@@ -441,7 +443,11 @@ impl Tasks {
         let task = &mut self.list[index];
         self.states[task.state as usize] -= 1;
         task.update(row, now);
+        let goes = self.without_ended && !task.is_live();
         self.states[task.state as usize] += 1;
+        if goes {
+            self.remove(id);
+        }
     }
 
     /// Takes over the windows of a recording, each for the task it names.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::app::{
-    picker,
+    Key, picker, several,
     tables::{self, TableId},
 };
 
@@ -47,14 +47,14 @@ pub fn markdown() -> String {
          binds them.\n\n| key | action | what it does |\n|---|---|---|\n",
     );
     for bound in picker::KEYS {
-        let keys: Vec<String> = bound.keys.iter().map(|key| format!("`{key}`")).collect();
-        let _ = writeln!(
-            text,
-            "| {} | `{}` | {} |",
-            keys.join(" "),
-            bound.name,
-            bound.help
-        );
+        row(&mut text, bound.name, bound.keys, bound.help);
+    }
+    text.push_str(
+        "\n### Several processes\n\nOn the page of several targets (`docs/several.md`).\n\n\
+         | key | action | what it does |\n|---|---|---|\n",
+    );
+    for bound in several::KEYS {
+        row(&mut text, bound.name, bound.keys, bound.help);
     }
     text.push_str(
         "\n## Columns\n\nThe name in the first column is the one for a filter. Narrow screens drop\n\
@@ -78,4 +78,9 @@ pub fn markdown() -> String {
         let _ = writeln!(text, "| `{example}` | {meaning} |");
     }
     text
+}
+
+fn row(text: &mut String, name: &str, keys: &[Key], help: &str) {
+    let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+    let _ = writeln!(text, "| {} | `{name}` | {help} |", keys.join(" "));
 }

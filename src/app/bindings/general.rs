@@ -5,8 +5,8 @@ use crate::app::{Action, Key, Motion, ThemeId, Travel};
 use super::{
     Section,
     Where::{
-        Always, Everywhere, Filter, Links, Palette, Past, Paused, Playing, Recordable, Tables,
-        Typing, Views,
+        Always, Everywhere, Filter, Links, Palette, Past, Paused, Playing, Recordable, Several,
+        Tables, Typing, Views,
     },
     binding,
 };
@@ -66,6 +66,14 @@ pub(super) const ANYWHERE: Section = Section {
             Everywhere,
             (4, "back"),
             "back; clears an active filter; never quits",
+        ),
+        binding(
+            "processes",
+            &[Key::Backspace],
+            Action::Processes,
+            Several,
+            (4, "processes"),
+            "back to the page of all processes, where several are watched; Esc does it last",
         ),
         binding(
             "open",

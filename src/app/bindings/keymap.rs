@@ -8,7 +8,7 @@ use serde::{
 };
 use toml::Spanned;
 
-use crate::app::{Key, picker};
+use crate::app::{Key, picker, several};
 
 use super::{Binding, Where, all};
 
@@ -95,9 +95,16 @@ impl Keymap {
                 }
             }
         }
-        for (n, one) in picker::KEYS.iter().enumerate() {
-            for other in &picker::KEYS[n + 1..] {
-                self.apart((one.name, one.keys), (other.name, other.keys))?;
+        let of_picker = picker::KEYS.iter().map(|bound| (bound.name, bound.keys));
+        self.all_apart(&of_picker.collect::<Vec<_>>())?;
+        let of_several = several::KEYS.iter().map(|bound| (bound.name, bound.keys));
+        self.all_apart(&of_several.collect::<Vec<_>>())
+    }
+
+    fn all_apart(&self, keys: &[(&'static str, &'static [Key])]) -> Result<(), WrongKeys> {
+        for (n, one) in keys.iter().enumerate() {
+            for other in &keys[n + 1..] {
+                self.apart(*one, *other)?;
             }
         }
         Ok(())
@@ -147,7 +154,7 @@ impl Where {
     pub(in crate::app) fn meets(self, other: Self) -> bool {
         use Where::{
             Always, Everywhere, Filter, Lab, Links, Palette, Past, Paused, Playing, Recordable,
-            StallDetails, Tables, Typing, View, Views,
+            Several, StallDetails, Tables, Typing, View, Views,
         };
         let excludes = |one: Self, other: Self| match one {
             Filter => !matches!(other, Always | Filter | Typing),
@@ -161,7 +168,7 @@ impl Where {
             },
             Recordable => matches!(other, Past | Playing),
             StallDetails | Links => matches!(other, Views | Tables | View(_) | Lab),
-            Always | Everywhere | Lab | Past | Paused | Playing => false,
+            Always | Everywhere | Lab | Past | Paused | Playing | Several => false,
         };
         !excludes(self, other) && !excludes(other, self)
     }
@@ -183,7 +190,9 @@ impl<'de> Deserialize<'de> for Name {
         let text = String::deserialize(deserializer)?;
         let names = || {
             let of_picker = picker::KEYS.iter().map(|bound| bound.name);
-            all().map(|binding| binding.name).chain(of_picker)
+            let of_several = several::KEYS.iter().map(|bound| bound.name);
+            let before = of_picker.chain(of_several);
+            all().map(|binding| binding.name).chain(before)
         };
         if let Some(name) = names().find(|name| *name == text) {
             return Ok(Self(name));

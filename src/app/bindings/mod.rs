@@ -58,6 +58,8 @@ pub enum Where {
     Recordable,
     /// While the screen shows the past of a live session.
     Past,
+    /// Where there is a page of several processes to come back to.
+    Several,
     /// While the filter is edited.
     Filter,
     /// While the command palette is open.
@@ -215,6 +217,7 @@ fn holds_in(at: Where, mode: Mode, state: &State) -> bool {
         Where::Playing => !typing && state.player.is_some(),
         Where::Recordable => !typing && state.player.is_none() && state.behind().is_none(),
         Where::Past => !typing && state.behind().is_some(),
+        Where::Several => !typing && state.options.several,
         // The lab has its own meaning of these.
         Where::Views => mode == Mode::View && state.view != ViewId::Lab,
         Where::View(view) => mode == Mode::View && state.view == view,

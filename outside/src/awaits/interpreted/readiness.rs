@@ -54,7 +54,8 @@ impl<S: Space> Looked<'_, S> {
             <[i32; 1]>::try_from(found).ok().map(|[fd]| fd)
         });
         let is_known = fd.is_some() || is_named;
-        if !is_known && !(accesses.sockets.are_unknown() && self.waits_at(io)) {
+        let may_be_one = || accesses.sockets.are_unknown() && self.waits_at(io);
+        if !is_known && !may_be_one() {
             return None;
         }
         let interest = self.interest(io);

@@ -124,7 +124,7 @@ impl Beside {
         let now = Instant::now();
         let began = now.checked_sub(Duration::from_nanos(hello.now_ns));
         let mut beside = Self {
-            process: (options.host && hello.pid != 0).then(|| hello.clone()),
+            process: (options.host && options.memory && hello.pid != 0).then(|| hello.clone()),
             effort: options.effort,
             state: State::Off,
             wants: Wants::Nothing,
