@@ -4,7 +4,7 @@ use crate::ids::Tid;
 use crate::stall::TraceIds;
 
 #[derive(Debug, Default)]
-pub(crate) struct Question;
+pub(crate) struct Question {}
 
 #[allow(clippy::unused_self, reason = "the other one asks")]
 impl Question {
