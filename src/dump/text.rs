@@ -146,13 +146,14 @@ fn reading(dump: &Dump) -> Option<String> {
     if read.partial > 0 {
         let _ = write!(text, ", of {} not to the end", read.partial);
     }
-    if read.idle != dump.tasks.waiting() {
-        text.push_str("; they were listed a moment before");
-    }
     if !read.complete && read.read < read.idle {
         text.push_str("; the others were not reached in time, --for gives more");
+    } else if dump.core_dump {
+        // It is of one moment.
     } else if read.read.saturating_add(read.without) < read.idle {
         text.push_str("; the others ran meanwhile");
+    } else if read.idle != dump.tasks.waiting() {
+        text.push_str("; they were listed a moment before");
     }
     Some(text)
 }
