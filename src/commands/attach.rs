@@ -48,7 +48,7 @@ pub(super) fn run(attach: Attach) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let mut finder = Finder::new(asked);
     let members = runtime.block_on(finder.first())?;
-    let shown = several::show(finder, members, &screen, &runtime);
+    let shown = several::show(finder, &members, &screen, &runtime);
     // Threads that still look for symbols end with the process.
     runtime.shutdown_background();
     shown?;

@@ -98,14 +98,14 @@ pub async fn run(
     mut state: State,
     themes: &Themes,
     editing: &Editing,
-    stage: &mut Stage,
+    on: &mut Stage,
     feed: &mut impl Feed,
 ) -> Result<Left, RunError> {
     let Stage {
         signals,
         tui,
         keyboard,
-    } = stage;
+    } = on;
     state.size = tui.size();
     let mut chores = Chores::default();
     let environment = |name: &str| std::env::var(name).ok();

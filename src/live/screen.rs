@@ -99,7 +99,7 @@ impl<'a> Show<'a> {
     /// The same on a terminal that stays taken over.
     pub(super) fn run_on(
         self,
-        stage: &mut Stage,
+        on: &mut Stage,
         (themes, theme): (Themes, ThemeId),
         runtime: &tokio::runtime::Runtime,
     ) -> Result<Left, ScreenError> {
@@ -136,10 +136,10 @@ impl<'a> Show<'a> {
         #[cfg(feature = "demo")]
         let mut feed = feed.with_lab(link);
         let editing = &self.screen.editing;
-        let left = runtime.block_on(run::run(state, &themes, editing, stage, &mut feed));
+        let left = runtime.block_on(run::run(state, &themes, editing, on, &mut feed));
         if !matches!(left, Ok(Left::Back(_))) {
             // Before the feed ends, which may have files to write.
-            stage.tui.leave();
+            on.tui.leave();
         }
         Ok(left?)
     }

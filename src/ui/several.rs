@@ -96,7 +96,7 @@ fn counts(page: &Several) -> Vec<(String, Tone)> {
             None => counts.push((process.pain(), glyph, word, tone, 1)),
         }
     }
-    counts.sort_by(|a, b| b.0.cmp(&a.0));
+    counts.sort_by_key(|(pain, ..)| std::cmp::Reverse(*pain));
     let counts = counts.into_iter();
     counts
         .map(|(_, glyph, word, tone, n)| (format!("{glyph} {n} {word}"), tone))

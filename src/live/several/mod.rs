@@ -36,7 +36,7 @@ use crate::{
 /// Must run on the thread that is to draw.
 pub fn show(
     finder: Finder,
-    members: Members,
+    members: &Members,
     screen: &cli::Screen,
     runtime: &Runtime,
 ) -> Result<(), ScreenError> {
