@@ -263,6 +263,9 @@ impl Together {
                 formats::unobserved(&mut text, &why);
             }
         }
+        for looked in &self.targets {
+            looked.text(&mut text);
+        }
         let level = self.level.to_uppercase();
         let _ = writeln!(text, "looptop: {level}: {}", self.verdict);
         text

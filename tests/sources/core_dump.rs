@@ -115,8 +115,8 @@ async fn a_dump_shows_what_its_process_showed() {
     let events = events(&target).await;
     assert_eq!(events, (SourceKind::Core, true));
     let options = cli::Check {
-        target: Some(target),
-        more: Vec::new(),
+        targets: vec![target.clone()],
+        all: false,
         window: Some(Duration::from_millis(1)),
         warmup: Duration::ZERO,
         format: report::Format::Text,
@@ -126,7 +126,7 @@ async fn a_dump_shows_what_its_process_showed() {
         write_baseline: None,
         timeout: PATIENCE,
     };
-    let report = check(&options).await.unwrap().report;
+    let report = check(&target, &options).await.unwrap().report;
     assert_eq!(report.level, "core", "{report:#?}");
     assert!(report.is_observed());
     let not_judged: Vec<&str> = report.not_judged.iter().map(|rule| rule.rule).collect();

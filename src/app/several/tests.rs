@@ -153,7 +153,7 @@ fn keys_choose() {
         (vec![Char('G'), Char('g'), Enter], Choice::Open(3)),
         (filtered("10.0.0.7", &[Enter]), Choice::Open(1)),
         (filtered("STARVED", &[Enter]), Choice::Open(3)),
-        (filtered("nothing at all", &[Enter]), Choice::Stay),
+        (filtered("such a row is not there", &[Enter]), Choice::Stay),
         (filtered("q", &[Esc, Enter]), Choice::Open(3)),
         // Back never ends the program.
         (vec![Esc, Esc, Backspace, Backspace], Choice::Stay),
