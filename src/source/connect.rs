@@ -56,11 +56,19 @@ pub(super) async fn open(target: &Target, deadline: Instant) -> Result<Link, Pro
     let stream = Sniffer::new(stream, sniffed.clone());
     let authority = match target {
         Target::Tcp { .. } | Target::Number(_) => format!("http://{target}"),
-        Target::Tls { .. } => target.to_string(),
+        // TLS is ours; tonic, where another crate has switched on its own, would begin it
+        // once more for an https:// address.
+        Target::Tls { .. } => target.to_string().replacen("https://", "http://", 1),
         _ => "http://localhost".into(),
     };
-    let endpoint = Endpoint::from_shared(authority)
-        .unwrap_or_else(|_| Endpoint::from_static("http://localhost"))
+    let mut endpoint = Endpoint::from_shared(authority)
+        .unwrap_or_else(|_| Endpoint::from_static("http://localhost"));
+    if let Target::Tls { .. } = target
+        && let Ok(origin) = target.to_string().parse()
+    {
+        endpoint = endpoint.origin(origin);
+    }
+    let endpoint = endpoint
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
         .keep_alive_while_idle(true)
