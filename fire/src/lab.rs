@@ -38,7 +38,6 @@ pub(crate) enum Insight {
 pub(crate) struct Lab {
     /// What it is called in what is printed.
     pub(crate) name: String,
-    pub(crate) insight: Insight,
     pub(crate) agent: Option<SocketAddr>,
     pub(crate) http: SocketAddr,
     pub(crate) output: Output,
@@ -94,10 +93,6 @@ impl Lab {
         let agent = address("agent=");
         Ok(Self {
             name: name.to_owned(),
-            insight: match agent {
-                Some(_) => Insight::Agent,
-                None => Insight::Outside,
-            },
             agent,
             http: address("http=").with_context(|| format!("no address in '{line}'"))?,
             output,

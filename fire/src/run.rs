@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -25,6 +26,13 @@ const ATTACK: (u64, u64) = (5_000, 9_000);
 const PAUSE: (u64, u64) = (30, 600);
 /// Each attack begins with these, so that the shortest run has them.
 const ALWAYS: [&str; 3] = ["viewer", "slow-viewer", "cut"];
+
+/// The run was asked to end: the round is left as it is, and all is ended in order.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn is_stopping() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
 
 /// What a run has done.
 struct Record {
@@ -79,13 +87,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     };
     let (place, why_no_mount) = Place::new(programs, options.planted.clone())?;
     let mut scene = Scene::start(place, why_no_mount, &mut Rng::with_seed(seed))?;
+    scene.note_signals(&STOP)?;
     let left_out: Vec<_> = scene.left_out.iter().collect();
     for (act, why) in &left_out {
         record.say(&format!("left out: {act}: {why}"));
     }
     let mut deck = Deck::new(&scene.scenarios, &mut Rng::with_seed(seed));
     let mut rounds = 0;
-    while record.began.elapsed() < options.window {
+    while record.began.elapsed() < options.window && !is_stopping() {
         rounds += 1;
         let found = round(
             &mut scene,
@@ -98,12 +107,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         if found && options.until_found {
             break;
         }
-        scene.mend(found)?;
+        if !is_stopping() {
+            scene.mend(found)?;
+        }
     }
     record.say("the end");
     scene.end(&mut round_rng(seed, rounds + 1));
     record.take(std::mem::take(&mut scene.problems), rounds);
     drop(scene);
+    let open = record.counts.too_few_judged();
+    let open = open.map(|text| Problem::new("machine", text));
+    record.take(open.into_iter().collect(), rounds);
     conclude(options, &record, (began, seed, rounds))
 }
 
@@ -126,7 +140,7 @@ fn round(
     record.say("calm");
     scene.calm_down(&mut rng.fork());
     let began = Instant::now();
-    while began.elapsed() < options.calm {
+    while began.elapsed() < options.calm && !is_stopping() {
         thread::sleep(Duration::from_millis(50));
         // A viewer that read Ctrl-Z late stopped itself after it was to go on.
         for viewer in &scene.cast {
@@ -134,6 +148,9 @@ fn round(
                 drop(processes::signal(viewer.pid(), Signal::CONT));
             }
         }
+    }
+    if is_stopping() {
+        return Ok(false);
     }
     checks::after_calm(scene, &mut record.slopes, &mut record.counts);
     record.say(&format!("checked: {}", record.slopes.last()));
@@ -152,7 +169,7 @@ fn attack(scene: &mut Scene, record: &mut Record, table: &Table, rng: &mut Rng) 
     let window = Duration::from_millis(rng.u64(ATTACK.0..ATTACK.1));
     let began = Instant::now();
     let mut always = ALWAYS.iter().filter_map(|name| table.find(name));
-    while began.elapsed() < window {
+    while began.elapsed() < window && !is_stopping() {
         let act = always.next().unwrap_or_else(|| table.draw(rng));
         act_once(act, scene, record, &mut rng.fork());
         let pause = Duration::from_millis(rng.u64(PAUSE.0..PAUSE.1));
@@ -191,9 +208,10 @@ fn conclude(
     );
     println!("acts: {}", ledger::list(&record.acts));
     println!(
-        "checks: {}; {} verdicts looked at again; {} frames missed and counted",
+        "checks: {}; {} verdicts looked at again, {} not judged; {} frames missed and counted",
         ledger::list(&counts.checks),
         counts.verdicts_again,
+        counts.not_judged,
         counts.frames_missed
     );
     for finding in &record.findings {

@@ -6,9 +6,10 @@ use std::{
     ffi::OsString,
     fs,
     net::TcpStream,
-    os::unix::fs::DirBuilderExt,
+    os::unix::{fs::DirBuilderExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -148,6 +149,8 @@ impl Place {
         let temporary = self.temporary(name)?;
         let mut command = Command::new(program);
         command.current_dir(&self.work);
+        // Ctrl-C is for the run, which ends them.
+        command.process_group(0);
         command.envs(self.environment(&temporary));
         Ok(command)
     }
@@ -221,7 +224,7 @@ pub(crate) struct Scene {
     pub(crate) problems: Vec<Problem>,
     undos: Vec<(Instant, Undo)>,
     number: Cell<u32>,
-    _runtime: Runtime,
+    runtime: Runtime,
     /// After the processes: its folders are theirs.
     pub(crate) place: Place,
 }
@@ -266,7 +269,7 @@ impl Scene {
             problems: Vec::new(),
             undos: Vec::new(),
             number: Cell::new(0),
-            _runtime: runtime,
+            runtime,
             place,
         };
         scene.cast = vec![scene.watcher()?, scene.outsider()?];
@@ -280,6 +283,23 @@ impl Scene {
 
     fn outsider(&self) -> anyhow::Result<Viewer> {
         Viewer::start(&self.place, "outsider", &[self.bare.target()])
+    }
+
+    /// Has `stop` say that this process was asked to end, by Ctrl-C or SIGTERM.
+    pub(crate) fn note_signals(&self, stop: &'static AtomicBool) -> anyhow::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let _within = self.runtime.enter();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        self.runtime.spawn(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        Ok(())
     }
 
     /// A number that no other thing of this run has.

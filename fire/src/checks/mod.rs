@@ -28,11 +28,22 @@ pub(crate) struct Counts {
     pub(crate) checks: BTreeMap<&'static str, u64>,
     /// Verdicts that were looked at again, because others used the CPUs.
     pub(crate) verdicts_again: u64,
+    /// Verdicts that were wrong while others used the CPUs each time.
+    pub(crate) not_judged: u64,
     /// Frames that the witness has missed.
     pub(crate) frames_missed: u64,
 }
 
 impl Counts {
+    /// More verdicts than this share may not be left open.
+    pub(crate) fn too_few_judged(&self) -> Option<String> {
+        let all = self.checks.get("verdict").copied().unwrap_or_default();
+        (self.not_judged * 2 > all).then(|| {
+            let n = self.not_judged;
+            format!("{n} of {all} verdicts were not judged: others use this machine's CPUs")
+        })
+    }
+
     fn add(&mut self, check: &'static str) {
         *self.checks.entry(check).or_default() += 1;
     }

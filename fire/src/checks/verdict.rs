@@ -2,11 +2,16 @@
 //!
 //! As in the test of all scenarios: the broken twin yields what the registry says and
 //! nothing graver than a notice beside it, the fixed twin nothing. Where others take the
-//! CPUs it is looked at again, and that is counted.
+//! CPUs it is looked at again; where they still do it is not judged. Both are counted, and a
+//! run in which that was so of more than half of all verdicts has not seen enough.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs::{self, File},
+    process::{Command, Stdio},
+    time::Duration,
+};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use fastrand::Rng;
 use serde_json::Value;
 
@@ -14,14 +19,17 @@ use super::Counts;
 use crate::{
     catalogue::{Expected, Scenario},
     lab::Insight,
-    processes::Cpu,
+    processes::{self, Cpu},
     scene::{PATIENCE, Scene},
 };
 
 /// Above this share of the CPUs for others, what is found may be the machine's.
 const BUSY: f64 = 0.3;
 /// So many looks at most, on a busy machine.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 2;
+
+/// `looptop check` takes as long as it observes, and 20 s each to attach and for names.
+const TO_CHECK: Duration = Duration::from_secs(120);
 
 /// Rules that take long to see: their scenarios take part in attacks alone.
 const SLOW: &[&str] = &[
@@ -117,11 +125,19 @@ pub(super) fn check(
         };
         counts.add("verdict");
         let insight = cards.insight;
-        let what = format!("{} {mode} ({})", scenario.id, insight.name());
+        let mut what = format!("{} {mode} ({})", scenario.id, insight.name());
         match judge(scene, &scenario, mode, insight, counts) {
-            Ok(problems) => {
+            Ok(Judged::Right) => {}
+            Ok(Judged::Wrong(problems)) => {
                 let text = |problem| format!("{what}: {problem}");
                 scene.note("verdict", problems.into_iter().map(text));
+            }
+            Ok(Judged::Busy(problems)) => {
+                counts.not_judged += 1;
+                what = format!(
+                    "{what}, not judged on a busy machine: {}",
+                    problems.join("; ")
+                );
             }
             Err(error) => scene.note("verdict", [format!("{what}: {error:#}")]),
         }
@@ -139,19 +155,27 @@ impl Insight {
     }
 }
 
+/// What came of a verdict.
+enum Judged {
+    Right,
+    Wrong(Vec<String>),
+    /// It was wrong, and others took the CPUs each time: it may be the machine's.
+    Busy(Vec<String>),
+}
+
 fn judge(
     scene: &mut Scene,
     scenario: &Scenario,
     mode: &str,
     insight: Insight,
     counts: &mut Counts,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<Judged> {
     let lab = match insight {
         Insight::Agent => &scene.agented,
         Insight::Outside => &scene.bare,
     };
     lab.switch(&scenario.id, mode, PATIENCE)?;
-    let mut problems = Vec::new();
+    let mut judged = Judged::Right;
     let lasting = scene.lasting();
     for attempt in 1..=ATTEMPTS {
         let before = Cpu::now(&lasting);
@@ -168,7 +192,7 @@ fn judge(
         if starved && others > BUSY {
             findings.retain(|finding| !is_starved(finding));
         }
-        problems = match mode {
+        let problems = match mode {
             "broken" => wrong(scenario, insight, findings),
             _ => findings
                 .iter()
@@ -176,14 +200,19 @@ fn judge(
                 .map(brief)
                 .collect(),
         };
-        if problems.is_empty() || (others < BUSY && !starved) || attempt == ATTEMPTS {
+        judged = match (problems.is_empty(), others > BUSY) {
+            (true, _) => Judged::Right,
+            (false, true) => Judged::Busy(problems),
+            (false, false) => Judged::Wrong(problems),
+        };
+        if !matches!(judged, Judged::Busy(_)) {
             break;
         }
-        counts.verdicts_again += 1;
+        counts.verdicts_again += u64::from(attempt < ATTEMPTS);
     }
     let first = scene.scenarios[0].id.clone();
     lab.switch(&first, "off", PATIENCE)?;
-    Ok(problems)
+    Ok(judged)
 }
 
 /// What `looptop check` says of a target.
@@ -193,18 +222,25 @@ fn report(scene: &Scene, target: &str, mode: &str) -> anyhow::Result<Value> {
     let mut command: Command = place.command(&place.programs.looptop, "check")?;
     command.args(["check", target, "--format", "json", "--for", "3s"]);
     command.args(["--warmup", warmup, "--timeout", "20s"]);
-    let output = command
+    // Into a file: it may be long, and nobody reads while it is waited for.
+    let folder = place.temporary("check")?;
+    let (report, said) = (folder.join("report"), folder.join("said"));
+    let mut child = command
         .stdin(Stdio::null())
-        .output()
+        .stdout(File::create(&report)?)
+        .stderr(File::create(&said)?)
+        .spawn()
         .context("looptop check could not be started")?;
-    match serde_json::from_slice(&output.stdout) {
-        Ok(report) => Ok(report),
-        Err(_) => bail!(
-            "looptop check has no report ({}): {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        ),
+    if !processes::until(TO_CHECK, || !matches!(child.try_wait(), Ok(None))) {
+        drop(child.kill());
+        drop(child.wait());
+        bail!("looptop check did not end within {} s", TO_CHECK.as_secs());
     }
+    let status = child.wait()?;
+    serde_json::from_slice(&fs::read(report)?).map_err(|_| {
+        let said = fs::read_to_string(said).unwrap_or_default();
+        anyhow!("looptop check has no report ({status}): {}", said.trim())
+    })
 }
 
 fn text<'a>(finding: &'a Value, key: &str) -> &'a str {
