@@ -147,6 +147,6 @@ mod tests {
         assert_eq!(output.bytes(), 819_200);
         assert_eq!(output.written().tail.len(), TAIL);
         output.take(b"\x1b[2Jend\n");
-        assert_eq!(output.end(9), "\\u{1b}[2Jend | ".to_owned());
+        assert_eq!(output.end(8), "\\u{1b}[2Jend | ".to_owned());
     }
 }

@@ -126,7 +126,10 @@ pub(crate) fn marked(mark: &str) -> Vec<(ProcessId, String)> {
             .any(|entry| entry == mark.as_bytes());
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).replace('\0', " ");
-        (is_marked && runs(pid)).then(|| (pid, command.trim().to_owned()))
+        // By its name: where it is differs from machine to machine.
+        let (program, arguments) = command.split_once(' ').unwrap_or((&command, ""));
+        let program = program.rsplit('/').next().unwrap_or(program);
+        (is_marked && runs(pid)).then(|| (pid, format!("{program} {arguments}").trim().to_owned()))
     };
     let names = entries.flatten().map(|entry| entry.file_name());
     names.filter_map(|name| process(name.to_str()?)).collect()
@@ -216,6 +219,7 @@ mod tests {
         let patience = Duration::from_secs(20);
         let mark = "LOOPTOP_FIRE=test of processes";
         assert!(until(patience, || marked(mark).len() == 1));
+        assert_eq!(marked(mark), [(pid, "sleep 60".to_owned())]);
         assert!(!is_stopped(pid) && runs(pid));
         signal(pid, Signal::STOP).unwrap();
         assert!(until(patience, || is_stopped(pid)));

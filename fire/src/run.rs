@@ -113,6 +113,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
     }
     record.say("the end");
     scene.end(&mut round_rng(seed, rounds + 1));
+    checks::leftovers(&mut scene, &mut record.counts);
+    scene.end_strays();
     record.take(std::mem::take(&mut scene.problems), rounds);
     drop(scene);
     let open = record.counts.too_few_judged();

@@ -415,6 +415,7 @@ impl Scene {
     /// Puts in place again what lives through many rounds and does not run; so does what
     /// was found to be broken.
     pub(crate) fn mend(&mut self, broken: bool) -> anyhow::Result<()> {
+        self.end_strays();
         let first = self.scenarios[0].id.clone();
         if broken || !self.agented.runs() {
             let bind = self
@@ -457,6 +458,16 @@ impl Scene {
         let outputs = [&self.agented, &self.bare].map(|lab| (lab.name.clone(), lab.output.clone()));
         for (name, output) in outputs {
             self.note_crashes(&name, &output);
+        }
+    }
+
+    /// Kills processes of this run that belong to nobody any more; they were reported.
+    pub(crate) fn end_strays(&self) {
+        let lasting = self.lasting();
+        for (pid, _) in processes::marked(&self.place.mark()) {
+            if !lasting.contains(&pid) {
+                drop(processes::signal(pid, Signal::KILL));
+            }
         }
     }
 
