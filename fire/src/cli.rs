@@ -34,9 +34,9 @@ pub(crate) struct Options {
     /// How long all is left alone before it is checked
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     pub(crate) calm: Duration,
-    /// End at the first finding
-    #[arg(long)]
-    pub(crate) until_found: bool,
+    /// End at the first finding of this check
+    #[arg(long, value_name = "CHECK")]
+    pub(crate) until_found: Option<String>,
     /// Where `looptop` and `looptop-demo` are [default: beside this program; where they are not, cargo builds them]
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) programs: Option<PathBuf>,

@@ -72,8 +72,8 @@ pub(crate) fn run(options: &cli::Planted) -> anyhow::Result<bool> {
         command.args(["--for", &window.replace(' ', "")]);
         command.args(["--seed", &seed.to_string(), "--planted", name]);
         command.arg("--programs").arg(&folder);
-        if check.is_some() {
-            command.arg("--until-found");
+        if let Some(check) = check {
+            command.args(["--until-found", check]);
         }
         let (found, code) = findings(&mut command)?;
         let is_right = match check {

@@ -41,6 +41,9 @@ struct Record {
     counts: Counts,
     slopes: Slopes,
     findings: Vec<String>,
+    /// The check at whose first finding the run ends, and whether there was one.
+    until_found: Option<String>,
+    is_found: bool,
 }
 
 impl Record {
@@ -54,6 +57,7 @@ impl Record {
         let found = !problems.is_empty();
         for Problem { check, text } in problems {
             self.say(&format!("FINDING {check}: {text}"));
+            self.is_found |= self.until_found.as_deref() == Some(check);
             self.findings
                 .push(format!("round {round}, {check}: {text}"));
         }
@@ -84,6 +88,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         counts: Counts::default(),
         slopes: Slopes::default(),
         findings: Vec::new(),
+        until_found: options.until_found.clone(),
+        is_found: false,
     };
     let (place, why_no_mount) = Place::new(programs, options.planted.clone())?;
     let mut scene = Scene::start(place, why_no_mount, &mut Rng::with_seed(seed))?;
@@ -104,7 +110,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             &mut deck,
             options,
         )?;
-        if found && options.until_found {
+        if record.is_found {
             break;
         }
         if !is_stopping() {
@@ -157,7 +163,7 @@ fn round(
     checks::after_calm(scene, &mut record.slopes, &mut record.counts);
     record.say(&format!("checked: {}", record.slopes.last()));
     let mut found = record.take(std::mem::take(&mut scene.problems), number);
-    if !(found && options.until_found) {
+    if !record.is_found {
         let judged = checks::verdicts(scene, deck, &mut record.counts, &mut rng.fork());
         record.say(&format!("judged: {}", judged.join(", ")));
         checks::leftovers(scene, &mut record.counts);

@@ -200,7 +200,7 @@ fn judge(
                 .map(brief)
                 .collect(),
         };
-        judged = match (problems.is_empty(), others > BUSY) {
+        judged = match (problems.is_empty(), others > BUSY || starved) {
             (true, _) => Judged::Right,
             (false, true) => Judged::Busy(problems),
             (false, false) => Judged::Wrong(problems),
