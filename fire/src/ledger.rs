@@ -84,9 +84,10 @@ pub(crate) fn add(path: &Path, entry: &Entry<'_>) -> anyhow::Result<f64> {
         .with_context(failed)?;
     let mut before = String::new();
     file.read_to_string(&mut before).with_context(failed)?;
-    let line = match before.is_empty() {
-        true => format!("{HEAD}{}", entry.line()),
-        false => entry.line(),
+    let line = if before.is_empty() {
+        format!("{HEAD}{}", entry.line())
+    } else {
+        entry.line()
     };
     file.write_all(line.as_bytes()).with_context(failed)?;
     Ok(minutes(&(before + &line)))

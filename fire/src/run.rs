@@ -109,7 +109,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
             &table,
             &mut deck,
             options,
-        )?;
+        );
         if record.is_found {
             break;
         }
@@ -141,7 +141,7 @@ fn round(
     table: &Table,
     deck: &mut Deck,
     options: &Options,
-) -> anyhow::Result<bool> {
+) -> bool {
     let mut rng = round_rng(seed, number);
     record.say(&format!("round {number}: attack"));
     attack(scene, record, table, &mut rng);
@@ -158,7 +158,7 @@ fn round(
         }
     }
     if is_stopping() {
-        return Ok(false);
+        return false;
     }
     checks::after_calm(scene, &mut record.slopes, &mut record.counts);
     record.say(&format!("checked: {}", record.slopes.last()));
@@ -170,7 +170,7 @@ fn round(
         found |= record.take(std::mem::take(&mut scene.problems), number);
     }
     scene.recordings.clear();
-    Ok(found)
+    found
 }
 
 fn attack(scene: &mut Scene, record: &mut Record, table: &Table, rng: &mut Rng) {

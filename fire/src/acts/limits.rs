@@ -94,9 +94,9 @@ pub(super) fn small_disk(scene: &mut Scene, rng: &mut Rng) -> anyhow::Result<Str
     let mut files = vec![path.clone()];
     if full {
         // It is full from the beginning.
-        let fill = small.join(format!("{}.fill", scene.next_number()));
-        drop(fs::write(&fill, vec![0; 1 << 20]));
-        files.push(fill);
+        let ballast = small.join(format!("{}.fill", scene.next_number()));
+        drop(fs::write(&ballast, vec![0; 1 << 20]));
+        files.push(ballast);
     }
     let target = commands::target(scene, rng);
     let name = commands::start(

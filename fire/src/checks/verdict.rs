@@ -29,7 +29,7 @@ const BUSY: f64 = 0.3;
 const ATTEMPTS: usize = 2;
 
 /// `looptop check` takes as long as it observes, and 20 s each to attach and for names.
-const TO_CHECK: Duration = Duration::from_secs(120);
+const TO_CHECK: Duration = Duration::from_mins(2);
 
 /// Rules that take long to see: their scenarios take part in attacks alone.
 const SLOW: &[&str] = &[
@@ -337,7 +337,7 @@ mod tests {
         let all = [right.clone(), slow.clone()];
         assert_eq!(wrong(&scenario(), Insight::Agent, &all), [""; 0]);
         assert_eq!(
-            wrong(&scenario(), Insight::Outside, &[right.clone()]),
+            wrong(&scenario(), Insight::Outside, std::slice::from_ref(&right)),
             [""; 0]
         );
         let notice = finding("lock-convoy", "", "", "notice");
@@ -352,7 +352,7 @@ mod tests {
             assert_eq!(wrong.len(), 1, "{other}: {wrong:?}");
         }
         assert_eq!(
-            wrong(&scenario(), Insight::Agent, &[right.clone()]).len(),
+            wrong(&scenario(), Insight::Agent, std::slice::from_ref(&right)).len(),
             1
         );
         let strange = finding("deadlock", "", "", "warning");
