@@ -136,6 +136,10 @@ fn answer(tid: i32, memory: ProcessMemory, buffer: &mut [u8]) -> Result<Stop, No
         Ok(registers) => memory.read(registers.rsp, buffer),
         Err(_) => 0,
     };
+    #[cfg(feature = "planted")]
+    if std::env::var_os("LOOPTOP_PLANTED").is_some_and(|d| d == "stopped-thread") {
+        return Err(NoStop::Ended);
+    }
     let detached = sys::detach(tid, signal);
     let held = stopped.elapsed();
     let registers = registers.map_err(NoStop::Refused)?;

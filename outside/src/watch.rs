@@ -277,6 +277,13 @@ impl Watch {
             let pid = subject.pid();
             return Err(WatchError::NoThreads { pid, error });
         }
+        // Only threads that cannot be sampled are stopped.
+        #[cfg(feature = "planted")]
+        let options = WatchOptions {
+            may_sample: options.may_sample
+                && std::env::var_os("LOOPTOP_PLANTED").is_none_or(|d| d != "stopped-thread"),
+            ..options
+        };
         let mut costs = Costs::default();
         if !options.may_sample {
             costs.no_sampler = Some("it was not permitted".to_owned());

@@ -189,6 +189,10 @@ fn give_back() {
     if !TAKEN.swap(false, Ordering::SeqCst) {
         return;
     }
+    #[cfg(feature = "planted")]
+    if std::env::var_os("LOOPTOP_PLANTED").is_some_and(|d| d == "terminal") {
+        return;
+    }
     let _ = execute!(
         io::stdout(),
         EndSynchronizedUpdate,

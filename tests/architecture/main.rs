@@ -3,6 +3,7 @@
 
 mod code;
 mod packages;
+mod planted;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -278,6 +279,8 @@ fn crates_depend_in_one_direction() {
         ])
     );
     assert_eq!(of("demo/Cargo.toml"), names(&["looptop-agent"]));
+    // It has programs to attack, and takes part in their protocol.
+    assert_eq!(of("fire/Cargo.toml"), names(&["looptop-wire"]));
     assert_eq!(
         of("Cargo.toml"),
         names(&[
@@ -381,6 +384,7 @@ fn unsafe_code_lives_in_the_agent_and_in_one_file() {
         "agent/macros/src/lib.rs",
         "demo/src/lib.rs",
         "demo/src/main.rs",
+        "fire/src/main.rs",
     ] {
         assert!(forbids_unsafe(&manifest(root)), "{root}");
     }

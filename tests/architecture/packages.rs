@@ -24,9 +24,9 @@ const PACKAGES: &[&str] = &[
     "",
 ];
 
-/// Packages that are not, and may use another's sources: the models run those of the
-/// agent with other atomics.
-const NOT_PUBLISHED: &[(&str, &str)] = &[("agent/models", "agent/src")];
+/// Packages that are not, and the sources of another that they may use: the models run
+/// those of the agent with other atomics; what attacks the programs uses its own alone.
+const NOT_PUBLISHED: &[(&str, &str)] = &[("agent/models", "agent/src"), ("fire", "fire/src")];
 
 /// Folders of the viewer's package, beside which the other packages lie.
 const VIEWER: &[&str] = &["src", "tests"];

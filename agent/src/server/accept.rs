@@ -144,7 +144,13 @@ impl<A: Accept> Acceptor<A> {
                 accept.await
             };
             match accepted {
-                Ok(connection) => return connection,
+                Ok(connection) => {
+                    #[cfg(feature = "planted")]
+                    if std::env::var_os("LOOPTOP_PLANTED").is_some_and(|d| d == "descriptor") {
+                        std::mem::forget(std::fs::File::open("/dev/null"));
+                    }
+                    return connection;
+                }
                 Err(_refused) => tokio::time::sleep(ACCEPT_AGAIN).await,
             }
         }

