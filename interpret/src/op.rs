@@ -295,6 +295,17 @@ fn gather(instruction: &Instruction) -> Option<Op> {
 }
 
 #[allow(clippy::too_many_lines)]
+/// `prefetch` and its like with a register in place of memory: some processors execute it
+/// as a `nop`, and others not at all.
+fn is_prefetch_of_a_register(instruction: &Instruction) -> bool {
+    matches!(
+        instruction.code(),
+        Code::Reservednop_rm16_r16_0F0D
+            | Code::Reservednop_rm32_r32_0F0D
+            | Code::Reservednop_rm64_r64_0F0D
+    )
+}
+
 fn general(instruction: &Instruction) -> Option<Op> {
     if instruction.condition_code() != ConditionCode::None {
         // `loope`, `cmpxx` and their like have conditions too.
@@ -307,6 +318,8 @@ fn general(instruction: &Instruction) -> Option<Op> {
         };
     }
     Some(match instruction.mnemonic() {
+        // One maker's processors refuse it.
+        M::Reservednop if is_prefetch_of_a_register(instruction) => return None,
         M::Nop
         | M::Reservednop
         | M::Endbr64

@@ -363,17 +363,17 @@ impl Machine<'_> {
         if count == 0 {
             return self.set(i, 0, value);
         }
-        // Of two bytes, more than 16 are undefined: the same bits come again.
+        if count > width {
+            // Only of two bytes: one maker's processors leave what another's do not.
+            return Err(Stop::Refused(Refusal::Unknown(i.code())));
+        }
         let (value, other) = (u128::from(value), u128::from(other));
         let (result, carry) = if left {
             let both = value << width | other;
-            let both = if size == 2 { both << 16 | value } else { both };
-            let top = if size == 2 { 3 * width } else { 2 * width };
-            let result = both >> (top - width - count);
-            (result as u64, both >> (top - count) & 1 != 0)
+            let result = both >> (width - count);
+            (result as u64, both >> (2 * width - count) & 1 != 0)
         } else {
             let both = other << width | value;
-            let both = if size == 2 { value << 32 | both } else { both };
             ((both >> count) as u64, both >> (count - 1) & 1 != 0)
         };
         let result = cut(result, size);
