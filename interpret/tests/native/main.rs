@@ -12,7 +12,7 @@ mod random;
 
 use std::collections::{BTreeMap, HashSet};
 
-use iced_x86::{Instruction, Mnemonic, RflagsBits};
+use iced_x86::{Instruction, Mnemonic, OpKind, RflagsBits};
 use looptop_interpret::{
     Answers, Code, End, Extended, Flags, Floats, Host, Limits, PAGE, Refusal, Run, State, run_until,
 };
@@ -249,11 +249,18 @@ fn is_of_x87(code: iced_x86::Code) -> bool {
     format!("{:?}", code.mnemonic()).starts_with('F')
 }
 
-/// What iced does not list: `shld` and `shrd` of two bytes by more than their bits.
+/// What iced does not list: `shld` and `shrd` of two bytes by more than their bits, and
+/// `rcl` and `rcr` by several, also all the way around, which one maker's processors let
+/// alone and another's do not.
 fn beyond_the_width(case: &[Case]) -> u32 {
-    let is_double =
-        |one: &Case| matches!(one.instruction.mnemonic(), Mnemonic::Shld | Mnemonic::Shrd);
-    if case.iter().any(is_double) {
+    let is_open = |one: &Case| match one.instruction.mnemonic() {
+        Mnemonic::Shld | Mnemonic::Shrd => true,
+        Mnemonic::Rcl | Mnemonic::Rcr => {
+            one.instruction.op1_kind() != OpKind::Immediate8 || one.instruction.immediate8() != 1
+        }
+        _ => false,
+    };
+    if case.iter().any(is_open) {
         Flags::OF
     } else {
         0
