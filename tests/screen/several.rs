@@ -1,6 +1,6 @@
 //! The page of several processes, with labs of which one is sick, one is well and one dies.
 
-use std::{fs, process::Command};
+use std::{fs, process::Command, time::Duration};
 
 use crate::{
     lab::{LOOPTOP, Lab},
@@ -18,19 +18,21 @@ fn row(screen: &str, target: &str) -> String {
 
 fn labs() -> [Lab; 3] {
     [
-        Lab::start("healthy-busy", "fixed", "multi-thread"),
+        Lab::start("sleep-in-handler", "fixed", "multi-thread"),
         Lab::start("sleep-in-handler", "broken", "multi-thread"),
-        Lab::start("healthy-busy", "fixed", "multi-thread"),
+        Lab::start("sleep-in-handler", "fixed", "multi-thread"),
     ]
 }
 
 #[test]
 fn the_sick_one_is_first_enter_goes_in_esc_comes_back_and_the_dead_one_is_said() {
     let [well, sick, dies] = labs();
-    let names = [&well, &sick, &dies].map(|lab| lab.agent().to_string());
-    let [well_name, sick_name, dies_name] = &names;
+    let labs = [&well, &sick, &dies].map(|lab| lab.agent().to_string());
+    let [well_name, sick_name, dies_name] = &labs;
     let mut terminal = Terminal::start(&[well_name, sick_name, dies_name], 200, 50);
-    let screen = terminal.wait_for("the sick one with its line, first", |screen| {
+    // The symbols of three programs are read for it, beside other tests.
+    let names = Duration::from_mins(1);
+    let screen = terminal.wait_within(names, "the sick one with its line, first", |screen| {
         let first = screen.lines().nth(2).unwrap_or_default();
         first.contains(sick_name.as_str())
             && first.contains("wait_for_the_printer")
@@ -234,7 +236,7 @@ fn check(targets: &[&str], options: &[&str]) -> (serde_json::Value, i32) {
 
 #[test]
 fn check_of_several_merges_by_culprit_and_no_target_is_passed_over() {
-    let well = Lab::start("healthy-busy", "fixed", "multi-thread");
+    let well = Lab::start("sleep-in-handler", "fixed", "multi-thread");
     let sick = Lab::start("sleep-in-handler", "broken", "multi-thread");
     let as_sick = Lab::start("sleep-in-handler", "broken", "multi-thread");
     let names = [&sick, &well, &as_sick].map(|lab| lab.agent().to_string());

@@ -274,8 +274,19 @@ impl Terminal {
 
     /// Waits until the screen satisfies `ready`, and returns it.
     #[track_caller]
-    pub fn wait_for(&self, what: &str, mut ready: impl FnMut(&str) -> bool) -> String {
-        let deadline = Instant::now() + PATIENCE;
+    pub fn wait_for(&self, what: &str, ready: impl FnMut(&str) -> bool) -> String {
+        self.wait_within(PATIENCE, what, ready)
+    }
+
+    /// The same, for what takes longer beside other tests.
+    #[track_caller]
+    pub fn wait_within(
+        &self,
+        patience: Duration,
+        what: &str,
+        mut ready: impl FnMut(&str) -> bool,
+    ) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             let text = self.text();
             if ready(&text) {

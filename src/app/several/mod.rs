@@ -1,7 +1,8 @@
 //! Several processes on one page: a row for each, the one that suffers most first.
 //!
 //! What is known of them comes by [`Several::found`], keys go to [`Several::key`], and a
-//! [`Choice`] comes out. The cursor stays on its process, wherever that goes.
+//! [`Choice`] comes out. The cursor stays on its process, wherever that goes, and on
+//! the first row, where it begins, on the worst.
 
 mod keys;
 mod process;
@@ -93,7 +94,9 @@ impl Several {
 
     /// Takes in what is known of all of them.
     pub fn found(&mut self, mut processes: Vec<Arc<Process>>) {
-        let under = self.under_cursor().map(|process| process.id);
+        // On the first row it is on the worst one, whoever that is.
+        let moved = self.under_cursor().filter(|_| self.cursor > 0);
+        let under = moved.map(|process| process.id);
         processes.sort_by_cached_key(|process| {
             let pain = Reverse((process.pain(), process.measure()));
             (pain, process.id)

@@ -192,6 +192,17 @@ fn the_cursor_follows_its_process() {
 }
 
 #[test]
+fn the_cursor_begins_on_the_worst_and_stays_there_until_it_is_moved() {
+    let now = Instant::now();
+    let mut page = Several::new(Size::new(80, 24), Keymap::default(), now);
+    let mut all = vec![process(1, "a", Connection::Live, Some(healthy()))];
+    page.found(all.clone());
+    all.push(process(2, "b", Connection::Live, Some(starving())));
+    page.found(all);
+    assert_eq!(page.key(Enter), Choice::Open(2));
+}
+
+#[test]
 fn what_is_copied_names_the_process_and_holds_no_control_characters() {
     let mut page = page(80, 24);
     let Choice::Copy(text) = page.key(Char('y')) else {
