@@ -294,7 +294,6 @@ fn gather(instruction: &Instruction) -> Option<Op> {
     (is_plain && differ && !instruction.zeroing_masking()).then_some(Op::Gather { by, size })
 }
 
-#[allow(clippy::too_many_lines)]
 /// `prefetch` and its like with a register in place of memory: some processors execute it
 /// as a `nop`, and others not at all.
 fn is_prefetch_of_a_register(instruction: &Instruction) -> bool {
@@ -306,6 +305,7 @@ fn is_prefetch_of_a_register(instruction: &Instruction) -> bool {
     )
 }
 
+#[allow(clippy::too_many_lines)]
 fn general(instruction: &Instruction) -> Option<Op> {
     if instruction.condition_code() != ConditionCode::None {
         // `loope`, `cmpxx` and their like have conditions too.
