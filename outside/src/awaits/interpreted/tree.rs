@@ -207,7 +207,11 @@ impl Builder<'_> {
             self.step(&mut place, inlined, frame, number == 0);
         }
         if place.phase == Phase::Inside {
-            self.tree.is_complete &= site.is_complete;
+            // A function without a name that the C library calls is its own, which has lost it.
+            let caller = self.entries[frame as usize].functions.as_ref();
+            let is_of_c = site.functions.is_empty()
+                && caller.is_some_and(|link| !link.function.name.contains("::"));
+            self.tree.is_complete &= site.is_complete || is_of_c;
             if let Some((future, at)) = place.future.zip(place.location.as_ref()) {
                 let seen = &mut self.tree.all[future].seen_at;
                 if !seen.iter().any(|known| Arc::ptr_eq(known, at)) {
