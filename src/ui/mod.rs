@@ -16,6 +16,7 @@ mod ascii;
 mod block_letters;
 mod chart;
 mod footer;
+mod front;
 mod header;
 pub mod links;
 mod page;

@@ -24,7 +24,11 @@ use crate::{
     escape,
 };
 
-use super::{Painter, Theme, ascii, painter::columns};
+use super::{
+    Painter, Theme, ascii,
+    front::{self, GUTTER, Wish},
+    painter::columns,
+};
 
 /// Draws the picker.
 pub fn render(picker: &Picker, theme: &Theme, frame: &mut Frame<'_>) {
@@ -140,68 +144,34 @@ const COLUMNS: [Column; 7] = [
     },
 ];
 
-/// The cursor's mark stands left of the columns.
-const GUTTER: u16 = 2;
 /// Columns that leave less of the last one go.
 const LEAST_LAST: usize = 12;
 
 /// The columns that fit, each with its width; the last one takes what is left.
 fn placed(shown: &[&Candidate], width: u16) -> Vec<(&'static Column, u16)> {
-    let natural = |column: &Column| {
+    let wishes = COLUMNS.iter().map(|column| {
         let cells = shown
             .iter()
             .map(|candidate| columns(&escape::escaped(&(column.text)(candidate))));
         let widest = cells.chain([column.title.len()]).max().unwrap_or_default();
-        widest.min(column.widest.max(column.title.len()))
-    };
-    let mut placed: Vec<(&Column, usize)> = COLUMNS
-        .iter()
-        .map(|column| (column, natural(column)))
-        .collect();
-    let room = usize::from(width.saturating_sub(GUTTER));
-    while placed.len() > 2 {
-        let last = placed.len() - 1;
-        let all: usize = placed[..last].iter().map(|(_, width)| width + 1).sum();
-        if all + placed[last].1.min(LEAST_LAST) <= room {
-            break;
+        Wish {
+            width: widest.min(column.widest.max(column.title.len())),
+            rank: column.rank,
         }
-        let goes = (0..placed.len()).max_by_key(|at| placed[*at].0.rank);
-        placed.remove(goes.unwrap_or(last));
-    }
-    let mut left = room;
-    let last = placed.len().saturating_sub(1);
-    let widths = placed.into_iter().enumerate().map(|(at, (column, width))| {
-        let width = if at == last { left } else { width.min(left) };
-        left = left.saturating_sub(width + 1);
-        (column, width as u16)
     });
-    widths.collect()
+    let placed = front::placed(wishes, LEAST_LAST, width);
+    let column = |(number, width)| (&COLUMNS[number], width);
+    placed.into_iter().map(column).collect()
 }
 
 fn table(picker: &Picker, parts: &Parts, painter: &mut Painter<'_>) {
     let shown = picker.shown();
     let placed = placed(&shown, parts.rows.width);
-    let cell = |painter: &mut Painter<'_>, x: u16, y: u16, width: u16, text: &str, tone, right| {
-        let area = Rect::new(x, y, width, 1);
-        if right {
-            painter.right(area, text, tone);
-        } else {
-            painter.put(x, y, width, text, tone);
-        }
-    };
     let mut x = GUTTER;
     if parts.heads.height > 0 {
         for (column, width) in &placed {
-            let title = column.title;
-            cell(
-                painter,
-                x,
-                parts.heads.y,
-                *width,
-                title,
-                Tone::Title,
-                column.right,
-            );
+            let area = Rect::new(x, parts.heads.y, *width, 1);
+            front::cell(painter, area, column.title, Tone::Title, column.right);
             x += width + 1;
         }
     }
@@ -217,14 +187,12 @@ fn table(picker: &Picker, parts: &Parts, painter: &mut Painter<'_>) {
                 _ => Tone::Text,
             };
             let text = (column.text)(candidate);
-            cell(painter, x, y, *width, &text, tone, column.right);
+            let area = Rect::new(x, y, *width, 1);
+            front::cell(painter, area, &text, tone, column.right);
             x += width + 1;
         }
         if at == cursor {
-            painter.put(0, y, 1, "▶", Tone::Active);
-            let row = Rect::new(0, y, parts.rows.width, 1);
-            let style = painter.theme.style(Tone::Selected);
-            painter.buffer.set_style(row, style);
+            front::cursor(painter, y, parts.rows.width);
         }
     }
     if shown.is_empty() {

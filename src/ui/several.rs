@@ -30,7 +30,9 @@ use crate::{
 };
 
 use super::{
-    Painter, Theme, ascii, header,
+    Painter, Theme, ascii,
+    front::{self, GUTTER, Wish},
+    header,
     painter::{columns, shortened},
     verdict,
 };
@@ -217,8 +219,6 @@ const TABLE: [Column; 6] = [
     },
 ];
 
-/// The cursor's mark stands left of the columns.
-const GUTTER: u16 = 2;
 /// Columns that leave less of the last one go.
 const LEAST_LAST: usize = 24;
 
@@ -229,32 +229,16 @@ fn placed(visible: &[&Process], width: u16) -> Vec<(&'static Column, u16)> {
         columns(&escape::escaped(&name))
     });
     let widest = names.max().unwrap_or_default();
-    let natural = |column: &Column| match column.title {
-        title if title == COLUMNS[1].0 => widest.clamp(12, column.width),
-        _ => column.width,
-    };
-    let mut placed: Vec<(&Column, usize)> = TABLE
-        .iter()
-        .map(|column| (column, natural(column)))
-        .collect();
-    let room = usize::from(width.saturating_sub(GUTTER));
-    while placed.len() > 2 {
-        let last = placed.len() - 1;
-        let all: usize = placed[..last].iter().map(|(_, width)| width + 1).sum();
-        if all + placed[last].1.min(LEAST_LAST) <= room {
-            break;
-        }
-        let goes = (0..placed.len()).max_by_key(|at| placed[*at].0.rank);
-        placed.remove(goes.unwrap_or(last));
-    }
-    let mut left = room;
-    let last = placed.len().saturating_sub(1);
-    let widths = placed.into_iter().enumerate().map(|(at, (column, width))| {
-        let width = if at == last { left } else { width.min(left) };
-        left = left.saturating_sub(width + 1);
-        (column, width as u16)
+    let wishes = TABLE.iter().map(|column| Wish {
+        width: match column.title {
+            title if title == COLUMNS[1].0 => widest.clamp(12, column.width),
+            _ => column.width,
+        },
+        rank: column.rank,
     });
-    widths.collect()
+    let placed = front::placed(wishes, LEAST_LAST, width);
+    let column = |(number, width)| (&TABLE[number], width);
+    placed.into_iter().map(column).collect()
 }
 
 fn table(page: &Several, parts: &Parts, painter: &mut Painter<'_>) {
@@ -267,19 +251,12 @@ fn table(page: &Several, parts: &Parts, painter: &mut Painter<'_>) {
         .copied()
         .collect();
     let placed = placed(&visible, parts.rows.width);
-    let cell = |painter: &mut Painter<'_>, x, y, width, text: &str, tone, right| {
-        let area = Rect::new(x, y, width, 1);
-        if right {
-            painter.right(area, text, tone);
-        } else {
-            painter.put(x, y, width, text, tone);
-        }
-    };
     if parts.heads.height > 0 {
         let mut x = GUTTER;
         for (column, width) in &placed {
             let (y, right) = (parts.heads.y, column.right);
-            cell(painter, x, y, *width, column.title, Tone::Title, right);
+            let area = Rect::new(x, y, *width, 1);
+            front::cell(painter, area, column.title, Tone::Title, right);
             x += width + 1;
         }
     }
@@ -290,14 +267,12 @@ fn table(page: &Several, parts: &Parts, painter: &mut Painter<'_>) {
             let place = process.current().and_then(|s| s.worst.as_ref());
             let place = place.map_or("", |finding| finding.location.as_str());
             let text = shortened(&text, place, usize::from(*width));
-            cell(painter, x, y, *width, &text, tone, column.right);
+            let area = Rect::new(x, y, *width, 1);
+            front::cell(painter, area, &text, tone, column.right);
             x += width + 1;
         }
         if at == cursor {
-            painter.put(0, y, 1, "▶", Tone::Active);
-            let row = Rect::new(0, y, parts.rows.width, 1);
-            let style = painter.theme.style(Tone::Selected);
-            painter.buffer.set_style(row, style);
+            front::cursor(painter, y, parts.rows.width);
         }
     }
     if shown.is_empty() {
