@@ -52,7 +52,7 @@ impl Problem {
     }
 }
 
-/// Where a run puts its files, and what it tells its processes.
+/// Where a run puts its files, and what its processes get to know.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) programs: Programs,
