@@ -17,10 +17,10 @@ pub(super) struct Wish {
 }
 
 /// The columns that fit into so many cells, by their numbers, each with its width. The
-/// last one takes what is left; others go before it has less than `least`.
+/// last one takes what is left; others go before it has less than `minimum`.
 pub(super) fn placed(
     wishes: impl IntoIterator<Item = Wish>,
-    least: usize,
+    minimum: usize,
     width: u16,
 ) -> Vec<(usize, u16)> {
     let mut placed: Vec<(usize, Wish)> = wishes.into_iter().enumerate().collect();
@@ -28,7 +28,7 @@ pub(super) fn placed(
     while placed.len() > 2 {
         let last = placed.len() - 1;
         let all: usize = placed[..last].iter().map(|(_, wish)| wish.width + 1).sum();
-        if all + placed[last].1.width.min(least) <= room {
+        if all + placed[last].1.width.min(minimum) <= room {
             break;
         }
         let goes = (0..placed.len()).max_by_key(|at| placed[*at].1.rank);
