@@ -57,7 +57,7 @@ pub use series::{COARSE_STEP, FINE_STEP, Merge, Series, Span};
 pub use session::{Insight, Session};
 pub use site::{Site, SiteKey};
 pub use source_kind::SourceKind;
-pub use stall::{Culprit, Resolved, StackFrame, Stall, StallLog, with_place};
+pub use stall::{Culprit, Resolved, StackFrame, Stall, StallLog, brief_path, with_place};
 pub use task::{Recent, Task, Tasks};
 pub use text::{Location, Texts};
 pub use waits::{

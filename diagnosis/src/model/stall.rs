@@ -6,7 +6,7 @@ mod named;
 mod resolved;
 
 pub use log::StallLog;
-pub use resolved::{Culprit, Resolved, StackFrame, with_place};
+pub use resolved::{Culprit, Resolved, StackFrame, brief_path, with_place};
 
 use std::{sync::Arc, time::Duration};
 

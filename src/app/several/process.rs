@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::super::{Connection, copy};
 use crate::{
     diagnose::{Finding, Level, Verdict},
-    model::{Lag, Model, Moment, with_place},
+    model::{Lag, Model, Moment, brief_path, with_place},
 };
 
 /// The time over which lag is shown.
@@ -81,10 +81,11 @@ impl Summary {
         }
     }
 
-    /// Who is to blame, and where: function and line, as far as they are known.
+    /// Who is to blame, and where: function and line, as far as they are known. The function
+    /// with its module alone: the whole path stands below.
     pub fn culprit(&self) -> Option<String> {
         let worst = self.worst.as_ref()?;
-        let function = worst.function.as_deref().unwrap_or_default();
+        let function = brief_path(worst.function.as_deref().unwrap_or_default());
         Some(match (function, worst.location.as_str()) {
             ("", "") => worst.title.clone(),
             ("", place) => place.to_owned(),

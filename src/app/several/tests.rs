@@ -227,7 +227,7 @@ fn the_culprit_is_named_as_far_as_it_is_known() {
     let mut summary = starving();
     assert_eq!(
         summary.culprit().unwrap(),
-        "looptop_demo::report::render (demo/src/report.rs:42)"
+        "report::render (demo/src/report.rs:42)"
     );
     let worst = summary.worst.as_mut().unwrap();
     worst.function = None;

@@ -18,7 +18,7 @@ use crate::{
         rows::Request,
     },
     diagnose::Finding,
-    model::{Capability, Model, Task, Thread, Worker, WorkerId, WorkerState},
+    model::{Capability, Model, Task, Thread, Worker, WorkerId, WorkerState, brief_path},
 };
 
 use super::{Below, Table, strip, tasks};
@@ -160,7 +160,7 @@ const COLUMNS: &[Column<Worker>] = &[
             let stall = c.model.stalls.on_worker(w.id);
             let function = stall
                 .and_then(|s| s.culprit())
-                .map(|culprit| last_of_path(&culprit.function).to_owned());
+                .map(|culprit| brief_path(&culprit.function).to_owned());
             let name = stall
                 .map(|s| c.model.text(s.name).to_owned())
                 .filter(|n| !n.is_empty());
@@ -272,15 +272,6 @@ fn fitted(name: &str, width: usize) -> String {
     let begin: String = name.chars().take(width - 1 - end).collect();
     let rest: String = name.chars().skip(length - end).collect();
     format!("{begin}…{rest}")
-}
-
-/// `report::render` of `app::report::render`; what has angle brackets whole.
-fn last_of_path(function: &str) -> &str {
-    if function.contains('<') {
-        return function;
-    }
-    let start = function.rmatch_indices("::").nth(1);
-    start.map_or(function, |(at, path)| &function[at + path.len()..])
 }
 
 fn task<'a>(c: &Context<'a>, worker: &Worker) -> Option<&'a Task> {

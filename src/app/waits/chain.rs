@@ -14,7 +14,7 @@ use looptop_symbols::name;
 
 use crate::{
     diagnose::waits::{Whose, function_words, polled_wants, whose},
-    model::{AwaitKind, AwaitLink, AwaitNode, Model, TaskWait},
+    model::{AwaitKind, AwaitLink, AwaitNode, Model, TaskWait, brief_path},
 };
 
 /// A row of a chain.
@@ -166,8 +166,7 @@ fn own_below(
 /// The last two parts of a path, which name a function where its module is known.
 fn short(path: &str) -> String {
     let path = path.split(" + ").next().unwrap_or(path);
-    let at = path.rmatch_indices("::").nth(1);
-    path[at.map_or(0, |(at, _)| at + 2)..].to_owned()
+    brief_path(path).to_owned()
 }
 
 /// Macros such as `select!` make a closure of what they poll.

@@ -9,7 +9,7 @@ use crate::{
         waits::{Party, Place, function_words, location_text, party_text, place, polled_wants},
         words::{conjugated, count},
     },
-    model::{Capability, Culprit, LocationId, Model, Resolved, StackFrame},
+    model::{Capability, Culprit, LocationId, Model, Resolved, StackFrame, brief_path},
 };
 
 use super::Context;
@@ -169,15 +169,6 @@ pub(super) fn parties_words(spots: &[Spot]) -> String {
         last
     } else {
         format!("{} and {last}", words.join(", "))
-    }
-}
-
-/// The last two parts of a path: the function, and its module or type.
-fn brief_path(path: &str) -> &str {
-    let mut parts = path.rmatch_indices("::");
-    match parts.nth(1) {
-        Some((at, _)) if !path[at..].contains(' ') => &path[at + 2..],
-        _ => path,
     }
 }
 

@@ -153,6 +153,16 @@ fn source(file: &str, line: u32) -> Option<String> {
     }
 }
 
+/// The last two parts of a path, which name a function and its module or type:
+/// `report::render` of `app::report::render`. What has angle brackets or spaces stays whole.
+pub fn brief_path(path: &str) -> &str {
+    if path.contains(['<', ' ']) {
+        return path;
+    }
+    let start = path.rmatch_indices("::").nth(1);
+    start.map_or(path, |(at, colons)| &path[at + colons.len()..])
+}
+
 /// A name and its place in a sentence: `app::handler (src/main.rs:7)`; only one of
 /// them where the other is not known, never an empty bracket.
 pub fn with_place(name: &str, place: &str) -> String {
