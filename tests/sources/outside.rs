@@ -108,17 +108,23 @@ async fn a_stopped_process_is_silent_and_its_polls_are_not_judged() {
     app.signal(nix::sys::signal::Signal::SIGSTOP);
     let problem = until_silent(&mut looked.source).await;
     assert_eq!(problem.kind, ProblemKind::Stopped);
-    // Nothing comes any more, whatever looks are made.
-    let quiet = Instant::now() + Duration::from_secs(2);
+    // What was being read comes to its end, and is none of its time; then nothing comes any
+    // more, whatever looks are made.
+    let deadline = Instant::now() + PATIENCE;
+    let mut quiet = Instant::now() + Duration::from_secs(2);
+    let mut newest = None;
     while let Ok(event) = timeout_at(quiet, looked.source.recv()).await {
-        assert!(matches!(
-            event,
-            Some(Event::Frame(_) | Event::Silent { .. })
-        ));
-    }
-    let silent = Instant::now() + Duration::from_secs(1);
-    while let Ok(event) = timeout_at(silent, looked.source.recv()).await {
-        assert!(matches!(event, Some(Event::Silent { .. })), "{event:?}");
+        match event {
+            Some(Event::Frame(received)) => {
+                let now = received.now_ns;
+                let stood = newest.replace(now).is_none_or(|before| now == before);
+                assert!(stood, "{now} after {newest:?}");
+                assert!(Instant::now() < deadline, "it does not end: {received:?}");
+                quiet = Instant::now() + Duration::from_secs(2);
+            }
+            Some(Event::Silent { .. }) => {}
+            other => panic!("{other:?}"),
+        }
     }
     app.signal(nix::sys::signal::Signal::SIGCONT);
     let resumed = Instant::now();

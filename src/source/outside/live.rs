@@ -79,7 +79,7 @@ struct Watcher {
     origin: Instant,
     pid: u32,
     silence: Duration,
-    /// It is stopped, as was said last then.
+    /// Since when it is stopped.
     stopped: Option<Instant>,
     /// Dropped, it ends the threads.
     _driver: Driver,
@@ -95,13 +95,15 @@ impl Watcher {
                     let Some(message) = message else {
                         return Err(Problem::not_attached(self.pid).into());
                     };
-                    let now_ns = since(self.origin, message.at);
                     self.stopped = match message.what {
-                        What::Stopped => Some(message.at),
+                        What::Stopped => self.stopped.or(Some(message.at)),
                         // It goes on: threads are not looked at otherwise.
                         What::Look(_) => None,
                         _ => self.stopped,
                     };
+                    // What is read of it while it is stopped does not make its polls older.
+                    let at = self.stopped.map_or(message.at, |since| since.min(message.at));
+                    let now_ns = since(self.origin, at);
                     let frames = match message.what {
                         What::Look(look) => self.translator.look(now_ns, &look),
                         What::Listing(listing) => self.translator.listing(now_ns, &listing),
