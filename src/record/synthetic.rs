@@ -498,6 +498,7 @@ impl Session {
             read_at_ns: now_ns,
             certain: true,
             scheduled: false,
+            wakers_known: false,
         };
         let shape = (self.frame / 10) as u32 + 1;
         vec![wait(self.next_task, shape), wait(self.frame, 0)]

@@ -261,6 +261,7 @@ fn waiting() -> Frame {
         read_at_ns: 0,
         certain: false,
         scheduled: false,
+        wakers_known: false,
     };
     let thread = |tid| ThreadWait {
         tid,

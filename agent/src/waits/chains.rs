@@ -237,6 +237,7 @@ fn task_wait(
         read_at_ns: clock::at_ns(wait.read_at),
         certain: wait.is_certain,
         scheduled: wait.is_scheduled,
+        wakers_known: wait.wakers_known,
     }
 }
 
@@ -424,6 +425,7 @@ mod tests {
             read_at: Instant::now(),
             is_certain: true,
             is_scheduled: false,
+            wakers_known: false,
         }
     }
 

@@ -75,6 +75,8 @@ pub struct TaskWait {
     pub certain: bool,
     /// It was woken, and will be polled.
     pub scheduled: bool,
+    /// Nothing but what it waits for can wake it: each of its wakers is there.
+    pub wakers_known: bool,
 }
 
 /// What is waited for.
@@ -394,15 +396,18 @@ impl TaskWait {
         let nodes = shape.nodes.len() as u32;
         let wants = update.wants.iter().filter(|want| want.node < nodes);
         let holds = update.holds.iter().filter(|hold| hold.node < nodes);
+        let wants: Box<[Want]> = wants.take(MAX_EACH).map(Want::new).collect();
         Self {
             task: TaskId(update.task),
             shape,
-            wants: wants.take(MAX_EACH).map(Want::new).collect(),
             holds: holds.take(MAX_EACH).map(Hold::new).collect(),
             since: Moment(update.since_ns),
             read_at: Moment(update.read_at_ns),
             certain: update.certain,
             scheduled: update.scheduled,
+            // All of what it waits for is here.
+            wakers_known: update.wakers_known && update.wants.len() == wants.len(),
+            wants,
         }
     }
 
@@ -416,6 +421,7 @@ impl TaskWait {
             read_at_ns: self.read_at.0,
             certain: self.certain,
             scheduled: self.scheduled,
+            wakers_known: self.wakers_known,
         }
     }
 }

@@ -29,6 +29,9 @@ pub struct Chain {
     /// By interpretation it is not where functions were inlined that nothing names: what
     /// they poll may have been left out, such as a branch of a `select!`.
     pub is_certain: bool,
+    /// Each waker that the task has is at something that the tree waits for: nothing else
+    /// can let it go on. By interpretation; by types it is not asked.
+    pub wakers_known: bool,
 }
 
 /// How a chain was had.

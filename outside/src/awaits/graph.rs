@@ -28,10 +28,23 @@ pub fn waits<'a>(chains: impl IntoIterator<Item = &'a Chain>, into: &mut Waits) 
                 });
                 need = Need::Any(vec![need, outside]);
             }
+            if chain.wakers_known {
+                need = Need::All(vec![need, only(chain)]);
+            }
             into.wait(party, need);
         }
         holds(root, None, party, chain.is_certain, &mut functions, into);
     }
+}
+
+/// One of what a task waits for, where nothing else can wake it.
+fn only(chain: &Chain) -> Need {
+    let leaves = chain.nodes().filter_map(|node| node.leaf.as_ref());
+    let wants = leaves.map(|leaf| Want {
+        target: target(leaf),
+        place: None,
+    });
+    Need::Any(wants.map(Need::One).collect())
 }
 
 /// What a future needs to go on. `around` is where the innermost of the application's async

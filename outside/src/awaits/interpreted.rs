@@ -27,6 +27,7 @@ mod sites;
 mod sockets;
 mod thread;
 mod tree;
+mod wakers;
 mod wanted;
 
 use std::sync::Arc;
@@ -123,6 +124,8 @@ pub struct Polled {
     pub size: u64,
     /// It was woken before, and would have been polled anyway.
     pub was_scheduled: bool,
+    /// The word of its header with its state and its references.
+    state: u64,
 }
 
 impl From<NotPolled> for NoChain {
@@ -229,16 +232,18 @@ impl<S: Space> Interpreter<S> {
         };
         let is_certain = tree.is_complete && named.is_some();
         let root = named.or_else(|| nameless::root(&accesses));
-        if root.is_none() {
+        let Some(root) = root else {
             return Err(NoChain::Unnamed);
-        }
+        };
+        let wakers_known = cut.is_none() && wakers::are_known(&root, polled.state, &accesses);
         Ok(Chain {
             task: task.id,
-            root,
+            root: Some(root),
             by: By::Interpreter,
             cut,
             is_scheduled: polled.was_scheduled || polled.outcome == Outcome::Ready,
             is_certain,
+            wakers_known,
         })
     }
 
@@ -306,6 +311,7 @@ impl<S: Space> Interpreter<S> {
             header: task.header,
             size: of.size,
             was_scheduled: state & NOTIFIED != 0,
+            state,
         })
     }
 }

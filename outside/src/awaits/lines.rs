@@ -151,6 +151,7 @@ mod tests {
             cut: None,
             is_scheduled: false,
             is_certain: true,
+            wakers_known: false,
         }
     }
 

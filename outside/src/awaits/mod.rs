@@ -219,6 +219,7 @@ impl Awaits {
             cut: cut.then_some(Cut::Bound),
             is_scheduled: state == TaskState::Scheduled,
             is_certain: future.is_certain,
+            wakers_known: false,
         };
         self.lines.mend(&mut chain);
         Ok(chain)

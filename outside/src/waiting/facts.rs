@@ -69,6 +69,8 @@ pub struct TaskWait {
     pub is_certain: bool,
     /// It was woken, and will be polled.
     pub is_scheduled: bool,
+    /// Nothing but what it waits for can wake it: each of its wakers is there.
+    pub wakers_known: bool,
 }
 
 /// Something that is waited for.

@@ -286,6 +286,7 @@ impl<R: Readable> Waiting<R> {
             holds: parts.holds,
             is_certain: chain.is_certain,
             is_scheduled: chain.is_scheduled,
+            wakers_known: chain.wakers_known,
             // What is not called anything yet will be soon.
             is_stale: !all_named && self.readable.goes_on(),
         };

@@ -87,6 +87,7 @@ pub(super) struct New {
     pub(super) holds: Vec<Hold>,
     pub(super) is_certain: bool,
     pub(super) is_scheduled: bool,
+    pub(super) wakers_known: bool,
     /// It is to be read again soon.
     pub(super) is_stale: bool,
 }
@@ -381,6 +382,7 @@ impl Record {
             read_at: self.read_at?,
             is_certain: wait.new.is_certain,
             is_scheduled: wait.new.is_scheduled,
+            wakers_known: wait.new.wakers_known,
         })
     }
 }
@@ -459,6 +461,7 @@ mod tests {
             holds: Vec::new(),
             is_certain: true,
             is_scheduled: false,
+            wakers_known: false,
             is_stale: false,
         }
     }

@@ -193,6 +193,7 @@ mod tests {
             cut: None,
             is_scheduled: false,
             is_certain: false,
+            wakers_known: false,
         }
     }
 

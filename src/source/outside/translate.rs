@@ -732,6 +732,7 @@ mod tests {
             read_at: at,
             is_certain: true,
             is_scheduled: false,
+            wakers_known: false,
         };
         let seen = |found| seen::Waits {
             found,

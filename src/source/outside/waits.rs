@@ -270,6 +270,7 @@ impl Words<'_> {
             read_at_ns: self.clock.of(wait.read_at),
             certain: wait.is_certain,
             scheduled: wait.is_scheduled,
+            wakers_known: wait.wakers_known,
         }
     }
 
@@ -444,6 +445,7 @@ mod tests {
             read_at: since,
             is_certain: true,
             is_scheduled: false,
+            wakers_known: false,
         }
     }
 
@@ -595,6 +597,7 @@ mod tests {
             read_at: at,
             is_certain: true,
             is_scheduled: false,
+            wakers_known: false,
         }
     }
 }

@@ -930,6 +930,9 @@ pub struct TaskWait {
     /// It was woken, and will be polled.
     #[prost(bool, tag = "8")]
     pub scheduled: bool,
+    /// Nothing but `wants` can wake it: each of its wakers is there.
+    #[prost(bool, tag = "9")]
+    pub wakers_known: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Want {

@@ -238,6 +238,10 @@ impl Graph {
             if passed_over {
                 self.less_certain.insert(party);
             }
+            let need = match wait.wakers_known {
+                true => Need::All(vec![need, only(model, wait)]),
+                false => need,
+            };
             waits.wait(party.fact(), need);
         }
     }
@@ -313,7 +317,8 @@ impl Graph {
                 // It waits for what it is said to have: a pointer to a lock may be that of
                 // one who waits for it.
                 let waits_too = || self.waits_for(holder.party, *resource);
-                let is_guess = !hold.certain && hold.role == HoldRole::Permits;
+                // What a waiter was given is read where it queues, and no pointer.
+                let is_guess = !hold.certain && hold.role == HoldRole::Permits && !holder.is_queued;
                 if is_guess && (!believed || waits_too()) {
                     continue;
                 }
@@ -423,6 +428,16 @@ fn target(model: &Model, want: &Want) -> Target {
         WantKind::Never => Target::Never,
         _ => Target::Outside,
     }
+}
+
+/// One of what a task waits for, where nothing else can wake it.
+fn only(model: &Model, wait: &TaskWait) -> Need {
+    let wants = wait.wants.iter();
+    Need::Any(
+        wants
+            .map(|want| Need::One(one(target(model, want))))
+            .collect(),
+    )
 }
 
 /// What a future needs to go on.

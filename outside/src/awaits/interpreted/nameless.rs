@@ -31,6 +31,16 @@ pub(super) fn root<S: Space>(accesses: &Accesses<'_, S>) -> Option<Node> {
     (!root.children.is_empty()).then_some(root)
 }
 
+/// What a task waits for, of what its poll has accessed, with its waker there.
+pub(super) fn places<S: Space>(accesses: &Accesses<'_, S>) -> Vec<Leaf> {
+    let mut leaves = Nameless::of(accesses).leaves();
+    leaves.retain(|leaf| match leaf {
+        Leaf::Task { header, .. } => accesses.waits_for_end(*header),
+        _ => true,
+    });
+    leaves
+}
+
 /// What a poll has accessed, as a tree of parts that are looked at by themselves.
 struct Nameless<'a, S> {
     accesses: &'a Accesses<'a, S>,

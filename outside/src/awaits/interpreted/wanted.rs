@@ -46,6 +46,8 @@ const VTABLE: u64 = 16;
 const CELL: u64 = 128;
 /// Of a task's vtable: the function that asks for the result.
 const READS_OUTPUT: u64 = 3 * 8;
+/// Bytes of a task's trailer: links of lists, and the waker of who waits for its end.
+const TRAILER: u64 = 64;
 /// Tasks of one set.
 const MAX_TASKS: usize = 64;
 /// A waker: the address of its functions, and what they are called with.
@@ -151,6 +153,14 @@ impl<S: Space> Accesses<'_, S> {
         let read = self.space.read(at & !7, &mut memory);
         let words: Vec<u64> = crate::space::words(&memory[..read]).collect();
         has_waker_of(&words, self.header)
+    }
+
+    /// Whether the task's waker is where another one wakes who waits for its end.
+    pub(super) fn waits_for_end(&self, header: u64) -> bool {
+        let vtable = header.checked_add(VTABLE).and_then(|at| self.word(at));
+        let of = vtable.and_then(|vtable| self.types.get(vtable));
+        let trailer = of.and_then(|of| header.checked_add(of.trailer_offset));
+        trailer.is_some_and(|trailer| self.has_waker(trailer, TRAILER))
     }
 
     fn look<'b>(&'b self, tree: &'b Tree, future: usize, around: Around<'b>) -> Looked<'b, S> {

@@ -41,6 +41,8 @@ struct Task {
     since: u64,
     by: AwaitsBy,
     scheduled: bool,
+    certain: bool,
+    wakers_known: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -75,6 +77,8 @@ fn task(id: u64, nodes: &[Node], wants: &[(u32, Wanted)], holds: &[(u32, Held)])
         since: 1_000,
         by: AwaitsBy::Types,
         scheduled: false,
+        certain: true,
+        wakers_known: false,
     }
 }
 
@@ -173,8 +177,9 @@ impl Program {
                 holds: holds.collect(),
                 since_ns: task.since * MS,
                 read_at_ns: self.session.ms * MS,
-                certain: true,
+                certain: task.certain,
                 scheduled: task.scheduled,
+                wakers_known: task.wakers_known,
             });
         }
         frame.tasks = Some(columns);
@@ -449,6 +454,13 @@ const WITH_TIMEOUT: [Node; 4] = [
     (2, Leaf, ACQUIRE, 0, Awaited),
     (2, Leaf, "tokio::time::sleep::Sleep", 0, Awaited),
 ];
+/// Something between that is not known, and may wake the task itself.
+const BETWEEN: [Node; 4] = [
+    (0, AsyncFn, "bank::transfer::{async_fn#0}", 21, Awaited),
+    (1, Combinator, "bank::Retried", 0, Awaited),
+    (2, Leaf, "tokio::sync::batch_semaphore::Acquire", 0, Awaited),
+    (2, Leaf, "tokio::time::sleep::Sleep", 0, Awaited),
+];
 const SEND: [Node; 2] = waits("actors::ping::{async_fn#0}", 12);
 const SEND_BACK: [Node; 2] = waits("actors::pong::{async_fn#0}", 25);
 
@@ -464,6 +476,10 @@ fn who_waits_for_whom_and_who_does_not() {
         scheduled: true,
         ..task(1, &TRANSFER, &[(1, Permit(B))], &[(0, Permits(A, 1))])
     };
+    let between = |wants: &[(u32, Wanted)], wakers_known| Task {
+        wakers_known,
+        ..task(1, &BETWEEN, wants, &[(0, Permits(A, 1))])
+    };
     // What it is, the resources, the tasks, and what its title begins with.
     let cases: Vec<(&str, Vec<Resource>, Vec<Task>, &str)> = vec![
         (
@@ -478,6 +494,24 @@ fn who_waits_for_whom_and_who_does_not() {
                 ),
                 second(),
             ],
+            "",
+        ),
+        (
+            "what may be woken by more than is seen",
+            two_mutexes.to_vec(),
+            vec![between(&[(2, Permit(B))], false), second()],
+            "",
+        ),
+        (
+            "what nothing else can wake",
+            two_mutexes.to_vec(),
+            vec![between(&[(2, Permit(B))], true), second()],
+            "deadlock: bank::transfer (app.rs:21) and bank::report (app.rs:33) wait for each other",
+        ),
+        (
+            "what a timer wakes, and nothing else",
+            two_mutexes.to_vec(),
+            vec![between(&[(2, Permit(B)), (3, Timer)], true), second()],
             "",
         ),
         ("woken", two_mutexes.to_vec(), vec![scheduled, second()], ""),
@@ -534,6 +568,22 @@ fn who_waits_for_whom_and_who_does_not() {
             "deadlock: shop::quote (app.rs:40) and shop::update (app.rs:52) wait for each other: task 1 \
              holds RwLock prices and waits for RwLock prices to read; task 2 holds RwLock prices \
              and waits for RwLock prices to write",
+        ),
+        (
+            "the same of two locks, without types: a writer was given all but one",
+            vec![rw_lock, mutex(B, "audit")],
+            vec![
+                Task {
+                    certain: false,
+                    ..task(1, &read, &[(1, Permit(B))], &[(0, Probably(A))])
+                },
+                Task {
+                    certain: false,
+                    ..task(2, &write, &[(1, Given(A, 100, 99))], &[(0, Probably(B))])
+                },
+            ],
+            "probably a deadlock: shop::quote (app.rs:40) and shop::update (app.rs:52) wait for each \
+             other",
         ),
         (
             "actors that send into each other's full channels",

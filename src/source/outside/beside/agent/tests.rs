@@ -530,6 +530,7 @@ fn waits(tasks: &[u64]) -> seen::Waits {
         read_at: at,
         is_certain: true,
         is_scheduled: false,
+        wakers_known: false,
     };
     seen::Waits {
         found: Found {
