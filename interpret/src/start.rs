@@ -35,6 +35,9 @@ pub struct Answers {
     pub saved_states: Option<u64>,
     /// To which descriptors an event may be written.
     pub events: Events,
+    /// Calls that only give something back count as done: `close`, `munmap`, `madvise`,
+    /// `shutdown`, `epoll_ctl`, and a futex's wake. In the process nothing is given back.
+    pub gives_back: bool,
 }
 
 /// Descriptors that count events (`eventfd`), by which a runtime wakes the thread that waits

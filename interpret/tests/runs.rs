@@ -313,6 +313,42 @@ fn one_event_may_be_written_to_what_counts_them() {
 }
 
 #[test]
+fn what_only_gives_back_counts_as_done_where_that_is_allowed() {
+    // The number, its second argument, and whether it is such a call: close, munmap, a wake
+    // of a private futex, one that waits in it, fsync.
+    for (number, second, expected) in [
+        (3_u32, 0_u32, true),
+        (11, 4096, true),
+        (202, 1 | 128, true),
+        (202, 128, false),
+        (74, 0, false),
+    ] {
+        // mov eax, number; mov esi, second; syscall; ret
+        let mut code = vec![0xb8];
+        code.extend(number.to_le_bytes());
+        code.push(0xbe);
+        code.extend(second.to_le_bytes());
+        code.extend([0x0f, 0x05, 0xc3]);
+        for gives_back in [false, true] {
+            let answers = Answers {
+                gives_back,
+                ..Answers::default()
+            };
+            let end = begin_with(&code, &answers, &Limits::default()).end;
+            let why = Refusal::SystemCall(u64::from(number));
+            if expected && gives_back {
+                assert_eq!(end, End::Returned { rax: 0, rdx: 3 }, "{number}");
+            } else {
+                assert!(
+                    matches!(end, End::Refused { why: found, .. } if found == why),
+                    "{number}: {end:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn what_was_read_is_noted_as_far_as_is_allowed() {
     let code = [
         0x48, 0x8b, 0x07, // mov rax, [rdi]

@@ -11,6 +11,13 @@ use crate::state::{RAX, RBX, RCX, RDI, RDX, RSI};
 const CLOCK_GETTIME: u64 = 228;
 const GETTID: u64 = 186;
 const WRITE: u64 = 1;
+/// Calls that only give something back: `close`, `munmap`, `madvise`, `shutdown` and
+/// `epoll_ctl`.
+const GIVES_BACK: [u64; 5] = [3, 11, 28, 48, 233];
+const FUTEX: u64 = 202;
+/// Commands of a futex that wake; what else is in the argument says how.
+const COMMAND: u64 = 0x7f;
+const WAKES: [u64; 2] = [1, 10];
 /// Bytes that are written to a counter of events at a time.
 const EVENT: u64 = 8;
 /// `EINVAL` as a result.
@@ -69,8 +76,8 @@ impl Machine<'_> {
         Ok(0)
     }
 
-    /// The time, the thread and the wake of a driver are answered; every other call is
-    /// refused.
+    /// The time, the thread, the wake of a driver, and where that is allowed what gives
+    /// something back, are answered; every other call is refused.
     pub(super) fn system_call(
         &mut self,
         instruction: &Instruction,
@@ -83,6 +90,7 @@ impl Machine<'_> {
             (CLOCK_GETTIME, _) => self.clock_gettime(clock, to, answers)?,
             (GETTID, Some(thread)) => thread,
             (WRITE, _) if self.counts_event(answers)? => EVENT,
+            _ if answers.gives_back && gives_back(number, to) => 0,
             _ => return Err(refused),
         };
         self.state.general[RAX] = result;
@@ -140,4 +148,10 @@ impl Machine<'_> {
         self.state.general[RDX] = states >> 32;
         Ok(())
     }
+}
+
+/// Whether a call only gives something back, by its number and second argument.
+fn gives_back(number: u64, command: u64) -> bool {
+    let wakes = number == FUTEX && WAKES.contains(&(command & COMMAND));
+    wakes || GIVES_BACK.contains(&number)
 }

@@ -19,6 +19,7 @@
 //! do.
 
 mod clock;
+mod given_back;
 mod layout;
 mod nameless;
 mod nodes;
@@ -37,6 +38,7 @@ use looptop_interpret::{
     Answers, Code, End, Function, Host, Limits, PAGE, Refusal, Run, Start, run,
 };
 
+pub use given_back::{GivenBack, Lock};
 pub(crate) use layout::is_queued_acquire;
 pub use sites::Named;
 pub use sockets::Sockets;
@@ -247,12 +249,8 @@ impl<S: Space> Interpreter<S> {
         })
     }
 
-    /// Polls a task.
-    ///
-    /// # Errors
-    ///
-    /// It is not one that waits, or does not wait as it did a moment ago.
-    pub fn poll(&mut self, task: &Task, of: &TaskType) -> Result<Polled, NotPolled> {
+    /// The state word of a task that waits.
+    fn idle_state(&self, task: &Task, of: &TaskType) -> Result<u64, NotPolled> {
         if task.kind == TaskKind::Blocking {
             return Err(NotPolled::Blocking);
         }
@@ -262,10 +260,31 @@ impl<S: Space> Interpreter<S> {
             return Err(NotPolled::Gone);
         }
         match state {
-            state if state & COMPLETE != 0 => return Err(NotPolled::Complete),
-            state if state & RUNNING != 0 => return Err(NotPolled::Running),
-            _ => {}
+            state if state & COMPLETE != 0 => Err(NotPolled::Complete),
+            state if state & RUNNING != 0 => Err(NotPolled::Running),
+            state => Ok(state),
         }
+    }
+
+    /// What code is told that asks for more than memory holds.
+    fn answers(&self) -> Answers {
+        Answers {
+            clocks: clock::now(),
+            counter: Some(sys::counter()),
+            functions: self.functions.clone(),
+            thread: self.tid,
+            events: self.sockets.events().clone(),
+            ..Answers::default()
+        }
+    }
+
+    /// Polls a task.
+    ///
+    /// # Errors
+    ///
+    /// It is not one that waits, or does not wait as it did a moment ago.
+    pub fn poll(&mut self, task: &Task, of: &TaskType) -> Result<Polled, NotPolled> {
+        let state = self.idle_state(task, of)?;
         // As a worker finds it: notified, which is a reference more.
         let notified = match state & NOTIFIED {
             0 => (state | NOTIFIED).wrapping_add(ONE_REFERENCE),
@@ -277,14 +296,7 @@ impl<S: Space> Interpreter<S> {
             fs: self.thread.map(|thread| thread.0),
             writes: vec![(task.header, notified.to_le_bytes().to_vec())],
         };
-        let answers = Answers {
-            clocks: clock::now(),
-            counter: Some(sys::counter()),
-            functions: self.functions.clone(),
-            thread: self.tid,
-            events: self.sockets.events().clone(),
-            ..Answers::default()
-        };
+        let answers = self.answers();
         let mut host = Copied {
             space: &self.space,
             end: clock::of_thread() + PATIENCE,

@@ -14,22 +14,40 @@ const MAX_FUTURE: u64 = 64 << 10;
 const MAX_ALL: u64 = 64 << 20;
 /// Tasks that are remembered for one lock: of so many none is the holder for certain.
 const MAX_CANDIDATES: usize = 16;
+/// Of the others so many that may hold it are asked.
+const MAX_OTHERS: usize = 64;
+/// What an `Arc` points at is so far before what is in it.
+const COUNTS: u64 = 16;
+
+/// Tasks that know a lock.
+#[derive(Debug, Default)]
+pub(super) struct Pointing {
+    /// They point at it as a guard does, and do not wait for it.
+    pub(super) candidates: Vec<Candidate>,
+    /// They wait for it themselves, or have an `Arc` of it: nothing but what they would give
+    /// back says whether they hold it.
+    pub(super) others: Vec<Task>,
+}
 
 /// The tasks that are suspended and point at one of `locks`, by lock. A task for which
-/// `waits` says that it waits for the lock itself is none; nor is one that queues for a
-/// lock of tokio's, as its future says, whether its chain was read or not.
+/// `waits` says that it waits for the lock itself is no candidate; nor is one that queues for
+/// a lock of tokio's, as its future says, whether its chain was read or not.
 pub(super) fn pointing(
     space: &impl Space,
     types: &Types,
     tasks: &[Task],
     locks: &HashSet<u64>,
     waits: impl Fn(&Task, u64) -> bool,
-) -> HashMap<u64, Vec<Candidate>> {
-    let mut found: HashMap<u64, Vec<Candidate>> = HashMap::new();
+) -> HashMap<u64, Pointing> {
+    let mut found: HashMap<u64, Pointing> = HashMap::new();
     let (Some(lowest), Some(highest)) = (locks.iter().min(), locks.iter().max()) else {
         return found;
     };
-    let range = *lowest..=*highest;
+    let range = lowest.saturating_sub(COUNTS)..=*highest;
+    let of_arc = |word: u64| {
+        let lock = word.checked_add(COUNTS)?;
+        locks.contains(&lock).then_some(lock)
+    };
     let mut left = MAX_ALL;
     let mut bytes = Vec::new();
     for task in tasks {
@@ -47,7 +65,12 @@ pub(super) fn pointing(
         let read = space.read(begin, &mut bytes);
         let bytes = &bytes[..read];
         let hits = words(bytes).zip((0..).step_by(8));
-        let hits = hits.filter(|(word, _)| range.contains(word) && locks.contains(word));
+        let near = hits.filter(|(word, _)| range.contains(word));
+        let near: Vec<(u64, usize)> = near.collect();
+        for lock in near.iter().filter_map(|(word, _)| of_arc(*word)) {
+            found.entry(lock).or_default().add_other(task);
+        }
+        let hits = near.into_iter().filter(|(word, _)| locks.contains(word));
         let hits: Vec<(u64, usize)> = hits.collect();
         let mut queues = Vec::new();
         for (lock, offset) in &hits {
@@ -57,14 +80,16 @@ pub(super) fn pointing(
         }
         for (word, offset) in hits {
             let slot = begin + offset as u64;
+            let of_lock = found.entry(word).or_default();
             if queues.contains(&word) || waits(task, word) {
+                of_lock.add_other(task);
                 continue;
             }
             let who = Who::Task(TaskAt {
                 header: task.header,
                 id: task.id,
             });
-            let of_lock = found.entry(word).or_default();
+            let of_lock = &mut of_lock.candidates;
             if let Some(known) = of_lock.last_mut().filter(|last| last.who == who) {
                 known.hits.push((slot, word));
             } else if of_lock.len() < MAX_CANDIDATES {
@@ -83,6 +108,15 @@ pub(super) fn pointing(
     found
 }
 
+impl Pointing {
+    fn add_other(&mut self, task: &Task) {
+        let is_last = self.others.last().is_some_and(|last| last == task);
+        if !is_last && self.others.len() < MAX_OTHERS {
+            self.others.push(*task);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,15 +129,43 @@ mod tests {
     #[test]
     fn the_futures_of_suspended_tasks_are_searched() {
         let fake = program();
-        // The words in the future of each task, what it does, and whether it waits for the
-        // lock itself.
-        for (what, words, state, waits, expected) in [
-            ("a guard", [7, LOCK], TaskState::Idle, false, true),
-            ("it was woken", [LOCK, 0], TaskState::Scheduled, false, true),
-            ("in a poll", [LOCK, 0], TaskState::Running, false, false),
-            ("it waits itself", [LOCK, 0], TaskState::Idle, true, false),
-            ("an Arc", [LOCK - 16, 0], TaskState::Idle, false, false),
-            ("behind the future", [0, 0], TaskState::Idle, false, false),
+        // The words in the future of each task, what it does, whether it waits for the
+        // lock itself, and whether it is a candidate, or one of the others.
+        for (what, words, state, waits, expected, other) in [
+            ("a guard", [7, LOCK], TaskState::Idle, false, true, false),
+            ("woken", [LOCK, 0], TaskState::Scheduled, false, true, false),
+            (
+                "in a poll",
+                [LOCK, 0],
+                TaskState::Running,
+                false,
+                false,
+                false,
+            ),
+            (
+                "it waits itself",
+                [LOCK, 0],
+                TaskState::Idle,
+                true,
+                false,
+                true,
+            ),
+            (
+                "an Arc",
+                [LOCK - 16, 0],
+                TaskState::Idle,
+                false,
+                false,
+                true,
+            ),
+            (
+                "behind the future",
+                [0, 0],
+                TaskState::Idle,
+                false,
+                false,
+                false,
+            ),
         ] {
             write_cell(&fake, 0, 3 << 6, [LOCK, 0]);
             fake.words(cell(0) + FUTURE, &words);
@@ -119,8 +181,13 @@ mod tests {
             let types = types(&fake).unwrap();
             let locks = HashSet::from([LOCK, LOCK + 64]);
             let found = pointing(&fake, &types, &[task], &locks, |_, _| waits);
-            assert_eq!(found.contains_key(&LOCK), expected, "{what}");
-            if let Some(candidates) = found.get(&LOCK) {
+            let of_lock = found.get(&LOCK);
+            let has_other = of_lock.is_some_and(|of| !of.others.is_empty());
+            assert_eq!(has_other, other, "{what}");
+            let candidates = of_lock.map(|of| &of.candidates);
+            let candidates = candidates.filter(|all| !all.is_empty());
+            assert_eq!(candidates.is_some(), expected, "{what}");
+            if let Some(candidates) = candidates {
                 let who = Who::Task(TaskAt {
                     header: cell(0),
                     id: 1_000,

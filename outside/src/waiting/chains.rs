@@ -7,7 +7,7 @@ use looptop_procfs::{SyscallState, syscalls};
 
 use super::frames::Stacks;
 use super::readable::{Readable, ThreadAt};
-use crate::awaits::interpreted::Interpreter;
+use crate::awaits::interpreted::{GivenBack, Interpreter, Lock, NotPolled};
 use crate::awaits::{Awaits, Chain, NoChain};
 use crate::space::{Space, words};
 use crate::tasks::{InPoll, Task, TaskKind, Types};
@@ -81,6 +81,20 @@ impl<S: Space + Clone> Chains<S> {
             }
             None => self.interpreter.play(thread.tid, sp),
         })
+    }
+
+    /// What a task would give back of some locks if it were cancelled.
+    ///
+    /// # Errors
+    ///
+    /// It does not wait, or does not as it did a moment ago.
+    pub(super) fn gives_back(
+        &mut self,
+        task: &Task,
+        locks: &[Lock],
+    ) -> Result<GivenBack, NotPolled> {
+        let of = self.types.get(task.vtable).ok_or(NotPolled::Gone)?;
+        self.interpreter.gives_back(task, of, locks)
     }
 
     /// Where a task waits; `names` are those of the program's code.

@@ -38,6 +38,8 @@ pub(super) enum Likelihood {
     Waits,
     /// It sleeps, reads or writes; or is a task that waits for something else.
     Works,
+    /// A task that would give it back if it were cancelled.
+    Holds,
 }
 
 /// A blocked thread at one place: as long as it is the same, the thread has not run.
@@ -67,9 +69,13 @@ pub(super) struct Candidate {
     pub(super) sleep: Option<Sleep>,
 }
 
-/// The one for whom clearly most speaks: whose words point where a guard does, then who
+/// The one that holds it; else the one for whom clearly most speaks: whose words point where a guard does, then who
 /// works. Who points at something around the lock, as an `Arc` does, is nobody's holder.
 pub(super) fn most_likely(candidates: &[Candidate], lock: u64) -> Option<&Candidate> {
+    let mut holders = candidates.iter();
+    if let Some(holder) = holders.find(|c| c.likelihood == Likelihood::Holds) {
+        return Some(holder);
+    }
     let guards = |candidate: &&Candidate| {
         let mut hits = candidate.hits.iter();
         candidate.likelihood > Likelihood::Idle

@@ -24,6 +24,7 @@ mod descriptors;
 mod facts;
 mod frames;
 mod holders;
+mod holding;
 mod live;
 mod order;
 mod readable;
@@ -45,9 +46,11 @@ pub use facts::{
 pub use live::LiveProcess;
 pub use readable::{Readable, ThreadAt};
 
+use self::cells::Pointing;
 use self::chains::Chains;
 use self::frames::Stacks;
-use self::holders::{Candidate, Who};
+use self::holders::{Candidate, Likelihood, Who};
+use self::holding::Holding;
 use self::records::{Records, Why};
 use self::resources::Resources;
 use self::shapes::{Shapes, parts};
@@ -108,6 +111,8 @@ pub struct Waiting<R: Readable> {
     unheld: HashSet<u64>,
     /// Tasks that point at locks.
     pointing: HashMap<u64, Vec<Candidate>>,
+    /// Who holds locks, as what they would give back says it.
+    holding: Holding,
     next_search: Option<Instant>,
     search_rest: u32,
     /// Threads were looked at since tasks were read: who holds what they wait for was
@@ -142,6 +147,7 @@ impl<R: Readable> Waiting<R> {
             pointing_at_sought: AddressSet::default(),
             unheld: HashSet::new(),
             pointing: HashMap::new(),
+            holding: Holding::default(),
             next_search: None,
             search_rest: SEARCH_REST,
             has_looked: false,
@@ -373,17 +379,23 @@ impl<R: Readable> Waiting<R> {
         if all.is_empty() {
             self.pointing.clear();
             self.pointing_at_sought.clear();
+            self.holding.keep(&locks);
             return;
         }
         let is_due = self.next_search.is_none_or(|due| now >= due);
         if !is_due && !is_first {
             self.pointing.retain(|lock, _| locks.contains(lock));
+            self.holding.keep(&locks);
             return;
         }
         let began = Instant::now();
         let (space, records) = (self.readable.space(), &self.records);
         let waits = |task: &Task, lock: u64| records.waits_for(task.header, lock);
         let mut found = cells::pointing(space, &self.types, &self.tasks, &all, waits);
+        let engine = (&mut self.chains, &self.records, &self.resources);
+        self.holding
+            .ask(&mut found, &locks, &self.tasks, engine, began);
+        let (records, mut found) = (&self.records, candidates_of(found));
         self.next_search = Some(now + began.elapsed() * self.search_rest);
         let candidates = found.values().flatten();
         let new = candidates.filter_map(|candidate| match candidate.who {
@@ -421,6 +433,7 @@ impl<R: Readable> Waiting<R> {
         let records = &self.records;
         for (lock, candidates) in &mut self.pointing {
             candidates.retain(|candidate| match candidate.who {
+                _ if candidate.likelihood == Likelihood::Holds => true,
                 Who::Task(task) => !records.waits_for(task.header, *lock),
                 Who::Thread(_) => true,
             });
@@ -434,16 +447,15 @@ impl<R: Readable> Waiting<R> {
             if let Who::Task(task) = holder.who
                 // It was found before it was read.
                 && !self.records.waits_for(task.header, *lock)
+                && self.holding.of(*lock).is_empty()
             {
-                inferred.entry(task).or_default().push(Hold {
-                    node: 0,
-                    resource: *lock,
-                    role: Role::Guard,
-                    amount: 1,
-                    name: None,
-                    is_certain: holder.is_certain,
-                });
+                let of_task = inferred.entry(task).or_default();
+                of_task.push(guard(*lock, 1, holder.is_certain));
             }
+        }
+        for (lock, task, permits) in self.holding.all() {
+            let of_task = inferred.entry(task).or_default();
+            of_task.push(guard(lock, permits, true));
         }
         for holds in inferred.values_mut() {
             holds.sort_unstable_by_key(|hold| hold.resource);
@@ -468,6 +480,24 @@ impl<R: Readable> Waiting<R> {
         };
         found
     }
+}
+
+/// What holds permits of a lock.
+fn guard(resource: u64, amount: u64, is_certain: bool) -> Hold {
+    Hold {
+        node: 0,
+        resource,
+        role: Role::Guard,
+        amount,
+        name: None,
+        is_certain,
+    }
+}
+
+/// Who may hold each lock, without those that only know it.
+fn candidates_of(found: HashMap<u64, Pointing>) -> HashMap<u64, Vec<Candidate>> {
+    let found = found.into_iter().map(|(lock, of)| (lock, of.candidates));
+    found.filter(|(_, all)| !all.is_empty()).collect()
 }
 
 /// From now on the thread that asks has its CPU after the threads of the process: for one

@@ -305,6 +305,15 @@ impl Records {
         record.is_none_or(|record| record.id != task.id || record.read_at.is_none())
     }
 
+    /// Since when a task waits so, where it was read.
+    pub(super) fn waits_since(&self, task: TaskAt) -> Option<Instant> {
+        let record = self.known.get(&task.header)?;
+        match &record.is {
+            Is::Waits(wait) if record.id == task.id => Some(wait.since),
+            _ => None,
+        }
+    }
+
     /// Whether the task there waits for this resource itself.
     pub(super) fn waits_for(&self, header: u64, resource: u64) -> bool {
         let record = self.known.get(&header);

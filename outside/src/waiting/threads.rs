@@ -224,7 +224,7 @@ impl Threads {
             if let Some(best) = most_likely(&all, address) {
                 self.refuted.named(address, best, waiters);
                 let who = best.who;
-                let is_certain = false;
+                let is_certain = best.likelihood == Likelihood::Holds;
                 holders.insert(address, Holder { who, is_certain });
             }
         }
@@ -235,7 +235,7 @@ impl Threads {
             all.extend(by_tasks.get(lock).into_iter().flatten().cloned());
             if let Some(best) = most_likely(&all, *lock) {
                 let who = best.who;
-                let is_certain = false;
+                let is_certain = best.likelihood == Likelihood::Holds;
                 holders.insert(*lock, Holder { who, is_certain });
             }
         }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use looptop_waits::{self as facts, Need, Target};
 
 use crate::model::{
-    AwaitKind, AwaitLink, AwaitShape, Hold, HoldRole, Model, ResourceKind, TaskId, TaskWait,
-    ThreadWait, Tid, Want, WantKind,
+    AwaitKind, AwaitLink, AwaitShape, AwaitsBy, Hold, HoldRole, Model, ResourceKind, TaskId,
+    TaskWait, ThreadWait, Tid, Want, WantKind,
 };
 
 use super::{Whose, is_polled, kept_in, whose};
@@ -208,8 +208,10 @@ impl Graph {
         let party = Party::Task(wait.task);
         let shape = &*wait.shape;
         for hold in &wait.holds {
+            // By interpretation what is held is not of the tree.
+            let is_of_tree = shape.by != AwaitsBy::Interpreter;
             let hold = Hold {
-                certain: hold.certain && wait.certain,
+                certain: hold.certain && (wait.certain || !is_of_tree),
                 ..*hold
             };
             let is_kept = kept_in(shape, hold.node as usize).is_some();
@@ -235,7 +237,8 @@ impl Graph {
                 nodes.map(is_own).collect()
             });
             let (need, passed_over) = need(model, wait, own);
-            if passed_over {
+            let may_lack = !wait.certain && !wait.wakers_known;
+            if passed_over || may_lack {
                 self.less_certain.insert(party);
             }
             let need = match wait.wakers_known {

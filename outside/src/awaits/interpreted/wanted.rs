@@ -201,7 +201,7 @@ pub(super) fn is_pointer(word: u64) -> bool {
 }
 
 /// Whether a waker of a task is among words: where its functions are, then the task.
-fn has_waker_of(words: &[u64], task: u64) -> bool {
+pub(super) fn has_waker_of(words: &[u64], task: u64) -> bool {
     let mut pairs = words.windows(2);
     pairs.any(|pair| is_pointer(pair[0]) && pair[1] == task)
 }
