@@ -173,6 +173,10 @@ fn of_wait(
     others.sort_unstable();
     others.dedup();
     let own = others.is_empty();
+    let alone = match members {
+        [alone] => Some(Party::Task(alone.task)),
+        _ => None,
+    };
     let place = place(model, shape, want.node as usize);
     let holders = graph.holders_of(want);
     let listed = holders.iter().filter(|_| own).take(MAX_HOLDERS);
@@ -188,12 +192,12 @@ fn of_wait(
         node: want.node,
         at: place.map(|place| place.text(model)),
         resource: want.resource.filter(|_| own).map(|id| format!("{id:#x}")),
-        held_by: holders_text(model, graph, want).or_else(|| nobody(model, want)),
+        held_by: holders_text(model, graph, alone, want).or_else(|| nobody(model, want)),
         holders: listed.map(|h| holder(model, h)).collect(),
     }
 }
 
-/// What is to be said where nobody is known who could send what is waited for.
+/// What is to be said where nobody is known who could give what is waited for.
 fn nobody(model: &Model, want: &Want) -> Option<String> {
     let resource = want.resource.and_then(|id| model.waits.resource(id))?;
     let text = match (want.kind, resource.kind, resource.senders) {
@@ -202,6 +206,7 @@ fn nobody(model: &Model, want: &Want) -> Option<String> {
         (WantKind::Message, ResourceKind::Oneshot, Some(_)) => {
             "its sender is in no task that was read: in a map, or on a thread's stack"
         }
+        (WantKind::Permits, _, _) if resource.holders_known => "no task holds any",
         _ => return None,
     };
     Some(text.to_owned())

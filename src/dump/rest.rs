@@ -145,7 +145,7 @@ pub(super) fn threads(model: &Model, graph: &Graph) -> Vec<ThreadEntry> {
             waits_for: want_text(model, want),
             at: place_of(model, party, want),
             task: thread.task.map(|task| who(model, Party::Task(task))),
-            held_by: holders_text(model, graph, want),
+            held_by: holders_text(model, graph, Some(party), want),
         })
     });
     waits.collect()

@@ -280,6 +280,7 @@ fn waiting() -> Frame {
         total: Some(MAX),
         queued: Some(MAX),
         senders: Some(0),
+        holders_known: false,
         name: u32::MAX,
         location: u32::MAX,
         gone: false,

@@ -354,6 +354,7 @@ fn wait_resource(fact: &ResourceFact, interner: &mut Interner) -> proto::WaitRes
         total: fact.total,
         queued: fact.queued,
         senders: fact.senders,
+        holders_known: fact.holders_known == Some(true),
         name: text(fact.name.as_ref(), interner),
         location: 0,
         gone: false,
@@ -466,6 +467,7 @@ mod tests {
             total: Some(1),
             queued: None,
             senders: None,
+            holders_known: None,
             name: Some("registry".into()),
         }
     }

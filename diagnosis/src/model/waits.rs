@@ -155,6 +155,8 @@ pub struct WaitResource {
     pub queued: Option<u64>,
     /// Senders of a channel.
     pub senders: Option<u64>,
+    /// Those tasks that hold it are known: each that knows it was asked.
+    pub holders_known: bool,
     /// What it is called.
     pub name: Option<TextId>,
     /// Where it was made.
@@ -518,6 +520,7 @@ impl WaitResource {
             total: update.total,
             queued: update.queued,
             senders: update.senders,
+            holders_known: update.holders_known,
             name: text(update.name),
             location: location(update.location),
         }
@@ -531,6 +534,7 @@ impl WaitResource {
             total: self.total,
             queued: self.queued,
             senders: self.senders,
+            holders_known: self.holders_known,
             name: id(self.name),
             location: self.location.map_or(0, |id| id.0),
             gone: false,

@@ -15,7 +15,7 @@ const MAX_ALL: u64 = 64 << 20;
 /// Tasks that are remembered for one lock: of so many none is the holder for certain.
 const MAX_CANDIDATES: usize = 16;
 /// Of the others so many that may hold it are asked.
-const MAX_OTHERS: usize = 64;
+const MAX_OTHERS: usize = 1_024;
 /// What an `Arc` points at is so far before what is in it.
 const COUNTS: u64 = 16;
 
@@ -27,6 +27,8 @@ pub(super) struct Pointing {
     /// They wait for it themselves, or have an `Arc` of it: nothing but what they would give
     /// back says whether they hold it.
     pub(super) others: Vec<Task>,
+    /// There are more than are remembered.
+    pub(super) is_cut: bool,
 }
 
 /// The tasks that are suspended and point at one of `locks`, by lock. A task for which
@@ -89,19 +91,21 @@ pub(super) fn pointing(
                 header: task.header,
                 id: task.id,
             });
-            let of_lock = &mut of_lock.candidates;
-            if let Some(known) = of_lock.last_mut().filter(|last| last.who == who) {
+            if let Some(known) = of_lock.candidates.last_mut().filter(|last| last.who == who) {
                 known.hits.push((slot, word));
-            } else if of_lock.len() < MAX_CANDIDATES {
-                of_lock.push(Candidate {
+            } else if of_lock.candidates.len() < MAX_CANDIDATES {
+                of_lock.candidates.push(Candidate {
                     who,
                     likelihood: Likelihood::Works,
                     hits: vec![(slot, word)],
                     sleep: None,
                 });
+            } else {
+                of_lock.is_cut = true;
             }
         }
         if left == 0 {
+            found.values_mut().for_each(|of| of.is_cut = true);
             break;
         }
     }
@@ -111,8 +115,13 @@ pub(super) fn pointing(
 impl Pointing {
     fn add_other(&mut self, task: &Task) {
         let is_last = self.others.last().is_some_and(|last| last == task);
-        if !is_last && self.others.len() < MAX_OTHERS {
+        if is_last {
+            return;
+        }
+        if self.others.len() < MAX_OTHERS {
             self.others.push(*task);
+        } else {
+            self.is_cut = true;
         }
     }
 }

@@ -228,6 +228,9 @@ pub struct ResourceFact {
     pub queued: Option<u64>,
     /// Its senders.
     pub senders: Option<u64>,
+    /// Every task that points at it was asked what it would give back: those of them that
+    /// hold it are known.
+    pub holders_known: Option<bool>,
     /// What it is called.
     pub name: Option<Arc<str>>,
 }

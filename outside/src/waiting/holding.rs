@@ -14,8 +14,9 @@ use crate::awaits::interpreted::{Lock, NotPolled};
 use crate::space::Space;
 use crate::tasks::Task;
 
-/// One search asks for so long, and at least some.
+/// One search asks for so long, and at least some; longer where one answer is wanted soon.
 const ASKS_FOR: Duration = Duration::from_millis(50);
+const ASKS_FOR_ONE_ANSWER: Duration = Duration::from_millis(500);
 const ASKS_AT_LEAST: usize = 8;
 /// A task that has moved meanwhile is asked again, so often.
 const TRIES: usize = 3;
@@ -23,10 +24,13 @@ const TRIES: usize = 3;
 const MAX_ANSWERS: usize = 4_096;
 
 /// What tasks have answered, and who holds what.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Holding {
+    asks_for: Duration,
     answers: HashMap<TaskAt, Answer>,
     by_lock: HashMap<u64, Vec<(TaskAt, u64)>>,
+    /// Locks of which everybody who points at them has answered.
+    complete: HashSet<u64>,
 }
 
 /// What one would give back.
@@ -39,7 +43,23 @@ struct Answer {
     is_whole: bool,
 }
 
+impl Default for Holding {
+    fn default() -> Self {
+        Self {
+            asks_for: ASKS_FOR,
+            answers: HashMap::new(),
+            by_lock: HashMap::new(),
+            complete: HashSet::new(),
+        }
+    }
+}
+
 impl Holding {
+    /// From now on asks for longer: for one answer that is wanted soon.
+    pub(super) fn ask_long(&mut self) {
+        self.asks_for = ASKS_FOR_ONE_ANSWER;
+    }
+
     /// Asks the tasks that point at locks, as far as their answers are not known, and says
     /// of each candidate whether it holds its lock; others that do become candidates.
     pub(super) fn ask<S: Space + Clone>(
@@ -69,7 +89,7 @@ impl Holding {
                 .answers
                 .get(&at)
                 .is_some_and(|answer| locks.iter().all(|lock| answer.permits.contains_key(lock)));
-            let is_over = asked >= ASKS_AT_LEAST && now.elapsed() >= ASKS_FOR;
+            let is_over = asked >= ASKS_AT_LEAST && now.elapsed() >= self.asks_for;
             if is_known || is_over || self.answers.len() >= MAX_ANSWERS {
                 continue;
             }
@@ -93,6 +113,7 @@ impl Holding {
             }
         }
         self.by_lock.clear();
+        self.complete.clear();
         let found = found.iter_mut().filter(|(lock, _)| locks.contains(lock));
         for (lock, pointing) in found {
             self.take_in(*lock, pointing);
@@ -106,6 +127,18 @@ impl Holding {
             Some((*answer.permits.get(&lock)?, answer.is_whole))
         };
         let mut holders: Vec<(TaskAt, u64)> = Vec::new();
+        let mut tasks = pointing
+            .candidates
+            .iter()
+            .filter_map(|candidate| match candidate.who {
+                Who::Task(task) => Some(task),
+                Who::Thread(_) => None,
+            });
+        let has_answered = |task| answer(task).is_some_and(|(_, is_whole)| is_whole);
+        let others = pointing.others.iter().map(at);
+        if !pointing.is_cut && tasks.all(has_answered) && others.clone().all(has_answered) {
+            self.complete.insert(lock);
+        }
         pointing.candidates.retain_mut(|candidate| {
             let Who::Task(task) = candidate.who else {
                 return true;
@@ -142,9 +175,15 @@ impl Holding {
         self.by_lock.get(&lock).map_or(&[], Vec::as_slice)
     }
 
+    /// Everybody who points at a lock has answered: those that hold it are known.
+    pub(super) fn is_complete(&self, lock: u64) -> bool {
+        self.complete.contains(&lock)
+    }
+
     /// Forgets who holds what is in none of these.
     pub(super) fn keep(&mut self, locks: &HashSet<u64>) {
         self.by_lock.retain(|lock, _| locks.contains(lock));
+        self.complete.retain(|lock| locks.contains(lock));
     }
 
     /// All of them.

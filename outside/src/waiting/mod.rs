@@ -159,6 +159,7 @@ impl<R: Readable> Waiting<R> {
     /// than a twentieth: for one answer that is wanted soon.
     pub fn search_often(&mut self) {
         self.search_rest = SHORT_SEARCH_REST;
+        self.holding.ask_long();
     }
 
     /// What it reads from.
@@ -395,6 +396,14 @@ impl<R: Readable> Waiting<R> {
         let engine = (&mut self.chains, &self.records, &self.resources);
         self.holding
             .ask(&mut found, &locks, &self.tasks, engine, began);
+        for lock in &locks {
+            if self.resources.kind(*lock).is_some_and(is_tokios_lock) {
+                self.resources.learn(ResourceFact {
+                    holders_known: Some(self.holding.is_complete(*lock)),
+                    ..ResourceFact::of(*lock, ResourceKind::Other)
+                });
+            }
+        }
         let (records, mut found) = (&self.records, candidates_of(found));
         self.next_search = Some(now + began.elapsed() * self.search_rest);
         let candidates = found.values().flatten();

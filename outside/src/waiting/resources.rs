@@ -19,6 +19,7 @@ impl ResourceFact {
             total: None,
             queued: None,
             senders: None,
+            holders_known: None,
             name: None,
         }
     }
@@ -54,6 +55,7 @@ impl Resources {
                 total: fact.total.or(known.total),
                 queued: fact.queued.or(known.queued),
                 senders: fact.senders.or(known.senders),
+                holders_known: fact.holders_known.or(known.holders_known),
                 name: fact.name.or_else(|| known.name.clone()),
             },
         };

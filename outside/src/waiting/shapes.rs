@@ -155,6 +155,7 @@ fn wanted_resource(wanted: &Wanted) -> ResourceFact {
         total: wanted.total,
         queued: wanted.queued,
         senders: wanted.senders,
+        holders_known: None,
         name: wanted.name.clone(),
     }
 }
@@ -167,6 +168,7 @@ fn held_resource(held: &Held) -> ResourceFact {
         total: held.total,
         queued: None,
         senders: None,
+        holders_known: None,
         name: held.resource.clone(),
     }
 }

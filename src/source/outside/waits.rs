@@ -360,6 +360,7 @@ impl Words<'_> {
             total: fact.total,
             queued: fact.queued,
             senders: fact.senders,
+            holders_known: fact.holders_known == Some(true),
             name: self
                 .interner
                 .string(fact.name.as_deref().unwrap_or_default()),

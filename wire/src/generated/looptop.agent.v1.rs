@@ -1032,6 +1032,10 @@ pub struct WaitResource {
     /// What was known is void.
     #[prost(bool, tag = "9")]
     pub gone: bool,
+    /// Every task that knows it was asked what it would give back: those of them that hold
+    /// it are known.
+    #[prost(bool, tag = "10")]
+    pub holders_known: bool,
 }
 /// How many of the tasks were read.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

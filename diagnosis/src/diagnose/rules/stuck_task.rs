@@ -183,7 +183,12 @@ fn finding(
             several(n, &name(model, Party::Task(first)))
         ),
     };
-    let held = holders_text(model, &context.memory.waiting.graph, want);
+    let held = holders_text(
+        model,
+        &context.memory.waiting.graph,
+        parties.first().copied().filter(|_| tasks.len() == 1),
+        want,
+    );
     let joint = match want.kind {
         WantKind::Task => ",",
         _ => ";",

@@ -208,10 +208,8 @@ impl Graph {
         let party = Party::Task(wait.task);
         let shape = &*wait.shape;
         for hold in &wait.holds {
-            // By interpretation what is held is not of the tree.
-            let is_of_tree = shape.by != AwaitsBy::Interpreter;
             let hold = Hold {
-                certain: hold.certain && (wait.certain || !is_of_tree),
+                certain: hold.certain && is_its_own(wait),
                 ..*hold
             };
             let is_kept = kept_in(shape, hold.node as usize).is_some();
@@ -221,7 +219,7 @@ impl Graph {
         for want in &wait.wants {
             let is_kept = kept_in(shape, want.node as usize).is_some();
             if want.kind == WantKind::Permits && want.given > 0 {
-                self.hold(party, given(want, wait.certain), (is_kept, true));
+                self.hold(party, given(want, is_its_own(wait)), (is_kept, true));
             }
             if !is_polled(shape, want.node as usize) {
                 continue;
@@ -364,6 +362,12 @@ fn is_exclusive(kind: ResourceKind) -> bool {
         kind,
         ResourceKind::Mutex | ResourceKind::StdMutex | ResourceKind::ParkingLotMutex
     )
+}
+
+/// What is said of a task's memory is of this task for certain. By interpretation the tree
+/// may lack something, but what is in it, and what the task holds, is its own.
+fn is_its_own(wait: &TaskWait) -> bool {
+    wait.certain || wait.shape.by == AwaitsBy::Interpreter
 }
 
 /// What a waiter was given already nobody else gets.
@@ -606,7 +610,7 @@ fn hold_of(model: &Model, link: &facts::Link) -> Option<Hold> {
             let known = wait.holds.iter().find(is_it).copied();
             let given_to = |want: &&Want| want.resource == Some(held.resource) && want.given > 0;
             let was_given = || wait.wants.iter().find(given_to);
-            known.or_else(|| was_given().map(|want| given(want, wait.certain)))
+            known.or_else(|| was_given().map(|want| given(want, is_its_own(wait))))
         }
         Party::Thread(tid) => model.waits.thread(tid)?.holds.iter().find(is_it).copied(),
     }

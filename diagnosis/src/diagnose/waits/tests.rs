@@ -63,7 +63,7 @@ fn holders_say_what_they_wait_for_themselves() {
     let model = fixtures::waits();
     let graph = Graph::of(&model);
     assert!(graph.is_of(&model));
-    let held = |id: u64| holders_text(&model, &graph, &task(&model, id).wants[0]);
+    let held = |id: u64| holders_text(&model, &graph, None, &task(&model, id).wants[0]);
     for (id, expected) in [
         (
             3,
@@ -92,7 +92,7 @@ fn holders_say_what_they_wait_for_themselves() {
     }
     let thread = model.waits.thread(Tid(104)).expect("a thread");
     let want = thread.want.as_ref().expect("a want");
-    let held = holders_text(&model, &graph, want).expect("a holder");
+    let held = holders_text(&model, &graph, None, want).expect("a holder");
     assert_eq!(held, "held by thread 106");
     let waits = waiting_text(&model, Party::Thread(Tid(105))).expect("it waits");
     assert_eq!(

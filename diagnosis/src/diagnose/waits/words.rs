@@ -443,8 +443,13 @@ pub fn across_text(model: &Model, holder: &Holder) -> String {
 
 /// Who can give what is wanted, and what the first of them waits for itself: "held by task
 /// 12 `app::report`, which waits for socket 10.0.0.7:443 to read (src/report.rs:77) for
-/// 11 s"; `None` where nobody is known.
-pub fn holders_text(model: &Model, graph: &Graph, want: &Want) -> Option<String> {
+/// 11 s"; "held by itself" where that is the `waiter`. `None` where nobody is known.
+pub fn holders_text(
+    model: &Model,
+    graph: &Graph,
+    waiter: Option<Party>,
+    want: &Want,
+) -> Option<String> {
     let holders = graph.holders_of(want);
     let first = holders.first()?;
     if want.kind == WantKind::Task {
@@ -460,6 +465,13 @@ pub fn holders_text(model: &Model, graph: &Graph, want: &Want) -> Option<String>
         Some(hold) if !hold.certain => "probably ",
         _ => "",
     };
+    if Some(first.party) == waiter && want.kind == WantKind::Permits {
+        let others = match holders.len() - 1 {
+            0 => String::new(),
+            n => format!(" and {}", count(n as u64, "other")),
+        };
+        return Some(format!("{sure}{verb} itself{others}"));
+    }
     let which = waiting_text(model, first.party);
     let which = which.map_or(String::new(), |text| format!(", which {text}"));
     let others = match holders.len() - 1 {

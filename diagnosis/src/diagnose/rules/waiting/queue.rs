@@ -39,7 +39,7 @@ pub(crate) struct Queue {
     pub moves: usize,
     /// At how many looks the queue has grown since somebody was served.
     pub arrivals: usize,
-    /// Who holds it shows: all that wait were read by types.
+    /// Who holds it shows: all that wait were read by types, or all that know it were asked.
     pub shows_holders: bool,
     came_again: BTreeSet<TaskId>,
     left: BTreeSet<TaskId>,
@@ -102,7 +102,11 @@ fn queue(
         waiting: queued.iter().map(|wait| wait.task).collect(),
         since: now,
         looked_at: now,
-        shows_holders: queued.iter().all(|wait| wait.shape.by == AwaitsBy::Types),
+        shows_holders: queued.iter().all(|wait| wait.shape.by == AwaitsBy::Types)
+            || model
+                .waits
+                .resource(resource)
+                .is_some_and(|r| r.holders_known),
         ..Queue::default()
     };
     if let Some(earlier) = earlier {
