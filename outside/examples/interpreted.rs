@@ -127,6 +127,23 @@ mod show {
         for (end, count) in ends {
             println!("{count:>6} {end}");
         }
+        let mut drops: BTreeMap<String, (usize, Duration)> = BTreeMap::new();
+        for task in &tasks.listing().tasks {
+            let Some(of) = types.get(task.vtable) else {
+                continue;
+            };
+            let begun = Instant::now();
+            let end = match interpreter.gives_back(task, of, &[]) {
+                Ok(given) => given.end.to_string(),
+                Err(why) => why.to_string(),
+            };
+            let of_end = drops.entry(end).or_default();
+            of_end.0 += 1;
+            of_end.1 += begun.elapsed();
+        }
+        for (end, (count, took)) in drops {
+            println!("{count:>6} drops {end}, {:.1?} each", took / count as u32);
+        }
         Ok(())
     }
 }

@@ -11,9 +11,9 @@ use crate::state::{RAX, RBX, RCX, RDI, RDX, RSI};
 const CLOCK_GETTIME: u64 = 228;
 const GETTID: u64 = 186;
 const WRITE: u64 = 1;
-/// Calls that only give something back: `close`, `munmap`, `madvise`, `shutdown` and
-/// `epoll_ctl`.
-const GIVES_BACK: [u64; 5] = [3, 11, 28, 48, 233];
+/// Calls that only give something back: `close`, `munmap`, `madvise`, `shutdown`, `unlink`
+/// and `epoll_ctl`.
+const GIVES_BACK: [u64; 6] = [3, 11, 28, 48, 87, 233];
 const FUTEX: u64 = 202;
 /// Commands of a futex that wake; what else is in the argument says how.
 const COMMAND: u64 = 0x7f;

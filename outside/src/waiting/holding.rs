@@ -104,10 +104,11 @@ impl Holding {
                 given = chains.gives_back(task, &which);
             }
             if let Ok(given) = given {
+                let is_whole = given.is_whole();
                 let answer = Answer {
                     asked: began,
                     permits: locks.into_iter().zip(given.permits).collect(),
-                    is_whole: given.is_whole,
+                    is_whole,
                 };
                 self.answers.insert(at, answer);
             }

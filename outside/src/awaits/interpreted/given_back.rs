@@ -14,7 +14,7 @@ use looptop_interpret::{Answers, End, Run, Start, run};
 
 use super::layout::{ACQUIRE, SEMAPHORE};
 use super::wanted::{WAKER_SIZE, has_waker_of};
-use super::{Copied, Interpreter, NotPolled, PATIENCE, clock};
+use super::{Copied, Interpreter, NotPolled, ONE_REFERENCE, PATIENCE, clock};
 use crate::awaits::leaf::PERMIT_SHIFT;
 use crate::space::{Space, words};
 use crate::tasks::{Task, TaskType};
@@ -42,8 +42,15 @@ pub struct GivenBack {
     /// Of each lock that was asked about how many permits; of those of the standard library
     /// and of `parking_lot` at most one.
     pub permits: Vec<u64>,
+    /// How the drop ended.
+    pub end: End,
+}
+
+impl GivenBack {
     /// The drop came to its end: there is nothing else.
-    pub is_whole: bool,
+    pub fn is_whole(&self) -> bool {
+        matches!(self.end, End::Returned { .. })
+    }
 }
 
 impl<S: Space> Interpreter<S> {
@@ -63,7 +70,11 @@ impl<S: Space> Interpreter<S> {
             function: of.functions[SHUTDOWN],
             arguments: [task.header, 0, 0, 0, 0, 0],
             fs: self.thread.map(|thread| thread.0),
-            writes: Vec::new(),
+            // Who shuts it down has a reference to it.
+            writes: vec![(
+                task.header,
+                state.wrapping_add(ONE_REFERENCE).to_le_bytes().to_vec(),
+            )],
         };
         let answers = Answers {
             gives_back: true,
@@ -92,7 +103,7 @@ impl<S: Space> Interpreter<S> {
         }
         Ok(GivenBack {
             permits,
-            is_whole: matches!(run.end, End::Returned { .. }),
+            end: run.end,
         })
     }
 }
