@@ -36,7 +36,8 @@ pub struct Answers {
     /// To which descriptors an event may be written.
     pub events: Events,
     /// Calls that only give something back count as done: `close`, `munmap`, `madvise`,
-    /// `shutdown`, `unlink`, `epoll_ctl`, and a futex's wake. In the process nothing is given back.
+    /// `shutdown`, `unlink`, `epoll_ctl`, a futex's wake; and the
+    /// questions whether a descriptor is open (it is) and a child has ended (it has not). In the process nothing is given back.
     pub gives_back: bool,
 }
 

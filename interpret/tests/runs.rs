@@ -314,20 +314,27 @@ fn one_event_may_be_written_to_what_counts_them() {
 
 #[test]
 fn what_only_gives_back_counts_as_done_where_that_is_allowed() {
-    // The number, its second argument, and whether it is such a call: close, munmap, a wake
-    // of a private futex, one that waits in it, fsync.
-    for (number, second, expected) in [
-        (3_u32, 0_u32, true),
-        (11, 4096, true),
-        (202, 1 | 128, true),
-        (202, 128, false),
-        (74, 0, false),
+    // The number, its second and third argument, and whether it is such a call: close, munmap,
+    // a wake of a private futex, one that waits in it, flags that are asked and set, a child
+    // that is asked for and waited for, fsync.
+    for (number, second, third, expected) in [
+        (3_u32, 0_u32, 0_u32, true),
+        (11, 4096, 0, true),
+        (202, 1 | 128, 1, true),
+        (202, 128, 1, false),
+        (72, 1, 0, true),
+        (72, 4, 0, false),
+        (61, 0, 1, true),
+        (61, 0, 0, false),
+        (74, 0, 0, false),
     ] {
-        // mov eax, number; mov esi, second; syscall; ret
+        // mov eax, number; mov esi, second; mov edx, third; syscall; ret
         let mut code = vec![0xb8];
         code.extend(number.to_le_bytes());
         code.push(0xbe);
         code.extend(second.to_le_bytes());
+        code.push(0xba);
+        code.extend(third.to_le_bytes());
         code.extend([0x0f, 0x05, 0xc3]);
         for gives_back in [false, true] {
             let answers = Answers {
@@ -337,7 +344,8 @@ fn what_only_gives_back_counts_as_done_where_that_is_allowed() {
             let end = begin_with(&code, &answers, &Limits::default()).end;
             let why = Refusal::SystemCall(u64::from(number));
             if expected && gives_back {
-                assert_eq!(end, End::Returned { rax: 0, rdx: 3 }, "{number}");
+                let rdx = u64::from(third);
+                assert_eq!(end, End::Returned { rax: 0, rdx }, "{number}");
             } else {
                 assert!(
                     matches!(end, End::Refused { why: found, .. } if found == why),

@@ -18,6 +18,12 @@ const FUTEX: u64 = 202;
 /// Commands of a futex that wake; what else is in the argument says how.
 const COMMAND: u64 = 0x7f;
 const WAKES: [u64; 2] = [1, 10];
+/// Whether a descriptor is open is asked before it is closed.
+const FCNTL: u64 = 72;
+const GET_FLAGS: u64 = 1;
+/// Whether a child has ended is asked before it is left to itself: it goes on.
+const WAIT4: u64 = 61;
+const NO_HANG: u64 = 1;
 /// Bytes that are written to a counter of events at a time.
 const EVENT: u64 = 8;
 /// `EINVAL` as a result.
@@ -90,7 +96,7 @@ impl Machine<'_> {
             (CLOCK_GETTIME, _) => self.clock_gettime(clock, to, answers)?,
             (GETTID, Some(thread)) => thread,
             (WRITE, _) if self.counts_event(answers)? => EVENT,
-            _ if answers.gives_back && gives_back(number, to) => 0,
+            _ if answers.gives_back && self.gives_back(number) => 0,
             _ => return Err(refused),
         };
         self.state.general[RAX] = result;
@@ -110,6 +116,17 @@ impl Machine<'_> {
             Events::OfAny => true,
         };
         Ok(is_counter && length == EVENT && self.load(from, EVENT as usize)? == 1)
+    }
+
+    /// Whether a call only gives something back, or asks what it asks who does.
+    fn gives_back(&self, number: u64) -> bool {
+        let [second, third] = [RSI, RDX].map(|at| self.state.general[at]);
+        match number {
+            FUTEX => WAKES.contains(&(second & COMMAND)),
+            FCNTL => second == GET_FLAGS,
+            WAIT4 => third & NO_HANG != 0,
+            number => GIVES_BACK.contains(&number),
+        }
     }
 
     pub(super) fn processor_kind(&mut self, answers: &Answers) -> Result<(), Stop> {
@@ -148,10 +165,4 @@ impl Machine<'_> {
         self.state.general[RDX] = states >> 32;
         Ok(())
     }
-}
-
-/// Whether a call only gives something back, by its number and second argument.
-fn gives_back(number: u64, command: u64) -> bool {
-    let wakes = number == FUTEX && WAKES.contains(&(command & COMMAND));
-    wakes || GIVES_BACK.contains(&number)
 }

@@ -16,8 +16,9 @@ const MAX_ALL: u64 = 64 << 20;
 const MAX_CANDIDATES: usize = 16;
 /// Of the others so many that may hold it are asked.
 const MAX_OTHERS: usize = 1_024;
-/// What an `Arc` points at is so far before what is in it.
-const COUNTS: u64 = 16;
+/// What an `Arc` points at is so far before what is in it: a lock, or what the ends of a
+/// channel share.
+const COUNTS: [u64; 2] = [16, 128];
 
 /// Tasks that know a lock.
 #[derive(Debug, Default)]
@@ -45,10 +46,10 @@ pub(super) fn pointing(
     let (Some(lowest), Some(highest)) = (locks.iter().min(), locks.iter().max()) else {
         return found;
     };
-    let range = lowest.saturating_sub(COUNTS)..=*highest;
+    let range = lowest.saturating_sub(COUNTS[1])..=*highest;
     let of_arc = |word: u64| {
-        let lock = word.checked_add(COUNTS)?;
-        locks.contains(&lock).then_some(lock)
+        let behind = COUNTS.into_iter().filter_map(move |n| word.checked_add(n));
+        behind.filter(|lock| locks.contains(lock))
     };
     let mut left = MAX_ALL;
     let mut bytes = Vec::new();
@@ -69,7 +70,7 @@ pub(super) fn pointing(
         let hits = words(bytes).zip((0..).step_by(8));
         let near = hits.filter(|(word, _)| range.contains(word));
         let near: Vec<(u64, usize)> = near.collect();
-        for lock in near.iter().filter_map(|(word, _)| of_arc(*word)) {
+        for lock in near.iter().flat_map(|(word, _)| of_arc(*word)) {
             found.entry(lock).or_default().add_other(task);
         }
         let hits = near.into_iter().filter(|(word, _)| locks.contains(word));
@@ -105,7 +106,9 @@ pub(super) fn pointing(
             }
         }
         if left == 0 {
-            found.values_mut().for_each(|of| of.is_cut = true);
+            for of in found.values_mut() {
+                of.is_cut = true;
+            }
             break;
         }
     }

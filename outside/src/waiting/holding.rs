@@ -13,6 +13,7 @@ use super::resources::Resources;
 use crate::awaits::interpreted::{Lock, NotPolled};
 use crate::space::Space;
 use crate::tasks::Task;
+use crate::waits::ResourceKind;
 
 /// One search asks for so long, and at least some; longer where one answer is wanted soon.
 const ASKS_FOR: Duration = Duration::from_millis(50);
@@ -241,6 +242,7 @@ fn at(task: &Task) -> TaskAt {
 fn lock_of(address: u64, resources: &Resources) -> Lock {
     match resources.kind(address) {
         Some(kind) if is_tokios_lock(kind) => Lock::Semaphore(address),
+        Some(ResourceKind::Mpsc) => Lock::Receiver(address),
         _ => Lock::Word(address & !7),
     }
 }

@@ -103,6 +103,8 @@ pub struct Waiting<R: Readable> {
     held: (AddressSet, Option<Instant>),
     /// Locks of tokio's that tasks wait for, and nobody is known to hold.
     others: HashSet<u64>,
+    /// Channels in which tasks wait for room, and no chain says who receives from them.
+    full: HashSet<u64>,
     /// The same also where types say who holds it, once that one was read.
     sought: HashSet<u64>,
     /// Tasks that point at such locks and were not read: they come first.
@@ -143,6 +145,7 @@ impl<R: Readable> Waiting<R> {
             lacks: 0,
             held: (AddressSet::default(), None),
             others: HashSet::new(),
+            full: HashSet::new(),
             sought: HashSet::new(),
             pointing_at_sought: AddressSet::default(),
             unheld: HashSet::new(),
@@ -316,6 +319,7 @@ impl<R: Readable> Waiting<R> {
         if self.held.1.is_none_or(due) || self.wants_look() {
             self.held = (self.records.held(), Some(now));
             (self.sought, self.others) = self.wanted();
+            self.full = self.records.full_channels().take(MAX_OTHERS).collect();
         }
         let is_first = self.wants_look();
         self.search_cells(now, is_first);
@@ -372,6 +376,7 @@ impl<R: Readable> Waiting<R> {
                 .filter_map(|(lock, holder)| matches!(holder.who, Who::Task(_)).then_some(*lock)),
         );
         locks.extend(&self.others);
+        locks.extend(&self.full);
         let all: HashSet<u64> = if self.is_behind() {
             locks.union(&self.sought).copied().collect()
         } else {
@@ -464,7 +469,14 @@ impl<R: Readable> Waiting<R> {
         }
         for (lock, task, permits) in self.holding.all() {
             let of_task = inferred.entry(task).or_default();
-            of_task.push(guard(lock, permits, true));
+            let role = match self.resources.kind(lock) {
+                Some(ResourceKind::Mpsc) => Role::Receiver,
+                _ => Role::Guard,
+            };
+            of_task.push(Hold {
+                role,
+                ..guard(lock, permits, true)
+            });
         }
         for holds in inferred.values_mut() {
             holds.sort_unstable_by_key(|hold| hold.resource);

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::facts::{Hold, ReadSoFar, TaskAt, TaskWait, Want};
+use super::facts::{Hold, ReadSoFar, TaskAt, TaskWait, Want, What};
 use super::order::{Kind, Waiter, order};
 use crate::awaits::By;
 use crate::tasks::{AddressMap, AddressSet, Task, TaskKind, TaskState};
@@ -296,6 +296,17 @@ impl Records {
             let wants = wait.new.wants.iter();
             let wanted = wants.filter_map(|want| want.what.resource());
             wanted.map(|resource| (resource, wait.new.by))
+        })
+    }
+
+    /// The channels in which tasks wait for room, of chains that came from the interpreter.
+    pub(super) fn full_channels(&self) -> impl Iterator<Item = u64> {
+        let read = self.waits().map(|(_, wait)| &wait.new);
+        let interpreted = read.filter(|new| new.by == By::Interpreter);
+        let wanted = interpreted.flat_map(|new| &new.wants);
+        wanted.filter_map(|want| match want.what {
+            What::Room { resource } => Some(resource),
+            _ => None,
         })
     }
 

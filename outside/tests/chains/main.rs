@@ -7,6 +7,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod build;
+mod by_drop;
 mod by_poll;
 mod by_types;
 mod expected;
@@ -56,6 +57,7 @@ fn every_chain_is_as_written_by_hand() {
             );
             add("lines of macros", by_poll::wrong_lines(&running));
         }
+        add("by drops", by_drop::problems(&running));
         if build.has_names() {
             add("by polls", by_poll::problems(&running, build.has_lines));
         } else {

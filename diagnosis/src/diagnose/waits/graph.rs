@@ -239,9 +239,10 @@ impl Graph {
             if passed_over || may_lack {
                 self.less_certain.insert(party);
             }
-            let need = match wait.wakers_known {
-                true => Need::All(vec![need, only(model, wait)]),
-                false => need,
+            let need = if wait.wakers_known {
+                Need::All(vec![need, only(model, wait)])
+            } else {
+                need
             };
             waits.wait(party.fact(), need);
         }

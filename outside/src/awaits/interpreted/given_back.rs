@@ -12,8 +12,8 @@
 
 use looptop_interpret::{Answers, End, Run, Start, run};
 
-use super::layout::{ACQUIRE, SEMAPHORE};
-use super::wanted::{WAKER_SIZE, has_waker_of};
+use super::layout::{ACQUIRE, CHANNEL, SEMAPHORE};
+use super::wanted::{WAKER_SIZE, has_waker_of, is_pointer};
 use super::{Copied, Interpreter, NotPolled, ONE_REFERENCE, PATIENCE, clock};
 use crate::awaits::leaf::PERMIT_SHIFT;
 use crate::space::{Space, words};
@@ -23,6 +23,9 @@ use crate::tasks::{Task, TaskType};
 const SHUTDOWN: usize = 6;
 /// Who queues is so far behind the semaphore's address in its future.
 const NODE_LEFT: u64 = ACQUIRE.left;
+/// Where what queues is in its future, and how many bytes it has at most.
+const NODE_AT: u64 = 8;
+const NODE: u64 = 192;
 /// More permits than tokio's semaphores have are garbage.
 const MAX_PERMITS: u64 = u64::MAX >> 3;
 
@@ -34,13 +37,16 @@ pub enum Lock {
     /// One whose word changes when it is let go: of the standard library or of
     /// `parking_lot`. By the address of eight bytes that have it.
     Word(u64),
+    /// The end of a channel of tokio's that receives, and so makes room: by the channel's
+    /// address.
+    Receiver(u64),
 }
 
 /// What a task would give back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GivenBack {
     /// Of each lock that was asked about how many permits; of those of the standard library
-    /// and of `parking_lot` at most one.
+    /// and of `parking_lot`, and of ends of channels, at most one.
     pub permits: Vec<u64>,
     /// How the drop ended.
     pub end: End,
@@ -95,6 +101,12 @@ impl<S: Space> Interpreter<S> {
                 let changed = dropped.after(&mut run, &mut host, address);
                 u64::from(changed.is_some_and(|(before, after)| before != after))
             }
+            Lock::Receiver(address) => {
+                let closed = address.wrapping_add(CHANNEL.is_closed & !7);
+                let byte = |word: u64| word.to_le_bytes()[(CHANNEL.is_closed & 7) as usize];
+                let changed = dropped.after(&mut run, &mut host, closed);
+                u64::from(changed.is_some_and(|(is, was)| byte(is) == 0 && byte(was) == 1))
+            }
         });
         let permits = permits.collect();
         let is_same = self.space.read_u64(task.header) == Some(state);
@@ -131,18 +143,26 @@ impl<S: Space> Dropped<'_, S> {
             return 0;
         };
         let mut back = (after >> PERMIT_SHIFT).wrapping_sub(before >> PERMIT_SHIFT);
-        let mut queued: Vec<u64> = run
+        // How many each of those that queue still wants.
+        let ends = self.others_at_the_ends(semaphore);
+        let mut left: Vec<u64> = run
             .atomics
             .iter()
             .filter(|atomic| atomic.size == 8)
-            .filter_map(|atomic| atomic.address.checked_sub(NODE_LEFT))
-            .filter(|at| self.queues(*at, semaphore) == Some(false))
+            .map(|atomic| atomic.address)
+            .filter(|at| {
+                let queues = at.checked_sub(NODE_LEFT);
+                let is_known = queues.and_then(|at| self.queues(at, semaphore)) == Some(false);
+                is_known || ends.iter().any(|node| (*node..node + NODE).contains(at))
+            })
             .collect();
-        queued.sort_unstable();
-        queued.dedup();
-        for at in queued {
-            if let Some((before, after)) = self.after(run, host, at + NODE_LEFT) {
-                back = back.wrapping_add(before.wrapping_sub(after));
+        left.sort_unstable();
+        left.dedup();
+        for at in left {
+            if let Some((before, after)) = self.after(run, host, at)
+                && after < before
+            {
+                back = back.wrapping_add(before - after);
             }
         }
         let mut own: Vec<u64> = run
@@ -162,6 +182,25 @@ impl<S: Space> Dropped<'_, S> {
         if back > MAX_PERMITS { 0 } else { back }
     }
 
+    /// Both ends of a semaphore's queue, where these are other tasks' and not laid out as is
+    /// known: with tokio's tracing. Who is served first is at an end.
+    fn others_at_the_ends(&self, semaphore: u64) -> Vec<u64> {
+        let ends = [0, 8].map(|at| self.word(semaphore, SEMAPHORE.queue + at));
+        let mut ends: Vec<u64> = ends.into_iter().flatten().collect();
+        ends.dedup();
+        ends.retain(|node| {
+            let as_known = node.checked_sub(NODE_AT);
+            if as_known.is_some_and(|at| self.queues(at, semaphore).is_some()) {
+                return false;
+            }
+            let mut memory = [0; NODE as usize];
+            let read = self.space.read(*node, &mut memory);
+            let words: Vec<u64> = words(&memory[..read]).collect();
+            is_pointer(*node) && !has_waker_of(&words, self.header)
+        });
+        ends
+    }
+
     /// Whether what queues for a semaphore is at an address, and if so, whether it is of this
     /// task: it has the task's waker.
     fn queues(&self, at: u64, semaphore: u64) -> Option<bool> {
@@ -169,8 +208,8 @@ impl<S: Space> Dropped<'_, S> {
         if !queued || self.word(at, 0)? != semaphore {
             return None;
         }
-        let mut node = [0; (NODE_LEFT - 8 + WAKER_SIZE) as usize];
-        let read = self.space.read(at + 8, &mut node);
+        let mut node = [0; (NODE_LEFT - NODE_AT + WAKER_SIZE) as usize];
+        let read = self.space.read(at + NODE_AT, &mut node);
         let words: Vec<u64> = words(&node[..read]).collect();
         Some(has_waker_of(&words, self.header))
     }

@@ -69,7 +69,7 @@ mod tests {
             (3, JOIN_INTEREST | NOTIFIED, Some(0)),
             (1, JOIN_INTEREST, None),
         ] {
-            let state = references * ONE_REFERENCE | bits;
+            let state = (references * ONE_REFERENCE) | bits;
             assert_eq!(count(state), wakers, "{references} {bits:b}");
         }
     }
