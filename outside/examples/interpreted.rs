@@ -30,7 +30,7 @@ mod show {
     use looptop_outside::Subject;
     use looptop_outside::awaits::interpreted::{Interpreter, Sockets};
     use looptop_outside::awaits::text;
-    use looptop_outside::tasks::{Tasks, Types};
+    use looptop_outside::tasks::{Listing, Tasks, Types};
     use looptop_procfs::{Procfs, SyscallState};
 
     use crate::names::Names;
@@ -127,8 +127,14 @@ mod show {
         for (end, count) in ends {
             println!("{count:>6} {end}");
         }
+        drops(&mut interpreter, &types, tasks.listing());
+        Ok(())
+    }
+
+    /// How drops end, and what they take.
+    fn drops(interpreter: &mut Interpreter, types: &Types, listing: &Listing) {
         let mut drops: BTreeMap<String, (usize, Duration)> = BTreeMap::new();
-        for task in &tasks.listing().tasks {
+        for task in &listing.tasks {
             let Some(of) = types.get(task.vtable) else {
                 continue;
             };
@@ -144,6 +150,5 @@ mod show {
         for (end, (count, took)) in drops {
             println!("{count:>6} drops {end}, {:.1?} each", took / count as u32);
         }
-        Ok(())
     }
 }
