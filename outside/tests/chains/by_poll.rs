@@ -13,6 +13,7 @@ use looptop_procfs::Procfs;
 
 use crate::by_types;
 use crate::expected::{Marks, Tree, expected, unnamed};
+use crate::build::Build;
 use crate::names::Names;
 use crate::render::{Render, unknown};
 use crate::running::{Running, stack_pointers};
@@ -21,7 +22,8 @@ use crate::running::{Running, stack_pointers};
 const KNOWN_WITHOUT_NAMES: usize = 60;
 
 /// What is wrong with what polls on copies say of it. Without lines they say less.
-pub(crate) fn problems(running: &Running, has_lines: bool) -> Vec<String> {
+pub(crate) fn problems(running: &Running, build: &Build) -> Vec<String> {
+    let has_lines = build.has_lines;
     let (chains, missing) = chains(running, has_lines);
     let marks = Marks::read();
     let render = Render {
@@ -40,7 +42,8 @@ pub(crate) fn problems(running: &Running, has_lines: bool) -> Vec<String> {
             continue;
         };
         if has_lines {
-            let special = expected.get(&format!("{name}, interpreted"));
+            let of_build = expected.get(&format!("{name}, {}", build.name));
+            let special = of_build.or_else(|| expected.get(&format!("{name}, interpreted")));
             let expected = match special {
                 Some(special) => Tree::of(special),
                 None => Tree::of(by_types).as_polled(),

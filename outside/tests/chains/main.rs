@@ -59,7 +59,7 @@ fn every_chain_is_as_written_by_hand() {
         }
         add("by drops", by_drop::problems(&running));
         if build.has_names() {
-            add("by polls", by_poll::problems(&running, build.has_lines));
+            add("by polls", by_poll::problems(&running, build));
         } else {
             add("without names", by_poll::wrong_without_names(&running));
         }
