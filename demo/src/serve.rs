@@ -99,6 +99,14 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     }
     allow_many_files();
     observed::show_tasks();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    // Before there is anything that must be taken away again.
+    let asked = {
+        let _guard = runtime.enter();
+        until_asked(options.exit_with_parent)?
+    };
     let fixtures = Fixtures::start()?;
     let recorder = Arc::new(Recorder::new());
     let (connections, queue) = mpsc::channel(BACKLOG);
@@ -114,9 +122,6 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
         remote::service(Arc::clone(&soon)),
         service::run(queue, router, stop.clone()),
     )?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
     observed::unseen(|| {
         let (listener, http) = runtime.block_on(listen(options.port))?;
         let lab = Arc::new(Lab::new(
@@ -142,7 +147,7 @@ pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
             scenario,
             mode: options.mode,
         };
-        runtime.block_on(control.run(listener, first))?;
+        runtime.block_on(control.run(listener, first, asked))?;
         control.end(&stop);
         Ok(())
     })
@@ -161,7 +166,12 @@ struct Control<'a> {
 
 impl Control<'_> {
     /// Answers, loads and measures until it is time to stop.
-    async fn run(&self, listener: TcpListener, first: Active) -> anyhow::Result<()> {
+    async fn run(
+        &self,
+        listener: TcpListener,
+        first: Active,
+        asked: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
         let router = control::router(Arc::clone(&self.lab));
         let front = tokio::spawn(front::run(
             listener,
@@ -182,7 +192,6 @@ impl Control<'_> {
             Arc::clone(&self.recorder),
             Arc::clone(&canary_stop),
         )?;
-        let asked = until_asked(self.options.exit_with_parent)?;
         self.announce()?;
         self.lab.switch(first)?;
         asked.await;

@@ -11,9 +11,9 @@ use looptop_outside::awaits::{Chain, Cut, Leaf, NoChain, Node, NodeKind};
 use looptop_outside::tasks::{TaskKind, Tasks, Types};
 use looptop_procfs::Procfs;
 
+use crate::build::Build;
 use crate::by_types;
 use crate::expected::{Marks, Tree, expected, unnamed};
-use crate::build::Build;
 use crate::names::Names;
 use crate::render::{Render, unknown};
 use crate::running::{Running, stack_pointers};
