@@ -38,6 +38,7 @@ impl FileId {
     }
 
     #[cfg(unix)]
+    #[allow(clippy::unnecessary_wraps, reason = "elsewhere it is not known")]
     fn from(metadata: &Metadata) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
         Ok(Self {
