@@ -40,6 +40,13 @@ struct Line {
 /// One's turn, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
+    /// Nothing where there is no budget.
+    _taken: Option<Taken>,
+}
+
+/// A turn of a budget's.
+#[derive(Debug)]
+struct Taken {
     budget: Budget,
     cpu: ThreadCpu,
     began_ns: u64,
@@ -62,16 +69,16 @@ impl Budget {
     }
 
     /// Waits for a turn; `None` once `ends` says so. It blocks.
-    pub(super) fn turn(&self, ends: impl Fn() -> bool) -> Option<Turn> {
+    fn turn(&self, ends: impl Fn() -> bool) -> Option<Taken> {
         self.wait(ends, Duration::MAX)
     }
 
     /// The same for what is read once.
-    pub(super) fn turn_for_once(&self, ends: impl Fn() -> bool) -> Option<Turn> {
+    fn turn_for_once(&self, ends: impl Fn() -> bool) -> Option<Taken> {
         self.wait(ends, REST_AFTER_ONCE)
     }
 
-    fn wait(&self, ends: impl Fn() -> bool, most_rest: Duration) -> Option<Turn> {
+    fn wait(&self, ends: impl Fn() -> bool, most_rest: Duration) -> Option<Taken> {
         let mut line = self.lock();
         let mine = line.next;
         line.next += 1;
@@ -103,7 +110,7 @@ impl Budget {
         line.is_taken = true;
         drop(line);
         let mut cpu = ThreadCpu::default();
-        Some(Turn {
+        Some(Taken {
             budget: self.clone(),
             began_ns: cpu.used_ns(),
             cpu,
@@ -126,7 +133,7 @@ impl Line {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Taken {
     fn drop(&mut self) {
         // Where the clock of the thread is not known, its time stands for it.
         let spent = match self.cpu.used_ns().saturating_sub(self.began_ns) {
@@ -143,22 +150,21 @@ impl Drop for Turn {
 
 /// A turn where there is a budget; without one it is always one's own. `None` once `ends`
 /// says so.
-pub(super) fn turn(budget: Option<&Budget>, ends: impl Fn() -> bool) -> Option<Option<Turn>> {
-    match budget {
-        None => Some(None),
-        Some(budget) => budget.turn(ends).map(Some),
-    }
+pub(super) fn turn(budget: Option<&Budget>, ends: impl Fn() -> bool) -> Option<Turn> {
+    turn_by(budget, |budget| budget.turn(ends))
 }
 
 /// The same for what is read once.
-pub(super) fn turn_for_once(
-    budget: Option<&Budget>,
-    ends: impl Fn() -> bool,
-) -> Option<Option<Turn>> {
-    match budget {
-        None => Some(None),
-        Some(budget) => budget.turn_for_once(ends).map(Some),
-    }
+pub(super) fn turn_for_once(budget: Option<&Budget>, ends: impl Fn() -> bool) -> Option<Turn> {
+    turn_by(budget, |budget| budget.turn_for_once(ends))
+}
+
+fn turn_by(budget: Option<&Budget>, take: impl FnOnce(&Budget) -> Option<Taken>) -> Option<Turn> {
+    let taken = match budget {
+        None => None,
+        Some(budget) => Some(take(budget)?),
+    };
+    Some(Turn { _taken: taken })
 }
 
 /// The CPU time of the thread that asks.

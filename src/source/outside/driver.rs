@@ -261,7 +261,6 @@ impl Driver {
             may_sample: false,
             may_stop: false,
             use_symbols: false,
-            ..WatchOptions::default()
         };
         let watch = Watch::new(subject, options).ok()?;
         let threads = Threads::Asked(subject.clone(), programs(&watch));
