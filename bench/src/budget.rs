@@ -2,7 +2,9 @@
 //! taken within a round, and the median of the rounds is judged.
 
 use crate::{
-    configuration::Configuration::{self, Bare, Level0, Level1, Level1NoWakes, Level2, Unstable},
+    configuration::Configuration::{
+        self, Bare, Level0, Level0Otlp, Level1, Level1NoWakes, Level2, Unstable,
+    },
     metric::Metric,
     samples::{Samples, Spread},
 };
@@ -48,6 +50,7 @@ const CHURN_MB: f64 = 24.0;
 #[rustfmt::skip]
 pub(crate) const BUDGETS: &[Budget] = &[
     Budget { what: "poll, level 0: nothing (± 2 ns of noise)", metric: Metric::Yield16, configuration: Level0, baseline: Bare, limit: Limit::More(NOTHING) },
+    Budget { what: "poll, level 0 that sends by OTLP: nothing (± 1 instruction)", metric: Metric::InstructionsPoll, configuration: Level0Otlp, baseline: Bare, limit: Limit::More(1.0) },
     Budget { what: "poll, level 2: + 15 ns", metric: Metric::Yield16, configuration: Level2, baseline: Bare, limit: Limit::More(15.0) },
     Budget { what: "poll with a wake, level 2: + 15 ns", metric: Metric::Notify, configuration: Level2, baseline: Bare, limit: Limit::More(15.0) },
     Budget { what: "poll of 4,000 tasks in turn, level 2: + 15 ns", metric: Metric::Yield4000, configuration: Level2, baseline: Bare, limit: Limit::More(15.0) },

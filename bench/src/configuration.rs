@@ -19,10 +19,12 @@ pub(crate) enum Configuration {
     Level1NoWakes,
     Registry,
     Hooks,
+    #[value(name = "level0-otlp")]
+    Level0Otlp,
 }
 
 impl Configuration {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Bare,
         Self::Level0,
         Self::Level1,
@@ -34,6 +36,7 @@ impl Configuration {
         Self::Level1NoWakes,
         Self::Registry,
         Self::Hooks,
+        Self::Level0Otlp,
     ];
 
     /// Nobody would choose it: it is there to find where a cost comes from, and
@@ -41,7 +44,12 @@ impl Configuration {
     pub(crate) fn is_control(self) -> bool {
         matches!(
             self,
-            Self::Unstable | Self::Nosub | Self::Level1NoWakes | Self::Registry | Self::Hooks
+            Self::Unstable
+                | Self::Nosub
+                | Self::Level1NoWakes
+                | Self::Registry
+                | Self::Hooks
+                | Self::Level0Otlp
         )
     }
 
@@ -58,6 +66,7 @@ impl Configuration {
             Self::Level1NoWakes => "level1-nowakes",
             Self::Registry => "registry",
             Self::Hooks => "hooks",
+            Self::Level0Otlp => "level0-otlp",
         }
     }
 
@@ -85,12 +94,15 @@ impl Configuration {
             Self::Hooks => {
                 "the floor of level 2: the same hooks, which read the CPU's clock as often, and do nothing"
             }
+            Self::Level0Otlp => {
+                "as level0, with the agent's feature `otlp` and a collector that takes nothing"
+            }
         }
     }
 
     /// Whether the build passes `--cfg tokio_unstable`.
     pub(crate) fn unstable(self) -> bool {
-        !matches!(self, Self::Bare | Self::Level0)
+        !matches!(self, Self::Bare | Self::Level0 | Self::Level0Otlp)
     }
 
     /// Who can watch it live, if anybody can.
@@ -102,9 +114,11 @@ impl Configuration {
             | Self::Nosub
             | Self::Registry
             | Self::Hooks => None,
-            Self::Level0 | Self::Level1 | Self::Level2 | Self::Level1NoWakes => {
-                Some(Protocol::Looptop)
-            }
+            Self::Level0
+            | Self::Level1
+            | Self::Level2
+            | Self::Level1NoWakes
+            | Self::Level0Otlp => Some(Protocol::Looptop),
             Self::Console => Some(Protocol::Console),
         }
     }

@@ -7,8 +7,8 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::time::SystemTime;
 
+use looptop_procfs::FileId;
 use memchr::memmem::Finder;
 
 /// Bytes read at once.
@@ -149,15 +149,6 @@ impl Program {
 #[derive(Debug, Default)]
 pub struct Programs(HashMap<FileId, Program>);
 
-/// A file as it was last changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct FileId {
-    device: u64,
-    inode: u64,
-    length: u64,
-    changed: Option<SystemTime>,
-}
-
 impl Programs {
     /// What the file says, which is read only where it has not been before.
     ///
@@ -165,7 +156,7 @@ impl Programs {
     ///
     /// It cannot be read.
     pub fn of(&mut self, file: &File) -> io::Result<Program> {
-        let id = file_id(file)?;
+        let id = FileId::of(file)?;
         if let Some(known) = self.0.get(&id) {
             return Ok(*known);
         }
@@ -179,25 +170,8 @@ impl Programs {
 
     /// Whether [`Programs::of`] would have to read.
     pub fn knows(&self, file: &File) -> bool {
-        file_id(file).is_ok_and(|id| self.0.contains_key(&id))
+        FileId::of(file).is_ok_and(|id| self.0.contains_key(&id))
     }
-}
-
-#[cfg(unix)]
-fn file_id(file: &File) -> io::Result<FileId> {
-    use std::os::unix::fs::MetadataExt;
-    let metadata = file.metadata()?;
-    Ok(FileId {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        length: metadata.len(),
-        changed: metadata.modified().ok(),
-    })
-}
-
-#[cfg(not(unix))]
-fn file_id(_: &File) -> io::Result<FileId> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// The type of a section that holds symbols.

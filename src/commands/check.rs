@@ -119,26 +119,44 @@ impl Found {
         }
     }
 
-    /// The exit code; of several targets the highest that one would have alone. Findings
-    /// that are taken into a baseline do not count.
+    /// The exit code. Findings that are taken into a baseline do not count.
     fn code(&self, options: &Check, is_taken: bool) -> u8 {
-        let of = |report: &Report| {
-            if report.fails(options.fail_on) && !is_taken {
-                FINDINGS
-            } else if report.is_observed() {
-                0
-            } else {
-                NOT_OBSERVED
-            }
+        let of = |report: &Report| Outcome {
+            fails: report.fails(options.fail_on) && !is_taken,
+            is_observed: report.is_observed(),
         };
         match self {
-            Self::Alone(report) => of(report),
-            Self::Several(together) => {
-                let all = together.targets.iter();
-                let codes = all.map(|looked| looked.report.as_ref().map_or(NOT_OBSERVED, of));
-                codes.max().unwrap_or(NOT_OBSERVED)
-            }
+            Self::Alone(report) => code([of(report)]),
+            Self::Several(together) => code(together.targets.iter().map(|looked| {
+                let report = looked.report.as_ref();
+                report.map_or(Outcome::default(), of)
+            })),
         }
+    }
+}
+
+/// What became of the look at a target; by default it was none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Outcome {
+    /// There are findings that count.
+    fails: bool,
+    /// It was looked at, and nothing of weight was left out.
+    is_observed: bool,
+}
+
+/// The exit code, of one target as of several: what was found is found, whatever else was
+/// not looked at; and nothing is clean of which some was not.
+fn code(targets: impl IntoIterator<Item = Outcome>) -> u8 {
+    let mut all_observed = None;
+    for target in targets {
+        if target.fails {
+            return FINDINGS;
+        }
+        all_observed = Some(all_observed.unwrap_or(true) && target.is_observed);
+    }
+    match all_observed {
+        Some(true) => 0,
+        Some(false) | None => NOT_OBSERVED,
     }
 }
 
@@ -375,6 +393,47 @@ async fn observe(
             Some(Event::Lost { problem, .. }) => return Err(CheckError::Gone(problem.to_string())),
             Some(Event::Ended) | None => return Ok(()),
             Some(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_counts_and_what_was_not_looked_at_is_never_clean() {
+        let clean = Outcome {
+            fails: false,
+            is_observed: true,
+        };
+        let found = Outcome {
+            fails: true,
+            ..clean
+        };
+        // Much was left out, and what was seen is enough.
+        let found_in_part = Outcome {
+            fails: true,
+            is_observed: false,
+        };
+        let unreached = Outcome::default();
+        let none: &[Outcome] = &[];
+        for (targets, expected) in [
+            (&[clean][..], 0),
+            (&[found], 1),
+            (&[found_in_part], 1),
+            (&[unreached], 3),
+            (&[clean, clean], 0),
+            (&[clean, found], 1),
+            (&[clean, unreached], 3),
+            (&[unreached, unreached], 3),
+            (&[unreached, found], 1),
+            (&[found, unreached], 1),
+            (&[found_in_part, unreached, clean], 1),
+            (none, 3),
+        ] {
+            let all = targets.iter().copied();
+            assert_eq!(code(all), expected, "{targets:?}");
         }
     }
 }

@@ -82,14 +82,6 @@ impl Attached {
         let Some(word) = self.hello.capabilities.iter_mut().find(waits) else {
             return false;
         };
-        if !options.memory {
-            if word.available {
-                word.available = false;
-                "it is not read on the page of several processes: go into this one"
-                    .clone_into(&mut word.reason);
-            }
-            return false;
-        }
         if !options.host || hello.pid == 0 {
             return word.available;
         }

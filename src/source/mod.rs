@@ -9,6 +9,7 @@
 //! - [`target`]: what a user may name, [`targets`]: several at once,
 //! - [`problem`]: what stands between, as a sentence,
 //! - [`access`]: what this viewer shows of itself, and whom it believes,
+//! - `budget`: a share of a core for all that read processes together,
 //! - `connect`, `sniff`: opening a connection and recognising what answers,
 //! - `received`: a frame with the bytes in which it came,
 //! - `shift`: ids of one source that joins another's frames,
@@ -22,6 +23,11 @@
 
 pub mod access;
 mod agent;
+#[cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64")),
+    allow(dead_code, reason = "no process is read there")
+)]
+mod budget;
 mod connect;
 pub mod console;
 mod host;
@@ -46,6 +52,7 @@ use crate::record::Extent;
 pub use crate::model::SourceKind;
 
 pub use self::{
+    budget::Budget,
     console::details::{DurationCounts, TaskDetails},
     problem::{Problem, ProblemKind},
     received::Received,
@@ -138,13 +145,12 @@ pub struct Options {
     /// Read threads and CPU from this machine's procfs where the target is
     /// local and has no agent.
     pub host: bool,
-    /// Have the memory of a process read that has an agent: by this viewer where it may,
-    /// otherwise by the agent.
-    pub memory: bool,
     /// How fast a recording is played at first.
     pub pace: Pace,
     /// How much of a core reading a process from outside may take.
     pub effort: Effort,
+    /// What it may take together with other sources; `None` where it is alone.
+    pub budget: Option<Budget>,
     /// An attempt that is still unanswered is given up then, and begun anew.
     /// Until then the user knows, and a target that is merely slow can
     /// still answer.
@@ -157,9 +163,9 @@ impl Default for Options {
             interval: Duration::ZERO,
             finished_tasks: 10_000,
             host: true,
-            memory: true,
             pace: Pace::default(),
             effort: Effort::default(),
+            budget: None,
             give_up: Duration::from_secs(20),
         }
     }

@@ -2,9 +2,14 @@
 //! names. Which of them runs does not show at the address.
 
 use std::collections::{BTreeSet, HashMap};
+use std::convert::Infallible;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use looptop_procfs::FileId;
+
+use super::shared::Shared;
 use super::{name, table};
 
 /// The names of code that has several.
@@ -16,7 +21,17 @@ const MAX_NAMES: usize = 16;
 /// Bytes of a name that are looked at.
 const MAX_NAME: usize = 16 << 10;
 
+static READ: Shared<FileId, Aliases> = Shared::new();
+
 impl Aliases {
+    /// Those of the program at `path`, in memory once for all who hold them; none where it
+    /// cannot be read.
+    pub(super) fn shared(path: &Path) -> Arc<Self> {
+        let load = || Ok::<_, Infallible>(Self::load(path).unwrap_or_default());
+        let Ok(read) = READ.of(path, load);
+        read
+    }
+
     /// Reads the symbols of the program at `path`.
     pub(super) fn load(path: &Path) -> Option<Self> {
         let cache = object::ReadCache::new(fs::File::open(path).ok()?);

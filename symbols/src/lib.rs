@@ -33,6 +33,8 @@ mod paths;
 mod resolver;
 pub mod scheduler;
 #[cfg(feature = "lines")]
+mod shared;
+#[cfg(feature = "lines")]
 mod source;
 pub mod stack;
 #[cfg(feature = "lines")]

@@ -1,8 +1,12 @@
 //! The functions at an address, by a binary's own tables.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use addr2line::Loader;
+use looptop_procfs::FileId;
+
+use crate::shared::{self, Shared};
 
 /// Inlined functions at one address that are kept.
 pub(crate) const MAX_INLINED: usize = 64;
@@ -18,8 +22,11 @@ pub struct Function {
     pub line: Option<u32>,
 }
 
-/// A binary whose lines and symbols are looked up.
-pub struct Lines(Loader);
+/// A binary whose lines and symbols are looked up. Its tables are in memory once, however
+/// many have it open.
+pub struct Lines(Arc<Mutex<Loader>>);
+
+static OPEN: Shared<FileId, Mutex<Loader>> = Shared::new();
 
 impl Lines {
     /// Opens the binary at `path`: some 100 ms for a large one. What it holds in memory
@@ -29,14 +36,14 @@ impl Lines {
     ///
     /// What is wrong with the file, in words.
     pub fn open(path: &Path) -> Result<Self, String> {
-        Loader::new(path)
-            .map(Self)
-            .map_err(|error| error.to_string())
+        let load = || Loader::new(path).map(Mutex::new);
+        let opened = OPEN.of(path, load);
+        opened.map(Self).map_err(|error| error.to_string())
     }
 
     /// Where the function around an address begins, by the symbols.
     pub(crate) fn start_of_function(&self, offset: u64) -> Option<u64> {
-        self.0
+        shared::lock(&self.0)
             .find_symbol_info(offset)
             .map(|symbol| symbol.address())
     }
@@ -45,7 +52,8 @@ impl Lines {
     /// inlined, none where nothing names it.
     pub fn functions(&self, offset: u64) -> Vec<Function> {
         let mut functions = Vec::new();
-        if let Ok(mut frames) = self.0.find_frames(offset) {
+        let tables = shared::lock(&self.0);
+        if let Ok(mut frames) = tables.find_frames(offset) {
             while let Ok(Some(frame)) = frames.next() {
                 let name = frame
                     .function
@@ -70,7 +78,7 @@ impl Lines {
         if functions
             .last()
             .is_none_or(|function| !function.name.as_ref().is_some_and(whole))
-            && let Some(symbol) = self.0.find_symbol(offset)
+            && let Some(symbol) = tables.find_symbol(offset)
         {
             let name = format!("{:#}", rustc_demangle::demangle(symbol));
             let name = name.split('@').next().unwrap_or(&name).to_owned();

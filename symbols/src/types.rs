@@ -32,11 +32,13 @@ use std::time::{Duration, Instant};
 
 use file::Sections;
 use index::{Index, ROOT};
+use looptop_procfs::FileId;
 pub use model::{Kind, Location, Member, Type, Variant, Variants};
 use parse::{Field, Parsed};
 use unit::{Opened, SourceFile};
 
 use crate::paths::Paths;
+use crate::shared::Shared;
 
 /// Types that are kept once they were read.
 pub const MAX_KNOWN: usize = 16_384;
@@ -93,12 +95,21 @@ pub struct IndexCosts {
     pub cut: bool,
 }
 
-/// The types that a program's file describes.
+/// What is read of a file at once.
 #[derive(Debug)]
-pub struct DebugTypes {
+struct Indexed {
     sections: Sections,
     index: Index,
     costs: IndexCosts,
+}
+
+static INDEXED: Shared<FileId, Indexed> = Shared::new();
+
+/// The types that a program's file describes.
+#[derive(Debug)]
+pub struct DebugTypes {
+    /// In memory once, however many have it loaded.
+    file: Arc<Indexed>,
     paths: Paths,
     open: HashMap<usize, Arc<Opened>>,
     files: HashMap<usize, Arc<[Option<SourceFile>]>>,
@@ -107,14 +118,8 @@ pub struct DebugTypes {
     scopes: HashMap<u32, Arc<str>>,
 }
 
-impl DebugTypes {
-    /// Reads the program at `path` once: its units with types entry by entry, of others only
-    /// what kinds of entries they have.
-    ///
-    /// # Errors
-    ///
-    /// It has no types.
-    pub fn load(path: &Path) -> Result<Self, NoDebugTypes> {
+impl Indexed {
+    fn load(path: &Path) -> Result<Self, NoDebugTypes> {
         let began = Instant::now();
         let file = File::open(path).map_err(|_| NoDebugTypes::Unreadable)?;
         let again = file.try_clone().map_err(|_| NoDebugTypes::Unreadable)?;
@@ -144,6 +149,21 @@ impl DebugTypes {
             sections,
             index,
             costs,
+        })
+    }
+}
+
+impl DebugTypes {
+    /// Reads the program at `path` once: its units with types entry by entry, of others only
+    /// what kinds of entries they have. Where somebody has it loaded already, nothing is
+    /// read.
+    ///
+    /// # Errors
+    ///
+    /// It has no types.
+    pub fn load(path: &Path) -> Result<Self, NoDebugTypes> {
+        Ok(Self {
+            file: INDEXED.of(path, || Indexed::load(path))?,
             paths: Paths::default(),
             open: HashMap::new(),
             files: HashMap::new(),
@@ -155,7 +175,7 @@ impl DebugTypes {
 
     /// What the index took.
     pub fn costs(&self) -> IndexCosts {
-        self.costs
+        self.file.costs
     }
 
     /// The type, if the file describes it.
@@ -176,7 +196,7 @@ impl DebugTypes {
         if let Some(known) = self.by_name.get(name) {
             return *known;
         }
-        let found: Vec<u32> = self.index.named(name).take(MAX_SAME).collect();
+        let found: Vec<u32> = self.file.index.named(name).take(MAX_SAME).collect();
         let found = found.into_iter().map(TypeId);
         let found = found
             .into_iter()
@@ -190,7 +210,7 @@ impl DebugTypes {
 
     /// The type of a trait object whose vtable is at an address, as the file counts.
     pub fn of_vtable(&self, address: u64) -> Option<TypeId> {
-        self.index.vtable(address).map(TypeId)
+        self.file.index.vtable(address).map(TypeId)
     }
 
     /// The arguments of tokio's functions for a task, `F, S`: the types of its future and
@@ -200,7 +220,12 @@ impl DebugTypes {
     pub fn task_arguments(&mut self, functions: &[u64]) -> Vec<Arc<str>> {
         let mut found: Vec<(usize, Arc<str>)> = Vec::new();
         for function in functions {
-            let entries: Vec<u32> = self.index.functions(*function).take(MAX_SAME).collect();
+            let entries: Vec<u32> = self
+                .file
+                .index
+                .functions(*function)
+                .take(MAX_SAME)
+                .collect();
             for entry in entries {
                 let Some(name) = self.function_name(entry) else {
                     continue;
@@ -221,15 +246,18 @@ impl DebugTypes {
     }
 
     fn function_name(&mut self, entry: u32) -> Option<String> {
-        let opened = self.open(self.index.unit(entry)?)?;
-        parse::function(&opened, &self.sections, entry)
+        let opened = self.open(self.file.index.unit(entry)?)?;
+        parse::function(&opened, &self.file.sections, entry)
     }
 
     fn open(&mut self, unit: usize) -> Option<Arc<Opened>> {
         if let Some(known) = self.open.get(&unit) {
             return Some(Arc::clone(known));
         }
-        let opened = Arc::new(Opened::of(&self.index.units[unit], &self.sections)?);
+        let opened = Arc::new(Opened::of(
+            &self.file.index.units[unit],
+            &self.file.sections,
+        )?);
         if self.open.len() >= MAX_OPEN {
             self.open.clear();
         }
@@ -242,7 +270,7 @@ impl DebugTypes {
             return Some(Arc::clone(known));
         }
         let opened = self.open(unit)?;
-        let files: Arc<[_]> = opened.files(&self.sections, &mut self.paths).into();
+        let files: Arc<[_]> = opened.files(&self.file.sections, &mut self.paths).into();
         if self.files.len() >= MAX_OPEN {
             self.files.clear();
         }
@@ -252,13 +280,13 @@ impl DebugTypes {
 
     /// The full name of a type that is in a namespace.
     fn full_name(&mut self, id: TypeId) -> Option<String> {
-        let opened = self.open(self.index.unit(id.0)?)?;
-        let name = parse::function(&opened, &self.sections, id.0)?;
+        let opened = self.open(self.file.index.unit(id.0)?)?;
+        let name = parse::function(&opened, &self.file.sections, id.0)?;
         Some(self.in_scope(id, &name))
     }
 
     fn in_scope(&mut self, id: TypeId, name: &str) -> String {
-        let scope = self.index.scope(id.0).unwrap_or(ROOT);
+        let scope = self.file.index.scope(id.0).unwrap_or(ROOT);
         match self.scope(scope) {
             Some(path) if path.len() + name.len() < MAX_NAME => format!("{path}::{name}"),
             _ => name.to_owned(),
@@ -275,9 +303,9 @@ impl DebugTypes {
         }
         let mut parts = Vec::new();
         let mut at = scope;
-        while let Some((entry, around)) = self.index.scopes.get(at as usize).copied() {
-            let opened = self.open(self.index.unit(entry)?)?;
-            let name = parse::function(&opened, &self.sections, entry);
+        while let Some((entry, around)) = self.file.index.scopes.get(at as usize).copied() {
+            let opened = self.open(self.file.index.unit(entry)?)?;
+            let name = parse::function(&opened, &self.file.sections, entry);
             parts.push(name.unwrap_or_default());
             // A namespace is around those that come after it.
             if around == ROOT || around >= at || parts.len() > MAX_PATH {
@@ -303,7 +331,7 @@ impl DebugTypes {
             && parsed.size > 0;
         if is_bare {
             // Some units name a type and leave its members to another.
-            let others: Vec<u32> = self.index.named(&name).take(MAX_SAME).collect();
+            let others: Vec<u32> = self.file.index.named(&name).take(MAX_SAME).collect();
             for other in others.into_iter().map(TypeId) {
                 let same = self.full_name(other).is_some_and(|other| other == name);
                 if same
@@ -319,9 +347,9 @@ impl DebugTypes {
     }
 
     fn parse(&mut self, id: TypeId) -> Option<(Parsed, usize)> {
-        let unit = self.index.unit(id.0)?;
+        let unit = self.file.index.unit(id.0)?;
         let opened = self.open(unit)?;
-        let mut parsed = parse::parse(&opened, &self.sections, id.0)?;
+        let mut parsed = parse::parse(&opened, &self.file.sections, id.0)?;
         if parsed.kind == Kind::Other
             && let Some(target) = parsed.target
             && let Some((of, unit)) = self.parse_once(target)
@@ -338,9 +366,9 @@ impl DebugTypes {
     }
 
     fn parse_once(&mut self, id: TypeId) -> Option<(Parsed, usize)> {
-        let unit = self.index.unit(id.0)?;
+        let unit = self.file.index.unit(id.0)?;
         let opened = self.open(unit)?;
-        Some((parse::parse(&opened, &self.sections, id.0)?, unit))
+        Some((parse::parse(&opened, &self.file.sections, id.0)?, unit))
     }
 
     fn finish(&mut self, parsed: Parsed, unit: usize, name: &str) -> Type {

@@ -107,6 +107,66 @@ fn the_sick_one_is_first_enter_goes_in_esc_comes_back_and_the_dead_one_is_said()
 }
 
 #[test]
+fn a_deadlock_shows_on_the_page_beside_well_ones_and_goes_with_its_process() {
+    let well = ["fixed", "fixed", "off"].map(|mode| Lab::start("lock-order", mode, "multi-thread"));
+    let stuck = Lab::start("lock-order", "broken", "multi-thread");
+    let outside = Lab::start_without_agent("lock-order", "broken", "current-thread");
+    let outside_name = format!("pid:{}", outside.pid());
+    let mut names: Vec<String> = well.iter().map(|lab| lab.agent().to_string()).collect();
+    names.extend([stuck.agent().to_string(), outside_name.clone()]);
+    let words: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut terminal = Terminal::start(&words, 240, 30);
+    let stuck_name = &names[3];
+    // Its program is read, and a ring must stand for some seconds.
+    let deadline = Duration::from_mins(1);
+    terminal.wait_within(deadline, "both, with all who are in it", |screen| {
+        [stuck_name, &outside_name].iter().all(|name| {
+            let row = row(screen, name);
+            let parts = [
+                "STARVED",
+                "DEADLOCK of",
+                "lock_order",
+                "to_savings",
+                "to_checking",
+            ];
+            parts.iter().all(|part| row.contains(part)) && row.matches(".rs:").count() >= 2
+        })
+    });
+    terminal.wait_for("that the others are well, and were read", |screen| {
+        names[..3].iter().all(|name| {
+            let row = row(screen, name);
+            !row.is_empty() && !row.contains("DEADLOCK") && !row.contains("STARVED")
+        })
+    });
+    stuck.kill();
+    terminal.wait_for("that nothing is said of it any more", |screen| {
+        let row = row(screen, stuck_name);
+        row.contains("NO CONNECTION") && !row.contains("DEADLOCK")
+    });
+    terminal.send("q");
+    assert_eq!(terminal.wait_for_exit(), 0);
+}
+
+#[test]
+fn check_of_several_finds_a_deadlock_beside_well_ones() {
+    let well = Lab::start("lock-order", "fixed", "multi-thread");
+    let stuck = Lab::start("lock-order", "broken", "multi-thread");
+    let names = [&well, &stuck].map(|lab| lab.agent().to_string());
+    // Beside other tests the programs are read for longer than the usual ten seconds.
+    let mut windows = ["10s", "20s", "40s"].into_iter();
+    let (ring, code) = loop {
+        let window = windows.next().expect("no deadlock was found");
+        let (report, code) = check(&[&names[0], &names[1]], &["--for", window]);
+        let findings = report["findings"].as_array().unwrap();
+        if let Some(ring) = findings.iter().find(|f| f["rule"] == "deadlock") {
+            break (ring.clone(), code);
+        }
+    };
+    assert_eq!(code, 1, "{ring:#}");
+    assert_eq!(ring["targets"], serde_json::json!([names[1]]), "{ring:#}");
+}
+
+#[test]
 fn it_quits_from_within_and_by_a_signal_and_the_terminal_is_restored() {
     let [well, sick, _] = labs();
     let names = [&well, &sick].map(|lab| lab.agent().to_string());
@@ -219,10 +279,16 @@ fn what_names_no_targets_is_said() {
 
 /// `looptop check` of several in JSON, and its exit code.
 fn check(targets: &[&str], options: &[&str]) -> (serde_json::Value, i32) {
+    let window: &[&str] = if options.contains(&"--for") {
+        &[]
+    } else {
+        &["--for", "1500ms"]
+    };
     let output = Command::new(LOOPTOP)
         .arg("check")
         .args(targets)
-        .args(["--format", "json", "--for", "1500ms", "--timeout", "20s"])
+        .args(window)
+        .args(["--format", "json", "--timeout", "20s"])
         // Other work on this machine is not what is tested here.
         .args(["--allow", "host-starved"])
         .args(options)
@@ -284,4 +350,16 @@ fn check_of_several_merges_by_culprit_and_no_target_is_passed_over() {
         text.contains("NOT OBSERVING: 2 targets: 1 healthy, 1 not looked at"),
         "{text}"
     );
+    let was_not = format!("{gone} was not looked at: connection refused");
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&was_not));
+    // Neither hides the other.
+    let output = Command::new(LOOPTOP)
+        .args([
+            "check", &gone, sick_name, "--format", "json", "--for", "1500ms",
+        ])
+        .args(options)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1), "what was found counts");
+    assert!(String::from_utf8_lossy(&output.stderr).contains(&was_not));
 }

@@ -82,9 +82,13 @@ impl Summary {
     }
 
     /// Who is to blame, and where: function and line, as far as they are known. The function
-    /// with its module alone: the whole path stands below.
+    /// with its module alone: the whole path stands below. Of a deadlock all who wait for
+    /// each other.
     pub fn culprit(&self) -> Option<String> {
         let worst = self.worst.as_ref()?;
+        if let Some(ring) = ring(worst) {
+            return Some(ring);
+        }
         let function = brief_path(worst.function.as_deref().unwrap_or_default());
         Some(match (function, worst.location.as_str()) {
             ("", "") => worst.title.clone(),
@@ -93,6 +97,35 @@ impl Summary {
             (function, place) => with_place(function, place),
         })
     }
+}
+
+/// "DEADLOCK of a (src/x.rs:1) and b (src/y.rs:2)", of a finding that is one.
+fn ring(finding: &Finding) -> Option<String> {
+    let stack = finding
+        .stack
+        .as_ref()
+        .filter(|_| finding.rule == "deadlock")?;
+    let members = stack.frames.iter().map(|frame| {
+        let place = match (frame.file.as_str(), frame.line) {
+            ("", _) => String::new(),
+            (file, 0) => file.to_owned(),
+            (file, line) => format!("{file}:{line}"),
+        };
+        with_place(brief_path(&frame.function), &place)
+    });
+    let members: Vec<String> = members.filter(|member| !member.is_empty()).collect();
+    let (last, others) = members.split_last()?;
+    // The sentence says how sure it is.
+    let word = if finding.title.starts_with("deadlock") {
+        "DEADLOCK"
+    } else {
+        "DEADLOCK?"
+    };
+    Some(if others.is_empty() {
+        format!("{word} of {last}")
+    } else {
+        format!("{word} of {} and {last}", others.join(", "))
+    })
 }
 
 /// What is wrong with a process, from the least to the worst.

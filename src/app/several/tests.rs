@@ -1,6 +1,9 @@
 use super::*;
 use crate::{
-    app::{Connection, fixtures::starving_state},
+    app::{
+        Connection,
+        fixtures::{starving_state, waits_state},
+    },
     diagnose::{Level, Verdict},
 };
 
@@ -30,6 +33,18 @@ fn healthy() -> Summary {
         busy: Some(0.04),
         stalls: 0,
     }
+}
+
+#[test]
+fn a_deadlock_is_told_by_all_who_wait_for_each_other() {
+    let state = waits_state();
+    let snapshot = state.shown();
+    let verdict = (*snapshot.verdict).clone();
+    let summary = Summary::new(&snapshot.model, &snapshot.findings, verdict);
+    assert_eq!(
+        summary.culprit().as_deref(),
+        Some("DEADLOCK of bank::transfer (src/bank.rs:21) and bank::report (src/bank.rs:33)")
+    );
 }
 
 fn process(

@@ -44,6 +44,11 @@ pub(super) async fn check(
         };
         targets.push((name, result));
     }
+    // Beside whatever was found in others, and in every format.
+    remarks.extend(targets.iter().filter_map(|(name, result)| {
+        let why = result.as_ref().err()?;
+        Some(format!("{name} was not looked at: {why}"))
+    }));
     Ok(Looked {
         report: Found::Several(Together::new(targets, baseline)),
         remarks,

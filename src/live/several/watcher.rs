@@ -28,7 +28,7 @@ use crate::{
     live::feed,
     model::{Model, Stall},
     naming::{AgentSymbols, Naming},
-    source::{self, Options, Source, Target, targets::Named},
+    source::{self, Budget, Options, Source, Target, targets::Named},
 };
 
 /// Between two looks at what is wrong.
@@ -39,12 +39,16 @@ const FINISHED: usize = 100;
 const NAMED_AT_ONCE: usize = 4;
 /// Names are looked up for this long; then another process has its turn.
 const TURN: Duration = Duration::from_secs(20);
+/// The share of a core that reading where their tasks wait may take, of all together.
+const READING: f64 = 0.25;
 
-/// Whose turn it is to have stacks named.
+/// Whose turn it is to have stacks named, and to be read.
 #[derive(Debug, Clone)]
 pub(super) struct Turns {
     free: Arc<Semaphore>,
     waiting: Arc<AtomicUsize>,
+    /// What reading all of them may take.
+    reading: Budget,
 }
 
 impl Default for Turns {
@@ -52,6 +56,7 @@ impl Default for Turns {
         Self {
             free: Arc::new(Semaphore::new(NAMED_AT_ONCE)),
             waiting: Arc::default(),
+            reading: Budget::new(READING),
         }
     }
 }
@@ -90,7 +95,7 @@ impl Watcher {
         let (out, latest) = watch::channel(Arc::new(process.clone()));
         let options = Options {
             finished_tasks: FINISHED,
-            memory: false,
+            budget: Some(turns.reading.clone()),
             ..Options::default()
         };
         let source = source::spawn(target.clone(), options, runtime);

@@ -21,7 +21,6 @@ use looptop_wire::proto::{self, CapabilityKind as Kind, Frame, HelloResponse};
 use tokio::{sync::mpsc, task::spawn_blocking, time::sleep_until};
 
 use super::{
-    driver::OwnCpu,
     facts, hello,
     live::ns,
     names::{Names, Program},
@@ -30,6 +29,7 @@ use super::{
 };
 use crate::source::{
     Event, Pace, Problem, SourceKind,
+    budget::ThreadCpu,
     session::{End, Session},
 };
 
@@ -165,7 +165,7 @@ impl Reader {
         let pointers: Vec<(u64, u64)> = threads.map(|t| (t.tid, t.registers.sp)).collect();
         tasks.read_all(&pointers);
         let core = self.core.clone();
-        let names = Names::over(self.core.clone(), move |path| {
+        let names = Names::over(self.core.clone(), None, move |path| {
             let is_here = core.has_file(path).then(|| path.to_owned());
             is_here.into_iter().collect()
         });
@@ -211,7 +211,7 @@ impl Reader {
     fn waits(&mut self, tasks: &Tasks<CoreFile>, to: &Sender) -> Result<(), Stopped> {
         let types = Arc::clone(tasks.types());
         let mut waiting = Waiting::new(self.core.clone(), types, Resolver::new(None));
-        let mut cpu = OwnCpu::default();
+        let mut cpu = ThreadCpu::default();
         let began = Instant::now();
         let listed: Arc<[Task]> = tasks.listing().tasks.as_slice().into();
         // Nothing comes or goes any more: what is missing is in no list.

@@ -13,18 +13,21 @@ use looptop_outside::{
     access::Access,
     tasks::{Activity, AddressSet, Tasks, Types},
 };
-use looptop_procfs::{Cause, ProcFile, SchedStat, SchedState};
+use looptop_procfs::{Cause, SchedState};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{
     facts,
     hello::{self, Missing},
     names::{Names, Program},
-    reader::{self, Desk},
+    reader::{self, Desk, Reading},
     seen::{Listing, Look, Waits},
     stop::{Guard, Stop},
 };
-use crate::source::{Effort, Problem};
+use crate::source::{
+    Problem,
+    budget::{self, Budget, ThreadCpu},
+};
 
 /// A poll that takes longer is a stall.
 pub(super) const THRESHOLD: Duration = Duration::from_millis(10);
@@ -180,7 +183,7 @@ impl Driver {
     pub(super) fn start(
         attached: Attached,
         origin: Instant,
-        (interval, effort): (Duration, Effort),
+        (interval, reading): (Duration, Reading),
         (chosen, stacks): (Chosen, Stacks),
         out: mpsc::Sender<Message>,
     ) -> io::Result<Self> {
@@ -209,7 +212,7 @@ impl Driver {
             board: Arc::clone(&board),
             out: out.clone(),
             stop: stop.clone(),
-            cpu: OwnCpu::default(),
+            cpu: ThreadCpu::default(),
             pending: Vec::new(),
             standing: Standing::default(),
             said_stopped: None,
@@ -225,10 +228,11 @@ impl Driver {
         look.spawn(move || watcher.run(&task_of))?;
         if let Some(tasks) = tasks {
             let types = Arc::clone(tasks.types());
-            let (reads, stops) = (Arc::clone(&desk), stop.clone());
-            let reads = (reads, effort);
+            let budget = reading.budget.clone();
+            let (reads, stops) = ((Arc::clone(&desk), reading), stop.clone());
             reader::start(&attached.subject, types, reads, out.clone(), stops)?;
-            Lister::start(&attached.subject, tasks, (threads, desk), out, stop)?;
+            let list = (threads, desk, budget);
+            Lister::start(&attached.subject, tasks, list, out, stop)?;
         }
         Ok(Self {
             board,
@@ -245,7 +249,7 @@ impl Driver {
     /// As long as reading the program takes.
     pub(super) fn list(
         access: &Access,
-        effort: Effort,
+        reading: Reading,
         out: mpsc::Sender<Message>,
     ) -> Option<Self> {
         let subject = &access.subject;
@@ -256,17 +260,19 @@ impl Driver {
             interval: LOOK_EVERY,
             may_sample: false,
             may_stop: false,
-            ..WatchOptions::default()
+            use_symbols: false,
         };
         let watch = Watch::new(subject, options).ok()?;
         let threads = Threads::Asked(subject.clone(), programs(&watch));
         let stop = Stop::default();
         let guard = stop.guard();
         let desk = Arc::new(Desk::default());
-        let (reads, stops) = ((Arc::clone(&desk), effort), stop.clone());
+        let budget = reading.budget.clone();
+        let (reads, stops) = ((Arc::clone(&desk), reading), stop.clone());
         reader::start(subject, Arc::clone(&types), reads, out.clone(), stops).ok()?;
         let tasks = Tasks::new(subject, types);
-        Lister::start(subject, tasks, (threads, desk), out, stop).ok()?;
+        let list = (threads, desk, budget);
+        Lister::start(subject, tasks, list, out, stop).ok()?;
         Some(Self {
             board: Board::default(),
             _guard: guard,
@@ -300,7 +306,7 @@ struct Watcher {
     board: Board,
     out: mpsc::Sender<Message>,
     stop: Stop,
-    cpu: OwnCpu,
+    cpu: ThreadCpu,
     /// Stalls that nobody could take yet.
     pending: Vec<Stall>,
     standing: Standing,
@@ -504,9 +510,10 @@ struct Lister {
     threads: Threads,
     /// Where the thread that reads takes listings from.
     desk: Arc<Desk>,
+    budget: Option<Budget>,
     out: mpsc::Sender<Message>,
     stop: Stop,
-    cpu: OwnCpu,
+    cpu: ThreadCpu,
 }
 
 /// Where the thread that lists knows of threads and programs from.
@@ -567,20 +574,21 @@ impl Lister {
     fn start(
         subject: &Subject,
         tasks: Tasks,
-        (threads, desk): (Threads, Arc<Desk>),
+        (threads, desk, budget): (Threads, Arc<Desk>, Option<Budget>),
         out: mpsc::Sender<Message>,
         stop: Stop,
     ) -> io::Result<()> {
         let lister = Self {
-            names: Names::start(subject)?,
+            names: Names::start(subject, budget.clone())?,
             activity: Activity::default(),
             memory: subject.memory(),
             tasks,
             threads,
             desk,
+            budget,
             out,
             stop,
-            cpu: OwnCpu::default(),
+            cpu: ThreadCpu::default(),
         };
         let list = thread::Builder::new().name("looptop-list".into());
         list.spawn(move || lister.run())?;
@@ -595,6 +603,10 @@ impl Lister {
             }
         }
         loop {
+            let ends = || self.stop.is_due();
+            let Some(turn) = budget::turn(self.budget.as_ref(), ends) else {
+                return;
+            };
             let now = Instant::now();
             let cpu = self.cpu.used_ns();
             let stood = self.threads.is_stopped();
@@ -609,6 +621,8 @@ impl Lister {
             self.names.renew();
             let (types, found) = (self.tasks.types(), self.tasks.listing());
             let have_run = self.activity.of(found, types, self.memory);
+            // It may take long until somebody takes it.
+            drop(turn);
             if !self.send(took, &have_run) {
                 return;
             }
@@ -680,22 +694,6 @@ impl Lister {
     }
 }
 
-/// The CPU time of the thread that asks.
-#[derive(Debug, Default)]
-pub(super) struct OwnCpu(Option<ProcFile>);
-
-impl OwnCpu {
-    /// So far; 0 where the kernel does not say.
-    pub(super) fn used_ns(&mut self) -> u64 {
-        if self.0.is_none() {
-            self.0 = ProcFile::open(Path::new("/proc/thread-self/schedstat"));
-        }
-        let file = self.0.as_ref();
-        file.and_then(|file| file.parse(SchedStat::parse))
-            .map_or(0, |stat| stat.cpu_ns)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -721,15 +719,5 @@ mod tests {
         }
         standing.look(now, || true);
         assert_eq!(standing.look(now, || true), GoesOn, "it was asked just now");
-    }
-
-    #[test]
-    fn the_thread_that_asks_has_used_cpu() {
-        let mut cpu = OwnCpu::default();
-        let before = cpu.used_ns();
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while cpu.used_ns() <= before {
-            assert!(Instant::now() < deadline);
-        }
     }
 }

@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, task::spawn_blocking, time::sleep_until};
 use super::{
     driver::{self, Attached, Driver, Message, Stacks, What},
     hello,
+    reader::Reading,
     translate::Translator,
 };
 use crate::source::{
@@ -56,7 +57,7 @@ pub(super) async fn run(session: &mut Session, access: Access) -> Result<Infalli
         interval => interval.clamp(SHORTEST, LONGEST),
     };
     let all = (Chosen::All, Stacks::Watched);
-    let how = (interval, session.options.effort);
+    let how = (interval, Reading::of(&session.options));
     let driver = Driver::start(attached, origin, how, all, sender);
     let driver = driver.map_err(|error| Problem::no_thread(pid, &error))?;
     let mut watcher = Watcher {

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -20,6 +20,7 @@ use looptop_procfs::Process;
 use looptop_symbols::{Futures, Memory, TaskCode};
 
 use super::seen::{Future, Place};
+use crate::source::budget::{self, Budget};
 
 /// The programs' files are closed when nobody has asked for so long.
 const CLOSE_AFTER: Duration = Duration::from_secs(20);
@@ -53,21 +54,22 @@ struct Question {
 
 impl Names {
     /// Of a process's task types. The thread ends with it.
-    pub(super) fn start(subject: &Subject) -> io::Result<Self> {
+    pub(super) fn start(subject: &Subject, budget: Option<Budget>) -> io::Result<Self> {
         let space = ProcessSpace::of(subject);
         let subject = subject.clone();
-        Self::over(space, move |path| places(subject.process(), path))
+        Self::over(space, budget, move |path| places(subject.process(), path))
     }
 
     /// Of those in some address space; `places` says where the file of a path may be.
     pub(super) fn over(
         space: impl Space + Send + 'static,
+        budget: Option<Budget>,
         places: impl Fn(&Path) -> Vec<PathBuf> + Send + 'static,
     ) -> io::Result<Self> {
         let (questions, asked) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
         let thread = thread::Builder::new().name("looptop-names".into());
-        thread.spawn(move || answer_all(&space, &places, &asked, &answer))?;
+        thread.spawn(move || answer_all(&space, budget.as_ref(), &places, (&asked, &answer)))?;
         Ok(Self {
             known: AddressMap::default(),
             waiting: 0,
@@ -124,11 +126,11 @@ impl Names {
 /// Answers until nobody asks.
 fn answer_all(
     space: &impl Space,
+    budget: Option<&Budget>,
     places: &dyn Fn(&Path) -> Vec<PathBuf>,
-    asked: &mpsc::Receiver<Question>,
-    answer: &mpsc::Sender<(u64, Future)>,
+    (asked, answer): (&mpsc::Receiver<Question>, &mpsc::Sender<(u64, Future)>),
 ) {
-    let mut files: HashMap<PathBuf, Option<Futures>> = HashMap::new();
+    let mut files: HashMap<PathBuf, Option<Arc<Mutex<Futures>>>> = HashMap::new();
     let next = |files: &mut HashMap<_, _>| {
         if files.is_empty() {
             return asked.recv().ok();
@@ -143,13 +145,17 @@ fn answer_all(
         }
     };
     while let Some(question) = next(&mut files) {
+        let _turn = budget::turn_for_once(budget, || false);
         let path = question.program.path;
         let futures = files
             .entry(path)
             .or_insert_with_key(|path| load(&places(path), path));
         let base = question.program.base;
         let future = match futures {
-            Some(futures) => named(futures, &question.code, base, space),
+            Some(futures) => {
+                let mut futures = futures.lock().unwrap_or_else(PoisonError::into_inner);
+                named(&mut futures, &question.code, base, space)
+            }
             None => Future::default(),
         };
         if answer.send((question.vtable, future)).is_err() {
@@ -167,9 +173,8 @@ fn places(process: &Process, path: &Path) -> Vec<PathBuf> {
     own.into_iter().chain([within]).collect()
 }
 
-fn load(places: &[PathBuf], path: &Path) -> Option<Futures> {
-    let futures = places.iter().find_map(|place| Futures::load(place))?;
-    Some(futures.called_as(path))
+fn load(places: &[PathBuf], path: &Path) -> Option<Arc<Mutex<Futures>>> {
+    places.iter().find_map(|place| Futures::shared(place, path))
 }
 
 fn named(futures: &mut Futures, code: &TaskCode, base: u64, space: &impl Space) -> Future {

@@ -21,11 +21,14 @@ use looptop_symbols::Resolver;
 use tokio::sync::mpsc;
 
 use super::{
-    driver::{Message, OwnCpu, What},
+    driver::{Message, What},
     seen::Waits,
     stop::Stop,
 };
-use crate::source::Effort;
+use crate::source::{
+    Effort, Options,
+    budget::{self, Budget, ThreadCpu},
+};
 
 /// The share of a core that reading may take for somebody who watches: after so many times
 /// as long as one turn took comes the next.
@@ -42,6 +45,23 @@ const FIRST_TURNS: u32 = 2;
 /// Between two looks at the threads, at most; and at least, while some wait for a lock.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How much may be read.
+#[derive(Debug, Clone)]
+pub(super) struct Reading {
+    pub(super) effort: Effort,
+    /// Shared with others, whose turns come between.
+    pub(super) budget: Option<Budget>,
+}
+
+impl Reading {
+    pub(super) fn of(options: &Options) -> Self {
+        Self {
+            effort: options.effort,
+            budget: options.budget.clone(),
+        }
+    }
+}
+
 /// How one turn goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Turn {
@@ -188,7 +208,7 @@ impl Desk {
 pub(super) fn start(
     subject: &Subject,
     types: Arc<Types>,
-    (desk, effort): (Arc<Desk>, Effort),
+    (desk, Reading { effort, budget }): (Arc<Desk>, Reading),
     out: mpsc::Sender<Message>,
     stop: Stop,
 ) -> io::Result<()> {
@@ -197,21 +217,27 @@ pub(super) fn start(
     // What names stacks stays on its thread.
     waits.spawn(move || {
         waiting::give_way();
+        let ends = || stop.is_due();
+        let Some(turn) = budget::turn_for_once(budget.as_ref(), ends) else {
+            return;
+        };
         let resolver = Resolver::new(Some(subject.pid()));
         let live = LiveProcess::new(&subject);
         let mut waiting = Waiting::new(live, types, resolver);
+        drop(turn);
         if effort == Effort::Full {
             waiting.search_often();
         }
         let reader = Reader {
             waiting,
             effort,
+            budget,
             began: Instant::now(),
             subject,
             desk,
             out,
             stop,
-            cpu: OwnCpu::default(),
+            cpu: ThreadCpu::default(),
             pending: Pending::default(),
             has_asked: false,
             asks: 0,
@@ -228,12 +254,13 @@ pub(super) fn start(
 struct Reader {
     waiting: Waiting<LiveProcess>,
     effort: Effort,
+    budget: Option<Budget>,
     began: Instant,
     subject: Subject,
     desk: Arc<Desk>,
     out: mpsc::Sender<Message>,
     stop: Stop,
-    cpu: OwnCpu,
+    cpu: ThreadCpu,
     /// What is to be taken in when it is time for a turn.
     pending: Pending,
     /// A listing was asked for, which is taken in as soon as it comes.
@@ -261,16 +288,35 @@ impl Reader {
                 // It may have the holder.
                 self.looked = None;
             }
-            let began = Instant::now();
-            if began >= self.next_turn {
-                let turn = turn(self.effort, self.turns);
-                self.turn(turn.reads_for);
-                self.next_turn = Instant::now() + turn.rest_after(began.elapsed());
-            }
-            if !self.send(false) || self.look().is_none() {
+            if self.work().is_none() {
                 return;
             }
         }
+    }
+
+    /// Reads and looks, where it is time for that, and sends what is new; `None` once it
+    /// should end.
+    fn work(&mut self) -> Option<()> {
+        let now = Instant::now();
+        if !self.is_to_read(now) && !self.is_to_look(now, self.some_wait()) {
+            return self.send(false).then_some(());
+        }
+        let (budget, stop) = (self.budget.clone(), self.stop.clone());
+        let has_turn = budget::turn(budget.as_ref(), || stop.is_due())?;
+        let began = Instant::now();
+        if self.is_to_read(began) {
+            let turn = turn(self.effort, self.turns);
+            self.turn(turn.reads_for);
+            self.next_turn = Instant::now() + turn.rest_after(began.elapsed());
+        }
+        let some_wait = self.some_wait();
+        let looks = self.is_to_look(Instant::now(), some_wait);
+        if looks {
+            self.look()?;
+        }
+        // It may take long until somebody takes what was found.
+        drop(has_turn);
+        self.send(looks && some_wait).then_some(())
     }
 
     /// How long nothing is to be done.
@@ -283,13 +329,31 @@ impl Reader {
         let look = self.looked.map_or(Duration::ZERO, |at| {
             (at + look).saturating_duration_since(now)
         });
-        let turn = if self.waiting.is_behind() || self.pending.listing.is_some() {
+        let turn = if self.has_something() {
             self.next_turn.saturating_duration_since(now)
         } else {
             LOOK_EVERY
         };
         // So soon it ends.
         look.min(turn).min(ALIVE_EVERY)
+    }
+
+    fn has_something(&self) -> bool {
+        self.waiting.is_behind() || self.pending.listing.is_some()
+    }
+
+    fn is_to_read(&self, now: Instant) -> bool {
+        now >= self.next_turn && self.has_something()
+    }
+
+    fn some_wait(&self) -> bool {
+        self.pending.some_wait || self.waiting.threads_wait() || self.waiting.wants_look()
+    }
+
+    fn is_to_look(&self, now: Instant, some_wait: bool) -> bool {
+        let every = if some_wait { LOOK_AGAIN } else { LOOK_EVERY };
+        let due = |at: Instant| now.saturating_duration_since(at) >= every;
+        self.looked.is_none_or(due)
     }
 
     /// Reads some of the tasks.
@@ -309,17 +373,9 @@ impl Reader {
         }
     }
 
-    /// Looks at the threads, where it is time for that; `None` once the process is no
-    /// longer what it was, or nobody listens.
+    /// Looks at the threads; `None` once the process is no longer what it was.
     fn look(&mut self) -> Option<()> {
         let now = Instant::now();
-        let some_wait = self.pending.some_wait || self.waiting.threads_wait();
-        let some_wait = some_wait || self.waiting.wants_look();
-        let every = if some_wait { LOOK_AGAIN } else { LOOK_EVERY };
-        let due = |at: Instant| now.saturating_duration_since(at) >= every;
-        if !self.looked.is_none_or(due) {
-            return Some(());
-        }
         self.subject.unchanged().ok()?;
         self.pending.some_wait = false;
         self.waiting.look_at_threads(now);
@@ -331,7 +387,7 @@ impl Reader {
             self.has_asked = true;
             self.desk.ask_for_listing();
         }
-        self.send(some_wait).then_some(())
+        Some(())
     }
 
     /// Sends what is new; `false` once nobody listens.

@@ -4,8 +4,9 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use looptop_procfs::FileId;
 use object::Object;
 
 use super::bare;
@@ -17,6 +18,7 @@ use crate::image::Image;
 use crate::lines::Lines;
 use crate::name;
 use crate::paths::Paths;
+use crate::shared::Shared;
 use crate::table;
 
 /// The futures of a program, by its file.
@@ -72,7 +74,25 @@ fn file_name(path: &Path) -> String {
     name.to_string_lossy().into_owned()
 }
 
+/// By the file, and what it is called.
+static LOADED: Shared<(FileId, String), Mutex<Futures>> = Shared::new();
+
 impl Futures {
+    /// The same as [`Futures::load`] of the program at `path`, [called](Futures::called_as)
+    /// as the file at `called` is: in memory once for all who hold it, and what one of them
+    /// has looked up is known to all.
+    pub fn shared(path: &Path, called: &Path) -> Option<Arc<Mutex<Self>>> {
+        let load = || {
+            let loaded = Self::load(path).ok_or(())?;
+            Ok::<_, ()>(Mutex::new(loaded.called_as(called)))
+        };
+        match FileId::at(path) {
+            Ok(file) => LOADED.get((file, file_name(called)), load),
+            Err(_) => load().map(Arc::new),
+        }
+        .ok()
+    }
+
     /// The same, called as the file at `path` is: what was loaded is another way to it,
     /// such as `/proc/PID/exe`.
     #[must_use]

@@ -1,9 +1,10 @@
 //! The binary of an address on this disk, the very one that runs, and what it knows.
 
-use std::cell::{OnceCell, RefCell, RefMut};
+use std::cell::OnceCell;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use looptop_procfs::Process;
 use object::{Object, ObjectSection};
@@ -12,7 +13,7 @@ use crate::aliases::Aliases;
 use crate::crates::Crates;
 use crate::future::Futures;
 use crate::lines::Lines;
-use crate::{Binary, origin};
+use crate::{Binary, origin, shared};
 
 /// What was found of one binary.
 pub(super) enum Symbols {
@@ -35,15 +36,16 @@ impl Symbols {
     }
 
     /// What the file says of its futures, if anything.
-    pub(super) fn futures(&self) -> Option<RefMut<'_, Futures>> {
+    pub(super) fn futures(&self) -> Option<MutexGuard<'_, Futures>> {
         let (path, futures) = match self {
             Self::Loaded(loaded) => (&loaded.path, &loaded.futures),
             Self::Nameless(nameless) => (&nameless.path, &nameless.futures),
             Self::Missing(_) => return None,
         };
-        let load = || Futures::load(path).map(RefCell::new);
-        let futures = futures.get_or_init(load).as_ref()?;
-        Some(futures.borrow_mut())
+        let futures = futures
+            .get_or_init(|| Futures::shared(path, path))
+            .as_ref()?;
+        Some(shared::lock(futures))
     }
 }
 
@@ -54,7 +56,7 @@ pub(super) struct Nameless {
     /// Where it was read.
     path: PathBuf,
     /// As of [`Loaded`].
-    futures: OnceCell<Option<RefCell<Futures>>>,
+    futures: OnceCell<Option<Arc<Mutex<Futures>>>>,
 }
 
 pub(super) struct Loaded {
@@ -65,9 +67,9 @@ pub(super) struct Loaded {
     /// Where it was read.
     path: PathBuf,
     /// Read when they are first needed.
-    aliases: OnceCell<Aliases>,
+    aliases: OnceCell<Arc<Aliases>>,
     /// Read when it is first needed; `None` where it says nothing of them.
-    futures: OnceCell<Option<RefCell<Futures>>>,
+    futures: OnceCell<Option<Arc<Mutex<Futures>>>>,
 }
 
 impl Loaded {
@@ -78,7 +80,7 @@ impl Loaded {
         if self.no_lines.is_none() {
             return &[];
         }
-        let load = || Aliases::load(&self.path).unwrap_or_default();
+        let load = || Aliases::shared(&self.path);
         let start = self.lines.start_of_function(offset);
         start.map_or(&[], |start| self.aliases.get_or_init(load).at(start))
     }

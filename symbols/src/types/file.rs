@@ -1,7 +1,7 @@
 //! The sections of a file that hold its debug information, read piece by piece.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 
 use gimli::{Abbreviations, DebugAbbrev, EndianSlice, LittleEndian};
 use object::{CompressionFormat, Object, ObjectSection, ReadRef};
@@ -119,9 +119,9 @@ impl Sections {
             }
             Section::InFile { offset, .. } => {
                 let mut bytes = vec![0; length];
-                let mut file = &self.file;
-                file.seek(SeekFrom::Start(offset.checked_add(at)?)).ok()?;
-                file.read_exact(&mut bytes).ok()?;
+                // Several threads may read.
+                let at = offset.checked_add(at)?;
+                self.file.read_exact_at(&mut bytes, at).ok()?;
                 Some(bytes)
             }
         }

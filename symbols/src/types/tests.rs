@@ -351,6 +351,29 @@ fn files_without_types_say_why() {
     assert_eq!(DebugTypes::load(&own).map(|_| ()), Err(NoDebugTypes::None));
 }
 
+#[test]
+fn a_file_is_in_memory_once_and_another_one_with_the_same_bytes_is_another() {
+    let bytes = program().0.file();
+    let written = || {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        file
+    };
+    let (one, other) = (written(), written());
+    let load = |file: &tempfile::NamedTempFile| DebugTypes::load(file.path()).unwrap();
+    let (first, again, another) = (load(&one), load(&one), load(&other));
+    assert!(std::sync::Arc::ptr_eq(&first.file, &again.file));
+    assert!(!std::sync::Arc::ptr_eq(&first.file, &another.file));
+    // Two threads that read at once see what one would.
+    let names = |mut types: DebugTypes| {
+        let id = types.named("app::fetch::{async_fn_env#0}<u8>").unwrap();
+        types.get(id).unwrap().size
+    };
+    let threads = [first, again].map(|types| std::thread::spawn(move || names(types)));
+    let found = threads.map(|thread| thread.join().unwrap());
+    assert_eq!(found, [names(load(&one)), names(another)]);
+}
+
 /// Each byte is changed to several others, each length cut; each answer is asked for.
 #[test]
 fn what_a_file_says_is_not_trusted() {

@@ -17,6 +17,9 @@ mod chosen;
 #[cfg(feature = "level0")]
 #[path = "level0.rs"]
 mod chosen;
+#[cfg(feature = "level0-otlp")]
+#[path = "level0_otlp.rs"]
+mod chosen;
 #[cfg(any(feature = "level1", feature = "level1-nowakes"))]
 #[path = "level1.rs"]
 mod chosen;

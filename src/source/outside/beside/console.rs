@@ -30,12 +30,13 @@ use super::{
     place::Place,
 };
 use crate::source::{
-    Effort, Options, Problem,
+    Options, Problem,
     host::CONSOLE_THREAD,
     outside::{
         Shown, View,
         driver::{Attached, Driver, Message, Stacks, What},
         live::{INTERVAL, LONGEST, SHORTEST, since},
+        reader::Reading,
         seen::{Does, Listing, Look},
         translate::Translator,
     },
@@ -53,7 +54,7 @@ pub(in crate::source) struct BesideConsole {
     pid: u32,
     origin: Instant,
     interval: Duration,
-    effort: Effort,
+    reading: Reading,
     offset_ns: Option<i64>,
     translator: Translator,
     waited: u32,
@@ -105,7 +106,7 @@ impl BesideConsole {
             state,
             pid: pid.unwrap_or_default(),
             origin,
-            effort: options.effort,
+            reading: Reading::of(options),
             interval: match options.interval {
                 Duration::ZERO => INTERVAL,
                 interval => interval.clamp(SHORTEST, LONGEST),
@@ -155,7 +156,7 @@ impl BesideConsole {
         }
         let (sender, messages) = mpsc::channel(MESSAGES);
         let all = (Chosen::All, Stacks::Watched);
-        let how = (self.interval, self.effort);
+        let how = (self.interval, self.reading.clone());
         let driver = Driver::start(attached, self.origin, how, all, sender);
         let driver = driver.map_err(|error| Problem::no_thread(self.pid, &error))?;
         self.state = State::Looks {

@@ -38,10 +38,11 @@ use tokio::{
 
 use self::joined::Joined;
 use crate::source::{
-    Effort, Options, Problem, Received, host,
+    Options, Problem, Received, budget, host,
     outside::{
         driver::{Attached, Driver, Message, Stacks, What},
         live::{INTERVAL, since},
+        reader::Reading,
     },
 };
 
@@ -58,7 +59,7 @@ pub(in crate::source) struct Beside {
     /// Who the agent says that it is; `None` where its process is none of this machine's,
     /// or may not be read.
     process: Option<HelloResponse>,
-    effort: Effort,
+    reading: Reading,
     state: State,
     /// What the state is for.
     wants: Wants,
@@ -124,8 +125,8 @@ impl Beside {
         let now = Instant::now();
         let began = now.checked_sub(Duration::from_nanos(hello.now_ns));
         let mut beside = Self {
-            process: (options.host && options.memory && hello.pid != 0).then(|| hello.clone()),
-            effort: options.effort,
+            process: (options.host && hello.pid != 0).then(|| hello.clone()),
+            reading: Reading::of(options),
             state: State::Off,
             wants: Wants::Nothing,
             seen_ns: 0,
@@ -238,13 +239,13 @@ impl Beside {
             (Wants::Nothing, _) | (_, None) => State::Off,
             (_, Some(process)) => {
                 let (process, origin) = (process.clone(), self.origin);
-                let effort = self.effort;
+                let reading = self.reading.clone();
                 let threads = match &wants {
                     Wants::Strangers(tids) => Some(tids.clone()),
                     Wants::Nothing | Wants::Waits | Wants::Tasks => None,
                 };
                 State::Begins(spawn_blocking(move || {
-                    begin(&process, threads, origin, effort)
+                    begin(&process, threads, origin, reading)
                 }))
             }
         };
@@ -276,16 +277,17 @@ fn begin(
     hello: &HelloResponse,
     threads: Option<HashSet<u64>>,
     origin: Instant,
-    effort: Effort,
+    reading: Reading,
 ) -> Result<Runs, Not> {
+    let _turn = budget::turn_for_once(reading.budget.as_ref(), || false);
     let access = examined(hello)?;
     let (sender, messages) = mpsc::channel(MESSAGES);
     let driver = match threads {
-        None => Driver::list(&access, effort, sender).ok_or(Not(None))?,
+        None => Driver::list(&access, reading, sender).ok_or(Not(None))?,
         Some(tids) => {
             let attached = Attached::new(access)?;
             let these = (Chosen::These(tids), Stacks::All);
-            let driver = Driver::start(attached, origin, (INTERVAL, effort), these, sender);
+            let driver = Driver::start(attached, origin, (INTERVAL, reading), these, sender);
             driver.map_err(|error| Problem::no_thread(hello.pid, &error))?
         }
     };
