@@ -45,6 +45,10 @@ impl Lines {
     /// inlined, none where nothing names it.
     pub fn functions(&self, offset: u64) -> Vec<Function> {
         let mut functions = Vec::new();
+        // No code is there, and whoever counts on has to begin anew.
+        if offset == u64::MAX {
+            return functions;
+        }
         if let Ok(mut frames) = self.0.find_frames(offset) {
             while let Ok(Some(frame)) = frames.next() {
                 let name = frame
