@@ -124,7 +124,7 @@ pub(super) fn entry(text: &mut String, finding: &Entry, on: &str) {
 
 /// How often it was seen, and for how long.
 fn how_often(finding: &Entry) -> String {
-    let said = |ms: f64| spoken(Duration::from_secs_f64(ms.max(0.0) / 1e3));
+    let said = |ms: f64| spoken(Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default());
     let longest = said(finding.max_ms);
     match finding.count {
         0 | 1 if counts_waiters(finding.rule) => format!("waits for at least {longest}"),

@@ -68,8 +68,12 @@ impl Image {
         };
         let sections = object.sections();
         let sections = sections.filter(|section| in_memory(section.flags()));
+        // They do not overlap; those that do would be searched again and again.
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        let mut left = length;
         let sections = sections.filter_map(|section| {
             let (offset, size) = section.file_range()?;
+            left = left.checked_sub(size)?;
             Some(Section {
                 address: section.address(),
                 size,
@@ -82,7 +86,7 @@ impl Image {
             architecture: object.architecture(),
             sections: sections.collect(),
             functions,
-            relocations: relocations(object),
+            relocations: relocations(object, length),
         }
     }
 
@@ -246,8 +250,8 @@ pub(super) fn relative(code: &[u8], at: usize, from: u64) -> Option<u64> {
 
 /// Where a position-independent program has addresses in its data. Their values are in
 /// the table (RELA), or in the data itself (RELR, which needs no list), where those of a
-/// program at a fixed address are too.
-fn relocations<'a>(object: &File<'a, impl ReadRef<'a>>) -> Vec<(u64, u64)> {
+/// program at a fixed address are too. The file is so long: it has no more than fit into it.
+fn relocations<'a>(object: &File<'a, impl ReadRef<'a>>, length: u64) -> Vec<(u64, u64)> {
     let File::Elf64(elf) = object else {
         return Vec::new();
     };
@@ -258,13 +262,18 @@ fn relocations<'a>(object: &File<'a, impl ReadRef<'a>>) -> Vec<(u64, u64)> {
         _ => return Vec::new(),
     };
     let mut found = Vec::new();
+    let mut left = length as usize / size_of::<elf::Rela64<object::Endianness>>();
     let sections = elf.elf_section_table().iter();
     for section in sections.filter(|section| section.sh_type(endian) == elf::SHT_RELA) {
         let is_loaded = section.sh_flags(endian).contains(elf::SHF_ALLOC);
         let Ok(Some((table, _))) = section.rela(endian, elf.data()) else {
             continue;
         };
-        for entry in table.iter().filter(|_| is_loaded) {
+        if !is_loaded || table.len() > left {
+            continue;
+        }
+        left -= table.len();
+        for entry in table {
             if entry.r_type(endian, false) == relative {
                 let (at, address) = (entry.r_offset(endian), entry.r_addend(endian));
                 found.push((at, address.cast_unsigned()));
@@ -274,4 +283,48 @@ fn relocations<'a>(object: &File<'a, impl ReadRef<'a>>) -> Vec<(u64, u64)> {
     found.sort_unstable();
     found.dedup_by_key(|(at, _)| *at);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    /// A program with so many sections of data that are all the whole file.
+    fn overlapping(count: u16) -> (Image, u64) {
+        let table = 64 + 8;
+        let mut bytes = vec![0; table];
+        bytes[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0");
+        (bytes[40], bytes[52], bytes[58], bytes[62]) = (table as u8, 64, 64, 1);
+        bytes[60..62].copy_from_slice(&(count + 2).to_le_bytes());
+        let length = (table + 64 * (usize::from(count) + 2)) as u64;
+        let mut section = |kind: u32, flags: u64, size: u64| {
+            bytes.extend(0_u32.to_le_bytes());
+            bytes.extend(kind.to_le_bytes());
+            for word in [flags, 0x1000, 0, size, 0, 8, 0] {
+                bytes.extend(word.to_le_bytes());
+            }
+        };
+        section(0, 0, 0);
+        // `SHT_STRTAB`, for the names of sections, and `SHT_PROGBITS`.
+        section(3, 0, 1);
+        for _ in 0..count {
+            section(1, 2, length);
+        }
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&bytes).unwrap();
+        let object = File::parse(&*bytes).unwrap();
+        (Image::new(file, &object, Vec::new()), length)
+    }
+
+    #[test]
+    fn sections_that_overlap_are_searched_as_far_as_a_file_has_bytes() {
+        for count in [1, 1_000] {
+            let (image, length) = overlapping(count);
+            let mut searched = 0;
+            image.pieces(Part::Data, |_, piece| searched += piece.len() as u64);
+            assert_eq!(searched, length);
+        }
+    }
 }

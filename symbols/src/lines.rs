@@ -52,6 +52,10 @@ impl Lines {
     /// inlined, none where nothing names it.
     pub fn functions(&self, offset: u64) -> Vec<Function> {
         let mut functions = Vec::new();
+        // No code is there, and whoever counts on has to begin anew.
+        if offset == u64::MAX {
+            return functions;
+        }
         let tables = shared::lock(&self.0);
         if let Ok(mut frames) = tables.find_frames(offset) {
             while let Ok(Some(frame)) = frames.next() {

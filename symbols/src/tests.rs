@@ -940,3 +940,10 @@ fn what_no_file_tells_the_process_is_asked_for_once() {
     assert_eq!(problems[1], "the agent sends no names");
     assert_eq!(problems.len(), 2);
 }
+
+#[test]
+fn no_function_is_at_the_end_of_all_addresses() {
+    let lines = Lines::open(&std::env::current_exe().expect("own path")).expect("an object");
+    assert_eq!(lines.functions(u64::MAX), []);
+    assert_eq!(lines.functions(u64::MAX - 1), []);
+}

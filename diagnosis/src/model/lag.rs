@@ -67,7 +67,10 @@ impl Lag {
         let rank = |share: f64| {
             let index =
                 ((samples.len() as f64 * share).ceil() as usize).clamp(1, samples.len()) - 1;
-            Duration::from_secs_f64(samples[index].max(0.0) / 1e3)
+            // A recording may have any number: the most that an agent counts is 2^64 ns.
+            Duration::try_from_secs_f64(samples[index].max(0.0) / 1e3)
+                .unwrap_or(Duration::MAX)
+                .min(Duration::from_nanos(u64::MAX))
         };
         Some(Percentiles {
             p50: rank(0.5),
@@ -80,6 +83,24 @@ impl Lag {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recording_may_have_any_number() {
+        for value in [f32::MAX, f32::INFINITY, f32::NAN, -1.0] {
+            let mut lag = Lag::default();
+            let ring = looptop_wire::recorded::Ring {
+                head: 10,
+                count: vec![1],
+                value: vec![value],
+            };
+            lag.series_mut().restore(&ring, &ring);
+            let now = Moment(2_000_000_000);
+            let percentiles = lag.percentiles(now, Duration::from_secs(10)).unwrap();
+            let most = Duration::from_nanos(u64::MAX);
+            let expected = if value > 0.0 { most } else { Duration::ZERO };
+            assert_eq!(percentiles.max, expected, "{value}");
+        }
+    }
 
     #[test]
     fn an_overdue_probe_counts_before_it_runs() {

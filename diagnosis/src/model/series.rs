@@ -251,7 +251,8 @@ impl Cell {
                 (self.value * n + value) / (n + 1.0)
             }
         };
-        self.count += 1;
+        // A recording may say any count.
+        self.count = self.count.saturating_add(1);
     }
 }
 

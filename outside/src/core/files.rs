@@ -4,7 +4,7 @@
 //! They are read from the file, if it is the same: it has the build id that the dump has
 //! of it, or where the linker wrote none, the same first page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use looptop_unwind::{Memory, Unwinder, modules};
 
 use super::image::read_at;
 
-/// Files with code that are opened.
+/// Files with code that are looked for.
 const MAX_FILES: usize = 1_024;
 /// Of the first page this much is compared.
 const FIRST: usize = 4_096;
@@ -56,22 +56,27 @@ impl Files {
             let module = ids.modules().iter().find(|module| module.path == path);
             module.map(|module| module.build_id.clone())
         };
+        // Where each file begins: a dump may name as many as it has bytes for.
+        let mut begins: HashMap<&Path, u64> = HashMap::new();
+        for mapping in mappings.iter().filter(|mapping| mapping.offset == 0) {
+            begins.entry(&mapping.path).or_insert(mapping.range.start);
+        }
         let mut files = Self::default();
         let with_code = mappings.iter().filter(|m| m.execute && m.inode != 0);
+        let mut seen = HashSet::new();
         for mapping in with_code {
             let path = &mapping.path;
-            let known =
-                files.found.contains_key(path) || files.lost.iter().any(|l| l.path == *path);
-            if known || files.found.len() >= MAX_FILES {
+            if !seen.insert(path) {
                 continue;
             }
-            let first = mappings.iter().find(|m| m.path == *path && m.offset == 0);
-            let first = first.map(|mapping| mapping.range.start);
+            if seen.len() > MAX_FILES {
+                break;
+            }
             let wanted = Wanted {
                 build_id: id(path).unwrap_or_default(),
-                first: first.map_or_else(Vec::new, |start| {
+                first: begins.get(&**path).map_or_else(Vec::new, |start| {
                     let mut page = vec![0; FIRST];
-                    let read = dumped.read(start, &mut page);
+                    let read = dumped.read(*start, &mut page);
                     page.truncate(read);
                     page
                 }),
@@ -80,12 +85,11 @@ impl Files {
                 Ok(found) => {
                     files.found.insert(path.clone(), found);
                 }
-                Err(is_another) if files.lost.len() < MAX_FILES => files.lost.push(LostFile {
+                Err(is_another) => files.lost.push(LostFile {
                     path: path.clone(),
                     is_another,
                     build_id: wanted.build_id,
                 }),
-                Err(_) => {}
             }
         }
         files

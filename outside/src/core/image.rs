@@ -166,8 +166,9 @@ impl Image {
         let length = usize::try_from(left)
             .unwrap_or(usize::MAX)
             .min(buffer.len());
-        // Neither sum is past the file's length.
-        read_at(&self.file, &mut buffer[..length], segment.offset + at).unwrap_or(0)
+        // Of what is in the file the sum is within its length; nothing else is read.
+        let offset = segment.offset.saturating_add(at);
+        read_at(&self.file, &mut buffer[..length], offset).unwrap_or(0)
     }
 
     /// Bytes of the file, where it has them all.

@@ -124,7 +124,11 @@ impl Notes {
                 }
                 PROCESS => self.process(content),
                 AUXILIARY => self.auxiliary(content),
-                FILES => self.files.extend(files(content).unwrap_or_default()),
+                FILES => {
+                    let files = files(content).unwrap_or_default();
+                    let left = MAX_FILES.saturating_sub(self.files.len());
+                    self.files.extend(files.into_iter().take(left));
+                }
                 _ => {}
             }
         }
@@ -310,5 +314,16 @@ mod tests {
         assert_eq!(files(&[0xff; 64]), None);
         let cut = of_files(&[(1, 2, 3, "/a"), (4, 5, u64::MAX, "/b"), (9, 8, 0, "/c")]);
         assert_eq!(files(&cut).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn files_are_taken_up_to_a_bound() {
+        let mut notes = Notes::default();
+        let some: Vec<_> = (1..100_000_u64)
+            .map(|n| (n << 12, (n + 1) << 12, 0, "/a"))
+            .collect();
+        let note = note(FILES, &of_files(&some));
+        notes.read(&[note.clone(), note].concat());
+        assert_eq!(notes.files.len(), MAX_FILES);
     }
 }

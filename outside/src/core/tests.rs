@@ -293,3 +293,44 @@ fn a_dump_that_lies_is_read_within_bounds() {
         let _ = written.open(&changed);
     }
 }
+
+/// A note on mapped files: each of a page, with a path of its own.
+fn of_many_files(count: u64) -> Vec<u8> {
+    let mut files: Vec<u8> = [count, 0x1000].map(u64::to_le_bytes).concat();
+    for n in 0..count {
+        let start = PROGRAM + n * 0x1000;
+        files.extend([start, start + 0x1000, 0].map(u64::to_le_bytes).concat());
+    }
+    for n in 0..count {
+        files.extend(format!("/nowhere/{n}\0").into_bytes());
+    }
+    note(0x4649_4c45, &files)
+}
+
+#[test]
+fn files_are_looked_for_up_to_a_bound() {
+    let mut written = Written::new();
+    written
+        .segments
+        .retain(|(.., address, _, _)| *address != PROGRAM);
+    let (.., notes) = &mut written.segments[0];
+    // Behind the one that notes the program, which begins elsewhere.
+    notes.extend(of_many_files(100_000));
+    let began = std::time::Instant::now();
+    let error = written.open(&written.bytes()).unwrap_err();
+    assert!(matches!(error, CoreError::NoProgram(_)), "{error}");
+    // Of each file with code, all mappings were looked at: minutes.
+    let took = began.elapsed();
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
+}
+
+#[test]
+fn a_segment_that_is_nowhere_in_the_file_is_not_read() {
+    let written = Written::new();
+    let mut bytes = written.bytes();
+    // The last segment, the stack, begins at the end of all offsets.
+    word(&mut bytes, 64 + 56 * 2 + 8, u64::MAX - 0x10);
+    let core = written.open(&bytes).unwrap();
+    assert_eq!(core.read(STACK + 0x800, &mut [0; 64]), 0);
+    assert!(core.is_truncated());
+}

@@ -19,6 +19,8 @@ struct Inner {
     pages: BTreeMap<u64, Vec<u8>>,
     mappings: Vec<Mapping>,
     reads: usize,
+    /// Bytes that were read.
+    read_bytes: usize,
     /// Words that are written when so many reads were made.
     later: Vec<(usize, u64, u64)>,
 }
@@ -52,6 +54,10 @@ impl Fake {
 
     pub(crate) fn reads(&self) -> usize {
         self.0.borrow().reads
+    }
+
+    pub(crate) fn read_bytes(&self) -> usize {
+        self.0.borrow().read_bytes
     }
 }
 
@@ -90,6 +96,7 @@ impl Memory for Fake {
             buffer[done..done + length].copy_from_slice(&page[..length]);
             done += length;
         }
+        inner.read_bytes += done;
         done
     }
 }

@@ -34,7 +34,7 @@ mod version;
 mod vtable;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ pub struct Tasks<S = ProcessSpace> {
     in_poll: Arc<InPoll<S>>,
     runtimes: Vec<Runtime>,
     /// Lists that a task names and that its scheduler does not hold.
-    missing: Vec<RuntimeKey>,
+    missing: HashSet<RuntimeKey>,
     /// Tasks that are in none of the lists.
     loose: Vec<Cell>,
     /// The runtimes to whose handles a thread's stack leads.
@@ -154,7 +154,7 @@ impl<S: Space + Clone> Tasks<S> {
             space,
             types,
             runtimes: Vec::new(),
-            missing: Vec::new(),
+            missing: HashSet::new(),
             loose: Vec::new(),
             held: BTreeMap::new(),
             heads: Pieces::default(),
@@ -376,18 +376,18 @@ impl<S: Space + Clone> Tasks<S> {
             if task.owner == 0 {
                 return;
             }
-            if let Some(runtime) = self.runtimes.iter_mut().find(|r| r.key == key) {
+            if let Ok(known) = self.position(key) {
+                let runtime = &mut self.runtimes[known];
                 runtime.handle = runtime.handle.or(Some(task.scheduler));
                 return;
             }
-            if !self.missing.contains(&key) {
+            // So many lists that cannot be found are not of this world.
+            if self.missing.len() < MAX_RUNTIMES && !self.missing.contains(&key) {
                 if let Some(owned) = Owned::of_task(&self.space, &self.types, task) {
                     self.add(key, owned, Some(task.scheduler), found_by);
                     return;
                 }
-                if self.missing.len() < MAX_RUNTIMES {
-                    self.missing.push(key);
-                }
+                self.missing.insert(key);
             }
         }
         if self.loose.len() < MAX_LOOSE {
@@ -395,17 +395,25 @@ impl<S: Space + Clone> Tasks<S> {
         }
     }
 
+    /// Where the runtime is, or where it would be.
+    fn position(&self, key: RuntimeKey) -> Result<usize, usize> {
+        self.runtimes
+            .binary_search_by_key(&key, |runtime| runtime.key)
+    }
+
     fn add(&mut self, key: RuntimeKey, owned: Owned, handle: Option<u64>, found_by: FoundBy) {
-        let known = self.runtimes.iter_mut().find(|runtime| runtime.key == key);
-        if let Some(runtime) = known {
-            runtime.handle = runtime.handle.or(handle);
-            return;
-        }
+        let at = match self.position(key) {
+            Ok(known) => {
+                let runtime = &mut self.runtimes[known];
+                runtime.handle = runtime.handle.or(handle);
+                return;
+            }
+            Err(at) => at,
+        };
         if self.runtimes.len() >= MAX_RUNTIMES {
             return;
         }
         let flavor = owned.flavor(&self.space);
-        let at = self.runtimes.partition_point(|runtime| runtime.key < key);
         self.runtimes.insert(
             at,
             Runtime {
@@ -446,7 +454,8 @@ impl<S: Space + Clone> Tasks<S> {
             };
             let alive = now.id == task.id
                 && cell::task_state(now.state) != TaskState::Complete
-                && (found.kind == TaskKind::Blocking || runtimes.iter().all(|r| r.key != key));
+                && (found.kind == TaskKind::Blocking
+                    || runtimes.binary_search_by_key(&key, |r| r.key).is_err());
             *task = now;
             // Of two with one id, one is a copy. Each module counts its own.
             alive && seen.insert(now.id ^ (found.module as u64) << 48)

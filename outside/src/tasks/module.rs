@@ -13,7 +13,7 @@ use memchr::memmem::Finder;
 
 use super::version::{self, Version};
 use super::vtable::{self, Vtable};
-use crate::space::{Page, Space, words};
+use crate::space::{PAGE, Page, Space, words};
 
 /// Constants that are read at once, and what is read again at the next piece's start,
 /// so that nothing is cut in two.
@@ -187,9 +187,13 @@ impl Module {
         let mut at = range.start;
         let (mut bytes, mut all) = (Vec::new(), Vec::new());
         while at < range.end && *left > 0 {
-            let end = range.end.min(at + PIECE + OVERLAP);
-            constants.read(space, at..end, &mut bytes);
+            let end = range.end.min(at.saturating_add(PIECE + OVERLAP));
+            let read = constants.read(space, at..end, &mut bytes);
             *left = left.saturating_sub(PIECE);
+            // Behind the end of a file there is nothing, however much is mapped: on where
+            // memory is the process's own.
+            let next = at.saturating_add(PIECE);
+            let next = if read { next } else { constants.own_from(next) };
             found.tokio = found.tokio.max(version::version(&bytes));
             all.clear();
             all.extend(words(&bytes));
@@ -200,7 +204,7 @@ impl Module {
                     found.vtables.insert(at + n as u64 * 8, vtable);
                 }
             }
-            at += PIECE;
+            at = next;
         }
     }
 
@@ -210,7 +214,8 @@ impl Module {
         let Ok(Some(mut table)) = SymbolTable::of(file) else {
             return;
         };
-        table.names.end = table.names.end.min(table.names.start + MAX_NAMES);
+        let end = table.names.start.saturating_add(MAX_NAMES);
+        table.names.end = table.names.end.min(end);
         let Some(names) = tokio_names(&table, file) else {
             return;
         };
@@ -259,29 +264,40 @@ struct Constants<'a> {
 }
 
 impl Constants<'_> {
+    /// The first address from `address` on, or from near there, that is no longer as in the
+    /// file.
+    fn own_from(&self, address: u64) -> u64 {
+        let next = self.own.partition_point(|own| own.end <= address);
+        let next = self.own.get(next);
+        next.map_or(u64::MAX, |own| own.start.max(address) & !(PAGE - 1))
+    }
+
     /// Fills `bytes` with what is in `range` of the mapping, zeroes where it cannot be
-    /// read.
-    fn read(&self, space: &(impl Space + ?Sized), range: Range<u64>, bytes: &mut Vec<u8>) {
+    /// read; whether anything could.
+    fn read(&self, space: &(impl Space + ?Sized), range: Range<u64>, bytes: &mut Vec<u8>) -> bool {
         bytes.clear();
         bytes.resize((range.end - range.start) as usize, 0);
         let Some(mut file) = self.file else {
-            space.read(range.start, bytes);
-            return;
+            return space.read(range.start, bytes) > 0;
         };
-        let offset = range.start - self.mapping.range.start + self.mapping.offset;
+        let mut any = false;
+        let offset = range.start - self.mapping.range.start;
+        let offset = offset.saturating_add(self.mapping.offset);
         if file.seek(SeekFrom::Start(offset)).is_ok() {
             let mut rest = &mut bytes[..];
             while let Ok(read @ 1..) = file.read(rest) {
                 rest = &mut rest[read..];
+                any = true;
             }
         }
         for own in &self.own {
             let own = own.start.max(range.start)..own.end.min(range.end);
             if !own.is_empty() {
                 let at = (own.start - range.start) as usize..(own.end - range.start) as usize;
-                space.read(own.start, &mut bytes[at]);
+                any |= space.read(own.start, &mut bytes[at]) > 0;
             }
         }
+        any
     }
 }
 

@@ -11,7 +11,7 @@
 //! - `LocalOwnedTasks` is the first and last of its tasks, a flag, and an id.
 
 use super::Flavor;
-use super::cell::{Cell, may_begin_at};
+use super::cell::{Cell, HEAD, may_begin_at};
 use super::types::Types;
 use super::vtable::CELL_ALIGN;
 use crate::space::{Space, word, words};
@@ -66,24 +66,28 @@ impl Owned {
             types,
             base: task.scheduler,
             words: &words(&bytes[..length]).collect::<Vec<_>>(),
+            left: &Budget::new(0),
         };
         found
             .sharded(Some(task.owner))
             .or_else(|| found.single_of(task.owner))
     }
 
-    /// A list in memory that begins at `base`, whosever it is.
+    /// A list in memory that begins at `base`, whosever it is. Of what it needs to see
+    /// that, `left` says how much may be read.
     pub(super) fn within(
         space: &impl Space,
         types: &Types,
         base: u64,
         words: &[u64],
+        left: &Budget,
     ) -> Option<Self> {
         let found = Search {
             space,
             types,
             base,
             words,
+            left,
         };
         found.sharded(None).or_else(|| found.single())
     }
@@ -139,12 +143,31 @@ fn is_pointer(word: u64) -> bool {
     word.is_multiple_of(8) && (1 << 16..1 << 47).contains(&word)
 }
 
+/// Bytes that may still be read for one search, of memory that may have anything that
+/// looks like a list.
+#[derive(Debug)]
+pub(super) struct Budget(std::cell::Cell<u64>);
+
+impl Budget {
+    pub(super) fn new(bytes: u64) -> Self {
+        Self(std::cell::Cell::new(bytes))
+    }
+
+    /// Whether so many more may be read.
+    fn spend(&self, bytes: u64) -> bool {
+        let left = self.0.get().checked_sub(bytes);
+        self.0.set(left.unwrap_or(self.0.get()));
+        left.is_some()
+    }
+}
+
 /// Memory in which a list is searched.
 struct Search<'a, S> {
     space: &'a S,
     types: &'a Types,
     base: u64,
     words: &'a [u64],
+    left: &'a Budget,
 }
 
 impl<S: Space> Search<'_, S> {
@@ -215,6 +238,9 @@ impl<S: Space> Search<'_, S> {
     /// where these are no shards.
     #[allow(clippy::option_option, reason = "no shards, no tasks, an owner")]
     fn owner_of_shards(&self, shards: u64, count: u64) -> Option<Option<u64>> {
+        if !self.left.spend(count * (SHARD + HEAD) as u64) {
+            return None;
+        }
         let mut bytes = vec![0; count as usize * SHARD];
         if self.space.read(shards, &mut bytes) != bytes.len() {
             return None;
@@ -265,7 +291,8 @@ impl<S: Space> Search<'_, S> {
         let pairs = self.words.windows(2).enumerate();
         let mut pairs = pairs.filter(|(_, pair)| may_begin_at(pair[0]) && may_begin_at(pair[1]));
         pairs.find_map(|(at, pair)| {
-            let id = self.task(pair[0])?.owner;
+            let may_read = self.left.spend(HEAD as u64);
+            let id = may_read.then(|| self.task(pair[0]))??.owner;
             let near = [
                 Some(at + 3),
                 at.checked_sub(1),

@@ -10,12 +10,15 @@ use crate::space::word;
 const MAX_PATH: u64 = 4_096;
 /// Locations that are kept: a program has few, whatever the words of a task are.
 const MAX_PLACES: usize = 1 << 16;
+/// Bytes of their paths.
+const MAX_BYTES: usize = 16 << 20;
 
 /// The spawn locations that were seen, each read once.
 #[derive(Debug, Default)]
 pub(super) struct Places {
     known: AddressMap<Option<SpawnIndex>>,
     newest: (u64, Option<SpawnIndex>),
+    bytes: usize,
 }
 
 impl Places {
@@ -32,11 +35,12 @@ impl Places {
         }
         let known = self.known.get(&address).copied();
         let index = known.or_else(|| {
-            if self.known.len() >= MAX_PLACES {
+            if self.known.len() >= MAX_PLACES || self.bytes >= MAX_BYTES {
                 return None;
             }
             let read = location(memory, address);
             let index = read.map(|place| {
+                self.bytes += place.file.len();
                 places.push(place);
                 SpawnIndex(places.len() as u32 - 1)
             });
@@ -126,5 +130,23 @@ mod tests {
         let fake = fake(b"a\0", 2, 1, 1);
         assert_eq!(location(&fake, 0x1004), None);
         assert_eq!(&*location(&fake, 0x1000).unwrap().file, "a");
+    }
+
+    #[test]
+    fn paths_are_kept_up_to_a_bound() {
+        let fake = Fake::default();
+        let count = 2 * MAX_BYTES as u64 / MAX_PATH;
+        fake.bytes(0x2000, &vec![b'a'; MAX_PATH as usize]);
+        let (mut places, mut all) = (Places::default(), Vec::new());
+        for n in 0..count {
+            let at = 0x10_0000 + n * 24;
+            fake.words(at, &[0x2000, MAX_PATH, 5 << 32 | (n + 1)]);
+            places.at(&fake, at, &mut all);
+        }
+        let bytes: usize = all.iter().map(|place| place.file.len()).sum();
+        assert!(
+            (MAX_BYTES..=MAX_BYTES + MAX_PATH as usize).contains(&bytes),
+            "{bytes}"
+        );
     }
 }

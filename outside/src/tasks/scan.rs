@@ -49,7 +49,13 @@ pub(super) fn is_heap(mapping: &Mapping) -> bool {
 /// The heap among mappings in the order of addresses. `stacks` are addresses in
 /// threads' stacks.
 pub(super) fn heap(mappings: &[Mapping], stacks: &[u64]) -> Vec<Range<u64>> {
-    let is_stack = |range: &Range<u64>| stacks.iter().any(|at| range.contains(at));
+    // A core dump may have tens of thousands of threads, and a million mappings.
+    let mut stacks = stacks.to_vec();
+    stacks.sort_unstable();
+    let is_stack = |range: &Range<u64>| {
+        let next = stacks.partition_point(|at| *at < range.start);
+        stacks.get(next).is_some_and(|at| range.contains(at))
+    };
     let all = mappings.iter().filter(|mapping| is_heap(mapping));
     let all = all.map(|mapping| mapping.range.clone());
     all.filter(|range| !is_stack(range)).collect()
@@ -110,11 +116,9 @@ impl Scan {
             }
             let read = space.read(at, &mut self.chunk[..length as usize]);
             // A page may have gone meanwhile: on after it.
-            if (read as u64) < length {
-                let next = at + (read as u64 / PAGE + 1) * PAGE;
-                if next < at + length {
-                    self.parts.push(next..at + length);
-                }
+            let next = at.checked_add((read as u64 / PAGE + 1) * PAGE);
+            if let Some(next) = next.filter(|next| *next < at + length) {
+                self.parts.push(next..at + length);
             }
             self.cost.bytes += (read as u64).max(1);
             search(types, at, &self.chunk[..read], &mut headers);
@@ -192,5 +196,44 @@ mod tests {
         ];
         let found = heap(&mappings, &[0x3500, 0x9000]);
         assert!(found.into_iter().eq(std::iter::once(0x1000..0x2000)));
+    }
+
+    /// All of it is said to be there, and none can be read.
+    struct Gone;
+
+    impl looptop_unwind::Memory for Gone {
+        fn read(&self, _: u64, _: &mut [u8]) -> usize {
+            0
+        }
+    }
+
+    impl Space for Gone {
+        fn mappings(&self) -> Vec<Mapping> {
+            Vec::new()
+        }
+
+        fn pages(&self, range: &Range<u64>) -> Vec<(Range<u64>, Page)> {
+            vec![(range.clone(), Page::Own)]
+        }
+    }
+
+    #[test]
+    fn a_search_ends_where_addresses_do() {
+        let fake = super::super::tests::program();
+        let types = super::super::tests::types(&fake).unwrap();
+        let mut scan = Scan::of(&[u64::MAX - 3 * PAGE..u64::MAX]);
+        assert!(scan.go_on(&Gone, &types, 1 << 20, &mut Vec::new()));
+    }
+
+    #[test]
+    fn a_stack_is_seen_among_many() {
+        let of = |line: &str| Mapping::parse(line.as_bytes()).unwrap();
+        let mappings = [
+            of("1000-2000 rw-p 00000000 00:00 0"),
+            of("3000-4000 rw-p 00000000 00:00 0"),
+            of("5000-6000 rw-p 00000000 00:00 0"),
+        ];
+        let found = heap(&mappings, &[0x9000, 0x5fff, 0x2000, 0x1000]);
+        assert!(found.into_iter().eq(std::iter::once(0x3000..0x4000)));
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::addresses::AddressSet;
 use super::cell::{Cell, HEAD};
-use super::owned::{HANDLE, MAX_OWNERS, Owned};
+use super::owned::{Budget, HANDLE, MAX_OWNERS, Owned};
 use super::types::Types;
 use super::vtable::CELL_ALIGN;
 use crate::space::{Pieces, Space, words};
@@ -21,6 +21,9 @@ const MAX_STACKS: u64 = 4 << 20;
 const MAX_POINTERS: usize = 32 << 10;
 /// Pointers that are remembered.
 const MAX_TRIED: usize = 256 << 10;
+/// Bytes of shards and of tasks that are read at a time, to see whether they are some: a
+/// runtime has no more than a few thousand.
+const MAX_SHARD_BYTES: u64 = 64 << 20;
 /// Handles that are read at once.
 const AT_ONCE: usize = 64;
 
@@ -74,8 +77,9 @@ impl Stacks {
             }
             None => true,
         });
-        let within = self.follow(space, types, &new, heap, &mut found);
-        self.follow(space, types, &within, heap, &mut found);
+        let left = Budget::new(MAX_SHARD_BYTES);
+        let within = self.follow(space, types, &new, heap, &left, &mut found);
+        self.follow(space, types, &within, heap, &left, &mut found);
         found
     }
 
@@ -120,6 +124,7 @@ impl Stacks {
         types: &Types,
         addresses: &[u64],
         heap: &[Range<u64>],
+        left: &Budget,
         found: &mut OnStacks,
     ) -> Vec<u64> {
         let mut within = Vec::new();
@@ -139,7 +144,7 @@ impl Stacks {
                 all.extend(words(bytes));
                 let counted = matches!(all[..], [strong, weak, ..]
                     if (1..MAX_OWNERS).contains(&strong) && (1..MAX_OWNERS).contains(&weak));
-                if let Some(owned) = Owned::within(space, types, *address, &all) {
+                if let Some(owned) = Owned::within(space, types, *address, &all, left) {
                     // Other pointers lead into a scheduler, where anything may look
                     // like counts.
                     let is_handle = counted && address.is_multiple_of(CELL_ALIGN);
@@ -174,13 +179,14 @@ pub(super) fn holding(
             continue;
         };
         let first = found.len();
+        let mut seen = AddressSet::default();
         for part in parts(*pointer & !7..stack.end) {
             let length = (part.end - part.start).min(left);
             left -= length;
             bytes.resize(length as usize, 0);
             let read = space.read(part.start, &mut bytes);
             for word in words(&bytes[..read]).filter(|word| handles.contains(word)) {
-                if !found[first..].contains(&(n, word)) {
+                if seen.insert(word) {
                     found.push((n, word));
                 }
             }

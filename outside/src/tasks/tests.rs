@@ -552,3 +552,34 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_looks_like_shards_everywhere_is_read_for_so_long() {
+    let fake = program();
+    // A boxed slice of 65,536 shards in each four words, and no shards there.
+    fake.map("40000000-40200000 rw-p 00000000 00:00 0");
+    fake.bytes(0x4000_0000, &[0xff; 0x20_0000]);
+    for at in (HEAP..HEAP + 0x2000).step_by(32) {
+        fake.words(at, &[0x4000_0000, 65_536, 0, 65_535]);
+    }
+    let pointers: Vec<u64> = (0..64).map(|n| HEAP + 32 * n).collect();
+    fake.words(STACK + 0x100, &pointers);
+    let mut tasks = tasks(&fake);
+    let before = fake.read_bytes();
+    assert_eq!(tasks.read(STACKS).runtimes, []);
+    let read = fake.read_bytes() - before;
+    assert!(read < 64 << 20, "{read} bytes");
+}
+
+#[test]
+fn a_mapping_without_end_is_searched_as_far_as_there_is_something() {
+    let fake = program();
+    let mut mappings = fake.mappings();
+    let line = b"50000000-fffffffffffff000 r--p 00002000 08:01 42 /opt/app";
+    mappings.insert(2, looptop_procfs::Mapping::parse(line).unwrap());
+    let before = fake.reads();
+    let types = Types::of(&fake, &mappings, &|_| None).unwrap();
+    assert_eq!(types.iter().count(), 2);
+    let reads = fake.reads() - before;
+    assert!(reads < 100, "{reads} reads");
+}

@@ -32,6 +32,7 @@ use console_api::{
     },
     tasks::TaskDetails as DetailsMessage,
 };
+use looptop_wire::proto::{Frame, HelloResponse};
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Status, Streaming};
 
@@ -123,6 +124,27 @@ pub(super) async fn run(
     let end = watcher.watch(session, link).await;
     *known = Some(watcher.translator.identity());
     end
+}
+
+/// The hello and the frames of a connection on which these updates come, one in each second:
+/// for whoever has them from elsewhere. `None` where none comes.
+pub fn translated(
+    updates: impl IntoIterator<Item = Update>,
+) -> Option<(HelloResponse, Vec<Frame>)> {
+    let mut updates = updates.into_iter().peekable();
+    let mut received = Received {
+        local_ns: 0,
+        unix_ns: 0,
+    };
+    let keep = super::Options::default().finished_tasks;
+    let mut translator = Translator::new(updates.peek()?, received, None, keep);
+    let hello = translator.hello(Err(ELSEWHERE), View::Off);
+    let mut frames = Vec::new();
+    for update in updates {
+        frames.extend(translator.update(update, received));
+        received.local_ns += 1_000_000_000;
+    }
+    Some((hello, frames))
 }
 
 /// When something came, now.

@@ -10,6 +10,9 @@ pub(super) type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// Bytes of a compressed section, which is held as a whole.
 const MAX_COMPRESSED: u64 = 512 << 20;
+/// Debug information becomes a fifth, tables of zeroes far less; what unpacks to so many
+/// times its bytes is none.
+const MAX_RATIO: u64 = 256;
 /// Bytes of a string that are taken: a future's name has thousands.
 pub(super) const MAX_STRING: usize = 64 << 10;
 /// Bytes of the abbreviations of one unit.
@@ -45,17 +48,26 @@ pub(super) struct Sections {
     addresses: Section,
 }
 
+/// Bytes that a section of so many compressed ones may unpack to.
+fn most_unpacked(compressed: u64) -> u64 {
+    compressed.saturating_mul(MAX_RATIO).min(MAX_COMPRESSED)
+}
+
 impl Section {
-    fn of<'a>(object: &object::File<'a, impl ReadRef<'a>>, name: &str) -> Self {
+    /// That of a file of so many bytes.
+    fn of<'a>(object: &object::File<'a, impl ReadRef<'a>>, length: u64, name: &str) -> Self {
         let Some(section) = object.section_by_name(name) else {
             return Self::Absent;
         };
         match section.compressed_file_range() {
             Ok(range) if range.format == CompressionFormat::None => Self::InFile {
                 offset: range.offset,
-                size: range.uncompressed_size,
+                // What is read of it is allocated before.
+                size: range
+                    .uncompressed_size
+                    .min(length.saturating_sub(range.offset)),
             },
-            Ok(range) if range.uncompressed_size <= MAX_COMPRESSED => section
+            Ok(range) if range.uncompressed_size <= most_unpacked(range.compressed_size) => section
                 .uncompressed_data()
                 .map_or(Self::Absent, |bytes| Self::Bytes(bytes.into_owned())),
             _ => Self::Absent,
@@ -80,7 +92,8 @@ impl Section {
 
 impl Sections {
     pub(super) fn of<'a>(file: File, object: &object::File<'a, impl ReadRef<'a>>) -> Self {
-        let section = |name| Section::of(object, name);
+        let length = file.metadata().map_or(0, |metadata| metadata.len());
+        let section = |name| Section::of(object, length, name);
         Self {
             file,
             info: section(".debug_info"),
@@ -161,15 +174,18 @@ impl Sections {
         Some(u64::from_le_bytes(bytes.try_into().ok()?))
     }
 
-    /// The abbreviations that begin there.
-    pub(super) fn abbreviations(&self, at: u64) -> Option<Abbreviations> {
-        let mut length = ABBREVIATIONS;
+    /// The abbreviations that begin there, and end before `end`.
+    pub(super) fn abbreviations(&self, at: u64, end: u64) -> Option<Abbreviations> {
+        let most = usize::try_from(end.checked_sub(at)?).unwrap_or(usize::MAX);
+        let mut length = ABBREVIATIONS.min(most);
         loop {
             let bytes = self.read(&self.abbreviations, at, length)?;
             let section = DebugAbbrev::new(&bytes, LittleEndian);
             match section.abbreviations(gimli::DebugAbbrevOffset(0)) {
                 Ok(found) => return Some(found),
-                Err(_) if bytes.len() == length && length < MAX_ABBREVIATIONS => length *= 8,
+                Err(_) if bytes.len() == length && length < MAX_ABBREVIATIONS.min(most) => {
+                    length = (length * 8).min(most);
+                }
                 Err(_) => return None,
             }
         }

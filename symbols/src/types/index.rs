@@ -1,8 +1,9 @@
 //! Which types a file describes, and where: 16 bytes for each.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use gimli::{Abbreviation, AttributeValue, constants as c};
+use gimli::{Abbreviation, Abbreviations, AttributeValue, constants as c};
 
 use super::file::Sections;
 use super::unit::{self, Opened, Unit, Value};
@@ -88,18 +89,29 @@ impl Index {
         };
         let strings = strings.unwrap_or_default();
         let mut index = Self::default();
-        for unit in &units {
-            // Nearly all units of dependencies have lines only.
-            let Some(opened) = Opened::of(unit, sections) else {
-                index.unread += 1;
+        // Units have tables of abbreviations each, or share them; so each is read once, and
+        // ends before the next begins: overlapping ones could be read without end.
+        let mut order: Vec<&Unit> = units.iter().collect();
+        order.sort_by_key(|unit| unit.abbreviations);
+        for same in order.chunk_by(|a, b| a.abbreviations == b.abbreviations) {
+            let at = same[0].abbreviations;
+            let next = order.partition_point(|unit| unit.abbreviations <= at);
+            let end = order
+                .get(next)
+                .map_or(u64::MAX, |unit| unit.abbreviations.into());
+            let Some(abbreviations) = sections.abbreviations(at.into(), end).map(Arc::new) else {
+                index.unread += same.len();
                 continue;
             };
-            if !has_types(&opened) {
+            // Nearly all units of dependencies have lines only.
+            if !has_types(&abbreviations) {
                 continue;
             }
-            index.with_types += 1;
-            if index.read(&opened, sections, &strings).is_none() {
-                index.unread += 1;
+            for unit in same {
+                index.with_types += 1;
+                let opened = Opened::with(unit, Arc::clone(&abbreviations), sections);
+                let read = opened.and_then(|opened| index.read(&opened, sections, &strings));
+                index.unread += usize::from(read.is_none());
             }
         }
         index.units = units;
@@ -289,9 +301,9 @@ impl Index {
 }
 
 /// Whether a unit describes any type with members.
-fn has_types(opened: &Opened) -> bool {
+fn has_types(abbreviations: &Abbreviations) -> bool {
     // Compilers number them from 1 on without a gap.
-    let all = (1..MAX_ABBREVIATIONS).map_while(|code| opened.abbreviations.get(code));
+    let all = (1..MAX_ABBREVIATIONS).map_while(|code| abbreviations.get(code));
     let is_type =
         |found: &Abbreviation| found.tag() == c::DW_TAG_structure_type && found.has_children();
     all.into_iter().any(is_type)

@@ -410,3 +410,44 @@ fn what_a_file_says_is_not_trusted() {
         ask_all(&changed);
     }
 }
+
+/// What a section's header says is allocated before it is read.
+#[test]
+fn a_section_is_no_longer_than_its_file() {
+    let file = elf(&[(".debug_str", b"abc"), (".debug_info", b"")]);
+    let header = file.len() - 64 * 3;
+    for size in [3, 100, 1 << 29, u64::MAX] {
+        let mut changed = file.clone();
+        changed[header + 32..header + 40].copy_from_slice(&size.to_le_bytes());
+        let mut written = tempfile::tempfile().unwrap();
+        written.write_all(&changed).unwrap();
+        let object = object::File::parse(&*changed).unwrap();
+        let sections = Sections::of(written, &object);
+        let most = changed.len() as u64 - 64;
+        assert_eq!(sections.strings.size(), size.min(most), "{size}");
+    }
+}
+
+#[test]
+fn abbreviations_of_a_unit_end_before_those_of_the_next() {
+    let (mut dwarf, _) = program();
+    let one = load(&dwarf.file()).unwrap().costs();
+    // As many units as a file has bytes for, each with a table that begins within the first.
+    for at in 0..2_000_u16 {
+        dwarf.unit();
+        let field = dwarf.start + 6;
+        dwarf.info[field..field + 2].copy_from_slice(&(1 + at % 60).to_le_bytes());
+        dwarf.end_unit();
+    }
+    let error = load(&dwarf.file()).map(|types| types.costs().types);
+    assert_eq!(error, Err(NoDebugTypes::None), "the first table is cut");
+    // The same with one table for all of them.
+    let (mut dwarf, _) = program();
+    for _ in 0..2_000 {
+        dwarf.unit();
+        dwarf.end_unit();
+    }
+    let all = load(&dwarf.file()).unwrap().costs();
+    assert_eq!((all.types, all.unread), (one.types, one.unread));
+    assert_eq!(all.with_types, one.with_types + 2_000);
+}

@@ -30,7 +30,7 @@ pub(super) struct Unit {
     pub(super) start: u32,
     /// Its entries.
     pub(super) entries: Range<u32>,
-    abbreviations: u32,
+    pub(super) abbreviations: u32,
     version: u16,
     address_size: u8,
 }
@@ -39,7 +39,7 @@ pub(super) struct Unit {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) unit: Unit,
-    pub(super) abbreviations: Abbreviations,
+    pub(super) abbreviations: Arc<Abbreviations>,
     string_offsets: u64,
     addresses: u64,
     lines: Option<u64>,
@@ -113,10 +113,6 @@ impl Unit {
         }
     }
 
-    pub(super) fn abbreviations(&self, sections: &Sections) -> Option<Abbreviations> {
-        sections.abbreviations(u64::from(self.abbreviations))
-    }
-
     /// The entries in `bytes`, which begin at an offset of the section.
     pub(super) fn raw<'a, 'b>(
         &self,
@@ -132,8 +128,18 @@ impl Unit {
 
 impl Opened {
     pub(super) fn of(unit: &Unit, sections: &Sections) -> Option<Self> {
+        let abbreviations = sections.abbreviations(u64::from(unit.abbreviations), u64::MAX)?;
+        Self::with(unit, Arc::new(abbreviations), sections)
+    }
+
+    /// The same with its abbreviations, where they were read.
+    pub(super) fn with(
+        unit: &Unit,
+        abbreviations: Arc<Abbreviations>,
+        sections: &Sections,
+    ) -> Option<Self> {
         let mut opened = Self {
-            abbreviations: unit.abbreviations(sections)?,
+            abbreviations,
             unit: unit.clone(),
             // Behind the header of the table, where a unit does not say.
             string_offsets: 8,

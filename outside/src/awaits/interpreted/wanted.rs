@@ -390,9 +390,7 @@ impl<S: Space> Looked<'_, S> {
         let amount = field(ACQUIRE.amount)?;
         let left = field(ACQUIRE.left)?;
         let queued = self.accesses.byte(at.checked_add(ACQUIRE.queued)?)?;
-        let fits = (1..MANY).contains(&amount) && left <= amount && queued <= 1;
-        let given = if queued == 1 { amount - left } else { 0 };
-        fits.then_some((amount, given))
+        asked_and_given(amount, left, queued)
     }
 
     /// A message of a channel with many senders: where its receiver put its waker.
@@ -404,7 +402,9 @@ impl<S: Space> Looked<'_, S> {
         let mut wanted = Wanted::of(ResourceKind::Mpsc, channel.address);
         wanted.senders = Some(channel.senders);
         wanted.total = channel.bound;
-        wanted.free = channel.bound.map(|bound| bound - channel.queued);
+        wanted.free = channel
+            .bound
+            .map(|bound| bound.saturating_sub(channel.queued));
         wanted.queued = Some(channel.queued);
         Some(Leaf::Resource(wanted))
     }
@@ -684,9 +684,38 @@ struct Channel {
     senders: u64,
 }
 
+/// What a future asks for and was given, of what is left of it and whether it queues; `None`
+/// where memory has something else.
+fn asked_and_given(amount: u64, left: u64, queued: u64) -> Option<(u64, u64)> {
+    let given = amount.checked_sub(left)?;
+    match queued {
+        _ if !(1..MANY).contains(&amount) => None,
+        0 => Some((amount, 0)),
+        1 => Some((amount, given)),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn more_is_never_left_than_was_asked_for() {
+        for (amount, left, queued, expected) in [
+            (5, 2, 1, Some((5, 3))),
+            (5, 5, 1, Some((5, 0))),
+            (5, 2, 0, Some((5, 0))),
+            (5, 6, 1, None),
+            (1, u64::MAX, 1, None),
+            (0, 0, 1, None),
+            (MANY, 0, 1, None),
+            (5, 2, 2, None),
+        ] {
+            let found = asked_and_given(amount, left, queued);
+            assert_eq!(found, expected, "{amount} {left} {queued}");
+        }
+    }
 
     #[test]
     fn where_no_waker_is_left_the_task_may_still_stand() {
