@@ -26,7 +26,7 @@ use std::{
 };
 
 use field_cases::{
-    Case, Launch, brief, build,
+    Case, Launch, brief, build, guard,
     table::{Table, Trial, Twin, document},
 };
 use host::Cpu;
@@ -186,6 +186,67 @@ fn the_whole_table() {
     run(&trials.collect::<Vec<_>>());
 }
 
+/// Runs these in tests, two side by side, and says which are not as the table has them.
+fn run_in_tests(trials: &[guard::Trial<'_>]) {
+    assert!(!trials.is_empty(), "no row has these names");
+    let problems = Mutex::new(Vec::new());
+    for build in guard::Build::ALL {
+        let of_build: Vec<_> = trials.iter().filter(|trial| trial.build == build).collect();
+        if of_build.is_empty() {
+            continue;
+        }
+        let tests = build.tests();
+        let next = AtomicUsize::new(0);
+        let lane = || {
+            while let Some(trial) = of_build.get(next.fetch_add(1, Relaxed)) {
+                let began = Instant::now();
+                let wrong = trial.run(&tests).join("\n    ");
+                let verdict = if wrong.is_empty() { "ok" } else { "WRONG" };
+                let took = began.elapsed().as_secs_f64();
+                eprintln!("{:64} {took:5.1} s  {verdict}\n    {wrong}", trial.name());
+                if !wrong.is_empty() {
+                    let mut problems = problems.lock().unwrap_or_else(PoisonError::into_inner);
+                    problems.push(format!("{}\n    {wrong}", trial.name()));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(lane);
+            }
+        });
+    }
+    let problems = problems.into_inner().unwrap();
+    let right = trials.len() - problems.len();
+    eprintln!("{right} of {} tests as the table has it", trials.len());
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// In the build without line tables, which shares most with the programs'.
+#[test]
+fn some_programs_under_the_attribute() {
+    let table = Table::read();
+    let mut trials = table.tests(guard::Build::Release);
+    trials.retain(|trial| trial.row.always);
+    run_in_tests(&trials);
+}
+
+/// `LOOPTOP_FIELD_CASE` and `LOOPTOP_FIELD_BUILD` (release, dev) name a part of it.
+#[test]
+#[ignore = "takes five minutes"]
+fn all_programs_under_the_attribute() {
+    let named = |variable: &str, name: &str| {
+        std::env::var(variable).map_or(true, |names| names.split(',').any(|n| n == name))
+    };
+    let table = Table::read();
+    let trials = guard::Build::ALL.map(|build| table.tests(build));
+    let trials = trials.into_iter().flatten().filter(|trial| {
+        named("LOOPTOP_FIELD_CASE", &trial.case.program)
+            && named("LOOPTOP_FIELD_BUILD", trial.build.name())
+    });
+    run_in_tests(&trials.collect::<Vec<_>>());
+}
+
 /// `LOOPTOP_UPDATE_GENERATED=1` writes it anew.
 #[test]
 fn the_document_shows_the_table() {
@@ -215,5 +276,12 @@ fn every_program_has_rows() {
     assert_eq!(programs, cases);
     for trial in table.trials() {
         trial.assert_sense();
+    }
+    for trial in table.tests(guard::Build::Dev) {
+        trial.assert_sense();
+    }
+    for case in &table.cases {
+        let turns_red = case.tests.iter().any(|row| row.found.is_some());
+        assert_ne!(turns_red, case.never_red.is_some(), "{}", case.program);
     }
 }

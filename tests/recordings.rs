@@ -2,10 +2,14 @@
 //! screens look the same.
 //!
 //! They were made with `looptop record TARGET -o FILE --for 4s` beside `looptop
-//! demo SCENARIO --workers 2`, from a build whose paths were remapped.
+//! demo SCENARIO --workers 2`, from a build whose paths were remapped; `lock-order` by
+//! `--for 14s` and `pid:N`, which has where its tasks wait.
+//! `sleep-in-handler.lab` is what a lab says of itself, by
+//! `cargo test --test recordings a_lab_is_asked -- --ignored`.
 
 #[cfg(feature = "demo")]
 mod lab;
+#[cfg(feature = "demo")]
 #[path = "recordings/pictures.rs"]
 mod pictures;
 
@@ -24,13 +28,14 @@ use looptop::{
 use ratatui::{Terminal, backend::TestBackend, layout::Size};
 
 /// Each recording, and the rules that find something in it, as warning or worse.
-const RECORDINGS: [(&str, &[&str]); 6] = [
+const RECORDINGS: [(&str, &[&str]); 7] = [
     ("sleep-in-handler", &["blocked-worker"]),
     ("cpu-in-handler", &["blocked-worker"]),
     ("std-mutex-held", &["lock-convoy"]),
     ("busy-yield", &["self-wake-spin"]),
     ("pool-exhaustion", &["lock-convoy"]),
     ("healthy-busy", &[]),
+    ("lock-order", &["deadlock"]),
 ];
 
 fn path(name: &str) -> PathBuf {

@@ -176,7 +176,8 @@ async fn ask(client: &mut LabClient<Calls>, wanted: Option<(String, Twin)>) -> R
     }
 }
 
-fn status(sent: proto::StatusResponse) -> Status {
+/// What a lab says of itself, within bounds.
+pub fn status(sent: proto::StatusResponse) -> Status {
     let twin_now = twin(sent.mode());
     let before = sent.before_switch.map(|before| Before {
         twin: twin(before.mode()),

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write, path::Path};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Level, Outcome, brief, text};
+use super::{Level, Outcome, brief, guard, text};
 
 /// All cases.
 #[derive(Deserialize)]
@@ -25,6 +25,11 @@ pub struct Case {
     pub told: String,
     #[serde(rename = "row")]
     pub rows: Vec<Row>,
+    /// What a test with `#[looptop_agent::test]` says of it.
+    #[serde(default, rename = "test")]
+    pub tests: Vec<guard::Row>,
+    /// Why no test turns red.
+    pub never_red: Option<String>,
 }
 
 /// What must be said of a program, in some builds at some levels. The fields are
@@ -365,12 +370,7 @@ impl Trial<'_> {
 
     /// Lines of the program with a text, from 1.
     fn lines(&self, wanted: &str) -> Vec<usize> {
-        let lines: Vec<usize> = source(&self.case.program)
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| line.contains(wanted))
-            .map(|(index, _)| index + 1)
-            .collect();
+        let lines: Vec<usize> = lines_with(&self.case.program, wanted).collect();
         assert!(!lines.is_empty(), "no '{wanted}' in {}", self.case.program);
         lines
     }
@@ -382,8 +382,17 @@ pub fn source(program: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
+/// Lines of a program with a text, from 1.
+pub fn lines_with(program: &str, wanted: &str) -> impl Iterator<Item = usize> {
+    let lines = source(program);
+    let has = |line: &str| line.contains(wanted);
+    let lines: Vec<bool> = lines.lines().map(has).collect();
+    let lines = lines.into_iter().enumerate();
+    lines.filter_map(|(index, has)| has.then_some(index + 1))
+}
+
 /// One of the words between bars is in the text.
-fn has(text: &str, words: &str) -> bool {
+pub fn has(text: &str, words: &str) -> bool {
     words.split(" | ").any(|word| text.contains(word))
 }
 
@@ -405,7 +414,14 @@ pub fn document(table: &Table) -> String {
          ```\n\n\
          Without line tables there is no line, and the report says so; at levels 1 and 2 the \
          place where the task is spawned then stands for a function that tokio's tracing \
-         hides.\n",
+         hides.\n\n\
+         What stands under \u{201c}In a test\u{201d} is what `#[looptop_agent::test]` says when \
+         the program's main future runs as a test (`tests/field/tests/guard.rs`), with \
+         `max_poll = \"40ms\"`, in `cargo test` and `cargo test --release` on tokio without \
+         flags. `cargo test` runs some of these; all of them:\n\n\
+         ```text\n\
+         cargo test --test field under_the_attribute -- --ignored --nocapture\n\
+         ```\n",
     );
     for case in &table.cases {
         let _ = write!(
@@ -416,6 +432,13 @@ pub fn document(table: &Table) -> String {
         );
         for row in &case.rows {
             row.write(&mut text);
+        }
+        text.push_str("\nIn a test:\n\n");
+        for row in &case.tests {
+            let _ = writeln!(text, "- {}", row.words());
+        }
+        if let Some(why) = &case.never_red {
+            let _ = writeln!(text, "- never red: {why}");
         }
     }
     text

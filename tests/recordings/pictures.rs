@@ -1,21 +1,47 @@
 //! The pictures of README and docs/views.md: screens of recordings, saved as `S` saves
 //! them, on a light and on a dark background.
 
-use std::{fmt::Write as _, fs, path::Path};
-
-use looptop::{
-    app::{Key, State, ThemeId, bindings, update},
-    ui::{Depth, Theme, paint, picture},
+use std::{
+    fmt::Write as _,
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
 };
-use ratatui::{buffer::Buffer, layout::Rect, layout::Size};
 
-/// A picture: its file, the recording, the keys that lead to it, what it shows.
+use looptop::app::{Event, lab::Update};
+use looptop::{
+    app::{
+        Connection, Key, State, ThemeId,
+        bindings::{self, Keymap},
+        several::{Process, Several, Summary},
+        update,
+    },
+    ui::{self, Depth, Theme, paint, picture},
+};
+use ratatui::{
+    Terminal,
+    backend::TestBackend,
+    buffer::Buffer,
+    layout::{Position, Rect, Size},
+};
+
+/// A picture: its file, of what, the keys that lead to it, what it shows.
 struct Shown {
     name: &'static str,
-    recording: &'static str,
+    of: Of,
     keys: &'static str,
     size: (u16, u16),
     about: &'static str,
+}
+
+enum Of {
+    /// The end of a recording.
+    Recording(&'static str),
+    /// The same, with what the lab said of itself beside it.
+    Lab(&'static str),
+    /// Recordings as if each were a process, by its address.
+    Several(&'static [(&'static str, &'static str)]),
 }
 
 const fn shown(
@@ -27,7 +53,7 @@ const fn shown(
 ) -> Shown {
     Shown {
         name,
-        recording,
+        of: Of::Recording(recording),
         keys,
         size,
         about,
@@ -84,6 +110,40 @@ const PICTURES: &[Shown] = &[
         (100, 20),
         "threads of the process, with their time on a CPU",
     ),
+    Shown {
+        name: "lab",
+        of: Of::Lab("sleep-in-handler"),
+        keys: "7",
+        size: (100, 34),
+        about: "the lab: its scenarios, and how the service did with the mistake and without it",
+    },
+    shown(
+        "waits",
+        "lock-order",
+        "8",
+        (100, 22),
+        "where tasks wait: a deadlock of two, and who waits behind them",
+    ),
+    shown(
+        "waiting",
+        "lock-order",
+        "8\n\n",
+        (100, 30),
+        "a task of the deadlock: what it waits for, through which awaits, and who holds that",
+    ),
+    Shown {
+        name: "several",
+        of: Of::Several(&[
+            ("10.0.0.7:6669", "healthy-busy"),
+            ("10.0.0.8:6669", "sleep-in-handler"),
+            ("10.0.0.9:6669", "std-mutex-held"),
+            ("10.0.0.10:6669", "busy-yield"),
+            ("pid:4211", "lock-order"),
+        ]),
+        keys: "",
+        size: (120, 20),
+        about: "several processes: a row for each, the one that suffers most first",
+    },
     shown(
         "palette",
         "sleep-in-handler",
@@ -107,21 +167,103 @@ fn key(c: char) -> Key {
     }
 }
 
-fn svg(picture: &Shown, theme: ThemeId) -> String {
-    let size = Size::new(picture.size.0, picture.size.1);
-    let mut state: State = super::at_the_end(picture.recording, size);
+/// Pictures that stand in other documents as well.
+const ELSEWHERE: [(&str, &str, &str); 4] = [
+    ("README.md", "docs/pictures/", "overview"),
+    ("docs/waiting.md", "pictures/", "waits"),
+    ("docs/waiting.md", "pictures/", "waiting"),
+    ("docs/several.md", "pictures/", "several"),
+];
+
+fn screen_of(picture: &Shown, theme: &Theme, size: Size) -> Buffer {
+    let recording = match picture.of {
+        Of::Recording(recording) => recording,
+        Of::Lab(recording) => recording,
+        Of::Several(processes) => return several(processes, theme, size),
+    };
+    let mut state: State = super::at_the_end(recording, size);
+    if let Of::Lab(recording) = picture.of {
+        let status = Event::Lab(Update::Status(Box::new(lab_status(recording))));
+        state.apply(status, state.now);
+    }
     state.prepare();
     for c in picture.keys.chars() {
         if let Some(action) = bindings::dispatch(&state, key(c)) {
             update(&mut state, action);
         }
+        state.prepare();
     }
-    state.prepare();
+    let mut buffer = Buffer::empty(Rect::from((Position::ORIGIN, size)));
+    paint(&state, theme, &mut buffer);
+    buffer
+}
+
+/// What a lab said of itself while it was recorded: see [`a_lab_is_asked`].
+fn lab_status(name: &str) -> looptop::app::lab::Status {
+    let file = super::path(name).with_extension("lab");
+    let sent = prost::Message::decode(fs::read(file).unwrap().as_slice());
+    looptop::lab::client::status(sent.unwrap())
+}
+
+/// Makes `tests/recordings/sleep-in-handler.lab` anew: some seconds cured, and as many with
+/// the mistake.
+#[test]
+#[ignore = "takes a minute, and writes what a picture shows"]
+fn a_lab_is_asked() {
+    use looptop_demo::proto::{StatusRequest, lab_client::LabClient};
+
+    const NAME: &str = "sleep-in-handler";
+    let lab = super::lab::Lab::start(NAME, "fixed", "multi-thread");
+    std::thread::sleep(Duration::from_secs(20));
+    lab.switch(NAME, "broken");
+    std::thread::sleep(Duration::from_secs(20));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let answer = runtime.block_on(async {
+        let address = format!("http://{}", lab.agent());
+        let channel = tonic::transport::Endpoint::new(address).unwrap();
+        let mut client = LabClient::new(channel.connect().await.unwrap());
+        client.status(StatusRequest {}).await.unwrap().into_inner()
+    });
+    let file = super::path(NAME).with_extension("lab");
+    fs::write(file, prost::Message::encode_to_vec(&answer)).unwrap();
+}
+
+/// The page of several, with one that does not answer.
+fn several(processes: &[(&str, &str)], theme: &Theme, size: Size) -> Buffer {
+    let now = Instant::now();
+    let shown = |(id, (address, recording)): (u64, &(&str, &str))| {
+        let mut state = super::at_the_end(recording, size);
+        state.prepare();
+        let snapshot = state.shown();
+        let verdict = (*snapshot.verdict).clone();
+        let summary = Summary::new(&snapshot.model, &snapshot.findings, verdict);
+        Arc::new(Process {
+            connection: Connection::Live,
+            summary: Some(Box::new(summary)),
+            ..Process::new(id, (*address).to_owned(), false)
+        })
+    };
+    let mut all: Vec<Arc<Process>> = (0..).zip(processes).map(shown).collect();
+    all.push(Arc::new(Process {
+        connection: Connection::Lost {
+            problem: "connection refused: nothing listens on 10.0.0.11:6669".into(),
+            retry_at: Some(now + Duration::from_secs(2)),
+        },
+        ..Process::new(u64::MAX, "10.0.0.11:6669".into(), false)
+    }));
+    let mut page = Several::new(size, Keymap::default(), now);
+    page.found(all);
+    let mut terminal = Terminal::new(TestBackend::new(size.width, size.height)).unwrap();
+    let drawn = terminal.draw(|frame| ui::several::render(&page, theme, frame));
+    drawn.unwrap();
+    terminal.backend().buffer().clone()
+}
+
+fn svg(picture: &Shown, theme: ThemeId) -> String {
+    let size = Size::new(picture.size.0, picture.size.1);
     let theme = Theme::built_in(theme, Depth::True, false);
-    let mut buffer = Buffer::empty(Rect::new(0, 0, size.width, size.height));
-    paint(&state, &theme, &mut buffer);
     picture::svg(
-        &buffer,
+        &screen_of(picture, &theme, size),
         theme.canvas(),
         &format!("looptop: {}", picture.about),
     )
@@ -177,7 +319,10 @@ fn pictures_are_what_the_program_shows() {
         "a picture that nobody makes"
     );
 
-    let readme = fs::read_to_string(docs.join("../README.md")).unwrap();
-    let first = element("docs/pictures/", &PICTURES[0]);
-    assert!(readme.contains(&first), "README.md should have:\n{first}");
+    for (page, folder, name) in ELSEWHERE {
+        let text = fs::read_to_string(docs.join("..").join(page)).unwrap();
+        let picture = PICTURES.iter().find(|picture| picture.name == name);
+        let shown = element(folder, picture.unwrap());
+        assert!(text.contains(&shown), "{page} should have:\n{shown}");
+    }
 }

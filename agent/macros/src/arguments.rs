@@ -58,7 +58,7 @@ pub(crate) fn parse(attribute: TokenStream) -> Result<Arguments, Refusal> {
                 ));
             }
         }
-        let Some(value) = tokens.next() else {
+        let Some(value) = tokens.next().map(crate::opened) else {
             return Err(Refusal::new(at, format!("`{text} =` has no value")));
         };
         if seen.contains(&text) {
@@ -212,6 +212,7 @@ fn names(value: &TokenTree) -> Result<Vec<String>, Refusal> {
     let mut names = Vec::new();
     let mut tokens = list.stream().into_iter();
     while let Some(token) = tokens.next() {
+        let token = crate::opened(token);
         let name = string(&token).filter(|name| !name.is_empty());
         names.push(name.ok_or_else(|| wrong(token.span()))?);
         match tokens.next() {

@@ -70,7 +70,7 @@ pub(crate) fn parse(item: TokenStream) -> Result<Function, Refusal> {
         return Err(Refusal::new(arguments.span(), "a test has no arguments"));
     }
     let mut rest: Vec<TokenTree> = tokens.collect();
-    let body = match rest.pop() {
+    let body = match rest.pop().map(crate::opened) {
         Some(TokenTree::Group(group)) if group.delimiter() == Delimiter::Brace => group,
         _ => return Err(not_a_function(at)),
     };

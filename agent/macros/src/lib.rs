@@ -40,6 +40,21 @@ impl Refusal {
     }
 }
 
+/// What stands in the brackets that nobody wrote: those around what a `macro_rules!` was
+/// given, such as a literal or a block.
+pub(crate) fn opened(mut token: TokenTree) -> TokenTree {
+    while let TokenTree::Group(group) = &token
+        && group.delimiter() == Delimiter::None
+    {
+        let mut inner = group.stream().into_iter();
+        match (inner.next(), inner.next()) {
+            (Some(only), None) => token = only,
+            _ => break,
+        }
+    }
+    token
+}
+
 fn at(mut token: TokenTree, span: Span) -> TokenTree {
     token.set_span(span);
     token

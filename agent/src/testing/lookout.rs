@@ -192,6 +192,13 @@ impl Watched {
         looks
             .polls
             .look(now_ns, &sights, limit_ns, &mut looks.live, again);
+        let lasting = looks.polls.lasting(now_ns, limit_ns);
+        if !lasting.is_empty() {
+            // Names take a while to read, and this thread has other polls to look at.
+            let settings = lock(&self.settings).clone();
+            let thread = std::thread::Builder::new().name("looptop-report".into());
+            drop(thread.spawn(move || super::report::goes_on(&settings, &lasting)));
+        }
         if watches_standstill {
             let look = standstill::Look {
                 root,

@@ -19,11 +19,13 @@
 //! |---|---|---|
 //! | **blocked** | one poll, of the test or of a task on its runtime, takes longer than `max_poll` (100 ms) | Linux |
 //! | **leaked** | a task of its runtime is alive when the test has ended, and 200 ms later | |
-//! | **deadlock** | nothing runs for a second, no timer is set, no I/O is registered with the runtime, and every other thread of the process waits without a limit to be woken by another | Linux |
+//! | **deadlock** | nothing runs for a second, no thread looks after a timer or I/O of the runtime, and every thread of the process waits without a limit to be woken by another | Linux |
 //!
 //! The report says where (file and line), why, whose it was, and has the stack. A test that
 //! fails by itself, by a panic or an `Err`, stays as it is; what was seen of it stands on
-//! standard error then.
+//! standard error then. A poll that goes on for 100 times the limit (from 1 s to a minute) is
+//! on standard error while it does: it may never end. So are, after as long, the jobs of
+//! `spawn_blocking` for which the test's runtime waits at its end.
 //!
 //! # What does not
 //!
@@ -54,6 +56,7 @@
 //!
 //! `LOOPTOP_TEST=off` runs all tests as `#[tokio::test]` does.
 
+mod leaving;
 mod lookout;
 mod names;
 pub mod outcome;
@@ -164,6 +167,8 @@ impl Test {
         if report.is_some() || ended.is_err() {
             // It may never end by itself.
             runtime.shutdown_timeout(SHUTDOWN);
+        } else {
+            leaving::leave(runtime, &guard.settings(), &threads);
         }
         verdict(ended, report, is_err)
     }
@@ -345,7 +350,13 @@ impl Guard {
             Some(_) => self.watched.in_progress(),
             None => Vec::new(),
         };
-        let seen = self.finish();
+        let mut seen = self.finish();
+        // One that is in progress for ever is said once.
+        seen.blocks.retain(|block| {
+            let is_it =
+                |other: &Block| (other.whose, other.since_ns) == (block.whose, block.since_ns);
+            !in_progress.iter().any(is_it)
+        });
         let listed = (leaks || stood_still.is_some()).then(|| list(handle, alive));
         let listed = listed.unwrap_or_default();
         report::of(

@@ -38,9 +38,13 @@ pub(super) fn resolve(stack: &Stack) -> Resolution {
     })
 }
 
-/// The clean names of a stack's functions, innermost first, as far as they have any.
-pub(super) fn functions(stack: &Stack) -> Vec<String> {
+/// Whether a thread that stands here waits for a job in the blocking pool of some runtime of
+/// tokio's.
+pub(super) fn is_idle_in_pool(stack: &Stack) -> bool {
     let frames = resolve(stack).frames;
     let functions = frames.iter().filter_map(|frame| frame.function.as_deref());
-    functions.map(name::clean).collect()
+    let mut functions = functions.map(name::clean);
+    functions
+        .find(|name| name.starts_with("tokio::"))
+        .is_some_and(|name| name.starts_with("tokio::runtime::blocking::pool::"))
 }

@@ -18,6 +18,10 @@ const MAX_STACKS: usize = 4;
 const MAX_BLOCKS: usize = 32;
 /// Attempts at a stack of one poll.
 const MAX_CAPTURES: u32 = 12;
+/// A poll that goes on is told of after so many limits, within these times.
+const LASTING: u64 = 100;
+const LEAST_LASTING_NS: u64 = 1_000_000_000;
+const MOST_LASTING_NS: u64 = 60_000_000_000;
 
 /// Whose poll it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +48,7 @@ pub(super) struct Sight {
 #[derive(Clone, Debug)]
 pub(super) struct Block {
     pub(super) whose: Whose,
+    pub(super) since_ns: u64,
     pub(super) duration_ns: u64,
     /// Of it, its thread waited for a CPU or the process stood still.
     pub(super) host_ns: u64,
@@ -117,6 +122,8 @@ struct Open {
     captures: u32,
     next_capture_ns: u64,
     object: Option<String>,
+    /// It was told of while it went on.
+    is_told: bool,
 }
 
 impl Polls {
@@ -155,6 +162,7 @@ impl Polls {
                 captures: 0,
                 next_capture_ns: sight.since_ns + limit_ns / 10 * 6,
                 object: None,
+                is_told: false,
             };
             let open = self.open.entry(sight.whose).or_insert_with(new);
             open.sight.tid = open.sight.tid.or(sight.tid);
@@ -197,6 +205,24 @@ impl Polls {
         } else {
             self.more += 1;
         }
+    }
+
+    /// Those that are too long by far and go on: each is given once. Nothing else may ever
+    /// say what a test hangs in.
+    pub(super) fn lasting(&mut self, now_ns: u64, limit_ns: u64) -> Vec<Block> {
+        let least_ns = lasting_ns(limit_ns);
+        let mut lasting = Vec::new();
+        for open in self.open.values_mut().filter(|open| !open.is_told) {
+            let age_ns = now_ns.saturating_sub(open.sight.since_ns);
+            let is_long = |o: &Observation| {
+                o.observed().own_ns() >= limit_ns && is_one(&open.sight, o, limit_ns)
+            };
+            if age_ns >= least_ns && open.observation.as_ref().is_some_and(is_long) {
+                open.is_told = true;
+                lasting.push(open.block(age_ns, 0));
+            }
+        }
+        lasting
     }
 
     /// Those in progress, as they are now.
@@ -305,11 +331,7 @@ impl Open {
         if own_ns < limit_ns {
             return None;
         }
-        let is_one = self.sight.is_one
-            || is_one_block(observation)
-            || observed
-                .cpu_ns
-                .is_some_and(|cpu| cpu >= limit_ns.saturating_mul(MANY));
+        let is_one = is_one(&self.sight, observation, limit_ns);
         is_one.then(|| self.block(least_ns, least_ns - own_ns))
     }
 
@@ -322,6 +344,7 @@ impl Open {
         stacks.sort_by_key(|seen| (seen.cause != cause, std::cmp::Reverse(seen.count)));
         Block {
             whose: self.sight.whose,
+            since_ns: self.sight.since_ns,
             duration_ns,
             host_ns,
             cause,
@@ -331,6 +354,19 @@ impl Open {
             no_stack: self.no_stack.clone(),
         }
     }
+}
+
+/// What goes on for so long is told of.
+pub(super) fn lasting_ns(limit_ns: u64) -> u64 {
+    let lasting_ns = limit_ns.saturating_mul(LASTING);
+    let lasting_ns = lasting_ns.clamp(LEAST_LASTING_NS, MOST_LASTING_NS);
+    lasting_ns.max(limit_ns.saturating_mul(2))
+}
+
+/// Whether it is one poll, and not up to 61 short ones.
+fn is_one(sight: &Sight, observation: &Observation, limit_ns: u64) -> bool {
+    let many = |cpu_ns: u64| cpu_ns >= limit_ns.saturating_mul(MANY);
+    sight.is_one || is_one_block(observation) || observation.observed().cpu_ns.is_some_and(many)
 }
 
 /// Whether it sat in one place: next to no CPU, hardly a turn, and blocked at nearly each

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use looptop_symbols::{CallKind, Culprit, Frame, Origin, Resolution, Row, culprit, fold};
 
@@ -42,31 +43,72 @@ fn whole(settings: &Settings, parts: &[String]) -> String {
 
 /// Says on standard error what no panic can say: the test's own thread never goes on.
 pub(super) fn for_ever(settings: &Settings, still: &Still, in_progress: Vec<Block>) {
-    let mut text = format!(
-        "deadlock: nothing has run for {}, and nothing can\n",
-        seconds(still.for_ns)
-    );
+    let mut text = standstill(still);
     for block in in_progress {
-        let _ = write!(
-            text,
-            "{}",
-            one_block(settings, &block, 1, "blocked for ever")
-        );
+        text.push_str(&one_block(settings, &block, 1, Length::ForEver));
     }
     let whole = whole(settings, &[text]);
-    // Past the capture of the test harness, which would keep it.
-    let mut error = std::io::stderr().lock();
-    let _ = std::io::Write::write_all(
-        &mut error,
-        format!(
-            "\n{whole}\nThe process ends here with {}: no other thread can go on either.\n",
-            super::FAILED
-        )
-        .as_bytes(),
+    say(&format!(
+        "\n{whole}\nThe process ends here with {}: no other thread can go on either.\n",
+        super::FAILED
+    ));
+}
+
+/// Says on standard error that a test hangs, if only for now.
+pub(super) fn goes_on(settings: &Settings, lasting: &[Block]) {
+    let is_allowed = |block: &&Block| settings.allows_stack(&resolution(block).frames);
+    let parts: Vec<String> = lasting
+        .iter()
+        .filter(|block| !is_allowed(block))
+        .map(|block| one_block(settings, block, 1, Length::SoFar))
+        .collect();
+    if !parts.is_empty() {
+        say(&format!(
+            "\n{}\nThe test goes on.\n",
+            whole(settings, &parts)
+        ));
+    }
+}
+
+/// Says on standard error which jobs of the blocking pool keep the runtime of a test that has
+/// ended.
+pub(super) fn waits_for_jobs(settings: &Settings, waited: Duration, jobs: &[Resolution]) {
+    let mut kinds: BTreeMap<String, (&Resolution, usize)> = BTreeMap::new();
+    for job in jobs {
+        let place = culprit(&job.frames).map(|culprit| {
+            let location = culprit.location();
+            place(&culprit.function, location)
+        });
+        let place = place.unwrap_or_else(|| "an unknown function".into());
+        kinds.entry(place).or_insert((job, 0)).1 += 1;
+    }
+    let seconds = waited.as_secs_f64();
+    let mut text = format!(
+        "the test has ended, and its runtime waits for jobs of spawn_blocking, {seconds:.1} s \
+         long\n"
     );
+    for (place, (job, times)) in kinds.iter().take(MAX_WRITTEN) {
+        let _ = writeln!(text, "  job    {times} x {place}");
+        text.push_str(&stack(&job.frames));
+    }
+    say(&format!("\n{}\n", whole(settings, &[text])));
+}
+
+/// Past the capture of the test harness, which would keep it.
+fn say(text: &str) {
+    let mut error = std::io::stderr().lock();
+    let _ = std::io::Write::write_all(&mut error, text.as_bytes());
 }
 
 // ---------------------------------------------------------------- polls that block
+
+/// What is known of how long a poll took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    Ended,
+    SoFar,
+    ForEver,
+}
 
 /// Blocks that are one mistake, with the longest of them.
 struct Mistake<'a> {
@@ -106,7 +148,7 @@ fn blocks(settings: &Settings, blocks: &[Block], more: u64) -> Option<String> {
     mistakes.sort_by_key(|mistake| std::cmp::Reverse(mistake.block.duration_ns));
     let mut text = String::new();
     for mistake in mistakes.iter().take(MAX_WRITTEN) {
-        text.push_str(&written(settings, mistake, "blocked"));
+        text.push_str(&written(settings, mistake, Length::Ended));
     }
     let left_out = mistakes.len().saturating_sub(MAX_WRITTEN) as u64 + more;
     if left_out > 0 {
@@ -115,7 +157,7 @@ fn blocks(settings: &Settings, blocks: &[Block], more: u64) -> Option<String> {
     Some(text)
 }
 
-fn one_block(settings: &Settings, block: &Block, times: usize, word: &str) -> String {
+fn one_block(settings: &Settings, block: &Block, times: usize, length: Length) -> String {
     let resolution = resolution(block);
     let culprit = culprit(&resolution.frames);
     let mistake = Mistake {
@@ -124,7 +166,7 @@ fn one_block(settings: &Settings, block: &Block, times: usize, word: &str) -> St
         culprit,
         times,
     };
-    written(settings, &mistake, word)
+    written(settings, &mistake, length)
 }
 
 fn resolution(block: &Block) -> Resolution {
@@ -134,7 +176,7 @@ fn resolution(block: &Block) -> Resolution {
         .unwrap_or_default()
 }
 
-fn written(settings: &Settings, mistake: &Mistake<'_>, word: &str) -> String {
+fn written(settings: &Settings, mistake: &Mistake<'_>, length: Length) -> String {
     let Mistake {
         block,
         resolution,
@@ -142,10 +184,13 @@ fn written(settings: &Settings, mistake: &Mistake<'_>, word: &str) -> String {
         times,
     } = mistake;
     let call = culprit.as_ref().and_then(|c| c.blocking_call.as_ref());
-    let mut text = format!("{word}: a poll took {}", millis(block.duration_ns));
-    if word == "blocked" {
-        let _ = write!(text, ", the limit is {}", millis(settings.max_poll_ns()));
-    }
+    let took = millis(block.duration_ns);
+    let limit = millis(settings.max_poll_ns());
+    let mut text = match length {
+        Length::Ended => format!("blocked: a poll took {took}, the limit is {limit}"),
+        Length::SoFar => format!("still blocked: a poll has taken {took}, the limit is {limit}"),
+        Length::ForEver => format!("blocked for ever: a poll took {took}"),
+    };
     if *times > 1 {
         let _ = write!(text, " ({times} such polls, this is the longest)");
     }
@@ -301,11 +346,7 @@ fn deadlock(
     listed: &Listed,
     in_progress: &[Block],
 ) -> String {
-    let mut text = format!(
-        "deadlock: nothing has run for {}: no timer is set, no I/O is registered, and no thread \
-         can wake the test\n",
-        seconds(still.for_ns)
-    );
+    let mut text = standstill(still);
     let stack = root.stack.as_ref();
     match stack.map(waiting).filter(|lines| !lines.is_empty()) {
         Some(lines) => {
@@ -325,9 +366,24 @@ fn deadlock(
         );
     }
     for block in in_progress {
-        text.push_str(&one_block(settings, block, 1, "blocked for ever"));
+        text.push_str(&one_block(settings, block, 1, Length::ForEver));
+    }
+    let wait_for_time = |task: &Task| task.waits.contains("waits for a timer");
+    if !in_progress.is_empty() && listed.tasks.iter().any(wait_for_time) {
+        text.push_str(
+            "  (timers run out while a worker looks after them, and none does: the one that was \
+             to is blocked)\n",
+        );
     }
     text
+}
+
+fn standstill(still: &Still) -> String {
+    format!(
+        "deadlock: nothing has run for {}, and nothing can: each thread waits for another one, \
+         none for a timer or I/O\n",
+        seconds(still.for_ns)
+    )
 }
 
 /// Where the test's own future waits: its async code, from the outside in, and what it

@@ -200,14 +200,7 @@ fn is_idle_in_pool(tid: Tid) -> bool {
     if super::install_capture().is_err() {
         return false;
     }
-    let Ok(captured) = capture::capture(tid.0) else {
-        return false;
-    };
-    let functions = super::names::functions(&captured.stack);
-    let mut of_tokio = functions.iter().filter(|name| name.starts_with("tokio::"));
-    of_tokio
-        .next()
-        .is_some_and(|name| name.starts_with("tokio::runtime::blocking::pool::"))
+    capture::capture(tid.0).is_ok_and(|captured| super::names::is_idle_in_pool(&captured.stack))
 }
 
 #[cfg(test)]

@@ -105,6 +105,13 @@ impl Threads {
         }
     }
 
+    /// Those of the blocking pool.
+    pub(super) fn of_pool(&self) -> Vec<Tid> {
+        let seats = lock(&self.seats);
+        let seats = seats.iter().filter(|seat| !seat.works.load(Relaxed));
+        seats.map(|seat| seat.tid).collect()
+    }
+
     /// Those that run as workers.
     pub(super) fn working(&self) -> Vec<Working> {
         let seats = lock(&self.seats);

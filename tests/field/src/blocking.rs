@@ -1,6 +1,5 @@
 //! What every case shares: the runtime, a light canary, and the truth (how long
 //! the blocking call really took), printed as JSON on stderr at the end.
-use std::future::Future;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ pub fn took(d: Duration) {
 }
 
 pub fn fixed() -> bool {
-    std::env::var("FIX").is_ok()
+    crate::cured()
 }
 
 pub fn current_thread() -> bool {
@@ -42,7 +41,7 @@ pub async fn pause(ms: u64) {
 }
 
 /// Runs `main` on a runtime of the flavour that FLAVOR names, for RUN_S seconds.
-pub fn run<F: Future<Output = ()>>(main: F) {
+pub fn run(main: impl Future<Output = ()> + 'static) {
     crate::ends_after(15.0, || {
         eprintln!(
             "TRUTH {{\"took_ms\":{},\"canary_ms\":{}}}",
@@ -56,7 +55,7 @@ pub fn run<F: Future<Output = ()>>(main: F) {
         tokio::runtime::Builder::new_multi_thread()
     };
     builder.worker_threads(2).enable_all();
-    crate::level(&mut builder).build().unwrap().block_on(main);
+    crate::run(&mut builder, main);
 }
 
 /// A task that only sleeps and measures how late it is.

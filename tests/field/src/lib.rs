@@ -1,8 +1,30 @@
 //! What the field cases share. `blocking` has it for the programs that hold up a
 //! worker by a synchronous call, `quiet` for those in which nothing blocks and
-//! which still hang, leak or spin. Both make their runtime through [`level`].
+//! which still hang, leak or spin. Both run their main future by [`run`].
+//!
+//! With the feature `guard` nothing runs it there: `tests/guard.rs` takes it and runs
+//! it as a test, without the agent.
 pub mod blocking;
+#[cfg(feature = "guard")]
+pub mod guard;
 pub mod quiet;
+
+/// The twin without the mistake is asked for.
+pub fn cured() -> bool {
+    std::env::var_os("FIX").is_some() || std::env::args().any(|a| a == "cured")
+}
+
+/// Runs the main future of a program on this runtime.
+#[cfg(not(feature = "guard"))]
+pub fn run(builder: &mut tokio::runtime::Builder, main: impl Future<Output = ()> + 'static) {
+    level(builder).build().unwrap().block_on(main);
+}
+
+/// Puts it away for the test.
+#[cfg(feature = "guard")]
+pub fn run(_: &mut tokio::runtime::Builder, main: impl Future<Output = ()> + 'static) {
+    guard::put(main);
+}
 
 /// `FIELD_LEVEL`: 2 is the agent's hooks. Level 0 or 1 is how the program was built.
 fn hooks() -> bool {
@@ -19,6 +41,9 @@ pub fn level(builder: &mut tokio::runtime::Builder) -> &mut tokio::runtime::Buil
 
 /// Starts the agent as an application does; at level 2 without tasks by tracing.
 pub fn init() {
+    if cfg!(feature = "guard") {
+        return;
+    }
     if hooks() {
         let _ = looptop_agent::Agent::builder()
             .install_subscriber(false)
@@ -31,6 +56,9 @@ pub fn init() {
 /// Ends the process after so many seconds, and not before `last` has run: a case
 /// whose test has died must not run for ever.
 pub fn ends_after(seconds: f64, last: fn()) {
+    if cfg!(feature = "guard") {
+        return;
+    }
     let seconds = std::env::var("RUN_S")
         .ok()
         .and_then(|s| s.parse().ok())

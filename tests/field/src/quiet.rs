@@ -6,13 +6,13 @@ static LATE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// What `#[tokio::main]` makes of `main`, on so many workers; on the calling thread
 /// if there are none.
-pub fn on_runtime(workers: usize, main: impl Future<Output = ()>) {
+pub fn on_runtime(workers: usize, main: impl Future<Output = ()> + 'static) {
     let mut builder = match workers {
         0 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
     builder.worker_threads(workers.max(1)).enable_all();
-    crate::level(&mut builder).build().unwrap().block_on(main);
+    crate::run(&mut builder, main);
 }
 
 /// The agent, the canary; whether the cured twin was asked for.
@@ -21,9 +21,11 @@ pub fn start() -> bool {
     for _ in 0..8 {
         tokio::spawn(canary());
     }
-    std::thread::spawn(report);
+    if !cfg!(feature = "guard") {
+        std::thread::spawn(report);
+    }
     crate::ends_after(3600.0, || ());
-    std::env::args().any(|a| a == "cured")
+    crate::cured()
 }
 
 async fn canary() {

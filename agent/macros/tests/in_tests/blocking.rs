@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, RwLock, mpsc};
 use std::time::{Duration, Instant};
 
-use crate::red::{line_of, run};
+use crate::red::{line_of, run, run_with};
 
 /// Longer than the limit, by enough for a busy machine.
 const LONG: Duration = Duration::from_millis(400);
@@ -377,6 +377,28 @@ mod rwlock_writer {
     }
 }
 
+mod goes_on {
+    use super::*;
+
+    fn rebuild() {
+        std::thread::sleep(Duration::from_secs(8)); // BLOCKS goes_on
+    }
+
+    /// It is told of after a second, whether or not it ends.
+    #[looptop_agent::test(max_poll = "10ms")]
+    #[ignore = "fails on purpose"]
+    async fn mistake() {
+        rebuild();
+        eprintln!("and it has ended");
+    }
+
+    #[looptop_agent::test(max_poll = "10ms", allow = ["rebuild"])]
+    #[ignore = "run by another"]
+    async fn allowed() {
+        rebuild();
+    }
+}
+
 /// Each mistake, the words that name it, and the mark of its line.
 const MISTAKES: &[(&str, &str, &str)] = &[
     (
@@ -425,11 +447,14 @@ const MISTAKES: &[(&str, &str, &str)] = &[
 ];
 
 fn place(case: &str) -> String {
-    let mark = format!("BLOCKS {case}");
+    place_of(&format!("BLOCKS {case}"))
+}
+
+fn place_of(mark: &str) -> String {
     line_of(
         include_str!("blocking.rs"),
         "tests/in_tests/blocking.rs",
-        &mark,
+        mark,
     )
 }
 
@@ -447,6 +472,55 @@ fn each_mistake_turns_its_test_red_with_its_line() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn a_poll_that_goes_on_is_told_of_while_it_does() {
+    let test = "blocking::goes_on::mistake";
+    let ran = run_with(test, &[("RUST_TEST_NOCAPTURE", "1")]);
+    let place = place("goes_on");
+    ran.assert_red(test, &["still blocked: a poll has taken 1", &place]);
+    let position = |words: &str| ran.said.find(words);
+    let (told, ended) = (position("still blocked: "), position("and it has ended"));
+    assert!(told < ended, "{}", ran.said);
+    let allowed = run("blocking::goes_on::allowed");
+    assert!(!allowed.failed, "{}", allowed.said);
+    assert!(!allowed.said.contains("still blocked"), "{}", allowed.said);
+}
+
+mod jobs {
+    use super::*;
+
+    fn export_rows() {
+        std::thread::sleep(Duration::from_secs(8)); // KEEPS jobs
+    }
+
+    #[looptop_agent::test(max_poll = "10ms")]
+    #[ignore = "run by another"]
+    async fn outlive_their_test() {
+        for _ in 0..3 {
+            tokio::task::spawn_blocking(export_rows);
+        }
+        let ended = tokio::task::spawn_blocking(|| ());
+        ended.await.expect("no panic");
+    }
+}
+
+#[test]
+fn the_jobs_that_keep_a_runtime_are_named() {
+    let test = "blocking::jobs::outlive_their_test";
+    let ran = run(test);
+    assert!(!ran.failed, "{}", ran.said);
+    let place = place_of("KEEPS jobs");
+    let words = [
+        "waits for jobs of spawn_blocking",
+        "3 x ",
+        "export_rows",
+        &place,
+    ];
+    for word in words {
+        assert!(ran.said.contains(word), "{word}: {}", ran.said);
+    }
 }
 
 #[test]

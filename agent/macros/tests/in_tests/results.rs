@@ -154,3 +154,21 @@ fn what_a_passing_test_costs() {
         println!("{name}: {plain:.1?} without, {watched:.1?} with");
     }
 }
+
+/// A test that a macro writes, with what it was given.
+macro_rules! written {
+    ($(#[$attribute:meta])* $name:ident, $workers:literal, $limit:literal, $($allow:literal)*,
+        $output:ty, $body:block) => {
+        $(#[$attribute])*
+        #[looptop_agent::test(
+            flavor = "multi_thread", worker_threads = $workers, max_poll = $limit,
+            allow = [$($allow),*]
+        )]
+        async fn $name() -> $output $body
+    };
+}
+
+written!(by_a_macro, 2, "5s", "one" "two", Result<(), std::fmt::Error>, {
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_workers(), 2);
+    Ok(())
+});

@@ -186,6 +186,34 @@ fn stacks_are_taken_of_what_may_become_too_long() {
 }
 
 #[test]
+fn a_poll_that_goes_on_is_given_once_while_it_does() {
+    let short_of = usize::try_from(LIMIT_MS * LASTING).expect("it fits");
+    let mut script = Script {
+        does: vec![Does::Computes; short_of + 500],
+        now: 0,
+        stacks: 0,
+    };
+    let sight = Sight {
+        whose: Whose::Root,
+        key: (1, 0, 0),
+        tid: Some(TID),
+        since_ns: 0,
+        is_one: true,
+    };
+    let mut state = Polls::default();
+    let mut given = Vec::new();
+    for ms in (0..script.does.len()).step_by(10) {
+        script.now = ms;
+        let now_ns = ms as u64 * MS;
+        state.look(now_ns, &[sight], LIMIT_MS * MS, &mut script, |_| true);
+        given.extend(state.lasting(now_ns, LIMIT_MS * MS));
+    }
+    assert_eq!(given.len(), 1, "{given:?}");
+    assert_eq!(given[0].duration_ns, LIMIT_MS * LASTING * MS);
+    assert_eq!(given[0].cause, Cause::Computing);
+}
+
+#[test]
 fn time_in_which_the_process_stood_still_does_not_count() {
     let mut script = Script {
         does: vec![Does::Sleeps; 200],

@@ -32,7 +32,7 @@ async fn status(a: Accounts) -> usize {
     a.read().await.len()
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         let cured = quiet::start();
         let a: Accounts = Arc::new(RwLock::new((0..8).collect()));

@@ -39,7 +39,7 @@ async fn reload_targets(a: Arc<Audit>) {
     }
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         let cured = quiet::start();
         let a = Arc::new(Audit::default());

@@ -31,7 +31,7 @@ async fn consume(mut rx: mpsc::Receiver<u32>) {
     }
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         let cured = quiet::start();
         let (tx, rx) = mpsc::channel(1);

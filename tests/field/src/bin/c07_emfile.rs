@@ -28,7 +28,7 @@ fn log(e: &std::io::Error) {
     }
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         let cured = quiet::start();
         let late = std::env::var("ATTACH_FIRST").is_ok();

@@ -25,7 +25,7 @@ async fn ping(addr: std::net::SocketAddr) {
     }
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         let cured = quiet::start();
         // The peer is a thread of its own, so that it is not in the picture.

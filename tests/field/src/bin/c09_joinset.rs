@@ -7,7 +7,7 @@ async fn answer_query(n: u32) -> Vec<u8> {
     vec![n as u8; 32 << 10]
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         let cured = quiet::start();
         let mut requests = JoinSet::new();

@@ -17,7 +17,7 @@ fn parse_row(row: u32) {
     std::hint::black_box(row);
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(0, async {
         let cured = quiet::start();
         let (tx, rx) = mpsc::channel(1000);

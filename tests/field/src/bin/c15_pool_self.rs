@@ -14,8 +14,8 @@ fn read_dir_job() -> usize {
     n
 }
 
-fn main() {
-    let cured = std::env::args().any(|a| a == "cured");
+pub fn main() {
+    let cured = field::cured();
     let rt = field::level(&mut tokio::runtime::Builder::new_multi_thread())
         .worker_threads(2)
         .max_blocking_threads(if cured { 16 } else { 4 })

@@ -29,7 +29,7 @@ async fn tip_sender(tx: watch::Sender<u64>) {
     }
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(4, async {
         let cured = quiet::start();
         let (tx, rx) = watch::channel(0);

@@ -18,7 +18,7 @@ async fn handle(limit: Arc<Semaphore>, n: u32, cured: bool) -> Result<(), ()> {
     Ok(())
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         let cured = quiet::start();
         let limit = Arc::new(Semaphore::new(4));

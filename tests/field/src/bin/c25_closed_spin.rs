@@ -28,7 +28,7 @@ fn log(e: &broadcast::error::RecvError) {
     }
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         let cured = quiet::start();
         let (tx, rx) = broadcast::channel(16);

@@ -25,19 +25,14 @@ fn on_two_cpus() {
     }
 }
 
-fn main() {
+pub fn main() {
     on_two_cpus();
-    let cured = std::env::args().any(|a| a == "cured");
-    field::level(&mut tokio::runtime::Builder::new_multi_thread())
-        .worker_threads(if cured { 2 } else { 32 })
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(async {
-            quiet::start();
-            for _ in 0..48 {
-                tokio::spawn(request());
-            }
-            sleep(ms(3_600_000)).await;
-        });
+    let workers = if field::cured() { 2 } else { 32 };
+    quiet::on_runtime(workers, async {
+        quiet::start();
+        for _ in 0..48 {
+            tokio::spawn(request());
+        }
+        sleep(ms(3_600_000)).await;
+    });
 }

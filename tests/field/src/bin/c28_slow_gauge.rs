@@ -2,7 +2,7 @@
 use field::quiet::{self, ms};
 use tokio::time::sleep;
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         quiet::start();
         for n in 0u32.. {

@@ -42,7 +42,7 @@ async fn client(address: std::net::SocketAddr) {
     }
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         quiet::start();
         let gate = Arc::new(Semaphore::new(0));

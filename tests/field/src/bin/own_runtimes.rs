@@ -22,7 +22,7 @@ async fn render_in_pieces() {
     }
 }
 
-fn main() {
+pub fn main() {
     field::ends_after(15.0, || ());
     field::init();
     let computes = std::env::var("WORK").is_ok_and(|work| work == "compute");

@@ -8,7 +8,7 @@ fn export_rows() {
     }
 }
 
-fn main() {
+pub fn main() {
     let runtime = field::level(&mut tokio::runtime::Builder::new_multi_thread())
         .worker_threads(2)
         .max_blocking_threads(2)

@@ -7,7 +7,7 @@ async fn await_reply(reply: oneshot::Receiver<u32>) {
     let _ = reply.await;
 }
 
-fn main() {
+pub fn main() {
     quiet::on_runtime(2, async {
         let cured = quiet::start();
         let mut open = Vec::new();
