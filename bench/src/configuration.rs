@@ -114,11 +114,9 @@ impl Configuration {
             | Self::Nosub
             | Self::Registry
             | Self::Hooks => None,
-            Self::Level0
-            | Self::Level1
-            | Self::Level2
-            | Self::Level1NoWakes
-            | Self::Level0Otlp => Some(Protocol::Looptop),
+            Self::Level0 | Self::Level1 | Self::Level2 | Self::Level1NoWakes | Self::Level0Otlp => {
+                Some(Protocol::Looptop)
+            }
             Self::Console => Some(Protocol::Console),
         }
     }

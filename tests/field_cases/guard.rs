@@ -108,11 +108,13 @@ impl Build {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{cargo:?} failed:\n{said}");
         let messages = String::from_utf8_lossy(&output.stdout);
-        let executables = messages.lines().filter_map(|line| {
+        let mut executables = messages.lines().filter_map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;
             Some(PathBuf::from(message["executable"].as_str()?))
         });
-        executables.last().expect("cargo names what it has built")
+        executables
+            .next_back()
+            .expect("cargo names what it has built")
     }
 }
 

@@ -177,8 +177,7 @@ const ELSEWHERE: [(&str, &str, &str); 4] = [
 
 fn screen_of(picture: &Shown, theme: &Theme, size: Size) -> Buffer {
     let recording = match picture.of {
-        Of::Recording(recording) => recording,
-        Of::Lab(recording) => recording,
+        Of::Recording(recording) | Of::Lab(recording) => recording,
         Of::Several(processes) => return several(processes, theme, size),
     };
     let mut state: State = super::at_the_end(recording, size);
