@@ -558,7 +558,7 @@ fn what_looks_like_shards_everywhere_is_read_for_so_long() {
     let fake = program();
     // A boxed slice of 65,536 shards in each four words, and no shards there.
     fake.map("40000000-40200000 rw-p 00000000 00:00 0");
-    fake.bytes(0x4000_0000, &[0xff; 0x20_0000]);
+    fake.bytes(0x4000_0000, &vec![0xff; 0x20_0000]);
     for at in (HEAP..HEAP + 0x2000).step_by(32) {
         fake.words(at, &[0x4000_0000, 65_536, 0, 65_535]);
     }
