@@ -1,9 +1,10 @@
 //! What `#[looptop_agent::test]` must say of a program: the rows `case.test` of the table, and
-//! the runs of `tests/field/tests/guard.rs` that are compared with them.
+//! the runs of `tests/field/examples/guard.rs` that are compared with them.
 
 use std::{
     collections::BTreeMap,
     fmt::Write,
+    fs::File,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -96,7 +97,7 @@ impl Build {
         let mut cargo = Command::new(env!("CARGO"));
         cargo
             .args(["test", "--quiet", "--no-run", "--message-format", "json"])
-            .args(["--features", "guard", "--test", "guard"])
+            .args(["--features", "guard", "--example", "guard"])
             .args((self == Self::Release).then_some("--release"))
             .arg("--target-dir")
             .arg(target().join(Level::Zero.tokio().0))
@@ -154,6 +155,8 @@ impl Trial<'_> {
     /// Runs it in a process of its own; what is wrong with what it said, a line each.
     pub fn run(&self, tests: &Path) -> Vec<String> {
         let said = tempfile::NamedTempFile::new().unwrap();
+        // One after the other: with a place of its own each would write over the other.
+        let both = File::options().append(true).open(said.path()).unwrap();
         let mut command = Command::new(tests);
         let test = format!("{}::{}", self.row.on, self.case.program);
         command.args(["--ignored", "--exact", "--nocapture", &test]);
@@ -163,8 +166,8 @@ impl Trial<'_> {
         let mut child = command
             .envs(&self.row.set)
             .stdin(Stdio::null())
-            .stdout(said.reopen().unwrap())
-            .stderr(said.reopen().unwrap())
+            .stdout(both.try_clone().unwrap())
+            .stderr(both)
             .spawn()
             .unwrap_or_else(|e| panic!("{command:?}: {e}"));
         let deadline = Instant::now() + PATIENCE;

@@ -416,7 +416,7 @@ pub fn document(table: &Table) -> String {
          place where the task is spawned then stands for a function that tokio's tracing \
          hides.\n\n\
          What stands under \u{201c}In a test\u{201d} is what `#[looptop_agent::test]` says when \
-         the program's main future runs as a test (`tests/field/tests/guard.rs`), with \
+         the program's main future runs as a test (`tests/field/examples/guard.rs`), with \
          `max_poll = \"40ms\"`, in `cargo test` and `cargo test --release` on tokio without \
          flags. `cargo test` runs some of these; all of them:\n\n\
          ```text\n\

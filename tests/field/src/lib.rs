@@ -2,7 +2,7 @@
 //! worker by a synchronous call, `quiet` for those in which nothing blocks and
 //! which still hang, leak or spin. Both run their main future by [`run`].
 //!
-//! With the feature `guard` nothing runs it there: `tests/guard.rs` takes it and runs
+//! With the feature `guard` nothing runs it there: `examples/guard.rs` takes it and runs
 //! it as a test, without the agent.
 pub mod blocking;
 #[cfg(feature = "guard")]

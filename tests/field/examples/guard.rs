@@ -101,3 +101,6 @@ programs! {
     stuck_from_start "../src/bin/stuck_from_start.rs",
     three_fight "../src/bin/three_fight.rs",
 }
+
+#[cfg(not(test))]
+fn main() {}
