@@ -117,8 +117,9 @@ fn a_deadlock_shows_on_the_page_beside_well_ones_and_goes_with_its_process() {
     let words: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut terminal = Terminal::start(&words, 240, 30);
     let stuck_name = &names[3];
-    // Its program is read, and a ring must stand for some seconds.
-    let deadline = Duration::from_mins(1);
+    // Its program is read, by a thread that gives way to all that other tests do, and a ring
+    // must stand for some seconds.
+    let deadline = Duration::from_mins(4);
     terminal.wait_within(deadline, "both, with all who are in it", |screen| {
         [stuck_name, &outside_name].iter().all(|name| {
             let row = row(screen, name);
