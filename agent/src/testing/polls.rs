@@ -369,16 +369,22 @@ fn is_one(sight: &Sight, observation: &Observation, limit_ns: u64) -> bool {
     sight.is_one || is_one_block(observation) || observation.observed().cpu_ns.is_some_and(many)
 }
 
-/// Whether it sat in one place: next to no CPU, hardly a turn, and blocked at nearly each
-/// look. One may have found it ready, before its call or after it.
+/// Whether it sat in one place: next to no CPU of its own time, hardly a turn, and blocked at
+/// nearly each look. One may have found it ready, before its call or after it, and others
+/// while it waited for a CPU, by the share of its time that the kernel's books have of that.
 fn is_one_block(observation: &Observation) -> bool {
     const LOOKS: u32 = 10;
     let observed = observation.observed();
     let (tally, wall_ns) = (observed.tally, observed.wall_ns);
+    let waited_ns = observed.run_queue_ns.unwrap_or_default();
+    let waiting = (u64::from(tally.total()) * waited_ns).div_ceil(wall_ns.max(1));
+    let ready = u64::from(1 + tally.total() / LOOKS) + waiting;
     let few_turns = |turns: u64| turns <= 2 + wall_ns / 20_000_000;
-    observed.cpu_ns.is_some_and(|cpu| cpu * 10 < wall_ns)
+    observed
+        .cpu_ns
+        .is_some_and(|cpu| cpu * 10 < observed.own_ns())
         && tally.total() > 1
-        && tally.running <= 1 + tally.total() / LOOKS
+        && u64::from(tally.running) <= ready
         && observation.turns().is_some_and(few_turns)
 }
 

@@ -178,6 +178,30 @@ fn many_polls_are_none_that_is_long() {
 }
 
 #[test]
+fn what_sleeps_in_one_place_and_waits_for_a_cpu_is_one_poll() {
+    use Does::{Computes, Sleeps, Waits};
+    let parts = |parts: &[(Does, usize)]| -> Vec<Does> {
+        let parts = parts.iter();
+        parts.flat_map(|(does, ms)| vec![*does; *ms]).collect()
+    };
+    for (poll, expected) in [
+        (vec![(Sleeps, 400)], Some(Cause::Sleeping)),
+        // The stack that is taken has it ready for a while.
+        (
+            vec![(Sleeps, 100), (Waits, 60), (Sleeps, 300)],
+            Some(Cause::Sleeping),
+        ),
+        // Short polls of a thread that has hardly a CPU, and one that is slow by itself.
+        (vec![(Computes, 20), (Waits, 380), (Computes, 20)], None),
+        (vec![(Sleeps, 60), (Computes, 140), (Sleeps, 60)], None),
+    ] {
+        let (blocks, _) = blocks(false, &[parts(&poll)]);
+        let found = blocks.first().map(|block| block.cause);
+        assert_eq!(found, expected, "{} parts", poll.len());
+    }
+}
+
+#[test]
 fn stacks_are_taken_of_what_may_become_too_long() {
     assert_eq!(blocks(true, &[vec![Does::Computes; 50]]).1, 0);
     let (found, taken) = blocks(true, &[vec![Does::Sleeps; 400]]);
