@@ -35,7 +35,7 @@ pub struct Answers {
     pub saved_states: Option<u64>,
     /// To which descriptors an event may be written.
     pub events: Events,
-    /// Calls that only give something back count as done: `close`, `munmap`, `madvise`,
+    /// Calls that only give something back count as done: `close`, `munmap`, `madvise`, `mprotect`,
     /// `shutdown`, `unlink`, `epoll_ctl`, a futex's wake; and the
     /// questions whether a descriptor is open (it is) and a child has ended (it has not). In the process nothing is given back.
     pub gives_back: bool,

@@ -12,8 +12,8 @@ const CLOCK_GETTIME: u64 = 228;
 const GETTID: u64 = 186;
 const WRITE: u64 = 1;
 /// Calls that only give something back: `close`, `munmap`, `madvise`, `shutdown`, `unlink`
-/// and `epoll_ctl`.
-const GIVES_BACK: [u64; 6] = [3, 11, 28, 48, 87, 233];
+/// and `epoll_ctl`; and `mprotect`, by which an allocator has more or less of its own memory.
+const GIVES_BACK: [u64; 7] = [3, 10, 11, 28, 48, 87, 233];
 const FUTEX: u64 = 202;
 /// Commands of a futex that wake; what else is in the argument says how.
 const COMMAND: u64 = 0x7f;

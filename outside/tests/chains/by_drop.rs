@@ -96,7 +96,7 @@ pub(crate) fn problems(running: &Running) -> Vec<String> {
     let deadline = Instant::now() + PATIENCE;
     let (mut problems, mut ends) = (Vec::new(), BTreeMap::<String, usize>::new());
     let mut answered: BTreeSet<u64> = BTreeSet::new();
-    let (mut played, mut held) = (false, 0);
+    let (mut played, mut held, mut parts) = (false, 0, 0);
     while answered.len() < running.tasks.len() && Instant::now() < deadline {
         let stacks = stack_pointers(&subject);
         let mut workers = stacks.iter().filter(|(tid, _)| is_worker(*tid));
@@ -130,7 +130,8 @@ pub(crate) fn problems(running: &Running) -> Vec<String> {
             let expected = written.get(name).cloned().unwrap_or_default();
             let is_right =
                 found.len() == expected.len() && found.iter().all(|hold| expected.contains(hold));
-            if !is_right || !given.is_whole() {
+            parts += usize::from(!given.is_whole());
+            if !is_right {
                 let end = given.end;
                 problems.push(format!(
                     "{name} would give back {found:?}, expected {expected:?}; it {end}"
@@ -147,6 +148,10 @@ pub(crate) fn problems(running: &Running) -> Vec<String> {
         }
     }
     eprintln!("by drops: {held} holds; {ends:?}");
+    // An allocator that needs more memory than it has asks the system.
+    if parts * 20 > running.tasks.len() {
+        problems.push(format!("{parts} drops ended early: {ends:?}"));
+    }
     problems.sort();
     problems.dedup();
     problems
