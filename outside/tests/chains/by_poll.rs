@@ -31,9 +31,13 @@ pub(crate) fn problems(running: &Running, build: &Build) -> Vec<String> {
         marks: &marks,
     };
     let (expected, unnamed) = (expected(), unnamed());
-    let mut problems = Vec::new();
+    let (mut problems, mut allocating) = (Vec::new(), 0);
     for (id, name) in &running.tasks {
         let by_types = &expected[name];
+        if chains.get(id).is_some_and(needs_memory) {
+            allocating += 1;
+            continue;
+        }
         let Some(chain) = chains.get(id) else {
             // Its functions were all inlined into tokio's.
             if has_lines || missing.get(id) != Some(&NoChain::Unnamed) {
@@ -70,7 +74,20 @@ pub(crate) fn problems(running: &Running, build: &Build) -> Vec<String> {
             problems.extend(less(&render, name, chain, &unnamed[name], by_types));
         }
     }
+    if allocating * 20 > running.tasks.len() {
+        problems.push(format!("{allocating} polls needed more memory"));
+    }
     problems
+}
+
+/// Whether a poll came to where an allocator asks for more memory than it has, which few do
+/// and depends on all that the program has allocated before: the chain says that it ends there.
+fn needs_memory(chain: &Chain) -> bool {
+    const ASKS: [&str; 3] = ["system call 9 ", "system call 10 ", "system call 12 "];
+    let Some(Cut::Poll(why)) = &chain.cut else {
+        return false;
+    };
+    ASKS.iter().any(|call| why.starts_with(call))
 }
 
 /// What is wrong with a chain of a build in which what was inlined has no name.
