@@ -153,7 +153,7 @@ pub(super) fn parties_words(spots: &[Spot]) -> String {
     let words = counted.iter().map(|(spot, count)| {
         let function = brief_path(&spot.function);
         let words = match (function, spot.file.is_empty()) {
-            ("", true) => "one".to_owned(),
+            ("", true) => return crate::diagnose::words::count(*count, "task"),
             (_, true) => function.to_owned(),
             ("", false) => spot.brief(),
             (_, false) => format!("{function} ({})", spot.brief()),

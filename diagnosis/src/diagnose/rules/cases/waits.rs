@@ -461,6 +461,10 @@ const BETWEEN: [Node; 4] = [
     (2, Leaf, "tokio::sync::batch_semaphore::Acquire", 0, Awaited),
     (2, Leaf, "tokio::time::sleep::Sleep", 0, Awaited),
 ];
+const NAMELESS: [Node; 2] = [
+    (0, Combinator, "", 0, Awaited),
+    (1, Leaf, "tokio::sync::batch_semaphore::Acquire", 0, Awaited),
+];
 const SEND: [Node; 2] = waits("actors::ping::{async_fn#0}", 12);
 const SEND_BACK: [Node; 2] = waits("actors::pong::{async_fn#0}", 25);
 
@@ -479,6 +483,15 @@ fn who_waits_for_whom_and_who_does_not() {
     let between = |wants: &[(u32, Wanted)], wakers_known| Task {
         wakers_known,
         ..task(1, &BETWEEN, wants, &[(0, Permits(A, 1))])
+    };
+    let nameless = |id, (wanted, held): (u64, u64)| Task {
+        wakers_known: true,
+        ..task(
+            id,
+            &NAMELESS,
+            &[(1, Permit(wanted))],
+            &[(0, Permits(held, 1))],
+        )
     };
     // What it is, the resources, the tasks, and what its title begins with.
     let cases: Vec<(&str, Vec<Resource>, Vec<Task>, &str)> = vec![
@@ -507,6 +520,12 @@ fn who_waits_for_whom_and_who_does_not() {
             two_mutexes.to_vec(),
             vec![between(&[(2, Permit(B))], true), second()],
             "deadlock: bank::transfer (app.rs:21) and bank::report (app.rs:33) wait for each other",
+        ),
+        (
+            "of a program without names",
+            two_mutexes.to_vec(),
+            vec![nameless(1, (B, A)), nameless(2, (A, B))],
+            "deadlock: 2 tasks wait for each other: task 1 holds Mutex accounts",
         ),
         (
             "what a timer wakes, and nothing else",
