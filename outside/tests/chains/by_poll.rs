@@ -46,8 +46,8 @@ pub(crate) fn problems(running: &Running, build: &Build) -> Vec<String> {
             continue;
         };
         if has_lines {
-            // What is said for one with types is of these.
-            let of_build = (!build.has_types).then(|| format!("{name}, {}", build.name));
+            // What was inlined has lost its type.
+            let of_build = (!build.has_types).then(|| format!("{name}, lines"));
             let of_build = of_build.and_then(|key| expected.get(&key));
             let special = of_build.or_else(|| expected.get(&format!("{name}, interpreted")));
             let expected = match special {
