@@ -18,7 +18,7 @@ const MAX_STACKS: usize = 4;
 const MAX_BLOCKS: usize = 32;
 /// Attempts at a stack of one poll.
 const MAX_CAPTURES: u32 = 12;
-/// A poll that goes on is told of after so many limits, within these times.
+/// A poll that goes on is reported after so many limits, within these times.
 const LASTING: u64 = 100;
 const LEAST_LASTING_NS: u64 = 1_000_000_000;
 const MOST_LASTING_NS: u64 = 60_000_000_000;
@@ -122,8 +122,8 @@ struct Open {
     captures: u32,
     next_capture_ns: u64,
     object: Option<String>,
-    /// It was told of while it went on.
-    is_told: bool,
+    /// It was reported while it went on.
+    is_reported: bool,
 }
 
 impl Polls {
@@ -162,7 +162,7 @@ impl Polls {
                 captures: 0,
                 next_capture_ns: sight.since_ns + limit_ns / 10 * 6,
                 object: None,
-                is_told: false,
+                is_reported: false,
             };
             let open = self.open.entry(sight.whose).or_insert_with(new);
             open.sight.tid = open.sight.tid.or(sight.tid);
@@ -212,13 +212,13 @@ impl Polls {
     pub(super) fn lasting(&mut self, now_ns: u64, limit_ns: u64) -> Vec<Block> {
         let least_ns = lasting_ns(limit_ns);
         let mut lasting = Vec::new();
-        for open in self.open.values_mut().filter(|open| !open.is_told) {
+        for open in self.open.values_mut().filter(|open| !open.is_reported) {
             let age_ns = now_ns.saturating_sub(open.sight.since_ns);
             let is_long = |o: &Observation| {
                 o.observed().own_ns() >= limit_ns && is_one(&open.sight, o, limit_ns)
             };
             if age_ns >= least_ns && open.observation.as_ref().is_some_and(is_long) {
-                open.is_told = true;
+                open.is_reported = true;
                 lasting.push(open.block(age_ns, 0));
             }
         }
@@ -356,7 +356,7 @@ impl Open {
     }
 }
 
-/// What goes on for so long is told of.
+/// What goes on for so long is reported.
 pub(super) fn lasting_ns(limit_ns: u64) -> u64 {
     let lasting_ns = limit_ns.saturating_mul(LASTING);
     let lasting_ns = lasting_ns.clamp(LEAST_LASTING_NS, MOST_LASTING_NS);

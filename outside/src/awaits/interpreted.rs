@@ -266,7 +266,7 @@ impl<S: Space> Interpreter<S> {
         }
     }
 
-    /// What code is told that asks for more than memory holds.
+    /// The answers to code that asks for more than memory holds.
     fn answers(&self) -> Answers {
         Answers {
             clocks: clock::now(),

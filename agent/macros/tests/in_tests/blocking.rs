@@ -384,7 +384,7 @@ mod goes_on {
         std::thread::sleep(Duration::from_secs(8)); // BLOCKS goes_on
     }
 
-    /// It is told of after a second, whether or not it ends.
+    /// It is reported after a second, whether or not it ends.
     #[looptop_agent::test(max_poll = "10ms")]
     #[ignore = "fails on purpose"]
     async fn mistake() {
