@@ -250,6 +250,11 @@ impl<S: Image> Program<S> {
     pub(crate) fn read(&self, address: u64, buffer: &mut [u8]) -> usize {
         self.space.read(address, buffer)
     }
+
+    /// Copies a stack from its pointer on; gives the number of bytes.
+    pub(crate) fn read_stack(&self, sp: u64, buffer: &mut [u8]) -> usize {
+        self.space.read_stack(sp, buffer)
+    }
 }
 
 impl Program {

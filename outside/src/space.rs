@@ -1,18 +1,15 @@
 //! The address space of a process: its memory, and what the kernel says of it.
 
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::sync::{Arc, OnceLock};
 
-use looptop_procfs::{Mapping, Process};
+pub(crate) use looptop_procfs::PAGE;
+pub use looptop_procfs::Page;
+use looptop_procfs::{Mapping, Pagemap, Process};
 use looptop_unwind::Memory;
 
 use crate::{ProcessMemory, Subject};
 
-/// Bytes of a page, as pagemap counts.
-pub(crate) const PAGE: u64 = 4096;
-/// Pages that pagemap is asked for at a time.
-const PAGES: u64 = 8192;
 /// Mappings that are taken.
 const MAX_MAPPINGS: usize = 65_536;
 
@@ -34,17 +31,13 @@ pub trait Space: Memory {
     /// The pages of a range of whole pages, neighbours of one kind together; those
     /// without memory are left out. To read such a page would make the kernel map one.
     fn pages(&self, range: &Range<u64>) -> Vec<(Range<u64>, Page)>;
-}
 
-/// What is behind a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Page {
-    /// The file that is mapped, as it is, or memory that is shared with others.
-    File,
-    /// Memory of the process's own.
-    Own,
-    /// The same, written to a swap device.
-    Swapped,
+    /// Copies a stack from its pointer on, and returns the number of bytes. Where the stack
+    /// ends is not known: what lies beyond is not read where that would make the kernel
+    /// load it.
+    fn read_stack(&self, sp: u64, buffer: &mut [u8]) -> usize {
+        self.read(sp, buffer)
+    }
 }
 
 /// The address space of a [`Subject`].
@@ -52,6 +45,7 @@ pub enum Page {
 pub struct ProcessSpace {
     process: Process,
     memory: ProcessMemory,
+    pagemap: Arc<OnceLock<Option<Pagemap>>>,
 }
 
 impl ProcessSpace {
@@ -60,7 +54,14 @@ impl ProcessSpace {
         Self {
             process: subject.process().clone(),
             memory: subject.memory(),
+            pagemap: Arc::default(),
         }
+    }
+
+    /// `None` where the kernel lets nobody look.
+    fn pagemap(&self) -> Option<&Pagemap> {
+        let open = || Pagemap::open(&self.process).ok();
+        self.pagemap.get_or_init(open).as_ref()
     }
 
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -88,53 +89,23 @@ impl Space for ProcessSpace {
     }
 
     fn pages(&self, range: &Range<u64>) -> Vec<(Range<u64>, Page)> {
-        let pagemap = File::open(self.process.path("pagemap"));
-        pagemap.map_or_else(
-            |_| vec![(range.clone(), Page::Own)],
-            |pagemap| pages(&pagemap, range),
-        )
+        let Some(pagemap) = self.pagemap() else {
+            return vec![(range.clone(), Page::Own)];
+        };
+        // Where the kernel says nothing, reading will.
+        let parts = pagemap.parts(range).into_iter();
+        parts
+            .map(|(range, page)| (range, page.unwrap_or(Page::Own)))
+            .collect()
     }
-}
 
-/// The kernel shows this user no frame numbers, but these bits of an entry.
-const PRESENT: u64 = 1 << 63;
-const SWAPPED: u64 = 1 << 62;
-const OF_FILE: u64 = 1 << 61;
-
-fn pages(mut pagemap: &File, range: &Range<u64>) -> Vec<(Range<u64>, Page)> {
-    let mut parts: Vec<(Range<u64>, Page)> = Vec::new();
-    let mut at = range.start;
-    let mut entries = Vec::new();
-    while at < range.end {
-        let count = ((range.end - at) / PAGE).min(PAGES);
-        entries.resize(count as usize * 8, 0);
-        let read = pagemap
-            .seek(SeekFrom::Start(at / PAGE * 8))
-            .and_then(|_| pagemap.read_exact(&mut entries));
-        if count == 0 || read.is_err() {
-            // The mapping has gone, or the kernel does not say.
-            parts.push((at..range.end, Page::Own));
-            break;
-        }
-        for entry in entries.as_chunks::<8>().0 {
-            let entry = u64::from_ne_bytes(*entry);
-            let page = match entry {
-                entry if entry & PRESENT != 0 && entry & OF_FILE != 0 => Some(Page::File),
-                entry if entry & PRESENT != 0 => Some(Page::Own),
-                entry if entry & SWAPPED != 0 => Some(Page::Swapped),
-                _ => None,
-            };
-            match (parts.last_mut(), page) {
-                (Some((last, kind)), Some(page)) if last.end == at && *kind == page => {
-                    last.end += PAGE;
-                }
-                (_, Some(page)) => parts.push((at..at + PAGE, page)),
-                (_, None) => {}
-            }
-            at += PAGE;
+    fn read_stack(&self, sp: u64, buffer: &mut [u8]) -> usize {
+        let read = |at, buffer: &mut [u8]| self.memory.read(at, buffer);
+        match self.pagemap() {
+            Some(pagemap) => pagemap.copy(sp, buffer, read),
+            None => read(sp, buffer),
         }
     }
-    parts
 }
 
 /// Pieces of one length, read at many addresses; kept to be filled again.
@@ -229,6 +200,24 @@ mod tests {
     #[test]
     fn what_was_never_mapped_has_no_pages() {
         assert_eq!(own().pages(&(0..16 * PAGE)), []);
+    }
+
+    #[test]
+    fn what_lies_behind_a_stack_is_not_loaded() {
+        // Memory that nobody has touched, of an allocator that takes so much from the
+        // kernel at once.
+        let mut memory: Vec<u8> = Vec::with_capacity(64 << 20);
+        let start = (memory.as_ptr() as u64).next_multiple_of(PAGE) + PAGE;
+        let used = start - memory.as_ptr() as u64;
+        memory.resize(used as usize, 5);
+        let range = start - PAGE..start + 8 * PAGE;
+        let loaded = own().pages(&range);
+        let mut copy = vec![1; 9 * PAGE as usize];
+        let length = own().read_stack(start - 100, &mut copy);
+        let last = loaded.last().unwrap().0.end;
+        assert_eq!(length as u64, last - (start - 100));
+        assert!(copy[..100].iter().all(|byte| *byte == 5));
+        assert_eq!(own().pages(&range), loaded);
     }
 
     #[test]

@@ -13,10 +13,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use looptop_unwind::{Memory, Registers};
+use looptop_unwind::Registers;
 
-use crate::ProcessMemory;
 use crate::sys::{self, Waited};
+use crate::{ProcessSpace, Space};
 
 /// Bytes of the stack that are copied: what fits in some 10 µs.
 const STACK: usize = 32 << 10;
@@ -64,11 +64,11 @@ pub(crate) struct Stopper {
 
 impl Stopper {
     /// Starts the thread for a process, which ends with the stopper.
-    pub(crate) fn start(memory: ProcessMemory) -> std::io::Result<Self> {
+    pub(crate) fn start(space: ProcessSpace) -> std::io::Result<Self> {
         let (requests, receiver) = channel();
         thread::Builder::new()
             .name("looptop-stop".into())
-            .spawn(move || serve(memory, &receiver))?;
+            .spawn(move || serve(&space, &receiver))?;
         Ok(Self { requests })
     }
 
@@ -86,7 +86,7 @@ impl Stopper {
     }
 }
 
-fn serve(memory: ProcessMemory, requests: &Receiver<Request>) {
+fn serve(space: &ProcessSpace, requests: &Receiver<Request>) {
     let mut buffer = vec![0; STACK];
     // Those that were asked to stop and have not yet.
     let mut traced: Vec<i32> = Vec::new();
@@ -98,7 +98,7 @@ fn serve(memory: ProcessMemory, requests: &Receiver<Request>) {
         };
         match request {
             Ok(request) if !traced.contains(&request.tid) => {
-                match answer(request.tid, memory, &mut buffer) {
+                match answer(request.tid, space, &mut buffer) {
                     Err(NoStop::NotYet) => traced.push(request.tid),
                     // Nobody may be there any more who wants to know.
                     done => drop(request.answer.send(done)),
@@ -112,7 +112,7 @@ fn serve(memory: ProcessMemory, requests: &Receiver<Request>) {
     }
 }
 
-fn answer(tid: i32, memory: ProcessMemory, buffer: &mut [u8]) -> Result<Stop, NoStop> {
+fn answer(tid: i32, space: &ProcessSpace, buffer: &mut [u8]) -> Result<Stop, NoStop> {
     sys::seize(tid).map_err(NoStop::Refused)?;
     if let Err(error) = sys::interrupt(tid) {
         // It has ended, or it would be stopped.
@@ -133,7 +133,7 @@ fn answer(tid: i32, memory: ProcessMemory, buffer: &mut [u8]) -> Result<Stop, No
     let stopped = Instant::now();
     let registers = sys::registers(tid);
     let length = match &registers {
-        Ok(registers) => memory.read(registers.rsp, buffer),
+        Ok(registers) => space.read_stack(registers.rsp, buffer),
         Err(_) => 0,
     };
     #[cfg(feature = "planted")]

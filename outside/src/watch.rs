@@ -290,7 +290,7 @@ impl Watch {
         }
         let mut stopper = None;
         if options.may_stop {
-            match Stopper::start(subject.memory()) {
+            match Stopper::start(ProcessSpace::of(subject)) {
                 Ok(started) => stopper = Some(started),
                 Err(error) => costs.no_stop = Some(format!("no thread for it: {error}")),
             }

@@ -197,14 +197,14 @@ impl Engine {
     }
 
     fn unwind_blocked(&mut self, tid: u64, pc: u64, sp: u64) -> Stack {
-        let size = match thread::find(tid) {
+        let length = match thread::find(tid) {
             Some(thread) if (thread.stack.0..thread.stack.1).contains(&sp) => {
-                ((thread.stack.1 - sp) as usize).min(STACK_BYTES)
+                let size = ((thread.stack.1 - sp) as usize).min(STACK_BYTES);
+                memory::read(sp, &mut self.buffer[..size])
             }
             // Another stack, of unknown size: what is beyond is read where needed.
-            _ => AHEAD,
+            _ => memory::read_stack(sp, &mut self.buffer[..AHEAD]),
         };
-        let length = memory::read(sp, &mut self.buffer[..size]);
         let stack = &self.buffer[..length];
         self.unwinder.unwind_blocked(pc, sp, stack).stack
     }

@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use looptop_procfs::Mapping;
+use looptop_procfs::{Mapping, Pagemap};
 use looptop_unwind::{MemFile, Memory};
 
 use crate::procfs;
@@ -30,6 +30,35 @@ pub(super) fn read(address: u64, buffer: &mut [u8]) -> usize {
         }
     }
     done
+}
+
+static PAGEMAP: OnceLock<Option<Pagemap>> = OnceLock::new();
+
+/// Opens what [`read_stack_pages`] needs; it stays open.
+pub(super) fn prepare() {
+    PAGEMAP.get_or_init(|| Pagemap::open(procfs::own()).ok());
+}
+
+/// Copies a stack whose end is not known from its pointer on, up to the end of `buffer` or
+/// of the memory, and returns the number of bytes. What lies beyond the stack is another's:
+/// pages that have no memory yet are not read, for that would make the kernel load them,
+/// and this thread wait for it.
+pub(super) fn read_stack(sp: u64, buffer: &mut [u8]) -> usize {
+    prepare();
+    match PAGEMAP.get() {
+        Some(Some(pagemap)) => pagemap.copy(sp, buffer, read),
+        _ => read(sp, buffer),
+    }
+}
+
+/// The same of up to 64 KiB, safe in a signal handler once [`prepare`] was called: it makes
+/// a system call or two for each piece of the stack, changes `errno` and nothing else.
+pub(super) fn read_stack_pages(sp: u64, buffer: &mut [u8]) -> usize {
+    let read = |at, buffer: &mut [u8]| read_pages(at, buffer).unwrap_or(0);
+    match PAGEMAP.get() {
+        Some(Some(pagemap)) => pagemap.copy(sp, buffer, read),
+        _ => read(sp, buffer),
+    }
 }
 
 /// This process's memory, and what of it lasts.
@@ -173,6 +202,36 @@ mod tests {
     }
 
     static VARIABLE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(7);
+
+    #[test]
+    fn what_lies_behind_a_stack_is_not_loaded() {
+        // SAFETY: a fresh private mapping of three pages; the first is written to.
+        let base = unsafe {
+            let base = libc::mmap(
+                std::ptr::null_mut(),
+                3 * 4096,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            );
+            assert_ne!(base, libc::MAP_FAILED);
+            base.cast::<u8>().write_bytes(5, 4096);
+            base
+        };
+        let start = base as u64;
+        let range = start..start + 3 * 4096;
+        let mut copy = [1; 2 * 4096];
+        for reader in [read_stack, read_stack_pages] {
+            assert_eq!(reader(start + 100, &mut copy), 4096 - 100);
+            assert!(copy[..4096 - 100].iter().all(|byte| *byte == 5));
+            let loaded = Pagemap::open(procfs::own()).unwrap().parts(&range);
+            let loaded: Vec<_> = loaded.into_iter().map(|(range, _)| range).collect();
+            assert_eq!(loaded, [start..start + 4096]);
+        }
+        // SAFETY: the mapping from above, not used afterwards.
+        unsafe { libc::munmap(base, 3 * 4096) };
+    }
 
     #[test]
     fn stops_at_a_guard_page() {

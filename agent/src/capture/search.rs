@@ -46,7 +46,7 @@ pub(crate) fn words_of_blocked(
         _ => sp.checked_add(STACK_BYTES as u64)?,
     };
     let mut copy = vec![0; ((end - sp) as usize).min(STACK_BYTES)];
-    let length = memory::read(sp, &mut copy);
+    let length = memory::read_stack(sp, &mut copy);
     let stack = &copy[..length];
     let mut words = scan(sp, stack, wanted);
     if !words.hits.is_empty() {

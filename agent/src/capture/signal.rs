@@ -5,7 +5,8 @@
 //! The handler runs on the captured thread, at any instruction of any code. It
 //! therefore allocates nothing, takes no lock, touches no thread-local, and calls
 //! nothing but `memcpy`, the clock (which [`install`] has set up) and, for a stack
-//! that is not the registered one, `process_vm_readv`. It restores `errno`.
+//! that is not the registered one, `pread` of `pagemap` and `process_vm_readv`. It
+//! restores `errno`.
 //!
 //! The watchdog and the handlers share [`BUFFERS`] buffers, one for each capture
 //! that is on its way. Who may touch one is told by [`Buffer::state`], a generation
@@ -205,6 +206,7 @@ pub(super) fn install(offset: i32) -> Result<(), Unavailable> {
         .map(|step| libc::SIGRTMIN() + (offset + step) % count)
         .find(|&signal| disposition(signal).is_some_and(|old| old.sa_sigaction == libc::SIG_DFL));
     let signal = free.unwrap_or(wanted);
+    memory::prepare();
 
     // SAFETY: the handler is not installed yet, so nobody reads `PREVIOUS`; the
     // caller serialises installations.
@@ -524,7 +526,7 @@ unsafe fn answer(generation: u64, context: &libc::ucontext_t) {
     } else {
         // Another stack: of a signal handler, or of a coroutine. Its end is not
         // known, so the kernel does the copying.
-        memory::read_pages(sp, &mut copy.bytes).unwrap_or(0)
+        memory::read_stack_pages(sp, &mut copy.bytes)
     };
     // Release: the watchdog that acquires this state sees the content.
     buffer

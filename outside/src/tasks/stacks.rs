@@ -102,7 +102,7 @@ impl Stacks {
                 let length = (part.end - part.start).min(left);
                 left -= length;
                 bytes.resize(length as usize, 0);
-                let read = space.read(part.start, &mut bytes);
+                let read = space.read_stack(part.start, &mut bytes);
                 for word in words(&bytes[..read]) {
                     let points = word.is_multiple_of(8)
                         && new.len() < MAX_POINTERS
@@ -184,7 +184,7 @@ pub(super) fn holding(
             let length = (part.end - part.start).min(left);
             left -= length;
             bytes.resize(length as usize, 0);
-            let read = space.read(part.start, &mut bytes);
+            let read = space.read_stack(part.start, &mut bytes);
             for word in words(&bytes[..read]).filter(|word| handles.contains(word)) {
                 if seen.insert(word) {
                     found.push((n, word));

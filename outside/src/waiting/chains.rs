@@ -55,7 +55,7 @@ impl<S: Space + Clone> Chains<S> {
         for thread in readable.threads() {
             let Some(sp) = thread.stack() else { continue };
             let mut stack = vec![0; STACK];
-            let read = space.read(sp & !7, &mut stack);
+            let read = space.read_stack(sp & !7, &mut stack);
             let words: Vec<u64> = words(&stack[..read]).collect();
             let jobs = in_poll.all_among(&words);
             let runs_job = jobs.iter().any(|task| task.kind == TaskKind::Blocking);

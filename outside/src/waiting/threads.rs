@@ -472,7 +472,7 @@ fn still_points<R: Readable>(readable: &mut R, space: &R::Space, candidate: &Can
 fn stack_of(space: &impl Space, at: &ThreadAt) -> Option<Vec<u8>> {
     let sp = at.stack()? & !7;
     let mut stack = vec![0; MAX_STACK];
-    let read = space.read(sp, &mut stack);
+    let read = space.read_stack(sp, &mut stack);
     stack.truncate(read);
     (read >= 8).then_some(stack)
 }

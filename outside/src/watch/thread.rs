@@ -269,7 +269,7 @@ impl Watched {
             return;
         };
         let mut copy = vec![0; STACK];
-        let length = eye.shared.program.read(sp, &mut copy);
+        let length = eye.shared.program.read_stack(sp, &mut copy);
         copy.truncate(length);
         let standing = eye.shared.program.stand(
             Registers::blocked(pc, sp),
@@ -365,7 +365,7 @@ impl Watched {
                 // It is further out than what was copied.
                 let from = standing.frame(sp).unwrap_or(sp);
                 let mut outer = vec![0; STACK];
-                let length = eye.shared.program.read(from, &mut outer);
+                let length = eye.shared.program.read_stack(from, &mut outer);
                 poll.words = standing.words(&outer[..length], from);
             }
             poll.counters = eye.shared.counters(&self.ticks);

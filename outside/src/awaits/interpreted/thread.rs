@@ -53,7 +53,7 @@ fn has_id(space: &impl Space, at: u64, tid: u64) -> bool {
 /// or that of another such place, as the third one does.
 fn candidates(space: &impl Space, range: Range<u64>) -> Vec<u64> {
     let mut bytes = vec![0; (range.end - range.start) as usize];
-    let read = space.read(range.start, &mut bytes);
+    let read = space.read_stack(range.start, &mut bytes);
     let words: Vec<u64> = words(&bytes[..read]).collect();
     let found = words.windows(4).zip((range.start..).step_by(8));
     let is_pointer = |word: u64| word.is_multiple_of(8) && (1 << 12..1 << 47).contains(&word);
