@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use looptop_symbols::types::Location;
 
-use super::super::chain::{Leaf, Node, NodeKind};
+use super::super::chain::{Leaf, Node, NodeKind, Wanted};
 use super::super::leaf;
 use super::super::names::{JOIN, SELECT, TRANSPARENT, WRAPPERS, is_poll_fn};
 use super::sites::{What, is_short, last_part, module_of, type_of};
 use super::tree::{Polled, Tree};
 use super::wanted::Accesses;
 use crate::space::Space;
+use crate::waits::ResourceKind;
 
 /// What only passes polls on, of which no name says more.
 const PASSES_ON: &str = "core::future::future::Future";
@@ -96,6 +97,15 @@ impl<S: Space> Nodes<'_, S> {
         let mut node = Node::new(kind, &path, None);
         if kind == NodeKind::Leaf {
             node.leaf = self.accesses.leaf(self.tree, at, &path, around);
+            if is_message(node.leaf.as_ref()) {
+                let messages = self.accesses.messages(self.tree, at, around);
+                if messages.len() > 1 {
+                    return messages
+                        .into_iter()
+                        .map(|leaf| with_leaf(&node, leaf))
+                        .collect();
+                }
+            }
             if node.leaf.is_some() {
                 children.clear();
             }
@@ -146,6 +156,7 @@ impl<S: Space> Nodes<'_, S> {
         let several = match leaf {
             None => self.accesses.tasks(self.tree, at, inner),
             Some(Leaf::Socket { .. }) => self.accesses.sockets_asked(self.tree, at, inner),
+            Some(_) if is_message(leaf.as_ref()) => self.accesses.messages(self.tree, at, inner),
             Some(_) => Vec::new(),
         };
         if several.is_empty() {
@@ -243,6 +254,19 @@ pub(super) fn leaf_node(leaf: Leaf) -> Node {
     let mut node = Node::new(NodeKind::Leaf, &Arc::from(name), None);
     node.leaf = Some(leaf);
     node
+}
+
+/// A node that is the same but for what it waits for.
+fn with_leaf(node: &Node, leaf: Leaf) -> Node {
+    let mut node = node.clone();
+    node.leaf = Some(leaf);
+    node
+}
+
+/// What a receiver of a channel with many senders waits for.
+fn is_message(leaf: Option<&Leaf>) -> bool {
+    let is = |wanted: &Wanted| wanted.kind == ResourceKind::Mpsc && wanted.senders.is_some();
+    matches!(leaf, Some(Leaf::Resource(wanted)) if is(wanted))
 }
 
 /// What has ended: it only passes polls on, and there was nothing to pass them on to.

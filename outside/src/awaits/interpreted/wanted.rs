@@ -122,6 +122,12 @@ impl<S: Space> Accesses<'_, S> {
         self.look(tree, future, around).join_set()
     }
 
+    /// The messages that one future waits for, into which all receivers were inlined.
+    pub(super) fn messages(&self, tree: &Tree, future: usize, around: Around<'_>) -> Vec<Leaf> {
+        let messages = self.look(tree, future, around).messages();
+        messages.into_iter().map(Leaf::Resource).collect()
+    }
+
     /// The sockets that one future has asked, into which all was inlined that did.
     pub(super) fn sockets_asked(
         &self,
@@ -255,7 +261,12 @@ impl<S: Space> Looked<'_, S> {
 
     /// Atomic accesses, of so many bytes.
     fn atomics(&self, sizes: &'static [u8]) -> impl Iterator<Item = u64> {
-        let numbers = self.scope.iter().flat_map(|at| &self.tree.all[*at].atomics);
+        let futures = self.scope.iter();
+        futures.flat_map(move |future| self.atomics_of(*future, sizes))
+    }
+
+    fn atomics_of(&self, future: usize, sizes: &'static [u8]) -> impl Iterator<Item = u64> {
+        let numbers = self.tree.all[future].atomics.iter();
         let atomics = numbers.filter_map(|number| self.accesses.run.atomics.get(*number));
         let atomics = atomics.filter(|atomic| sizes.contains(&atomic.size));
         atomics.map(|atomic| atomic.address)
@@ -395,18 +406,26 @@ impl<S: Space> Looked<'_, S> {
 
     /// A message of a channel with many senders: where its receiver put its waker.
     pub(super) fn message(&self) -> Option<Leaf> {
-        let channel = self.atomics(&[8]).find_map(|at| {
-            let address = at.checked_sub(CHANNEL.waker_state)?;
-            self.channel(address)
-        })?;
-        let mut wanted = Wanted::of(ResourceKind::Mpsc, channel.address);
-        wanted.senders = Some(channel.senders);
-        wanted.total = channel.bound;
-        wanted.free = channel
-            .bound
-            .map(|bound| bound.saturating_sub(channel.queued));
-        wanted.queued = Some(channel.queued);
-        Some(Leaf::Resource(wanted))
+        let first = self.messages().into_iter().next();
+        first.map(Leaf::Resource)
+    }
+
+    /// The same of all channels to which the innermost future gave its waker that gave it
+    /// to any, in the order in which it did.
+    fn messages(&self) -> Vec<Wanted> {
+        let mut wanted: Vec<Wanted> = Vec::new();
+        for future in &self.scope {
+            for at in self.atomics_of(*future, &[8]) {
+                let address = at.checked_sub(CHANNEL.waker_state);
+                let is_new = |at: &u64| wanted.iter().all(|known| known.address != *at);
+                let channel = address.filter(is_new).and_then(|at| self.channel(at));
+                wanted.extend(channel.map(|channel| channel.message()));
+            }
+            if !wanted.is_empty() {
+                break;
+            }
+        }
+        wanted
     }
 
     /// The channel at an address, if one is there.
@@ -682,6 +701,18 @@ struct Channel {
     bound: Option<u64>,
     queued: u64,
     senders: u64,
+}
+
+impl Channel {
+    /// What its receiver waits for.
+    fn message(&self) -> Wanted {
+        let mut wanted = Wanted::of(ResourceKind::Mpsc, self.address);
+        wanted.senders = Some(self.senders);
+        wanted.total = self.bound;
+        wanted.free = self.bound.map(|bound| bound.saturating_sub(self.queued));
+        wanted.queued = Some(self.queued);
+        wanted
+    }
 }
 
 /// What a future asks for and was given, of what is left of it and whether it queues; `None`
