@@ -135,6 +135,18 @@ pub(crate) fn marked(mark: &str) -> Vec<(ProcessId, String)> {
     names.filter_map(|name| process(name.to_str()?)).collect()
 }
 
+/// Those that a process has started and that run.
+pub(crate) fn children(pid: ProcessId) -> Vec<ProcessId> {
+    let lists = threads(pid).into_iter().filter_map(|thread| {
+        fs::read_to_string(format!("/proc/{pid}/task/{}/children", thread.tid)).ok()
+    });
+    let pids = lists.flat_map(|list| {
+        let pids = list.split_whitespace().filter_map(|word| word.parse().ok());
+        pids.collect::<Vec<ProcessId>>()
+    });
+    pids.filter(|pid| runs(*pid)).collect()
+}
+
 /// Sends a signal.
 ///
 /// # Errors

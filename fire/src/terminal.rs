@@ -230,6 +230,7 @@ impl Viewer {
     /// Ends it; what is wrong with how it ended.
     pub(crate) fn end(&mut self, way: Way) -> Vec<Problem> {
         let pid = self.pid();
+        let mut is_run = Vec::new();
         if self.runs() {
             // One that is stopped would not take notice.
             drop(processes::signal(pid, Signal::CONT));
@@ -238,6 +239,7 @@ impl Viewer {
                 Way::Signal(signal, _) => drop(processes::signal(pid, signal)),
                 Way::Kill => {
                     self.is_killed = true;
+                    is_run = processes::children(pid);
                     drop(processes::signal(pid, Signal::KILL));
                 }
             }
@@ -263,7 +265,32 @@ impl Viewer {
             self.ended = self.child.wait().ok();
             return vec![Problem::new("end", text)];
         }
-        self.wrong_end()
+        let mut wrong = self.wrong_end();
+        wrong.extend(
+            is_run
+                .into_iter()
+                .filter_map(|pid| self.end_what_it_ran(pid)),
+        );
+        wrong
+    }
+
+    /// Ends what a viewer has started that was killed: that has taken no harm, and nobody
+    /// else ends it.
+    fn end_what_it_ran(&self, pid: ProcessId) -> Option<Problem> {
+        let problem = |what: &str| {
+            let text = format!("process {pid}, which {} has started, {what}", self.name);
+            Some(Problem::new("run", text))
+        };
+        if !processes::runs(pid) {
+            return problem("has ended with it");
+        }
+        drop(processes::signal(pid, Signal::CONT));
+        drop(processes::signal(pid, Signal::TERM));
+        if processes::until(TO_END, || !processes::runs(pid)) {
+            return None;
+        }
+        drop(processes::signal(pid, Signal::KILL));
+        problem("does not end by SIGTERM")
     }
 
     /// What is wrong with how it has ended, if it has.
