@@ -183,7 +183,10 @@ impl<R: Readable> Waiting<R> {
         self.listings += 1;
         self.lacks = lacks;
         let pointing = &self.pointing_at_sought;
-        let order = self.records.listing(&tasks, have_run, pointing, at);
+        let clock = self.readable.clock();
+        let order = self
+            .records
+            .listing(&tasks, have_run, pointing, (at, clock));
         self.has_looked &= order.is_empty();
         self.queue.clear();
         self.queue

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::facts::{Hold, ReadSoFar, TaskAt, TaskWait, Want, What};
 use super::order::{Kind, Waiter, order};
@@ -58,6 +58,15 @@ impl Record {
         let holds = !wait.new.holds.is_empty() || !wait.inferred.is_empty();
         holds && !self.is_sure && !wait.new.wants.is_empty()
     }
+
+    /// It was to be woken by a timer since it was read, and perhaps waits for another one.
+    fn is_overdue(&self, clock: Option<Duration>) -> bool {
+        let (Is::Waits(wait), Some(clock)) = (&self.is, clock) else {
+            return false;
+        };
+        let mut wants = wait.new.wants.iter();
+        wants.any(|want| matches!(want.what, What::Timer { due } if due <= clock))
+    }
 }
 
 #[derive(Debug)]
@@ -107,13 +116,13 @@ impl New {
 
 impl Records {
     /// Takes in a listing; which of its tasks are to be read, in this order. Those at
-    /// `pointing` may have what others wait for.
+    /// `pointing` may have what others wait for. Timers are due by `clock`.
     pub(super) fn listing(
         &mut self,
         tasks: &[Task],
         have_run: &AddressSet,
         pointing: &AddressSet,
-        at: Instant,
+        (at, clock): (Instant, Option<Duration>),
     ) -> Vec<u32> {
         self.listing = self.listing.wrapping_add(1);
         self.idle = 0;
@@ -129,7 +138,7 @@ impl Records {
             }
             self.idle += u64::from(waits);
             let has_run = have_run.contains(&task.header);
-            if let Some(waiter) = self.seen(task, waits, has_run, position, at) {
+            if let Some(waiter) = self.seen(task, waits, has_run, position, (at, clock)) {
                 waiters.push(Waiter {
                     is_pointing: pointing.contains(&task.header),
                     ..waiter
@@ -154,7 +163,7 @@ impl Records {
         waits: bool,
         has_run: bool,
         position: u32,
-        at: Instant,
+        (at, clock): (Instant, Option<Duration>),
     ) -> Option<Waiter> {
         let is_known = self.known.contains_key(&task.header);
         if !is_known && (!waits || self.known.len() >= MAX_TASKS) {
@@ -195,7 +204,9 @@ impl Records {
             id: task.id,
             is_pointing: false,
             read_at: record.read_at,
-            is_stale: record.is_stale || matches!(record.is, Is::Unknown),
+            is_stale: record.is_stale
+                || matches!(record.is, Is::Unknown)
+                || record.is_overdue(clock),
             is_unsure: record.is_unsure(),
         })
     }
@@ -560,7 +571,7 @@ mod tests {
                             &[task(16, *state)],
                             &have_run,
                             &AddressSet::default(),
-                            now,
+                            (now, None),
                         );
                         let known = word.is_some() && !has_run && *state != Running;
                         assert_eq!(order.is_empty(), known || *state == Running, "{what}");
@@ -579,12 +590,53 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_that_is_due_is_read_again_and_another_one_is_another_wait() {
+        let mut records = Records::default();
+        let began = Instant::now();
+        let none = AddressSet::default();
+        let task = [task(16, TaskState::Idle)];
+        let timer = |due: u64| New {
+            wants: vec![Want {
+                node: 0,
+                what: What::Timer {
+                    due: Duration::from_secs(due),
+                },
+            }],
+            ..chain(1, 64)
+        };
+        // The second, when the timer is due that it reads; whether it reads, and for how
+        // long it waits then.
+        let steps = [
+            (1, 3, true, Some(0)),
+            (2, 3, false, None),
+            (3, 6, true, Some(0)),
+            (5, 6, false, None),
+            // Nobody has woken it.
+            (7, 6, true, Some(4)),
+            (8, 6, true, Some(5)),
+        ];
+        for (second, due, reads, waited) in steps {
+            let now = began + Duration::from_secs(second);
+            let clock = Some(Duration::from_secs(second));
+            let order = records.listing(&task, &none, &none, (now, clock));
+            assert_eq!(!order.is_empty(), reads, "{second}");
+            if reads {
+                let word = records.read(at(16), timer(due), now).unwrap();
+                assert_eq!(Some((now - word.since).as_secs()), waited, "{second}");
+            }
+        }
+    }
+
+    #[test]
     fn what_was_read_is_counted_and_goes_with_its_task() {
         let mut records = Records::default();
         let now = Instant::now();
         let none = AddressSet::default();
         let all = [16, 32, 48, 64].map(|header| task(header, TaskState::Idle));
-        assert_eq!(records.listing(&all, &none, &none, now), [0, 1, 2, 3]);
+        assert_eq!(
+            records.listing(&all, &none, &none, (now, None)),
+            [0, 1, 2, 3]
+        );
         let partial = New {
             is_partial: true,
             ..chain(1, 64)
@@ -608,7 +660,7 @@ mod tests {
         let mut other = task(16, TaskState::Idle);
         other.id = 99;
         let left = [other, task(48, TaskState::Idle)];
-        assert_eq!(records.listing(&left, &none, &none, now), [0]);
+        assert_eq!(records.listing(&left, &none, &none, (now, None)), [0]);
         let counted = records.counted();
         assert_eq!((counted.idle, counted.read, counted.without), (2, 0, 1));
         assert_eq!(
@@ -623,7 +675,12 @@ mod tests {
         let mut records = Records::default();
         let now = Instant::now();
         let all = [16, 32].map(|header| task(header, TaskState::Idle));
-        records.listing(&all, &AddressSet::default(), &AddressSet::default(), now);
+        records.listing(
+            &all,
+            &AddressSet::default(),
+            &AddressSet::default(),
+            (now, None),
+        );
         records.read(at(16), chain(1, 64), now);
         records.read(at(32), chain(1, 128), now);
         assert!(records.waits_for(16, 64) && !records.waits_for(32, 64));
