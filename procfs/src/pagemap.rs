@@ -206,29 +206,31 @@ mod tests {
     fn only_pages_with_memory_are_read() {
         const P: usize = PAGE as usize;
         // Pages, start, wanted; what is read, and how much there is in all.
-        type Row = (&'static str, usize, usize, &'static [Range<usize>], usize);
+        type Row = (&'static str, usize, usize, &'static [(usize, usize)], usize);
         let rows: &[Row] = &[
-            ("pppp", 0, 4 * P, &[0..4 * P], 4 * P),
-            ("pppp", 100, 50, &[100..150], 50),
-            ("pp..", 100, 4 * P - 100, &[100..2 * P], 2 * P - 100),
-            ("p.p.", 8, 4 * P - 8, &[8..P, 2 * P..3 * P], 3 * P - 8),
-            ("psf.", 0, 4 * P, &[0..3 * P], 3 * P),
+            ("pppp", 0, 4 * P, &[(0, 4 * P)], 4 * P),
+            ("pppp", 100, 50, &[(100, 150)], 50),
+            ("pp..", 100, 4 * P - 100, &[(100, 2 * P)], 2 * P - 100),
+            ("p.p.", 8, 4 * P - 8, &[(8, P), (2 * P, 3 * P)], 3 * P - 8),
+            ("psf.", 0, 4 * P, &[(0, 3 * P)], 3 * P),
             ("....", 0, 4 * P, &[], 0),
-            (".p..", P + 8, 2 * P, &[P + 8..2 * P], P - 8),
+            (".p..", P + 8, 2 * P, &[(P + 8, 2 * P)], P - 8),
             // The kernel says nothing of what is behind the last page.
-            ("pp", 0, 4 * P, &[0..4 * P], 4 * P),
+            ("pp", 0, 4 * P, &[(0, 4 * P)], 4 * P),
         ];
         for (pages, start, wanted, expected, length) in rows {
             let mut reads = Vec::new();
             let mut buffer = vec![7; *wanted];
             let copied = pagemap(pages).copy(*start as u64, &mut buffer, |at, buffer| {
-                reads.push(at as usize..at as usize + buffer.len());
+                reads.push((at as usize, at as usize + buffer.len()));
                 buffer.fill(1);
                 buffer.len()
             });
             assert_eq!((&reads[..], copied), (*expected, *length), "{pages}");
             for (i, byte) in buffer[..copied].iter().enumerate() {
-                let read = reads.iter().any(|read| read.contains(&(start + i)));
+                let read = reads
+                    .iter()
+                    .any(|(from, to)| (*from..*to).contains(&(start + i)));
                 assert_eq!(*byte, u8::from(read), "{pages} at {i}");
             }
         }
