@@ -53,7 +53,7 @@ use crate::Subject;
 use crate::space::{Pieces, ProcessSpace, Space};
 pub(crate) use cell::task_state as state_of;
 use cell::{Cell, HEAD, may_begin_at};
-use owned::{MAX_OWNERS, Owned};
+use owned::{List, MAX_OWNERS, Owned};
 use place::Places;
 use scan::Scan;
 use stacks::Stacks;
@@ -348,11 +348,20 @@ impl<S: Space + Clone> Tasks<S> {
 
     /// A list that was found without a task of it.
     fn add_list(&mut self, owned: Owned, handle: Option<u64>) {
+        let task = owned.task(&self.space, &self.types);
+        // One shard of a list looks like a list of its own: the scheduler of its tasks says
+        // whose it is.
+        let (owned, handle) = match (owned.list, &task) {
+            (List::Single { .. }, Some(task)) => {
+                match Owned::of_task(&self.space, &self.types, task) {
+                    Some(of_task) => (of_task, Some(task.scheduler)),
+                    None => return,
+                }
+            }
+            _ => (owned, handle),
+        };
         // Which module's it is no task says yet: with several, tasks lead to it.
-        let module = match (
-            self.types.modules().len(),
-            owned.task(&self.space, &self.types),
-        ) {
+        let module = match (self.types.modules().len(), task) {
             (_, Some(task)) => self.types.at(task.kind).module,
             (1, None) => 0,
             _ => return,

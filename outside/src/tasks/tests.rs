@@ -143,6 +143,25 @@ fn a_stack_leads_to_a_runtime_and_its_tasks() {
 }
 
 #[test]
+fn one_shard_is_no_list_of_its_own() {
+    let fake = runtime([3, 0, 1, 2]);
+    // An `Arc` of something else, a number that is the list's, and a shard.
+    fake.words(HEAP + 0x8000, &[2, 1, 0, LIST, cell(0), cell(2), 0]);
+    fake.words(STACK + 0x100, &[HEAP + 0x8000]);
+    let mut seen = tasks(&fake);
+    let listing = seen.read(STACKS);
+    let of_all = &listing.runtimes[0];
+    assert_eq!(
+        (of_all.flavor, of_all.handle),
+        (Flavor::CurrentThread, Some(HANDLE))
+    );
+    assert_eq!((listing.runtimes.len(), of_all.listed), (1, 6));
+    // Where the scheduler of its tasks has no list, nobody knows what it is.
+    fake.words(OWNED, &[0; 6]);
+    assert_eq!(tasks(&fake).read(STACKS).runtimes, []);
+}
+
+#[test]
 fn stacks_say_which_of_several_runtimes_a_thread_may_drive() {
     let fake = runtime([1, 0, 0, 0]);
     let (other, stack) = (HEAP + 0x4000, 0x4000_0000);
