@@ -18,7 +18,7 @@ const MAX_CANDIDATES: usize = 16;
 const MAX_OTHERS: usize = 1_024;
 /// What an `Arc` points at is so far before what is in it: a lock, or what the ends of a
 /// channel share.
-const COUNTS: [u64; 2] = [16, 128];
+pub(super) const COUNTS: [u64; 2] = [16, 128];
 
 /// Tasks that know a lock.
 #[derive(Debug, Default)]
@@ -47,6 +47,7 @@ pub(super) fn pointing(
         return found;
     };
     let range = lowest.saturating_sub(COUNTS[1])..=*highest;
+    let is_lock = |word: u64| locks.contains(&word);
     let of_arc = |word: u64| {
         let behind = COUNTS.into_iter().filter_map(move |n| word.checked_add(n));
         behind.filter(|lock| locks.contains(lock))
@@ -58,7 +59,7 @@ pub(super) fn pointing(
         let Some(of) = types.get(task.vtable) else {
             continue;
         };
-        if task.kind != TaskKind::Async || !waiting {
+        if task.kind != TaskKind::Async || task.state == TaskState::Complete {
             continue;
         }
         let begin = task.header.saturating_add(of.future_offset());
@@ -70,6 +71,15 @@ pub(super) fn pointing(
         let hits = words(bytes).zip((0..).step_by(8));
         let near = hits.filter(|(word, _)| range.contains(word));
         let near: Vec<(u64, usize)> = near.collect();
+        if !waiting {
+            // What it holds nobody can say while it is polled.
+            let words = near.iter().map(|(word, _)| *word);
+            let of_arcs = near.iter().flat_map(|(word, _)| of_arc(*word));
+            for lock in words.filter(|word| is_lock(*word)).chain(of_arcs) {
+                found.entry(lock).or_default().is_cut = true;
+            }
+            continue;
+        }
         for lock in near.iter().flat_map(|(word, _)| of_arc(*word)) {
             found.entry(lock).or_default().add_other(task);
         }

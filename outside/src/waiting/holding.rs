@@ -24,6 +24,9 @@ const TRIES: usize = 3;
 /// Answers that are remembered.
 const MAX_ANSWERS: usize = 4_096;
 
+/// What a lock's memory said.
+type State = [Option<u64>; 3];
+
 /// What tasks have answered, and who holds what.
 #[derive(Debug)]
 pub(super) struct Holding {
@@ -38,8 +41,8 @@ pub(super) struct Holding {
 #[derive(Debug)]
 struct Answer {
     asked: Instant,
-    /// Permits of each lock.
-    permits: HashMap<u64, u64>,
+    /// Permits of each lock, and how the lock was then.
+    permits: HashMap<u64, (u64, State)>,
     /// There is nothing else.
     is_whole: bool,
 }
@@ -68,9 +71,10 @@ impl Holding {
         found: &mut HashMap<u64, Pointing>,
         locks: &HashSet<u64>,
         tasks: &[Task],
-        (chains, records, resources): (&mut Chains<S>, &Records, &Resources),
+        (space, chains, records, resources): (&S, &mut Chains<S>, &Records, &Resources),
         now: Instant,
     ) {
+        let state = |lock: u64| lock_of(lock, resources).state(space);
         self.answers.retain(|task, answer| {
             let since = records.waits_since(*task);
             since.is_some_and(|since| since <= answer.asked)
@@ -86,10 +90,14 @@ impl Holding {
                 continue;
             };
             let at = at(task);
-            let is_known = self
-                .answers
-                .get(&at)
-                .is_some_and(|answer| locks.iter().all(|lock| answer.permits.contains_key(lock)));
+            let states: Vec<State> = locks.iter().map(|lock| state(*lock)).collect();
+            let is_known = self.answers.get(&at).is_some_and(|answer| {
+                let mut locks = locks.iter().zip(&states);
+                locks.all(|(lock, state)| {
+                    let known = answer.permits.get(lock);
+                    known.is_some_and(|(_, then)| then == state)
+                })
+            });
             let is_over = asked >= ASKS_AT_LEAST && now.elapsed() >= self.asks_for;
             if is_known || is_over || self.answers.len() >= MAX_ANSWERS {
                 continue;
@@ -108,7 +116,10 @@ impl Holding {
                 let is_whole = given.is_whole();
                 let answer = Answer {
                     asked: began,
-                    permits: locks.into_iter().zip(given.permits).collect(),
+                    permits: locks
+                        .into_iter()
+                        .zip(given.permits.into_iter().zip(states))
+                        .collect(),
                     is_whole,
                 };
                 self.answers.insert(at, answer);
@@ -118,15 +129,17 @@ impl Holding {
         self.complete.clear();
         let found = found.iter_mut().filter(|(lock, _)| locks.contains(lock));
         for (lock, pointing) in found {
-            self.take_in(*lock, pointing);
+            self.take_in(*lock, state(*lock), pointing);
         }
     }
 
-    fn take_in(&mut self, lock: u64, pointing: &mut Pointing) {
+    /// What was answered while the lock was as it is now.
+    fn take_in(&mut self, lock: u64, state: State, pointing: &mut Pointing) {
         let answers = &self.answers;
         let answer = |task: TaskAt| {
             let answer = answers.get(&task)?;
-            Some((*answer.permits.get(&lock)?, answer.is_whole))
+            let (permits, then) = answer.permits.get(&lock)?;
+            (*then == state).then_some((*permits, answer.is_whole))
         };
         let mut holders: Vec<(TaskAt, u64)> = Vec::new();
         let mut tasks = pointing

@@ -115,6 +115,8 @@ pub struct Waiting<R: Readable> {
     pointing: HashMap<u64, Vec<Candidate>>,
     /// Who holds locks, as what they would give back says it.
     holding: Holding,
+    /// The locks of the newest search, until it is said whether their holders are known.
+    asked: HashSet<u64>,
     next_search: Option<Instant>,
     search_rest: u32,
     /// Threads were looked at since tasks were read: who holds what they wait for was
@@ -151,6 +153,7 @@ impl<R: Readable> Waiting<R> {
             unheld: HashSet::new(),
             pointing: HashMap::new(),
             holding: Holding::default(),
+            asked: HashSet::new(),
             next_search: None,
             search_rest: SEARCH_REST,
             has_looked: false,
@@ -340,12 +343,35 @@ impl<R: Readable> Waiting<R> {
         }
         self.resources
             .in_use_by_threads(looked.locks.iter().map(|(address, _)| *address));
+        self.say_whose_holders_are_known();
         // What a chain says needs no search.
         let unheld = looked.unheld.into_iter();
         self.unheld = unheld.filter(|lock| !self.held.0.contains(lock)).collect();
         self.found.threads.extend(looked.changed);
         self.found.threads_void.extend(looked.void);
         self.infer(now);
+    }
+
+    /// Says of the locks that tasks were asked about whether all have answered. Where none of
+    /// them holds one, no other thread than the first may know it by its stack, or its `Arc`:
+    /// a job of the blocking pool has there what was given to it.
+    fn say_whose_holders_are_known(&mut self) {
+        let asked = std::mem::take(&mut self.asked);
+        let of_nobody: HashSet<u64> = asked
+            .iter()
+            .copied()
+            .filter(|lock| self.holding.is_complete(*lock) && self.holding.of(*lock).is_empty())
+            .collect();
+        let on_stacks = self.threads.know(self.readable.space(), &of_nobody);
+        for lock in asked {
+            if self.resources.kind(lock).is_some_and(is_tokios_lock) {
+                let all_asked = self.holding.is_complete(lock) && !on_stacks.contains(&lock);
+                self.resources.learn(ResourceFact {
+                    holders_known: Some(all_asked),
+                    ..ResourceFact::of(lock, ResourceKind::Other)
+                });
+            }
+        }
     }
 
     /// Locks of tokio's that tasks wait for and no chain says to be held: all of them, and
@@ -401,17 +427,10 @@ impl<R: Readable> Waiting<R> {
         let (space, records) = (self.readable.space(), &self.records);
         let waits = |task: &Task, lock: u64| records.waits_for(task.header, lock);
         let mut found = cells::pointing(space, &self.types, &self.tasks, &all, waits);
-        let engine = (&mut self.chains, &self.records, &self.resources);
+        let engine = (space, &mut self.chains, &self.records, &self.resources);
         self.holding
             .ask(&mut found, &locks, &self.tasks, engine, began);
-        for lock in &locks {
-            if self.resources.kind(*lock).is_some_and(is_tokios_lock) {
-                self.resources.learn(ResourceFact {
-                    holders_known: Some(self.holding.is_complete(*lock)),
-                    ..ResourceFact::of(*lock, ResourceKind::Other)
-                });
-            }
-        }
+        self.asked = locks.clone();
         let (records, mut found) = (&self.records, candidates_of(found));
         self.next_search = Some(now + began.elapsed() * self.search_rest);
         let candidates = found.values().flatten();

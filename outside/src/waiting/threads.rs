@@ -7,6 +7,7 @@ use looptop_procfs::lock::{self, Lock, LockKind};
 use looptop_procfs::{SyscallState, syscalls};
 use looptop_unwind::{Memory as _, Registers};
 
+use super::cells::COUNTS;
 use super::facts::{Hold, TaskAt, ThreadWait, Want, What};
 use super::frames::{Frames, Says, Stacks};
 use super::holders::{Candidate, Likelihood, Refuted, Sleep, Waiter, Who, most_likely};
@@ -74,6 +75,24 @@ impl Threads {
     /// The holders of locks, as of the newest look.
     pub(super) fn holders(&self) -> &HashMap<u64, Holder> {
         &self.holders
+    }
+
+    /// Which of these locks are on the stack of another thread than the first, as themselves or
+    /// by their `Arc`.
+    pub(super) fn know(&self, space: &impl Space, locks: &HashSet<u64>) -> HashSet<u64> {
+        let mut known = HashSet::new();
+        if locks.is_empty() {
+            return known;
+        }
+        for thread in self.known.values().skip(1) {
+            let stack = stack_of(space, &thread.at).unwrap_or_default();
+            for word in words(&stack) {
+                let behind = COUNTS.into_iter().filter_map(|n| word.checked_add(n));
+                let all = std::iter::once(word).chain(behind);
+                known.extend(all.filter(|word| locks.contains(word)));
+            }
+        }
+        known
     }
 
     /// One look at all of them. Of `others`, which are locks of tokio's, holders are looked

@@ -42,6 +42,22 @@ pub enum Lock {
     Receiver(u64),
 }
 
+impl Lock {
+    /// What its memory says now that changes when somebody comes to hold it, or does not any
+    /// more: answers of several tasks go together where it was the same.
+    pub(crate) fn state(self, space: &impl Space) -> [Option<u64>; 3] {
+        let word = |at: u64, offset: u64| space.read_u64(at.checked_add(offset)?);
+        match self {
+            Self::Semaphore(at) => {
+                let places = [SEMAPHORE.permits, SEMAPHORE.queue, SEMAPHORE.queue + 8];
+                places.map(|offset| word(at, offset))
+            }
+            Self::Word(at) => [word(at, 0), None, None],
+            Self::Receiver(at) => [word(at, CHANNEL.is_closed & !7), None, None],
+        }
+    }
+}
+
 /// What a task would give back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GivenBack {
