@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 
 use looptop_outside::Subject;
 use looptop_outside::tasks::{AddressSet, Task, Tasks, Types};
-use looptop_outside::waiting::{LiveProcess, Shape, TaskWait, ThreadWait, Waiting, What};
+use looptop_outside::waiting::{
+    LiveProcess, ResourceFact, Shape, TaskWait, ThreadWait, Waiting, What,
+};
 use looptop_procfs::Procfs;
 use looptop_symbols::Resolver;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, oneshot};
 
 /// What was found so far.
 #[derive(Default)]
@@ -17,6 +21,7 @@ struct Known {
     shapes: HashMap<u32, Arc<Shape>>,
     tasks: BTreeMap<u64, TaskWait>,
     threads: BTreeMap<u64, ThreadWait>,
+    resources: HashMap<u64, ResourceFact>,
 }
 
 /// Reads until `is_there`, and fails where that takes too long.
@@ -43,6 +48,10 @@ fn read_until(what: &str, is_there: impl Fn(&Known) -> bool) -> Known {
         known
             .tasks
             .extend(found.tasks.into_iter().map(|wait| (wait.task.id, wait)));
+        let resources = found.resources.into_iter();
+        known
+            .resources
+            .extend(resources.map(|fact| (fact.address, fact)));
         let threads = found.threads.into_iter();
         known.threads.extend(threads.map(|wait| (wait.tid, wait)));
         for tid in found.threads_void {
@@ -159,4 +168,84 @@ fn a_task_that_waits_for_a_lock_wants_a_permit_of_it() {
     );
     drop(guard);
     runtime.block_on(task).unwrap();
+}
+
+async fn takes_a_permit(pool: Arc<Semaphore>) {
+    let _permit = pool.acquire().await.unwrap();
+}
+
+/// Takes one, and waits with it again and again.
+async fn takes_turns(pool: Arc<Semaphore>) {
+    loop {
+        let _permit = pool.acquire().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The address of what is waited for, and tasks that wait for it; nobody else knows it.
+fn wait_behind(
+    runtime: &Runtime,
+    permits: usize,
+    first: impl FnOnce(Arc<Semaphore>, oneshot::Sender<()>),
+) -> u64 {
+    let pool = Arc::new(Semaphore::new(permits));
+    let (taken, is_taken) = oneshot::channel();
+    first(Arc::clone(&pool), taken);
+    runtime.block_on(is_taken).unwrap();
+    for _ in 0..3 {
+        runtime.spawn(takes_a_permit(Arc::clone(&pool)));
+    }
+    Arc::as_ptr(&pool).addr() as u64
+}
+
+#[test]
+fn that_no_task_holds_any_is_said_of_what_is_held_by_none() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let forgotten = wait_behind(&runtime, 1, |pool, taken| {
+        runtime.spawn(async move {
+            pool.acquire().await.unwrap().forget();
+            taken.send(()).unwrap();
+        });
+    });
+    let (end, until) = mpsc::channel::<()>();
+    let in_job = wait_behind(&runtime, 1, |pool, taken| {
+        runtime.spawn(async move {
+            let permit = pool.acquire_owned().await.unwrap();
+            let job = move || {
+                taken.send(()).unwrap();
+                let _ = until.recv();
+                drop(permit);
+            };
+            tokio::task::spawn_blocking(job).await.unwrap();
+        });
+    });
+    let pool = Arc::new(Semaphore::new(2));
+    let in_turns = Arc::as_ptr(&pool).addr() as u64;
+    for _ in 0..20 {
+        runtime.spawn(takes_turns(Arc::clone(&pool)));
+    }
+    drop(pool);
+    let is_known = |known: &Known, address| {
+        let fact: Option<&ResourceFact> = known.resources.get(&address);
+        fact.and_then(|fact| fact.holders_known)
+    };
+    let rounds = std::cell::Cell::new(0);
+    read_until("what is forgotten", |known| {
+        assert_ne!(is_known(known, in_job), Some(true), "a job has it");
+        let holds = |wait: &TaskWait| wait.holds.iter().any(|hold| hold.resource == in_turns);
+        let is_held = known.tasks.values().any(holds);
+        assert!(
+            is_known(known, in_turns) != Some(true) || is_held,
+            "two tasks have it at any time"
+        );
+        let is_asked = is_known(known, in_job).is_some() && is_known(known, in_turns).is_some();
+        rounds.set(rounds.get() + 1);
+        is_known(known, forgotten) == Some(true) && is_asked && rounds.get() > 30
+    });
+    drop(end);
+    runtime.shutdown_timeout(Duration::from_secs(5));
 }

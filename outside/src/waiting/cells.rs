@@ -204,6 +204,9 @@ mod tests {
             let locks = HashSet::from([LOCK, LOCK + 64]);
             let found = pointing(&fake, &types, &[task], &locks, |_, _| waits);
             let of_lock = found.get(&LOCK);
+            // What is polled may hold it, and cannot be asked.
+            let is_cut = of_lock.is_some_and(|of| of.is_cut);
+            assert_eq!(is_cut, state == TaskState::Running, "{what}");
             let has_other = of_lock.is_some_and(|of| !of.others.is_empty());
             assert_eq!(has_other, other, "{what}");
             let candidates = of_lock.map(|of| &of.candidates);
