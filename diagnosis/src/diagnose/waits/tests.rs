@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::model::{Model, TaskId, Tid, fixtures};
+use crate::model::{Model, Moment, TaskId, Tid, fixtures};
 
 fn task(model: &Model, id: u64) -> &crate::model::TaskWait {
     model.waits.task(TaskId(id)).expect("a task of the fixture")
@@ -137,4 +137,24 @@ fn one_reading_says_nothing_of_how_long() {
     let mut once = task(&model, 1).clone();
     once.since = once.read_at;
     assert_eq!(waited(&model, &once), None);
+}
+
+#[test]
+fn who_was_to_be_woken_since_it_was_read_may_wait_anew() {
+    let model = fixtures::waits();
+    let wait = task(&model, 1);
+    let after = |moment: Moment, ms: i64| Moment(moment.0.saturating_add_signed(ms * 1_000_000));
+    // Milliseconds: when it is due after it was read, and whether the time says something.
+    for (due, is_known) in [
+        (-100, true),
+        (-99, false),
+        (0, false),
+        (5, false),
+        (6, true),
+    ] {
+        let mut wait = wait.clone();
+        wait.read_at = after(model.now, -5);
+        wait.wants[0].due = Some(after(wait.read_at, due));
+        assert_eq!(waited(&model, &wait).is_some(), is_known, "{due}");
+    }
 }

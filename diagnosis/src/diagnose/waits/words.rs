@@ -383,11 +383,17 @@ fn telling(kind: WantKind) -> u8 {
     }
 }
 
+/// A timer that is due wakes its task within so long, unless something is wrong.
+const TIMER_IS_LATE: Duration = Duration::from_millis(100);
+
 /// For how long a task has waited so, at least; `None` where it was read once only and
-/// nobody knows when it was polled, which says nothing of it.
+/// nobody knows when it was polled, which says nothing of it, or where a timer was to wake it
+/// since it was read: it may wait anew.
 pub fn waited(model: &Model, wait: &TaskWait) -> Option<Duration> {
     let (since, is_exact) = model.waits_since(wait);
-    (is_exact || since < wait.read_at).then(|| model.now.since(since))
+    let mut due = wait.wants.iter().filter_map(|want| want.due);
+    let is_past = due.any(|due| due <= model.now && wait.read_at.since(due) < TIMER_IS_LATE);
+    (is_exact || (since < wait.read_at && !is_past)).then(|| model.now.since(since))
 }
 
 /// What a party waits for itself, for a sentence: "waits for socket 10.0.0.7:443 to read
