@@ -28,7 +28,7 @@ pub(super) struct Pointing {
     /// They wait for it themselves, or have an `Arc` of it: nothing but what they would give
     /// back says whether they hold it.
     pub(super) others: Vec<Task>,
-    /// There are more than are remembered.
+    /// There are more than are remembered, or one of them is in a poll.
     pub(super) is_cut: bool,
 }
 
