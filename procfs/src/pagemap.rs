@@ -40,8 +40,8 @@ impl Page {
     }
 }
 
-/// `pagemap` of a process, open. It tells of the address space that the process had when
-/// it was opened: after an `exec` it says nothing.
+/// `pagemap` of a process, open. It shows the address space that the process had when
+/// it was opened: after an `exec`, nothing.
 ///
 /// Who reads a page that has no memory makes the kernel give it some, which may wait for
 /// a disk or, with `userfaultfd`, for the process itself, and changes what is being
@@ -117,33 +117,21 @@ impl Pagemap {
                 return seen + read(at, &mut buffer[seen..]);
             }
             let has_memory = |entry: &[u8; 8]| Page::of(u64::from_ne_bytes(*entry)).is_some();
-            let mut pages = entries.as_chunks::<8>().0.iter().map(has_memory);
-            let mut page = 0;
-            let mut kind = pages.next();
-            while let Some(memory) = kind {
-                let mut next;
-                loop {
-                    page += 1;
-                    next = pages.next();
-                    if next != kind {
-                        break;
-                    }
-                }
-                let until = first.saturating_add(page * PAGE).min(end);
-                let piece = seen..(until - start) as usize;
+            let entries = entries.as_chunks::<8>().0;
+            let mut until = first;
+            for pages in entries.chunk_by(|one, next| has_memory(one) == has_memory(next)) {
+                until = until.saturating_add(pages.len() as u64 * PAGE);
+                let piece = seen..(until.min(end) - start) as usize;
                 seen = piece.end;
-                if memory {
-                    let length = piece.len();
-                    let from = start + piece.start as u64;
-                    let done = read(from, &mut buffer[piece.clone()]);
-                    copied = piece.start + done;
-                    if done < length {
-                        return copied;
-                    }
-                } else {
+                if !has_memory(&pages[0]) {
                     buffer[piece].fill(0);
+                    continue;
                 }
-                kind = next;
+                let done = read(start + piece.start as u64, &mut buffer[piece.clone()]);
+                copied = piece.start + done;
+                if done < piece.len() {
+                    return copied;
+                }
             }
         }
         copied

@@ -45,16 +45,20 @@ pub(super) fn prepare() {
 /// and this thread wait for it.
 pub(super) fn read_stack(sp: u64, buffer: &mut [u8]) -> usize {
     prepare();
-    match PAGEMAP.get() {
-        Some(Some(pagemap)) => pagemap.copy(sp, buffer, read),
-        _ => read(sp, buffer),
-    }
+    read_pages_with_memory(sp, buffer, read)
 }
 
 /// The same of up to 64 KiB, safe in a signal handler once [`prepare`] was called: it makes
 /// a system call or two for each piece of the stack, changes `errno` and nothing else.
 pub(super) fn read_stack_pages(sp: u64, buffer: &mut [u8]) -> usize {
-    let read = |at, buffer: &mut [u8]| read_pages(at, buffer).unwrap_or(0);
+    read_pages_with_memory(sp, buffer, |at, buffer| read_pages(at, buffer).unwrap_or(0))
+}
+
+fn read_pages_with_memory(
+    sp: u64,
+    buffer: &mut [u8],
+    mut read: impl FnMut(u64, &mut [u8]) -> usize,
+) -> usize {
     match PAGEMAP.get() {
         Some(Some(pagemap)) => pagemap.copy(sp, buffer, read),
         _ => read(sp, buffer),
