@@ -264,6 +264,8 @@ pub async fn check(name: &str, options: &Check) -> Result<Checked, CheckError> {
     let recorded = target.is_past();
     let options_of_source = Options {
         pace: Pace::Unlimited,
+        // What was seen so far is of one session.
+        changes_to_agent: false,
         ..Options::default()
     };
     let symbols = (!recorded).then(|| AgentSymbols {

@@ -79,6 +79,7 @@ pub async fn dump(options: &cli::Dump) -> Result<Dumped, DumpError> {
     let options_of_source = Options {
         pace: Pace::Unlimited,
         effort: Effort::Full,
+        changes_to_agent: false,
         ..Options::default()
     };
     let symbols = (!is_past).then(|| AgentSymbols {

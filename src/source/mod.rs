@@ -151,6 +151,9 @@ pub struct Options {
     pub effort: Effort,
     /// What it may take together with other sources; `None` where it is alone.
     pub budget: Option<Budget>,
+    /// Go over to the agent or console-subscriber of a process that was looked at from
+    /// outside, as soon as one answers. It is another session.
+    pub changes_to_agent: bool,
     /// An attempt that is still unanswered is given up then, and begun anew.
     /// Until then the user knows, and a target that is merely slow can
     /// still answer.
@@ -166,6 +169,7 @@ impl Default for Options {
             pace: Pace::default(),
             effort: Effort::default(),
             budget: None,
+            changes_to_agent: true,
             give_up: Duration::from_secs(20),
         }
     }

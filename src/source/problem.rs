@@ -66,6 +66,8 @@ pub enum ProblemKind {
     NotReadable,
     /// The process runs another program than the one that was looked at.
     OtherProgram,
+    /// What was looked at from outside is seen from within from now on.
+    AgentAnswers,
     /// This build cannot do it.
     Unsupported,
     /// Any other error of the operating system.
@@ -339,6 +341,15 @@ impl Problem {
                 quote(name)
             ),
             "what you see is of the old one",
+        )
+    }
+
+    /// The process that was looked at from outside has an agent that answers by now.
+    pub(super) fn agent_answers(pid: u32) -> Self {
+        Self::new(
+            ProblemKind::AgentAnswers,
+            format!("the agent or console-subscriber of process {pid} answers now"),
+            "it is shown instead, which sees more",
         )
     }
 

@@ -125,7 +125,7 @@ impl Session {
                 self.same_process(pid)?;
                 match processes::listens_at(pid).await {
                     Some(socket) => socket,
-                    None => return outside::run(self, pid).await,
+                    None => return self.outside(pid).await,
                 }
             }
             _ => self.target.clone(),
@@ -137,6 +137,18 @@ impl Session {
         match agent::attach(self, &link).await? {
             agent::Peer::Agent(peer) => peer.run(self).await,
             agent::Peer::NoAgent => console::run(self, &link, known).await,
+        }
+    }
+
+    /// Looks at the process from outside until its agent or console-subscriber answers,
+    /// who see more.
+    async fn outside(&mut self, pid: u32) -> Result<Infallible, End> {
+        if !self.options.changes_to_agent {
+            return outside::run(self, pid).await;
+        }
+        tokio::select! {
+            end = outside::run(self, pid) => end,
+            () = processes::comes_to_listen(pid) => Err(Problem::agent_answers(pid).into()),
         }
     }
 

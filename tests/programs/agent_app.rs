@@ -1,8 +1,9 @@
 //! A tokio application with an agent and without a tracing subscriber, which it sets as
 //! soon as a line comes: then it spawns tasks anew.
 //!
-//! `agent_app [TASKS] [traced] [stranger]` prints the agent's address once its tasks run,
-//! and ends with its standard input. `traced`: the subscriber is there from the start.
+//! `agent_app [TASKS] [traced] [late] [stranger]` prints the agent's address once its tasks
+//! run, and ends with its standard input. `traced`: the subscriber is there from the start.
+//! `late`: the agent is not; it prints `ready`, and starts it at the first line.
 //! `stranger`: beside the agent's runtime another one runs that nobody registers, with
 //! tasks that wait and one that computes for long.
 
@@ -15,7 +16,7 @@ use tracing_subscriber::prelude::*;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let tasks = std::env::args().nth(1).map_or(Ok(5), |n| n.parse())?;
     let has = |word: &str| std::env::args().any(|arg| arg == word);
-    let (traced, stranger) = (has("traced"), has("stranger"));
+    let (traced, late, stranger) = (has("traced"), has("late"), has("stranger"));
     let (sender, mut lines) = mpsc::unbounded_channel();
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines() {
@@ -28,8 +29,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .enable_all()
         .build()?
         .block_on(async move {
-            let agent = Agent::builder().bind("127.0.0.1:0");
-            let agent = agent.install_subscriber(traced).start();
+            let start = || {
+                let agent = Agent::builder().bind("127.0.0.1:0");
+                agent.install_subscriber(traced).start()
+            };
+            let early = (!late).then(start);
             if stranger {
                 std::thread::spawn(run_unregistered);
             }
@@ -37,6 +41,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 tokio::spawn(waits_unseen());
             }
             tokio::task::yield_now().await;
+            let Some(agent) = early else {
+                println!("ready");
+                lines.recv().await;
+                let _agent = start();
+                return std::future::pending().await;
+            };
             let port = agent.local_addr().map(|address| address.to_string());
             let socket = || Some(format!("unix:{}", agent.socket_path()?.display()));
             println!("{}", port.or_else(socket).ok_or("no agent")?);

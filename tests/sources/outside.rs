@@ -34,11 +34,19 @@ impl Looked {
         Self::connected(source, expected).await
     }
 
-    /// Of the next session; what was lost before does not matter.
+    /// Of the next session; what was lost before does not matter, nor what is seen from
+    /// outside while an agent that is expected has not answered yet.
     async fn connected(mut source: source::Source, expected: SourceKind) -> Self {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match timeout_at(deadline, source.recv()).await.unwrap() {
+                Some(
+                    Event::Connected {
+                        kind: SourceKind::Outside,
+                        ..
+                    }
+                    | Event::Frame(_),
+                ) if expected != SourceKind::Outside => {}
                 Some(Event::Connected { hello, kind }) => {
                     assert_eq!(kind, expected);
                     let model = Model::new(&hello);
@@ -280,6 +288,22 @@ async fn tasks_that_an_agent_does_not_show_are_listed_until_it_does() {
     assert_eq!(tasks.len(), TASKS, "{tasks:?}");
     let listed = tasks.iter().filter(|task| task.future.is_some());
     assert_eq!(listed.count(), 0, "by its spawn location alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_begins_later_than_its_program_is_shown_from_then_on() {
+    let mut app = App::start("agent_app", &["7", "late"]);
+    let mut looked = Looked::at(app.child.id(), SourceKind::Outside).await;
+    let listed = |looked: &Looked| looked.named("waits_unseen");
+    looked.until(|looked| listed(looked) == 7).await.unwrap();
+    let input = app.child.stdin.as_mut().unwrap();
+    input.write_all(b"start\n").unwrap();
+    let lost = looked.until(|_| false).await;
+    assert_eq!(lost, Err(ProblemKind::AgentAnswers));
+    let mut looked = looked.again(SourceKind::Agent).await;
+    looked.until(|looked| listed(looked) == 7).await.unwrap();
+    assert_eq!(looked.model.session.pid, Some(app.child.id()));
+    assert!(!looked.model.is_outside());
 }
 
 #[tokio::test(flavor = "multi_thread")]

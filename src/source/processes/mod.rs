@@ -22,13 +22,15 @@ mod row;
 mod sockets;
 mod table;
 
+use std::time::Duration;
+
 use looptop_outside::access::ThisKernel;
 use looptop_procfs::Procfs;
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use self::{
     process::{Instrument, Process, Scan, Way},
-    row::places,
+    row::{Place, places},
 };
 use super::target::Target;
 
@@ -36,6 +38,10 @@ pub use family::Family;
 pub use lister::{Lister, Listing};
 pub use row::{At, Row};
 pub use table::table;
+
+/// First and longest pause between looks whether an agent listens by now.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The process with this id, if there is one.
 async fn process(pid: u32) -> Option<Process> {
@@ -88,11 +94,32 @@ pub(super) fn started(pid: u32) -> Option<u64> {
 /// Where the agent or console-subscriber of the process with this id listens; `None`
 /// where there is none that can be reached and answers.
 pub(super) async fn listens_at(pid: u32) -> Option<Target> {
+    let mut places = instrumented(pid).await.into_iter();
+    places.find_map(|place| place.at.target())
+}
+
+/// Waits until an agent or console-subscriber of the process with this id can be attached
+/// to: one that was slow to answer, or that begins later than its program. One that wants
+/// a token is not waited for.
+///
+/// It is looked for ever more rarely: a look reads the names of all threads.
+pub(super) async fn comes_to_listen(pid: u32) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        let mut places = instrumented(pid).await.into_iter();
+        if places.any(|place| !place.wants_token && place.at.target().is_some()) {
+            return;
+        }
+    }
+}
+
+/// The places of the agent or console-subscriber of the process with this id.
+async fn instrumented(pid: u32) -> Vec<Place> {
     let look = move || Scan::<ThisKernel>::default().instrumented(pid);
-    let process = spawn_blocking(look).await.ok()??;
-    let mut places = places(&process).await.into_iter().map(|place| place.at);
-    places.find_map(|at| match at {
-        At::Target(target) => Some(target),
-        At::Refused(_) | At::Nowhere(_) => None,
-    })
+    match spawn_blocking(look).await {
+        Ok(Some(process)) => places(&process).await,
+        _ => Vec::new(),
+    }
 }

@@ -48,6 +48,16 @@ pub enum At {
     Nowhere(String),
 }
 
+impl At {
+    /// Where, if it can be attached to.
+    pub(super) fn target(self) -> Option<Target> {
+        match self {
+            Self::Target(target) => Some(target),
+            Self::Refused(_) | Self::Nowhere(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,6 +74,8 @@ pub(super) struct Place {
     pub(super) name: String,
     pub(super) instrument: String,
     pub(super) at: At,
+    /// What listens there wants a token before it says who it is.
+    pub(super) wants_token: bool,
 }
 
 /// The places of one process: one for each socket that answers, or one that says why
@@ -80,6 +92,7 @@ pub(super) async fn places(process: &Process) -> Vec<Place> {
                     Ok(()) => At::Target(Target::Process(process.pid)),
                     Err(refusal) => At::Refused(refusal.clone()),
                 },
+                wants_token: false,
             }]
         }
         Way::Within(instrument, sockets) => within(process, *instrument, sockets).await,
@@ -93,6 +106,7 @@ async fn within(process: &Process, instrument: Instrument, sockets: &Sockets) ->
             name: name.clone(),
             instrument: instrument.to_string(),
             at: At::Nowhere(why),
+            wants_token: false,
         }]
     };
     let sockets = match sockets {
@@ -148,6 +162,7 @@ async fn within(process: &Process, instrument: Instrument, sockets: &Sockets) ->
             name,
             instrument,
             at: At::Target(target),
+            wants_token: false,
         });
     }
     if !places.is_empty() {
@@ -158,6 +173,7 @@ async fn within(process: &Process, instrument: Instrument, sockets: &Sockets) ->
             name: name.clone(),
             instrument: format!("{} with a token", Instrument::Agent),
             at: At::Target(target),
+            wants_token: true,
         }];
     }
     if closed > 0 {
