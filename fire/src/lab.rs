@@ -24,6 +24,10 @@ const TO_START: Duration = Duration::from_mins(1);
 /// One that is asked to end does so within this: its own last call is 3 s.
 const TO_END: Duration = Duration::from_secs(20);
 
+/// The scenario that holds most memory, and how long it takes to hold it.
+const LARGEST: &str = "big-json";
+const TO_GROW: Duration = Duration::from_secs(2);
+
 /// How a lab is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Insight {
@@ -58,11 +62,30 @@ impl Lab {
         let mut command = place.command(&place.programs.demo, name)?;
         command.args(["serve", "--exit-with-parent", "--scenario", scenario]);
         command.args(["--mode", mode]);
+        command.env("MALLOC_ARENA_MAX", "1");
         match bind {
             Some(bind) => command.env("LOOPTOP_BIND", bind),
             None => command.env("LOOPTOP", "off"),
         };
         Self::run(command, name)
+    }
+
+    /// Starts one whose memory is watched for long. The scenario that holds most of it has
+    /// been shown, so that what the allocator keeps of it is no growth; the allocator has
+    /// one arena, of which it keeps less.
+    pub(crate) fn start_lasting(
+        place: &Place,
+        name: &str,
+        bind: Option<&str>,
+        first: &str,
+    ) -> anyhow::Result<Self> {
+        let lab = Self::start(place, name, bind, first, "off")?;
+        for mode in ["broken", "fixed"] {
+            lab.switch(LARGEST, mode, TO_START)?;
+            thread::sleep(TO_GROW);
+        }
+        lab.switch(first, "off", TO_START)?;
+        Ok(lab)
     }
 
     fn run(mut command: Command, name: &str) -> anyhow::Result<Self> {

@@ -242,8 +242,8 @@ impl Scene {
             .enable_all()
             .build()?;
         let first = &scenarios[0].id;
-        let agented = Lab::start(&place, "lab", Some("127.0.0.1:0"), first, "off")?;
-        let bare = Lab::start(&place, "bare lab", None, first, "off")?;
+        let agented = Lab::start_lasting(&place, "lab", Some("127.0.0.1:0"), first)?;
+        let bare = Lab::start_lasting(&place, "bare lab", None, first)?;
         let agent = agented.agent.context("the lab has no agent")?;
         let proxy = Proxy::start(runtime.handle(), agent, rng.fork())?;
         let mut left_out = BTreeMap::new();
@@ -424,11 +424,11 @@ impl Scene {
                 .context("the lab has no agent")?
                 .to_string();
             self.agented.end();
-            self.agented = Lab::start(&self.place, "lab", Some(&bind), &first, "off")?;
+            self.agented = Lab::start_lasting(&self.place, "lab", Some(&bind), &first)?;
         }
         if broken || !self.bare.runs() {
             self.bare.end();
-            self.bare = Lab::start(&self.place, "bare lab", None, &first, "off")?;
+            self.bare = Lab::start_lasting(&self.place, "bare lab", None, &first)?;
             // Its viewer has nothing to look at any more.
             self.cast[1].end(Way::Kill);
         }

@@ -80,8 +80,9 @@ pub(super) const SCENARIO: Scenario = Scenario {
     backdrop: None,
 };
 
-/// CPU time for a page.
-const PAGE: Duration = Duration::from_millis(1);
+/// CPU time for a page. On a machine whose other CPUs were busy while it was measured, it
+/// takes half of that at times.
+const PAGE: Duration = Duration::from_millis(2);
 
 /// How long an export lasts.
 const EXPORT: Duration = Duration::from_secs(2);

@@ -29,7 +29,7 @@ enum Measure {
     /// lab's tasks beside it.
     ViewersMemory,
     /// Memory of a lab, whose scenarios hold up to some hundred MiB at once, of which the
-    /// allocator keeps a part.
+    /// allocator keeps a part; it has done so before the first sample.
     LabsMemory,
 }
 
@@ -46,7 +46,7 @@ impl Measure {
         match self {
             Self::Descriptors => first + 8,
             Self::ViewersMemory => first + first / 4 + (96 << 20),
-            Self::LabsMemory => first + first / 2 + (256 << 20),
+            Self::LabsMemory => first + first / 4 + (128 << 20),
         }
     }
 }

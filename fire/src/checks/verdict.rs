@@ -106,9 +106,14 @@ impl Cards {
     }
 }
 
+/// What a lab of several workers must show: where these wait for one lock at once, that is
+/// one finding about the lock, and none about a worker.
 fn expected(scenario: &Scenario, insight: Insight) -> impl Iterator<Item = &Expected> {
     let found = move |e: &&Expected| insight == Insight::Agent || e.outside;
-    scenario.expected.iter().filter(found)
+    let of_lock = |e: &Expected, rule: &str| e.rule == rule && e.causes == ["lock"];
+    let convoy = scenario.expected.iter().any(|e| of_lock(e, "lock-convoy"));
+    let said = move |e: &&Expected| !(convoy && of_lock(e, "blocked-worker"));
+    scenario.expected.iter().filter(found).filter(said)
 }
 
 /// Judges one twin of each lab, the other lab doing nothing meanwhile; what was judged.

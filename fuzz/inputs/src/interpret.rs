@@ -85,6 +85,7 @@ pub fn run(data: &[u8]) {
                 cpuid: vec![([7, 0], [1, 2, 3, 4])],
                 saved_states: Some(u64::MAX),
                 events: Events::OfAny,
+                gives_back: kinds & 4 == 4,
             };
         }
         let start = Start {
