@@ -12,11 +12,7 @@ use std::{
 };
 
 use anyhow::Context;
-use nix::sys::{
-    prctl,
-    resource::{Resource, getrlimit, setrlimit},
-    signal::Signal,
-};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -81,6 +77,18 @@ impl Default for ServeOptions {
     }
 }
 
+/// Asks for a signal when the parent ends without closing standard input, which others may
+/// have inherited. Only Linux sends one; elsewhere the end of standard input has to do.
+#[cfg(target_os = "linux")]
+fn end_with_parent() -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn end_with_parent() -> nix::Result<()> {
+    Ok(())
+}
+
 /// Runs the lab until Ctrl-C, SIGTERM, SIGHUP or, with `exit_with_parent`, the
 /// end of standard input. Blocks; call it once in a process.
 ///
@@ -94,8 +102,7 @@ impl Default for ServeOptions {
 pub fn serve(options: &ServeOptions) -> anyhow::Result<()> {
     let scenario = registry::find(&options.scenario)?;
     if options.exit_with_parent {
-        prctl::set_pdeathsig(Signal::SIGTERM)
-            .context("could not ask for a signal at the parent's end")?;
+        end_with_parent().context("could not ask for a signal at the parent's end")?;
     }
     allow_many_files();
     observed::show_tasks();
