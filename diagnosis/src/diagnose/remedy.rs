@@ -365,6 +365,12 @@ const NO_STACKS: Advice = advice(
     Case::Unknown,
     "this target does not report the cause: add looptop_agent::init() to see line and stack",
 );
+/// For an agent that captures none, on a system where nobody does, say.
+const NO_CAPTURE: Advice = advice(
+    Case::Unknown,
+    "no stack is captured there: look for a blocking call or a long computation in what is polled, \
+     and move it to tokio::task::spawn_blocking",
+);
 const LOOK: Advice = advice(Case::Unknown, "the cause is not evident: look at the stack");
 
 /// The remedy for a group of stalls of which `stall` says most: by its call
@@ -406,8 +412,9 @@ pub(super) fn for_stalls(model: &Model, stall: &Stall, group: &[&Stall]) -> Advi
         Cause::StarvedByHost => HOST,
         Cause::Stopped => STOPPED,
         Cause::Page => PAGE,
-        Cause::Unknown if !model.session.has(Capability::Stacks) => NO_STACKS,
-        Cause::Unknown => LOOK,
+        Cause::Unknown if model.session.has(Capability::Stacks) => LOOK,
+        Cause::Unknown if model.session.agent_version.is_empty() => NO_STACKS,
+        Cause::Unknown => NO_CAPTURE,
     }
 }
 
@@ -491,6 +498,30 @@ fn for_system_call(name: &str, object: &str) -> Advice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Nobody is told to add the agent that is there.
+    #[test]
+    fn a_cause_that_nobody_knows_is_left_to_who_could_know_it() {
+        use crate::model::fixtures;
+        for (has_agent, has_stacks, expected) in [
+            (true, true, LOOK),
+            (true, false, NO_CAPTURE),
+            (false, false, NO_STACKS),
+        ] {
+            let mut hello = fixtures::hello();
+            for capability in &mut hello.capabilities {
+                capability.available &= has_stacks || capability.kind() != Capability::Stacks;
+            }
+            if !has_agent {
+                hello.agent_version.clear();
+            }
+            let model = Model::new(&hello);
+            let mut stall = fixtures::starving().stalls.iter().next().unwrap().clone();
+            (stall.cause, stall.resolved) = (Cause::Unknown, None);
+            let advice = for_stalls(&model, &stall, &[]);
+            assert_eq!(advice.text, expected.text, "{has_agent} {has_stacks}");
+        }
+    }
 
     #[test]
     fn the_remedy_fits_the_call() {
