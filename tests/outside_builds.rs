@@ -5,7 +5,7 @@
 //! `cargo test --test outside_builds -- --ignored --nocapture` builds the programs into
 //! `target/outside` (about a minute each). `LOOPTOP_TEST_BUILDS=release,fat` takes some
 //! of them only.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 
 use std::{
     collections::BTreeMap,

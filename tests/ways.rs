@@ -1,6 +1,6 @@
 //! The ways to a program without an agent: `looptop run`, `looptop ls`, the picker and
 //! `pid:N`, with real processes.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 
 mod terminal;
 

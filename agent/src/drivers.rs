@@ -104,7 +104,7 @@ pub(crate) fn drove(tid: Tid, is_meant: impl Fn(&str) -> bool) -> bool {
     runtime.is_some_and(|runtime| is_meant(runtime))
 }
 
-#[cfg(all(test, tokio_unstable, target_os = "linux"))]
+#[cfg(all(test, tokio_unstable, target_os = "linux", not(looptop_elsewhere)))]
 mod tests {
     use super::*;
 

@@ -107,7 +107,7 @@ fn capabilities(shared: &Shared, permission: Permission) -> Vec<proto::Capabilit
         ),
         _ => Ok(()),
     };
-    let linux = if cfg!(target_os = "linux") {
+    let linux = if cfg!(all(target_os = "linux", not(looptop_elsewhere))) {
         Ok(())
     } else {
         Err(NEEDS_LINUX)
@@ -191,6 +191,7 @@ fn capability(kind: CapabilityKind, known: Result<(), String>) -> proto::Capabil
 /// Whether threads of unregistered runtimes can be distinguished from others.
 #[cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 fn strangers() -> Result<(), String> {
@@ -199,6 +200,7 @@ fn strangers() -> Result<(), String> {
 
 #[cfg(not(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 )))]
 fn strangers() -> Result<(), String> {

@@ -1,6 +1,11 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+// What only Linux's parts ask for.
+#![cfg_attr(
+    not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")),
+    allow(dead_code)
+)]
 
 mod access;
 mod agent;
@@ -14,7 +19,10 @@ mod clock;
 mod config;
 #[cfg(feature = "console")]
 mod console;
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+#[cfg_attr(
+    not(all(target_os = "linux", not(looptop_elsewhere))),
+    allow(dead_code)
+)]
 mod coverage;
 mod drivers;
 mod evidence;
@@ -51,6 +59,7 @@ mod subscriber;
 #[cfg(all(
     feature = "symbols",
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod symbols_of;
@@ -69,14 +78,29 @@ mod thread_clock;
     path = "without_traces.rs"
 )]
 mod traces;
-#[cfg(all(feature = "waits", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "waits",
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+))]
 mod waits;
 mod watchdog;
-#[cfg(not(all(feature = "waits", target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(
+    feature = "waits",
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+)))]
 mod without_waits;
 mod worker_map;
 
-#[cfg(not(all(feature = "waits", target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(
+    feature = "waits",
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+)))]
 use without_waits as waits;
 
 pub use access::Permission;

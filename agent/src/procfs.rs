@@ -18,7 +18,7 @@ pub(crate) fn own() -> &'static Process {
 
 /// Opens a file of a thread that is read again and again, for example `schedstat`.
 pub(crate) fn open(tid: Tid, name: &str) -> Option<ProcFile> {
-    if !cfg!(target_os = "linux") {
+    if !cfg!(all(target_os = "linux", not(looptop_elsewhere))) {
         return None;
     }
     own().thread(tid.0).open(name)

@@ -243,12 +243,14 @@ async fn resolve(
     #[cfg(all(
         feature = "symbols",
         target_os = "linux",
+        not(looptop_elsewhere),
         any(target_arch = "x86_64", target_arch = "aarch64")
     ))]
     return crate::symbols_of::resolve(shared, frames).await;
     #[cfg(not(all(
         feature = "symbols",
         target_os = "linux",
+        not(looptop_elsewhere),
         any(target_arch = "x86_64", target_arch = "aarch64")
     )))]
     proto::ResolveFramesResponse {

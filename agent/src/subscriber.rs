@@ -7,7 +7,12 @@
 
 #[cfg(all(tokio_unstable, feature = "tracing"))]
 mod sight;
-#[cfg(all(tokio_unstable, feature = "tracing", target_os = "linux"))]
+#[cfg(all(
+    tokio_unstable,
+    feature = "tracing",
+    target_os = "linux",
+    not(looptop_elsewhere)
+))]
 mod symbols;
 
 #[cfg(feature = "tracing")]

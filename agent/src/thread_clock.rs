@@ -8,7 +8,7 @@
 use crate::ids::Tid;
 
 /// The id of the calling thread; `None` where the agent does not know.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 #[allow(unsafe_code)]
 pub(crate) fn current_tid() -> Option<Tid> {
     // SAFETY: takes no argument, cannot fail, touches no memory of ours.
@@ -18,7 +18,7 @@ pub(crate) fn current_tid() -> Option<Tid> {
 
 /// CPU time of the thread `tid` in nanoseconds, user and system; `None` once it
 /// has ended.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 pub(crate) fn thread_cpu_ns(tid: Tid) -> Option<u64> {
     // CPUCLOCK_PERTHREAD_MASK | CPUCLOCK_SCHED, as in the kernel's
     // `include/linux/posix-timers.h`.
@@ -59,13 +59,13 @@ fn read_clock(clock: libc::clockid_t) -> Option<u64> {
 }
 
 /// The id of the calling thread; `None` where the agent does not know.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere))))]
 pub(crate) fn current_tid() -> Option<Tid> {
     None
 }
 
 /// CPU time of a thread; `None` where the agent does not know.
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere))))]
 pub(crate) fn thread_cpu_ns(_tid: Tid) -> Option<u64> {
     None
 }
@@ -76,7 +76,7 @@ pub(crate) fn process_cpu_ns() -> Option<u64> {
     None
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(looptop_elsewhere)))]
 mod tests {
     use super::*;
     use std::time::{Duration, Instant};

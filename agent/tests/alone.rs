@@ -5,6 +5,7 @@
 
 #[cfg(not(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     tokio_unstable,
     feature = "tracing",
     not(feature = "console")
@@ -13,6 +14,7 @@ fn main() {}
 
 #[cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     tokio_unstable,
     feature = "tracing",
     not(feature = "console")
@@ -21,6 +23,7 @@ mod viewer;
 
 #[cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     tokio_unstable,
     feature = "tracing",
     not(feature = "console")
@@ -43,6 +46,7 @@ fn main() {
 
 #[cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     tokio_unstable,
     feature = "tracing",
     not(feature = "console")

@@ -3,7 +3,7 @@
 //!
 //! It measures, so nothing else may run:
 //! `cargo test --release -p looptop-agent --test crowd -- --ignored --nocapture`
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 
 mod viewer;
 

@@ -2,6 +2,7 @@
 //! the registered ones' counters once they are registered.
 #![cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 

@@ -1,6 +1,6 @@
 //! What the agent reads in its own process's memory: tasks at level 0, and to whom they
 //! are shown.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 
 mod viewer;
 

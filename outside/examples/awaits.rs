@@ -1,7 +1,7 @@
 //! Prints where the tasks of a process wait, who waits for whom, and what it took:
 //! `awaits PID [TASKS]`. So many tasks are printed, and all are read.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 fn main() {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
@@ -95,12 +95,12 @@ fn main() {
 }
 
 /// KiB of memory that this process has.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|word| word.parse().ok());
     pages.unwrap_or(0_usize) * 4
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
 fn main() {}

@@ -3,11 +3,11 @@
 //!
 //! `cargo run --release -p looptop-outside --example interpreted -- PID [PER_TYPE]`
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 #[path = "../tests/names/mod.rs"]
 mod names;
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 fn main() {
     let mut arguments = std::env::args()
         .skip(1)
@@ -18,10 +18,10 @@ fn main() {
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
 fn main() {}
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod show {
     use std::collections::{BTreeMap, HashMap};
     use std::sync::Arc;

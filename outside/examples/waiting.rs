@@ -1,7 +1,7 @@
 //! Prints where the tasks and threads of a process wait, and what it took to read them:
 //! `waiting PID [SHOWN] [SECONDS]`.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 fn main() {
     use std::collections::{BTreeMap, HashMap};
     use std::sync::Arc;
@@ -105,5 +105,5 @@ fn main() {
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
 fn main() {}

@@ -1,7 +1,7 @@
 //! Watches a process and prints its stalls: `watch PID SECONDS [no-sampler] [no-stop] [no-symbols]`.
 //! At the end, what it has cost.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 fn main() {
     use std::time::{Duration, Instant};
 
@@ -76,5 +76,5 @@ fn main() {
     println!("{percent:.1} % of a core; {:?}", watch.costs());
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
 fn main() {}

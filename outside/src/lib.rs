@@ -21,35 +21,60 @@
 
 pub mod access;
 pub mod awaits;
-#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "watch",
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+))]
 mod code;
-#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "watch",
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+))]
 pub mod core;
 mod evidence;
 mod memory;
 pub mod program;
-#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "watch",
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+))]
 mod sampler;
 mod space;
-#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "watch",
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+))]
 mod stop;
 mod subject;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 #[cfg_attr(
     not(feature = "watch"),
     allow(dead_code, reason = "whoever watches asks more")
 )]
 mod sys;
 pub mod tasks;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 #[cfg_attr(
     not(feature = "watch"),
     allow(dead_code, reason = "whoever watches asks more")
 )]
 mod thread;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 pub mod waiting;
-#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "watch",
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+))]
 mod watch;
 
 pub use evidence::Evidence;
@@ -57,7 +82,12 @@ pub use looptop_waits as waits;
 pub use memory::{Piece, ProcessMemory};
 pub use space::{Page, ProcessSpace, Space};
 pub use subject::{Changed, Subject, SubjectError};
-#[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "watch",
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+))]
 pub use watch::{
     Call, Chosen, Costs, Life, Role, RunningTask, Scope, StackSample, Stall, ThreadView, Watch,
     WatchError, WatchOptions,

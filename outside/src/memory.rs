@@ -71,7 +71,7 @@ impl Memory for ProcessMemory {
     }
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod os {
     use std::io::IoSliceMut;
     use std::path::Path;
@@ -128,14 +128,19 @@ mod os {
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
 mod os {
     pub(super) fn read_pieces(_: u32, _: &[u64], _: usize, _: &mut [u8]) -> usize {
         0
     }
 }
 
-#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    test,
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+))]
 mod tests {
     use super::*;
 

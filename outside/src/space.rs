@@ -64,7 +64,7 @@ impl ProcessSpace {
         self.pagemap.get_or_init(open).as_ref()
     }
 
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
     #[cfg(feature = "watch")]
     pub(crate) fn process(&self) -> &Process {
         &self.process
@@ -168,7 +168,12 @@ pub(crate) fn words(bytes: &[u8]) -> impl ExactSizeIterator<Item = u64> {
     words.iter().map(|word| u64::from_le_bytes(*word))
 }
 
-#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(
+    test,
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+))]
 mod tests {
     use looptop_procfs::Procfs;
 

@@ -150,7 +150,7 @@ fn program(_: &Process) -> Option<(u64, u64)> {
     None
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(looptop_elsewhere)))]
 mod tests {
     use std::io::{Read, Write};
     use std::process::{Command, Stdio};

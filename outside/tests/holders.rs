@@ -1,5 +1,5 @@
 //! Where tasks and threads of this very process wait, and who holds what they wait for.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;

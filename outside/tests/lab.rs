@@ -3,7 +3,7 @@
 //!
 //! `cargo build` and then `cargo test -p looptop-outside --test lab -- --ignored --nocapture`;
 //! `LOOPTOP_LAB` is the program, `LOOPTOP_LAB_ONLY=lock-order,futurelock` some scenarios.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader};

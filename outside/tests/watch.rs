@@ -1,5 +1,5 @@
 //! Stalls of another process, by reading, by the kernel's sampler and by stops.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 
 mod watched;
 

@@ -16,6 +16,13 @@ use crate::{
 /// Bytes of a command line that are read.
 const MAX_ARGUMENTS: u64 = 4_096;
 
+/// Where it is mounted. A build as of another system sees none.
+const ROOT: &str = if cfg!(looptop_elsewhere) {
+    "/no-procfs-here"
+} else {
+    "/proc"
+};
+
 /// The root of procfs.
 #[derive(Debug, Clone)]
 pub struct Procfs {
@@ -25,7 +32,7 @@ pub struct Procfs {
 impl Default for Procfs {
     /// `/proc`.
     fn default() -> Self {
-        Self::at("/proc")
+        Self::at(ROOT)
     }
 }
 

@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) fn run(options: Run) -> anyhow::Result<ExitCode> {
     let config = config::load()?;
     terminal::check()?;
-    if !cfg!(target_os = "linux") {
+    if !cfg!(all(target_os = "linux", not(looptop_elsewhere))) {
         anyhow::bail!(
             "looptop run reads Linux's procfs, which this system does not have; \
              start the program yourself, and attach to its agent"

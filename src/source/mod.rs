@@ -24,7 +24,7 @@
 pub mod access;
 mod agent;
 #[cfg_attr(
-    not(all(target_os = "linux", target_arch = "x86_64")),
+    not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")),
     allow(dead_code, reason = "no process is read there")
 )]
 mod budget;

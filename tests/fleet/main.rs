@@ -5,7 +5,7 @@
 //! Prometheus is Debian's package `prometheus` (its binaries are enough: `LOOPTOP_PROMETHEUS`
 //! names their folder). Where there is none the tests say so and end, unless
 //! `LOOPTOP_REQUIRE_PROMETHEUS` is set.
-#![cfg(all(feature = "demo", target_os = "linux"))]
+#![cfg(all(feature = "demo", target_os = "linux", not(looptop_elsewhere)))]
 
 mod board;
 #[path = "../lab/mod.rs"]

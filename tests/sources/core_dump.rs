@@ -1,5 +1,5 @@
 //! A core dump as a target: what its process showed, as something that stands still.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 
 use std::{
     collections::BTreeSet,

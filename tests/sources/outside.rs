@@ -1,5 +1,5 @@
 //! A process without an agent, as it is.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 
 use std::{io::Write, time::Duration};
 

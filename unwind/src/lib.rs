@@ -18,13 +18,15 @@
 mod memory;
 #[cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod module;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod prologue;
 #[cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod unwinder;
@@ -34,11 +36,13 @@ use std::path::PathBuf;
 pub use memory::{MemFile, Memory};
 #[cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 pub use module::{Module, modules};
 #[cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 pub use unwinder::{Beyond, StackCopy, Unwinder, Unwound};

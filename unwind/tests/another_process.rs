@@ -1,6 +1,7 @@
 //! The stack of a thread of another process, by reading alone.
 #![cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 

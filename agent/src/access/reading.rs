@@ -34,7 +34,7 @@ impl Reader {
 }
 
 /// Where Yama says what it allows.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 const SCOPE: &str = "/proc/sys/kernel/yama/ptrace_scope";
 
 /// Why naming somebody changes nothing.
@@ -64,7 +64,10 @@ impl fmt::Display for Useless {
 }
 
 /// Whether Yama's setting, as its file says it, leaves something to name.
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+#[cfg_attr(
+    not(all(target_os = "linux", not(looptop_elsewhere))),
+    allow(dead_code)
+)]
 fn is_of_use(scope: Option<&str>) -> Result<(), Useless> {
     match scope.and_then(|scope| scope.trim().parse().ok()) {
         None | Some(0) => Err(Useless::NotNeeded),
@@ -75,7 +78,7 @@ fn is_of_use(scope: Option<&str>) -> Result<(), Useless> {
 
 /// Names who may read this process; what was named before counts no more, whoever has
 /// named it. It holds for the whole process, and not for those that it starts.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 pub(crate) fn allow(reader: Reader) -> Result<(), Useless> {
     is_of_use(std::fs::read_to_string(SCOPE).ok().as_deref())?;
     // As the kernel's `PR_SET_PTRACER_ANY`, which is -1.
@@ -86,19 +89,19 @@ pub(crate) fn allow(reader: Reader) -> Result<(), Useless> {
     set_ptracer(who).map_err(|error| Useless::Refused(error.to_string()))
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere))))]
 pub(crate) fn allow(_: Reader) -> Result<(), Useless> {
     Err(Useless::NotNeeded)
 }
 
 /// Takes back what [`allow`] has named.
 pub(crate) fn forbid() {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
     // It fails only where nothing was named.
     drop(set_ptracer(0));
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 #[allow(unsafe_code)]
 fn set_ptracer(who: libc::c_ulong) -> std::io::Result<()> {
     let none: libc::c_ulong = 0;
@@ -152,7 +155,7 @@ mod tests {
     }
 
     /// What it says is what the kernel does: whether this one has Yama or not.
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
     #[test]
     fn the_kernel_takes_the_name_where_it_has_yama() {
         let scope = std::fs::read_to_string(SCOPE).ok();

@@ -199,6 +199,7 @@ fn location(address: u64) -> Option<Place> {
 #[cfg(all(
     test,
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod tests {

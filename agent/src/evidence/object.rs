@@ -1,6 +1,6 @@
 //! What a system call works on: a file, a socket's peer, a lock's address.
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use looptop_procfs::{Object, Socket};
@@ -13,7 +13,7 @@ pub(crate) fn object(number: u64, args: &[u64; 6]) -> Option<Object> {
 
 /// The socket itself is asked: the tables of `/proc/net` hold those of the whole host,
 /// and have no end on a busy one.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 fn socket(fd: i32) -> Option<Socket> {
     let kind = option(fd, libc::SO_TYPE)?;
     match (option(fd, libc::SO_DOMAIN)?, kind) {
@@ -25,13 +25,13 @@ fn socket(fd: i32) -> Option<Socket> {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere))))]
 fn socket(_fd: i32) -> Option<Socket> {
     None
 }
 
 /// A number that the socket says of itself.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 #[allow(unsafe_code, reason = "to call it")]
 fn option(fd: i32, name: libc::c_int) -> Option<libc::c_int> {
     let mut value: libc::c_int = 0;
@@ -43,7 +43,7 @@ fn option(fd: i32, name: libc::c_int) -> Option<libc::c_int> {
 }
 
 /// `None` where it has no peer.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 #[allow(unsafe_code, reason = "to call it, and to read what it gives")]
 fn peer_address(fd: i32) -> Option<SocketAddr> {
     // SAFETY: numbers and arrays of numbers, for which zero is a value.
@@ -71,7 +71,7 @@ fn peer_address(fd: i32) -> Option<SocketAddr> {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(looptop_elsewhere)))]
 mod tests {
     use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::fd::{AsRawFd, RawFd};

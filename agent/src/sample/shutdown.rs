@@ -134,6 +134,7 @@ fn see(tid: Tid) -> Option<Seen> {
 #[cfg(all(
     test,
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod tests {

@@ -140,7 +140,7 @@ fn state(state: SchedState) -> proto::ThreadState {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(test, target_os = "linux", not(looptop_elsewhere)))]
 mod tests {
     use super::*;
     use crate::thread_clock::current_tid;

@@ -11,7 +11,7 @@ use tracing_core::subscriber::NoSubscriber;
 use tracing_core::{Kind, Level, Metadata, metadata};
 
 use super::LAYER_TAKEN;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 use super::symbols;
 use crate::config::Config;
 use crate::layer::{Taken, own::TaskSubscriber, take_any};
@@ -24,7 +24,7 @@ const HIDDEN: &str = "a filter hides `tokio::task`: give the filter to your fmt 
 const NONE_ARRIVES: &str = "tokio spawns tasks, and none of their spans arrives: look for a feature `max_level_...` or `release_max_level_...` of the crate `tracing`, which removes them";
 const ASKED_NOT_TO: &str = "the application asked the agent not to install a tracing subscriber: add looptop_agent::layer() to its own";
 const WITH_CONSOLE: &str = "with looptop-agent's feature `console` the agent sets a tracing subscriber only when asked: Agent::builder().install_subscriber(true), or LOOPTOP_TASKS=on";
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 const OWN_SUBSCRIBER: &str = "the program has a tracing subscriber";
 const OWN_LOGGER: &str = "the program has its logs from `tracing` by the crate `log`, which end as soon as a tracing subscriber is set";
 const HOW_TO_LOG: &str = "set one that logs, with looptop_agent::layer() in it, or LOOPTOP_TASKS=on and do without these lines";
@@ -103,7 +103,7 @@ fn set(config: &Config) -> Result<(), String> {
 }
 
 /// Whether it is certain that nobody else in this program wants to set one.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 fn nobody_else_can() -> Result<(), &'static str> {
     match symbols::others()? {
         symbols::Others::None => Ok(()),
@@ -112,7 +112,7 @@ fn nobody_else_can() -> Result<(), &'static str> {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere))))]
 fn nobody_else_can() -> Result<(), &'static str> {
     Err("whether the program has a tracing subscriber of its own cannot be seen on this system")
 }

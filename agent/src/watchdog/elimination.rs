@@ -541,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(looptop_elsewhere)))]
     fn threads_are_found_by_the_name_of_workers() {
         let (done, wait) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::Builder::new().name("elimination-7".into());

@@ -102,7 +102,10 @@ impl Drivers {
     }
 
     /// Every thread that drives a worker, or ever did.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    #[cfg_attr(
+        not(all(target_os = "linux", not(looptop_elsewhere))),
+        allow(dead_code)
+    )]
     pub(crate) fn ever(&self) -> impl Iterator<Item = &Tid> {
         self.ever.iter()
     }

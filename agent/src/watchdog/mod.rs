@@ -14,6 +14,7 @@ mod mapping;
 mod observation;
 #[cfg(all(
     target_os = "linux",
+    not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 pub(crate) mod strangers;
@@ -101,6 +102,7 @@ struct Watchdog {
     doubts: Doubts,
     #[cfg(all(
         target_os = "linux",
+        not(looptop_elsewhere),
         any(target_arch = "x86_64", target_arch = "aarch64")
     ))]
     strangers: strangers::Strangers,
@@ -142,6 +144,7 @@ impl Watchdog {
             doubts: Doubts::default(),
             #[cfg(all(
                 target_os = "linux",
+                not(looptop_elsewhere),
                 any(target_arch = "x86_64", target_arch = "aarch64")
             ))]
             strangers: strangers::Strangers::new(shared.config.stall_threshold_ns()),
@@ -180,6 +183,7 @@ impl Watchdog {
         self.conclude_on_unmapped_workers();
         #[cfg(all(
             target_os = "linux",
+            not(looptop_elsewhere),
             any(target_arch = "x86_64", target_arch = "aarch64")
         ))]
         self.look_at_strangers(now_ns, chores);
@@ -273,11 +277,13 @@ impl Watchdog {
         let is_known = |tid| drivers.drives(tid) || drivers.has_driven(tid) || own.contains(&tid);
         #[cfg(all(
             target_os = "linux",
+            not(looptop_elsewhere),
             any(target_arch = "x86_64", target_arch = "aarch64")
         ))]
         let is_apart = |tid| self.strangers.drives_nothing(tid);
         #[cfg(not(all(
             target_os = "linux",
+            not(looptop_elsewhere),
             any(target_arch = "x86_64", target_arch = "aarch64")
         )))]
         let is_apart = |_| None;
@@ -416,7 +422,10 @@ impl Watchdog {
 }
 
 impl Watched {
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    #[cfg_attr(
+        not(all(target_os = "linux", not(looptop_elsewhere))),
+        allow(dead_code)
+    )]
     fn threads(&self) -> Vec<Tid> {
         let map = lock(&self.runtime.map);
         let workers = self.runtime.worker_indices();
@@ -530,5 +539,5 @@ impl Watched {
 }
 
 fn has_ended(tid: Tid) -> bool {
-    cfg!(target_os = "linux") && thread_cpu_ns(tid).is_none()
+    cfg!(all(target_os = "linux", not(looptop_elsewhere))) && thread_cpu_ns(tid).is_none()
 }

@@ -222,7 +222,8 @@ impl Viewer {
     pub fn until_mapped(&self, workers: usize) {
         self.until("every worker's thread", |seen| {
             let mapped = seen.workers.values().filter(|w| w.tid.is_some());
-            (!cfg!(target_os = "linux") || mapped.count() == workers).then_some(())
+            (!cfg!(all(target_os = "linux", not(looptop_elsewhere))) || mapped.count() == workers)
+                .then_some(())
         });
     }
 

@@ -7,7 +7,11 @@ use std::path::Path;
 pub trait Kernel {
     /// Whether processes can be read on this system at all.
     fn is_supported(&self) -> bool {
-        cfg!(all(target_os = "linux", target_arch = "x86_64"))
+        cfg!(all(
+            target_os = "linux",
+            not(looptop_elsewhere),
+            target_arch = "x86_64"
+        ))
     }
 
     /// Reads memory of another process by the call that the outside view lives on.
@@ -36,7 +40,7 @@ pub struct ThisKernel;
 const MAX_USERS: u64 = 1 << 20;
 
 impl Kernel for ThisKernel {
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
     fn read(&self, pid: u32, address: u64, buffer: &mut [u8]) -> io::Result<usize> {
         use nix::sys::uio::{RemoteIoVec, process_vm_readv};
         let pid = i32::try_from(pid).map_err(io::Error::other)?;
@@ -52,7 +56,7 @@ impl Kernel for ThisKernel {
         )?)
     }
 
-    #[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+    #[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
     fn read(&self, _: u32, _: u64, _: &mut [u8]) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }

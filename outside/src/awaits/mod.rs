@@ -18,7 +18,7 @@
 mod chain;
 mod graph;
 mod guard;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 pub mod interpreted;
 mod leaf;
 mod lines;
@@ -125,7 +125,12 @@ impl Awaits {
     /// # Errors
     ///
     /// Its debug information has no types.
-    #[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(
+        feature = "watch",
+        target_os = "linux",
+        not(looptop_elsewhere),
+        target_arch = "x86_64"
+    ))]
     pub fn of_core(core: &crate::core::CoreFile, tasks: Arc<Types>) -> Result<Self, NoDebugTypes> {
         let file = |path: &Path| {
             if core.has_file(path) {

@@ -152,7 +152,12 @@ impl Types {
     /// # Errors
     ///
     /// There are none, or they are not understood.
-    #[cfg(all(feature = "watch", target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(
+        feature = "watch",
+        target_os = "linux",
+        not(looptop_elsewhere),
+        target_arch = "x86_64"
+    ))]
     pub fn of_core(core: &crate::core::CoreFile) -> Result<Self, NoTypes> {
         Self::of(core, &core.mappings(), &|mapping| core.file(&mapping.path))
     }

@@ -1,6 +1,6 @@
 //! Where tasks of a real program wait, by interpreting their polls: the chains are
 //! written here by hand.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 
 #[path = "../names/mod.rs"]
 mod names;

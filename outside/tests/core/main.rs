@@ -1,6 +1,6 @@
 //! A core dump of a real program says the same as the process did: its tasks, their
 //! chains, its threads.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 
 #[path = "../awaits/program.rs"]
 mod program;

@@ -13,7 +13,7 @@ pub(super) fn find(procfs: &Procfs, target: &Target) -> Result<u32, Unseen> {
     if !target.is_local() {
         return Err(Unseen::NotLocal);
     }
-    if !cfg!(target_os = "linux") {
+    if !cfg!(all(target_os = "linux", not(looptop_elsewhere))) {
         return Err(Unseen::NoProcfs);
     }
     if let Target::Process(pid) = target {

@@ -17,36 +17,36 @@
 //! - `hello`: who is looked at, and what cannot be known,
 //! - `translate`, `tasks`, `workers`, `waits`: the facts in the normal form.
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod beside;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod core;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod driver;
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
 mod elsewhere;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod facts;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod hello;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod live;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod names;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod reader;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod seen;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod stop;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod tasks;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod translate;
 mod view;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod waits;
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod workers;
 
 use std::{convert::Infallible, path::PathBuf};
@@ -61,7 +61,11 @@ use super::{
 };
 
 /// Whether processes can be looked at here.
-pub(super) const IS_SUPPORTED: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+pub(super) const IS_SUPPORTED: bool = cfg!(all(
+    target_os = "linux",
+    not(looptop_elsewhere),
+    target_arch = "x86_64"
+));
 
 /// Looks at the process with this id until nobody listens, or until it has ended.
 pub(super) async fn run(session: &mut Session, pid: u32) -> Result<Infallible, End> {
@@ -73,36 +77,36 @@ pub(super) async fn run(session: &mut Session, pid: u32) -> Result<Infallible, E
     }
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 pub(super) use beside::{
     Beside, BesideConsole, Heard, HeardBesideConsole, Joins, may_read as may_read_agent,
 };
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
 pub(super) use elsewhere::{
     Beside, BesideConsole, Heard, HeardBesideConsole, Joins, may_read_agent, why_never,
 };
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 pub(super) use hello::why_never;
 pub(super) use view::{Shown, View};
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 use live::run as look;
 
 /// Shows the core dump at a path until nobody listens.
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 pub(super) async fn read_core(session: &mut Session, path: PathBuf) -> Result<Infallible, End> {
     core::run(session, path).await
 }
 
 /// Elsewhere none is read.
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
 pub(super) async fn read_core(_: &mut Session, path: PathBuf) -> Result<Infallible, End> {
     let why = "core dumps are read on Linux on x86-64";
     Err(Problem::core(&path, &why).into())
 }
 
 /// Elsewhere nothing may be looked at in the first place.
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+#[cfg(not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")))]
 async fn look(_: &mut Session, access: access::Access) -> Result<Infallible, End> {
     Err(Problem::not_attached(access.subject.pid()).into())
 }

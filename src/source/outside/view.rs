@@ -3,7 +3,7 @@
 
 /// Whether it is looked at.
 #[cfg_attr(
-    not(all(target_os = "linux", target_arch = "x86_64")),
+    not(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64")),
     allow(dead_code, reason = "no process is looked at there")
 )]
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(in crate::source) enum View {
 
 impl View {
     /// Of a process that is looked at, with what is missing.
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    #[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
     pub(super) fn of(missing: &super::hello::Missing) -> Self {
         Self::Is {
             no_stalls: missing.stalls.clone(),

@@ -11,7 +11,7 @@ use crate::escape::escaped;
 /// The applications as a table for people. As long as the slowest answer, at
 /// most two seconds; Linux only.
 pub async fn table() -> String {
-    if !cfg!(target_os = "linux") {
+    if !cfg!(all(target_os = "linux", not(looptop_elsewhere))) {
         return "looptop ls reads Linux's procfs, which this system does not have\n".to_owned();
     }
     let Listing { rows, unread } = Lister::default().list().await;

@@ -2,7 +2,7 @@
 //!
 //! Those that fail on purpose are ignored; `red` runs each in a process of its own and reads
 //! what it says.
-#![cfg(target_os = "linux")]
+#![cfg(all(target_os = "linux", not(looptop_elsewhere)))]
 
 mod attribute;
 mod blocking;
