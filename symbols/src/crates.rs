@@ -39,11 +39,6 @@ impl Crates {
                 let package = path.split('/').next().unwrap_or(path);
                 self.foreign.insert(crate_name(package));
             }
-            // The path of a package in the registry, cut to what is shown of it.
-            Place::Workspace if is_versioned(source) => {
-                let package = source.split('/').next().unwrap_or(source);
-                self.foreign.insert(crate_name(package));
-            }
             Place::Workspace => {
                 let package = source.split_once("/src/").map(|(before, _)| before);
                 if let Some(package) = package.and_then(|before| before.rsplit('/').next()) {
@@ -65,15 +60,6 @@ impl Crates {
             Owner::Unknown
         }
     }
-}
-
-/// `axum-0.8.9/src/serve.rs`.
-fn is_versioned(source: &str) -> bool {
-    let package = source.split_once("/src/").map(|(package, _)| package);
-    package.is_some_and(|package| {
-        let version = &package[name::without_version(package).len()..];
-        !package.contains('/') && version.contains('.')
-    })
 }
 
 fn crate_name(package: &str) -> String {

@@ -275,6 +275,19 @@ pub(super) enum Place<'a> {
     Workspace,
 }
 
+/// Directories of packages that are none of the application's: cargo's own, those of Nix,
+/// and those of Debian and Fedora.
+pub(super) const VENDORED: [&str; 3] = ["/vendor/", "/cargo-vendor-dir/", "/share/cargo/registry/"];
+
+/// `axum-0.8.9/src/serve.rs`.
+pub(super) fn is_versioned(source: &str) -> bool {
+    let package = source.split_once("/src/").map(|(package, _)| package);
+    package.is_some_and(|package| {
+        let version = &package[name::without_version(package).len()..];
+        !package.contains('/') && version.contains('.')
+    })
+}
+
 /// Says where a source file lies from its path alone.
 pub(super) fn place(file: &str) -> Place<'_> {
     // /rustc/HASH/library/std/src/..., .../lib/rustlib/src/rust/library/std/src/...
@@ -304,8 +317,24 @@ pub(super) fn place(file: &str) -> Place<'_> {
             None => Place::Package(path),
         };
     }
-    if let Some((_, rest)) = file.rsplit_once("/vendor/") {
-        return Place::Package(rest);
+    for directory in VENDORED {
+        if let Some((_, rest)) = file.rsplit_once(directory) {
+            return Place::Package(rest);
+        }
+    }
+    // external/crates__PACKAGE-VERSION/src/..., below whatever Bazel calls the repository.
+    if let Some((_, rest)) = file.rsplit_once("external/")
+        && let Some((repository, _)) = rest.split_once('/')
+        && let Some((prefix, _)) = repository.rsplit_once("__")
+        && is_versioned(&rest[prefix.len() + 2..])
+    {
+        return Place::Package(&rest[prefix.len() + 2..]);
+    }
+    // Cut to this by --remap-path-prefix, or by cargo's trim-paths: a workspace's own
+    // sources are relative to its root then.
+    let cut = file.trim_start_matches("./");
+    if is_versioned(cut) {
+        return Place::Package(cut);
     }
     let mut parts = file.rsplit('/').skip(1);
     if parts.any(|part| part == "out") && file.contains("/build/") {
@@ -333,4 +362,39 @@ fn matches(list: &[&str], krate: &str) -> bool {
         Some(start) => krate.starts_with(start),
         None => *entry == krate,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_recognised_wherever_its_source_was_put() {
+        let tokio = "tokio-1.54.1/src/sync/mutex.rs";
+        for before in [
+            "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/",
+            "/home/u/service/vendor/",
+            "/build/cargo-vendor-dir/",
+            "/usr/share/cargo/registry/",
+            "/b/execroot/_main/external/crates__",
+            "external/rules_rust++crate+crates__",
+            "././",
+            "",
+        ] {
+            let file = format!("{before}{tokio}");
+            assert_eq!(place(&file), Place::Package(tokio), "{file}");
+        }
+        for own in [
+            "src/main.rs",
+            "./src/main.rs",
+            "/home/u/service/src/main.rs",
+            "/build/service-1.2.3/src/main.rs",
+            "/home/u/external/service/src/main.rs",
+            "crates/http-2/src/lib.rs",
+        ] {
+            assert_eq!(place(own), Place::Workspace, "{own}");
+        }
+        let of_std = "/rustc/59807616e1fa/library/std/src/thread/mod.rs";
+        assert_eq!(place(of_std), Place::Standard("std/src/thread/mod.rs"));
+    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use object::{Object, ObjectSection};
 
 use super::Crates;
+use crate::origin::VENDORED;
 use crate::table;
 
 /// Bytes of a path in a binary that are looked at.
@@ -50,7 +51,8 @@ impl Crates {
         while let Some(found) = bytes[at..].iter().position(|byte| *byte == b'/') {
             let start = at + found;
             at = start + 1;
-            for marker in ["/registry/src/", "/git/checkouts/", "/vendor/"] {
+            let cargos = ["/registry/src/", "/git/checkouts/"];
+            for marker in cargos.into_iter().chain(VENDORED) {
                 if bytes[start..].starts_with(marker.as_bytes()) {
                     let end = bytes.len().min(start + MAX_PATH);
                     let path = source_path(&bytes[start..end]);
