@@ -1,9 +1,10 @@
 //! Recordings of the lab, made once: what was found then is found today, and the
 //! screens look the same.
 //!
-//! They were made with `looptop record TARGET -o FILE --for 4s` beside `looptop
-//! demo SCENARIO --workers 2`, from a build whose paths were remapped; `lock-order` by
-//! `--for 14s` and `pid:N`, which has where its tasks wait.
+//! They were made with `looptop record TARGET -o FILE --for 4s` (up to 20 s where a rule
+//! takes longer) beside `looptop lab --scenario SCENARIO`, from a build whose paths were
+//! remapped; `lock-order` and `futurelock` by `--for 14s` and `pid:N`, which has where
+//! their tasks wait.
 //! `sleep-in-handler.lab` is what a lab says of itself, by
 //! `cargo test --test recordings a_lab_is_asked -- --ignored`.
 
@@ -28,7 +29,7 @@ use looptop::{
 use ratatui::{Terminal, backend::TestBackend, layout::Size};
 
 /// Each recording, and the rules that find something in it, as warning or worse.
-const RECORDINGS: [(&str, &[&str]); 7] = [
+const RECORDINGS: [(&str, &[&str]); 19] = [
     ("sleep-in-handler", &["blocked-worker"]),
     ("cpu-in-handler", &["blocked-worker"]),
     ("std-mutex-held", &["lock-convoy"]),
@@ -36,7 +37,36 @@ const RECORDINGS: [(&str, &[&str]); 7] = [
     ("pool-exhaustion", &["lock-convoy"]),
     ("healthy-busy", &[]),
     ("lock-order", &["deadlock"]),
+    ("blocking-pool-full", &["blocking-pool-full"]),
+    ("fire-and-forget-leak", &["task-leak"]),
+    ("forgotten-sender", &["stuck-task"]),
+    ("futurelock", &["futurelock"]),
+    ("host-contention", &["host-starved"]),
+    ("huge-future", &["large-future"]),
+    ("lost-waker", &["lost-waker"]),
+    ("nested-block-on", &["nested-runtime"]),
+    ("never-yields", &["blocked-worker", "never-yielded"]),
+    ("too-many-workers", &["too-many-workers"]),
+    ("unbounded-queue", &["growing-queue"]),
+    ("unreaped-tasks", &["unreaped-tasks"]),
 ];
+
+/// Rules of a scenario with thousands of tasks, whose recording would be megabytes:
+/// `LOOPTOP_SCENARIO=unbounded-fanout cargo test --test scenarios` shows them.
+#[cfg(feature = "demo")]
+const LIVE: &[&str] = &["slow-schedule", "task-flood"];
+
+#[cfg(feature = "demo")]
+#[test]
+fn each_rule_that_a_scenario_shows_is_in_a_recording() {
+    let recorded = || RECORDINGS.iter().flat_map(|(_, rules)| rules.iter());
+    let scenarios = looptop_demo::scenarios().iter();
+    let rules = scenarios.flat_map(|scenario| scenario.expected.iter().map(|e| e.rule));
+    for rule in rules {
+        let found = recorded().chain(LIVE).any(|known| *known == rule);
+        assert!(found, "no recording shows {rule}");
+    }
+}
 
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/recordings/{name}.looptop"))
