@@ -48,10 +48,18 @@ pub fn sentence(state: &State) -> Option<(String, Tone)> {
         let place = in_brackets(&group_place(&c, group));
         return Some((format!("⟲ {text}{place}"), Tone::Critical));
     }
-    let of = match (group.tasks == count, read.complete) {
-        (false, _) => quantity::plural(count, "thread"),
-        (true, true) => format!("{} of {} idle tasks", whole(count), whole(read.idle)),
-        (true, false) => format!("{} of {} tasks read", whole(count), whole(read.read)),
+    // Of those that waited when they were read, some may be idle no longer.
+    let (all, what) = if read.complete {
+        (read.idle, "idle tasks")
+    } else {
+        (read.read, "tasks read")
+    };
+    let of = if group.tasks != count {
+        quantity::plural(count, "thread")
+    } else if count <= all {
+        format!("{} of {} {what}", whole(count), whole(all))
+    } else {
+        quantity::plural(count, "task")
     };
     let verb = if count == 1 { "waits" } else { "wait" };
     let wanted = if group.several {
