@@ -92,7 +92,13 @@ impl State {
             model.host.clone_from(&before.host);
         } else {
             if before.since.is_some() {
-                self.notify("new process: what the screen knew of the old one is gone");
+                let was_outside = self.source == Some(SourceKind::Outside);
+                let within = was_outside && is_seen_from_within(before, &model, kind);
+                self.notify(if within {
+                    "the agent answers now: what was seen from outside is gone"
+                } else {
+                    "new process: what the screen knew of the old one is gone"
+                });
             }
             if let Some(remark) = replaced(&model) {
                 self.notify(remark);
@@ -159,4 +165,13 @@ impl State {
     pub fn live_model(&self) -> &Arc<Model> {
         &self.live.model
     }
+}
+
+/// Whether an instrument of the process that was seen so far shows it now. console-subscriber
+/// does not say which program it is in.
+fn is_seen_from_within(before: &Model, now: &Model, kind: SourceKind) -> bool {
+    let (before, now) = (&before.session, &now.session);
+    matches!(kind, SourceKind::Agent | SourceKind::Console)
+        && (now.pid.is_none() || now.pid == before.pid)
+        && (now.exe.is_empty() || now.exe == before.exe)
 }

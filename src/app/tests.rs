@@ -255,6 +255,35 @@ fn another_process_leaves_no_ghosts_and_the_same_one_keeps_its_past() {
 }
 
 #[test]
+fn a_process_whose_agent_begins_to_answer_is_no_new_one() {
+    use crate::model::{Moment, SourceKind};
+    for (exe, kind, expected) in [
+        ("/srv/shop", SourceKind::Agent, "the agent answers now"),
+        ("", SourceKind::Console, "the agent answers now"),
+        ("/srv/other", SourceKind::Agent, "new process"),
+        ("/srv/shop", SourceKind::Outside, "new process"),
+    ] {
+        let mut state = starving_state();
+        let now = state.now;
+        let connected = |session: &str, exe: &str, kind| Event::Connected {
+            hello: Box::new(proto::HelloResponse {
+                session: session.into(),
+                exe: exe.into(),
+                ..fixtures::hello()
+            }),
+            kind,
+        };
+        let outside = connected("outside", "/srv/shop", SourceKind::Outside);
+        state.apply(outside, now);
+        let frame = Event::Frame(Arc::new(fixtures::starving_frame(Moment(5_000_000_000))));
+        state.apply(frame, now);
+        state.apply(connected("within", exe, kind), now);
+        let notice = state.notice().unwrap();
+        assert!(notice.starts_with(expected), "{exe} {kind:?}: {notice}");
+    }
+}
+
+#[test]
 fn names_are_asked_for_after_a_whole_frame_with_stacks() {
     let mut state = starving_state();
     let mut frame = fixtures::starving_frame(state.model().now);
