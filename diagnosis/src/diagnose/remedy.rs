@@ -499,7 +499,7 @@ fn for_system_call(name: &str, object: &str) -> Advice {
 mod tests {
     use super::*;
 
-    /// Nobody is told to add the agent that is there.
+    /// Nobody is advised to add the agent that is there.
     #[test]
     fn a_cause_that_nobody_knows_is_left_to_who_could_know_it() {
         use crate::model::fixtures;
