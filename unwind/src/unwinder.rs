@@ -45,16 +45,24 @@ pub struct StackCopy<'a> {
     /// The bytes.
     pub bytes: &'a [u8],
     /// What lies beyond them.
-    pub beyond: Beyond,
+    pub beyond: Beyond<'a>,
 }
 
 /// The part of a stack that is not in a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Beyond {
+pub enum Beyond<'a> {
     /// The thread runs on, so that it is another stack by now.
     Gone,
     /// The thread does not run: it is in memory.
     InMemory,
+    /// The thread runs on, but was in a signal handler on a stack of its own: the stack
+    /// that the signal interrupted was copied as well.
+    Interrupted {
+        /// Where the stack pointer was then.
+        sp: u64,
+        /// The bytes from there upwards.
+        bytes: &'a [u8],
+    },
 }
 
 /// A stack that was unwound.
@@ -84,20 +92,19 @@ impl Source<'_> {
             self.asked_unknown = true;
             return None;
         }
-        if let Some(offset) = address.checked_sub(self.base) {
-            let offset = usize::try_from(offset).ok()?;
-            let word = offset
-                .checked_add(8)
-                .and_then(|end| self.stack.bytes.get(offset..end));
-            if let Some(word) = word {
-                return word.try_into().ok().map(u64::from_le_bytes);
-            }
-        }
-        match self.stack.beyond {
+        word(self.base, self.stack.bytes, address).or_else(|| match self.stack.beyond {
             Beyond::InMemory => self.memory.read_u64(address),
+            Beyond::Interrupted { sp, bytes } => word(sp, bytes, address),
             Beyond::Gone => None,
-        }
+        })
     }
+}
+
+/// The word at an address, of bytes that were copied from `base` on.
+fn word(base: u64, bytes: &[u8], address: u64) -> Option<u64> {
+    let offset = usize::try_from(address.checked_sub(base)?).ok()?;
+    let word = bytes.get(offset..offset.checked_add(8)?)?;
+    word.try_into().ok().map(u64::from_le_bytes)
 }
 
 /// What happened to one frame.

@@ -20,8 +20,16 @@
 //! `SA_ONSTACK` puts the handler on the thread's alternate signal stack where it
 //! has one (each thread of Rust's std does), so that a nearly full stack does not
 //! overflow; the interrupted stack pointer is in the context either way.
+//!
+//! What is interrupted may be another handler on that alternate stack, and often is one
+//! that has not begun yet: a thread that gets a CPU again takes the signals that wait for
+//! it at once, a profiler's or a preempting runtime's before ours. The kernel has put what
+//! that one interrupted on the alternate stack; so the thread's own stack is found there,
+//! and copied as well.
 
 use std::cell::UnsafeCell;
+use std::mem::offset_of;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -33,6 +41,9 @@ use crate::clock::{self, Ticks};
 
 /// How much of a stack is copied.
 pub(super) const STACK_BYTES: usize = 64 * 1024;
+/// How much of an alternate signal stack is copied at most, so that room is left for the
+/// stack that its handler interrupted.
+const MOST_OF_SIGNAL_STACK: usize = STACK_BYTES / 2;
 /// How long the watchdog waits for the answer at once.
 const PATIENCE: Duration = Duration::from_millis(5);
 /// Captures that may be on their way at the same time.
@@ -91,6 +102,9 @@ pub(super) struct Snapshot {
     pub(super) registers: Registers,
     /// Memory from the stack pointer upwards.
     pub(super) stack: Vec<u8>,
+    /// Where that is the stack of another handler: the stack pointer that its signal
+    /// interrupted, and the memory from there upwards.
+    pub(super) interrupted: Option<(u64, Vec<u8>)>,
     /// When the handler ran.
     pub(super) taken: Ticks,
     /// The sequence number of the thread's slot then, if it has one.
@@ -101,7 +115,11 @@ struct Content {
     registers: Saved,
     taken: Ticks,
     sequence: Option<u64>,
+    /// Of the stack that was interrupted, at the beginning of `bytes`.
     length: usize,
+    /// The stack pointer that an interrupted handler's signal had interrupted, and how much
+    /// from there upwards follows in `bytes`; 0 where there is none.
+    interrupted: (u64, usize),
     bytes: [u8; STACK_BYTES],
 }
 
@@ -139,6 +157,7 @@ impl Buffer {
                 taken: Ticks(0),
                 sequence: None,
                 length: 0,
+                interrupted: (0, 0),
                 bytes: [0; STACK_BYTES],
             }),
         }
@@ -423,9 +442,12 @@ fn read_content(generation: u64) -> Snapshot {
     // SAFETY: the caller has acquired `Done` for this generation, so no handler
     // may touch the content before the next `arm`.
     let content = unsafe { &*buffer.content.get() };
+    let (stack, rest) = content.bytes.split_at(content.length);
+    let (sp, length) = content.interrupted;
     let snapshot = Snapshot {
         registers: content.registers.into(),
-        stack: content.bytes[..content.length].to_vec(),
+        stack: stack.to_vec(),
+        interrupted: (length > 0).then(|| (sp, rest[..length].to_vec())),
         taken: content.taken,
         sequence: content.sequence,
     };
@@ -515,24 +537,77 @@ unsafe fn answer(generation: u64, context: &libc::ucontext_t) {
     let sp = copy.registers.sp;
     let low = buffer.low.load(Ordering::Relaxed);
     let high = buffer.high.load(Ordering::Relaxed);
-    copy.length = if low <= sp && sp < high {
-        let length = ((high - sp) as usize).min(STACK_BYTES);
-        // SAFETY: from the stack pointer to the stack's upper end all memory is
-        // mapped, and nobody but this thread, which is here, changes it.
-        unsafe {
-            std::ptr::copy_nonoverlapping(sp as *const u8, copy.bytes.as_mut_ptr(), length);
+    let own = low..high;
+    copy.interrupted = (0, 0);
+    if own.contains(&sp) {
+        // SAFETY: this thread's own stack, from its stack pointer on.
+        copy.length = unsafe { copy_own(sp, high, &mut copy.bytes) };
+    } else if let Some(length) = on_signal_stack(sp, &context.uc_stack) {
+        // Another handler's, whose end is known.
+        let most = length.min(MOST_OF_SIGNAL_STACK);
+        copy.length = memory::read_stack_pages(sp, &mut copy.bytes[..most]);
+        let (handlers, rest) = copy.bytes.split_at_mut(copy.length);
+        if let Some(sp) = interrupted_sp(handlers, &context.uc_stack, &own) {
+            // SAFETY: as above: where this thread was when the other handler began.
+            copy.interrupted = (sp, unsafe { copy_own(sp, high, rest) });
         }
-        length
     } else {
-        // Another stack: of a signal handler, or of a coroutine. Its end is not
-        // known, so the kernel does the copying.
-        memory::read_stack_pages(sp, &mut copy.bytes)
-    };
+        // Another stack, such as a coroutine's. Its end is not known, so the kernel does
+        // the copying.
+        copy.length = memory::read_stack_pages(sp, &mut copy.bytes);
+    }
     // Release: the watchdog that acquires this state sees the content.
     buffer
         .state
         .store(state(generation, Phase::Done), Ordering::Release);
 }
+
+/// Copies this thread's own stack from `sp` to its end, or as much of it as fits, and
+/// returns how much that is.
+///
+/// # Safety
+///
+/// `sp` is, or was when the handler that runs now began, the stack pointer of this thread,
+/// and `high` the upper end of its stack: all memory between the two is mapped, and nobody
+/// but this thread, which is here, changes it.
+unsafe fn copy_own(sp: u64, high: u64, to: &mut [u8]) -> usize {
+    let length = ((high - sp) as usize).min(to.len());
+    // SAFETY: as promised by the caller; `to` is at least so long, and no stack.
+    unsafe { std::ptr::copy_nonoverlapping(sp as *const u8, to.as_mut_ptr(), length) };
+    length
+}
+
+/// How much of the alternate signal stack is in use, where `sp` is on it.
+fn on_signal_stack(sp: u64, stack: &libc::stack_t) -> Option<usize> {
+    let offset = sp.checked_sub(stack.ss_sp as u64)?;
+    let length = (stack.ss_size as u64).checked_sub(offset)?;
+    (length > 0).then_some(length as usize)
+}
+
+/// The stack pointer on the thread's `own` stack that was interrupted by the signal whose
+/// handler's stack begins with `copied`. The kernel has put a context there, which is
+/// known by the description of the alternate stack in it.
+fn interrupted_sp(copied: &[u8], stack: &libc::stack_t, own: &Range<u64>) -> Option<u64> {
+    const DESCRIBED: usize = offset_of!(libc::ucontext_t, uc_stack);
+    const BEGIN: usize = DESCRIBED + offset_of!(libc::stack_t, ss_sp);
+    const SIZE: usize = DESCRIBED + offset_of!(libc::stack_t, ss_size);
+    const SP: usize = offset_of!(libc::ucontext_t, uc_mcontext) + SP_OF_CONTEXT;
+    let word = |at: usize| {
+        let bytes = copied.get(at..at + 8)?;
+        bytes.try_into().ok().map(u64::from_ne_bytes)
+    };
+    let context = |at: usize| {
+        let same =
+            word(at + BEGIN)? == stack.ss_sp as u64 && word(at + SIZE)? == stack.ss_size as u64;
+        word(at + SP).filter(|sp| same && own.contains(sp))
+    };
+    (0..copied.len()).step_by(8).find_map(context)
+}
+
+#[cfg(target_arch = "x86_64")]
+const SP_OF_CONTEXT: usize = offset_of!(libc::mcontext_t, gregs) + 8 * libc::REG_RSP as usize;
+#[cfg(target_arch = "aarch64")]
+const SP_OF_CONTEXT: usize = offset_of!(libc::mcontext_t, sp);
 
 #[cfg(target_arch = "x86_64")]
 fn registers(context: &libc::ucontext_t) -> Saved {

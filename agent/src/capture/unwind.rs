@@ -44,7 +44,13 @@ impl StackUnwinder {
     pub(super) fn unwind_copy(&mut self, snapshot: &Snapshot) -> Unwound {
         let stack = StackCopy {
             bytes: &snapshot.stack,
-            beyond: Beyond::Gone,
+            beyond: snapshot
+                .interrupted
+                .as_ref()
+                .map_or(Beyond::Gone, |(sp, bytes)| Beyond::Interrupted {
+                    sp: *sp,
+                    bytes,
+                }),
         };
         self.unwinder
             .unwind(&self.memory, snapshot.registers, stack)
