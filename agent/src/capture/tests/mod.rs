@@ -1,7 +1,9 @@
 //! Captures of real threads, judged by the names that the viewer would show.
 
 mod cost;
+mod million;
 mod odd;
+mod own_signals;
 mod stalls;
 mod stress;
 

@@ -2,45 +2,76 @@
 //! deadlock, no changed `errno`, no failed system call.
 //!
 //! `LOOPTOP_TEST_CAPTURES=100000 cargo test --release -p looptop-agent stress --
-//! --nocapture` for the full number; it prints what capturing costs.
+//! --nocapture` for another number; it prints what capturing costs. A million of them, in
+//! processes of several kinds: [`super::million`].
 
 use std::io::{Read, Write};
+use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use super::own_signals::{self, OwnSignals};
 use super::*;
 
 /// Enough to meet every kind of moment on each thread.
 const DEFAULT_CAPTURES: usize = 3000;
 
-type Work = fn(u64);
+/// How long they may take, on a loaded machine.
+const LONGEST: Duration = Duration::from_mins(30);
 
-const WORK: &[(&str, Work)] = &[
-    ("allocates", allocates),
-    ("locks", locks),
-    ("loads libraries", loads_libraries),
-    ("resolves names", resolves_names),
-    ("asks the clock", asks_the_clock),
-    ("sorts in C", sorts_in_c),
-    ("checks errno", checks_errno),
-    ("polls", polls),
-    ("sleeps in C", sleeps_in_c),
-    ("reads and writes", reads_and_writes),
-    ("starts threads", starts_threads),
-    ("unwinds panics", unwinds_panics),
+/// How many, unless it is [`DEFAULT_CAPTURES`].
+pub(super) const CAPTURES: &str = "LOOPTOP_TEST_CAPTURES";
+/// Which works go on, where not all do: every so-manieth from one on ("2/5": the third, the
+/// eighth, ...). Fewer threads at once get the CPUs sooner, and so more captures are made.
+pub(super) const PART: &str = "LOOPTOP_TEST_PART";
+/// Set where the application has timers and handlers of its own.
+pub(super) const OWN_SIGNALS: &str = "LOOPTOP_TEST_OWN_SIGNALS";
+/// Set where a debugger stops the process now and then.
+pub(super) const DEBUGGED: &str = "LOOPTOP_TEST_DEBUGGED";
+/// What the process must have mapped: an allocator that was loaded before the C library.
+pub(super) const MAPPED: &str = "LOOPTOP_TEST_MAPPED";
+
+/// What, besides a capture, makes a system call of a thread fail with `EINTR`: there it
+/// would prove nothing of captures.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Fragile {
+    /// Nothing does.
+    No,
+    /// A handler of the application's own.
+    ByHandlers,
+    /// A stop, by a debugger or `SIGSTOP`, as well.
+    ByStops,
+}
+
+struct Work {
+    name: &'static str,
+    run: fn(u64),
+    fragile: Fragile,
+}
+
+const fn work(name: &'static str, run: fn(u64), fragile: Fragile) -> Work {
+    Work { name, run, fragile }
+}
+
+const WORK: &[Work] = &[
+    work("allocates", allocates, Fragile::No),
+    work("locks", locks, Fragile::No),
+    work("loads libraries", loads_libraries, Fragile::No),
+    work("resolves names", resolves_names, Fragile::No),
+    work("asks the clock", asks_the_clock, Fragile::No),
+    work("sorts in C", sorts_in_c, Fragile::No),
+    work("checks errno", checks_errno, Fragile::No),
+    work("polls", polls, Fragile::ByHandlers),
+    work("sleeps in C", sleeps_in_c, Fragile::ByHandlers),
+    work("reads and writes", reads_and_writes, Fragile::ByStops),
+    work("starts threads", starts_threads, Fragile::No),
+    work("unwinds panics", unwinds_panics, Fragile::No),
 ];
 
 /// In a process of its own, because its memory is judged.
 #[test]
 fn stress() {
-    let mut child = std::process::Command::new(std::env::current_exe().expect("own path"));
-    child.args([
-        "--ignored",
-        "--exact",
-        "--nocapture",
-        "capture::tests::stress::child_under_stress",
-    ]);
-    let output = child.output().expect("runs");
+    let output = child().output().expect("runs");
     let text = String::from_utf8_lossy(&output.stdout);
     println!("{text}");
     assert!(
@@ -50,28 +81,67 @@ fn stress() {
     );
 }
 
+/// The command of a process that is captured in.
+pub(super) fn child() -> Command {
+    let mut child = Command::new(std::env::current_exe().expect("own path"));
+    child.args([
+        "--ignored",
+        "--exact",
+        "--nocapture",
+        "capture::tests::stress::child_under_stress",
+    ]);
+    child
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some()
+}
+
 #[test]
 #[ignore = "a child process of stress"]
 fn child_under_stress() {
+    if let Ok(mapped) = std::env::var(MAPPED) {
+        let maps = std::fs::read_to_string("/proc/self/maps").expect("own maps");
+        assert!(maps.contains(&mapped), "{mapped} was not loaded:\n{maps}");
+    }
+    let own_signals = is_set(OWN_SIGNALS);
+    let debugged = is_set(DEBUGGED);
+    let most_fragile = match (own_signals, debugged) {
+        (true, _) => Fragile::No,
+        (false, true) => Fragile::ByHandlers,
+        (false, false) => Fragile::ByStops,
+    };
+    if own_signals {
+        own_signals::install();
+    }
     prepare();
-    let captures = std::env::var("LOOPTOP_TEST_CAPTURES")
+    let captures = std::env::var(CAPTURES)
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(DEFAULT_CAPTURES);
     let only = std::env::var("LOOPTOP_TEST_STRESS").unwrap_or_default();
+    let part = std::env::var(PART).unwrap_or_else(|_| "0/1".into());
+    let (from, step) = part.split_once('/').expect("a part such as 0/1");
+    let (from, step) = (from.parse().expect("from"), step.parse().expect("step"));
     let stop = Arc::new(AtomicBool::new(false));
     let (tids, threads): (Vec<_>, Vec<_>) = WORK
         .iter()
-        .filter(|(name, _)| name.contains(&only))
-        .map(|&(name, work)| {
+        .skip(from)
+        .step_by(step)
+        .filter(|work| work.fragile <= most_fragile && work.name.contains(&only))
+        .map(|&Work { name, run, .. }| {
             let gate = Arc::new(Gate::default());
             let (of_thread, stop) = (Arc::clone(&gate), Arc::clone(&stop));
             let body = move || {
+                let own = own_signals.then(OwnSignals::start);
                 of_thread.stall_at(line!(), 1);
                 let mut round = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    work(round);
+                    run(round);
                     round += 1;
+                }
+                if let Some(own) = own {
+                    own.check();
                 }
                 round
             };
@@ -84,11 +154,21 @@ fn child_under_stress() {
 
     let mut figures = Figures::default();
     let mut memory = 0;
-    for number in 0..captures {
-        let (name, tid) = tids[number % tids.len()];
-        figures.capture(name, tid);
-        if number == captures / 2 {
-            memory = resident_kib();
+    let began = Instant::now();
+    let mut taken = 0;
+    for &(name, tid) in tids.iter().cycle() {
+        if taken == captures {
+            break;
+        }
+        assert!(
+            began.elapsed() < LONGEST,
+            "{taken} of {captures} in {LONGEST:?}"
+        );
+        if figures.capture(name, tid) {
+            taken += 1;
+            if taken == captures / 2 {
+                memory = resident_kib();
+            }
         }
     }
     let grown = resident_kib().saturating_sub(memory);
@@ -98,6 +178,9 @@ fn child_under_stress() {
             .join()
             .unwrap_or_else(|_| panic!("{name} found harm"));
         println!("{name}: {rounds} rounds");
+    }
+    if own_signals {
+        println!("{} signals of the application's own", own_signals::check());
     }
     figures.print(captures);
     println!("memory grew by {grown} KiB in the second half");
@@ -124,14 +207,15 @@ struct Figures {
 }
 
 impl Figures {
-    fn capture(&mut self, name: &'static str, tid: u64) {
+    /// Whether there is a stack: a thread that gets no CPU answers another time.
+    fn capture(&mut self, name: &'static str, tid: u64) -> bool {
         let handler = &super::super::signal::HANDLER_NS;
         handler.store(0, Ordering::Relaxed);
         let start = Instant::now();
         let result = capture_now(tid);
         let took = start.elapsed().as_nanos() as u64;
         match result {
-            Ok(stack) => {
+            Ok(ref stack) => {
                 assert!(!stack.frames.is_empty());
                 if stack.truncated {
                     *self.truncated.entry(name).or_default() += 1;
@@ -146,8 +230,13 @@ impl Figures {
                     }
                 }
             }
-            Err(reason) => *self.reasons.entry(format!("{name}: {reason}")).or_default() += 1,
+            Err(ref reason) => *self.reasons.entry(format!("{name}: {reason}")).or_default() += 1,
         }
+        if matches!(result, Err(NoStack::StillPending)) {
+            // Asked again at once, it would have had no time to answer.
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        result.is_ok()
     }
 
     fn print(&mut self, captures: usize) {
