@@ -48,6 +48,26 @@ fn value<'a>(status: &'a str, key: &str) -> Option<&'a str> {
     line.split_whitespace().next()
 }
 
+/// What each thread of a process does now, a line each: its name, its state, where the
+/// kernel keeps it, and its system call. For whoever asks why it does not answer.
+pub(crate) fn doings(pid: ProcessId) -> String {
+    let doing = |thread: &Thread| {
+        let file = |name: &str| {
+            let path = format!("/proc/{pid}/task/{}/{name}", thread.tid);
+            fs::read_to_string(path).unwrap_or_default()
+        };
+        let Thread { tid, state, tracer } = thread;
+        format!(
+            "{tid} {} {state} traced by {tracer}, in {}, call {}",
+            file("comm").trim(),
+            file("wchan"),
+            file("syscall").trim()
+        )
+    };
+    let lines: Vec<String> = threads(pid).iter().map(doing).collect();
+    lines.join("\n")
+}
+
 /// Whether it runs; what has ended and was not waited for does not.
 pub(crate) fn runs(pid: ProcessId) -> bool {
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
@@ -238,6 +258,7 @@ mod tests {
         assert_eq!(threads(pid).first().map(|thread| thread.tracer), Some(0));
         assert!(descriptors(pid) >= Some(3) && memory(pid).is_some());
         assert!(most_descriptors(pid) > Some(0));
+        assert!(doings(pid).contains(" sleep T traced by 0"));
         signal(pid, Signal::KILL).unwrap();
         assert!(
             until(patience, || !runs(pid)),

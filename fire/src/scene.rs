@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     catalogue::{self, Scenario},
-    lab::Lab,
+    lab::{Insight, Lab},
     processes::{self, ProcessId},
     programs::Programs,
     proxy::{Fault, Proxy},
@@ -306,6 +306,14 @@ impl Scene {
     pub(crate) fn next_number(&self) -> u32 {
         self.number.set(self.number.get() + 1);
         self.number.get()
+    }
+
+    /// The lab that is looked at so.
+    pub(crate) fn lab(&self, insight: Insight) -> &Lab {
+        match insight {
+            Insight::Agent => &self.agented,
+            Insight::Outside => &self.bare,
+        }
     }
 
     pub(crate) fn scenario(&self, rng: &mut Rng) -> (String, String) {

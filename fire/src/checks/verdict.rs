@@ -144,7 +144,10 @@ pub(super) fn check(
                     problems.join("; ")
                 );
             }
-            Err(error) => scene.note("verdict", [format!("{what}: {error:#}")]),
+            Err(error) => {
+                show_why(scene, insight);
+                scene.note("verdict", [format!("{what}: {error:#}")]);
+            }
         }
         judged.push(what);
     }
@@ -175,10 +178,7 @@ fn judge(
     insight: Insight,
     counts: &mut Counts,
 ) -> anyhow::Result<Judged> {
-    let lab = match insight {
-        Insight::Agent => &scene.agented,
-        Insight::Outside => &scene.bare,
-    };
+    let lab = scene.lab(insight);
     lab.switch(&scenario.id, mode, PATIENCE)?;
     let mut judged = Judged::Right;
     let lasting = scene.lasting();
@@ -218,6 +218,22 @@ fn judge(
     let first = scene.scenarios[0].id.clone();
     lab.switch(&first, "off", PATIENCE)?;
     Ok(judged)
+}
+
+/// Says what the lab does that could not be judged: it may hang, and is ended soon.
+fn show_why(scene: &Scene, insight: Insight) {
+    let pid = scene.lab(insight).pid();
+    eprintln!("threads of {pid}:\n{}", processes::doings(pid));
+    let place = &scene.place;
+    let dump = place.command(&place.programs.looptop, "dump of what hangs");
+    let dump = dump.and_then(|mut dump| {
+        let dump = dump.args(["dump", &format!("pid:{pid}"), "--timeout", "20s"]);
+        Ok(dump.stdin(Stdio::null()).output()?)
+    });
+    match dump {
+        Ok(dump) => eprintln!("{}", String::from_utf8_lossy(&dump.stdout)),
+        Err(error) => eprintln!("no dump: {error:#}"),
+    }
 }
 
 /// What `looptop check` says of a target.
