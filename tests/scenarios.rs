@@ -289,10 +289,10 @@ fn run(scenario: &Scenario, flavor: Flavor, view: View, looks: &mut Looks) -> Ve
         .collect()
 }
 
-/// The scenarios of every run, beside what `tests/recordings.rs` has of all rules;
-/// `LOOPTOP_SCENARIO` names another one, or `all`,
-/// which takes a quarter of an hour.
-const ALWAYS: &[&str] = &[
+/// The scenarios of [`a_share_of_all_twins_at_length`]. Beside what `tests/recordings.rs` has
+/// of all rules; `LOOPTOP_SCENARIO` names another one, or `all`, which takes a quarter of
+/// an hour.
+const SHARE: &[&str] = &[
     "sleep-in-handler",
     "cpu-in-handler",
     "blocking-file",
@@ -305,9 +305,21 @@ const ALWAYS: &[&str] = &[
 ];
 
 /// The same from outside: a stall of each evidence, and nothing.
-const ALWAYS_OUTSIDE: &[&str] = &["sleep-in-handler", "cpu-in-handler", "healthy-busy"];
+const SHARE_OUTSIDE: &[&str] = &["sleep-in-handler", "cpu-in-handler", "healthy-busy"];
 
-fn run_all(flavor: Flavor, view: View) {
+/// What every run looks at: something that sleeps, computes, waits for a lock, spins, and
+/// nothing.
+fn briefly(flavor: Flavor, view: View) -> &'static [&'static str] {
+    match (flavor, view) {
+        (Flavor::MultiThread, View::Agent) => &["std-mutex-held", "healthy-busy"],
+        (Flavor::CurrentThread, View::Agent) => &["busy-yield"],
+        (Flavor::MultiThread, View::Outside) => &["cpu-in-handler"],
+        (Flavor::CurrentThread, View::Outside) => &["sleep-in-handler"],
+    }
+}
+
+/// Those of `LOOPTOP_SCENARIO` (an id, or `all`), otherwise `share`.
+fn run_all(flavor: Flavor, view: View, share: &[&str]) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let wanted = std::env::var("LOOPTOP_SCENARIO").ok();
     let scenarios = looptop_demo::scenarios()
@@ -316,8 +328,7 @@ fn run_all(flavor: Flavor, view: View) {
         .filter(|s| match wanted.as_deref() {
             Some("all") => true,
             Some(id) => s.id == id,
-            None if view == View::Outside => ALWAYS_OUTSIDE.contains(&s.id),
-            None => ALWAYS.contains(&s.id),
+            None => share.contains(&s.id),
         });
     let mut looks = Looks::default();
     let problems = scenarios.flat_map(|s| run(s, flavor, view, &mut looks));
@@ -332,22 +343,36 @@ fn run_all(flavor: Flavor, view: View) {
     );
 }
 
+fn run_briefly(flavor: Flavor, view: View) {
+    run_all(flavor, view, briefly(flavor, view));
+}
+
+/// More of them in each flavour and view.
+#[test]
+#[ignore = "takes four minutes"]
+fn a_share_of_all_twins_at_length() {
+    for flavor in [Flavor::MultiThread, Flavor::CurrentThread] {
+        run_all(flavor, View::Agent, SHARE);
+        run_all(flavor, View::Outside, SHARE_OUTSIDE);
+    }
+}
+
 #[test]
 fn every_twin_on_several_workers() {
-    run_all(Flavor::MultiThread, View::Agent);
+    run_briefly(Flavor::MultiThread, View::Agent);
 }
 
 #[test]
 fn every_twin_on_one_thread() {
-    run_all(Flavor::CurrentThread, View::Agent);
+    run_briefly(Flavor::CurrentThread, View::Agent);
 }
 
 #[test]
 fn every_twin_on_several_workers_from_outside() {
-    run_all(Flavor::MultiThread, View::Outside);
+    run_briefly(Flavor::MultiThread, View::Outside);
 }
 
 #[test]
 fn every_twin_on_one_thread_from_outside() {
-    run_all(Flavor::CurrentThread, View::Outside);
+    run_briefly(Flavor::CurrentThread, View::Outside);
 }

@@ -180,12 +180,14 @@ fn endpoints_answer(flavor: &str) {
 }
 
 #[test]
-fn every_endpoint_answers_on_several_workers() {
+#[ignore = "takes a minute"]
+fn every_endpoint_answers_on_several_workers_at_length() {
     endpoints_answer("multi-thread");
 }
 
 #[test]
-fn every_endpoint_answers_on_one_thread() {
+#[ignore = "takes a minute"]
+fn every_endpoint_answers_on_one_thread_at_length() {
     endpoints_answer("current-thread");
 }
 
