@@ -389,7 +389,8 @@ fn where_tasks_wait_is_answered_with_lines_and_rings() {
 #[test]
 fn a_recording_is_listed_and_checked_as_on_the_command_line() {
     let (mut server, _) = Server::ready(&[]);
-    let (listed, shown) = server.data("recordings", &json!({ "path": "tests/recordings" }));
+    let listing = json!({ "path": "tests/recordings", "limit": 100 });
+    let (listed, shown) = server.data("recordings", &listing);
     let recordings = listed["recordings"].as_array().unwrap();
     let named = |name: &str| {
         let mut paths = recordings.iter().map(|r| r["path"].as_str().unwrap());
