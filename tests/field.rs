@@ -176,8 +176,7 @@ fn run(trials: &[Trial<'_>]) {
 fn a_few_cases() {
     let table = Table::read();
     let briefly = |trial: &Trial<'_>| {
-        trial.is_always()
-            && BRIEFLY.contains(&(trial.case.program.as_str(), trial.level.number()))
+        trial.is_always() && BRIEFLY.contains(&(trial.case.program.as_str(), trial.level.number()))
     };
     let trials: Vec<_> = table.trials().into_iter().filter(briefly).collect();
     assert_eq!(trials.len(), BRIEFLY.len(), "each has one such row");
