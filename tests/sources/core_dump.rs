@@ -72,7 +72,7 @@ fn chains(dump: &Dump, future: &str) -> (BTreeSet<String>, BTreeSet<u64>) {
 async fn a_dump_shows_what_its_process_showed() {
     let directory = tempfile::tempdir().unwrap();
     let mut app = App::start_with_dumps("bare_app", &["20"], directory.path());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + 3 * PATIENCE;
     let live = loop {
         let live = dumped(format!("pid:{}", app.child.id())).await;
         let (chains, ids) = chains(&live, WAITS);
