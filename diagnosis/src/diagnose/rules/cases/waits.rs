@@ -1024,6 +1024,36 @@ fn a_queue_is_a_convoy_only_if_somebody_feels_it() {
 }
 
 #[test]
+fn an_rw_lock_is_no_limiter() {
+    // Nobody waits for those that wait for it; for how long they do, in ms.
+    for (kind, ms, expected) in [
+        (ResourceKind::RwLock, 5_000, true),
+        (ResourceKind::RwLock, 500, false),
+        (ResourceKind::Semaphore, 5_000, false),
+        (ResourceKind::Mutex, 5_000, false),
+    ] {
+        let mut program = Program::new();
+        let mut tasks: Vec<Task> = (1..=6)
+            .map(|id| task(id, &GET, &[(2, Permit(A))], &[]))
+            .collect();
+        tasks.push(task(40, &UPSTREAM, &[(1, Socket)], &[(0, Permits(A, 1))]));
+        let lock = (A, kind, "routes", Some(0), None, None);
+        program.stays(ms, &[lock], &tasks);
+        let found = program.titles();
+        let rules: Vec<&str> = found.iter().map(|(rule, _)| *rule).collect();
+        assert_eq!(
+            rules == ["lock-convoy"],
+            expected,
+            "{kind:?} {ms}: {found:?}"
+        );
+        if expected {
+            let held = "; it is held by task 40 in shop::report, which waits for descriptor 9";
+            assert!(found[0].1.contains(held), "{}", found[0].1);
+        }
+    }
+}
+
+#[test]
 fn who_asked_a_lock_behind_a_deadlock_is_no_convoy_of_its_own() {
     let mut program = Program::new();
     let (resources, mut tasks) = opposite_order();
