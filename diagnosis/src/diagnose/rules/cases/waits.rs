@@ -1054,6 +1054,79 @@ fn an_rw_lock_is_no_limiter() {
 }
 
 #[test]
+fn a_pool_is_full_whose_jobs_are_awaited_and_have_not_begun() {
+    // Jobs that tasks await, threads of the pool and others that are no workers, whether one
+    // is known to run a job, and whether all tasks are listed.
+    for (what, jobs, pool, others, runs, listed, expected) in [
+        ("jobs queue", 20, 4, 1, true, true, true),
+        ("each has its thread", 4, 4, 1, true, true, false),
+        (
+            "threads that may be the pool's",
+            20,
+            4,
+            16,
+            true,
+            true,
+            false,
+        ),
+        ("tasks of a runtime unknown", 20, 4, 1, false, true, false),
+        ("not all tasks are known", 20, 4, 1, true, false, false),
+    ] {
+        let mut hello = fixtures::outside_hello();
+        for capability in &mut hello.capabilities {
+            capability.available &= capability.kind() != crate::model::Capability::BlockingPool;
+        }
+        let mut program = Program::of(&hello);
+        let load = waits("shop::load::{async_fn#0}", 12);
+        let tasks: Vec<Task> = (1..=jobs)
+            .map(|id| task(id, &load, &[(1, End(1_000 + id))], &[]))
+            .collect();
+        for _ in 0..8 {
+            let mut frame = program.frame(&[], &tasks);
+            frame.outside = Some(proto::Outside {
+                unlisted_tasks: u64::from(!listed),
+                ..proto::Outside::default()
+            });
+            frame.threads = (0..pool + others)
+                .map(|n| proto::Thread {
+                    tid: 90 + n,
+                    role: if n < pool {
+                        proto::ThreadRole::Blocking.into()
+                    } else {
+                        proto::ThreadRole::Other.into()
+                    },
+                    ..proto::Thread::default()
+                })
+                .collect();
+            frame.thread_waits = (0..u64::from(runs))
+                .map(|n| proto::ThreadWait {
+                    tid: 90 + n,
+                    task: Some(1_001),
+                    ..proto::ThreadWait::default()
+                })
+                .collect();
+            program.send(&mut frame);
+            program.session.run(400, |_| Frame::default());
+        }
+        let found = program.titles();
+        let rules: Vec<&str> = found.iter().map(|(rule, _)| *rule).collect();
+        assert_eq!(
+            rules == ["blocking-pool-full"],
+            expected,
+            "{what}: {found:?}"
+        );
+        if expected {
+            let (start, end) = (
+                "the blocking pool is full: at least 15 jobs wait for 4 threads, up to ",
+                "; those that run are awaited by 1 task in shop::load",
+            );
+            let title = &found[0].1;
+            assert!(title.starts_with(start) && title.ends_with(end), "{title}");
+        }
+    }
+}
+
+#[test]
 fn who_asked_a_lock_behind_a_deadlock_is_no_convoy_of_its_own() {
     let mut program = Program::new();
     let (resources, mut tasks) = opposite_order();
