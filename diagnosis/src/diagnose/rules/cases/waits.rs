@@ -1024,6 +1024,25 @@ fn a_queue_is_a_convoy_only_if_somebody_feels_it() {
 }
 
 #[test]
+fn who_waits_in_a_library_is_named_by_the_application_s_function() {
+    // No line of either is known, as of a default release build.
+    let nodes = [
+        (0, AsyncFn, "shop::transfer::{async_fn#0}", 0, Awaited),
+        (1, AsyncFn, "deadpool::managed::pool::Pool::get", 0, Awaited),
+        (2, Leaf, ACQUIRE, 0, Awaited),
+    ];
+    let mut program = Program::new();
+    let each = |id, wants, has| task(id, &nodes, &[(2, Permit(wants))], &[(0, Permits(has, 1))]);
+    let tasks = [each(1, A, B), each(2, B, A)];
+    program.stays(5_000, &[mutex(A, "a"), mutex(B, "b")], &tasks);
+    let found = program.session.only();
+    assert_eq!(found.rule, "deadlock");
+    let who = "2 of shop::transfer wait for each other";
+    assert!(found.title.contains(who), "{}", found.title);
+    assert_eq!(found.function.as_deref(), Some("shop::transfer"));
+}
+
+#[test]
 fn an_rw_lock_is_no_limiter() {
     // Nobody waits for those that wait for it; for how long they do, in ms.
     for (kind, ms, expected) in [
