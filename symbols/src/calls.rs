@@ -120,6 +120,7 @@ pub const CALLS: &[(&str, CallKind, &str)] = &[
     ("postgres::*", CallKind::Database, "postgres"),
     ("mysql::*", CallKind::Database, "mysql"),
     ("diesel::*", CallKind::Database, "diesel"),
+    ("r2d2::*", CallKind::Database, R2D2),
     (
         "redis::connection::*",
         CallKind::Database,
@@ -146,6 +147,13 @@ pub const CALLS: &[(&str, CallKind, &str)] = &[
     ("pbkdf2::*", CallKind::Compute, "pbkdf2 (password hashing)"),
     ("serde_json::*", CallKind::Compute, "serde_json"),
     ("regex::*", CallKind::Compute, "regex"),
+    // Where the thin functions of `regex` were inlined.
+    ("regex_automata::*", CallKind::Compute, "regex"),
+    ("regex_syntax::*", CallKind::Compute, "regex"),
+    ("fancy_regex::*", CallKind::Compute, "regex"),
+    ("zip::*", CallKind::Compute, "zip (archive)"),
+    ("tar::*", CallKind::File, "tar (archive)"),
+    ("csv::*", CallKind::Compute, "csv"),
     ("image::*", CallKind::Compute, "image"),
     ("core::slice::*sort*", CallKind::Compute, "sort"),
     ("alloc::slice::*sort*", CallKind::Compute, "sort"),
@@ -339,6 +347,14 @@ pub const CALLS: &[(&str, CallKind, &str)] = &[
         "std::sync::Condvar::wait",
     ),
     ("std::sys::sync::once::*", CallKind::Lock, "std::sync::Once"),
+    // A loop that asks again and again, and lets other threads run between.
+    ("std::thread::*yield_now", CallKind::Compute, YIELD_NOW),
+    (
+        "std::sys::*thread::*yield_now",
+        CallKind::Compute,
+        YIELD_NOW,
+    ),
+    ("*sched_yield", CallKind::Compute, YIELD_NOW),
     // Other locks and channels.
     ("dashmap::*", CallKind::Lock, "dashmap"),
     (
@@ -441,12 +457,15 @@ const INSIDE: &[(CallKind, &str, &str)] = &[
 /// While another connection writes, `SQLite` sleeps and tries again.
 const BUSY_HANDLER: &str = "SQLite's busy handler";
 const PIPE: &str = "std::io::pipe";
+/// A pool of connections, whose `get` waits until one is free.
+const R2D2: &str = "r2d2 (pool of connections)";
 const RECV: &str = name::RECV;
 const SEND: &str = name::SEND;
 /// `tracing::info!` and its like, which call every layer.
 const TRACING: &str = "tracing::event!";
 const WATCH_BORROW: &str = "tokio::sync::watch::Receiver::borrow";
 const WATCH_SEND: &str = "tokio::sync::watch::Sender::send";
+const YIELD_NOW: &str = "std::thread::yield_now";
 
 /// Frames that poll a task, or drive an executor: what is inside of one runs in a
 /// poll.

@@ -127,12 +127,15 @@ const POPULAR: &[&str] = &[
     "lapin",
     "matchit",
     "moka",
+    "mongodb",
     "native_tls",
     "openssl*",
     "opentelemetry*",
     "pin_utils",
     "prost*",
+    "r2d2*",
     "rdkafka",
+    "sea_orm*",
     "sentry*",
     "slab",
     "smallvec",
@@ -233,6 +236,15 @@ pub(super) fn is_own_crate(krate: &str, crates: &Crates) -> bool {
             .iter()
             .all(|list| !matches(list, krate)),
     }
+}
+
+/// Whether every crate that a function's name mentions is known to be none of the
+/// application's, by its name alone: where no line and no text of the binary's says whose
+/// it is.
+pub fn is_of_known_crates(function: &str) -> bool {
+    let crates = Crates::default();
+    let writers = name::crates(function);
+    !writers.is_empty() && !writers.iter().any(|krate| is_own_crate(krate, &crates))
 }
 
 /// The agent's layer and hooks run inside of polls, wherever its source lies.
@@ -367,6 +379,24 @@ fn matches(list: &[&str], krate: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn crates_that_many_use_are_none_of_the_application_s() {
+        for (function, expected) in [
+            ("deadpool::managed::pool::Pool::get", true),
+            ("deadpool::managed::Pool<shop::Db>::get", true),
+            (
+                "sqlx_core::pool::inner::PoolInner::acquire::{{closure}}",
+                true,
+            ),
+            ("tokio::sync::batch_semaphore::Acquire", true),
+            ("shop::transfer::{{closure}}", false),
+            ("<shop::Db as deadpool::managed::Manager>::create", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_known_crates(function), expected, "{function}");
+        }
+    }
 
     #[test]
     fn a_package_is_recognised_wherever_its_source_was_put() {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::model::{Capability, Flavor, Model, Series, Stranger};
+use crate::model::{Capability, Flavor, Model, Series, Stranger, TaskState};
 
 use super::words::count;
 
@@ -150,7 +150,44 @@ fn remarks_outside(model: &Model) -> Vec<String> {
         ));
     }
     remarks.extend(unlisted(model));
+    remarks.extend(restless(model));
     remarks
+}
+
+/// A worker that has not rested for so long, although none of its polls was long.
+const RESTLESS: Duration = Duration::from_secs(5);
+/// Samples that this takes at least.
+const RESTLESS_SAMPLES: usize = 10;
+/// Of its time.
+const RESTLESS_SHARE: f64 = 0.9;
+
+/// What a task that wakes itself looks like where nobody sees wakes.
+fn restless(model: &Model) -> Option<String> {
+    let busy = model.workers.values().filter_map(|worker| {
+        let series = worker.busy_series.last(model.now, RESTLESS);
+        let (n, sum) = series.fold((0, 0.0), |(n, sum), busy| (n + 1, sum + busy));
+        let share = sum / f64::from(u32::try_from(n).ok()?);
+        // A poll that is long says it itself.
+        let from = model.now.minus(RESTLESS);
+        let mut long = model.stalls.iter();
+        let is_long = long.any(|s| s.worker == Some(worker.id) && s.overlaps(from, model.now));
+        let restless = n >= RESTLESS_SAMPLES && share >= RESTLESS_SHARE && !is_long;
+        restless.then_some((worker, share))
+    });
+    let (worker, share) = busy.max_by(|(_, one), (_, other)| one.total_cmp(other))?;
+    let tasks = model.tasks.live();
+    let mut running = tasks.filter(|task| task.state == TaskState::Running);
+    let first = running.next();
+    let alone = first.filter(|_| running.next().is_none());
+    let whose = alone.and_then(|task| model.task_name(task));
+    let whose = whose.map_or(String::new(), |name| format!(", of {name} just now"));
+    Some(format!(
+        "worker {} was busy for {:.0} % of the last {} s with short polls{whose}: a task that wakes \
+         itself looks like that",
+        worker.id.index,
+        share * 100.0,
+        RESTLESS.as_secs()
+    ))
 }
 
 fn unlisted(model: &Model) -> Option<String> {

@@ -195,6 +195,22 @@ const CALLS: &[(&str, Advice)] = &[
         ),
     ),
     (
+        "std::thread::yield_now",
+        advice(
+            Case::A,
+            "it asks again and again until something changes, and keeps the worker meanwhile: await \
+             a Notify, a channel or tokio::time::sleep instead of yielding the thread",
+        ),
+    ),
+    (
+        "r2d2 (pool of connections)",
+        advice(
+            Case::B,
+            "it waits for a connection of the pool: take it in spawn_blocking, together with what is \
+             done on it, or use an async pool (deadpool, bb8)",
+        ),
+    ),
+    (
         "rayon (waits for its pool)",
         advice(
             Case::C,
@@ -226,7 +242,8 @@ fn for_kind(kind: CallKind) -> Option<Advice> {
         CallKind::Lock => LOCK,
         CallKind::Condition => advice(
             Case::A,
-            "it waits for a condition on the worker: await a Notify or a channel instead",
+            "it waits for a condition on the worker: await a Notify or a channel instead; where a \
+             library waits (a pool of connections), call it in spawn_blocking",
         ),
         CallKind::Channel => advice(
             Case::A,

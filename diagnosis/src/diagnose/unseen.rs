@@ -6,7 +6,11 @@ use super::rules::Rule;
 
 /// Rules that look at what no look from outside shows, or not all of it; beside those
 /// that lack what they need ([`Rule::needs`]), of which the target says why.
-const RULES: [(&str, &str); 8] = [
+const RULES: [(&str, &str); 9] = [
+    (
+        "blocking-pool-full",
+        "the pool's queue is not read: only jobs that tasks await are seen",
+    ),
     (
         "never-yielded",
         "how often a task was polled is not in memory",

@@ -47,6 +47,19 @@ fn names_of_calls() {
             "std::sys::sync::condvar::futex::Condvar::wait_optional_timeout",
             "std::sync::Condvar::wait",
         ),
+        (
+            "std::thread::functions::yield_now",
+            "std::thread::yield_now",
+        ),
+        ("__sched_yield", "std::thread::yield_now"),
+        ("regex::regex::string::Regex::is_match", "regex"),
+        ("regex_automata::meta::strategy::Core::search", "regex"),
+        (
+            "regex_syntax::hir::translate::Translator::translate",
+            "regex",
+        ),
+        ("r2d2::Pool<M>::get_timeout", "r2d2 (pool of connections)"),
+        ("zip::read::ZipArchive<R>::by_index", "zip (archive)"),
         // Waking is not waiting.
         ("std::sync::poison::condvar::Condvar::notify_one", ""),
         ("std::sys::sync::condvar::futex::Condvar::notify_one", ""),

@@ -44,8 +44,8 @@ pub(super) const RULE: Rule = Rule {
                 of which up to two a second are served and hardly any look finds a holder: a \
                 limiter. Where the futures of the tasks are read instead: five or more wait over 1 s \
                 for one lock or semaphore, or two or more over 2 s, for each of which somebody waits \
-                in turn (a connection that it serves, a task that joins it) or which have come \
-                again; or three or more in a queue that grows while nobody is served for 5 s and no \
+                in turn (a connection that it serves, a task that joins it), which have come again, \
+                or which wait for an RwLock, which is no limiter; or three or more in a queue that grows while nobody is served for 5 s and no \
                 task holds any, or for 30 s otherwise",
     evidence: "stalls in futex with the lock's address, their stacks, and the holder's where another \
                stalled thread evidently is it; at level 1, the tasks that last asked a lock and were \

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use looptop_symbols::{
     Crates, Origin, name,
-    origin::{Seen, origin},
+    origin::{Seen, is_of_known_crates, origin},
 };
 
 use crate::model::{AwaitKind, AwaitLink, AwaitNode, AwaitShape, LocationId, Model};
@@ -60,6 +60,7 @@ pub fn whose(model: &Model, node: &AwaitNode) -> Whose {
             crates.learn(location.file);
             by_name(&crates)
         }
+        None if known == Whose::Application && is_of_known_crates(name) => Whose::Library,
         _ => known,
     }
 }

@@ -159,3 +159,31 @@ fn who_looks_in_vain_calls_nothing_healthy() {
         assert_eq!(engine.verdict(&model).sentence, expected);
     }
 }
+
+#[test]
+fn a_worker_that_never_rests_is_a_word_in_a_healthy_verdict() {
+    for (busy, seconds, expected) in [
+        (
+            98,
+            8,
+            "; worker 0 was busy for 98 % of the last 5 s with short polls, of worker just now",
+        ),
+        (50, 8, ""),
+    ] {
+        let mut session = session();
+        session.feed(frame(tasks(0..1, TaskState::Running, None), 1, 0));
+        session.run(seconds * 1_000, |ms| Frame {
+            workers: vec![proto::Worker {
+                tid: Some(70),
+                busy_ns: ms * MS * busy / 100,
+                ..proto::Worker::default()
+            }],
+            ..Frame::default()
+        });
+        let verdict = session.engine.verdict(&session.model);
+        assert_eq!(verdict.level, crate::diagnose::Level::Healthy);
+        let found = verdict.sentence.contains("short polls");
+        assert_eq!(found, !expected.is_empty(), "{}", verdict.sentence);
+        assert!(verdict.sentence.contains(expected), "{}", verdict.sentence);
+    }
+}

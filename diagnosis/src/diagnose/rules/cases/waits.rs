@@ -1024,6 +1024,128 @@ fn a_queue_is_a_convoy_only_if_somebody_feels_it() {
 }
 
 #[test]
+fn who_waits_in_a_library_is_named_by_the_application_s_function() {
+    // No line of either is known, as of a default release build.
+    let nodes = [
+        (0, AsyncFn, "shop::transfer::{async_fn#0}", 0, Awaited),
+        (1, AsyncFn, "deadpool::managed::pool::Pool::get", 0, Awaited),
+        (2, Leaf, ACQUIRE, 0, Awaited),
+    ];
+    let mut program = Program::new();
+    let each = |id, wants, has| task(id, &nodes, &[(2, Permit(wants))], &[(0, Permits(has, 1))]);
+    let tasks = [each(1, A, B), each(2, B, A)];
+    program.stays(5_000, &[mutex(A, "a"), mutex(B, "b")], &tasks);
+    let found = program.session.only();
+    assert_eq!(found.rule, "deadlock");
+    let who = "2 of shop::transfer wait for each other";
+    assert!(found.title.contains(who), "{}", found.title);
+    assert_eq!(found.function.as_deref(), Some("shop::transfer"));
+}
+
+#[test]
+fn an_rw_lock_is_no_limiter() {
+    // Nobody waits for those that wait for it; for how long they do, in ms.
+    for (kind, ms, expected) in [
+        (ResourceKind::RwLock, 5_000, true),
+        (ResourceKind::RwLock, 500, false),
+        (ResourceKind::Semaphore, 5_000, false),
+        (ResourceKind::Mutex, 5_000, false),
+    ] {
+        let mut program = Program::new();
+        let mut tasks: Vec<Task> = (1..=6)
+            .map(|id| task(id, &GET, &[(2, Permit(A))], &[]))
+            .collect();
+        tasks.push(task(40, &UPSTREAM, &[(1, Socket)], &[(0, Permits(A, 1))]));
+        let lock = (A, kind, "routes", Some(0), None, None);
+        program.stays(ms, &[lock], &tasks);
+        let found = program.titles();
+        let rules: Vec<&str> = found.iter().map(|(rule, _)| *rule).collect();
+        assert_eq!(
+            rules == ["lock-convoy"],
+            expected,
+            "{kind:?} {ms}: {found:?}"
+        );
+        if expected {
+            let held = "; it is held by task 40 in shop::report, which waits for descriptor 9";
+            assert!(found[0].1.contains(held), "{}", found[0].1);
+        }
+    }
+}
+
+#[test]
+fn a_pool_is_full_whose_jobs_are_awaited_and_have_not_begun() {
+    // Jobs that tasks await, threads of the pool and others that are no workers, whether one
+    // is known to run a job, and whether all tasks are listed.
+    for (what, jobs, pool, others, runs, listed, expected) in [
+        ("jobs queue", 20, 4, 1, true, true, true),
+        ("each has its thread", 4, 4, 1, true, true, false),
+        (
+            "threads that may be the pool's",
+            20,
+            4,
+            16,
+            true,
+            true,
+            false,
+        ),
+        ("tasks of a runtime unknown", 20, 4, 1, false, true, false),
+        ("not all tasks are known", 20, 4, 1, true, false, false),
+    ] {
+        let mut hello = fixtures::outside_hello();
+        for capability in &mut hello.capabilities {
+            capability.available &= capability.kind() != crate::model::Capability::BlockingPool;
+        }
+        let mut program = Program::of(&hello);
+        let load = waits("shop::load::{async_fn#0}", 12);
+        let tasks: Vec<Task> = (1..=jobs)
+            .map(|id| task(id, &load, &[(1, End(1_000 + id))], &[]))
+            .collect();
+        for _ in 0..8 {
+            let mut frame = program.frame(&[], &tasks);
+            frame.outside = Some(proto::Outside {
+                unlisted_tasks: u64::from(!listed),
+                ..proto::Outside::default()
+            });
+            frame.threads = (0..pool + others)
+                .map(|n| proto::Thread {
+                    tid: 90 + n,
+                    role: if n < pool {
+                        proto::ThreadRole::Blocking.into()
+                    } else {
+                        proto::ThreadRole::Other.into()
+                    },
+                    ..proto::Thread::default()
+                })
+                .collect();
+            frame.thread_waits = (0..u64::from(runs))
+                .map(|n| proto::ThreadWait {
+                    tid: 90 + n,
+                    task: Some(1_001),
+                    ..proto::ThreadWait::default()
+                })
+                .collect();
+            program.send(&mut frame);
+            program.session.run(400, |_| Frame::default());
+        }
+        let found = program.titles();
+        let rules: Vec<&str> = found.iter().map(|(rule, _)| *rule).collect();
+        assert_eq!(
+            rules == ["blocking-pool-full"],
+            expected,
+            "{what}: {found:?}"
+        );
+        if expected {
+            let (start, end) = (
+                "the blocking pool is full: at least 15 jobs wait for 4 threads, up to ",
+                "; those that run are awaited by 1 task in shop::load",
+            );
+            let title = &found[0].1;
+            assert!(title.starts_with(start) && title.ends_with(end), "{title}");
+        }
+    }
+}
+
+#[test]
 fn who_asked_a_lock_behind_a_deadlock_is_no_convoy_of_its_own() {
     let mut program = Program::new();
     let (resources, mut tasks) = opposite_order();

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     diagnose::waits::{Graph, Party, kind, polled_wants, waited},
-    model::{AwaitsBy, Model, Moment, TaskId, TaskWait, WantKind},
+    model::{AwaitsBy, Model, Moment, ResourceKind, TaskId, TaskWait, WantKind},
 };
 
 use super::{held, is_queued_for};
@@ -21,7 +21,8 @@ pub(crate) struct Queue {
     /// Those of them that have waited for long.
     pub long: usize,
     /// Those of these for whom somebody waits in turn: a connection, or a task that waits
-    /// for their end; or that have been served before and have come again.
+    /// for their end; or that have been served before and have come again. All of them
+    /// behind an `RwLock`.
     pub felt: usize,
     /// How long the first has waited, and all of them together.
     pub longest: Duration,
@@ -136,6 +137,9 @@ fn queue(
     if let Some(held) = held::sentence(model, graph, resource) {
         queue.held = Some((now, held));
     }
+    // A semaphore or a mutex may be a limiter, behind which tasks wait by design; nobody takes
+    // an RwLock for one.
+    let is_no_limiter = kind(model, resource) == ResourceKind::RwLock;
     let mut joined: BTreeSet<Party> = BTreeSet::new();
     for wait in &queued {
         let Some(for_now) = waited(model, wait) else {
@@ -153,7 +157,7 @@ fn queue(
         let before = joined.len();
         joined.extend(graph.joiners(wait.task));
         let new_joiner = joined.len() > before;
-        if serves || new_joiner || queue.came_again.contains(&wait.task) {
+        if is_no_limiter || serves || new_joiner || queue.came_again.contains(&wait.task) {
             queue.felt += 1;
         }
     }
