@@ -2,8 +2,9 @@
 //! signals meet.
 //!
 //! Invariants:
-//! - Nothing here waits for the target. Keys come before data, drawing is paced, and
-//!   a flood of frames is taken in one at a time between the two.
+//! - Nothing here waits for the target. Keys come before data, and are drawn at once;
+//!   data is drawn at a pace, and a flood of frames is taken in one at a time between
+//!   the two.
 //! - Only the state writes into the state: actions and events go in, effects come
 //!   out, and what an effect leads to comes back as events.
 
@@ -129,7 +130,7 @@ pub async fn run(
                 Wanted::Continue => {
                     keyboard.pause(false);
                     state.size = resume(tui).map_err(RunError::Draw)?;
-                    pace.now();
+                    pace.at_once();
                     After::GoOn
                 }
             },
@@ -141,13 +142,13 @@ pub async fn run(
                     state.now = Instant::now();
                     state.notify(sentence);
                 }
-                pace.now();
+                pace.at_once();
                 After::GoOn
             }
-            input = keyboard.next(), if editor.is_none() => if let Some(input) = input {
+            input = keyboard.next(), if editor.is_none() && !pace.is_late() => if let Some(input) = input {
                 state.now = Instant::now();
                 let effects = take(&mut state, input);
-                pace.soon();
+                pace.at_once();
                 let outside = Outside { editing,
                     editor: &mut editor,
                     tui: &mut *tui, keyboard: &*keyboard, chores: &mut chores, themes };
@@ -155,7 +156,7 @@ pub async fn run(
             } else {
                 After::Quit
             },
-            () = sleep_until(pace.next.into()), if editor.is_none() => {
+            () = pace.due(), if editor.is_none() => {
                 draw(&mut state, themes, links.as_mut(), tui).map_err(RunError::Draw)?;
                 pace.drawn();
                 After::GoOn
@@ -202,11 +203,11 @@ impl After {
     }
 }
 
-/// When the next frame is drawn: at most 30 a second when something changed,
-/// four a second otherwise, for ages and badges.
+/// When the next frame is drawn: at once after a key, at most 30 times a second when
+/// data changed, four times otherwise, for ages and badges.
 pub(super) struct Pace {
     last: Instant,
-    pub(super) next: Instant,
+    next: Instant,
 }
 
 const FASTEST: Duration = Duration::from_millis(33);
@@ -221,12 +222,28 @@ impl Pace {
         }
     }
 
+    /// Data changed.
     pub(super) fn soon(&mut self) {
         self.next = self.next.min(self.last + FASTEST);
     }
 
-    pub(super) fn now(&mut self) {
-        self.next = Instant::now();
+    /// The user did something: keys that are there already are taken first.
+    pub(super) fn at_once(&mut self) {
+        self.next = self.next.min(Instant::now());
+    }
+
+    /// Waits until a frame is to be drawn. Safe to cancel.
+    pub(super) async fn due(&self) {
+        // A timer takes a millisecond or two for what is due already.
+        if self.next > Instant::now() {
+            sleep_until(self.next.into()).await;
+        }
+    }
+
+    /// A frame is due for so long that no further key comes before it: keys that never
+    /// end, such as those of a held key over a slow line, do not stop the screen.
+    pub(super) fn is_late(&self) -> bool {
+        self.next.elapsed() >= FASTEST
     }
 
     pub(super) fn drawn(&mut self) {
