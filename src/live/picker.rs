@@ -6,7 +6,8 @@ use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{
     input::Input,
-    run::{Pace, RunError, Stage, Wanted, resume, suspend},
+    pace::Pace,
+    run::{RunError, Stage, Wanted, resume, suspend},
 };
 use crate::{
     app::{

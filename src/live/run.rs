@@ -8,22 +8,16 @@
 //! - Only the state writes into the state: actions and events go in, effects come
 //!   out, and what an effect leads to comes back as events.
 
-use std::{
-    collections::VecDeque,
-    io,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, io, time::Instant};
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::sleep_until,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     chores::Chores,
     editor,
     input::{Input, Keyboard},
     links::{Links, has_links},
+    pace::Pace,
     picture::Picture,
     terminal::{MouseUse, TerminalError, Tui},
 };
@@ -200,55 +194,6 @@ enum After {
 impl After {
     fn quit_if(ends: bool) -> Self {
         if ends { Self::Quit } else { Self::GoOn }
-    }
-}
-
-/// When the next frame is drawn: at once after a key, at most 30 times a second when
-/// data changed, four times otherwise, for ages and badges.
-pub(super) struct Pace {
-    last: Instant,
-    next: Instant,
-}
-
-const FASTEST: Duration = Duration::from_millis(33);
-const SLOWEST: Duration = Duration::from_millis(250);
-
-impl Pace {
-    pub(super) fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            last: now.checked_sub(FASTEST).unwrap_or(now),
-            next: now,
-        }
-    }
-
-    /// Data changed.
-    pub(super) fn soon(&mut self) {
-        self.next = self.next.min(self.last + FASTEST);
-    }
-
-    /// The user did something: keys that are there already are taken first.
-    pub(super) fn at_once(&mut self) {
-        self.next = self.next.min(Instant::now());
-    }
-
-    /// Waits until a frame is to be drawn. Safe to cancel.
-    pub(super) async fn due(&self) {
-        // A timer takes a millisecond or two for what is due already.
-        if self.next > Instant::now() {
-            sleep_until(self.next.into()).await;
-        }
-    }
-
-    /// A frame is due for so long that no further key comes before it: keys that never
-    /// end, such as those of a held key over a slow line, do not stop the screen.
-    pub(super) fn is_late(&self) -> bool {
-        self.next.elapsed() >= FASTEST
-    }
-
-    pub(super) fn drawn(&mut self) {
-        self.last = Instant::now();
-        self.next = self.last + SLOWEST;
     }
 }
 

@@ -19,7 +19,8 @@ use self::{
 use super::{
     chores::Chores,
     input::Input,
-    run::{Left, Pace, RunError, Stage, Wanted, resume, suspend},
+    pace::Pace,
+    run::{Left, RunError, Stage, Wanted, resume, suspend},
     screen::{ScreenError, Show, mouse, themes},
 };
 use crate::{
