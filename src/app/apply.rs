@@ -9,7 +9,7 @@ use crate::{
     model::{Activity, Model, SourceKind},
 };
 
-use super::{Effect, Event, Snapshot, State, waits::Seen};
+use super::{Effect, Event, Rows, Snapshot, State, waits::Seen};
 
 impl State {
     /// Takes in an event.
@@ -111,6 +111,7 @@ impl State {
             }
         }
         self.waits = Seen::default();
+        self.other_rows = Rows::default();
         self.source = Some(kind);
         self.live.model = Arc::new(model);
         self.publish();

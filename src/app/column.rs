@@ -267,6 +267,26 @@ impl<'a> Key<'a> {
         };
         if descending { order.reverse() } else { order }
     }
+
+    /// What says the same as [`Key::order`] among the keys of one column; `None` of what is
+    /// no number.
+    pub fn rank(&self, descending: bool) -> Option<(bool, u64)> {
+        let ascending = match self {
+            Key::Unknown => return Some((true, 0)),
+            // The order of `total_cmp`.
+            Key::Number(n) => {
+                let bits = n.to_bits();
+                bits ^ if n.is_sign_negative() {
+                    u64::MAX
+                } else {
+                    1 << 63
+                }
+            }
+            Key::Rank(n, _) => u64::from(*n),
+            Key::Text(_) | Key::Place(..) => return None,
+        };
+        Some((false, if descending { !ascending } else { ascending }))
+    }
 }
 
 /// A formatted cell: pieces of text with their meaning.
@@ -407,6 +427,35 @@ mod tests {
         Head::number("busy", "BUSY", 6, 1, Unit::Share),
         Head::text("loc", "LOCATION", 10, 3).growing(2, 100),
     ];
+
+    #[test]
+    fn a_rank_orders_as_the_key_does() {
+        let numbers = [
+            f64::NEG_INFINITY,
+            -1.5,
+            -0.0,
+            0.0,
+            f64::MIN_POSITIVE,
+            1.0,
+            1e300,
+            f64::INFINITY,
+            f64::NAN,
+            -f64::NAN,
+        ];
+        let numbers = numbers.map(Key::Number);
+        let ranks = [0, 1, u8::MAX].map(|rank| Key::Rank(rank, ""));
+        for keys in [numbers.as_slice(), &ranks] {
+            for a in keys.iter().chain([&Key::Unknown]) {
+                for b in keys.iter().chain([&Key::Unknown]) {
+                    for descending in [false, true] {
+                        let ranked = a.rank(descending).cmp(&b.rank(descending));
+                        assert_eq!(ranked, a.order(b, descending), "{a:?} {b:?} {descending}");
+                    }
+                }
+            }
+        }
+        assert_eq!(Key::text("1").rank(false), None);
+    }
 
     fn placed(width: u16, pan: usize) -> Vec<(&'static str, u16, u16)> {
         let heads: Vec<&Head> = HEADS.iter().collect();

@@ -78,6 +78,10 @@ impl State {
         let table = self.table();
         let request = self.request(table);
         let mut rows = std::mem::take(&mut self.rows);
+        if !rows.are_for(&request) {
+            // Who comes back to a long table need not wait until it is sorted again.
+            std::mem::swap(&mut rows, &mut self.other_rows);
+        }
         if rows.are_stale(self.shown(), &request, self.now) {
             rows.make(self.shown(), &self.context(), request, self.now);
         }

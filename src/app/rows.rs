@@ -151,9 +151,14 @@ impl Rows {
         &self.depths
     }
 
+    /// Whether they were made for this.
+    pub(super) fn are_for(&self, request: &Request) -> bool {
+        self.made_for.as_ref() == Some(request)
+    }
+
     /// Whether they have to be made anew at `now`.
     pub(super) fn are_stale(&self, snapshot: &Snapshot, request: &Request, now: Instant) -> bool {
-        if self.made_for.as_ref() != Some(request) {
+        if !self.are_for(request) {
             return true;
         }
         let rested = self

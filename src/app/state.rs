@@ -220,6 +220,8 @@ pub struct State {
     pub(super) activity: Option<Activity>,
     /// The rows of the table on screen.
     pub rows: Rows,
+    /// Those of what was on screen before.
+    pub(super) other_rows: Rows,
     pub(super) live: Snapshot,
     /// Earlier moments shown so far.
     pub(super) earlier_shown: u64,
@@ -279,6 +281,7 @@ impl State {
             distributions: None,
             activity: None,
             rows: Rows::default(),
+            other_rows: Rows::default(),
             live,
             engine,
             notice: None,

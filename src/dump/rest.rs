@@ -237,7 +237,7 @@ pub(super) fn without(model: &Model) -> Vec<Without> {
     });
     for task in idle {
         let name = model.task_name(task).unwrap_or_default();
-        let id = task.tokio_id.unwrap_or(task.id.0);
+        let id = task.tokio_id().unwrap_or(task.id.0);
         found.entry(name).or_default().push(id);
     }
     let mut without: Vec<Without> = found

@@ -2,15 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::{
-    sync::mpsc,
-    task::JoinHandle,
-    time::{sleep_until, timeout},
-};
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use super::{
     input::Input,
-    run::{Pace, RunError, Stage, Wanted, resume, suspend},
+    pace::Pace,
+    run::{RunError, Stage, Wanted, resume, suspend},
 };
 use crate::{
     app::{
@@ -51,18 +48,18 @@ pub(super) async fn pick(
                 Wanted::Continue => {
                     stage.keyboard.pause(false);
                     picker.size = resume(&mut stage.tui).map_err(RunError::Draw)?;
-                    pace.now();
+                    pace.at_once();
                     Choice::Stay
                 }
             },
-            input = stage.keyboard.next() => match input {
+            input = stage.keyboard.next(), if !pace.is_late() => match input {
                 None => Choice::Quit,
                 Some(input) => {
-                    pace.soon();
+                    pace.at_once();
                     take(&mut picker, input)
                 }
             },
-            () = sleep_until(pace.next.into()) => {
+            () = pace.due() => {
                 let draw = |frame: &mut ratatui::Frame<'_>| ui::picker::render(&picker, theme, frame);
                 stage.tui.draw(draw).map_err(RunError::Draw)?;
                 pace.drawn();

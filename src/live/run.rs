@@ -2,27 +2,22 @@
 //! signals meet.
 //!
 //! Invariants:
-//! - Nothing here waits for the target. Keys come before data, drawing is paced, and
-//!   a flood of frames is taken in one at a time between the two.
+//! - Nothing here waits for the target. Keys come before data, and are drawn at once;
+//!   data is drawn at a pace, and a flood of frames is taken in one at a time between
+//!   the two.
 //! - Only the state writes into the state: actions and events go in, effects come
 //!   out, and what an effect leads to comes back as events.
 
-use std::{
-    collections::VecDeque,
-    io,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, io, time::Instant};
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::sleep_until,
-};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{
     chores::Chores,
     editor,
     input::{Input, Keyboard},
     links::{Links, has_links},
+    pace::Pace,
     picture::Picture,
     terminal::{MouseUse, TerminalError, Tui},
 };
@@ -129,7 +124,7 @@ pub async fn run(
                 Wanted::Continue => {
                     keyboard.pause(false);
                     state.size = resume(tui).map_err(RunError::Draw)?;
-                    pace.now();
+                    pace.at_once();
                     After::GoOn
                 }
             },
@@ -141,13 +136,13 @@ pub async fn run(
                     state.now = Instant::now();
                     state.notify(sentence);
                 }
-                pace.now();
+                pace.at_once();
                 After::GoOn
             }
-            input = keyboard.next(), if editor.is_none() => if let Some(input) = input {
+            input = keyboard.next(), if editor.is_none() && !pace.is_late() => if let Some(input) = input {
                 state.now = Instant::now();
                 let effects = take(&mut state, input);
-                pace.soon();
+                pace.at_once();
                 let outside = Outside { editing,
                     editor: &mut editor,
                     tui: &mut *tui, keyboard: &*keyboard, chores: &mut chores, themes };
@@ -155,7 +150,7 @@ pub async fn run(
             } else {
                 After::Quit
             },
-            () = sleep_until(pace.next.into()), if editor.is_none() => {
+            () = pace.due(), if editor.is_none() => {
                 draw(&mut state, themes, links.as_mut(), tui).map_err(RunError::Draw)?;
                 pace.drawn();
                 After::GoOn
@@ -199,39 +194,6 @@ enum After {
 impl After {
     fn quit_if(ends: bool) -> Self {
         if ends { Self::Quit } else { Self::GoOn }
-    }
-}
-
-/// When the next frame is drawn: at most 30 a second when something changed,
-/// four a second otherwise, for ages and badges.
-pub(super) struct Pace {
-    last: Instant,
-    pub(super) next: Instant,
-}
-
-const FASTEST: Duration = Duration::from_millis(33);
-const SLOWEST: Duration = Duration::from_millis(250);
-
-impl Pace {
-    pub(super) fn new() -> Self {
-        let now = Instant::now();
-        Self {
-            last: now.checked_sub(FASTEST).unwrap_or(now),
-            next: now,
-        }
-    }
-
-    pub(super) fn soon(&mut self) {
-        self.next = self.next.min(self.last + FASTEST);
-    }
-
-    pub(super) fn now(&mut self) {
-        self.next = Instant::now();
-    }
-
-    pub(super) fn drawn(&mut self) {
-        self.last = Instant::now();
-        self.next = self.last + SLOWEST;
     }
 }
 

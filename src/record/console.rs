@@ -171,11 +171,11 @@ mod tests {
         assert_eq!(tasks.len(), 2, "a span id is used again: another task");
         let first = tasks.iter().find(|t| !t.is_live()).unwrap();
         assert_eq!(
-            (first.polls, first.wakes, first.tokio_id),
+            (first.polls(), first.wakes(), first.tokio_id()),
             (Some(2), Some(1), Some(17))
         );
-        assert_eq!(first.finished_busy, Some(Duration::from_millis(503)));
-        assert_eq!(first.finished_scheduled, Some(Duration::from_millis(12)));
+        assert_eq!(first.finished_busy(), Some(Duration::from_millis(503)));
+        assert_eq!(first.finished_scheduled(), Some(Duration::from_millis(12)));
         assert_eq!(end.text(first.fields), "url=/x");
         let second = tasks.iter().find(|t| t.is_live()).unwrap();
         assert_eq!(second.state, TaskState::Running);

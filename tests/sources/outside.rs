@@ -356,7 +356,7 @@ async fn is_whole(looked: &mut Looked) {
         Some("blocks"),
         "as it is called there"
     );
-    assert!(task.polls.is_some_and(|polls| polls > 0) && task.wakes.is_some());
+    assert!(task.polls().is_some_and(|polls| polls > 0) && task.wakes().is_some());
     for name in ["blocks", "greedy", "burn"] {
         assert_eq!(looked.named(name), 1, "{name}");
     }

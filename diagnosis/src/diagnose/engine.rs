@@ -8,7 +8,7 @@ use super::{
     Finding, Severity, Subject, Verdict,
     rules::{self, Context, Memory},
     stalls, unseen,
-    verdict::Level,
+    verdict::{Level, Quiet},
     waits::Graph,
 };
 
@@ -43,6 +43,8 @@ pub struct Engine {
     scanned_at: Option<Moment>,
     seen: Seen,
     findings: Vec<Finding>,
+    /// As of the newest pass over the tasks; `None` while something else is to be said.
+    quiet: Option<Quiet>,
 }
 
 /// By rule, and whom it is about.
@@ -64,6 +66,7 @@ impl Engine {
             scanned_at: None,
             seen: BTreeMap::new(),
             findings: Vec::new(),
+            quiet: None,
         }
     }
 
@@ -134,6 +137,11 @@ impl Engine {
         {
             self.seen.remove(&(dropped.rule, dropped.subject));
         }
+        if !self.findings.is_empty() {
+            self.quiet = None;
+        } else if scan || self.quiet.is_none() {
+            self.quiet = Some(Quiet::of(model));
+        }
     }
 
     /// Whether rules may pass over all tasks now.
@@ -160,7 +168,7 @@ impl Engine {
 
     /// All findings in one sentence.
     pub fn verdict(&self, model: &Model) -> Verdict {
-        let verdict = Verdict::over(model, &self.findings);
+        let verdict = Verdict::over(model, &self.findings, self.quiet.unwrap_or_default());
         if verdict.level != Level::Healthy {
             return verdict;
         }

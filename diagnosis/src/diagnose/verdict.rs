@@ -69,12 +69,13 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The verdict over `findings`, which are ordered by weight.
-    pub(super) fn over(model: &Model, findings: &[Finding]) -> Self {
+    /// The verdict over `findings`, which are ordered by weight; where there are none, also
+    /// over the tasks that are `quiet`.
+    pub(super) fn over(model: &Model, findings: &[Finding], quiet: Quiet) -> Self {
         let gap = coverage::gaps(model).into_iter().next();
         let Some(worst) = findings.first() else {
             return gap.map_or_else(
-                || Self::without_findings(model),
+                || Self::without_findings(model, quiet),
                 |gap| Self::not_observing(gap, 0),
             );
         };
@@ -127,7 +128,7 @@ impl Verdict {
         }
     }
 
-    fn without_findings(model: &Model) -> Self {
+    fn without_findings(model: &Model, quiet: Quiet) -> Self {
         let (level, sentence) = if model.since.is_none() {
             (Level::Unknown, "no data yet".to_owned())
         } else {
@@ -151,7 +152,7 @@ impl Verdict {
                 let _ = write!(sentence, ": {}", known.join(", "));
             }
             sentence.push_str(&unread(model));
-            sentence.push_str(&quiet(model));
+            sentence.push_str(&quiet.words(model));
             for remark in coverage::remarks(model) {
                 let _ = write!(sentence, "; {remark}");
             }
@@ -193,32 +194,48 @@ fn unread(model: &Model) -> String {
 /// hangs looks like that.
 const QUIET: Duration = Duration::from_secs(5);
 
-/// "; 2 tasks idle for over 5 s, up to 41.0 s", and whether nothing is known of where they
-/// wait; empty where there are none.
-fn quiet(model: &Model) -> String {
-    // What polled between two looks, and left its future as it was, looks idle as well.
-    let idle_word = if model.reads_tasks() {
-        "seen idle only"
-    } else {
-        "idle"
-    };
-    let tasks = model.tasks.live();
-    let tasks = tasks.filter(|t| matches!(t.kind, TaskKind::Task | TaskKind::Local));
-    let idle = tasks.filter_map(|t| t.idle_for(model.now).filter(|idle| *idle >= QUIET));
-    // Who could wait for ever is among them, and nobody has looked.
-    let unread = match model.waits.read() {
-        Some(_) => "",
-        None => " (where they wait was not read)",
-    };
-    let (n, longest) = idle.fold((0, QUIET), |(n, longest), idle| (n + 1, longest.max(idle)));
-    match n {
-        0 => String::new(),
-        n => format!(
-            "; {} {idle_word} for over {} s, up to {}{unread}",
-            count(n, "task"),
-            QUIET.as_secs(),
-            spoken(longest)
-        ),
+/// Tasks that do nothing for long.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Quiet {
+    tasks: u64,
+    longest: Duration,
+}
+
+impl Quiet {
+    /// Those of a model: a pass over its tasks.
+    pub(super) fn of(model: &Model) -> Self {
+        let tasks = model.tasks.live();
+        let tasks = tasks.filter(|t| matches!(t.kind, TaskKind::Task | TaskKind::Local));
+        let idle = tasks.filter_map(|t| t.idle_for(model.now).filter(|idle| *idle >= QUIET));
+        idle.fold(Self::default(), |quiet, idle| Self {
+            tasks: quiet.tasks + 1,
+            longest: quiet.longest.max(idle),
+        })
+    }
+
+    /// "; 2 tasks idle for over 5 s, up to 41.0 s", and whether nothing is known of where
+    /// they wait; empty where there are none.
+    fn words(self, model: &Model) -> String {
+        // What polled between two looks, and left its future as it was, looks idle as well.
+        let idle_word = if model.reads_tasks() {
+            "seen idle only"
+        } else {
+            "idle"
+        };
+        // Who could wait for ever is among them, and nobody has looked.
+        let unread = match model.waits.read() {
+            Some(_) => "",
+            None => " (where they wait was not read)",
+        };
+        match self.tasks {
+            0 => String::new(),
+            n => format!(
+                "; {} {idle_word} for over {} s, up to {}{unread}",
+                count(n, "task"),
+                QUIET.as_secs(),
+                spoken(self.longest)
+            ),
+        }
     }
 }
 
@@ -286,7 +303,7 @@ mod tests {
             ..fixtures::frame(Moment(1_000_000_000))
         };
         model.apply(&frame).unwrap();
-        let verdict = Verdict::over(&model, &[]);
+        let verdict = Verdict::over(&model, &[], Quiet::of(&model));
         assert_eq!(verdict.level, Level::CoreDump);
         let expected = "one moment of 0 tasks: nothing wrong was found, and what takes time \
                         cannot be judged";
@@ -306,7 +323,7 @@ mod tests {
                 ..fixtures::frame(Moment(1_000_000_000))
             })
             .unwrap();
-        Verdict::over(&model, &[]).sentence
+        Verdict::over(&model, &[], Quiet::of(&model)).sentence
     }
 
     #[test]

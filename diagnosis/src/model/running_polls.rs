@@ -44,13 +44,13 @@ impl Model {
 }
 
 fn running(task: &Task, now: Moment) -> Stall {
-    let started = task.poll_started.unwrap_or(now);
+    let started = task.poll_started().unwrap_or(now);
     Stall {
         id: id(task.id, started),
         live: true,
         scope: StallScope::OnePoll,
         worker: None,
-        tid: task.tid,
+        tid: task.tid(),
         task: Some(task.id),
         name: task.name,
         location: task.location,
@@ -75,7 +75,9 @@ fn running(task: &Task, now: Moment) -> Stall {
 /// The poll is over. How long it took in the end is known only if it was the
 /// task's longest; otherwise what was last seen stands, as a lower bound.
 fn ended(stall: &Stall, task: Option<&Task>) -> Stall {
-    let longest = task.and_then(|t| t.longest_poll).unwrap_or(Duration::ZERO);
+    let longest = task
+        .and_then(|t| t.longest_poll())
+        .unwrap_or(Duration::ZERO);
     Stall {
         live: false,
         duration: stall.duration.max(longest),

@@ -1,5 +1,7 @@
 //! Tasks: the live ones, and those that ended and are still retained.
 
+mod numbers;
+
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hasher},
@@ -9,16 +11,16 @@ use std::{
 use looptop_wire::{columns::Row, recorded::TaskWindows};
 
 use super::{
-    Certainty, LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, Tid, ids::nanos,
+    Certainty, LocationId, Moment, RuntimeId, TaskId, TaskKind, TaskState, TextId, ids::nanos,
 };
+
+use numbers::{Numbers, Packed};
 
 /// One task. Numbers that the target cannot supply are `None`.
 #[derive(Debug, Clone)]
 pub struct Task {
     /// Unique within the session.
     pub id: TaskId,
-    /// The id that tokio prints.
-    pub tokio_id: Option<u64>,
     /// The name given to it.
     pub name: Option<TextId>,
     /// What it is.
@@ -27,8 +29,6 @@ pub struct Task {
     pub state: TaskState,
     /// Where it was spawned.
     pub location: Option<LocationId>,
-    /// The task that spawned it.
-    pub parent: Option<TaskId>,
     /// Where it runs.
     pub runtime: Option<RuntimeId>,
     /// Further fields, as `key=value` text.
@@ -39,42 +39,51 @@ pub struct Task {
     pub future_certainty: Certainty,
     /// Where the async fn stands that made its future.
     pub future_location: Option<LocationId>,
-    /// When it was spawned; `None` where it was there before it was looked at.
-    pub spawned_at: Option<Moment>,
-    /// When it ended; `None` while it lives.
-    pub ended_at: Option<Moment>,
-    /// Polls that began.
-    pub polls: Option<u64>,
-    /// Time in finished polls.
-    pub finished_busy: Option<Duration>,
-    /// Time between wake and poll, in finished waits.
-    pub finished_scheduled: Option<Duration>,
-    /// Longest finished poll.
-    pub longest_poll: Option<Duration>,
-    /// Longest wait between wake and poll.
-    pub longest_scheduled: Option<Duration>,
-    /// Times that it was woken.
-    pub wakes: Option<u64>,
-    /// Times that it woke itself.
-    pub self_wakes: Option<u64>,
-    /// Its last wake.
-    pub last_wake: Option<Moment>,
-    /// When the poll began that still runs.
-    pub poll_started: Option<Moment>,
-    /// Thread of the current or last poll.
-    pub tid: Option<Tid>,
-    /// Since when it waits for a lock or permit of tokio's, where that is known.
-    pub lock_wait: Option<Moment>,
-    /// When its last poll ended, of a task that waits to be woken, or may.
-    pub idle_since: Option<Moment>,
-    /// Wakers cloned, and dropped.
-    pub wakers: Option<(u64, u64)>,
-    /// Size of the future in bytes.
-    pub size: Option<u64>,
-    /// Its size before it was boxed for being large.
-    pub original_size: Option<u64>,
+    numbers: Numbers,
     /// Counters one to two seconds ago.
-    earlier: [Option<Counters>; 2],
+    earlier: [Earlier; 2],
+}
+
+/// The counters at an earlier moment, if there was one.
+#[derive(Debug, Clone, Copy)]
+struct Earlier {
+    at: Packed,
+    polls: u64,
+    wakes: u64,
+    self_wakes: u64,
+    busy_ns: u64,
+}
+
+impl Earlier {
+    const NONE: Self = Self {
+        at: Packed::UNKNOWN,
+        polls: 0,
+        wakes: 0,
+        self_wakes: 0,
+        busy_ns: 0,
+    };
+
+    fn get(self) -> Option<Counters> {
+        Some(Counters {
+            at: Moment(self.at.get()?),
+            polls: self.polls,
+            wakes: self.wakes,
+            self_wakes: self.self_wakes,
+            busy: Duration::from_nanos(self.busy_ns),
+        })
+    }
+}
+
+impl From<Counters> for Earlier {
+    fn from(counters: Counters) -> Self {
+        Self {
+            at: Packed::new(Some(counters.at.0)),
+            polls: counters.polls,
+            wakes: counters.wakes,
+            self_wakes: counters.self_wakes,
+            busy_ns: nanos(counters.busy),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -102,23 +111,28 @@ pub struct Recent {
 const WINDOW: Duration = Duration::from_secs(1);
 
 impl Task {
+    /// Wakers cloned, and dropped.
+    pub fn wakers(&self) -> Option<(u64, u64)> {
+        self.waker_clones().zip(self.waker_drops())
+    }
+
     /// How long it has lived, or lived.
     pub fn total(&self, now: Moment) -> Option<Duration> {
-        Some(self.ended_at.unwrap_or(now).since(self.spawned_at?))
+        Some(self.ended_at().unwrap_or(now).since(self.spawned_at()?))
     }
 
     /// Time in polls, the one in progress included.
     pub fn busy(&self, now: Moment) -> Option<Duration> {
-        Some(self.finished_busy? + self.poll_age(now).unwrap_or_default())
+        Some(self.finished_busy()? + self.poll_age(now).unwrap_or_default())
     }
 
     /// Time spent woken but not polled, the wait in progress included.
     pub fn scheduled(&self, now: Moment) -> Option<Duration> {
-        let waiting = match (self.state, self.last_wake) {
+        let waiting = match (self.state, self.last_wake()) {
             (TaskState::Scheduled, Some(woken)) => now.since(woken),
             _ => Duration::ZERO,
         };
-        Some(self.finished_scheduled? + waiting)
+        Some(self.finished_scheduled()? + waiting)
     }
 
     /// Time spent waiting to be woken, in total.
@@ -133,7 +147,7 @@ impl Task {
     /// For how long it has not been polled, exactly, of a task that waits to be woken,
     /// or may where wakes are not known.
     pub fn resting_for(&self, now: Moment) -> Option<Duration> {
-        self.idle_since.map(|since| now.since(since))
+        self.idle_since().map(|since| now.since(since))
     }
 
     /// For how long it has been neither polled nor woken, at least; `None` where
@@ -147,7 +161,7 @@ impl Task {
         // Where wakes are not known, a task between two polls is as good as idle.
         let rests = match self.state {
             TaskState::Idle => true,
-            TaskState::Unknown => self.wakes.is_none() && self.idle_since.is_some(),
+            TaskState::Unknown => self.wakes().is_none() && self.idle_since().is_some(),
             _ => false,
         };
         if !rests || !self.is_live() {
@@ -156,17 +170,17 @@ impl Task {
         if let Some(resting) = self.resting_for(now) {
             return Some(resting);
         }
-        let unchanged = match self.earlier[1] {
+        let unchanged = match self.earlier[1].get() {
             Some(newer) => now.since(newer.at).saturating_sub(WINDOW),
             None => Duration::ZERO,
         };
-        let unwoken = self.wakes.map(|_| {
+        let unwoken = self.wakes().map(|_| {
             let woken = self
-                .last_wake
+                .last_wake()
                 .unwrap_or_default()
-                .max(self.spawned_at.unwrap_or_default());
-            let answer = self.longest_poll.unwrap_or_default();
-            let wait = self.longest_scheduled.unwrap_or_default();
+                .max(self.spawned_at().unwrap_or_default());
+            let answer = self.longest_poll().unwrap_or_default();
+            let wait = self.longest_scheduled().unwrap_or_default();
             now.since(woken).saturating_sub(answer + wait)
         });
         Some(unchanged.max(unwoken.unwrap_or_default()))
@@ -174,22 +188,22 @@ impl Task {
 
     /// How long the poll in progress runs.
     pub fn poll_age(&self, now: Moment) -> Option<Duration> {
-        self.poll_started.map(|started| now.since(started))
+        self.poll_started().map(|started| now.since(started))
     }
 
     /// The longest poll, the one in progress included.
     pub fn longest(&self, now: Moment) -> Option<Duration> {
-        self.longest_poll.max(self.poll_age(now))
+        self.longest_poll().max(self.poll_age(now))
     }
 
     /// It has not ended.
     pub fn is_live(&self) -> bool {
-        self.ended_at.is_none()
+        self.ended_at().is_none()
     }
 
     /// Self-wakes among all wakes, 0 to 1; `None` where unknown or never woken.
     pub fn self_wake_share(&self) -> Option<f64> {
-        match (self.self_wakes?, self.wakes?) {
+        match (self.self_wakes()?, self.wakes()?) {
             (_, 0) => None,
             (own, all) => Some(own as f64 / all as f64),
         }
@@ -197,13 +211,13 @@ impl Task {
 
     /// Rates over the last one to two seconds; `None` before a second passed.
     pub fn recent(&self, now: Moment) -> Option<Recent> {
-        if self.polls.is_none() && self.wakes.is_none() && self.finished_busy.is_none() {
+        if self.polls().is_none() && self.wakes().is_none() && self.finished_busy().is_none() {
             // Nobody counts.
             return None;
         }
         // A task that stopped changing stops being updated: its newer counters
         // then are the ones to compare with, or its past would linger.
-        let then = match self.earlier {
+        let then = match self.earlier.map(Earlier::get) {
             [_, Some(newer)] if now.since(newer.at) >= WINDOW => newer,
             [Some(older), _] => older,
             [None, newer] => newer?,
@@ -225,9 +239,9 @@ impl Task {
     fn counters(&self, now: Moment) -> Counters {
         Counters {
             at: now,
-            polls: self.polls.unwrap_or_default(),
-            wakes: self.wakes.unwrap_or_default(),
-            self_wakes: self.self_wakes.unwrap_or_default(),
+            polls: self.polls().unwrap_or_default(),
+            wakes: self.wakes().unwrap_or_default(),
+            self_wakes: self.self_wakes().unwrap_or_default(),
             busy: self.busy(now).unwrap_or_default(),
         }
     }
@@ -236,7 +250,7 @@ impl Task {
     pub(super) fn push_windows(&self, now: Moment, windows: &mut TaskWindows) {
         let current = self.plain_counters();
         let both = self.earlier.iter().zip([false, true]);
-        for (then, newer) in both.filter_map(|(then, newer)| Some((then.as_ref()?, newer))) {
+        for (then, newer) in both.filter_map(|(then, newer)| Some((then.get()?, newer))) {
             windows.id.push(self.id.0);
             windows.newer.push(newer);
             windows.age_ns.push(now.0.wrapping_sub(then.at.0));
@@ -254,86 +268,49 @@ impl Task {
     /// Polls, wakes, self-wakes, and nanoseconds in finished polls.
     fn plain_counters(&self) -> [u64; 4] {
         [
-            self.polls.unwrap_or_default(),
-            self.wakes.unwrap_or_default(),
-            self.self_wakes.unwrap_or_default(),
-            nanos(self.finished_busy.unwrap_or_default()),
+            self.polls().unwrap_or_default(),
+            self.wakes().unwrap_or_default(),
+            self.self_wakes().unwrap_or_default(),
+            nanos(self.finished_busy().unwrap_or_default()),
         ]
     }
 
     fn new(id: TaskId) -> Self {
         Self {
             id,
-            tokio_id: None,
             name: None,
             kind: TaskKind::Unknown,
             state: TaskState::Unknown,
             location: None,
-            parent: None,
             runtime: None,
             fields: None,
             future: None,
             future_certainty: Certainty::Unknown,
             future_location: None,
-            spawned_at: None,
-            ended_at: None,
-            polls: None,
-            finished_busy: None,
-            finished_scheduled: None,
-            longest_poll: None,
-            longest_scheduled: None,
-            wakes: None,
-            self_wakes: None,
-            last_wake: None,
-            poll_started: None,
-            tid: None,
-            lock_wait: None,
-            idle_since: None,
-            wakers: None,
-            size: None,
-            original_size: None,
-            earlier: [None; 2],
+            numbers: Numbers::UNKNOWN,
+            earlier: [Earlier::NONE; 2],
         }
     }
 
     fn update(&mut self, row: &Row<'_>, now: Moment) {
-        let ns = Duration::from_nanos;
-        self.tokio_id = row.tokio_id();
         self.name = row.name().map(TextId);
         self.kind = row.kind();
         self.state = row.state();
         self.location = row.location().map(LocationId);
-        self.parent = row.parent().map(TaskId);
         self.runtime = row.runtime().map(RuntimeId);
         self.fields = row.fields().map(TextId);
         self.future = row.future().map(TextId);
         self.future_certainty = row.future_certainty();
         self.future_location = row.future_location().map(LocationId);
-        self.spawned_at = row.spawned_at_ns().map(Moment);
-        self.ended_at = row.ended_at_ns().flatten().map(Moment);
-        self.polls = row.polls();
-        self.finished_busy = row.busy_ns().map(ns);
-        self.finished_scheduled = row.scheduled_ns().map(ns);
-        self.longest_poll = row.longest_poll_ns().map(ns);
-        self.longest_scheduled = row.longest_scheduled_ns().map(ns);
-        self.wakes = row.wakes();
-        self.self_wakes = row.self_wakes();
-        self.last_wake = row.last_wake_at_ns().flatten().map(Moment);
-        self.poll_started = row.poll_started_at_ns().flatten().map(Moment);
-        self.tid = row.tid().map(Tid);
-        self.lock_wait = row.lock_wait_since_ns().flatten().map(Moment);
-        self.idle_since = row.idle_since_ns().flatten().map(Moment);
-        self.wakers = row.waker_clones().zip(row.waker_drops());
-        self.size = row.size_bytes();
-        self.original_size = row.original_size_bytes();
-        if self.ended_at.is_some() {
+        self.numbers = Numbers::of(row);
+        if !self.is_live() {
             self.state = TaskState::Completed;
-            self.poll_started = None;
-            self.idle_since = None;
+            self.numbers.poll_started = Packed::UNKNOWN;
+            self.numbers.idle_since = Packed::UNKNOWN;
         }
-        match self.earlier[1] {
+        match self.earlier[1].get() {
             Some(c) if now.since(c.at) < WINDOW => {}
-            _ => self.earlier = [self.earlier[1], Some(self.counters(now))],
+            _ => self.earlier = [self.earlier[1], self.counters(now).into()],
         }
     }
 }
@@ -414,12 +391,16 @@ impl Tasks {
         let tasks = indices.filter_map(|index| self.list.get(*index as usize));
         // Some fields of each, as the table has several cache lines for a task.
         let read = tasks.fold(0, |sum, task| {
+            let numbers = &task.numbers;
             let [older, newer] = &task.earlier;
-            let windows = [older, newer].map(|c| c.map_or(0, |c| c.at.0));
-            let counters = [task.tokio_id, task.polls, task.wakes, task.original_size];
-            let counters = counters.map(Option::unwrap_or_default);
-            let all = windows.iter().chain(&counters);
-            all.fold(sum ^ task.id.0, |sum, n| sum ^ n)
+            let some = [
+                numbers.tokio_id,
+                numbers.polls,
+                numbers.tid,
+                older.at,
+                newer.at,
+            ];
+            some.iter().fold(sum ^ task.id.0, |sum, n| sum ^ n.0)
         });
         std::hint::black_box(read);
     }
@@ -462,13 +443,13 @@ impl Tasks {
                 now.wrapping_sub(column.get(i).copied().unwrap_or_default())
             };
             let newer = windows.newer.get(i).copied().unwrap_or_default();
-            task.earlier[usize::from(newer)] = Some(Counters {
-                at: Moment(before(now.0, &windows.age_ns)),
+            task.earlier[usize::from(newer)] = Earlier {
+                at: Packed::new(Some(before(now.0, &windows.age_ns))),
                 polls: before(polls, &windows.polls),
                 wakes: before(wakes, &windows.wakes),
                 self_wakes: before(self_wakes, &windows.self_wakes),
-                busy: Duration::from_nanos(before(busy, &windows.busy_ns)),
-            });
+                busy_ns: before(busy, &windows.busy_ns),
+            };
         }
     }
 
@@ -589,7 +570,7 @@ mod tests {
         assert_eq!(task.busy(now), Some(Duration::from_nanos(2_100)));
         assert_eq!(task.longest(now), Some(Duration::from_micros(2)));
         assert_eq!(task.idle(now), Some(Duration::from_nanos(850)));
-        assert_eq!(task.wakes, None);
+        assert_eq!(task.wakes(), None);
     }
 
     #[test]

@@ -74,11 +74,14 @@ impl Activity {
         });
         let idle: Vec<_> = idle.collect();
         let places: Vec<u64> = idle.iter().map(|task| task.future).collect();
-        let pieces = memory.gather::<BYTES>(&places);
-        let mut changed = self.compare(idle.iter().zip(&pieces).map(|(task, piece)| {
-            let piece = piece.as_ref().map(|bytes| &bytes[..task.length.min(BYTES)]);
-            (task.header, task.id, piece)
-        }));
+        let mut lengths = idle.iter().map(|task| task.length.min(BYTES));
+        let mut hashes = Vec::with_capacity(idle.len());
+        memory.each::<BYTES>(&places, |piece| {
+            let length = lengths.next().unwrap_or(BYTES);
+            hashes.push(piece.map(|bytes| hash(&bytes[..length])));
+        });
+        let hashes = idle.iter().zip(hashes);
+        let mut changed = self.compare(hashes.map(|(task, hash)| (task.header, task.id, hash)));
         let rests = self.rests(&idle, memory);
         self.compare_rests(&rests, &mut changed);
         changed
@@ -101,14 +104,15 @@ impl Activity {
                 whose.push((task.header, places.len() - before));
             }
         }
-        let pieces = memory.gather::<BYTES>(&places);
-        let mut pieces = pieces.iter();
+        let mut hashes = Vec::with_capacity(places.len());
+        memory.each::<BYTES>(&places, |piece| {
+            hashes.push(piece.map(|bytes| hash(bytes)));
+        });
+        let mut hashes = hashes.into_iter();
         let rests = whose.into_iter().filter_map(|(header, count)| {
             let mut all = Some(0);
-            for piece in pieces.by_ref().take(count) {
-                all = all
-                    .zip(piece.as_ref())
-                    .map(|(all, piece)| joined(all, hash(piece)));
+            for hash in hashes.by_ref().take(count) {
+                all = all.zip(hash).map(|(all, hash)| joined(all, hash));
             }
             Some((header, all?))
         });
@@ -132,18 +136,14 @@ impl Activity {
         }
     }
 
-    /// Those whose bytes differ from before; of what cannot be read nothing is known.
-    fn compare<'a>(
-        &mut self,
-        now: impl Iterator<Item = (Header, u64, Option<&'a [u8]>)>,
-    ) -> AddressSet {
+    /// Those whose hashes differ from before; of what cannot be read nothing is known.
+    fn compare(&mut self, now: impl Iterator<Item = (Header, u64, Option<u64>)>) -> AddressSet {
         let before = std::mem::take(&mut self.seen);
         self.seen.reserve(before.len());
         let mut before = Before::of(&before);
         let mut changed = AddressSet::default();
-        for (header, id, bytes) in now {
-            let Some(bytes) = bytes else { continue };
-            let hash = hash(bytes);
+        for (header, id, hash) in now {
+            let Some(hash) = hash else { continue };
             let known = before.get(header).filter(|known| known.id == id);
             if known.is_some_and(|known| known.hash != hash) {
                 changed.insert(header);
@@ -249,7 +249,7 @@ mod tests {
     #[test]
     fn one_that_changed_behind_its_beginning_has_run() {
         let mut activity = Activity::default();
-        let (one, other) = (Some(&b"one"[..]), Some(&b"other"[..]));
+        let (one, other) = (Some(hash(b"one")), Some(hash(b"other")));
         let mut changed = |rests: &[(Header, u64)]| {
             let heads = [(16, 1, one), (32, 2, other)];
             let mut changed = activity.compare(heads.into_iter());
@@ -267,12 +267,12 @@ mod tests {
     #[test]
     fn a_future_that_changed_has_run() {
         let mut activity = Activity::default();
-        let mut changed = |now: &[(Header, u64, Option<&[u8]>)]| {
+        let mut changed = |now: &[(Header, u64, Option<u64>)]| {
             let mut changed: Vec<_> = activity.compare(now.iter().copied()).into_iter().collect();
             changed.sort_unstable();
             changed
         };
-        let (old, new) = (Some(&b"old"[..]), Some(&b"new"[..]));
+        let (old, new) = (Some(hash(b"old")), Some(hash(b"new")));
         assert_eq!(changed(&[(1, 1, old), (2, 2, old), (3, 3, old)]), [0; 0]);
         assert_eq!(changed(&[(1, 1, old), (2, 2, new), (3, 9, new)]), [2]);
         assert_eq!(changed(&[(1, 1, new), (2, 2, None), (3, 9, new)]), [1]);

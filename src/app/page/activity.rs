@@ -42,7 +42,7 @@ pub(super) fn lines(state: &State, task: &Task, facts: &mut Facts) -> Vec<Line> 
     };
     let steps = window.as_millis() / FINE_STEP.as_millis();
     let columns = width.saturating_sub(NAMES + 2).clamp(1, steps as usize);
-    let shares = activity.columns(now, window, columns, task.ended_at);
+    let shares = activity.columns(now, window, columns, task.ended_at());
     let stalls = stalls(model, task, window, columns);
 
     let missing = |kind| model.session.missing(kind);
@@ -144,7 +144,7 @@ fn axis(window: Duration, columns: usize) -> Line {
 fn blank(task: &Task, model: &Model, window: Duration, reach: Duration) -> Option<String> {
     let now = model.now;
     if let Some(end) = task
-        .ended_at
+        .ended_at()
         .map(|at| now.since(at))
         .filter(|end| *end > SLACK)
     {

@@ -31,7 +31,7 @@ pub fn title(state: &State) -> String {
         (None, Some(Details::Task(id))) => match state.model().tasks.get(id) {
             Some(task) => {
                 let name = state.model().task_name(task).unwrap_or_default();
-                let text = format!("Task {} {name}", task.tokio_id.unwrap_or(id.0));
+                let text = format!("Task {} {name}", task.tokio_id().unwrap_or(id.0));
                 text.trim_end().to_owned()
             }
             None => format!("Task {id}"),

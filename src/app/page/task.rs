@@ -97,10 +97,10 @@ fn operations(state: &State, id: TaskId, page: &mut Page) {
 fn identity(model: &Model, task: &Task, facts: &mut Facts) {
     let missing = |kind| model.session.missing(kind);
     let named = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let parent = task.parent.map(|id| match model.tasks.get(id) {
+    let parent = task.parent().map(|id| match model.tasks.get(id) {
         Some(parent) => format!(
             "{} {}",
-            parent.tokio_id.unwrap_or(id.0),
+            parent.tokio_id().unwrap_or(id.0),
             model.text(parent.name)
         ),
         None => id.to_string(),
@@ -127,10 +127,10 @@ fn identity(model: &Model, task: &Task, facts: &mut Facts) {
         ("fields", named(model.text(task.fields))),
         (
             "size",
-            task.size.map(|size| tables::future_size(model, size)),
+            task.size().map(|size| tables::future_size(model, size)),
         ),
-        ("boxed from", task.original_size.map(quantity::bytes)),
-        ("thread", task.tid.map(|tid| tid.to_string())),
+        ("boxed from", task.original_size().map(quantity::bytes)),
+        ("thread", task.tid().map(|tid| tid.to_string())),
     ];
     for (name, value) in optional {
         if let Some(value) = value.filter(|v| !v.is_empty()) {
@@ -239,7 +239,7 @@ fn counts(model: &Model, task: &Task, facts: &mut Facts) {
     let now = model.now;
     let missing = |kind| model.session.missing(kind);
     let recent = task.recent(now);
-    let polls = task.polls.map(|n| match recent {
+    let polls = task.polls().map(|n| match recent {
         Some(r) => format!(
             "{} ({}/s now)",
             quantity::count(n),
@@ -247,7 +247,7 @@ fn counts(model: &Model, task: &Task, facts: &mut Facts) {
         ),
         None => quantity::count(n),
     });
-    let own = task.self_wakes.map(|n| match task.self_wake_share() {
+    let own = task.self_wakes().map(|n| match task.self_wake_share() {
         Some(share) => format!(
             "{} ({} of all)",
             quantity::count(n),
@@ -255,7 +255,7 @@ fn counts(model: &Model, task: &Task, facts: &mut Facts) {
         ),
         None => quantity::count(n),
     });
-    let held = task.wakers.map(|(clones, drops)| {
+    let held = task.wakers().map(|(clones, drops)| {
         let kept = clones.saturating_sub(drops);
         format!("{kept} held ({clones} cloned, {drops} dropped)")
     });
@@ -274,10 +274,10 @@ fn counts(model: &Model, task: &Task, facts: &mut Facts) {
         longest.map(quantity::duration),
         uncounted(model),
     );
-    facts.known("wakes", task.wakes.map(quantity::count), wakes);
+    facts.known("wakes", task.wakes().map(quantity::count), wakes);
     facts.known("self-wakes", own, wakes);
-    facts.known("last wake", task.last_wake.map(ago), wakes);
-    let wait = task.longest_scheduled.map(quantity::duration);
+    facts.known("last wake", task.last_wake().map(ago), wakes);
+    let wait = task.longest_scheduled().map(quantity::duration);
     facts.known("longest wait", wait, latency);
     facts.known("wakers", held, missing(Capability::Wakers));
 }

@@ -25,7 +25,7 @@ pub(super) fn page(state: &State, tid: Tid, width: usize) -> Page {
         page.lines.extend(Line::heading("In a poll of"));
         page.link(LinkId::Task(task.id), Details::Task(task.id));
         let name = tables::name_of(&state.context(), task);
-        let number = task.tokio_id.unwrap_or(task.id.0);
+        let number = task.tokio_id().unwrap_or(task.id.0);
         let text = format!("  task {number} {name}");
         page.lines.push(Line::new(&text, Tone::Strong));
     }

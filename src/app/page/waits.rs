@@ -70,7 +70,7 @@ fn heading(page: &mut Page, title: &str) {
 
 fn may_wait(task: &Task) -> bool {
     let rests = matches!(task.state, TaskState::Idle | TaskState::Unknown);
-    rests && task.is_live() && task.poll_started.is_none()
+    rests && task.is_live() && task.poll_started().is_none()
 }
 
 /// Why the chain of an idle task is not known.

@@ -253,6 +253,18 @@ pub(super) fn filtered_and_sorted<'a, T: Table>(
         }
     }
     let descending = request.sort.descending;
+    if !T::KEEPS_ORDER {
+        let ranked = keyed.iter().map(|(is_later, key, id)| {
+            let rank = key.rank(descending)?;
+            Some((*is_later, rank, id.clone()))
+        });
+        // A fraction of what it takes to compare keys.
+        if let Some(mut ranked) = ranked.collect::<Option<Vec<_>>>() {
+            ranked.sort_unstable();
+            let keys = ranked.into_iter().map(|(_, _, id)| id).collect();
+            return (keys, filtered_out);
+        }
+    }
     let order = |a: &(bool, Key<'a>, T::Key), b: &(bool, Key<'a>, T::Key)| {
         a.0.cmp(&b.0).then_with(|| a.1.order(&b.1, descending))
     };

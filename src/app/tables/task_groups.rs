@@ -216,7 +216,7 @@ impl TaskGroup {
         self.ended += one(!task.is_live());
         self.running += one(task.state == TaskState::Running);
         self.scheduled += one(task.state == TaskState::Scheduled);
-        self.polls = self.polls.saturating_add(task.polls.unwrap_or_default());
+        self.polls = self.polls.saturating_add(task.polls().unwrap_or_default());
         if let Some(recent) = task.recent(now) {
             self.rate += recent.polls;
             self.share += recent.busy;

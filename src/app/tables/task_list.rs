@@ -158,7 +158,7 @@ fn listed(context: &Context<'_>, task: &Task) -> ListedTask {
     let now = context.now();
     let seconds = |time: Option<std::time::Duration>| time.map(|time| time.as_secs_f64());
     ListedTask {
-        id: task.tokio_id.unwrap_or(task.id.0),
+        id: task.tokio_id().unwrap_or(task.id.0),
         name: name_of(context, task),
         state: state_word(task.state),
         kind: kind_word(task.kind),
@@ -166,7 +166,7 @@ fn listed(context: &Context<'_>, task: &Task) -> ListedTask {
         busy: task.recent(now).map(|recent| recent.busy),
         poll_s: seconds(task.poll_age(now)),
         longest_s: seconds(task.longest(now)),
-        polls: task.polls,
+        polls: task.polls(),
         idle_s: seconds(task.resting_for(now)),
         waits_for: waits_for(context.model, task),
     }

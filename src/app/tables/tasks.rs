@@ -205,8 +205,8 @@ const COLUMNS: &[Column<Task>] = &[
         head: Head::number("id", "ID", 6, 5, Unit::Count)
             .searched()
             .help("the number that tokio gave it, or the session's own"),
-        key: |_, t| Key::Number(t.tokio_id.unwrap_or(t.id.0) as f64),
-        cell: |_, t, _| Cell::new(t.tokio_id.unwrap_or(t.id.0).to_string(), Tone::Dim),
+        key: |_, t| Key::Number(t.tokio_id().unwrap_or(t.id.0) as f64),
+        cell: |_, t, _| Cell::new(t.tokio_id().unwrap_or(t.id.0).to_string(), Tone::Dim),
     },
     Column {
         head: Head::text("state", "STATE", 9, 0).help("running, scheduled, idle, done"),
@@ -267,8 +267,8 @@ const COLUMNS: &[Column<Task>] = &[
     },
     Column {
         head: Head::number("polls", "POLLS", 6, 3, Unit::Count).help("polls so far"),
-        key: |_, t| Key::count(t.polls),
-        cell: |_, t, _| Cell::known(t.polls, quantity::count),
+        key: |_, t| Key::count(t.polls()),
+        cell: |_, t, _| Cell::known(t.polls(), quantity::count),
     },
     Column {
         head: Head::number("rate", "POLLS/S", 7, 6, Unit::Count)
@@ -322,8 +322,8 @@ const COLUMNS: &[Column<Task>] = &[
     },
     Column {
         head: Head::number("wakes", "WAKES", 6, 7, Unit::Count).help("times that it was woken"),
-        key: |_, t| Key::count(t.wakes),
-        cell: |_, t, _| Cell::known(t.wakes, quantity::count),
+        key: |_, t| Key::count(t.wakes()),
+        cell: |_, t, _| Cell::known(t.wakes(), quantity::count),
     },
     Column {
         head: Head::number("self", "SELF", 5, 7, Unit::Share).help("share of wakes by itself"),
@@ -332,8 +332,8 @@ const COLUMNS: &[Column<Task>] = &[
     },
     Column {
         head: Head::number("woken", "WOKEN", 7, 9, Unit::Time).help("time since its last wake"),
-        key: |c, t| Key::time(t.last_wake.map(|at| c.now().since(at))),
-        cell: |c, t, _| Cell::known(t.last_wake, |at| quantity::duration(c.now().since(at))),
+        key: |c, t| Key::time(t.last_wake().map(|at| c.now().since(at))),
+        cell: |c, t, _| Cell::known(t.last_wake(), |at| quantity::duration(c.now().since(at))),
     },
     Column {
         head: Head::text("kind", "KIND", 8, 7).help("task, local, blocking or block-on"),
@@ -342,27 +342,27 @@ const COLUMNS: &[Column<Task>] = &[
     },
     Column {
         head: Head::number("size", "SIZE", 8, 10, Unit::Bytes).help("size of the future (≤: at most)"),
-        key: |_, t| Key::count(t.size),
-        cell: |c, t, _| Cell::known(t.size, |size| future_size(c.model, size)),
+        key: |_, t| Key::count(t.size()),
+        cell: |c, t, _| Cell::known(t.size(), |size| future_size(c.model, size)),
     },
     Column {
         head: Head::number("tid", "THREAD", 7, 11, Unit::Count)
             .help("thread of the current or last poll"),
-        key: |_, t| Key::count(t.tid.map(|tid| tid.0)),
-        cell: |_, t, _| Cell::known(t.tid, |tid| tid.to_string()),
+        key: |_, t| Key::count(t.tid().map(|tid| tid.0)),
+        cell: |_, t, _| Cell::known(t.tid(), |tid| tid.to_string()),
     },
     Column {
         head: Head::number("parent", "PARENT", 6, 12, Unit::Count).help("the task that spawned it"),
-        key: |_, t| Key::count(t.parent.map(|id| id.0)),
+        key: |_, t| Key::count(t.parent().map(|id| id.0)),
         cell: |c, t, _| {
             let id = |id| {
                 c.model
                     .tasks
                     .get(id)
-                    .and_then(|p| p.tokio_id)
+                    .and_then(|p| p.tokio_id())
                     .unwrap_or(id.0)
             };
-            Cell::known(t.parent, |p| id(p).to_string())
+            Cell::known(t.parent(), |p| id(p).to_string())
         },
     },
     Column {
@@ -389,7 +389,7 @@ const COLUMNS: &[Column<Task>] = &[
 
 /// It is neither in a poll nor over, so that it waits for something.
 fn waits(task: &Task) -> bool {
-    matches!(task.state, TaskState::Idle | TaskState::Unknown) && task.poll_started.is_none()
+    matches!(task.state, TaskState::Idle | TaskState::Unknown) && task.poll_started().is_none()
 }
 
 /// Operations that are named before the rest is counted.
@@ -416,7 +416,7 @@ pub(in crate::app) fn waits_for(model: &Model, task: &Task) -> Option<String> {
         .map(|op| model.text(op.source))
         .filter(|name| !name.is_empty())
         .collect();
-    let lock = task.lock_wait.map(|since| {
+    let lock = task.lock_wait().map(|since| {
         let age = quantity::duration(model.now.since(since));
         format!("lock or permit, {age}")
     });
@@ -561,7 +561,7 @@ pub(in crate::app) fn name_of(c: &Context<'_>, task: &Task) -> String {
     let function = task.location.and_then(|at| c.functions.get(&at));
     match (c.model.task_name(task), place(c.model, task)) {
         (None, Some(location)) => function.cloned().unwrap_or(location.to_string()),
-        (None, None) => format!("task {}", task.tokio_id.unwrap_or(task.id.0)),
+        (None, None) => format!("task {}", task.tokio_id().unwrap_or(task.id.0)),
         (Some(name), _) => name.to_owned(),
     }
 }

@@ -223,7 +223,7 @@ fn number(c: &Context<'_>, waiter: Waiter) -> u64 {
     match waiter.0 {
         Party::Task(id) => {
             let task = c.model.tasks.get(id);
-            task.and_then(|task| task.tokio_id).unwrap_or(id.0)
+            task.and_then(|task| task.tokio_id()).unwrap_or(id.0)
         }
         Party::Thread(tid) => tid.0,
     }

@@ -56,7 +56,7 @@ fn table(state: &State) -> TableId {
 
 fn group(state: &mut State) {
     state.task_layout = state.task_layout.next();
-    let parents = state.model().tasks.iter().any(|t| t.parent.is_some());
+    let parents = state.model().tasks.iter().any(|t| t.parent().is_some());
     if state.task_layout == TaskLayout::Tree && !parents {
         state.notify("no tree: the target does not say which task spawned which");
     }

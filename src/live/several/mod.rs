@@ -9,7 +9,7 @@ mod watcher;
 
 use std::{collections::HashSet, time::Instant};
 
-use tokio::{runtime::Runtime, time::sleep_until};
+use tokio::runtime::Runtime;
 
 pub use self::members::{Asked, Finder, Members};
 use self::{
@@ -19,7 +19,8 @@ use self::{
 use super::{
     chores::Chores,
     input::Input,
-    run::{Left, Pace, RunError, Stage, Wanted, resume, suspend},
+    pace::Pace,
+    run::{Left, RunError, Stage, Wanted, resume, suspend},
     screen::{ScreenError, Show, mouse, themes},
 };
 use crate::{
@@ -113,20 +114,20 @@ impl OnPage {
                     Wanted::Continue => {
                         stage.keyboard.pause(false);
                         self.page.size = resume(&mut stage.tui).map_err(RunError::Draw)?;
-                        pace.now();
+                        pace.at_once();
                         Choice::Stay
                     }
                 },
-                input = stage.keyboard.next() => match input {
+                input = stage.keyboard.next(), if !pace.is_late() => match input {
                     None => Choice::Quit,
                     Some(input) => {
-                        pace.soon();
+                        pace.at_once();
                         self.page.now = Instant::now();
                         self.take(input)
                     }
                 },
                 // Four times a second without a key, which is more often than rows change.
-                () = sleep_until(pace.next.into()) => {
+                () = pace.due() => {
                     self.draw(stage).map_err(RunError::Draw)?;
                     pace.drawn();
                     Choice::Stay

@@ -3,7 +3,10 @@
 use std::{
     io,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -151,6 +154,8 @@ impl Attached {
 #[derive(Debug)]
 pub(super) struct Driver {
     board: Board,
+    /// Listings are shown, rather than only read.
+    shows: Arc<AtomicBool>,
     _guard: Guard,
 }
 
@@ -191,6 +196,7 @@ impl Driver {
         let guard = stop.guard();
         let board = Board::default();
         lock(&board).chosen = chosen;
+        let shows = Arc::new(AtomicBool::new(true));
         let tasks = attached
             .types
             .map(|types| Tasks::new(&attached.subject, types));
@@ -232,10 +238,17 @@ impl Driver {
             let (reads, stops) = ((Arc::clone(&desk), reading), stop.clone());
             reader::start(&attached.subject, types, reads, out.clone(), stops)?;
             let list = (threads, desk, budget);
-            Lister::start(&attached.subject, tasks, list, out, stop)?;
+            Lister::start(
+                &attached.subject,
+                tasks,
+                list,
+                (out, Arc::clone(&shows)),
+                stop,
+            )?;
         }
         Ok(Self {
             board,
+            shows,
             _guard: guard,
         })
     }
@@ -245,8 +258,16 @@ impl Driver {
         lock(&self.board).chosen = chosen;
     }
 
+    /// From now on listings are sent, or they are there to be read only: where the tasks
+    /// are that wait.
+    pub(super) fn show_listings(&self, shown: bool) {
+        // It guards no other data.
+        self.shows.store(shown, Ordering::Relaxed);
+    }
+
     /// Begins to list tasks, and looks at nothing else; `None` where that is not possible.
-    /// As long as reading the program takes.
+    /// Listings are sent once [`Self::show_listings`] says so. As long as reading the
+    /// program takes.
     pub(super) fn list(
         access: &Access,
         reading: Reading,
@@ -272,9 +293,11 @@ impl Driver {
         reader::start(subject, Arc::clone(&types), reads, out.clone(), stops).ok()?;
         let tasks = Tasks::new(subject, types);
         let list = (threads, desk, budget);
-        Lister::start(subject, tasks, list, out, stop).ok()?;
+        let shows = Arc::<AtomicBool>::default();
+        Lister::start(subject, tasks, list, (out, Arc::clone(&shows)), stop).ok()?;
         Some(Self {
             board: Board::default(),
+            shows,
             _guard: guard,
         })
     }
@@ -512,6 +535,8 @@ struct Lister {
     desk: Arc<Desk>,
     budget: Option<Budget>,
     out: mpsc::Sender<Message>,
+    /// Listings go there, too.
+    shows: Arc<AtomicBool>,
     stop: Stop,
     cpu: ThreadCpu,
 }
@@ -575,7 +600,7 @@ impl Lister {
         subject: &Subject,
         tasks: Tasks,
         (threads, desk, budget): (Threads, Arc<Desk>, Option<Budget>),
-        out: mpsc::Sender<Message>,
+        (out, shows): (mpsc::Sender<Message>, Arc<AtomicBool>),
         stop: Stop,
     ) -> io::Result<()> {
         let lister = Self {
@@ -587,6 +612,7 @@ impl Lister {
             desk,
             budget,
             out,
+            shows,
             stop,
             cpu: ThreadCpu::default(),
         };
@@ -661,8 +687,11 @@ impl Lister {
         false
     }
 
-    /// Sends what the newest look has found; `false` once nobody listens.
+    /// Sends what the newest look has found, where it is shown; `false` once nobody listens.
     fn send(&mut self, took: Duration, have_run: &AddressSet) -> bool {
+        if !self.shows.load(Ordering::Relaxed) {
+            return !self.out.is_closed();
+        }
         let programs = self.threads.programs();
         let (types, found) = (self.tasks.types(), self.tasks.listing());
         let listing = facts::listing(found, types, &mut self.names, &programs, have_run);

@@ -664,7 +664,7 @@ mod tests {
         assert_eq!((worker.tid, worker.task), (Some(Tid(501)), Some(TaskId(7))));
         let task = model.tasks.get(TaskId(7)).unwrap();
         assert_eq!(task.state, TaskState::Running);
-        assert_eq!(task.poll_started, Some(Moment(5 * MS)));
+        assert_eq!(task.poll_started(), Some(Moment(5 * MS)));
         assert_eq!(task.future_certainty, Certainty::Guessed);
         let place = model.location(task.future_location).unwrap();
         assert_eq!(place.to_string(), "src/main.rs:7");

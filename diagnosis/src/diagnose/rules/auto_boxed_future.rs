@@ -32,8 +32,8 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     // tokio's limit in release builds is that of large-future; a smaller one is
     // boxed in a debug build only, where nobody looks for speed.
     let boxed = |task: &&Task| {
-        let original = task.original_size.unwrap_or_default();
-        task.size.is_some_and(|size| size < original) && (LARGE / 2..LARGE).contains(&original)
+        let original = task.original_size().unwrap_or_default();
+        task.size().is_some_and(|size| size < original) && (LARGE / 2..LARGE).contains(&original)
     };
     let mut sites: BTreeMap<LocationId, &Task> = BTreeMap::new();
     for task in model.tasks.live().filter(boxed) {
@@ -44,7 +44,7 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         finding.title = format!(
             "tokio boxed the future spawned at {} ({} bytes)",
             finding.location,
-            task.original_size.unwrap_or_default()
+            task.original_size().unwrap_or_default()
         );
         finding.remedy = RULE.remedy.to_owned();
         finding

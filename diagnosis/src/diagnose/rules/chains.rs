@@ -83,7 +83,7 @@ pub(super) fn who(model: &Model, party: Party) -> String {
         return party_text(model, party);
     };
     let task = model.tasks.get(id);
-    let number = task.and_then(|task| task.tokio_id).unwrap_or(id.0);
+    let number = task.and_then(|task| task.tokio_id()).unwrap_or(id.0);
     match name(model, party) {
         Name::Given(name) => format!("task {number} {name}"),
         Name::Function(function) => format!("task {number} in {function}"),
@@ -133,7 +133,7 @@ pub(super) fn numbered(model: &Model, party: Party) -> String {
     match (party, name(model, party)) {
         (Party::Task(id), Name::Function(_)) => {
             let task = model.tasks.get(id);
-            let number = task.and_then(|task| task.tokio_id).unwrap_or(id.0);
+            let number = task.and_then(|task| task.tokio_id()).unwrap_or(id.0);
             format!("task {number}")
         }
         _ => who(model, party),
@@ -274,7 +274,7 @@ pub(super) fn explained(model: &Model, parties: &[Party]) -> Vec<Subject> {
             .tasks
             .live()
             .filter(|task| task.location == Some(site));
-        let asked = at_site.filter(|task| task.lock_wait.is_some());
+        let asked = at_site.filter(|task| task.lock_wait().is_some());
         let (inside, all) = asked.fold((0, 0), |(inside, all), task| {
             let is_inside = parties.contains(&Party::Task(task.id));
             (inside + usize::from(is_inside), all + 1)

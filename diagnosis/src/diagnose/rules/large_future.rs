@@ -34,8 +34,8 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     let model = context.model;
     let mut largest: BTreeMap<LocationId, (&Task, u64, u64)> = BTreeMap::new();
     for task in model.tasks.iter().filter(|t| t.kind != TaskKind::Blocking) {
-        let size = task.size.max(task.original_size).unwrap_or_default();
-        let lately = task.ended_at.is_none_or(|ended| ended >= context.since);
+        let size = task.size().max(task.original_size()).unwrap_or_default();
+        let lately = task.ended_at().is_none_or(|ended| ended >= context.since);
         let Some(location) = task.location.filter(|_| size >= LARGE && lately) else {
             continue;
         };

@@ -70,7 +70,7 @@ fn not_judged(context: &Context<'_>) -> Option<String> {
     let model = context.model;
     let why = chains::why_not_read(context)?;
     let reads = model.is_outside() || model.waits.read().is_some();
-    let asked = model.tasks.live().any(|task| task.lock_wait.is_some());
+    let asked = model.tasks.live().any(|task| task.lock_wait().is_some());
     (reads && !asked).then(|| format!("who waits for one of tokio's locks: {why}"))
 }
 
@@ -232,7 +232,7 @@ impl Asked {
         let all_kept = context.memory.waiting.kept(model);
         let (mut all, mut kept) = (0, 0);
         let at_site = model.tasks.live().filter(|t| t.location == Some(site));
-        for task in at_site.filter(|t| t.lock_wait.is_some()) {
+        for task in at_site.filter(|t| t.lock_wait().is_some()) {
             all += 1;
             let Some(wait) = model.waits.task(task.id) else {
                 continue;

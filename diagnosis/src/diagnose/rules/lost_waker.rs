@@ -46,7 +46,7 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         let mut finding = Finding::about_task(RULE.id, Severity::Warning, model, task);
         let name = finding.task_label();
         finding.max = now.since(since);
-        let wakers = task.wakers.map_or_else(String::new, |(clones, drops)| {
+        let wakers = task.wakers().map_or_else(String::new, |(clones, drops)| {
             format!("{clones} cloned, {drops} dropped")
         });
         finding.title = format!(

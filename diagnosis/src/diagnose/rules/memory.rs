@@ -145,7 +145,7 @@ impl Memory {
             .filter(|t| has_no_waker(t))
             .take(MAX_SUSPECTS)
         {
-            let polls = task.polls.unwrap_or_default();
+            let polls = task.polls().unwrap_or_default();
             let earlier = self
                 .without_waker
                 .get(&task.id)
@@ -254,8 +254,8 @@ impl Memory {
 /// Nothing holds a waker of it, nothing woke it, and it does not run.
 fn has_no_waker(task: &Task) -> bool {
     task.state == TaskState::Idle
-        && task.polls.is_some_and(|polls| polls > 0)
-        && task.wakers.is_some_and(|(clones, drops)| clones <= drops)
+        && task.polls().is_some_and(|polls| polls > 0)
+        && task.wakers().is_some_and(|(clones, drops)| clones <= drops)
 }
 
 fn push<T>(steps: &mut VecDeque<T>, step: T) {

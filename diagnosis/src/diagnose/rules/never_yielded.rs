@@ -36,7 +36,7 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     let now = model.now;
     let suspects = model.tasks.live().filter(|t| {
         matches!(t.kind, TaskKind::Task | TaskKind::Local)
-            && t.polls.is_some_and(|polls| polls <= 1)
+            && t.polls().is_some_and(|polls| polls <= 1)
             && t.poll_age(now).is_some_and(|age| age >= LONG)
     });
     suspects.filter_map(|task| finding(context, task)).collect()
@@ -99,6 +99,6 @@ fn finding(context: &Context<'_>, task: &Task) -> Option<Finding> {
     finding.remedy =
         "await inside the loop (yield_now, consume_budget) and check a CancellationToken"
             .to_owned();
-    finding.first_seen = task.spawned_at.unwrap_or(model.now.minus(age));
+    finding.first_seen = task.spawned_at().unwrap_or(model.now.minus(age));
     Some(finding)
 }

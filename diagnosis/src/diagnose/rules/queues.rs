@@ -78,7 +78,7 @@ pub(super) fn observe(
 ) -> BTreeMap<LocationId, Queue> {
     let mut waiting: BTreeMap<LocationId, Vec<(&Task, Moment)>> = BTreeMap::new();
     for task in model.tasks.live() {
-        let (Some(since), Some(site)) = (task.lock_wait, task.location) else {
+        let (Some(since), Some(site)) = (task.lock_wait(), task.location) else {
             continue;
         };
         let is_task = matches!(task.kind, TaskKind::Task | TaskKind::Local);
@@ -90,7 +90,7 @@ pub(super) fn observe(
         return BTreeMap::new();
     }
     let mut others: BTreeMap<LocationId, usize> = BTreeMap::new();
-    for task in model.tasks.live().filter(|t| t.lock_wait.is_none()) {
+    for task in model.tasks.live().filter(|t| t.lock_wait().is_none()) {
         if let Some(site) = task.location.filter(|site| waiting.contains_key(site)) {
             *others.entry(site).or_default() += 1;
         }
@@ -114,8 +114,8 @@ fn queue(
     let (fresh, veterans): (Vec<&Task>, Vec<_>) = tasks
         .iter()
         .map(|(task, _)| *task)
-        .partition(|task| task.polls.is_none_or(|polls| polls <= 1));
-    let parents: HashSet<Option<TaskId>> = fresh.iter().map(|task| task.parent).collect();
+        .partition(|task| task.polls().is_none_or(|polls| polls <= 1));
+    let parents: HashSet<Option<TaskId>> = fresh.iter().map(|task| task.parent()).collect();
     let mut queue = Queue {
         waiting: tasks.len(),
         independent: veterans.len() + parents.len(),
@@ -155,7 +155,7 @@ fn queue(
 /// Most of them followed the one before at once. A pause in between, or a
 /// straggler, changes nothing.
 fn were_spawned_together(tasks: &[&Task]) -> bool {
-    let mut spawned: Vec<Moment> = tasks.iter().filter_map(|task| task.spawned_at).collect();
+    let mut spawned: Vec<Moment> = tasks.iter().filter_map(|task| task.spawned_at()).collect();
     spawned.sort_unstable();
     let mut gaps: Vec<Duration> = spawned
         .windows(2)

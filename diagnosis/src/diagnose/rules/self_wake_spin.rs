@@ -81,7 +81,7 @@ fn finding(context: &Context<'_>, task: &Task, recent: &Recent) -> Finding {
          MissedTickBehavior::Delay"
     }
     .to_owned();
-    finding.count = task.self_wakes.unwrap_or_default();
+    finding.count = task.self_wakes().unwrap_or_default();
     finding.total = task.busy(model.now).unwrap_or_default();
     finding
 }

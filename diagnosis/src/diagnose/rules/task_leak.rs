@@ -93,14 +93,14 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
         let is_task = matches!(task.kind, TaskKind::Task | TaskKind::Local);
         let key = SiteKey::of(task);
         let has_place = key.location.is_some() || key.future.is_some();
-        let (true, None, true) = (is_task, task.lock_wait, has_place) else {
+        let (true, None, true) = (is_task, task.lock_wait(), has_place) else {
             continue;
         };
         let Some(idle) = task.idle_for(model.now).filter(|idle| *idle >= quiet) else {
             continue;
         };
         // Those that were there when looptop came may be of any age.
-        let Some(spawned_at) = task.spawned_at else {
+        let Some(spawned_at) = task.spawned_at() else {
             continue;
         };
         let site = sites.entry(key).or_default();

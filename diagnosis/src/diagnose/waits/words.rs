@@ -240,7 +240,7 @@ pub fn task_text(model: &Model, id: TaskId) -> String {
     let Some(task) = model.tasks.get(id) else {
         return format!("task {id}");
     };
-    let number = task.tokio_id.unwrap_or(id.0);
+    let number = task.tokio_id().unwrap_or(id.0);
     match model.task_name(task) {
         Some(name) => format!("task {number} {name}"),
         None => format!("task {number}"),

@@ -85,7 +85,10 @@ fn queue(
             continue;
         };
         // Of whom tokio itself says that it asked a lock is judged by that.
-        let is_judged = model.tasks.get(*id).is_some_and(|t| t.lock_wait.is_some());
+        let is_judged = model
+            .tasks
+            .get(*id)
+            .is_some_and(|t| t.lock_wait().is_some());
         let (wants, _) = polled_wants(wait);
         let is_permit = |want: &&&crate::model::Want| {
             want.kind == WantKind::Permits && want.resource == Some(resource)

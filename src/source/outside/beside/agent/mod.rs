@@ -150,6 +150,7 @@ impl Beside {
                             if let Wants::Strangers(tids) = &self.wants {
                                 runs.driver.choose(Chosen::These(tids.clone()));
                             }
+                            runs.driver.show_listings(self.wants != Wants::Waits);
                             self.state = State::Runs(runs);
                         }
                         Err(Not(why)) => {
@@ -233,6 +234,9 @@ impl Beside {
         if lists(&self.wants) && lists(&wants) {
             // The same is read for both.
             self.wants = wants;
+            if let State::Runs(runs) = &self.state {
+                runs.driver.show_listings(self.wants != Wants::Waits);
+            }
             return self.wants == Wants::Waits;
         }
         self.state = match (&wants, &self.process) {
