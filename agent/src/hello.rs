@@ -37,7 +37,7 @@ fn identity() -> &'static Identity {
             exe: exe
                 .map(|p| p.to_string_lossy().into_owned())
                 .unwrap_or_default(),
-            hostname: sysinfo::System::host_name().unwrap_or_default(),
+            hostname: crate::sample::hostname().unwrap_or_default(),
         }
     })
 }

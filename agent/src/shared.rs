@@ -40,6 +40,10 @@ pub(crate) struct Shared {
     pub(crate) frames_lost: AtomicU64,
     /// Who and what was refused.
     pub(crate) refused: Counts,
+    /// Somebody is served frames.
+    pub(crate) watched: AtomicBool,
+    /// Nothing runs, as the watchdog sees it.
+    pub(crate) calm: AtomicBool,
     stopping: AtomicBool,
     /// To be woken when the agent stops.
     watchdog: Mutex<Option<Thread>>,
@@ -74,6 +78,8 @@ impl Shared {
             captures_lost: AtomicU64::new(0),
             frames_lost: AtomicU64::new(0),
             refused: Counts::default(),
+            watched: AtomicBool::new(false),
+            calm: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             watchdog: Mutex::new(None),
             server: tokio::sync::Notify::new(),

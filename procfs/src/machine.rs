@@ -1,8 +1,8 @@
 //! The machine as a whole.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::{Procfs, number};
+use crate::{Procfs, Stat, TICK_NS, number};
 
 /// Ticks of all CPUs since the machine booted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +40,23 @@ impl CpuTimes {
     }
 }
 
+/// The lines of single CPUs in the text of `/proc/stat`.
+fn count_cpus(stat: &str) -> u32 {
+    let names = stat.lines().filter_map(|line| line.strip_prefix("cpu"));
+    let numbered = names.filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    numbered.count() as u32
+}
+
 impl Procfs {
     /// The machine's CPU ticks.
     pub fn cpu_times(&self) -> Option<CpuTimes> {
         CpuTimes::parse(&self.text("stat")?)
+    }
+
+    /// How many CPUs the machine has, and their ticks.
+    pub fn cpus(&self) -> Option<(u32, CpuTimes)> {
+        let stat = self.text("stat")?;
+        Some((count_cpus(&stat), CpuTimes::parse(&stat)?))
     }
 
     /// Memory of the machine and how much of it is available, in bytes.
@@ -66,6 +79,17 @@ impl Procfs {
         Duration::try_from_secs_f64(seconds).ok()
     }
 
+    /// When the process or thread of `stat` started, ns since the Unix epoch. From the
+    /// uptime rather than the boot time, which has a resolution of a second.
+    pub fn started_unix_ns(&self, stat: &Stat) -> Option<u64> {
+        let started = Duration::from_nanos(stat.start_ticks.saturating_mul(TICK_NS));
+        let age = self.uptime()?.saturating_sub(started);
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()?;
+        u64::try_from(now.checked_sub(age)?.as_nanos()).ok()
+    }
+
     /// A number that the kernel is set to, for example `perf_event_paranoid` or
     /// `yama/ptrace_scope`; `None` where it has no such setting.
     pub fn setting(&self, name: &str) -> Option<i64> {
@@ -82,6 +106,12 @@ impl Procfs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cpus_are_counted_without_their_sum() {
+        let stat = "cpu  10 0 10 70\ncpu0 1 2\ncpu1 1 2\ncpu12 1\nintr 5 cpu3\nctxt 7\n";
+        assert_eq!(count_cpus(stat), 3);
+    }
 
     #[test]
     fn the_share_of_busy_ticks() {

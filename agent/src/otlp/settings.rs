@@ -213,7 +213,7 @@ fn resource(environment: &Environment, config: &Config) -> Vec<(String, String)>
         ("service.name", name),
         ("process.pid", Some(std::process::id().to_string())),
         ("process.executable.name", executable),
-        ("host.name", sysinfo::System::host_name().ok()),
+        ("host.name", crate::sample::hostname()),
     ] {
         let is_known = resource.iter().any(|(known, _)| known == key);
         if let (false, Some(value)) = (is_known, value) {

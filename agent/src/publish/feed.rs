@@ -1,10 +1,10 @@
 //! Hands frames to viewers.
 //!
 //! All viewers share one delta at a time; the shortest interval that any of
-//! them asked for sets the pace. A stall that begins is sent sooner, but never
-//! sooner than half an interval after the last delta. A viewer that does not keep up falls out of a
-//! bounded queue, which delays nobody: it starts again from a snapshot, and the
-//! frames that it missed are counted.
+//! them asked for sets the pace, and while nothing runs it is 300 ms at least. A stall
+//! that begins is sent sooner, but never sooner than half an interval after the last
+//! delta. A viewer that does not keep up falls out of a bounded queue, which delays
+//! nobody: it starts again from a snapshot, and the frames that it missed are counted.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -29,6 +29,8 @@ use crate::waits;
 const DELTAS: usize = 8;
 /// Frames on their way to one viewer at most.
 const IN_FLIGHT: usize = 4;
+/// Between two deltas while nothing runs, where viewers want them sooner.
+const CALM_INTERVAL: Duration = Duration::from_millis(300);
 /// A viewer gets a new snapshot at most this often.
 const LEAST_TIME_BETWEEN_SNAPSHOTS: Duration = Duration::from_millis(500);
 /// Snapshots for all who come take at most one part in so many of the time: whoever comes
@@ -126,7 +128,10 @@ async fn publish(
             None => {
                 last = Instant::now();
                 drop(deltas.send(Arc::new(publisher.delta())));
-                let pace = pace.unwrap_or(Duration::from_millis(100));
+                let mut pace = pace.unwrap_or(Duration::from_millis(100));
+                if publisher.shared.calm.load(Relaxed) {
+                    pace = pace.max(CALM_INTERVAL);
+                }
                 // After one that was early comes a whole interval; one that was
                 // late does not make the next one early.
                 next = (last.min(next) + pace).max(Instant::now() + pace / 2);
@@ -272,6 +277,7 @@ impl Sink {
 struct Attached {
     id: u64,
     intervals: Arc<Mutex<HashMap<u64, Duration>>>,
+    shared: Arc<Shared>,
 }
 
 impl Attached {
@@ -284,14 +290,22 @@ impl Attached {
             return None;
         }
         attached.insert(id, interval);
+        feed.shared.watched.store(true, Relaxed);
         drop(attached);
-        Some(Self { id, intervals })
+        let shared = Arc::clone(&feed.shared);
+        Some(Self {
+            id,
+            intervals,
+            shared,
+        })
     }
 }
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        lock(&self.intervals).remove(&self.id);
+        let mut attached = lock(&self.intervals);
+        attached.remove(&self.id);
+        self.shared.watched.store(!attached.is_empty(), Relaxed);
     }
 }
 

@@ -109,6 +109,7 @@ impl Publisher {
     pub(crate) fn rest(&mut self) {
         self.samplers.clear();
         self.process_sampler = None;
+        self.thread_sampler.rest();
         if std::mem::replace(&mut self.watched, false) {
             self.tasks.set_watched(false);
         }
@@ -291,6 +292,8 @@ impl Publisher {
                 .workers
                 .extend(runtime.worker_indices().filter_map(|w| map.thread(w)));
         }
+        roles.workers.sort_unstable();
+        roles.workers.dedup();
         roles
     }
 

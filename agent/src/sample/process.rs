@@ -1,19 +1,17 @@
-//! Process and host, by sysinfo, and what sysinfo does not know.
+//! Process and host.
 
-use std::fs;
+use std::path::Path;
 
+use looptop_procfs::ProcFile;
 use looptop_wire::proto;
-use sysinfo::{
-    CpuRefreshKind, MemoryRefreshKind, Pid, ProcessRefreshKind, ProcessesToUpdate, RefreshKind,
-    System,
-};
 
+use super::machine::Machine;
 use super::{Usage, UsageFiles};
 use crate::ids::Tid;
 use crate::procfs;
 use crate::thread_clock::{process_cpu_ns, thread_cpu_ns};
 
-/// sysinfo is asked this often, ns: about 0.5 ms each time.
+/// What is not exact at each call is read this often, ns: about 0.2 ms each time.
 const PERIOD_NS: u64 = 1_000_000_000;
 
 /// The `cpu.stat` of the outermost control group that is seen, of both versions.
@@ -21,9 +19,10 @@ const ROOT_GROUPS: [&str; 2] = ["/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/c
 
 /// Follows the process and the host.
 pub(crate) struct ProcessSampler {
-    system: Option<System>,
+    machine: Machine,
     next_ns: u64,
-    cpu_stat: Option<String>,
+    /// Stays open: its path is long, and read at each call.
+    cpu_stat: Option<ProcFile>,
     counted_threads: Option<u64>,
     process: proto::Process,
     host: Option<proto::Host>,
@@ -32,18 +31,18 @@ pub(crate) struct ProcessSampler {
 impl ProcessSampler {
     /// `started` is what the process used when the agent started.
     pub(crate) fn new(started: Usage) -> Self {
-        let refresh = RefreshKind::nothing()
-            .with_cpu(CpuRefreshKind::nothing().with_usage())
-            .with_memory(MemoryRefreshKind::nothing().with_ram());
         let cgroup = procfs::own().text("cgroup").unwrap_or_default();
-        let has_throttling = |path: &String| throttled_ns(path).is_some();
+        let open = |path: String| {
+            let file = ProcFile::open(Path::new(&path))?;
+            throttled_ns(&file).is_some().then_some(file)
+        };
         // In a container the path may be one of the host's; its own group is the root.
         let mut cpu_stats = looptop_procfs::cpu_stat_paths(&cgroup);
         cpu_stats.extend(ROOT_GROUPS.map(str::to_owned));
         Self {
-            system: System::new_with_specifics(refresh).ok(),
+            machine: Machine::new(),
             next_ns: 0,
-            cpu_stat: cpu_stats.into_iter().find(has_throttling),
+            cpu_stat: cpu_stats.into_iter().find_map(open),
             counted_threads: None,
             process: proto::Process {
                 started_resident_bytes: started.resident,
@@ -64,9 +63,9 @@ impl ProcessSampler {
         usage: &UsageFiles,
     ) -> (proto::Process, Option<proto::Host>) {
         if now_ns >= self.next_ns {
-            let first = self.next_ns == 0;
             self.next_ns = now_ns + PERIOD_NS;
-            self.refresh(first);
+            self.machine.add_process(&mut self.process);
+            self.host = self.machine.host().or(self.host);
             self.add_usage(usage.read());
         }
         if let Some(cpu_ns) = process_cpu_ns() {
@@ -87,54 +86,15 @@ impl ProcessSampler {
         if let Some(resident) = usage.resident {
             self.process.resident_bytes = resident;
         }
+        if let Some(bytes) = usage.virtual_bytes {
+            self.process.virtual_bytes = bytes;
+        }
         self.process.heap_bytes = usage.heap;
         self.process.open_files = usage.open_files.or(self.process.open_files);
         self.process.open_file_limit = usage.open_file_limit;
     }
-
-    fn refresh(&mut self, first: bool) {
-        let Some(system) = &mut self.system else {
-            return;
-        };
-        let pid = Pid::from_u32(std::process::id());
-        let kind = ProcessRefreshKind::nothing()
-            .with_cpu()
-            .with_memory()
-            .without_tasks();
-        let only = ProcessesToUpdate::Some(&[pid]);
-        system.refresh_processes_specifics(only, false, kind);
-        if let Some(process) = system.process(pid) {
-            self.process.resident_bytes = process.memory();
-            self.process.virtual_bytes = process.virtual_memory();
-            self.process.open_files = process.open_files().map(|n| n as u64);
-            self.process.cpu_ns = process.accumulated_cpu_time() * 1_000_000;
-        }
-        system.refresh_cpu_usage();
-        system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-        if first {
-            // The share of CPU needs two readings.
-            return;
-        }
-        self.host = Some(proto::Host {
-            cpus: system.cpus().len() as u32,
-            cpu_ratio: f64::from(system.global_cpu_usage()) / 100.0,
-            total_memory_bytes: system.total_memory(),
-            available_memory_bytes: system.available_memory(),
-            load_1m: System::load_average().map_or(0.0, |load| load.one),
-        });
-    }
 }
 
-fn throttled_ns(path: &String) -> Option<u64> {
-    looptop_procfs::throttled_ns(&fs::read_to_string(path).ok()?)
-}
-
-/// When this process started, ns since the Unix epoch, to the second.
-pub(crate) fn started_unix_ns() -> Option<u64> {
-    let pid = Pid::from_u32(std::process::id());
-    let mut system = System::new_with_specifics(RefreshKind::nothing()).ok()?;
-    let kind = ProcessRefreshKind::nothing().without_tasks();
-    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, kind);
-    let started = system.process(pid)?.start_time();
-    (started > 0).then(|| started * 1_000_000_000)
+fn throttled_ns(cpu_stat: &ProcFile) -> Option<u64> {
+    cpu_stat.parse(looptop_procfs::throttled_ns)
 }

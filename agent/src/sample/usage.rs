@@ -8,6 +8,8 @@ use std::fs::{self, File};
 pub(crate) struct Usage {
     /// Resident memory in bytes.
     pub(crate) resident: Option<u64>,
+    /// Addresses that are mapped, in bytes.
+    pub(crate) virtual_bytes: Option<u64>,
     /// The part of it that is backed by no file.
     pub(crate) heap: Option<u64>,
     pub(crate) open_files: Option<u64>,
@@ -39,6 +41,7 @@ impl UsageFiles {
         let status = self.status.as_ref().and_then(text).unwrap_or_default();
         Usage {
             resident: parse_kib(&status, "VmRSS:"),
+            virtual_bytes: parse_kib(&status, "VmSize:"),
             heap: parse_kib(&status, "RssAnon:"),
             open_files: open_files(limit),
             open_file_limit: limit,

@@ -154,7 +154,7 @@ fn is_own_name(host: &str) -> bool {
     host.is_empty()
         || name.parse::<IpAddr>().is_ok()
         || name.eq_ignore_ascii_case("localhost")
-        || sysinfo::System::host_name().is_ok_and(is_this)
+        || crate::sample::hostname().is_some_and(is_this)
 }
 
 /// What of a request matters here.

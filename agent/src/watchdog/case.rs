@@ -320,6 +320,17 @@ impl Cases {
         })
     }
 
+    /// Nothing is observed, and no stack is due.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.late.is_empty()
+    }
+
+    /// Something was seen at two looks, or a stack is due.
+    pub(crate) fn some_last(&self) -> bool {
+        let mut open = self.open.values();
+        !self.late.is_empty() || open.any(|case| case.last_seen_ns > case.seen_ns)
+    }
+
     /// Between two looks while nothing may be stuck.
     fn rest_ns(&self) -> u64 {
         self.threshold_ns

@@ -75,15 +75,17 @@ struct Thought {
 
 impl Doubts {
     /// Looks at workers whose threads are known, and takes those out of the map
-    /// that did not run when their worker did, or ran when it did not.
+    /// that did not run when their worker did, or ran when it did not; true where there were
+    /// some.
     pub(super) fn look<'a>(
         &mut self,
         watched: impl Iterator<Item = (&'a Runtime, &'a RuntimeMetrics)>,
         now_ns: u64,
-    ) {
+    ) -> bool {
         if cfg!(tokio_unstable) {
-            return;
+            return false;
         }
+        let mut some = false;
         self.looks_ns = pushed(self.looks_ns, now_ns);
         for (runtime, metrics) in watched.filter(|(r, _)| r.flavor != Flavor::CurrentThread) {
             for worker in runtime.worker_indices() {
@@ -96,9 +98,11 @@ impl Doubts {
                 let counters = Counters::of(metrics, worker);
                 if self.is_wrong(key, tid, counters, thread_cpu_ns(tid)) {
                     map.forget(tid);
+                    some = true;
                 }
             }
         }
+        some
     }
 
     fn is_wrong(

@@ -1,5 +1,6 @@
 //! The watchdog: one OS thread that looks at every worker every 5 ms while one of
-//! them may be stuck, else every 10 ms, and at a poll when it would become a stall.
+//! them may be stuck, else every 10 ms, and at a poll when it would become a stall;
+//! more rarely while nobody watches and nothing runs ([`calm`]).
 //!
 //! Two detectors, of which slots win: an odd sequence number that stands still
 //! is one poll, exactly ([`crate::slot`]); counters of tokio that stand still
@@ -8,6 +9,7 @@
 //!
 //! The same thread wakes the lag probes and keeps the worker map.
 
+mod calm;
 mod case;
 mod elimination;
 mod mapping;
@@ -30,6 +32,7 @@ use std::time::Duration;
 use looptop_wire::proto::Flavor;
 use tokio::runtime::RuntimeMetrics;
 
+use self::calm::Calm;
 use self::case::{Cases, Outcome, Poll, Sight};
 use self::elimination::{Doubts, Elimination};
 use self::mapping::{Drivers, Mapping};
@@ -43,7 +46,6 @@ use self::worker::{Activity, WorkerWatch};
 use crate::clock::{now_ns, to_ns};
 use crate::holder::Holders;
 use crate::ids::{Tid, WorkerIndex};
-use crate::probe;
 use crate::runtimes::Runtime;
 use crate::shared::Shared;
 use crate::slot::{self, SlotView};
@@ -108,6 +110,9 @@ struct Watchdog {
     strangers: strangers::Strangers,
     next_fire_ns: u64,
     holders: Holders,
+    calm: Calm,
+    /// A thread that drives no worker has polled since that was last asked.
+    polled_elsewhere: bool,
 }
 
 /// What the watchdog keeps of one runtime.
@@ -150,6 +155,8 @@ impl Watchdog {
             strangers: strangers::Strangers::new(shared.config.stall_threshold_ns()),
             next_fire_ns: 0,
             holders: Holders::new(&shared),
+            calm: Calm::default(),
+            polled_elsewhere: false,
             interval_ns,
             shared,
         }
@@ -164,9 +171,29 @@ impl Watchdog {
             self.forgive(now_ns, gap_ns);
         }
         self.adopt_new_runtimes(now_ns);
-        let chores = now_ns >= self.next_fire_ns;
+        let is_gone = |watched: &Watched| watched.runtime.is_gone();
+        let period_ns = self.probe_period_ns();
+        self.next_fire_ns = self.next_fire_ns.min(now_ns + period_ns);
+        let chores = now_ns >= self.next_fire_ns || self.watched.iter().any(is_gone);
+        if !chores && self.nothing_runs(now_ns) {
+            #[cfg(all(
+                target_os = "linux",
+                not(looptop_elsewhere),
+                any(target_arch = "x86_64", target_arch = "aarch64")
+            ))]
+            let stranger = self.some_stranger_is_blocked(now_ns);
+            #[cfg(not(all(
+                target_os = "linux",
+                not(looptop_elsewhere),
+                any(target_arch = "x86_64", target_arch = "aarch64")
+            )))]
+            let stranger = false;
+            if !stranger {
+                return self.next_look_ns(now_ns);
+            }
+        }
         if chores {
-            self.next_fire_ns = now_ns + probe::PERIOD_NS;
+            self.next_fire_ns = now_ns + period_ns;
             self.chores(now_ns);
         }
         self.mapping
@@ -196,7 +223,7 @@ impl Watchdog {
         self.holders.look(now_ns);
         let lost = self.cases.take_captures_lost();
         self.shared.captures_lost.fetch_add(lost, Relaxed);
-        self.cases.next_look_ns(now_ns)
+        self.next_look_ns(now_ns)
     }
 
     /// The process stood still: nothing that was seen before is evidence.
@@ -231,7 +258,8 @@ impl Watchdog {
         }
     }
 
-    /// Every 100 ms: wakes the probes and lets go of what has ended.
+    /// Every 100 ms, and more rarely while nothing runs: wakes the probes and lets go of what
+    /// has ended.
     fn chores(&mut self, now_ns: u64) {
         let metrics = self.watched.iter().filter_map(|w| w.metrics.as_ref());
         crate::subscriber::count(now_ns, metrics);
@@ -250,7 +278,8 @@ impl Watchdog {
     }
 
     fn read_slots(&mut self, now_ns: u64) {
-        let slots = &mut self.slots;
+        let (slots, drivers) = (&mut self.slots, &self.drivers);
+        let mut elsewhere = false;
         slot::for_each(|view| {
             let sight = slots.entry(Tid(view.tid)).or_insert(SlotSight {
                 view,
@@ -259,19 +288,29 @@ impl Watchdog {
             });
             if sight.view.sequence != view.sequence {
                 sight.changed_ns = now_ns;
+                elsewhere |= !drivers.drives(Tid(view.tid));
             }
             sight.view = view;
             sight.tick = now_ns;
         });
+        self.polled_elsewhere |= elsewhere;
         slots.retain(|_, sight| sight.tick == now_ns);
     }
 
+    /// Takes threads out of the maps that evidently do not drive their workers; true where
+    /// there were some.
+    fn doubt(&mut self, now_ns: u64) -> bool {
+        let watched = self.watched.iter();
+        let watched = watched.filter_map(|w| Some((&*w.runtime, w.metrics.as_ref()?)));
+        self.doubts.look(watched, now_ns)
+    }
+
     fn eliminate(&mut self, now_ns: u64, search: bool) {
+        self.doubt(now_ns);
         let own = lock(&self.shared.own_threads);
         let drivers = &self.drivers;
         let watched = self.watched.iter();
         let watched = watched.filter_map(|w| Some((&*w.runtime, w.metrics.as_ref()?)));
-        self.doubts.look(watched.clone(), now_ns);
         // One that has driven a worker before is of the blocking pool now, or drives
         // another, which a task of the agent will show.
         let is_known = |tid| drivers.drives(tid) || drivers.has_driven(tid) || own.contains(&tid);

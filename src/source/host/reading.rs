@@ -1,7 +1,5 @@
 //! What procfs knows of a process and its machine, as an agent would report it.
 
-use std::time::{Duration, SystemTime};
-
 use looptop_procfs::{Process, Procfs, SchedState, Stat, TICK_NS};
 use looptop_wire::proto::{self, HelloResponse, Host, ThreadState};
 
@@ -116,22 +114,12 @@ pub(super) fn describe(procfs: &Procfs, pid: u32, hello: &mut HelloResponse) {
     hello.os = std::env::consts::OS.into();
     hello.arch = std::env::consts::ARCH.into();
     hello.cpus = cpus_of(&process).unwrap_or(0);
-    hello.process_started_unix_ns = stat.and_then(|stat| started_unix_ns(procfs, &stat));
+    hello.process_started_unix_ns = stat.and_then(|stat| procfs.started_unix_ns(&stat));
 }
 
 /// CPUs on which a process may run.
 fn cpus_of(process: &Process) -> Option<u32> {
     process.status()?.cpus()
-}
-
-/// From uptime rather than the boot time, which has a resolution of a second.
-fn started_unix_ns(procfs: &Procfs, stat: &Stat) -> Option<u64> {
-    let started = Duration::from_nanos(stat.start_ticks.saturating_mul(TICK_NS));
-    let age = procfs.uptime()?.saturating_sub(started);
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .ok()?;
-    u64::try_from(now.checked_sub(age)?.as_nanos()).ok()
 }
 
 #[cfg(test)]

@@ -2121,7 +2121,7 @@ pub mod agent_client {
             self.inner.unary(req, path, codec).await
         }
         /// The state first (one or more frames, the last with `snapshot_complete`),
-        /// then what changed, every `interval_ns`.
+        /// then what changed, every `interval_ns`; more rarely while nothing runs.
         pub async fn watch(
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRequest>,
@@ -2200,7 +2200,7 @@ pub mod agent_server {
             + std::marker::Send
             + 'static;
         /// The state first (one or more frames, the last with `snapshot_complete`),
-        /// then what changed, every `interval_ns`.
+        /// then what changed, every `interval_ns`; more rarely while nothing runs.
         async fn watch(
             &self,
             request: tonic::Request<super::WatchRequest>,

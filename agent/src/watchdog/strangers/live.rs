@@ -75,6 +75,10 @@ impl Threads for LiveThreads {
         self.scheds.get(&tid)?.as_ref()?.parse(SchedStat::parse)
     }
 
+    fn is_pending(&mut self) -> bool {
+        LANDMARKS.get().is_none()
+    }
+
     fn syscall(&mut self, tid: Tid) -> SyscallState {
         procfs::syscall(tid)
     }

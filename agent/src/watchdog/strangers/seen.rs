@@ -22,6 +22,8 @@ pub(super) struct Seen {
     pub(super) standing: Standing,
     /// Times that it was given a CPU, at the last look.
     slices: Option<u64>,
+    /// CPU that it had used just before that.
+    pub(super) cpu_ns: Option<u64>,
     /// Since when that has not changed.
     pub(super) still_ns: u64,
     /// The place where it is now is judged: not to be looked at before it runs.
@@ -70,6 +72,7 @@ impl Seen {
         Self {
             standing: Standing::Unread,
             slices: None,
+            cpu_ns: None,
             still_ns: now_ns,
             judged: false,
             blocked: false,
@@ -87,6 +90,11 @@ impl Seen {
             Standing::Stranger { kind, .. } => Some(kind),
             Standing::Unread | Standing::Nobody => None,
         }
+    }
+
+    /// Its CPU clock says that it has not run since that look.
+    pub(super) fn has_not_run(&self, cpu_ns: Option<u64>) -> bool {
+        cpu_ns.is_some() && cpu_ns == self.cpu_ns && self.slices.is_some()
     }
 
     /// Notes how often it ran; true where it has not since the last look.
