@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use looptop_wire::{intern::Interner, proto};
 use tokio::runtime::RuntimeMetrics;
+#[cfg(tokio_unstable)]
+use tokio_metrics::RuntimeMonitor;
 
 use crate::clock::to_ns;
 use crate::ids::WorkerIndex;
@@ -12,13 +14,17 @@ use crate::slot::SlotView;
 use crate::stall::{StallLog, Subject};
 use crate::sync::lock;
 
+#[cfg(tokio_unstable)]
+type Intervals = Box<dyn Iterator<Item = tokio_metrics::RuntimeMetrics> + Send>;
+
 /// Follows one runtime.
 pub(crate) struct RuntimeSampler {
     runtime: Arc<Runtime>,
-    busy_ns: Vec<u64>,
-    /// How often each worker had polled.
+    /// tokio-metrics' aggregate; holds a handle, so it goes with the runtime. Without the flag
+    /// it has nothing that the runtime itself does not say.
     #[cfg(tokio_unstable)]
-    polls: Vec<u64>,
+    intervals: Option<Intervals>,
+    busy_ns: Vec<u64>,
     sampled_at_ns: u64,
 }
 
@@ -31,20 +37,20 @@ pub(crate) struct Context<'a> {
 
 impl RuntimeSampler {
     pub(crate) fn new(runtime: Arc<Runtime>, now_ns: u64) -> Self {
+        #[cfg(tokio_unstable)]
+        let intervals = runtime
+            .handle()
+            .map(|handle| -> Intervals { Box::new(RuntimeMonitor::new(&handle).intervals()) });
         let mut sampler = Self {
-            busy_ns: vec![0; runtime.workers],
             #[cfg(tokio_unstable)]
-            polls: vec![0; runtime.workers],
+            intervals,
+            busy_ns: vec![0; runtime.workers],
             sampled_at_ns: now_ns,
             runtime,
         };
         if let Some(metrics) = sampler.runtime.metrics() {
             for worker in sampler.runtime.worker_indices() {
                 sampler.busy(worker, &metrics, now_ns);
-                #[cfg(tokio_unstable)]
-                {
-                    sampler.polls[worker.index()] = metrics.worker_poll_count(worker.index());
-                }
             }
         }
         sampler
@@ -72,6 +78,10 @@ impl RuntimeSampler {
         let metrics = self.runtime.metrics().filter(|_| !record.gone);
         let Some(metrics) = metrics else {
             record.gone = true;
+            #[cfg(tokio_unstable)]
+            {
+                self.intervals = None;
+            }
             return (record, Vec::new());
         };
         let before_ns: u64 = self.busy_ns.iter().sum();
@@ -83,46 +93,25 @@ impl RuntimeSampler {
         self.sampled_at_ns = context.now_ns;
         record.busy_ratio =
             (capacity_ns > 0).then(|| (busy_ns as f64 / capacity_ns as f64).min(1.0));
-        self.add_aggregate(&mut record, &metrics, &workers);
+        self.add_aggregate(&mut record, &metrics);
         (record, workers)
     }
 
-    #[cfg_attr(not(tokio_unstable), allow(clippy::unused_self, unused_variables))]
-    fn add_aggregate(
-        &mut self,
-        record: &mut proto::Runtime,
-        metrics: &RuntimeMetrics,
-        workers: &[proto::Worker],
-    ) {
+    fn add_aggregate(&mut self, record: &mut proto::Runtime, metrics: &RuntimeMetrics) {
         // The agent's probe is alive as long as the runtime.
         record.live_tasks = (metrics.num_alive_tasks() as u64).saturating_sub(1);
         record.global_queue = metrics.global_queue_depth() as u64;
         #[cfg(tokio_unstable)]
-        {
+        if let Some(interval) = self.intervals.as_mut().and_then(Iterator::next) {
             record.spawned = Some(metrics.spawned_tasks_count());
             record.remote_schedules = Some(metrics.remote_schedule_count());
             record.forced_yields = Some(metrics.budget_forced_yield_count());
-            record.blocking_threads = Some(metrics.num_blocking_threads() as u64);
-            record.idle_blocking_threads = Some(metrics.num_idle_blocking_threads() as u64);
-            record.blocking_queue = Some(metrics.blocking_queue_depth() as u64);
+            record.blocking_threads = Some(interval.blocking_threads_count as u64);
+            record.idle_blocking_threads = Some(interval.idle_blocking_threads_count as u64);
+            record.blocking_queue = Some(interval.blocking_queue_depth as u64);
             record.io_ready = Some(metrics.io_driver_ready_count());
-            record.mean_poll_ns = self.mean_poll_ns(workers);
+            record.mean_poll_ns = nonzero(interval.mean_poll_duration);
         }
-    }
-
-    /// The workers' mean times of a poll, by how often each has polled since the last
-    /// call; `None` where none has.
-    #[cfg(tokio_unstable)]
-    fn mean_poll_ns(&mut self, workers: &[proto::Worker]) -> Option<u64> {
-        let (mut polls, mut total_ns) = (0, 0);
-        for (worker, before) in workers.iter().zip(&mut self.polls) {
-            let now = worker.polls.unwrap_or_default();
-            let new = now.saturating_sub(std::mem::replace(before, now));
-            polls += u128::from(new);
-            total_ns += u128::from(new) * u128::from(worker.mean_poll_ns.unwrap_or_default());
-        }
-        let mean_ns = total_ns.checked_div(polls)?;
-        u64::try_from(mean_ns).ok().filter(|ns| *ns > 0)
     }
 
     fn worker(
