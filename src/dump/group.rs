@@ -9,8 +9,8 @@ use crate::{
         whose,
     },
     model::{
-        AwaitKind, AwaitLink, AwaitNode, AwaitShape, AwaitsBy, Model, ResourceKind, TaskWait, Want,
-        WantKind,
+        self, AwaitKind, AwaitLink, AwaitNode, AwaitShape, AwaitsBy, Model, ResourceKind, TaskWait,
+        Want, WantKind,
     },
 };
 
@@ -265,7 +265,7 @@ pub(super) fn who(model: &Model, party: Party) -> Who {
     let text = party_text(model, party);
     match party {
         Party::Task(id) => {
-            let task = model.tasks.get(id).and_then(|task| task.tokio_id());
+            let task = model.tasks.get(id).and_then(model::Task::tokio_id);
             Who {
                 kind: "task",
                 id: task.unwrap_or(id.0),
@@ -294,7 +294,7 @@ fn task(model: &Model, wait: &TaskWait) -> Task {
     let task = model.tasks.get(wait.task);
     let holds = wait.holds.iter().map(|hold| hold_text(model, hold));
     Task {
-        id: task.and_then(|t| t.tokio_id()).unwrap_or(wait.task.0),
+        id: task.and_then(model::Task::tokio_id).unwrap_or(wait.task.0),
         name: task.and_then(|t| model.task_name(t)).map(str::to_owned),
         waits_for: waits_text(model, wait),
         for_s: waited(model, wait).map(|waited| waited.as_secs_f64()),

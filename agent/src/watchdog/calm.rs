@@ -36,7 +36,7 @@ pub(super) struct Calm {
     /// The workers' busy time at some moment, and when that was.
     busy_ns: u64,
     since_ns: u64,
-    is_calm: bool,
+    lasts: bool,
 }
 
 impl Calm {
@@ -46,15 +46,15 @@ impl Calm {
     fn look(&mut self, now_ns: u64, busy_ns: u64, least_ns: u64, stirs: bool) -> bool {
         let ran = busy_ns.abs_diff(self.busy_ns) >= least_ns;
         if stirs || ran {
-            self.is_calm = false;
+            self.lasts = false;
         }
         let whole = now_ns.saturating_sub(self.since_ns) >= CALM_NS;
         if stirs || ran || whole {
-            self.is_calm |= whole && !stirs && !ran;
+            self.lasts |= whole && !stirs && !ran;
             self.busy_ns = busy_ns;
             self.since_ns = now_ns;
         }
-        self.is_calm
+        self.lasts
     }
 }
 
@@ -86,7 +86,7 @@ impl Watchdog {
 
     /// Between two wakes of the probes.
     pub(super) fn probe_period_ns(&self) -> u64 {
-        match (self.calm.is_calm, self.shared.watched.load(Relaxed)) {
+        match (self.calm.lasts, self.shared.watched.load(Relaxed)) {
             (false, _) => probe::PERIOD_NS,
             (true, true) => CALM_PROBE_NS,
             (true, false) => REST_PROBE_NS,

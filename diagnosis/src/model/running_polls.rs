@@ -75,9 +75,7 @@ fn running(task: &Task, now: Moment) -> Stall {
 /// The poll is over. How long it took in the end is known only if it was the
 /// task's longest; otherwise what was last seen stands, as a lower bound.
 fn ended(stall: &Stall, task: Option<&Task>) -> Stall {
-    let longest = task
-        .and_then(|t| t.longest_poll())
-        .unwrap_or(Duration::ZERO);
+    let longest = task.and_then(Task::longest_poll).unwrap_or(Duration::ZERO);
     Stall {
         live: false,
         duration: stall.duration.max(longest),

@@ -8,7 +8,7 @@ use std::{
 
 use looptop_wire::proto::{self, Frame};
 
-use super::{LocationId, Model, Moment, TaskId, TaskState, TextId, Tid};
+use super::{LocationId, Model, Moment, Task, TaskId, TaskState, TextId, Tid};
 
 pub use looptop_wire::proto::{
     AwaitKind, AwaitLink, AwaitsBy, HoldRole, Interest, ResourceKind, WantKind,
@@ -575,7 +575,7 @@ impl Model {
     /// Since when a task waits as it does, and whether that is exact: it is where the end
     /// of its last poll is known, otherwise it waits so at least since then.
     pub fn waits_since(&self, wait: &TaskWait) -> (Moment, bool) {
-        let idle = self.tasks.get(wait.task).and_then(|task| task.idle_since());
+        let idle = self.tasks.get(wait.task).and_then(Task::idle_since);
         idle.map_or((wait.since, false), |since| (since, true))
     }
 

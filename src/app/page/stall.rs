@@ -8,7 +8,7 @@ use std::{
 use crate::{
     app::{State, Tone, quantity, tables},
     model::{
-        Capability, Culprit, Evidence, Model, Moment, Stall, StallId, StallScope, WorkerId,
+        Capability, Culprit, Evidence, Model, Moment, Stall, StallId, StallScope, Task, WorkerId,
         with_place,
     },
 };
@@ -72,9 +72,7 @@ fn who(model: &Model, stall: &Stall, width: usize) -> Vec<Line> {
     ]
     .into_iter()
     .find(|n| !n.is_empty());
-    let number = task
-        .and_then(|t| t.tokio_id())
-        .or(stall.task.map(|id| id.0));
+    let number = task.and_then(Task::tokio_id).or(stall.task.map(|id| id.0));
     let label = match (name, number) {
         (Some(name), Some(n)) => Some(format!("{name} (task {n})")),
         (Some(name), None) => Some(name.to_owned()),

@@ -359,7 +359,7 @@ const COLUMNS: &[Column<Task>] = &[
                 c.model
                     .tasks
                     .get(id)
-                    .and_then(|p| p.tokio_id())
+                    .and_then(Task::tokio_id)
                     .unwrap_or(id.0)
             };
             Cell::known(t.parent(), |p| id(p).to_string())

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::{TaskId, Tasks};
+use crate::model::{Task, TaskId, Tasks};
 
 /// Puts `sorted` in the order of a tree, siblings in the order given, and returns
 /// how deep each task is. A task whose parent is not among them is a root.
@@ -11,7 +11,7 @@ pub fn tree(tasks: &Tasks, sorted: &[TaskId]) -> (Vec<TaskId>, HashMap<TaskId, u
     let mut children: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
     let mut roots = Vec::new();
     for id in sorted {
-        let parent = tasks.get(*id).and_then(|t| t.parent());
+        let parent = tasks.get(*id).and_then(Task::parent);
         match parent.filter(|parent| all.contains(parent) && parent != id) {
             Some(parent) => children.entry(parent).or_default().push(*id),
             None => roots.push(*id),

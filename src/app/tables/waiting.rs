@@ -14,7 +14,7 @@ use crate::{
         waits::{self as waiting, WaitGrouping, WaitKey, words},
     },
     diagnose::{Finding, waits::Party},
-    model::Model,
+    model::{Model, Task},
 };
 
 use super::{Table, tasks, waits};
@@ -223,7 +223,7 @@ fn number(c: &Context<'_>, waiter: Waiter) -> u64 {
     match waiter.0 {
         Party::Task(id) => {
             let task = c.model.tasks.get(id);
-            task.and_then(|task| task.tokio_id()).unwrap_or(id.0)
+            task.and_then(Task::tokio_id).unwrap_or(id.0)
         }
         Party::Thread(tid) => tid.0,
     }

@@ -140,12 +140,13 @@ fn timer(signal: libc::c_int, every: libc::c_long) -> libc::timer_t {
         tv_sec: 0,
         tv_nsec: every,
     };
-    let times = libc::itimerspec {
+    let schedule = libc::itimerspec {
         it_interval: every,
         it_value: every,
     };
     // SAFETY: the timer was made above.
-    let result = unsafe { libc::timer_settime(timer, 0, &raw const times, std::ptr::null_mut()) };
+    let result =
+        unsafe { libc::timer_settime(timer, 0, &raw const schedule, std::ptr::null_mut()) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
     timer
 }

@@ -121,13 +121,13 @@ fn child_under_stress() {
         .unwrap_or(DEFAULT_CAPTURES);
     let only = std::env::var("LOOPTOP_TEST_STRESS").unwrap_or_default();
     let part = std::env::var(PART).unwrap_or_else(|_| "0/1".into());
-    let (from, step) = part.split_once('/').expect("a part such as 0/1");
-    let (from, step) = (from.parse().expect("from"), step.parse().expect("step"));
+    let (first, every) = part.split_once('/').expect("a part such as 0/1");
+    let (first, every) = (first.parse().expect("first"), every.parse().expect("every"));
     let stop = Arc::new(AtomicBool::new(false));
     let (tids, threads): (Vec<_>, Vec<_>) = WORK
         .iter()
-        .skip(from)
-        .step_by(step)
+        .skip(first)
+        .step_by(every)
         .filter(|work| work.fragile <= most_fragile && work.name.contains(&only))
         .map(|&Work { name, run, .. }| {
             let gate = Arc::new(Gate::default());

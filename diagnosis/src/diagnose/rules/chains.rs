@@ -9,7 +9,7 @@ use crate::{
         waits::{Party, Place, function_words, location_text, party_text, place, polled_wants},
         words::{conjugated, count},
     },
-    model::{Capability, Culprit, LocationId, Model, Resolved, StackFrame, brief_path},
+    model::{Capability, Culprit, LocationId, Model, Resolved, StackFrame, Task, brief_path},
 };
 
 use super::Context;
@@ -83,7 +83,7 @@ pub(super) fn who(model: &Model, party: Party) -> String {
         return party_text(model, party);
     };
     let task = model.tasks.get(id);
-    let number = task.and_then(|task| task.tokio_id()).unwrap_or(id.0);
+    let number = task.and_then(Task::tokio_id).unwrap_or(id.0);
     match name(model, party) {
         Name::Given(name) => format!("task {number} {name}"),
         Name::Function(function) => format!("task {number} in {function}"),
@@ -133,7 +133,7 @@ pub(super) fn numbered(model: &Model, party: Party) -> String {
     match (party, name(model, party)) {
         (Party::Task(id), Name::Function(_)) => {
             let task = model.tasks.get(id);
-            let number = task.and_then(|task| task.tokio_id()).unwrap_or(id.0);
+            let number = task.and_then(Task::tokio_id).unwrap_or(id.0);
             format!("task {number}")
         }
         _ => who(model, party),

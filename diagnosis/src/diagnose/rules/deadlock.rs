@@ -10,7 +10,7 @@ use crate::{
             kind_text, resource_text,
         },
     },
-    model::{HoldRole, Model, Moment, ResourceKind, TaskId, WantKind},
+    model::{HoldRole, Model, Moment, ResourceKind, Task, TaskId, WantKind},
 };
 
 use super::{
@@ -222,7 +222,7 @@ fn called(model: &Model, members: &[Member], id: u64) -> String {
 }
 
 fn number(model: &Model, task: TaskId) -> u64 {
-    let known = model.tasks.get(task).and_then(|task| task.tokio_id());
+    let known = model.tasks.get(task).and_then(Task::tokio_id);
     known.unwrap_or(task.0)
 }
 
