@@ -347,6 +347,27 @@ fn run_briefly(flavor: Flavor, view: View) {
     run_all(flavor, view, briefly(flavor, view));
 }
 
+/// Where tasks seem to wait for each other when the window is over, a few seconds more tell
+/// whether they do. When they begin to seem so differs from run to run.
+#[test]
+#[ignore = "takes a minute"]
+fn a_deadlock_is_sure_however_short_the_window_at_length() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let lab = Lab::start_without_agent("lock-order", "broken", "multi-thread");
+    let target = format!("pid:{}", lab.pid());
+    let mut looks = Vec::new();
+    let was_longer = (1..=12).any(|window| {
+        let options = ["--warmup", "0s", "--timeout", "20s", "--for"];
+        let (report, code) = check(&target, &[&options[..], &[&format!("{window}s")]].concat());
+        let findings = report["findings"].as_array().unwrap();
+        let found = findings.iter().any(|f| f["rule"] == "deadlock");
+        let took = report["window_s"].as_f64().unwrap();
+        looks.push((window, took, found, code));
+        found && took > f64::from(window) + 0.5
+    });
+    assert!(was_longer, "{looks:?}");
+}
+
 /// More of them in each flavour and view.
 #[test]
 #[ignore = "takes four minutes"]

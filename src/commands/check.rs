@@ -207,6 +207,12 @@ const NAMES: Duration = Duration::from_secs(20);
 /// How long a live target is observed by default.
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// How much longer a live target is observed at most while tasks seem to wait for each
+/// other: where they wait is read again within some seconds.
+const UNDECIDED: Duration = Duration::from_secs(10);
+/// Whether they still seem to is asked so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// A core dump is read for as long as that takes.
 const OF_A_FILE: Duration = Duration::from_hours(24);
 
@@ -300,6 +306,16 @@ pub async fn check(name: &str, options: &Check) -> Result<Checked, CheckError> {
         (false, window) => Until::Clock(Instant::now() + window.unwrap_or(WINDOW)),
     };
     observe(&mut source, &mut model, &mut naming, Some(&mut engine), end).await?;
+    if !recorded {
+        // Who would end it now might say "healthy" over a deadlock.
+        let longest = Instant::now() + UNDECIDED;
+        while engine.is_undecided(&model) && Instant::now() < longest {
+            let end = Until::Clock(Instant::now() + LOOK_AGAIN);
+            if !observe(&mut source, &mut model, &mut naming, Some(&mut engine), end).await? {
+                break;
+            }
+        }
+    }
     let nameless = naming.finish(&mut model, NAMES).await;
     if nameless > 0 {
         source.remarks.push(format!(
@@ -356,22 +372,23 @@ async fn attach(
     Err(CheckError::NotAttached(why))
 }
 
-/// Feeds the model, and the diagnosis if there is one, until `end`.
+/// Feeds the model, and the diagnosis if there is one, until `end`; false where the source
+/// ended before.
 async fn observe(
     source: &mut Observed,
     model: &mut Model,
     naming: &mut Naming,
     mut engine: Option<&mut Engine>,
     until: Until,
-) -> Result<(), CheckError> {
+) -> Result<bool, CheckError> {
     loop {
         if matches!(until, Until::Moment(end) if model.now >= end) {
-            return Ok(());
+            return Ok(true);
         }
         let event = match until {
             Until::Clock(end) => match timeout_at(end, source.recv()).await {
                 Ok(event) => event,
-                Err(_) => return Ok(()),
+                Err(_) => return Ok(true),
             },
             Until::Moment(_) | Until::End => source.recv().await,
         };
@@ -393,7 +410,7 @@ async fn observe(
             // After a gap in a recording all is sent anew.
             Some(Event::Connected { hello, .. }) => *model = Model::new(&hello),
             Some(Event::Lost { problem, .. }) => return Err(CheckError::Gone(problem.to_string())),
-            Some(Event::Ended) | None => return Ok(()),
+            Some(Event::Ended) | None => return Ok(false),
             Some(_) => {}
         }
     }

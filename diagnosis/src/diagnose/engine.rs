@@ -179,6 +179,12 @@ impl Engine {
         }
     }
 
+    /// Whether tasks seem to wait for each other, and a few seconds more will tell whether
+    /// they do.
+    pub fn is_undecided(&self, model: &Model) -> bool {
+        rules::deadlock::seeming(&self.context(model)).is_some()
+    }
+
     fn context<'a>(&'a self, model: &'a Model) -> Context<'a> {
         Context {
             model,
