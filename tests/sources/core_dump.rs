@@ -40,7 +40,7 @@ async fn dumped(target: String) -> Dump {
 fn end(app: &mut App, directory: &Path) -> Option<PathBuf> {
     // It ends by itself with its input, which waiting for it would close.
     let input = app.child.stdin.take();
-    app.signal(nix::sys::signal::Signal::SIGQUIT);
+    app.signal(nix::sys::signal::Signal::SIGABRT);
     let status = app.child.wait().unwrap();
     drop(input);
     let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap();

@@ -257,7 +257,7 @@ fn a_dump_that_the_kernel_wrote_says_the_same_as_the_process() {
     // It ends by itself with its input, which waiting for it would close.
     let input = target.child.stdin.take();
     // SAFETY: a number is given to a child that was not waited for.
-    assert_eq!(unsafe { libc::kill(pid as libc::pid_t, libc::SIGQUIT) }, 0);
+    assert_eq!(unsafe { libc::kill(pid as libc::pid_t, libc::SIGABRT) }, 0);
     let status = target.child.wait().unwrap();
     drop(input);
     let Some(path) = by_kernel(directory.path(), pid) else {
@@ -266,7 +266,7 @@ fn a_dump_that_the_kernel_wrote_says_the_same_as_the_process() {
     };
     assert!(status.core_dumped(), "{status}");
     let core = CoreFile::open(&path).unwrap();
-    assert_eq!(core.signal(), Some(libc::SIGQUIT as u32));
+    assert_eq!(core.signal(), Some(libc::SIGABRT as u32));
     assert_eq!(core.threads().count(), threads);
     assert_same(&dumped(&core), &live);
 }
