@@ -182,7 +182,7 @@ impl Engine {
     /// Whether tasks seem to wait for each other, and a few seconds more will tell whether
     /// they do.
     pub fn is_undecided(&self, model: &Model) -> bool {
-        rules::deadlock::seeming(&self.context(model)).is_some()
+        rules::deadlock::is_undecided(&self.context(model))
     }
 
     fn context<'a>(&'a self, model: &'a Model) -> Context<'a> {

@@ -19,6 +19,7 @@ use super::{
         Spot, behind_words, explained, frames, numbered, parties_words, spot, spot_words, who,
         why_not_read,
     },
+    waiting::STANDS_PROBABLY,
 };
 
 pub(super) const RULE: Rule = Rule {
@@ -76,11 +77,7 @@ const SEEMS: Duration = Duration::from_secs(1);
 /// for long enough, or not read again yet, to be sure of it.
 pub(in crate::diagnose) fn seeming(context: &Context<'_>) -> Option<String> {
     let model = context.model;
-    let unproven = context.memory.waiting.unproven(model);
-    let rings = unproven.filter(|(ring, since)| {
-        let is_other = is_never_ending(ring) || is_behind_own(context, ring);
-        !is_other && model.now.since(*since) >= SEEMS
-    });
+    let rings = unproven(context).filter(|(_, since)| model.now.since(*since) >= SEEMS);
     let (ring, _) = rings.max_by_key(|(ring, _)| ring.behind.len())?;
     let members = from_first_line(model, &ring.members);
     Some(match members.as_slice() {
@@ -95,11 +92,28 @@ pub(in crate::diagnose) fn seeming(context: &Context<'_>) -> Option<String> {
     })
 }
 
+/// Whether there is a ring of which a few seconds more will tell whether it is one.
+pub(in crate::diagnose) fn is_undecided(context: &Context<'_>) -> bool {
+    unproven(context).next().is_some()
+}
+
+/// The rings that may yet be an accident, and since when each is known.
+fn unproven<'a>(context: &'a Context<'a>) -> impl Iterator<Item = (&'a Ring, Moment)> {
+    let rings = context.memory.waiting.unproven(context.model);
+    rings.filter(|(ring, _)| !is_never_ending(ring) && !is_behind_own(context, ring))
+}
+
 fn not_judged(context: &Context<'_>) -> Option<String> {
     let seeming = seeming(context).map(|seeming| {
         format!("{seeming}, and what they wait for was not read again; observe for longer")
     });
-    seeming.or_else(|| why_not_read(context))
+    // Of a core dump there is but one moment.
+    let too_short = || {
+        let model = context.model;
+        let is_read = model.waits.read().is_some() && !model.session.core_dump;
+        is_read.then(|| context.too_short(STANDS_PROBABLY)).flatten()
+    };
+    seeming.or_else(|| why_not_read(context)).or_else(too_short)
 }
 
 /// A task that waits for a message which only it could send: `stuck-task` says that.

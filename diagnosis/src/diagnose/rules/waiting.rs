@@ -72,7 +72,7 @@ const STEP: Duration = Duration::from_secs(1);
 /// once it has stood for so long, in which each task that has run is read again.
 const STANDS: Duration = Duration::from_millis(2_500);
 /// The same of one in which something is only probable.
-const STANDS_PROBABLY: Duration = Duration::from_millis(3_500);
+pub(super) const STANDS_PROBABLY: Duration = Duration::from_millis(3_500);
 
 impl Waiting {
     /// Takes note of what waits now.

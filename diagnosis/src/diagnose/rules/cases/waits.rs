@@ -1271,6 +1271,11 @@ fn what_was_not_read_is_said() {
         Some("what 12 of 100 idle tasks wait for was read: the time for it is used up")
     );
     program.read(&[], &[]);
+    assert_eq!(
+        reason(&program).as_deref(),
+        Some("it needs 4 s, and 0.2 s were observed")
+    );
+    program.stays(4_000, &[], &[]);
     assert_eq!(reason(&program), None);
 
     let mut hello = fixtures::hello();
