@@ -24,6 +24,11 @@
 //! such a call in the microseconds between the look and the signal has its call
 //! restarted by the handler (x86-64).
 //!
+//! Where the application handles signals on its threads' alternate stacks itself (a Go
+//! library does), a thread is signalled only if its stack has room for two handlers: the
+//! 8 KiB that std gives a thread have not, and the kernel ends a process whose frame finds
+//! no room.
+//!
 //! The copy is unwound on the caller's thread by the `.eh_frame` rules of the process's
 //! modules, as the crate `looptop-unwind` does for any process; what is of this one is
 //! here: its memory (`memory`), its loader (`unwind`), its signals and threads.
@@ -224,7 +229,10 @@ pub(crate) enum NoStack {
         "the application installed its own handler for the capture signal {0} after the agent had started; where it is there before, the agent takes another signal"
     )]
     HandlerReplaced(i32),
-    #[error("the thread's signal stack has no room for the handler ({0} bytes)")]
+    #[error(
+        "the thread's signal stack has no room for the handler, beside one of the application's \
+         own where that has any with SA_ONSTACK ({0} bytes)"
+    )]
     NoRoom(usize),
     #[error("the capture signal could not be sent: {0}")]
     Send(String),

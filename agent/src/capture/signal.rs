@@ -314,6 +314,31 @@ pub(super) fn late(tid: u64, thread: &Registered) -> Option<Snapshot> {
     Some(snapshot)
 }
 
+/// What a crash raises: whoever handles that does not come back, or not often.
+const CRASHES: [libc::c_int; 7] = [
+    libc::SIGSEGV,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGILL,
+    libc::SIGABRT,
+    libc::SIGTRAP,
+    libc::SIGSYS,
+];
+
+/// Whether the application handles a signal on its threads' alternate signal stacks; about
+/// 10 µs.
+fn others_use_signal_stacks() -> bool {
+    let ours = SIGNAL.load(Ordering::Acquire);
+    let others = (1..=libc::SIGRTMAX()).filter(|signal| *signal != ours);
+    let mut others = others.filter(|signal| !CRASHES.contains(signal));
+    others.any(|signal| {
+        disposition(signal).is_some_and(|now| {
+            let is_handled = ![libc::SIG_DFL, libc::SIG_IGN].contains(&now.sa_sigaction);
+            is_handled && now.sa_flags & libc::SA_ONSTACK != 0
+        })
+    })
+}
+
 /// Is there room for the kernel's frame and the handler's?
 fn check_room(thread: &Registered) -> Result<(), NoStack> {
     // The kernel's own figure covers state that a thread must ask for (AMX); the
@@ -321,6 +346,9 @@ fn check_room(thread: &Registered) -> Result<(), NoStack> {
     // SAFETY: takes and returns numbers.
     let frame = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) as usize }.clamp(2048, 4096);
     let (size, needed) = match thread.signal_stack {
+        // Ours may come while another is on that stack. Where two do not fit the kernel
+        // would end the process.
+        Some(size) if others_use_signal_stacks() => (size, 2 * (frame + HANDLER_STACK)),
         Some(size) => (size, frame + HANDLER_STACK),
         None => (
             (thread.stack.1 - thread.stack.0) as usize,

@@ -1,6 +1,7 @@
 //! Captures of real threads, judged by the names that the viewer would show.
 
 mod cost;
+mod handlers;
 mod million;
 mod odd;
 mod own_signals;

@@ -31,7 +31,7 @@ fn c_thread(stack: usize, run: extern "C" fn(*mut libc::c_void) -> *mut libc::c_
 }
 
 /// Captures until there is a complete stack or a lasting reason.
-fn settle(tid: u64) -> Result<Stack, NoStack> {
+pub(super) fn settle(tid: u64) -> Result<Stack, NoStack> {
     wait_for("a capture that settles", || match capture_now(tid) {
         Err(NoStack::TimedOut | NoStack::StillPending | NoStack::StateUnknown) => None,
         Ok(stack) if stack.truncated => None,
@@ -78,94 +78,6 @@ fn a_tiny_stack_is_not_signalled_but_read_where_it_sleeps() {
     let reason = settle(tid).expect_err("too small to signal");
     assert!(matches!(reason, NoStack::NoRoom(_)), "{reason}");
     RUNNING.store(0, Ordering::Relaxed);
-}
-
-#[test]
-fn a_thread_in_a_handler_on_its_signal_stack() {
-    static IN_HANDLER: AtomicU64 = AtomicU64::new(0);
-    static GO_ON: AtomicBool = AtomicBool::new(false);
-    extern "C" fn sleeps_in_handler(_: libc::c_int) {
-        IN_HANDLER.store(super::super::thread::current_tid(), Ordering::Release);
-        while !GO_ON.load(Ordering::Relaxed) {
-            let time = libc::timespec {
-                tv_sec: 600,
-                tv_nsec: 0,
-            };
-            // SAFETY: `time` lives for the call.
-            unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
-        }
-    }
-    #[inline(never)]
-    fn raises() {
-        // SAFETY: the handler is installed below.
-        unsafe { libc::raise(libc::SIGUSR2) };
-        std::hint::black_box(());
-    }
-    prepare();
-    // SAFETY: the handler only stores atomics and sleeps.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = sleeps_in_handler as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_ONSTACK;
-        libc::sigaction(libc::SIGUSR2, &raw const action, std::ptr::null_mut());
-    }
-    std::thread::spawn(|| {
-        register_current_thread();
-        raises();
-    });
-    let tid = wait_for("the handler", || {
-        Some(IN_HANDLER.load(Ordering::Acquire)).filter(|&tid| tid != 0)
-    });
-    let stack = settle(tid).expect("blocked, so read, across both stacks");
-    let mut resolver = Resolver::new(Some(std::process::id()));
-    let named = Named::new(&mut resolver, &stack);
-    let text = named.text();
-    for function in ["sleeps_in_handler", "raises", "start_thread"] {
-        assert!(text.contains(function), "{function} in\n{text}");
-    }
-    GO_ON.store(true, Ordering::Relaxed);
-}
-
-#[test]
-fn a_thread_that_computes_in_a_handler_on_its_signal_stack() {
-    static IN_HANDLER: AtomicU64 = AtomicU64::new(0);
-    static GO_ON: AtomicBool = AtomicBool::new(false);
-    extern "C" fn computes_in_handler(_: libc::c_int) {
-        IN_HANDLER.store(super::super::thread::current_tid(), Ordering::Release);
-        while !GO_ON.load(Ordering::Relaxed) {
-            std::hint::spin_loop();
-        }
-    }
-    #[inline(never)]
-    fn raises_and_goes_on() {
-        // SAFETY: the handler is installed below.
-        unsafe { libc::raise(libc::SIGUSR1) };
-        std::hint::black_box(());
-    }
-    prepare();
-    // SAFETY: the handler only reads and stores atomics.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = computes_in_handler as extern "C" fn(libc::c_int) as usize;
-        action.sa_flags = libc::SA_ONSTACK;
-        libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut());
-    }
-    std::thread::spawn(|| {
-        register_current_thread();
-        raises_and_goes_on();
-    });
-    let tid = wait_for("the handler", || {
-        Some(IN_HANDLER.load(Ordering::Acquire)).filter(|&tid| tid != 0)
-    });
-    let stack = settle(tid).expect("it answers the signal");
-    assert!(!stack.truncated);
-    let mut resolver = Resolver::new(Some(std::process::id()));
-    let named = Named::new(&mut resolver, &stack);
-    let text = named.text();
-    for function in ["computes_in_handler", "raises_and_goes_on", "start_thread"] {
-        assert!(text.contains(function), "{function} in\n{text}");
-    }
-    GO_ON.store(true, Ordering::Relaxed);
 }
 
 #[test]

@@ -68,6 +68,21 @@ pub(super) fn check() -> u64 {
     delivered
 }
 
+/// Gives this thread another stack for handlers than std's, on which two frames of the
+/// kernel's have no room. It must not be dropped before the thread ends, or gives it back.
+pub(super) fn signal_stack() -> Vec<u8> {
+    let mut stack = vec![0_u8; OWN_STACK];
+    let described = libc::stack_t {
+        ss_sp: stack.as_mut_ptr().cast(),
+        ss_flags: 0,
+        ss_size: stack.len(),
+    };
+    // SAFETY: the memory lives for as long as it is this thread's, as the caller promises.
+    let result = unsafe { libc::sigaltstack(&raw const described, std::ptr::null_mut()) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    stack
+}
+
 /// A thread's own timers and its own stack for handlers.
 pub(super) struct OwnSignals {
     timers: Vec<libc::timer_t>,
@@ -78,15 +93,7 @@ pub(super) struct OwnSignals {
 impl OwnSignals {
     /// For this thread.
     pub(super) fn start() -> OwnSignals {
-        let mut stack = vec![0_u8; OWN_STACK];
-        let described = libc::stack_t {
-            ss_sp: stack.as_mut_ptr().cast(),
-            ss_flags: 0,
-            ss_size: stack.len(),
-        };
-        // SAFETY: the memory lives until `check` takes it away from this thread.
-        let result = unsafe { libc::sigaltstack(&raw const described, std::ptr::null_mut()) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+        let stack = signal_stack();
         let timers = [PREEMPTION, PROFILING]
             .into_iter()
             .zip(EVERY_NS)
