@@ -111,7 +111,9 @@ fn not_judged(context: &Context<'_>) -> Option<String> {
     let too_short = || {
         let model = context.model;
         let is_read = model.waits.read().is_some() && !model.session.core_dump;
-        is_read.then(|| context.too_short(STANDS_PROBABLY)).flatten()
+        is_read
+            .then(|| context.too_short(STANDS_PROBABLY))
+            .flatten()
     };
     seeming.or_else(|| why_not_read(context)).or_else(too_short)
 }
