@@ -347,7 +347,7 @@ fn run_briefly(flavor: Flavor, view: View) {
     run_all(flavor, view, briefly(flavor, view));
 }
 
-/// Where tasks seem to wait for each other when the window is over, a few seconds more tell
+/// Where tasks seem to wait for each other when the window is over, a few seconds more show
 /// whether they do. When they begin to seem so differs from run to run.
 #[test]
 #[ignore = "takes a minute"]

@@ -179,7 +179,7 @@ impl Engine {
         }
     }
 
-    /// Whether tasks seem to wait for each other, and a few seconds more will tell whether
+    /// Whether tasks seem to wait for each other, and a few seconds more will show whether
     /// they do.
     pub fn is_undecided(&self, model: &Model) -> bool {
         rules::deadlock::is_undecided(&self.context(model))

@@ -1,7 +1,5 @@
 //! Threads in handlers of the application's own, on their alternate signal stacks.
 
-use std::process::Command;
-
 use super::odd::settle;
 use super::own_signals::signal_stack;
 use super::*;
@@ -101,17 +99,6 @@ fn child_with_handlers() {
 /// In a process of its own: handlers belong to the process.
 #[test]
 fn threads_in_handlers_on_their_signal_stacks() {
-    let mut child = Command::new(std::env::current_exe().expect("own path"));
-    child.args([
-        "--ignored",
-        "--exact",
-        "capture::tests::handlers::child_with_handlers",
-    ]);
-    let output = child.output().expect("runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let test = "capture::tests::handlers::child_with_handlers";
+    passes(&mut alone(&own_program(), test));
 }

@@ -5,8 +5,7 @@
 //! `gdb`, `perf`, and the libraries `libjemalloc2` and `libmimalloc2.0` (Debian's names).
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use super::stress;
 use super::*;

@@ -9,6 +9,8 @@ mod stalls;
 mod stress;
 
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -149,6 +151,30 @@ impl Named {
 
 fn capture_now(tid: u64) -> Result<Stack, NoStack> {
     capture(tid).map(|captured| captured.stack)
+}
+
+/// The command that runs one ignored test of `program` alone: signals, handlers and memory
+/// belong to the process.
+fn alone(program: &Path, test: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args(["--ignored", "--exact", "--nocapture", test]);
+    command
+}
+
+/// Runs it; what it printed, having passed.
+fn passes(command: &mut Command) -> String {
+    let output = command.output().expect("runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    text
+}
+
+fn own_program() -> PathBuf {
+    std::env::current_exe().expect("own path")
 }
 
 /// Installs capture for the tests of this process.

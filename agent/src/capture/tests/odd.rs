@@ -1,6 +1,5 @@
 //! Threads and processes that a sampler gets wrong easily.
 
-use std::process::Command;
 use std::sync::atomic::AtomicI32;
 use std::sync::mpsc;
 
@@ -360,24 +359,10 @@ fn child_with_its_own_real_time_signals() {
 
 #[test]
 fn application_with_its_own_real_time_signals() {
-    for all_taken in [false, true] {
-        let mut child = Command::new(std::env::current_exe().expect("own path"));
-        child.args([
-            "--ignored",
-            "--exact",
-            "capture::tests::odd::child_with_its_own_real_time_signals",
-        ]);
-        if all_taken {
-            child.env("LOOPTOP_TEST_ALL_TAKEN", "1");
-        }
-        let output = child.output().expect("runs");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "{text}\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
+    let test = "capture::tests::odd::child_with_its_own_real_time_signals";
+    let mut child = alone(&own_program(), test);
+    passes(&mut child);
+    passes(child.env("LOOPTOP_TEST_ALL_TAKEN", "1"));
 }
 
 #[test]
@@ -417,7 +402,7 @@ fn child_without_names() {
 fn a_stripped_program() {
     let directory = tempfile::tempdir().expect("directory");
     let program = directory.path().join("stripped");
-    let own = std::env::current_exe().expect("own path");
+    let own = own_program();
     let stripped = Command::new("strip")
         .arg("-o")
         .args([&program, &own])
@@ -426,16 +411,8 @@ fn a_stripped_program() {
         println!("skipped: no strip(1) on this machine");
         return;
     }
-    let mut child = Command::new(&program);
-    child.args([
-        "--ignored",
-        "--exact",
+    passes(&mut alone(
+        &program,
         "capture::tests::odd::child_without_names",
-    ]);
-    let output = child.output().expect("runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}"
-    );
+    ));
 }

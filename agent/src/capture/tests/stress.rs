@@ -6,7 +6,6 @@
 //! processes of several kinds: [`super::million`].
 
 use std::io::{Read, Write};
-use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
@@ -71,26 +70,12 @@ const WORK: &[Work] = &[
 /// In a process of its own, because its memory is judged.
 #[test]
 fn stress() {
-    let output = child().output().expect("runs");
-    let text = String::from_utf8_lossy(&output.stdout);
-    println!("{text}");
-    assert!(
-        output.status.success() && text.contains("1 passed"),
-        "{text}\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    println!("{}", passes(&mut child()));
 }
 
 /// The command of a process that is captured in.
 pub(super) fn child() -> Command {
-    let mut child = Command::new(std::env::current_exe().expect("own path"));
-    child.args([
-        "--ignored",
-        "--exact",
-        "--nocapture",
-        "capture::tests::stress::child_under_stress",
-    ]);
-    child
+    alone(&own_program(), "capture::tests::stress::child_under_stress")
 }
 
 fn is_set(variable: &str) -> bool {

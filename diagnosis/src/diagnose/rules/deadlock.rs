@@ -92,7 +92,7 @@ pub(in crate::diagnose) fn seeming(context: &Context<'_>) -> Option<String> {
     })
 }
 
-/// Whether there is a ring of which a few seconds more will tell whether it is one.
+/// Whether there is a ring of which a few seconds more will show whether it is one.
 pub(in crate::diagnose) fn is_undecided(context: &Context<'_>) -> bool {
     unproven(context).next().is_some()
 }
