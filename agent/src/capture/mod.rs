@@ -61,90 +61,18 @@
     not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-mod engine;
-#[cfg(all(
+mod native;
+#[cfg(not(all(
     target_os = "linux",
     not(looptop_elsewhere),
     any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod memory;
-#[cfg(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod restart;
-#[cfg(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod search;
-#[cfg(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod signal;
-#[cfg(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod syscall;
-#[cfg(all(
-    test,
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod tests;
-#[cfg(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod thread;
-#[cfg(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-mod unwind;
+)))]
+#[path = "unsupported.rs"]
+mod native;
 #[cfg(feature = "test")]
 mod waiting;
 
-#[cfg(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-pub(crate) use engine::{capture, install, late, modules};
-#[cfg(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-pub(crate) use search::{Words, is_registered, read_memory, words_of_blocked, words_of_running};
-#[cfg(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-))]
-pub(crate) use thread::register_current_thread;
-
-#[cfg(not(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
-mod unsupported;
-#[cfg(not(all(
-    target_os = "linux",
-    not(looptop_elsewhere),
-    any(target_arch = "x86_64", target_arch = "aarch64")
-)))]
-pub(crate) use unsupported::{
+pub(crate) use native::{
     Words, capture, install, is_registered, late, modules, read_memory, register_current_thread,
     words_of_blocked, words_of_running,
 };

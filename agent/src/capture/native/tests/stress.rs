@@ -75,7 +75,10 @@ fn stress() {
 
 /// The command of a process that is captured in.
 pub(super) fn child() -> Command {
-    alone(&own_program(), "capture::tests::stress::child_under_stress")
+    alone(
+        &own_program(),
+        "capture::native::tests::stress::child_under_stress",
+    )
 }
 
 fn is_set(variable: &str) -> bool {

@@ -99,6 +99,6 @@ fn child_with_handlers() {
 /// In a process of its own: handlers belong to the process.
 #[test]
 fn threads_in_handlers_on_their_signal_stacks() {
-    let test = "capture::tests::handlers::child_with_handlers";
+    let test = "capture::native::tests::handlers::child_with_handlers";
     passes(&mut alone(&own_program(), test));
 }

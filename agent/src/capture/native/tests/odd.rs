@@ -3,6 +3,8 @@
 use std::sync::atomic::AtomicI32;
 use std::sync::mpsc;
 
+use looptop_procfs::SyscallState;
+
 use super::*;
 
 /// A thread of the C library, with a stack of our size and no signal stack.
@@ -359,7 +361,7 @@ fn child_with_its_own_real_time_signals() {
 
 #[test]
 fn application_with_its_own_real_time_signals() {
-    let test = "capture::tests::odd::child_with_its_own_real_time_signals";
+    let test = "capture::native::tests::odd::child_with_its_own_real_time_signals";
     let mut child = alone(&own_program(), test);
     passes(&mut child);
     passes(child.env("LOOPTOP_TEST_ALL_TAKEN", "1"));
@@ -413,6 +415,6 @@ fn a_stripped_program() {
     }
     passes(&mut alone(
         &program,
-        "capture::tests::odd::child_without_names",
+        "capture::native::tests::odd::child_without_names",
     ));
 }
