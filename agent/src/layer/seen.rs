@@ -187,5 +187,5 @@ fn spawn(state: &LayerState, local: &Local, attrs: &span::Attributes<'_>) -> Opt
         size: fields.size,
         original_size: fields.original_size,
     };
-    task::table().spawn(&birth, text)
+    task::table().spawn(&birth, text, local.share(birth.site))
 }

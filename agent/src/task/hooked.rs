@@ -12,11 +12,11 @@ use looptop_wire::proto::TaskKind;
 use tokio::runtime::TaskMeta;
 
 use super::local::{self, HookedEntry, Level, Local, OpenPoll, Poll};
-use super::record::{Birth, Hot, flag};
+use super::record::{Birth, flag};
 use super::shard::Source;
 use super::site::Spot;
 use super::{id_number, table};
-use crate::clock;
+use crate::clock::{self, Ticks};
 
 /// A task was spawned; runs on the thread that spawns.
 pub(crate) fn spawn(meta: &TaskMeta<'_>) {
@@ -33,72 +33,112 @@ pub(crate) fn spawn(meta: &TaskMeta<'_>) {
             spawned: clock::ticks().0,
             ..Birth::default()
         };
-        if let Some(handle) = table().spawn(&birth, None) {
-            let hot = handle.hot();
-            local.remember_hooked(entry(local, hot, birth.id));
+        let share = local.share(birth.site);
+        if let Some(handle) = table().spawn(&birth, None, share) {
+            local.remember_hooked(HookedEntry {
+                id: birth.id,
+                hot: handle.hot(),
+                share,
+            });
         }
     });
-}
-
-fn entry(local: &Local, hot: &'static Hot, id: u64) -> HookedEntry {
-    HookedEntry {
-        id,
-        hot,
-        share: local.share(hot.site.load(Relaxed)),
-    }
 }
 
 /// A poll begins on this thread.
+///
+/// Nearly each is of a task that the thread knows, and the only one there. For that no
+/// function is called that returns here, so that no register is saved; all else is
+/// [`begin`]'s.
 pub(crate) fn before_poll(meta: &TaskMeta<'_>) {
     local::with(|local| {
         let id = id_number(meta.id());
-        let Some(entry) = local.hooked(id).or_else(|| look_up(local, id)) else {
-            return open_unseen(local, id, meta);
-        };
-        let hot = entry.hot;
-        if hot.has(flag::TRACED) {
-            return;
-        }
-        let now = clock::ticks();
-        let poll = Poll {
-            level: Level::Hooked,
-            key: id,
-            task: id,
-            site: hot.site.load(Relaxed),
-            counts: true,
-            started: now,
-            hot: Some(hot),
-            wake: None,
-            share: entry.share,
-        };
-        if local.open(&poll) {
-            hot.poll_begins(local.tid(), now);
-            waited(entry, meta);
-            table().changed(hot);
+        if local.is_between_polls()
+            && let Some(entry) = local.hooked(id)
+            && !entry.hot.has(flag::TRACED)
+            && let Some(now) = clock::quick_ticks()
+        {
+            local.open_outermost(&poll(entry, now));
+            begun(local, entry, now, meta);
+        } else {
+            begin(local, id, meta);
         }
     });
+}
+
+#[cold]
+#[inline(never)]
+fn begin(local: &Local, id: u64, meta: &TaskMeta<'_>) {
+    let Some(entry) = local.hooked(id).or_else(|| look_up(local, id)) else {
+        return open_unseen(local, id, meta);
+    };
+    if entry.hot.has(flag::TRACED) {
+        return;
+    }
+    let now = clock::ticks();
+    if local.open(&poll(entry, now)) {
+        begun(local, entry, now, meta);
+    }
+}
+
+#[inline]
+fn poll(entry: HookedEntry, now: Ticks) -> Poll {
+    Poll {
+        level: Level::Hooked,
+        key: entry.id,
+        task: entry.id,
+        site: entry.hot.site.load(Relaxed),
+        counts: true,
+        started: now,
+        hot: Some(entry.hot),
+        wake: None,
+        share: entry.share,
+    }
+}
+
+#[inline]
+fn begun(local: &Local, entry: HookedEntry, now: Ticks, meta: &TaskMeta<'_>) {
+    entry.hot.poll_begins(local.tid(), now);
+    waited(entry, meta);
+    table().changed(entry.hot);
 }
 
 /// The poll has ended.
 pub(crate) fn after_poll(meta: &TaskMeta<'_>) {
     local::with(|local| {
-        let now = clock::ticks();
         let id = id_number(meta.id());
-        let Some(poll) = local.close(Level::Hooked, id, now) else {
-            return;
-        };
-        let ticks = now.0.saturating_sub(poll.started().0);
-        if let Some(share) = poll.share.get() {
-            share.polled(ticks);
-        }
-        // A task that ended with this poll may have left the history meanwhile.
-        if let Some(hot) = poll.hot.get()
-            && hot.id() == id
+        // As in `before_poll`.
+        if let Some(now) = clock::quick_ticks()
+            && let Some(poll) = local.only_open(Level::Hooked, id)
         {
-            hot.poll_ends(ticks, now);
-            table().changed(hot);
+            let ticks = local.close_outermost(now);
+            ended(poll, ticks, now);
+        } else {
+            end(local, id);
         }
     });
+}
+
+#[cold]
+#[inline(never)]
+fn end(local: &Local, id: u64) {
+    let now = clock::ticks();
+    if let Some(poll) = local.close(Level::Hooked, id, now) {
+        ended(poll, now.0.saturating_sub(poll.started().0), now);
+    }
+}
+
+#[inline]
+fn ended(poll: &OpenPoll, ticks: u64, now: Ticks) {
+    if let Some(share) = poll.share.get() {
+        share.polled(ticks);
+    }
+    // A task that ended with this poll may have left the history meanwhile.
+    if let Some(hot) = poll.hot.get()
+        && hot.id() == poll.task()
+    {
+        hot.poll_ends(ticks, now);
+        table().changed(hot);
+    }
 }
 
 /// The task's future is gone; also called for blocking tasks, whose spawn is not reported.
@@ -122,7 +162,9 @@ fn spot(local: &Local, meta: &TaskMeta<'_>) -> Spot {
 #[cold]
 #[inline(never)]
 fn look_up(local: &Local, id: u64) -> Option<HookedEntry> {
-    let entry = entry(local, table().find(id)?.hot(), id);
+    let hot = table().find(id)?.hot();
+    let share = local.share_of(hot);
+    let entry = HookedEntry { id, hot, share };
     local.remember_hooked(entry);
     Some(entry)
 }

@@ -188,11 +188,11 @@ struct SpotEntry {
     spot: Spot,
 }
 
-type Cache<T> = OnceCell<Box<[Cell<Option<T>>]>>;
+type Cache<T, const SIZE: usize> = OnceCell<Box<[Cell<Option<T>>; SIZE]>>;
 
 #[inline]
-fn cache<T>(cache: &Cache<T>, size: usize) -> &[Cell<Option<T>>] {
-    cache.get_or_init(|| (0..size).map(|_| Cell::new(None)).collect())
+fn cache<T, const SIZE: usize>(cache: &Cache<T, SIZE>) -> &[Cell<Option<T>>; SIZE] {
+    cache.get_or_init(|| Box::new([const { Cell::new(None) }; SIZE]))
 }
 
 thread_local! {
@@ -221,10 +221,10 @@ pub(crate) struct Local {
     /// scheduler is allowed between them.
     occupied: Cell<u64>,
     allowance: Cell<u64>,
-    traced: Cache<TracedEntry>,
-    hooked: Cache<HookedEntry>,
-    spots: Cache<SpotEntry>,
-    files: Cache<(usize, &'static str)>,
+    traced: Cache<TracedEntry, CACHE>,
+    hooked: Cache<HookedEntry, CACHE>,
+    spots: Cache<SpotEntry, SPOTS>,
+    files: Cache<(usize, &'static str), FILES>,
     shares: RefCell<Vec<Option<&'static Share>>>,
 }
 
@@ -277,6 +277,46 @@ impl Local {
         self.excluded.get()
     }
 
+    /// Whether no poll is open on this thread, which has polled before: what
+    /// [`open_outermost`](Self::open_outermost) asks for.
+    #[inline]
+    pub(crate) fn is_between_polls(&self) -> bool {
+        self.registered.get() && self.depth.get() == 0
+    }
+
+    /// Opens a poll as [`open`](Self::open) does, between polls. Without a call, so that
+    /// a caller has nothing to keep across one.
+    #[inline]
+    pub(crate) fn open_outermost(&self, poll: &Poll) {
+        self.polls[0].set(poll);
+        self.depth.set(1);
+        if let Some(slot) = self.slot.get() {
+            slot.open(poll.task, poll.site.into(), poll.started);
+        }
+    }
+
+    /// The poll that is open, where it is the only one and that which `level` knows by
+    /// `key`.
+    #[inline]
+    pub(crate) fn only_open(&self, level: Level, key: u64) -> Option<&OpenPoll> {
+        let poll = &self.polls[0];
+        (self.depth.get() == 1 && poll.is(level, key)).then_some(poll)
+    }
+
+    /// Ends the only poll that is open, as [`close`](Self::close) does, without a call.
+    /// Returns how many ticks it took.
+    #[inline]
+    pub(crate) fn close_outermost(&self, now: Ticks) -> u64 {
+        self.depth.set(0);
+        let busy = now.0.saturating_sub(self.polls[0].started.get().0);
+        let occupied = self.occupied.get() + busy + self.allowance.get();
+        self.occupied.set(occupied);
+        if let Some(slot) = self.slot.get() {
+            slot.close();
+        }
+        busy
+    }
+
     /// Opens a poll. `false`, and nothing done, where too many are open.
     #[inline]
     pub(crate) fn open(&self, poll: &Poll) -> bool {
@@ -314,15 +354,10 @@ impl Local {
         if !closed.is(level, key) {
             closed = self.bring_to_top(level, key)?;
         }
-        self.depth.set(depth);
         if depth == 0 {
-            let busy = now.0.saturating_sub(closed.started.get().0);
-            let occupied = self.occupied.get() + busy + self.allowance.get();
-            self.occupied.set(occupied);
-            if let Some(slot) = self.slot.get() {
-                slot.close();
-            }
+            self.close_outermost(now);
         } else {
+            self.depth.set(depth);
             self.reopen(depth - 1);
         }
         Some(closed)
@@ -370,7 +405,7 @@ impl Local {
     #[inline]
     pub(crate) fn traced(&self, realm: u16, key: u64) -> Option<TracedEntry> {
         let cache = self.traced.get()?;
-        let entry = cache.get(key as usize % CACHE)?.get()?;
+        let entry = cache[key as usize % CACHE].get()?;
         let same = entry.key == key && entry.realm == realm;
         // A record that holds the task and is not retired belongs to a span that
         // is open, so that its id means no other. Ids of closed spans come again
@@ -379,19 +414,19 @@ impl Local {
     }
 
     pub(crate) fn remember_traced(&self, entry: TracedEntry) {
-        cache(&self.traced, CACHE)[entry.key as usize % CACHE].set(Some(entry));
+        cache(&self.traced)[entry.key as usize % CACHE].set(Some(entry));
     }
 
     /// The cached record of a task.
     #[inline]
     pub(crate) fn hooked(&self, id: u64) -> Option<HookedEntry> {
         let cache = self.hooked.get()?;
-        let entry = cache.get(id as usize % CACHE)?.get()?;
+        let entry = cache[id as usize % CACHE].get()?;
         (entry.id == id && entry.hot.id() == id).then_some(entry)
     }
 
     pub(crate) fn remember_hooked(&self, entry: HookedEntry) {
-        cache(&self.hooked, CACHE)[entry.id as usize % CACHE].set(Some(entry));
+        cache(&self.hooked)[entry.id as usize % CACHE].set(Some(entry));
     }
 
     /// A file name that lives for ever, with the same text. Known by its
@@ -399,7 +434,7 @@ impl Local {
     #[inline]
     pub(crate) fn file(&self, file: &str) -> &'static str {
         let address = file.as_ptr().addr();
-        let place = &cache(&self.files, FILES)[address / 8 % FILES];
+        let place = &cache(&self.files)[address / 8 % FILES];
         if let Some((known, text)) = place.get()
             && known == address
             && text == file
@@ -415,7 +450,7 @@ impl Local {
     #[inline]
     pub(crate) fn spot(&self, file: &'static str, line: u32, column: u32, kind: TaskKind) -> Spot {
         let hash = file.as_ptr().addr() / 8 + line as usize * 31 + column as usize;
-        let place = &cache(&self.spots, SPOTS)[hash % SPOTS];
+        let place = &cache(&self.spots)[hash % SPOTS];
         if let Some(entry) = place.get()
             && (entry.line, entry.column, entry.kind) == (line, column, kind)
             && std::ptr::eq(entry.file, file)
@@ -439,7 +474,7 @@ impl Local {
     }
 
     /// The thread's share of a site's totals; `None` where the site is unknown.
-    pub(super) fn share(&self, site: u16) -> Option<&'static Share> {
+    pub(crate) fn share(&self, site: u16) -> Option<&'static Share> {
         let index = usize::from(site);
         let mut shares = self.shares.try_borrow_mut().ok()?;
         if let Some(Some(share)) = shares.get(index) {

@@ -57,7 +57,7 @@ use self::record::{INDEX_BITS, RESTING, flag};
 use self::shard::Size;
 pub(crate) use self::shard::{Limits, Losses};
 use self::shard::{SHARDS, Shard, Source};
-use self::site::{SiteId, add, raise};
+use self::site::{Share, SiteId, add, raise};
 #[cfg(feature = "tracing")]
 use self::spans::Spans;
 use crate::clock::Ticks;
@@ -162,6 +162,8 @@ pub(crate) struct Table {
     history_bytes: AtomicUsize,
     /// Whether changes are put on the dirty lists.
     watched: AtomicBool,
+    /// Whether a layer has seen a task: it may know one before the hooks do.
+    layered: AtomicBool,
 }
 
 impl Table {
@@ -175,6 +177,7 @@ impl Table {
             history: AtomicUsize::new(10_000),
             history_bytes: AtomicUsize::new(8 << 20),
             watched: AtomicBool::new(false),
+            layered: AtomicBool::new(false),
         }
     }
 
@@ -196,14 +199,28 @@ impl Table {
         &self.shards[id as usize % SHARDS]
     }
 
-    /// Adds a task. `None` where the table is full or knows it already.
-    pub(crate) fn spawn(&self, birth: &Birth, text: Option<Arc<Text>>) -> Option<Handle> {
-        let handle = self.shard(birth.id).insert(birth, text, self.limits());
-        if let Some(handle) = handle {
-            local::with(|local| local.share(birth.site).map(site::Share::spawned));
-            self.changed(handle.hot());
+    /// Adds a task, also to the calling thread's share of its site. `None` where the
+    /// table is full or knows it already.
+    pub(crate) fn spawn(
+        &self,
+        birth: &Birth,
+        text: Option<Arc<Text>>,
+        share: Option<&Share>,
+    ) -> Option<Handle> {
+        if birth.traced && !self.layered.load(Relaxed) {
+            self.layered.store(true, Relaxed);
         }
-        handle
+        // Both sources see a task on the thread that spawns it, so that the flag is set here
+        // if it was this task that set it.
+        let may_be_known = self.layered.load(Relaxed);
+        let handle = self
+            .shard(birth.id)
+            .insert(birth, text, self.limits(), may_be_known)?;
+        if let Some(share) = share {
+            share.spawned();
+        }
+        self.changed(handle.hot());
+        Some(handle)
     }
 
     /// The record of a task, live or in the history.
@@ -233,10 +250,16 @@ impl Table {
 
     /// The end is final: the record moves to the history.
     fn retire(&self, local: &Local, id: u64, now: Ticks, source: Source) {
-        let retired = self.shard(id).retire(id, now.0, source, self.limits());
+        let known = local.hooked(id);
+        let hot = known.map(|known| known.hot);
+        let limits = self.limits();
+        let retired = self.shard(id).retire(id, hot, now.0, source, limits);
         let Some(hot) = retired else { return };
-        let site = hot.site.load(Relaxed);
-        local.share(site).map(site::Share::ended);
+        let share = match known {
+            Some(known) => known.share,
+            None => local.share_of(hot),
+        };
+        share.map(Share::ended);
         self.changed(hot);
     }
 

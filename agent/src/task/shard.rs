@@ -165,15 +165,16 @@ impl Shard {
     }
 
     /// A record for a new task; `None` where the shard is full, or where it
-    /// knows the task already.
+    /// knows the task already, which is looked up only if it `may_be_known`.
     pub(super) fn insert(
         &self,
         birth: &Birth,
         text: Option<Arc<Text>>,
         limits: Limits,
+        may_be_known: bool,
     ) -> Option<Handle> {
         let mut inner = self.lock();
-        if self.find(birth.id).is_some() {
+        if may_be_known && self.find(birth.id).is_some() {
             return None;
         }
         if inner.live >= limits.live.div_ceil(SHARDS) {
@@ -209,16 +210,21 @@ impl Shard {
 
     /// Moves a task into the history; its end is final. Once per task: `None`
     /// where that has happened before. To the hooks, a task that the layer
-    /// sees only ends: the layer has the last word.
+    /// sees only ends: the layer has the last word. `known` is where the caller has
+    /// found its record before, which may have become another task's.
     pub(super) fn retire(
         &self,
         id: u64,
+        known: Option<&'static Hot>,
         now: u64,
         source: Source,
         limits: Limits,
     ) -> Option<&'static Hot> {
         let mut inner = self.lock();
-        let handle = self.find(id)?;
+        let handle = match known.filter(|hot| hot.id() == id) {
+            Some(hot) => inner.handle(hot.index.into()),
+            None => self.find(id)?,
+        };
         let hot = handle.hot();
         if source == Source::Hooks && hot.has(flag::TRACED) {
             hot.end(now);
@@ -393,7 +399,7 @@ mod tests {
     #[test]
     fn a_shard_keeps_its_bounds_and_counts_what_it_drops() {
         let shard = Shard::new();
-        let insert = |n| shard.insert(&birth(n), None, LIMITS);
+        let insert = |n| shard.insert(&birth(n), None, LIMITS, true);
         let handles: Vec<_> = (1..=3).map(|n| insert(n).unwrap()).collect();
         assert!(insert(4).is_none(), "the live bound");
         assert_eq!(shard.lock().losses().tasks, 1);
@@ -401,7 +407,7 @@ mod tests {
         assert_eq!(shard.lock().losses().tasks, 1);
 
         handles[0].hot().set(flag::SENT);
-        let retire = |n, source| shard.retire(birth(n).id, 9, source, LIMITS);
+        let retire = |n, source| shard.retire(birth(n).id, None, 9, source, LIMITS);
         assert!(retire(2, Source::Hooks).is_none(), "the layer's");
         for n in 1..=3 {
             assert!(retire(n, Source::Layer).is_some());
@@ -422,14 +428,18 @@ mod tests {
             ..LIMITS
         };
         let shard = Shard::new();
-        let first = shard.insert(&birth(1), None, limits).unwrap();
+        let first = shard.insert(&birth(1), None, limits, true).unwrap();
         first.hot().polls.store(5, Relaxed);
         first.hot().set(flag::SENT | flag::ENDED);
-        shard.retire(birth(1).id, 9, Source::Hooks, limits).unwrap();
-        let second = shard.insert(&birth(3), None, limits).unwrap();
+        let known = Some(first.hot());
+        let retire = |n| shard.retire(birth(n).id, known, 9, Source::Hooks, limits);
+        assert!(retire(1).is_some());
+        let second = shard.insert(&birth(3), None, limits, true).unwrap();
         assert_eq!(second.index(), first.index());
         assert_eq!(second.hot().polls.load(Relaxed), 0);
         assert!(!second.hot().has(flag::SENT | flag::ENDED | flag::RETIRED));
+        assert!(retire(1).is_none(), "the record is another task's");
+        assert!(!second.hot().has(flag::ENDED));
     }
 
     #[test]
@@ -437,7 +447,7 @@ mod tests {
         let shard = Shard::new();
         let limits = Limits::default();
         for n in 1..=300 {
-            let handle = shard.insert(&birth(n), None, limits).unwrap();
+            let handle = shard.insert(&birth(n), None, limits, false).unwrap();
             shard.put_dirty(handle.hot());
         }
         let mut changed = Vec::new();

@@ -145,7 +145,7 @@ mod tests {
             traced: true,
             ..Birth::default()
         };
-        table.spawn(&birth, None).expect("there is room")
+        table.spawn(&birth, None, None).expect("there is room")
     }
 
     #[test]

@@ -30,7 +30,7 @@ fn spawn(table: &Table, id: u64) -> bool {
         traced: id.is_multiple_of(3),
         ..Birth::default()
     };
-    table.spawn(&birth, None).is_some()
+    table.spawn(&birth, None, None).is_some()
 }
 
 fn poll(table: &Table, id: u64) {
@@ -358,7 +358,7 @@ fn names_count_towards_the_bytes_of_the_history() {
             name: "n".repeat(200),
             ..super::Text::default()
         };
-        table.spawn(&birth, Some(text.into())).unwrap();
+        table.spawn(&birth, Some(text.into()), None).unwrap();
         retire(table, id);
     }
     let finished = table.size().finished;
