@@ -151,7 +151,7 @@ pub struct WaitResource {
     pub free: Option<u64>,
     /// Permits that there are.
     pub total: Option<u64>,
-    /// Messages in a channel.
+    /// Messages in a channel; at a barrier those that have arrived.
     pub queued: Option<u64>,
     /// Senders of a channel.
     pub senders: Option<u64>,

@@ -224,7 +224,7 @@ pub struct ResourceFact {
     pub free: Option<u64>,
     /// Permits that there are.
     pub total: Option<u64>,
-    /// Messages in a channel.
+    /// Messages in a channel; at a barrier those that have arrived.
     pub queued: Option<u64>,
     /// Its senders.
     pub senders: Option<u64>,

@@ -1019,7 +1019,7 @@ pub struct WaitResource {
     pub free: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "4")]
     pub total: ::core::option::Option<u64>,
-    /// Messages in a channel, and its senders.
+    /// Messages in a channel (at a Barrier those that have arrived), and its senders.
     #[prost(uint64, optional, tag = "5")]
     pub queued: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "6")]

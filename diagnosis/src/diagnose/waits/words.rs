@@ -180,6 +180,10 @@ fn state_text(model: &Model, want: WantKind, id: u64) -> Option<String> {
             });
             joined([queued, senders])
         }
+        WantKind::Other if resource.kind == ResourceKind::Barrier => {
+            let (arrived, of) = resource.queued.zip(resource.total)?;
+            Some(format!("{arrived} of {of} have arrived"))
+        }
         WantKind::Room => match resource.total {
             Some(places) => Some(format!("full, {}", count(places, "place"))),
             None => Some("full".to_owned()),
