@@ -1229,6 +1229,118 @@ fn a_pool_is_full_whose_jobs_are_awaited_and_have_not_begun() {
 }
 
 #[test]
+fn a_queue_that_nobody_joins_is_not_judged_for_half_a_minute() {
+    // The lock and what is known of its holders, for how long it is seen, whether it is a
+    // finding then, and whether the verdict has a word for it before.
+    for (what, resource, asked, held, ms, found, seems) in [
+        (
+            "permits that are nowhere",
+            semaphore(A, "pool"),
+            true,
+            false,
+            9_000,
+            false,
+            true,
+        ),
+        (
+            "they are so for long",
+            semaphore(A, "pool"),
+            true,
+            false,
+            36_000,
+            true,
+            false,
+        ),
+        (
+            "some task holds them",
+            semaphore(A, "pool"),
+            true,
+            true,
+            9_000,
+            false,
+            false,
+        ),
+        (
+            "a limiter of long jobs",
+            semaphore(A, "pool"),
+            true,
+            true,
+            36_000,
+            false,
+            false,
+        ),
+        (
+            "not all that know it were asked",
+            semaphore(A, "pool"),
+            false,
+            false,
+            9_000,
+            false,
+            false,
+        ),
+        (
+            "a mutex that one keeps",
+            mutex(A, "table"),
+            true,
+            true,
+            9_000,
+            false,
+            false,
+        ),
+        (
+            "it does so for long",
+            mutex(A, "table"),
+            true,
+            true,
+            36_000,
+            true,
+            false,
+        ),
+    ] {
+        let mut program = Program::new();
+        let query = waits("shop::query::{async_fn#0}", 21);
+        let mut tasks: Vec<Task> = (1..=40)
+            .map(|id| task(id, &query, &[(1, Permit(A))], &[]))
+            .collect();
+        for task in &mut tasks {
+            task.by = AwaitsBy::Interpreter;
+        }
+        if held {
+            let rebuild = waits("shop::rebuild::{async_fn#0}", 44);
+            tasks.push(task(50, &rebuild, &[(1, Notify(B))], &[(0, Permits(A, 1))]));
+        }
+        let until = program.session.ms + ms;
+        while program.session.ms < until {
+            let mut frame = program.frame(&[resource], &tasks);
+            frame.wait_resources[0].holders_known = asked;
+            program.send(&mut frame);
+            program.session.run(400, |_| Frame::default());
+        }
+        let titles = program.titles();
+        assert_eq!(
+            titles.iter().any(|(rule, _)| *rule == "lock-convoy"),
+            found,
+            "{what}: {titles:?}"
+        );
+        let session = &program.session;
+        let unjudged = session.engine.not_judged(&session.model);
+        let reason = unjudged.iter().find(|(rule, _)| *rule == "lock-convoy");
+        let is_said = reason.is_some_and(|(_, why)| {
+            why.contains("40 tasks wait for a") && why.contains("after 30 s")
+        });
+        assert_eq!(is_said, ms < 30_000, "{what}: {reason:?}");
+        let verdict = session.engine.verdict(&session.model);
+        assert_eq!(
+            verdict
+                .sentence
+                .contains("no task holds any, which is looked at again"),
+            seems,
+            "{what}: {verdict:?}"
+        );
+    }
+}
+
+#[test]
 fn who_asked_a_lock_behind_a_deadlock_is_no_convoy_of_its_own() {
     let mut program = Program::new();
     let (resources, mut tasks) = opposite_order();
