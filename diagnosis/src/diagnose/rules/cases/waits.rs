@@ -1341,6 +1341,49 @@ fn a_queue_that_nobody_joins_is_not_judged_for_half_a_minute() {
 }
 
 #[test]
+fn who_waits_for_itself_is_told_what_it_does() {
+    let all = u64::from(u32::MAX >> 3);
+    let rwlock = (A, ResourceKind::RwLock, "cache", None, Some(all), None);
+    let cache = waits("shop::get_or_load::{async_fn#0}", 0);
+    let upload = waits("shop::upload::{async_fn#0}", 0);
+    for (resource, alone, others, title, remedy) in [
+        (
+            semaphore(A, "slots"),
+            task(1, &upload, &[(1, Given(A, 12, 8))], &[]),
+            Permit(A),
+            "it asked for 12 permits at once, was given 8 of them, and no other task has any to \
+             give back; 5 others wait behind",
+            "ask for fewer at once",
+        ),
+        (
+            rwlock,
+            task(1, &cache, &[(1, Given(A, all, all - 1))], &[(0, Permits(A, 1))]),
+            Given(A, 1, 0),
+            "it holds RwLock cache and waits for RwLock cache to write; 5 others wait behind",
+            "drop it, then write",
+        ),
+        (
+            semaphore(A, "slots"),
+            task(1, &upload, &[(1, Permit(A))], &[(0, Permits(A, 1))]),
+            Permit(A),
+            "it holds permit of Semaphore slots and needs another; 5 others wait behind",
+            "hold no permit across a call",
+        ),
+    ] {
+        let mut program = Program::new();
+        let nodes = alone.nodes.clone();
+        let mut tasks = vec![alone];
+        tasks.extend((2..=6).map(|id| task(id, &nodes, &[(1, others)], &[])));
+        program.stays(6_000, &[resource], &tasks);
+        // Nothing is said of the queue behind it, by whatever it was called before.
+        let found = program.session.only();
+        assert_eq!(found.rule, "deadlock");
+        assert!(found.title.contains(title), "{}", found.title);
+        assert!(found.remedy.contains(remedy), "{}", found.remedy);
+    }
+}
+
+#[test]
 fn who_asked_a_lock_behind_a_deadlock_is_no_convoy_of_its_own() {
     let mut program = Program::new();
     let (resources, mut tasks) = opposite_order();
