@@ -1357,7 +1357,12 @@ fn who_waits_for_itself_is_told_what_it_does() {
         ),
         (
             rwlock,
-            task(1, &cache, &[(1, Given(A, all, all - 1))], &[(0, Permits(A, 1))]),
+            task(
+                1,
+                &cache,
+                &[(1, Given(A, all, all - 1))],
+                &[(0, Permits(A, 1))],
+            ),
             Given(A, 1, 0),
             "it holds RwLock cache and waits for RwLock cache to write; 5 others wait behind",
             "drop it, then write",
@@ -1380,6 +1385,40 @@ fn who_waits_for_itself_is_told_what_it_does() {
         assert_eq!(found.rule, "deadlock");
         assert!(found.title.contains(title), "{}", found.title);
         assert!(found.remedy.contains(remedy), "{}", found.remedy);
+    }
+}
+
+#[test]
+fn of_a_queue_for_an_rwlock_it_is_said_how_many_write() {
+    let all = u64::from(u32::MAX >> 3);
+    let lock = (A, ResourceKind::RwLock, "config", None, Some(all), None);
+    for (writers, expected) in [
+        (
+            0,
+            "9 tasks wait for a RwLock config to read (in shop::reload), ",
+        ),
+        (
+            3,
+            "9 tasks wait for a RwLock config, 3 of them to write (in shop::reload), ",
+        ),
+        (
+            9,
+            "9 tasks wait for a RwLock config to write (in shop::reload), ",
+        ),
+    ] {
+        let mut program = Program::new();
+        let reload = waits("shop::reload::{async_fn#0}", 0);
+        let stream = waits("shop::stream::{async_fn#0}", 0);
+        let mut tasks: Vec<Task> = (1..=9)
+            .map(|id| {
+                let amount = if id <= writers { all } else { 1 };
+                task(id, &reload, &[(1, Given(A, amount, 0))], &[])
+            })
+            .collect();
+        tasks.push(task(40, &stream, &[(1, Timer)], &[(0, Permits(A, 1))]));
+        program.stays(6_000, &[lock], &tasks);
+        let title = &program.session.only().title;
+        assert!(title.starts_with(expected), "{title}");
     }
 }
 

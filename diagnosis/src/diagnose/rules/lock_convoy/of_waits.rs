@@ -62,13 +62,20 @@ fn state(context: &Context<'_>, resource: u64, queue: &Queue) -> Option<State> {
         return Some(State::Stuck);
     }
     // All are there already: nobody joins it any more.
-    if many && queue.stands >= STUCK_BEHIND_WORK && is_for_nobody(context.model, resource, queue) {
+    if many && is_never_served(queue) && is_for_nobody(context.model, resource, queue) {
         return Some(State::Stuck);
     }
     let lasting = now.since(queue.since) >= LASTING;
     let many = queue.felt >= MANY;
     let slow = queue.felt >= 2 && queue.longest >= VERY_LONG && lasting;
     (many || slow).then_some(State::Slow)
+}
+
+/// A queue that nobody joins any more, in which nobody is served. Of many tasks not every
+/// look has all: where nobody was ever seen to leave it, a third of the time will do.
+fn is_never_served(queue: &Queue) -> bool {
+    let nobody_left = queue.moves == 0 && queue.longest >= STUCK_BEHIND_WORK;
+    queue.stands >= STUCK_BEHIND_WORK || nobody_left && queue.stands >= STUCK_BEHIND_WORK / 3
 }
 
 /// Nobody waits so by design: for a mutex, which is no limiter, or for permits that no task
@@ -119,7 +126,7 @@ fn unserved(model: &Model, resource: u64, queue: &Queue) -> Option<String> {
         "{} {} for a {}, up to {}, and none was seen to get it",
         count(many, "task"),
         conjugated(many, "wait"),
-        one(model, of_it),
+        one(model, resource, queue, of_it),
         human(queue.longest),
     ))
 }
@@ -207,36 +214,28 @@ fn finding(context: &Context<'_>, resource: u64, queue: &Queue) -> Option<Findin
         "{} {} for a {}{place}, up to {}{stands}{held}",
         count(finding.count, "task"),
         conjugated(finding.count, "wait"),
-        one(model, of_it) + &writers(model, resource, queue, of_it),
+        one(model, resource, queue, of_it),
         human(queue.longest),
     );
     finding.remedy = super::remedy(state == State::Stuck).to_owned();
     Some(finding)
 }
 
-/// What one of them waits for, without how many: "permit of Semaphore pool"; of an `RwLock`
-/// to read or to write.
-fn one(model: &Model, want: &Want) -> String {
-    let amount = match kind(model, want.resource.unwrap_or_default()) {
-        ResourceKind::RwLock => want.amount,
-        _ => 1,
-    };
-    asked_text(model, &Want { amount, ..*want })
-}
-
-/// ", 20 of them to read": of those that wait for an `RwLock` the ones that do not want of it
-/// what the first does.
-fn writers(model: &Model, resource: u64, queue: &Queue, first: &Want) -> String {
+/// What one of them waits for, without how many: "permit of Semaphore pool". Of an `RwLock`
+/// all of them: "`RwLock` cache to read"; "`RwLock` cache, 3 of them to write".
+fn one(model: &Model, resource: u64, queue: &Queue, want: &Want) -> String {
+    let text = |amount| asked_text(model, &Want { amount, ..*want });
     if kind(model, resource) != ResourceKind::RwLock {
-        return String::new();
+        return text(1);
     }
-    let waits = queue.waiting.iter().filter_map(|id| model.waits.task(*id));
+    let tasks = queue.waiting.iter().filter_map(|id| model.waits.task(*id));
     let of_it = |want: &&Want| want.kind == WantKind::Permits && want.resource == Some(resource);
-    let wants = waits.filter_map(|wait| wait.wants.iter().find(of_it));
-    let writes = |want: &Want| want.amount > 1;
-    match wants.filter(|want| writes(want) != writes(first)).count() {
-        0 => String::new(),
-        n if writes(first) => format!(", {n} of them to read"),
-        n => format!(", {n} of them to write"),
+    let wants = tasks.filter_map(|task| task.wants.iter().find(of_it));
+    let (all, writers) = wants.fold((0, 0), |(all, writers), want| {
+        (all + 1, writers + usize::from(want.amount > 1))
+    });
+    if writers == 0 || writers == all {
+        return text(want.amount);
     }
+    format!("{}, {writers} of them to write", text(0))
 }
