@@ -100,7 +100,7 @@ fn jobs_of_the_blocking_pool_say_whether_they_have_begun() {
             ..proto::TaskWait::default()
         });
     }
-    for (tid, job, wants) in [(501, 804, None), (502, 805, Some(801))] {
+    for (tid, job, wants) in [(501, 804, None), (502, 805, Some(806))] {
         frame.threads.push(proto::Thread {
             tid,
             role: ThreadRole::Blocking.into(),
@@ -121,7 +121,7 @@ fn jobs_of_the_blocking_pool_say_whether_they_have_begun() {
         "waits for job 801 of the blocking pool (it has not begun) (one of 3 such)",
         "waits for job 804 of the blocking pool (it runs in shop::transcode)",
         "blocking thread 501 in shop::transcode, in job 804 of the blocking pool",
-        "blocking thread 502 waits for job 801 of the blocking pool (it has not begun) in \
+        "blocking thread 502 waits for job 806 of the blocking pool (it has not begun) in \
          shop::transcode",
         "in job 805 of the blocking pool",
     ] {

@@ -604,12 +604,11 @@ impl Model {
 
     /// Threads of the blocking pool that run a job, as far as that is seen.
     pub fn jobs(&self) -> impl Iterator<Item = (&ThreadWait, TaskId)> {
-        let threads = self.waits.threads().filter_map(|thread| {
+        self.waits.threads().filter_map(|thread| {
             let job = thread.task?;
             let is_job = self.is_of_the_pool(thread.tid) && self.tasks.get(job).is_none();
             is_job.then_some((thread, job))
-        });
-        threads
+        })
     }
 
     fn is_of_the_pool(&self, tid: Tid) -> bool {

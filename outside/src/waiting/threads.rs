@@ -170,7 +170,7 @@ impl Threads {
                     // How long a job runs, wherever it is, or waits for the same.
                     let since = since.map_or(new.since, |known| known.since);
                     let sent = known.and_then(|known| known.sent);
-                    Known { sent, since, ..new }
+                    Known { since, sent, ..new }
                 }
             };
             self.known.insert(at.tid, known);
