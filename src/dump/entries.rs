@@ -98,12 +98,28 @@ pub struct Read {
 /// A task or a thread.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Who {
-    /// task or thread.
+    /// task, job (of the blocking pool) or thread.
     pub kind: &'static str,
     /// Its id: tokio's where it is known, or the kernel's.
     pub id: u64,
     /// In words.
     pub text: String,
+}
+
+impl Who {
+    /// It is a job of the blocking pool.
+    pub fn is_job(&self) -> bool {
+        self.kind == "job"
+    }
+
+    /// What a thread is in that works on it.
+    pub fn within(&self) -> &'static str {
+        if self.is_job() {
+            "in"
+        } else {
+            "in the poll of"
+        }
+    }
 }
 
 /// Tasks and threads that wait for each other.
@@ -182,7 +198,7 @@ pub struct Node {
 /// What a group waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Wait {
-    /// permits, message, room, other, task, timer, socket, never or unknown.
+    /// permits, message, room, other, task, job (of the blocking pool), timer, socket, never or unknown.
     pub kind: &'static str,
     /// In words; of the first of them, where each has its own.
     pub what: String,
@@ -244,7 +260,7 @@ pub struct ThreadEntry {
     pub waits_for: String,
     /// The application's line, or its function; `null` where unknown.
     pub at: Option<String>,
-    /// The task in whose poll it does.
+    /// The task in whose poll it does, or the job of the blocking pool that it runs.
     pub task: Option<Who>,
     /// Who has it, in words; `null` where nobody is known.
     pub held_by: Option<String>,
@@ -262,7 +278,7 @@ pub struct Stand {
     pub function: Option<String>,
     /// That function's line; `null` where unknown.
     pub at: Option<String>,
-    /// The task in whose poll it is.
+    /// The task in whose poll it is, or the job of the blocking pool that it runs.
     pub task: Option<Who>,
     /// What it has that others wait for.
     pub holds: Vec<String>,

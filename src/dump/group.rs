@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use crate::{
     diagnose::waits::{
-        Graph, Holder, Party, Whose, asked_text, function_words, hold_text, holders_text, kind,
-        kind_text, party_text, place, polled_wants, waited, waiting_text, waits_text, want_text,
-        whose,
+        Graph, Holder, Party, Whose, any_job, asked_text, function_words, hold_text, holders_text,
+        kind, kind_text, party_text, place, polled_wants, waited, waiting_text, waits_text,
+        want_text, whose,
     },
     model::{
-        self, AwaitKind, AwaitLink, AwaitNode, AwaitShape, AwaitsBy, Model, ResourceKind, TaskWait,
-        Want, WantKind,
+        self, AwaitKind, AwaitLink, AwaitNode, AwaitShape, AwaitsBy, JobState, Model, ResourceKind,
+        TaskWait, Want, WantKind,
     },
 };
 
@@ -32,6 +32,7 @@ struct Key {
 struct WantKey {
     node: u32,
     kind: WantKind,
+    job: JobState,
     shared: Option<u64>,
     of: ResourceKind,
 }
@@ -71,6 +72,7 @@ fn key(model: &Model, graph: &Graph, wait: &TaskWait) -> Key {
         WantKey {
             node: want.node,
             kind: want.kind,
+            job: want.job,
             shared: shared.filter(|_| others.len() > 1),
             of: kind(model, id),
         }
@@ -181,7 +183,10 @@ fn of_wait(
     let holders = graph.holders_of(want);
     let listed = holders.iter().filter(|_| own).take(MAX_HOLDERS);
     Wait {
-        kind: want_kind(want.kind),
+        kind: match want.job {
+            JobState::Unknown => want_kind(want.kind),
+            JobState::Queued | JobState::Running => "job",
+        },
         asked: if own {
             without_numbers(model, want)
         } else {
@@ -248,6 +253,7 @@ fn of_its_kind(model: &Model, want: &Want) -> String {
         WantKind::Message => "message of",
         WantKind::Room => "place in",
         WantKind::Permits | WantKind::Other => "",
+        WantKind::Task if want.job != JobState::Unknown => any_job(want.job),
         WantKind::Task => "end of a task",
         WantKind::Timer => "timer",
         WantKind::Socket => "socket",
@@ -266,8 +272,9 @@ pub(super) fn who(model: &Model, party: Party) -> Who {
     match party {
         Party::Task(id) => {
             let task = model.tasks.get(id).and_then(model::Task::tokio_id);
+            let is_job = model.job(id).is_some();
             Who {
-                kind: "task",
+                kind: if is_job { "job" } else { "task" },
                 id: task.unwrap_or(id.0),
                 text,
             }

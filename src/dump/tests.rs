@@ -61,6 +61,91 @@ fn a_ring_that_was_seen_once_is_not_shown() {
 }
 
 #[test]
+fn jobs_of_the_blocking_pool_say_whether_they_have_begun() {
+    use proto::{JobState, ThreadRole, WantKind};
+    let mut model = fixtures::waits();
+    let at = model.now.plus(std::time::Duration::from_secs(1));
+    let mut frame = fixtures::frame(at);
+    frame.strings.push(proto::InternedString {
+        id: 900,
+        text: "shop::transcode".to_owned(),
+    });
+    let want = |node: u32, job: u64, state: JobState| proto::Want {
+        node,
+        kind: WantKind::Task.into(),
+        task: Some(job),
+        job: state.into(),
+        ..proto::Want::default()
+    };
+    let known = |id: u64| {
+        let wait = model
+            .waits
+            .task(crate::model::TaskId(id))
+            .expect("of the fixture");
+        (wait.shape.id, wait.wants[0].node)
+    };
+    // Three in the pool wait for jobs of their own; and one for one that runs.
+    let jobs = [
+        (3, 801, JobState::Queued),
+        (4, 802, JobState::Queued),
+        (5, 803, JobState::Queued),
+        (19, 804, JobState::Running),
+    ];
+    for (task, job, state) in jobs {
+        let (shape, node) = known(task);
+        frame.task_waits.push(proto::TaskWait {
+            task,
+            shape,
+            wants: vec![want(node, job, state)],
+            ..proto::TaskWait::default()
+        });
+    }
+    for (tid, job, wants) in [(501, 804, None), (502, 805, Some(806))] {
+        frame.threads.push(proto::Thread {
+            tid,
+            role: ThreadRole::Blocking.into(),
+            ..proto::Thread::default()
+        });
+        frame.thread_waits.push(proto::ThreadWait {
+            tid,
+            task: Some(job),
+            want: wants.map(|job| want(0, job, JobState::Queued)),
+            function: 900,
+            ..proto::ThreadWait::default()
+        });
+    }
+    model.apply(&frame).unwrap();
+    let dump = Dump::new("pid:4711", &model, &Rings::default());
+    let text = dump.render(Format::Text);
+    for line in [
+        "waits for job 801 of the blocking pool (it has not begun) (one of 3 such)",
+        "waits for job 804 of the blocking pool (it runs in shop::transcode)",
+        "blocking thread 501 in shop::transcode, in job 804 of the blocking pool",
+        "blocking thread 502 waits for job 806 of the blocking pool (it has not begun) in \
+         shop::transcode",
+        "in job 805 of the blocking pool",
+    ] {
+        assert!(text.contains(line), "no '{line}' in\n{text}");
+    }
+    let json = serde_json::to_value(&dump).unwrap();
+    let groups = json["groups"].as_array().unwrap();
+    let kinds = groups
+        .iter()
+        .map(|group| group["waits"][0]["kind"].as_str().unwrap());
+    assert_eq!(kinds.filter(|kind| *kind == "job").count(), 2);
+    let within = json["standing"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stand| &stand["task"]["kind"]);
+    assert!(
+        within.into_iter().any(|kind| kind == "job"),
+        "{}",
+        json["standing"]
+    );
+}
+
+#[test]
 fn tasks_that_come_and_go_faster_than_they_are_listed_are_missing() {
     let mut model = Model::new(&fixtures::outside_hello());
     let frame = fixtures::outside_frame(crate::model::Moment(20_000_000_000));

@@ -26,7 +26,7 @@ use crate::{
 };
 
 use super::{
-    entries::{Dump, Frame, Group, Poll, Ring, RingMember, Stand, ThreadEntry},
+    entries::{Dump, Frame, Group, Poll, Ring, RingMember, Stand, ThreadEntry, Who},
     tree,
 };
 
@@ -252,8 +252,11 @@ impl Text {
         self.line(0, &format!("{who} {verb} for {what}{at}"));
         let tasks = threads.iter().filter_map(|thread| thread.task.as_ref());
         let tasks: Vec<&str> = tasks.map(|task| task.text.as_str()).collect();
+        let mut within = threads.iter().filter_map(|thread| thread.task.as_ref());
+        let are_jobs = within.all(Who::is_job);
         match tasks.len() {
             0 => {}
+            _ if are_jobs => self.line(5, &format!("in {}", named(&tasks))),
             1 => self.line(5, &format!("in the poll of {}", named(&tasks))),
             _ => self.line(5, &format!("in the polls of {}", named(&tasks))),
         }
@@ -356,7 +359,7 @@ fn stands(stand: &Stand) -> (u8, String) {
         (None, None) => (3, "in no function of the application's own".to_owned()),
     };
     if let Some(task) = &stand.task {
-        let _ = write!(text, ", in the poll of {}", task.text);
+        let _ = write!(text, ", {} {}", task.within(), task.text);
     }
     if stand.holds.is_empty() {
         return (rank, text);

@@ -243,6 +243,7 @@ fn waiting() -> Frame {
         object: u32::MAX,
         interest: 9,
         descriptor: Some(u32::MAX),
+        job: n as i32 % 5 - 1,
     };
     let hold = |n: u32| Hold {
         node: n,

@@ -283,6 +283,16 @@ fn want(want: &Want, session: &Session<'_>, interner: &mut Interner) -> proto::W
             task: task.map(session.task),
             ..of(WantKind::Task, 0)
         },
+        What::Job { job, has_begun } => proto::Want {
+            task: Some((session.task)(*job)),
+            job: if *has_begun {
+                proto::JobState::Running
+            } else {
+                proto::JobState::Queued
+            }
+            .into(),
+            ..of(WantKind::Task, 0)
+        },
         What::Timer { due } => {
             let due_ns = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
             proto::Want {

@@ -145,6 +145,10 @@ fn words(what: &What, resources: &[ResourceFact]) -> String {
         What::Room { resource } => format!("room in {}", of(*resource)),
         What::Task(Some(task)) => format!("the end of task {}", task.id),
         What::Task(None) => "the end of a task".to_owned(),
+        What::Job { has_begun, .. } => {
+            let does = if *has_begun { "runs" } else { "has not begun" };
+            format!("a job of the blocking pool, which {does}")
+        }
         What::Timer { .. } => "a timer".to_owned(),
         What::Socket {
             object, interest, ..

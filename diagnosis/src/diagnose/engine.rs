@@ -173,7 +173,9 @@ impl Engine {
             return verdict;
         }
         // The screen shows it already, and where tasks wait is read again in seconds only.
-        match rules::deadlock::seeming(&self.context(model)) {
+        let context = self.context(model);
+        let seeming = rules::deadlock::seeming(&context);
+        match seeming.or_else(|| rules::lock_convoy::of_waits::seeming(&context)) {
             Some(seeming) => verdict.but(&seeming),
             None => verdict,
         }

@@ -61,8 +61,8 @@ pub use stall::{Culprit, Resolved, StackFrame, Stall, StallLog, brief_path, with
 pub use task::{Recent, Task, Tasks};
 pub use text::{Location, Texts};
 pub use waits::{
-    AwaitKind, AwaitLink, AwaitNode, AwaitShape, AwaitsBy, Hold, HoldRole, Interest, ResourceKind,
-    TaskWait, ThreadWait, WaitResource, Waits, WaitsRead, Want, WantKind,
+    AwaitKind, AwaitLink, AwaitNode, AwaitShape, AwaitsBy, Hold, HoldRole, Interest, JobState,
+    ResourceKind, TaskWait, ThreadWait, WaitResource, Waits, WaitsRead, Want, WantKind,
 };
 pub use worker::{Gauge, Host, Loss, Process, Runtime, Thread, Wait, Worker};
 

@@ -8,10 +8,10 @@ use std::{
 
 use looptop_wire::proto::{self, Frame};
 
-use super::{LocationId, Model, Moment, Task, TaskId, TaskState, TextId, Tid};
+use super::{LocationId, Model, Moment, Task, TaskId, TaskState, TextId, ThreadRole, Tid};
 
 pub use looptop_wire::proto::{
-    AwaitKind, AwaitLink, AwaitsBy, HoldRole, Interest, ResourceKind, WantKind,
+    AwaitKind, AwaitLink, AwaitsBy, HoldRole, Interest, JobState, ResourceKind, WantKind,
 };
 
 /// All that was read of waiting; what is held of a task goes when the task does, or is
@@ -94,6 +94,8 @@ pub struct Want {
     pub given: u64,
     /// The task whose end it is.
     pub task: Option<TaskId>,
+    /// Where that is a job of the blocking pool, what it does.
+    pub job: JobState,
     /// When a timer is due.
     pub due: Option<Moment>,
     /// What a descriptor is, in words.
@@ -151,7 +153,7 @@ pub struct WaitResource {
     pub free: Option<u64>,
     /// Permits that there are.
     pub total: Option<u64>,
-    /// Messages in a channel.
+    /// Messages in a channel; at a barrier those that have arrived.
     pub queued: Option<u64>,
     /// Senders of a channel.
     pub senders: Option<u64>,
@@ -437,6 +439,7 @@ impl Want {
             amount: want.amount,
             given: want.given,
             task: want.task.map(TaskId),
+            job: want.job(),
             due: want.due_ns.map(Moment),
             object: text(want.object),
             interest: want.interest(),
@@ -452,6 +455,7 @@ impl Want {
             amount: self.amount,
             given: self.given,
             task: self.task.map(|task| task.0),
+            job: self.job.into(),
             due_ns: self.due.map(|at| at.0),
             object: id(self.object),
             interest: self.interest.into(),
@@ -572,6 +576,46 @@ impl WaitsRead {
 }
 
 impl Model {
+    /// What a job of the blocking pool does, where a thread runs it or somebody waits for
+    /// its end; `None` for what is no job, or not known as one. Asks all who wait.
+    pub fn job(&self, id: TaskId) -> Option<JobState> {
+        if self.tasks.get(id).is_some() {
+            return None;
+        }
+        let runs = |thread: &ThreadWait| thread.task == Some(id) && self.is_of_the_pool(thread.tid);
+        if self.waits.threads().any(runs) {
+            return Some(JobState::Running);
+        }
+        let of_threads = self
+            .waits
+            .threads()
+            .filter_map(|thread| thread.want.as_ref());
+        let of_tasks = self.waits.tasks().flat_map(|wait| &wait.wants);
+        let mut wants = of_threads.chain(of_tasks);
+        let state = wants.find(|want| want.task == Some(id))?.job;
+        (state != JobState::Unknown).then_some(state)
+    }
+
+    /// The thread that runs a job of the blocking pool, as far as that is seen.
+    pub fn runs_job(&self, id: TaskId) -> Option<&ThreadWait> {
+        let mut threads = self.waits.threads();
+        threads.find(|thread| thread.task == Some(id) && self.is_of_the_pool(thread.tid))
+    }
+
+    /// Threads of the blocking pool that run a job, as far as that is seen.
+    pub fn jobs(&self) -> impl Iterator<Item = (&ThreadWait, TaskId)> {
+        self.waits.threads().filter_map(|thread| {
+            let job = thread.task?;
+            let is_job = self.is_of_the_pool(thread.tid) && self.tasks.get(job).is_none();
+            is_job.then_some((thread, job))
+        })
+    }
+
+    fn is_of_the_pool(&self, tid: Tid) -> bool {
+        let thread = self.threads.get(&tid);
+        thread.is_some_and(|thread| thread.role == ThreadRole::Blocking)
+    }
+
     /// Since when a task waits as it does, and whether that is exact: it is where the end
     /// of its last poll is known, otherwise it waits so at least since then.
     pub fn waits_since(&self, wait: &TaskWait) -> (Moment, bool) {

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::addresses::AddressSet;
-use super::cell::{Cell, HEAD, may_begin_at};
+use super::cell::{Cell, HEAD, may_begin_at, task_state};
 use super::vtable::RUNNING;
-use super::{RuntimeKey, TaskKind, Types};
+use super::{RuntimeKey, TaskKind, TaskState, Types};
 use crate::space::{Pieces, ProcessSpace, Space};
 
 /// Words of one stack that are looked up.
@@ -65,6 +65,26 @@ impl<S: Space> InPoll<S> {
     /// another thread: whoever knows the frames of the stack takes those whose
     /// function is on it, see [`TaskType::poll`](super::TaskType::poll).
     pub fn all_among(&self, words: &[u64]) -> Vec<RunningTask> {
+        let cells = self.cells(words).into_iter();
+        let running = cells.filter(|(cell, _)| cell.state & RUNNING != 0);
+        running
+            .map(|(cell, word)| self.running(&cell, word))
+            .collect()
+    }
+
+    /// The jobs of the blocking pool to which `words` point and with which no thread has
+    /// begun, in the order of the words: where each is, and its id. A word may be left over.
+    pub(crate) fn queued_jobs(&self, words: &[u64]) -> Vec<(u64, u64)> {
+        let cells = self.cells(words).into_iter();
+        let queued = cells.filter(|(cell, _)| {
+            let of = self.types.at(cell.kind);
+            of.kind == TaskKind::Blocking && task_state(cell.state) == TaskState::Scheduled
+        });
+        queued.map(|(cell, _)| (cell.header, cell.id)).collect()
+    }
+
+    /// The tasks that have not ended to which `words` point, each with the first that does.
+    fn cells(&self, words: &[u64]) -> Vec<(Cell, usize)> {
         let mut seen = AddressSet::default();
         let mut headers = Vec::new();
         let mut at = Vec::new();
@@ -81,8 +101,7 @@ impl<S: Space> InPoll<S> {
         let heads = heads.iter().zip(&headers).zip(at);
         let found = heads.filter_map(|((head, header), word)| {
             let cell = Cell::of(&self.space, &self.types, *header, head?)?;
-            let running = cell.state & RUNNING != 0;
-            running.then(|| self.running(&cell, word))
+            Some((cell, word))
         });
         found.collect()
     }

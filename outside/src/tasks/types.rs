@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use looptop_unwind::Memory;
 
+use super::TaskState;
 use super::addresses::AddressMap;
-use super::cell::may_begin_at;
+use super::cell::{may_begin_at, task_state};
 use super::module::{self, Found};
 use super::version::Version;
 use super::vtable::{FUNCTIONS, VTABLE_AT, Vtable, is_plausible};
@@ -251,6 +252,20 @@ impl Types {
         let found = self.get(field(VTABLE_AT as u64)?)?;
         field(0).filter(|state| is_plausible(*state))?;
         field(found.id_offset).filter(|id| *id != 0)
+    }
+
+    /// The job of the blocking pool at `header`: its id, and what it does; `None` where there
+    /// is none.
+    pub(crate) fn job_at(
+        &self,
+        memory: &(impl Memory + ?Sized),
+        header: u64,
+    ) -> Option<(u64, TaskState)> {
+        let id = self.id_of(memory, header)?;
+        let vtable = memory.read_u64(header.checked_add(VTABLE_AT as u64)?)?;
+        let of = self.get(vtable)?;
+        let state = memory.read_u64(header)?;
+        (of.kind == TaskKind::Blocking).then_some((id, task_state(state)))
     }
 
     /// Which of all has this vtable.

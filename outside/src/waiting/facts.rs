@@ -111,6 +111,13 @@ pub enum What {
     },
     /// The end of a task; `None` where it is gone.
     Task(Option<TaskAt>),
+    /// The end of a job of the blocking pool.
+    Job {
+        /// Which.
+        job: TaskAt,
+        /// A thread of the pool has begun with it.
+        has_begun: bool,
+    },
     /// A moment, by the system's monotonic clock.
     Timer {
         /// When it is due.
@@ -137,12 +144,16 @@ impl What {
             | Self::Message { resource }
             | Self::Room { resource }
             | Self::Other { resource } => Some(*resource),
-            Self::Task(_) | Self::Timer { .. } | Self::Socket { .. } | Self::Never => None,
+            Self::Task(_)
+            | Self::Job { .. }
+            | Self::Timer { .. }
+            | Self::Socket { .. }
+            | Self::Never => None,
         }
     }
 
-    /// Whether both are one wait: what was given meanwhile, and what is called otherwise,
-    /// does not count.
+    /// Whether both are one wait: what was given or begun meanwhile, and what is called
+    /// otherwise, does not count.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (
@@ -167,6 +178,7 @@ impl What {
                     ..
                 },
             ) => (descriptor, interest) == (others, theirs),
+            (Self::Job { job, .. }, Self::Job { job: other, .. }) => job == other,
             _ => self == other,
         }
     }
@@ -194,7 +206,8 @@ pub struct Hold {
 pub struct ThreadWait {
     /// Its id.
     pub tid: u64,
-    /// The lock that it waits for, if it is one.
+    /// The lock that it waits for, if it is one; or a job of the blocking pool that has not
+    /// begun.
     pub want: Option<Want>,
     /// Locks that it holds, as far as that was looked for.
     pub holds: Vec<Hold>,
@@ -224,7 +237,7 @@ pub struct ResourceFact {
     pub free: Option<u64>,
     /// Permits that there are.
     pub total: Option<u64>,
-    /// Messages in a channel.
+    /// Messages in a channel; at a barrier those that have arrived.
     pub queued: Option<u64>,
     /// Its senders.
     pub senders: Option<u64>,

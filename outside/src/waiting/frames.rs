@@ -39,6 +39,8 @@ pub(super) struct Says {
     pub(super) polls: bool,
     /// It waits at a condition, whose word may look like that of a lock.
     pub(super) is_at_condition: bool,
+    /// It waits to be woken: at a condition, or parked.
+    pub(super) is_parked: bool,
 }
 
 /// Unwinds stacks, and names what is on them.
@@ -228,8 +230,18 @@ fn of(resolution: &Resolution) -> Says {
         is_worker,
         polls,
         is_at_condition: is_at_condition(frames),
+        is_parked: is_at_condition(frames) || any(&PARKED),
     }
 }
+
+/// Functions in which a thread is parked.
+const PARKED: [&str; 5] = [
+    "tokio::runtime::park::",
+    "std::sys::sync::thread_parking::",
+    "std::thread::park",
+    "std::thread::current::park",
+    "std::thread::thread::Thread::park",
+];
 
 /// The first function that says what is waited for is a condition's. One that was woken
 /// takes its lock again: then a lock's comes first.

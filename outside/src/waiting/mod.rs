@@ -59,7 +59,7 @@ use crate::awaits::{By, NoChain, Role};
 use crate::space::Space as _;
 #[cfg(doc)]
 use crate::tasks::Listing;
-use crate::tasks::{AddressSet, InPoll, Task, TaskType, Types};
+use crate::tasks::{AddressSet, InPoll, Task, TaskState, TaskType, Types};
 use crate::waits::ResourceKind;
 
 /// Between two searches of all futures: at least so many times as long as one took.
@@ -196,6 +196,12 @@ impl<R: Readable> Waiting<R> {
             .extend(order.iter().filter_map(|at| tasks.get(*at as usize)));
         self.tasks = tasks;
         self.resources.keep(&self.records.resources());
+        let (types, space) = (&self.types, self.readable.space());
+        let begun = self.records.jobs_begun(at, |job| {
+            let (id, state) = types.job_at(space, job.header)?;
+            (id == job.id).then_some(state)
+        });
+        self.found.tasks.extend(begun);
     }
 
     /// Takes over what is mapped, where it is time for that.
@@ -284,6 +290,15 @@ impl<R: Readable> Waiting<R> {
             {
                 *object = self.readable.descriptor(*descriptor);
                 all_named &= object.is_some();
+            }
+        }
+        for want in &mut parts.wants {
+            if let What::Task(Some(at)) = want.what
+                && let Some((id, state)) = self.types.job_at(&space, at.header)
+                && id == at.id
+            {
+                let has_begun = state != TaskState::Scheduled;
+                want.what = What::Job { job: at, has_begun };
             }
         }
         let is_partial = parts.shape.cut.is_some();

@@ -12,6 +12,9 @@ use crate::tasks::{AddressMap, AddressSet, Task, TaskKind, TaskState};
 /// Tasks that are known.
 const MAX_TASKS: usize = 1 << 18;
 
+/// Jobs of the blocking pool that are looked at again at each listing.
+const MAX_JOBS: usize = 4_096;
+
 /// Why nothing is known of a task.
 pub(super) type Why = Arc<str>;
 
@@ -242,6 +245,54 @@ impl Records {
         }));
         self.counts.add(&record.is);
         record.word(task)
+    }
+
+    /// Looks again at jobs of the blocking pool that tasks wait for and that had not begun;
+    /// what is to be said of those tasks whose jobs have. Where one has ended, its task
+    /// is read again.
+    pub(super) fn jobs_begun(
+        &mut self,
+        now: Instant,
+        state: impl Fn(TaskAt) -> Option<TaskState>,
+    ) -> Vec<TaskWait> {
+        let mut changed = Vec::new();
+        let mut looked = 0;
+        for (header, record) in &mut self.known {
+            let Is::Waits(wait) = &mut record.is else {
+                continue;
+            };
+            let (mut has_changed, mut is_gone) = (false, false);
+            for want in &mut wait.new.wants {
+                let What::Job { job, has_begun } = &mut want.what else {
+                    continue;
+                };
+                if *has_begun || looked == MAX_JOBS {
+                    continue;
+                }
+                looked += 1;
+                match state(*job) {
+                    Some(TaskState::Scheduled) => {}
+                    Some(TaskState::Running | TaskState::Idle) => {
+                        (*has_begun, has_changed) = (true, true);
+                    }
+                    // It has woken its task.
+                    Some(TaskState::Complete) | None => {
+                        (*has_begun, has_changed, is_gone) = (true, true, true);
+                    }
+                }
+            }
+            record.is_stale |= is_gone;
+            if has_changed {
+                record.read_at = record.read_at.max(Some(now));
+                let id = record.id;
+                let task = TaskAt {
+                    header: *header,
+                    id,
+                };
+                changed.extend(record.word(task));
+            }
+        }
+        changed
     }
 
     /// Nothing is known of a task that waits; whether something was said of it.
@@ -624,6 +675,60 @@ mod tests {
                 let word = records.read(at(16), timer(due), now).unwrap();
                 assert_eq!(Some((now - word.since).as_secs()), waited, "{second}");
             }
+        }
+    }
+
+    #[test]
+    fn a_job_that_begins_is_said_and_one_that_has_ended_is_read_again() {
+        let none = AddressSet::default();
+        for (state, has_begun, reads_again) in [
+            (Some(TaskState::Scheduled), None, false),
+            (Some(TaskState::Running), Some(true), false),
+            (Some(TaskState::Complete), Some(true), true),
+            (None, Some(true), true),
+        ] {
+            let mut records = Records::default();
+            let began = Instant::now();
+            let tasks = [task(16, TaskState::Idle)];
+            records.listing(&tasks, &none, &none, (began, None));
+            let (job, has_not) = (at(256), false);
+            let wants = vec![Want {
+                node: 0,
+                what: What::Job {
+                    job,
+                    has_begun: has_not,
+                },
+            }];
+            records.read(
+                at(16),
+                New {
+                    wants,
+                    ..chain(1, 64)
+                },
+                began,
+            );
+            let now = began + Duration::from_secs(2);
+            let said = records.jobs_begun(now, |asked| {
+                assert_eq!(asked, job);
+                state
+            });
+            let said = said.first().map(|wait| {
+                assert_eq!(
+                    (wait.task, wait.since),
+                    (at(16), began),
+                    "it waits as it did"
+                );
+                matches!(
+                    wait.wants[0].what,
+                    What::Job {
+                        has_begun: true,
+                        ..
+                    }
+                )
+            });
+            assert_eq!(said, has_begun, "{state:?}");
+            let order = records.listing(&tasks, &none, &none, (now, None));
+            assert_eq!(!order.is_empty(), reads_again, "{state:?}");
         }
     }
 

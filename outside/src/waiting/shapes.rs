@@ -153,7 +153,7 @@ fn wanted_resource(wanted: &Wanted) -> ResourceFact {
         kind: wanted.kind,
         free: wanted.free,
         total: wanted.total,
-        queued: wanted.queued,
+        queued: wanted.queued.or(wanted.arrived),
         senders: wanted.senders,
         holders_known: None,
         name: wanted.name.clone(),

@@ -49,6 +49,10 @@ struct Known {
     since: Instant,
     lock: Option<Lock>,
     task: Option<TaskAt>,
+    /// The task is a job of the blocking pool.
+    is_job: bool,
+    /// The job of the blocking pool that it waits for, and that has not begun.
+    awaits: Option<TaskAt>,
     frames: Frames,
     says: Says,
     /// What was said of it.
@@ -158,9 +162,15 @@ impl Threads {
             let known = match known {
                 Some(known) if stands => known,
                 known => {
-                    let sent = known.and_then(|known| known.sent);
                     let new = stand(readable, space, stacks, in_poll, at, now);
-                    Known { sent, ..new }
+                    let is_same_job = |known: &Known| {
+                        known.is_job && (known.task, known.awaits) == (new.task, new.awaits)
+                    };
+                    let since = known.as_ref().filter(|known| is_same_job(known));
+                    // How long a job runs, wherever it is, or waits for the same.
+                    let since = since.map_or(new.since, |known| known.since);
+                    let sent = known.and_then(|known| known.sent);
+                    Known { since, sent, ..new }
                 }
             };
             self.known.insert(at.tid, known);
@@ -310,6 +320,8 @@ fn stand<R: Readable>(
         since: now,
         lock: None,
         task: None,
+        is_job: false,
+        awaits: None,
         frames: Frames::new(),
         says: Says::default(),
         sent: None,
@@ -358,28 +370,35 @@ fn stand<R: Readable>(
             let is_on = |of: &TaskType| stacks.has(&known.frames, of.poll());
             known.says.polls || of.is_some_and(is_on)
         });
-    known.task = innermost
-        .filter(|_| !known.says.is_idle)
-        .map(|task| TaskAt {
-            header: task.header,
-            id: task.id,
-        });
+    let innermost = innermost.filter(|_| !known.says.is_idle);
+    known.is_job = innermost.is_some_and(|task| task.kind == TaskKind::Blocking);
+    known.task = innermost.map(|task| TaskAt {
+        header: task.header,
+        id: task.id,
+    });
+    if known.is_job && known.says.is_parked {
+        let queued = in_poll.queued_jobs(&words).into_iter().next();
+        known.awaits = queued.map(|(header, id)| TaskAt { header, id });
+    }
     known
 }
 
 impl Known {
     /// What is worth saying of it.
     fn word(&self, holds: Vec<Hold>, now: Option<Instant>) -> Option<ThreadWait> {
-        let want = self.lock.map(|lock| Want {
-            node: 0,
-            what: What::Permits {
-                resource: lock.address,
-                amount: 1,
-                given: 0,
-            },
+        let lock = self.lock.map(|lock| What::Permits {
+            resource: lock.address,
+            amount: 1,
+            given: 0,
         });
+        let awaits = self.awaits.map(|job| What::Job {
+            job,
+            has_begun: false,
+        });
+        let want = lock.or(awaits).map(|what| Want { node: 0, what });
         let stood = |now: Instant| now.saturating_duration_since(self.since) >= STANDS;
-        let stands = now.is_none_or(|now| self.at.slices.is_some() && stood(now))
+        // What a job does is worth a word wherever it is.
+        let stands = now.is_none_or(|now| self.at.slices.is_some() && (self.is_job || stood(now)))
             && !self.says.is_idle
             && (self.task.is_some() || self.says.function.is_some());
         if want.is_none() && holds.is_empty() && !stands {

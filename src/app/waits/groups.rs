@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use crate::{
     diagnose::waits::{Graph, Party, Whose, is_polled, waited, whose},
     model::{
-        AwaitShape, Interest, LocationId, Model, Moment, ResourceKind, TaskWait, TextId, Want,
-        WantKind,
+        AwaitShape, Interest, JobState, LocationId, Model, Moment, ResourceKind, TaskWait, TextId,
+        Want, WantKind,
     },
 };
 
@@ -38,6 +38,8 @@ pub enum Wanted {
         of: Option<ResourceKind>,
         /// To do what.
         interest: Interest,
+        /// Of a job of the blocking pool what it does.
+        job: JobState,
         /// Where the wait is written.
         at: Option<LocationId>,
         /// The future that waits, where that place is not known.
@@ -233,6 +235,7 @@ impl Grouper<'_> {
                 kind: WantKind::Unknown,
                 of: None,
                 interest: Interest::Unknown,
+                job: JobState::Unknown,
                 at,
                 future,
             });
@@ -261,6 +264,7 @@ impl Grouper<'_> {
             kind: want.kind,
             of: resource.map(|known| known.kind),
             interest: want.interest,
+            job: want.job,
             at,
             future,
         }

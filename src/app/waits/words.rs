@@ -5,10 +5,13 @@ use std::{collections::BTreeSet, time::Duration};
 use crate::{
     app::{Context, quantity, tables},
     diagnose::waits::{
-        Holder, Party, Ring, across_text, asked_text, kind, kind_text, location_text, party_text,
-        polled_wants, waiting_text, want_text,
+        Holder, Party, Ring, across_text, any_job, asked_text, kind, kind_text, location_text,
+        party_text, polled_wants, waiting_text, want_text,
     },
-    model::{Interest, LocationId, Model, ResourceKind, TaskState, TaskWait, Want, WantKind},
+    model::{
+        Interest, JobState, LocationId, Model, ResourceKind, TaskId, TaskState, TaskWait, Want,
+        WantKind,
+    },
 };
 
 use super::{Since, WaitGroup, WaitKey, Wanted, above_all, chain, wait_of, wants_of};
@@ -132,6 +135,7 @@ fn common(model: &Model, group: &WaitGroup, want: &Want) -> String {
         |wanted: &Wanted| *wanted == Wanted::Resource(want.kind, want.resource.unwrap_or(0));
     match &group.key {
         WaitKey::For(wanted) if wanted.iter().any(shared) => want_text(model, want),
+        _ if want.job != JobState::Unknown => any_job(want.job).to_owned(),
         _ => {
             let of = want.resource.map(|id| kind(model, id));
             own(want.kind, of, want.interest)
@@ -422,7 +426,7 @@ pub(in crate::app) fn does(model: &Model, party: Party) -> Option<String> {
         }
     };
     let Some(task) = model.tasks.get(id) else {
-        return Some("has ended".to_owned());
+        return Some(job_does(model, id));
     };
     let word = match task.state {
         TaskState::Running => "is in a poll",
@@ -436,6 +440,19 @@ pub(in crate::app) fn does(model: &Model, party: Party) -> Option<String> {
         }
         _ => word.to_owned(),
     })
+}
+
+/// What one does that is in no list: a job of the blocking pool is in none.
+fn job_does(model: &Model, id: TaskId) -> String {
+    match model.job(id) {
+        Some(JobState::Queued) => "has not begun".to_owned(),
+        Some(_) => {
+            let function = model.runs_job(id).map(|thread| model.text(thread.function));
+            let function = function.filter(|function| !function.is_empty());
+            function.map_or("runs".to_owned(), |function| format!("runs in {function}"))
+        }
+        None => "has ended".to_owned(),
+    }
 }
 
 /// The futures of the application's own that one is in: "`Handler::run` > `Connection::read`"; see

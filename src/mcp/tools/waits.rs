@@ -76,7 +76,7 @@ pub(super) struct Member {
 struct Wait {
     /// What.
     waits_for: String,
-    /// permits, message, room, other, task, timer, socket, never or unknown.
+    /// permits, message, room, other, task, job, timer, socket, never or unknown.
     kind: String,
     /// The application's `file:line` that waits; null where unknown.
     location: Option<String>,
@@ -204,7 +204,7 @@ fn thread(thread: &dump::ThreadEntry) -> String {
     let mut text = format!("{} waits for {}", thread.who.text, thread.waits_for);
     text.push_str(&at_text(thread.at.as_deref().unwrap_or_default()));
     if let Some(task) = &thread.task {
-        let _ = write!(text, ", in the poll of {}", task.text);
+        let _ = write!(text, ", {} {}", task.within(), task.text);
     }
     if let Some(held_by) = &thread.held_by {
         let _ = write!(text, ", {held_by}");

@@ -195,7 +195,10 @@ impl Waits {
 
     /// The threads that wait for locks.
     pub(super) fn waiters(&self) -> impl Iterator<Item = u64> {
-        let waiters = self.threads.values().filter(|wait| wait.want.is_some());
+        let waiters = self.threads.values().filter(|wait| {
+            let want = wait.want.as_ref();
+            want.is_some_and(|want| want.what.resource().is_some())
+        });
         waiters.map(|wait| wait.tid)
     }
 }
@@ -305,6 +308,16 @@ impl Words<'_> {
             What::Other { .. } => proto::WantKind::Other,
             What::Task(task) => {
                 word.task = task.map(|task| self.task_id(task));
+                proto::WantKind::Task
+            }
+            What::Job { job, has_begun } => {
+                word.task = Some(self.task_id(*job));
+                word.job = if *has_begun {
+                    proto::JobState::Running
+                } else {
+                    proto::JobState::Queued
+                }
+                .into();
                 proto::WantKind::Task
             }
             What::Timer { due } => {

@@ -962,6 +962,9 @@ pub struct Want {
     /// Its number in the process.
     #[prost(uint32, optional, tag = "10")]
     pub descriptor: ::core::option::Option<u32>,
+    /// Of a task that is a job of the blocking pool.
+    #[prost(enumeration = "JobState", tag = "11")]
+    pub job: i32,
 }
 /// What a task or thread has that others wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1019,7 +1022,7 @@ pub struct WaitResource {
     pub free: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "4")]
     pub total: ::core::option::Option<u64>,
-    /// Messages in a channel, and its senders.
+    /// Messages in a channel (at a Barrier those that have arrived), and its senders.
     #[prost(uint64, optional, tag = "5")]
     pub queued: ::core::option::Option<u64>,
     #[prost(uint64, optional, tag = "6")]
@@ -1912,6 +1915,39 @@ impl Interest {
             "INTEREST_UNKNOWN" => Some(Self::Unknown),
             "INTEREST_READABLE" => Some(Self::Readable),
             "INTEREST_WRITABLE" => Some(Self::Writable),
+            _ => None,
+        }
+    }
+}
+/// What a job of the blocking pool does whose end is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum JobState {
+    /// It is none, or that is not known.
+    Unknown = 0,
+    /// No thread of the pool has begun with it.
+    Queued = 1,
+    /// A thread runs it.
+    Running = 2,
+}
+impl JobState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "JOB_STATE_UNKNOWN",
+            Self::Queued => "JOB_STATE_QUEUED",
+            Self::Running => "JOB_STATE_RUNNING",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "JOB_STATE_UNKNOWN" => Some(Self::Unknown),
+            "JOB_STATE_QUEUED" => Some(Self::Queued),
+            "JOB_STATE_RUNNING" => Some(Self::Running),
             _ => None,
         }
     }

@@ -11,7 +11,10 @@ use crate::{
         waits::{Party, polled_wants, waited},
         words::{count, counted, human},
     },
-    model::{Capability, Model, Runtime, TaskId, Thread, ThreadRole, WantKind},
+    model::{
+        Capability, JobState, Model, Runtime, TaskId, Thread, ThreadRole, ThreadWait, Want,
+        brief_path,
+    },
 };
 
 use super::{
@@ -28,10 +31,10 @@ pub(super) const RULE: Rule = Rule {
     threshold: "jobs have been queued, with no idle thread in the pool, for a second while the pool \
                 had as many threads as it may. Where the agent does not know that number, the pool \
                 is at its limit if it got no further thread for two seconds although several jobs \
-                waited, and the host did not starve it. From outside: tasks have awaited for over 3 s \
-                the ends of more jobs than there are threads that could run them",
-    evidence: "threads, idle threads and queue length of the blocking pool; from outside, the jobs \
-               that tasks await, and the threads that are no workers",
+                waited, and the host did not starve it. From outside: somebody has awaited for over \
+                3 s a job with which no thread has begun",
+    evidence: "threads, idle threads and queue length of the blocking pool; from outside, the \
+               state of the jobs that are awaited, and the threads that run jobs",
     remedy: "bound the jobs in flight with a Semaphore, or give long ones a dedicated pool",
     needs: &[],
     rank: 60,
@@ -49,6 +52,10 @@ fn not_judged(context: &Context<'_>) -> Option<String> {
     let why = missing.split_once("; ").map_or(missing, |(why, _)| why);
     Some(why.to_owned())
 }
+
+/// The remedy where jobs wait for the pool themselves.
+const AWAIT: &str = "a job must not wait for the pool that runs it: await in the task, and give \
+                     only what blocks to spawn_blocking";
 
 const FOR: Duration = Duration::from_secs(1);
 /// Samples that a second has at least.
@@ -120,9 +127,7 @@ fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
             "{full}, whose jobs do nothing and do not end, as if they wait for the pool themselves \
              (block_on, tokio::fs)"
         );
-        finding.remedy = "a job must not wait for the pool that runs it: await in the task, and \
-                          give only what blocks to spawn_blocking"
-            .to_owned();
+        AWAIT.clone_into(&mut finding.remedy);
     } else {
         finding.title = full;
         finding.remedy =
@@ -132,93 +137,151 @@ fn finding(context: &Context<'_>, runtime: &Runtime) -> Option<Finding> {
     Some(finding)
 }
 
-/// A task that awaits its jobs one after the other may be read at the same await each time.
+/// A job that somebody has awaited for so long and that has not begun: while the pool has an
+/// idle thread, or may have another one, a job begins at once.
 const AWAITED: Duration = Duration::from_secs(3);
-/// So many jobs more than threads are no matter of a reading.
-const BEYOND: usize = 2;
-/// CPUs that a pool uses at least whose jobs compute.
-const COMPUTES: f64 = 0.5;
 
-/// Where nobody reads the pool's queue: a thread of the pool runs one job at a time, so that
-/// of the jobs that are awaited those beyond the threads have not begun. While the pool may
-/// have another thread, a job begins at once.
-fn awaited(model: &Model) -> Option<Finding> {
-    let unlisted = model.outside.as_ref().map_or(0, |outside| outside.unlisted);
-    if unlisted > 0 || model.runtimes.iter().any(|runtime| runtime.torn) {
-        return None;
+/// Jobs that have not begun, and who has awaited each of them for long.
+#[derive(Default)]
+struct Queued {
+    by: BTreeMap<TaskId, Vec<Party>>,
+    longest: Duration,
+}
+
+impl Queued {
+    fn of(model: &Model) -> Self {
+        let mut queued = Self::default();
+        for wait in model.waits.tasks().filter(|wait| !wait.scheduled) {
+            let (wants, _) = polled_wants(wait);
+            queued.add(Party::Task(wait.task), waited(model, wait), &wants);
+        }
+        for thread in model.waits.threads() {
+            let waited = model.now.since(thread.since);
+            let wants: Vec<&Want> = thread.want.iter().collect();
+            queued.add(Party::Thread(thread.tid), Some(waited), &wants);
+        }
+        queued
     }
-    // By job: those that await it. Listed tasks are no jobs of the pool.
-    let mut jobs: BTreeMap<TaskId, Vec<TaskId>> = BTreeMap::new();
-    let mut longest = Duration::ZERO;
-    for wait in model.waits.tasks().filter(|wait| !wait.scheduled) {
-        let (wants, _) = polled_wants(wait);
-        let ends = wants.iter().filter(|want| want.kind == WantKind::Task);
-        let ends = ends.filter_map(|want| want.task);
-        let ends: Vec<TaskId> = ends.filter(|id| model.tasks.get(*id).is_none()).collect();
-        let Some(for_now) = waited(model, wait).filter(|waited| *waited >= AWAITED) else {
-            continue;
+
+    fn add(&mut self, party: Party, waited: Option<Duration>, wants: &[&Want]) {
+        let Some(waited) = waited.filter(|waited| *waited >= AWAITED) else {
+            return;
         };
-        if !ends.is_empty() {
-            longest = longest.max(for_now);
-        }
-        for job in ends {
-            jobs.entry(job).or_default().push(wait.task);
+        let jobs = wants.iter().filter(|want| want.job == JobState::Queued);
+        for job in jobs.filter_map(|want| want.task) {
+            self.by.entry(job).or_default().push(party);
+            self.longest = self.longest.max(waited);
         }
     }
-    // Any that may be the pool's, known as such or not.
-    let may_run = |role: ThreadRole| match role {
-        ThreadRole::Blocking | ThreadRole::Other | ThreadRole::Unknown => true,
-        ThreadRole::Worker | ThreadRole::BlockOn | ThreadRole::Stranger | ThreadRole::Agent => {
-            false
-        }
-    };
-    let threads = model.threads.values();
-    let threads = threads.filter(|thread| may_run(thread.role)).count();
-    let queued = jobs.len().checked_sub(threads)?;
-    let pool: BTreeSet<_> = model
-        .threads
-        .values()
-        .filter(|thread| thread.role == ThreadRole::Blocking)
-        .map(|thread| thread.tid)
-        .collect();
-    let running = model.waits.threads();
-    let running = running.filter(|thread| pool.contains(&thread.tid));
-    let running: Vec<TaskId> = running
-        .filter_map(|thread| thread.task)
-        .filter(|job| jobs.contains_key(job))
-        .collect();
-    let cpu = pool.iter().filter_map(|tid| model.threads.get(tid));
-    let cpu: f64 = cpu.filter_map(Thread::cpu_ratio).sum();
-    if queued < BEYOND || pool.is_empty() || (running.is_empty() && cpu < COMPUTES) {
+
+    /// "; they are awaited by 16 tasks in `shop::serve_file`": most of those that wait.
+    fn whose(&self, model: &Model) -> String {
+        let tasks = self.by.values().flatten().filter_map(|party| party.task());
+        most(model, tasks).map_or(String::new(), |who| format!("; they are awaited by {who}"))
+    }
+}
+
+/// Where nobody reads the pool's queue: jobs that are awaited say themselves that no thread
+/// has begun with them.
+fn awaited(model: &Model) -> Option<Finding> {
+    let queued = Queued::of(model);
+    if queued.by.is_empty() {
         return None;
     }
-    let mut finding = Finding::new(RULE.id, Severity::Warning, Subject::Process, model.now);
-    finding.count = queued as u64;
-    finding.max = longest;
-    finding.title = format!(
-        "the blocking pool is full: at least {} for {}, up to {}{}",
-        counted(queued as u64, "job", "wait"),
-        count(pool.len() as u64, "thread"),
-        human(longest),
-        whose(model, &jobs, &running),
+    let threads = model.threads.values();
+    let threads = threads.filter(|thread| thread.role == ThreadRole::Blocking);
+    let threads = threads.count() as u64;
+    let running: Vec<(&ThreadWait, TaskId)> = model.jobs().collect();
+    let waits_too = |thread: &ThreadWait| {
+        let want = thread.want.as_ref();
+        want.is_some_and(|want| want.job == JobState::Queued)
+    };
+    // Whatever a thread does that is not seen may be a job that ends.
+    let never_ends = threads > 0
+        && running.len() as u64 == threads
+        && running.iter().all(|(thread, _)| waits_too(thread));
+    let severity = if never_ends {
+        Severity::Critical
+    } else {
+        Severity::Warning
+    };
+    let mut finding = Finding::new(RULE.id, severity, Subject::Process, model.now);
+    finding.count = queued.by.len() as u64;
+    finding.max = queued.longest;
+    let of = match threads {
+        0 => "its threads".to_owned(),
+        n => count(n, "thread"),
+    };
+    let full = format!(
+        "the blocking pool is full: at least {} for {of}, up to {}",
+        counted(finding.count, "job", "wait"),
+        human(queued.longest),
     );
-    let parties = jobs.values().flatten().copied().map(Party::Task);
-    finding.explains = explained(model, &parties.collect::<Vec<_>>());
-    RULE.remedy.clone_into(&mut finding.remedy);
+    let culprit = culprit(model, &running);
+    let within = culprit.map_or(String::new(), |thread| {
+        format!(" in {}", brief_path(model.text(thread.function)))
+    });
+    let whose = queued.whose(model);
+    if never_ends {
+        finding.title = format!(
+            "{full}, whose jobs{within} wait for jobs of the pool themselves (block_on), and \
+             never end{whose}"
+        );
+        AWAIT.clone_into(&mut finding.remedy);
+    } else {
+        let runs = if within.is_empty() {
+            let jobs = running.iter().map(|(_, job)| *job);
+            let waiters = waiters(model, &jobs.collect());
+            most(model, waiters.into_iter()).map_or(String::new(), |who| {
+                format!("; those that run are awaited by {who}")
+            })
+        } else {
+            format!("; those that run are{within}")
+        };
+        finding.title = format!("{full}{runs}{whose}");
+        RULE.remedy.clone_into(&mut finding.remedy);
+    }
+    if let Some(thread) = culprit {
+        finding.function = Some(model.text(thread.function).to_owned());
+        let location = model.location(thread.location);
+        finding.location = location.map(|l| l.to_string()).unwrap_or_default();
+    }
+    let parties: Vec<Party> = queued.by.values().flatten().copied().collect();
+    finding.explains = explained(model, &parties);
     Some(finding)
 }
 
-/// "; those that run are awaited by 8 tasks in `shop::export`": most of those that run.
-fn whose(model: &Model, jobs: &BTreeMap<TaskId, Vec<TaskId>>, running: &[TaskId]) -> String {
+/// One of the threads in whose function most jobs are.
+fn culprit<'a>(model: &Model, running: &[(&'a ThreadWait, TaskId)]) -> Option<&'a ThreadWait> {
+    let mut by_function: BTreeMap<&str, (u64, &ThreadWait)> = BTreeMap::new();
+    for (thread, _) in running {
+        let function = model.text(thread.function);
+        if !function.is_empty() {
+            by_function.entry(function).or_insert((0, thread)).0 += 1;
+        }
+    }
+    let most = by_function.into_values().max_by_key(|(many, _)| *many);
+    most.map(|(_, thread)| thread)
+}
+
+/// Tasks that await these jobs.
+fn waiters(model: &Model, jobs: &BTreeSet<TaskId>) -> Vec<TaskId> {
+    let waits = model.waits.tasks().filter(|wait| {
+        let mut wants = wait.wants.iter().filter_map(|want| want.task);
+        wants.any(|task| jobs.contains(&task))
+    });
+    waits.map(|wait| wait.task).collect()
+}
+
+/// "16 tasks in `shop::serve_file`": most of these tasks, by what they are called.
+fn most(model: &Model, tasks: impl Iterator<Item = TaskId>) -> Option<String> {
     let mut names: BTreeMap<Name, u64> = BTreeMap::new();
-    for waiter in running.iter().filter_map(|job| jobs.get(job)).flatten() {
-        *names.entry(name(model, Party::Task(*waiter))).or_default() += 1;
+    for task in tasks {
+        *names.entry(name(model, Party::Task(task))).or_default() += 1;
     }
     names.remove(&Name::Unknown);
     let most = names.iter().max_by_key(|(_, many)| **many);
-    most.map_or(String::new(), |(name, many)| {
-        format!("; those that run are awaited by {}", several(*many, name))
-    })
+    most.map(|(name, many)| several(*many, name))
 }
 
 /// CPUs that jobs use which do something.

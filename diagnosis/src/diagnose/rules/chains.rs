@@ -6,10 +6,15 @@ use std::collections::BTreeSet;
 use crate::{
     diagnose::{
         Subject,
-        waits::{Party, Place, function_words, location_text, party_text, place, polled_wants},
+        waits::{
+            Party, Place, function_words, location_text, party_text, place, polled_wants,
+            resource_text,
+        },
         words::{conjugated, count},
     },
-    model::{Capability, Culprit, LocationId, Model, Resolved, StackFrame, Task, brief_path},
+    model::{
+        Capability, Culprit, LocationId, Model, Resolved, StackFrame, Task, WantKind, brief_path,
+    },
 };
 
 use super::Context;
@@ -265,6 +270,9 @@ pub(super) fn explained(model: &Model, parties: &[Party]) -> Vec<Subject> {
             Some(line) => drop(subjects.insert(Subject::Line(line))),
             None => drop(subjects.insert(Subject::Named(spot.function))),
         }
+        // Queues of tasks of which no line is known are called by what they queue for.
+        let queues_for = queues_for(model, *party).map(|id| resource_text(model, id));
+        subjects.extend(queues_for.map(Subject::Named));
         if let Party::Task(id) = party {
             sites.extend(model.tasks.get(*id).and_then(|task| task.location));
         }
@@ -284,6 +292,14 @@ pub(super) fn explained(model: &Model, parties: &[Party]) -> Vec<Subject> {
         }
     }
     subjects.into_iter().collect()
+}
+
+/// The locks and semaphores that a task waits for.
+fn queues_for(model: &Model, party: Party) -> impl Iterator<Item = u64> {
+    let wait = party.task().and_then(|id| model.waits.task(id));
+    let wants = wait.into_iter().flat_map(|wait| polled_wants(wait).0);
+    let permits = wants.filter(|want| want.kind == WantKind::Permits);
+    permits.filter_map(|want| want.resource)
 }
 
 /// Why a rule about waiting could not be judged, or not of all tasks; `None` where it

@@ -9,6 +9,7 @@ use crate::{
             Member, Party, Ring, asked_of, at_text, called_by, held_across, hold_of, kind,
             kind_text, resource_text,
         },
+        words::count,
     },
     model::{HoldRole, Model, Moment, ResourceKind, Task, TaskId, WantKind},
 };
@@ -328,6 +329,11 @@ fn of_itself(model: &Model, alone: &Member) -> String {
     let wanted = asked(model, members, alone);
     let own = held(model, members, 0).unwrap_or_default();
     match alone.held_by_next {
+        Some(_) if is_more_than_there_are(alone) => format!(
+            "it asked for {} at once, was given {} of them, and no other task has any to give back",
+            count(alone.want.amount, "permit"),
+            alone.want.given
+        ),
         Some(hold) if hold.role == HoldRole::Permits => {
             let of_many = alone.want.resource.map(|id| kind(model, id));
             if of_many == Some(ResourceKind::Semaphore) {
@@ -339,6 +345,15 @@ fn of_itself(model: &Model, alone: &Member) -> String {
         Some(_) => format!("it has the {own} and waits for {wanted}"),
         None => format!("it waits for {wanted}"),
     }
+}
+
+/// All that it has of a semaphore is what it was given of this very request.
+fn is_more_than_there_are(alone: &Member) -> bool {
+    let given = alone.want.given;
+    let held = alone.held_by_next;
+    let is_that =
+        held.is_some_and(|hold| Some(hold.resource) == alone.want.resource && hold.amount == given);
+    alone.want.kind == WantKind::Permits && given > 0 && is_that
 }
 
 /// What to do, by what they wait for.
@@ -356,7 +371,15 @@ fn remedy(model: &Model, members: &[Member]) -> &'static str {
     let resources: std::collections::BTreeSet<Option<u64>> =
         members.iter().map(|member| member.want.resource).collect();
     let all = |of: ResourceKind| kinds.iter().all(|(_, kind)| *kind == of);
-    if all(ResourceKind::Semaphore) && resources.len() == 1 {
+    // Who wants all of it wants to write.
+    let upgrades = |alone: &Member| alone.want.amount > 1;
+    if all(ResourceKind::Semaphore) && members.len() == 1 && is_more_than_there_are(&members[0]) {
+        "acquire_many never gets more permits than there are: ask for fewer at once, or make the \
+         semaphore larger"
+    } else if all(ResourceKind::RwLock) && members.len() == 1 && upgrades(&members[0]) {
+        "a read guard keeps writers out, its own task too: it lives to the end of the match or if let \
+         that reads; copy what is needed, drop it, then write"
+    } else if all(ResourceKind::Semaphore) && resources.len() == 1 {
         "hold no permit across a call that needs another of the same semaphore: take all that is \
          needed at once, or give it back before the call"
     } else if all(ResourceKind::RwLock) && resources.len() == 1 {

@@ -5,7 +5,7 @@
 //! futures, where these are read, and at level 1 as the last thing that each asked for,
 //! and not which lock it is, so that they are grouped by where they were spawned.
 
-mod of_waits;
+pub(in crate::diagnose) mod of_waits;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -46,7 +46,8 @@ pub(super) const RULE: Rule = Rule {
                 for one lock or semaphore, or two or more over 2 s, for each of which somebody waits \
                 in turn (a connection that it serves, a task that joins it), which have come again, \
                 or which wait for an RwLock, which is no limiter; or three or more in a queue that grows while nobody is served for 5 s and no \
-                task holds any, or for 30 s otherwise",
+                task holds any, or for 30 s otherwise; likewise in one that does not grow, for 30 s, \
+                for a mutex or for permits that no task holds",
     evidence: "stalls in futex with the lock's address, their stacks, and the holder's where another \
                stalled thread evidently is it; at level 1, the tasks that last asked a lock and were \
                told to wait, and whether the oldest of them is ever served; where futures are read, \
@@ -68,7 +69,9 @@ pub(super) const RULE: Rule = Rule {
 /// it, at level 1, or the futures of the tasks were read.
 fn not_judged(context: &Context<'_>) -> Option<String> {
     let model = context.model;
-    let why = chains::why_not_read(context)?;
+    let Some(why) = chains::why_not_read(context) else {
+        return of_waits::unsure(context);
+    };
     let reads = model.is_outside() || model.waits.read().is_some();
     let asked = model.tasks.live().any(|task| task.lock_wait().is_some());
     (reads && !asked).then(|| format!("who waits for one of tokio's locks: {why}"))

@@ -11,7 +11,7 @@ mod futurelock;
 mod growing_queue;
 mod host_starved;
 mod large_future;
-mod lock_convoy;
+pub(super) mod lock_convoy;
 mod long_poll;
 mod loop_starved;
 mod lost_waker;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::{
     diagnose::words::{count, human, spoken},
     model::{
-        Hold, HoldRole, Interest, LocationId, Model, ResourceKind, TaskId, TaskWait, TextId,
-        WaitResource, Want, WantKind,
+        Hold, HoldRole, Interest, JobState, LocationId, Model, ResourceKind, TaskId, TaskWait,
+        TextId, WaitResource, Want, WantKind,
     },
 };
 
@@ -33,9 +33,10 @@ pub fn want_text(model: &Model, want: &Want) -> String {
         None => text,
     };
     match want.kind {
-        WantKind::Task => match want.task {
-            Some(task) => format!("end of {}", task_text(model, task)),
-            None => "end of a task".to_owned(),
+        WantKind::Task => match (want.task, want.job) {
+            (Some(task), JobState::Unknown) => format!("end of {}", task_text(model, task)),
+            (Some(job), state) => job_text(model, job, state),
+            (None, _) => "end of a task".to_owned(),
         },
         WantKind::Timer => timer_text(model, want),
         WantKind::Socket => socket_text(model, want),
@@ -58,6 +59,7 @@ pub fn asked_of(model: &Model, want: &Want, called: Option<&str>) -> String {
             WantKind::Message => "a message".to_owned(),
             WantKind::Room => "a place in a channel".to_owned(),
             WantKind::Other => "a notification".to_owned(),
+            WantKind::Task if want.job != JobState::Unknown => any_job(want.job).to_owned(),
             _ => want_text(model, want),
         };
     };
@@ -180,6 +182,10 @@ fn state_text(model: &Model, want: WantKind, id: u64) -> Option<String> {
             });
             joined([queued, senders])
         }
+        WantKind::Other if resource.kind == ResourceKind::Barrier => {
+            let (arrived, of) = resource.queued.zip(resource.total)?;
+            Some(format!("{arrived} of {of} have arrived"))
+        }
         WantKind::Room => match resource.total {
             Some(places) => Some(format!("full, {}", count(places, "place"))),
             None => Some("full".to_owned()),
@@ -235,10 +241,35 @@ fn socket_text(model: &Model, want: &Want) -> String {
     what + interest
 }
 
-/// "task 12 `app::job`".
+/// A job of the blocking pool whose end is waited for: "job 31 of the blocking pool (it has
+/// not begun)", "job 15 of the blocking pool (it runs in `shop::export`)".
+fn job_text(model: &Model, id: TaskId, state: JobState) -> String {
+    let job = format!("job {id} of the blocking pool");
+    if state == JobState::Queued {
+        return format!("{job} (it has not begun)");
+    }
+    let function = model.runs_job(id).map(|thread| model.text(thread.function));
+    match function.filter(|function| !function.is_empty()) {
+        Some(function) => format!("{job} (it runs in {function})"),
+        None => format!("{job} (it runs)"),
+    }
+}
+
+/// What such jobs have in common.
+pub fn any_job(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "a job of the blocking pool that has not begun",
+        JobState::Running | JobState::Unknown => "a job of the blocking pool",
+    }
+}
+
+/// "task 12 `app::job`"; "job 12 of the blocking pool".
 pub fn task_text(model: &Model, id: TaskId) -> String {
     let Some(task) = model.tasks.get(id) else {
-        return format!("task {id}");
+        return match model.job(id) {
+            Some(_) => format!("job {id} of the blocking pool"),
+            None => format!("task {id}"),
+        };
     };
     let number = task.tokio_id().unwrap_or(id.0);
     match model.task_name(task) {

@@ -497,8 +497,10 @@ impl<S: Space> Looked<'_, S> {
         })?;
         let memory = self.memory_around(at);
         if let Some((channel, version)) = self.watch(notify, &memory) {
-            if self.is_by("tokio::sync::barrier::") {
-                return self.barrier(channel - SHARED, &memory);
+            let barrier = self.barrier(channel - SHARED, &memory);
+            // Where its function was inlined no name says it.
+            if barrier.is_some() || self.is_by("tokio::sync::barrier::") {
+                return barrier;
             }
             // Memory that was never used looks like a channel that nobody sends to.
             if let Some(senders) = self.senders_of_watch(channel, version) {
@@ -609,14 +611,17 @@ impl<S: Space> Looked<'_, S> {
     /// address is in the future that does.
     fn barrier(&self, channel: u64, memory: &[u64]) -> Option<Leaf> {
         let accesses = self.accesses;
-        let mut pointers = memory.iter().filter(|word| is_pointer(**word));
+        let pointers = memory.iter().filter(|word| is_pointer(**word));
+        // It may be known by its `Arc` alone.
+        let mut pointers = pointers.flat_map(|at| [Some(*at), at.checked_add(SHARED)]);
         pointers.find_map(|at| {
+            let at = at?;
             let field = |offset: u64| accesses.word(at.checked_add(offset)?);
             if field(BARRIER.receiver)? != channel || field(BARRIER.sender)? != channel {
                 return None;
             }
             let (of, arrived) = (field(BARRIER.of)?, field(BARRIER.arrived)?);
-            let mut wanted = Wanted::of(ResourceKind::Barrier, *at);
+            let mut wanted = Wanted::of(ResourceKind::Barrier, at);
             (wanted.total, wanted.arrived) = (Some(of), Some(arrived));
             (arrived < of && of < MANY).then_some(Leaf::Resource(wanted))
         })

@@ -8,7 +8,7 @@ use crate::diagnose::{
     waits::{Graph, Party},
 };
 use crate::model::{
-    AwaitKind, AwaitLink, AwaitsBy, HoldRole, Interest, ResourceKind, TaskId, WantKind,
+    AwaitKind, AwaitLink, AwaitsBy, HoldRole, Interest, JobState, ResourceKind, TaskId, WantKind,
 };
 use AwaitKind::{AsyncFn, Combinator, Leaf, Select};
 use AwaitLink::{Awaited, Kept};
@@ -52,6 +52,7 @@ enum Wanted {
     Message(u64),
     Room(u64),
     End(u64),
+    Job(u64, JobState),
     Timer,
     Socket,
     Notify(u64),
@@ -66,7 +67,7 @@ enum Held {
 }
 
 use Held::{Permits, Probably, Receiver, Sender};
-use Wanted::{End, Given, Message, Notify, Permit, Room, Socket, Timer};
+use Wanted::{End, Given, Job, Message, Notify, Permit, Room, Socket, Timer};
 
 fn task(id: u64, nodes: &[Node], wants: &[(u32, Wanted)], holds: &[(u32, Held)]) -> Task {
     Task {
@@ -265,6 +266,11 @@ fn wire_want(node: u32, want: Wanted) -> proto::Want {
         Notify(id) => of(WantKind::Other, id),
         End(task) => proto::Want {
             task: Some(task),
+            ..of(WantKind::Task, 0)
+        },
+        Job(task, job) => proto::Want {
+            task: Some(task),
+            job: job.into(),
             ..of(WantKind::Task, 0)
         },
         Timer => of(WantKind::Timer, 0),
@@ -1072,24 +1078,79 @@ fn an_rw_lock_is_no_limiter() {
     }
 }
 
+/// What threads of the pool do.
+#[derive(Clone, Copy)]
+enum Pool {
+    /// Nothing that is seen.
+    Unseen,
+    /// They run jobs that somebody awaits.
+    Awaited,
+    /// They are in a function of the application's.
+    Within,
+    /// In that function they wait for jobs that have not begun.
+    Waits,
+    /// All but one do.
+    OneDoesNot,
+}
+
 #[test]
 fn a_pool_is_full_whose_jobs_are_awaited_and_have_not_begun() {
-    // Jobs that tasks await, threads of the pool and others that are no workers, whether one
-    // is known to run a job, and whether all tasks are listed.
-    for (what, jobs, pool, others, runs, listed, expected) in [
-        ("jobs queue", 20, 4, 1, true, true, true),
-        ("each has its thread", 4, 4, 1, true, true, false),
+    use JobState::{Queued, Running, Unknown};
+    use Pool::{Awaited, OneDoesNot, Unseen, Waits, Within};
+    let full = |jobs| {
+        format!("the blocking pool is full: at least {jobs} jobs wait for 4 threads, up to ")
+    };
+    let them = "; they are awaited by 20 tasks in shop::load";
+    let within = "; those that run are in shop::export; they are awaited by 20 tasks in shop::load";
+    // What is known of the jobs that tasks await, for how many looks they stay so, what the
+    // pool's threads do, how the title ends, and how grave that is.
+    for (what, job, looks, pool, expected) in [
         (
-            "threads that may be the pool's",
-            20,
-            4,
-            16,
-            true,
-            true,
-            false,
+            "jobs queue",
+            Queued,
+            10,
+            Unseen,
+            Some((them, Severity::Warning)),
         ),
-        ("tasks of a runtime unknown", 20, 4, 1, false, true, false),
-        ("not all tasks are known", 20, 4, 1, true, false, false),
+        (
+            "who awaits those that run is known",
+            Queued,
+            10,
+            Awaited,
+            Some((
+                "; those that run are awaited by 4 tasks in shop::sync; they are awaited by 20 \
+                 tasks in shop::load",
+                Severity::Warning,
+            )),
+        ),
+        (
+            "where those are that run",
+            Queued,
+            10,
+            Within,
+            Some((within, Severity::Warning)),
+        ),
+        (
+            "they wait for the pool",
+            Queued,
+            10,
+            Waits,
+            Some((
+                ", whose jobs in shop::export wait for jobs of the pool themselves (block_on), and \
+                 never end; they are awaited by 20 tasks in shop::load",
+                Severity::Critical,
+            )),
+        ),
+        (
+            "one of them may end",
+            Queued,
+            10,
+            OneDoesNot,
+            Some((within, Severity::Warning)),
+        ),
+        ("not for long", Queued, 3, Within, None),
+        ("they have begun", Running, 10, Within, None),
+        ("tasks of a runtime unknown", Unknown, 10, Within, None),
     ] {
         let mut hello = fixtures::outside_hello();
         for capability in &mut hello.capabilities {
@@ -1097,51 +1158,267 @@ fn a_pool_is_full_whose_jobs_are_awaited_and_have_not_begun() {
         }
         let mut program = Program::of(&hello);
         let load = waits("shop::load::{async_fn#0}", 12);
-        let tasks: Vec<Task> = (1..=jobs)
-            .map(|id| task(id, &load, &[(1, End(1_000 + id))], &[]))
+        let sync = waits("shop::sync::{async_fn#0}", 31);
+        let mut tasks: Vec<Task> = (1..=20)
+            .map(|id| task(id, &load, &[(1, Job(1_000 + id, job))], &[]))
             .collect();
-        for _ in 0..8 {
+        if let Awaited = pool {
+            let running =
+                (21..=24).map(|id| task(id, &sync, &[(1, Job(2_000 + id, Running))], &[]));
+            tasks.extend(running);
+        }
+        let job_at = |n: u64| proto::Want {
+            task: Some(3_000 + n),
+            kind: WantKind::Task.into(),
+            job: Queued.into(),
+            ..proto::Want::default()
+        };
+        for _ in 0..looks {
             let mut frame = program.frame(&[], &tasks);
-            frame.outside = Some(proto::Outside {
-                unlisted_tasks: u64::from(!listed),
-                ..proto::Outside::default()
-            });
-            frame.threads = (0..pool + others)
+            frame.threads = (1..=4)
                 .map(|n| proto::Thread {
                     tid: 90 + n,
-                    role: if n < pool {
-                        proto::ThreadRole::Blocking.into()
-                    } else {
-                        proto::ThreadRole::Other.into()
-                    },
+                    role: proto::ThreadRole::Blocking.into(),
                     ..proto::Thread::default()
                 })
                 .collect();
-            frame.thread_waits = (0..u64::from(runs))
+            let export = program.interner.string("shop::export");
+            frame.thread_waits = (1..=4)
                 .map(|n| proto::ThreadWait {
                     tid: 90 + n,
-                    task: Some(1_001),
+                    want: match pool {
+                        Waits => Some(job_at(n)),
+                        OneDoesNot if n > 1 => Some(job_at(n)),
+                        _ => None,
+                    },
+                    task: Some(2_020 + n),
+                    function: match pool {
+                        Within | Waits | OneDoesNot => export,
+                        Unseen | Awaited => 0,
+                    },
+                    since_ns: 1_000 * MS,
                     ..proto::ThreadWait::default()
                 })
+                .filter(|_| !matches!(pool, Unseen))
                 .collect();
             program.send(&mut frame);
             program.session.run(400, |_| Frame::default());
         }
-        let found = program.titles();
-        let rules: Vec<&str> = found.iter().map(|(rule, _)| *rule).collect();
-        assert_eq!(
-            rules == ["blocking-pool-full"],
-            expected,
-            "{what}: {found:?}"
-        );
-        if expected {
-            let (start, end) = (
-                "the blocking pool is full: at least 15 jobs wait for 4 threads, up to ",
-                "; those that run are awaited by 1 task in shop::load",
+        let found = program.session.engine.findings();
+        let rules: Vec<&str> = found.iter().map(|finding| finding.rule).collect();
+        let expected_rules: &[&str] = match expected {
+            Some(_) => &["blocking-pool-full"],
+            None => &[],
+        };
+        assert_eq!(rules, expected_rules, "{what}");
+        if let Some((end, severity)) = expected {
+            let finding = &found[0];
+            let title = &finding.title;
+            let jobs = match pool {
+                Unseen | Awaited | Within => 20,
+                OneDoesNot => 23,
+                Waits => 24,
+            };
+            assert!(
+                title.starts_with(&full(jobs)) && title.ends_with(end),
+                "{what}: {title}"
             );
-            let title = &found[0].1;
-            assert!(title.starts_with(start) && title.ends_with(end), "{title}");
+            assert_eq!(finding.severity, severity, "{what}");
         }
+    }
+}
+
+#[test]
+fn a_queue_that_nobody_joins_is_not_judged_for_half_a_minute() {
+    // The lock and what is known of its holders, for how long it is seen, whether it is a
+    // finding then, and whether the verdict has a word for it before.
+    for (what, resource, asked, held, ms, found, seems) in [
+        (
+            "permits that are nowhere",
+            semaphore(A, "pool"),
+            true,
+            false,
+            9_000,
+            false,
+            true,
+        ),
+        (
+            "they are so for long",
+            semaphore(A, "pool"),
+            true,
+            false,
+            36_000,
+            true,
+            false,
+        ),
+        (
+            "some task holds them",
+            semaphore(A, "pool"),
+            true,
+            true,
+            9_000,
+            false,
+            false,
+        ),
+        (
+            "a limiter of long jobs",
+            semaphore(A, "pool"),
+            true,
+            true,
+            36_000,
+            false,
+            false,
+        ),
+        (
+            "not all that know it were asked",
+            semaphore(A, "pool"),
+            false,
+            false,
+            9_000,
+            false,
+            false,
+        ),
+        (
+            "a mutex that one keeps",
+            mutex(A, "table"),
+            true,
+            true,
+            9_000,
+            false,
+            false,
+        ),
+        (
+            "it does so for long",
+            mutex(A, "table"),
+            true,
+            true,
+            36_000,
+            true,
+            false,
+        ),
+    ] {
+        let mut program = Program::new();
+        let query = waits("shop::query::{async_fn#0}", 21);
+        let mut tasks: Vec<Task> = (1..=40)
+            .map(|id| task(id, &query, &[(1, Permit(A))], &[]))
+            .collect();
+        for task in &mut tasks {
+            task.by = AwaitsBy::Interpreter;
+        }
+        if held {
+            let rebuild = waits("shop::rebuild::{async_fn#0}", 44);
+            tasks.push(task(50, &rebuild, &[(1, Notify(B))], &[(0, Permits(A, 1))]));
+        }
+        let until = program.session.ms + ms;
+        while program.session.ms < until {
+            let mut frame = program.frame(&[resource], &tasks);
+            frame.wait_resources[0].holders_known = asked;
+            program.send(&mut frame);
+            program.session.run(400, |_| Frame::default());
+        }
+        let titles = program.titles();
+        assert_eq!(
+            titles.iter().any(|(rule, _)| *rule == "lock-convoy"),
+            found,
+            "{what}: {titles:?}"
+        );
+        let session = &program.session;
+        let unjudged = session.engine.not_judged(&session.model);
+        let reason = unjudged.iter().find(|(rule, _)| *rule == "lock-convoy");
+        let is_said = reason.is_some_and(|(_, why)| {
+            why.contains("40 tasks wait for a") && why.contains("after 30 s")
+        });
+        assert_eq!(is_said, ms < 30_000, "{what}: {reason:?}");
+        let verdict = session.engine.verdict(&session.model);
+        assert_eq!(
+            verdict
+                .sentence
+                .contains("no task holds any, which is looked at again"),
+            seems,
+            "{what}: {verdict:?}"
+        );
+    }
+}
+
+#[test]
+fn who_waits_for_itself_is_told_what_it_does() {
+    let all = u64::from(u32::MAX >> 3);
+    let rwlock = (A, ResourceKind::RwLock, "cache", None, Some(all), None);
+    let cache = waits("shop::get_or_load::{async_fn#0}", 0);
+    let upload = waits("shop::upload::{async_fn#0}", 0);
+    for (resource, alone, others, title, remedy) in [
+        (
+            semaphore(A, "slots"),
+            task(1, &upload, &[(1, Given(A, 12, 8))], &[]),
+            Permit(A),
+            "it asked for 12 permits at once, was given 8 of them, and no other task has any to \
+             give back; 5 others wait behind",
+            "ask for fewer at once",
+        ),
+        (
+            rwlock,
+            task(
+                1,
+                &cache,
+                &[(1, Given(A, all, all - 1))],
+                &[(0, Permits(A, 1))],
+            ),
+            Given(A, 1, 0),
+            "it holds RwLock cache and waits for RwLock cache to write; 5 others wait behind",
+            "drop it, then write",
+        ),
+        (
+            semaphore(A, "slots"),
+            task(1, &upload, &[(1, Permit(A))], &[(0, Permits(A, 1))]),
+            Permit(A),
+            "it holds permit of Semaphore slots and needs another; 5 others wait behind",
+            "hold no permit across a call",
+        ),
+    ] {
+        let mut program = Program::new();
+        let nodes = alone.nodes.clone();
+        let mut tasks = vec![alone];
+        tasks.extend((2..=6).map(|id| task(id, &nodes, &[(1, others)], &[])));
+        program.stays(6_000, &[resource], &tasks);
+        // Nothing is said of the queue behind it, by whatever it was called before.
+        let found = program.session.only();
+        assert_eq!(found.rule, "deadlock");
+        assert!(found.title.contains(title), "{}", found.title);
+        assert!(found.remedy.contains(remedy), "{}", found.remedy);
+    }
+}
+
+#[test]
+fn of_a_queue_for_an_rwlock_it_is_said_how_many_write() {
+    let all = u64::from(u32::MAX >> 3);
+    let lock = (A, ResourceKind::RwLock, "config", None, Some(all), None);
+    for (writers, expected) in [
+        (
+            0,
+            "9 tasks wait for a RwLock config to read (in shop::reload), ",
+        ),
+        (
+            3,
+            "9 tasks wait for a RwLock config, 3 of them to write (in shop::reload), ",
+        ),
+        (
+            9,
+            "9 tasks wait for a RwLock config to write (in shop::reload), ",
+        ),
+    ] {
+        let mut program = Program::new();
+        let reload = waits("shop::reload::{async_fn#0}", 0);
+        let stream = waits("shop::stream::{async_fn#0}", 0);
+        let mut tasks: Vec<Task> = (1..=9)
+            .map(|id| {
+                let amount = if id <= writers { all } else { 1 };
+                task(id, &reload, &[(1, Given(A, amount, 0))], &[])
+            })
+            .collect();
+        tasks.push(task(40, &stream, &[(1, Timer)], &[(0, Permits(A, 1))]));
+        program.stays(6_000, &[lock], &tasks);
+        let title = &program.session.only().title;
+        assert!(title.starts_with(expected), "{title}");
     }
 }
 
