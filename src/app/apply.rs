@@ -123,6 +123,10 @@ impl State {
             self.notify(rejected.to_string());
         }
         if frame.more {
+            if !self.live.model.complete {
+                // What has come so far is shown; it is judged when all of it is there.
+                self.live.revision += 1;
+            }
             return Vec::new();
         }
         if let Some(activity) = &mut self.activity {

@@ -2,11 +2,11 @@
 //! table is looked at.
 
 use super::{
-    Head, RowKey, State,
+    Head, RowKey, State, TaskLayout,
     column::{Placed, place},
     filter::{Filter, FilterError},
     overview,
-    rows::{Request, Sort},
+    rows::{FIRST_ROWS, Request, Sort},
     screen::{GUTTER, Screen, TableArea},
     tables::{self, TableId},
 };
@@ -90,6 +90,10 @@ impl State {
         let cursor = self.cursors.entry(table).or_default();
         cursor.follow(self.rows.keys());
         cursor.scroll_into(page, self.rows.len());
+        if self.is_far_down(table) && !self.rows.are_whole() {
+            // Its thing is among those that are in no order yet.
+            self.prepare();
+        }
     }
 
     fn request(&self, table: Option<TableId>) -> Request {
@@ -119,7 +123,14 @@ impl State {
             layout: self.task_layout,
             waits: self.opened_wait.clone(),
             crowded,
+            whole: self.task_layout == TaskLayout::Tree || self.is_far_down(table),
         }
+    }
+
+    /// The cursor is not among the first rows of a long table, or soon is not.
+    fn is_far_down(&self, table: Option<TableId>) -> bool {
+        let row = self.cursors.get(&table).map_or(0, |cursor| cursor.row);
+        row + 2 * usize::from(self.size.height) >= FIRST_ROWS
     }
 
     /// Rows that are visible at once.

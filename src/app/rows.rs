@@ -82,7 +82,12 @@ pub struct Request {
     pub waits: Option<WaitKey>,
     /// Not all workers fit on the overview: the blocked ones come first.
     pub crowded: bool,
+    /// All rows are in order; otherwise the first [`FIRST_ROWS`], of a long table.
+    pub whole: bool,
 }
+
+/// So many rows are in order, as long as nobody looks at others.
+pub(super) const FIRST_ROWS: usize = 1_000;
 
 /// Rows that were selected from a table, or from the overview.
 #[derive(Debug, Default)]
@@ -108,6 +113,8 @@ pub struct Rows {
     made_for: Option<Request>,
     revision: u64,
     made_at: Option<Instant>,
+    /// All that was known when the source attached was there.
+    complete: bool,
 }
 
 impl Rows {
@@ -151,6 +158,12 @@ impl Rows {
         &self.depths
     }
 
+    /// All of them are in order.
+    pub(super) fn are_whole(&self) -> bool {
+        let made_for = self.made_for.as_ref();
+        self.keys.len() <= FIRST_ROWS || made_for.is_some_and(|request| request.whole)
+    }
+
     /// Whether they were made for this.
     pub(super) fn are_for(&self, request: &Request) -> bool {
         self.made_for.as_ref() == Some(request)
@@ -164,7 +177,8 @@ impl Rows {
         let rested = self
             .made_at
             .is_none_or(|at| now.saturating_duration_since(at) >= rest(self.looked_at));
-        self.revision != snapshot.revision && rested
+        let is_first_whole = snapshot.model.complete && !self.complete;
+        self.revision != snapshot.revision && (rested || is_first_whole)
     }
 
     /// Makes them anew.
@@ -188,6 +202,7 @@ impl Rows {
         self.made_for = Some(request);
         self.revision = snapshot.revision;
         self.made_at = Some(now);
+        self.complete = snapshot.model.complete;
     }
 }
 

@@ -488,3 +488,37 @@ fn the_document_of_keys_is_current() {
         "docs/keys.md differs from the tables; run this test with {UPDATE}=1"
     );
 }
+
+#[test]
+fn tasks_are_shown_before_the_last_of_them_has_come() {
+    let mut state = empty_state();
+    let now = state.now;
+    let connected = Event::Connected {
+        hello: Box::new(fixtures::hello()),
+        kind: crate::model::SourceKind::Agent,
+    };
+    state.apply(connected, now);
+    type_text(&mut state, "2");
+    for (id, more, judged) in [(1, true, false), (2, true, false), (3, false, true)] {
+        let mut tasks = proto::Tasks::default();
+        let record = looptop_wire::columns::Record {
+            id,
+            state: proto::TaskState::Idle,
+            ended_at_ns: Some(None),
+            ..looptop_wire::columns::Record::default()
+        };
+        looptop_wire::columns::push(&mut tasks, &record);
+        let frame = proto::Frame {
+            tasks: Some(tasks),
+            more,
+            snapshot_complete: !more,
+            ..fixtures::frame(crate::model::Moment(1_000_000_000))
+        };
+        state.apply(Event::Frame(Arc::new(frame)), now);
+        state.prepare();
+        assert_eq!(state.rows.len(), id as usize);
+        let level = state.live_snapshot().verdict.level;
+        let is_judged = level != crate::diagnose::Level::Unknown;
+        assert_eq!(is_judged, judged, "{level:?}");
+    }
+}

@@ -158,7 +158,8 @@ impl LiveFeed {
 impl Feed for LiveFeed {
     async fn next(&mut self) -> Option<Event> {
         let received = tokio::select! {
-            event = self.source.recv(), if !self.is_over => {
+            // While a large model is read a frame would have all of it copied.
+            event = self.source.recv(), if !self.is_over && !self.history.lends() => {
                 let Some(event) = event else {
                     // Names, the history and the lab may still have something to say.
                     self.is_over = true;
@@ -178,7 +179,10 @@ impl Feed for LiveFeed {
                 return Some(named);
             }
             event = Self::lab(&mut self.lab) => return Some(event),
-            event = self.history.event() => return Some(event),
+            event = self.history.event() => match event {
+                Some(event) => return Some(event),
+                None => return Box::pin(self.next()).await,
+            },
         };
         if let source::Event::Position(position) = &received {
             self.speed = position.speed;

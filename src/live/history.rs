@@ -13,17 +13,24 @@ use std::{
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::{
+    sync::{
+        mpsc::{UnboundedReceiver, unbounded_channel},
+        oneshot,
+    },
+    time::timeout_at,
+};
 
 use crate::{
     app::{Event, State, Travel},
-    model::{Resolved, StackOf},
+    model::{Model, Resolved, StackOf},
 };
-use thread::{HistoryThread, ModelRequest, NewFrame, Note, Order, Step};
+use thread::{HistoryThread, LentModel, ModelRequest, NewFrame, Note, Order, Step};
 
 /// The history of a live session, and its recording. Dropping it ends a recording,
 /// and waits for what is being saved.
@@ -38,7 +45,35 @@ pub struct LiveHistory {
     hello: HelloResponse,
     /// What the thread has not received for lack of room.
     missed: Missed,
+    /// The thread reads a large model.
+    lent: Option<Lent>,
 }
+
+/// A model that the thread reads. Whoever changes it meanwhile copies all of it first.
+#[derive(Debug)]
+struct Lent {
+    back: oneshot::Receiver<()>,
+    until: Instant,
+}
+
+impl Lent {
+    /// Waits until the thread has read the model, or has taken too long for it. Waits for
+    /// ever where it reads none.
+    async fn returned(lent: &mut Option<Self>) {
+        let Some(Self { back, until }) = lent else {
+            return std::future::pending().await;
+        };
+        // It is over too where the thread has dropped the order.
+        let _ = timeout_at((*until).into(), back).await;
+        *lent = None;
+    }
+}
+
+/// A model with more tasks is not changed while the thread reads it: that takes less long
+/// than a copy of it would be worth.
+const LENT_FROM: usize = 10_000;
+/// But no longer than this.
+const LENT_FOR: Duration = Duration::from_millis(200);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Missed {
@@ -67,6 +102,7 @@ impl Default for LiveHistory {
             request,
             hello: HelloResponse::default(),
             missed: Missed::Nothing,
+            lent: None,
         }
     }
 }
@@ -90,6 +126,8 @@ impl LiveHistory {
         }
         let now = state.live_snapshot();
         let complete = !frame.more && now.model.complete;
+        let asked = complete && self.request.take();
+        let model = asked.then(|| Box::new(self.lend(&now.model)));
         let order = Order::Frame(NewFrame {
             frame: Arc::clone(frame),
             encoded,
@@ -98,9 +136,27 @@ impl LiveHistory {
                 findings: Arc::clone(&now.findings),
                 verdict: Arc::clone(&now.verdict),
             },
-            model: (complete && self.request.take()).then(|| Arc::clone(&now.model)),
+            model,
         });
         self.give(order);
+    }
+
+    fn lend(&mut self, model: &Arc<Model>) -> LentModel {
+        let (giver, back) = oneshot::channel();
+        if model.tasks.len() > LENT_FROM {
+            let until = Instant::now() + LENT_FOR;
+            self.lent = Some(Lent { back, until });
+        }
+        LentModel {
+            model: Arc::clone(model),
+            _back: giver,
+        }
+    }
+
+    /// The thread reads a model, for which frames had better wait: [`event`](Self::event)
+    /// ends with `None` when that is over.
+    pub fn lends(&self) -> bool {
+        self.lent.is_some()
     }
 
     /// A stack has names.
@@ -167,12 +223,16 @@ impl LiveHistory {
         self.ask(Order::Save { target })
     }
 
-    /// What became of what was asked. Waits for ever where there is nothing; safe
-    /// to cancel.
-    pub async fn event(&mut self) -> Event {
-        match self.events.recv().await {
-            Some(event) => event,
-            None => std::future::pending().await,
+    /// What became of what was asked; `None` once a model that was lent is back. Waits for
+    /// ever where there is nothing; safe to cancel.
+    pub async fn event(&mut self) -> Option<Event> {
+        let Self { events, lent, .. } = self;
+        tokio::select! {
+            event = events.recv() => match event {
+                Some(event) => Some(event),
+                None => std::future::pending().await,
+            },
+            () = Lent::returned(lent) => None,
         }
     }
 
@@ -210,8 +270,6 @@ impl Drop for LiveHistory {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use crate::{
         app::fixtures::{busy_minute, type_text},
         model::{Moment, TaskId},
@@ -350,6 +408,29 @@ mod tests {
         let activity = state.activity().unwrap();
         let newest = activity.columns(state.model().now, Duration::from_millis(400), 1, None);
         assert!(newest[0].is_some());
+    }
+
+    #[tokio::test]
+    async fn frames_wait_for_a_model_that_is_read_and_not_for_long() {
+        let mut history = LiveHistory::default();
+        assert!(!history.lends());
+        let (giver, back) = oneshot::channel();
+        let long = Duration::from_mins(10);
+        history.lent = Some(Lent {
+            back,
+            until: Instant::now() + long,
+        });
+        assert!(history.lends());
+        drop(giver);
+        assert!(history.event().await.is_none());
+        assert!(!history.lends(), "it was read");
+        let (_giver, back) = oneshot::channel();
+        history.lent = Some(Lent {
+            back,
+            until: Instant::now(),
+        });
+        assert!(history.event().await.is_none());
+        assert!(!history.lends(), "it takes too long");
     }
 
     #[test]

@@ -26,12 +26,26 @@ const COARSE: Duration = Duration::from_secs(1);
 /// How much is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// Compressed bytes; the notes' come on top.
+    /// Compressed bytes, less where there are many tasks; the notes' come on top.
     pub bytes: usize,
     /// Of what is older, one moment of each second can be gone to.
     pub fine: Duration,
     /// What is older is dropped.
     pub age: Duration,
+}
+
+/// So many bytes less are held for each task of the program, which take room themselves;
+/// but so many in any case.
+const LESS_FOR_EACH_TASK: usize = 400;
+const LEAST_BYTES: usize = 24 << 20;
+
+impl Bounds {
+    /// The compressed bytes that are held of a program with so many tasks.
+    fn bytes_beside(self, tasks: usize) -> usize {
+        let least = self.bytes.min(LEAST_BYTES);
+        let less = tasks.saturating_mul(LESS_FOR_EACH_TASK);
+        self.bytes.saturating_sub(less).max(least)
+    }
 }
 
 impl Default for Bounds {
@@ -135,6 +149,7 @@ impl<N: Clone> History<N> {
             list: vec![(model.now, note)],
             thinned: false,
         };
+        self.ring.hold(self.bounds.bytes_beside(model.tasks.len()));
         // What cannot be compressed leaves a gap.
         let _ = self.ring.begin(model.keyframes(), moments);
         for (last_ns, moments) in self.ring.with_each_mut() {

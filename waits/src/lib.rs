@@ -38,6 +38,10 @@ pub use ring::{Link, Ring};
 
 use self::net::Net;
 
+/// With so many tasks or fewer all of them are looked at each second, as those who read and
+/// those who judge agree. Of more it is seen later that one has run.
+pub const FEW_TASKS: usize = 5_000;
+
 /// What is known of waiting and holding.
 #[derive(Debug, Clone, Default)]
 pub struct Waits {

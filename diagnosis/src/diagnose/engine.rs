@@ -7,6 +7,7 @@ use crate::model::{Model, Moment};
 use super::{
     Finding, Severity, Subject, Verdict,
     rules::{self, Context, Memory},
+    scans::{SCAN_STEP, Scan, Scans},
     stalls, unseen,
     verdict::{Level, Quiet},
     waits::Graph,
@@ -40,7 +41,7 @@ impl Window {
 pub struct Engine {
     window: Window,
     memory: Memory,
-    scanned_at: Option<Moment>,
+    scans: Scans,
     seen: Seen,
     findings: Vec<Finding>,
     /// As of the newest pass over the tasks; `None` while something else is to be said.
@@ -50,10 +51,6 @@ pub struct Engine {
 /// By rule, and whom it is about.
 type Seen = BTreeMap<(&'static str, Subject), Finding>;
 
-/// So many tasks are passed over at every look; more only every [`SCAN_STEP`].
-const FEW_TASKS: usize = 5_000;
-/// Often enough for rules that speak of a second and more.
-const SCAN_STEP: Duration = Duration::from_millis(900);
 /// Findings remembered at most; the mildest are dropped first.
 const MAX_FINDINGS: usize = 500;
 
@@ -63,7 +60,7 @@ impl Engine {
         Self {
             window,
             memory: Memory::default(),
-            scanned_at: None,
+            scans: Scans::default(),
             seen: BTreeMap::new(),
             findings: Vec::new(),
             quiet: None,
@@ -80,8 +77,8 @@ impl Engine {
     /// costs a pass over the tasks at most every 100 ms, and every
     /// [`SCAN_STEP`] where there are many.
     pub fn update(&mut self, model: &Model) {
-        let scan = self.may_scan(model);
-        self.memory.observe(model, scan);
+        let due = self.scans.due(model);
+        self.memory.observe(model, due.has(Scan::Memory));
         let context = Context {
             model,
             memory: &self.memory,
@@ -93,7 +90,7 @@ impl Engine {
                 .keys()
                 .any(|(id, _)| rule.explained_by.contains(id));
             let supplied = rule.needs.iter().all(|kind| model.session.has(*kind));
-            if explained || !supplied || (rule.scans_tasks && !scan) {
+            if explained || !supplied || (rule.scans_tasks && !due.has(Scan::Rule(rule.id))) {
                 continue;
             }
             let found = (rule.check)(&context);
@@ -139,21 +136,9 @@ impl Engine {
         }
         if !self.findings.is_empty() {
             self.quiet = None;
-        } else if scan || self.quiet.is_none() {
+        } else if due.has(Scan::Quiet) || (self.quiet.is_none() && due.are_all()) {
             self.quiet = Some(Quiet::of(model));
         }
-    }
-
-    /// Whether rules may pass over all tasks now.
-    fn may_scan(&mut self, model: &Model) -> bool {
-        let few = model.tasks.len() <= FEW_TASKS;
-        let due = self
-            .scanned_at
-            .is_none_or(|at| model.now.since(at) >= SCAN_STEP);
-        if due {
-            self.scanned_at = Some(model.now);
-        }
-        few || due
     }
 
     /// Who waits for whom, as of the newest look: 100 ms ago, of many tasks a second.

@@ -19,6 +19,7 @@ mod finding;
 mod mistakes;
 mod remedy;
 pub mod rules;
+mod scans;
 mod stalls;
 mod unseen;
 mod verdict;

@@ -69,8 +69,9 @@ const SHORT_SEARCH_REST: u32 = 4;
 /// Between two looks at what is mapped.
 const RENEW: Duration = Duration::from_secs(2);
 /// What chains say to be held is gathered anew after so long: of many tasks that takes
-/// milliseconds.
+/// milliseconds, and so many times as long is rested, unless something is sought.
 const HELD_AGAIN: Duration = Duration::from_secs(1);
+const HELD_REST: u32 = 200;
 /// Tasks that may hold what others wait for which are read as soon as they are found.
 const READ_AT_ONCE: usize = 8;
 /// A task that has moved while it was read is read again at once, so often.
@@ -99,8 +100,10 @@ pub struct Waiting<R: Readable> {
     listings: u64,
     /// Tasks that it should have and does not.
     lacks: u64,
-    /// Resources that chains say to be held, and since when that is known.
+    /// Resources that chains say to be held, since when that is known, and how long it took
+    /// to gather them.
     held: (AddressSet, Option<Instant>),
+    held_took: Duration,
     /// Locks of tokio's that tasks wait for, and nobody is known to hold.
     others: HashSet<u64>,
     /// Channels in which tasks wait for room, and no chain says who receives from them.
@@ -146,6 +149,7 @@ impl<R: Readable> Waiting<R> {
             listings: 0,
             lacks: 0,
             held: (AddressSet::default(), None),
+            held_took: Duration::ZERO,
             others: HashSet::new(),
             full: HashSet::new(),
             sought: HashSet::new(),
@@ -231,6 +235,17 @@ impl<R: Readable> Waiting<R> {
     /// listing may have the task that does.
     pub fn seeks_holder(&self) -> bool {
         !self.unheld.is_empty()
+    }
+
+    /// How many tasks the newest listing has.
+    pub fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Somebody waits for what another may hold, and who that is is not known yet: what is
+    /// read next may say it.
+    pub fn is_urgent(&self) -> bool {
+        self.threads_wait() || self.seeks_holder() || !self.pointing_at_sought.is_empty()
     }
 
     /// Some thread waits for a lock, as of the newest look: who looks again soon sees who
@@ -336,11 +351,18 @@ impl<R: Readable> Waiting<R> {
     /// for each that has run since the last look, and 10 µs for each other.
     pub fn look_at_threads(&mut self, now: Instant) {
         self.renew(now);
-        let due = |at| now.saturating_duration_since(at) >= HELD_AGAIN;
+        let rest = if self.is_urgent() {
+            HELD_AGAIN
+        } else {
+            HELD_AGAIN.max(self.held_took * HELD_REST)
+        };
+        let due = |at| now.saturating_duration_since(at) >= rest;
         if self.held.1.is_none_or(due) || self.wants_look() {
+            let began = Instant::now();
             self.held = (self.records.held(), Some(now));
             (self.sought, self.others) = self.wanted();
             self.full = self.records.full_channels().take(MAX_OTHERS).collect();
+            self.held_took = began.elapsed();
         }
         let is_first = self.wants_look();
         self.search_cells(now, is_first);

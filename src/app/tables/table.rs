@@ -1,14 +1,14 @@
 //! What a table is: [`Table`] for the file that describes one, [`AnyTable`] for
 //! everybody who handles a table without knowing what its rows are.
 
-use std::{collections::HashMap, fmt::Debug};
+use std::{cmp::Ordering, collections::HashMap, fmt::Debug};
 
 use crate::{
     app::{
         Head, RowKey, Sort, State,
         column::{Cell, Column, Context, Key, Placed},
         page::Line,
-        rows::{Request, Selection},
+        rows::{FIRST_ROWS, Request, Selection},
     },
     diagnose::Finding,
     model::{Model, TaskId},
@@ -187,8 +187,8 @@ impl<T: Registered> AnyTable for T {
     fn select(&self, context: &Context<'_>, request: &Request, made: &mut Made) -> Selection {
         *T::made_mut(made) = T::make(context, request);
         let model = context.model;
-        let rows = T::rows(model, T::made(made), request);
-        let (sorted, filtered_out) = filtered_and_sorted::<T>(context, rows, request);
+        let rows = || T::rows(model, T::made(made), request);
+        let (sorted, filtered_out) = filtered_and_sorted::<T, _>(context, rows, request);
         let (keys, depths) = T::arrange(model, request, sorted);
         Selection {
             looked_at: T::looked_at(model, keys.len() + filtered_out),
@@ -232,47 +232,122 @@ impl<T: Registered> AnyTable for T {
 
 /// The keys of the rows that the filter lets through, sorted, and how many it does
 /// not.
-pub(super) fn filtered_and_sorted<'a, T: Table>(
+pub(super) fn filtered_and_sorted<'a, T: Table, I: Iterator<Item = &'a T::Row>>(
     context: &Context<'a>,
-    rows: impl Iterator<Item = &'a T::Row>,
+    rows: impl Fn() -> I,
     request: &Request,
 ) -> (Vec<T::Key>, usize) {
-    let sort_key = T::COLUMNS.get(request.sort.column).map(|c| c.key);
+    if !T::KEEPS_ORDER
+        && let Some(ranked) = ranked::<T>(context, rows(), request)
+    {
+        return ranked;
+    }
     let mut filtered_out = 0;
     let mut keyed: Vec<(bool, Key<'a>, T::Key)> = Vec::new();
-    for row in rows {
-        if request
-            .filter
-            .matches(|column| (T::COLUMNS[column].key)(context, row))
-        {
-            let key = sort_key.map_or(Key::Unknown, |key| key(context, row));
-            let is_later = !T::comes_first(context, row);
-            keyed.push((is_later, key, T::key(row)));
-        } else {
-            filtered_out += 1;
+    for row in rows() {
+        match keyed_row::<T>(context, row, request) {
+            Some((is_later, key)) => keyed.push((is_later, key, T::key(row))),
+            None => filtered_out += 1,
         }
     }
     let descending = request.sort.descending;
-    if !T::KEEPS_ORDER {
-        let ranked = keyed.iter().map(|(is_later, key, id)| {
-            let rank = key.rank(descending)?;
-            Some((*is_later, rank, id.clone()))
-        });
-        // A fraction of what it takes to compare keys.
-        if let Some(mut ranked) = ranked.collect::<Option<Vec<_>>>() {
-            ranked.sort_unstable();
-            let keys = ranked.into_iter().map(|(_, _, id)| id).collect();
-            return (keys, filtered_out);
-        }
-    }
     let order = |a: &(bool, Key<'a>, T::Key), b: &(bool, Key<'a>, T::Key)| {
         a.0.cmp(&b.0).then_with(|| a.1.order(&b.1, descending))
     };
     if T::KEEPS_ORDER {
         keyed.sort_by(order);
     } else {
-        keyed.sort_unstable_by(|a, b| order(a, b).then_with(|| a.2.cmp(&b.2)));
+        sort_first(&mut keyed, request, |a, b| {
+            order(a, b).then_with(|| a.2.cmp(&b.2))
+        });
     }
     let keys = keyed.into_iter().map(|(_, _, key)| key).collect();
     (keys, filtered_out)
+}
+
+/// Whether a row comes later than some that come first, and what it is sorted by; `None`
+/// where the filter leaves it out.
+fn keyed_row<'a, T: Table>(
+    context: &Context<'a>,
+    row: &'a T::Row,
+    request: &Request,
+) -> Option<(bool, Key<'a>)> {
+    let matches = request
+        .filter
+        .matches(|column| (T::COLUMNS[column].key)(context, row));
+    let sort_key = T::COLUMNS.get(request.sort.column).map(|c| c.key);
+    matches.then(|| {
+        let key = sort_key.map_or(Key::Unknown, |key| key(context, row));
+        (!T::comes_first(context, row), key)
+    })
+}
+
+/// The same by numbers, which takes a fraction of what it takes to compare keys; `None`
+/// where some key is none.
+fn ranked<'a, T: Table>(
+    context: &Context<'a>,
+    rows: impl Iterator<Item = &'a T::Row>,
+    request: &Request,
+) -> Option<(Vec<T::Key>, usize)> {
+    let mut filtered_out = 0;
+    let most = rows.size_hint().1.unwrap_or_default();
+    let mut ranked = Vec::with_capacity(most.min(MAX_RESERVED));
+    for row in rows {
+        match keyed_row::<T>(context, row, request) {
+            Some((is_later, key)) => {
+                ranked.push((is_later, key.rank(request.sort.descending)?, T::key(row)));
+            }
+            None => filtered_out += 1,
+        }
+    }
+    sort_first(&mut ranked, request, Ord::cmp);
+    let keys = ranked.into_iter().map(|(_, _, key)| key).collect();
+    Some((keys, filtered_out))
+}
+
+/// Rows for which there is room from the beginning.
+const MAX_RESERVED: usize = 1 << 20;
+
+/// Sorts rows: all, or the first of many, which is a fraction of the work.
+fn sort_first<R>(rows: &mut [R], request: &Request, mut order: impl FnMut(&R, &R) -> Ordering) {
+    if request.whole || rows.len() <= FIRST_ROWS {
+        return rows.sort_unstable_by(order);
+    }
+    let (first, _, _) = rows.select_nth_unstable_by(FIRST_ROWS, &mut order);
+    first.sort_unstable_by(order);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::app::{TaskLayout, filter::Filter};
+
+    use super::*;
+
+    #[test]
+    fn of_a_long_table_the_first_rows_are_those_of_all_in_order() {
+        let mut request = Request {
+            table: None,
+            sort: Sort {
+                column: 0,
+                descending: false,
+            },
+            filter: Filter::default(),
+            finished: false,
+            layout: TaskLayout::List,
+            waits: None,
+            crowded: false,
+            whole: false,
+        };
+        for length in [0, 1, FIRST_ROWS, FIRST_ROWS + 1, 5 * FIRST_ROWS] {
+            let in_order: Vec<usize> = (0..length).collect();
+            let mut rows: Vec<usize> = in_order.iter().rev().copied().collect();
+            sort_first(&mut rows, &request, Ord::cmp);
+            let first = length.min(FIRST_ROWS);
+            assert_eq!(rows[..first], in_order[..first]);
+            request.whole = true;
+            sort_first(&mut rows, &request, Ord::cmp);
+            assert_eq!(rows, in_order);
+            request.whole = false;
+        }
+    }
 }

@@ -106,9 +106,10 @@ pub fn list_tasks(
         layout: TaskLayout::List,
         waits: None,
         crowded: false,
+        whole: true,
     };
-    let rows = Tasks::rows(model, &(), &request);
-    let (keys, filtered_out) = filtered_and_sorted::<Tasks>(&context, rows, &request);
+    let rows = || Tasks::rows(model, &(), &request);
+    let (keys, filtered_out) = filtered_and_sorted::<Tasks, _>(&context, rows, &request);
     let shown = keys
         .iter()
         .take(limit)

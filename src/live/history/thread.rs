@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use looptop_wire::proto::{Frame, HelloResponse};
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{
     file::{self, Unsynced, Unwritten},
@@ -73,7 +73,15 @@ pub(super) struct NewFrame {
     pub(super) moment: Moment,
     pub(super) note: Note,
     /// The model of that moment, where a [`ModelRequest`] asked for it.
-    pub(super) model: Option<Arc<Model>>,
+    pub(super) model: Option<Box<LentModel>>,
+}
+
+/// A model that is read here; whoever lent it learns when that is over.
+#[derive(Debug)]
+pub(super) struct LentModel {
+    // In this order they are dropped.
+    pub(super) model: Arc<Model>,
+    pub(super) _back: oneshot::Sender<()>,
 }
 
 /// A step in time.
@@ -227,6 +235,7 @@ impl HistoryThread {
             note,
             model,
         } = new;
+        let model = model.as_ref().map(|lent| &*lent.model);
         let encoded = encoded.as_deref();
         self.history.add(frame, encoded, *moment, note.clone());
         if let Some(model) = model

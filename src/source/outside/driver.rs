@@ -15,6 +15,7 @@ use looptop_outside::{
     Changed, Chosen, Life, ProcessMemory, RunningTask, Stall, Subject, Watch, WatchOptions,
     access::Access,
     tasks::{Activity, AddressSet, Tasks, Types},
+    waits::FEW_TASKS,
 };
 use looptop_procfs::{Cause, SchedState};
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -23,6 +24,7 @@ use super::{
     facts,
     hello::{self, Missing},
     names::{Names, Program},
+    ran::Ran,
     reader::{self, Desk, Reading},
     seen::{Listing, Look, Waits},
     stop::{Guard, Stop},
@@ -48,6 +50,11 @@ const NAMES_EVERY: Duration = Duration::from_millis(20);
 /// The share of a core that listing may take: after so many times as long as one took
 /// comes the next.
 const LIST_REST: f64 = 1.0 / 0.15 - 1.0;
+/// The same of more than [`FEW_TASKS`], unless somebody asks for a listing: where listings
+/// are shown, and where tasks are only looked for to be read. Neither makes the next one
+/// come later than that.
+const SHOWN_REST: (f64, Duration) = (1.0 / 0.03 - 1.0, Duration::from_secs(4));
+const UNSHOWN_REST: (f64, Duration) = (1.0 / 0.01 - 1.0, Duration::from_secs(10));
 /// The share of a core that reading the threads for a frame may take, likewise.
 const READ_REST: u32 = 30;
 
@@ -237,7 +244,7 @@ impl Driver {
             let budget = reading.budget.clone();
             let (reads, stops) = ((Arc::clone(&desk), reading), stop.clone());
             reader::start(&attached.subject, types, reads, out.clone(), stops)?;
-            let list = (threads, desk, budget);
+            let list = (threads, desk, budget, None);
             Lister::start(
                 &attached.subject,
                 tasks,
@@ -266,11 +273,12 @@ impl Driver {
     }
 
     /// Begins to list tasks, and looks at nothing else; `None` where that is not possible.
-    /// Listings are sent once [`Self::show_listings`] says so. As long as reading the
-    /// program takes.
+    /// Listings are sent once [`Self::show_listings`] says so; until then `ran` says who has
+    /// run. As long as reading the program takes.
     pub(super) fn list(
         access: &Access,
         reading: Reading,
+        ran: Ran,
         out: mpsc::Sender<Message>,
     ) -> Option<Self> {
         let subject = &access.subject;
@@ -292,7 +300,7 @@ impl Driver {
         let (reads, stops) = ((Arc::clone(&desk), reading), stop.clone());
         reader::start(subject, Arc::clone(&types), reads, out.clone(), stops).ok()?;
         let tasks = Tasks::new(subject, types);
-        let list = (threads, desk, budget);
+        let list = (threads, desk, budget, Some(ran));
         let shows = Arc::<AtomicBool>::default();
         Lister::start(subject, tasks, list, (out, Arc::clone(&shows)), stop).ok()?;
         Some(Self {
@@ -529,6 +537,8 @@ struct Lister {
     tasks: Tasks,
     names: Names,
     activity: Activity,
+    /// Where another knows who has run, as long as listings are not shown.
+    ran: Option<Ran>,
     memory: ProcessMemory,
     threads: Threads,
     /// Where the thread that reads takes listings from.
@@ -595,17 +605,27 @@ impl Threads {
 /// The first listing waits so long for the first stacks.
 const FIRST_STACKS: Duration = Duration::from_millis(150);
 
+/// Between two listings of so many tasks, of which one took so much CPU.
+fn every(tasks: usize, spent: Duration, is_shown: bool) -> Duration {
+    if tasks <= FEW_TASKS {
+        return LIST_EVERY;
+    }
+    let (rest, most) = if is_shown { SHOWN_REST } else { UNSHOWN_REST };
+    spent.mul_f64(rest).clamp(LIST_EVERY, most)
+}
+
 impl Lister {
     fn start(
         subject: &Subject,
         tasks: Tasks,
-        (threads, desk, budget): (Threads, Arc<Desk>, Option<Budget>),
+        (threads, desk, budget, ran): (Threads, Arc<Desk>, Option<Budget>, Option<Ran>),
         (out, shows): (mpsc::Sender<Message>, Arc<AtomicBool>),
         stop: Stop,
     ) -> io::Result<()> {
         let lister = Self {
             names: Names::start(subject, budget.clone())?,
             activity: Activity::default(),
+            ran,
             memory: subject.memory(),
             tasks,
             threads,
@@ -645,8 +665,7 @@ impl Lister {
                 return;
             }
             self.names.renew();
-            let (types, found) = (self.tasks.types(), self.tasks.listing());
-            let have_run = self.activity.of(found, types, self.memory);
+            let have_run = self.have_run();
             // It may take long until somebody takes it.
             drop(turn);
             if !self.send(took, &have_run) {
@@ -664,7 +683,7 @@ impl Lister {
             let every = if self.names.are_awaited() {
                 LIST_SOON
             } else {
-                LIST_EVERY
+                self.every(spent)
             };
             let rested = Instant::now() + rest.min(Duration::from_mins(1));
             let due = (now + every).max(rested);
@@ -675,6 +694,25 @@ impl Lister {
                 return;
             }
         }
+    }
+
+    /// The tasks of the newest listing that have run since the one before, as far as that is
+    /// known.
+    fn have_run(&mut self) -> AddressSet {
+        let (types, found) = (self.tasks.types(), self.tasks.listing());
+        match &self.ran {
+            Some(ran) if !self.shows.load(Ordering::Relaxed) => {
+                self.activity = Activity::default();
+                ran.take(&found.tasks)
+            }
+            _ => self.activity.of(found, types, self.memory),
+        }
+    }
+
+    /// Between two listings, where one took so much CPU.
+    fn every(&self, spent: Duration) -> Duration {
+        let tasks = self.tasks.listing().tasks.len();
+        every(tasks, spent, self.shows.load(Ordering::Relaxed))
     }
 
     /// Rests until the process goes on; `true` once it should end.
@@ -726,6 +764,22 @@ impl Lister {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn many_tasks_are_listed_as_often_as_their_share_of_a_core_allows() {
+        for (tasks, spent_ms, is_shown, expected_ms) in [
+            (FEW_TASKS, 500, true, 1_000),
+            (FEW_TASKS + 1, 1, true, 1_000),
+            (100_000, 60, true, 1_940),
+            (100_000, 500, true, 4_000),
+            (10_000, 4, false, 1_000),
+            (100_000, 60, false, 5_940),
+            (1_000_000, 900, false, 10_000),
+        ] {
+            let every = every(tasks, Duration::from_millis(spent_ms), is_shown);
+            assert_eq!(every.as_millis(), expected_ms, "{tasks} in {spent_ms} ms");
+        }
+    }
 
     #[test]
     fn a_process_that_is_stopped_is_known_at_the_second_look() {

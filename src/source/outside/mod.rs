@@ -34,6 +34,8 @@ mod live;
 #[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod names;
 #[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
+mod ran;
+#[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod reader;
 #[cfg(all(target_os = "linux", not(looptop_elsewhere), target_arch = "x86_64"))]
 mod seen;

@@ -16,6 +16,7 @@ use looptop_outside::{
     Subject,
     tasks::{AddressSet, Listing, Task, Types},
     waiting::{self, LiveProcess, ReadSoFar, Waiting},
+    waits::FEW_TASKS,
 };
 use looptop_symbols::Resolver;
 use tokio::sync::mpsc;
@@ -35,9 +36,14 @@ use crate::source::{
 const REST: u32 = 9;
 /// Without rests at first it reads no longer than this.
 const AT_FIRST: Duration = Duration::from_secs(15);
+/// The same of more than [`FEW_TASKS`], once it has read for [`BEGINS`], unless something
+/// is urgent: of so many some have run whenever one looks.
+const REST_OF_MANY: u32 = 66;
+const BEGINS: Duration = Duration::from_secs(3);
 /// No rest is longer: what takes much longer than a turn (a program's types, read once)
 /// does not come again.
 const MOST_REST: Duration = Duration::from_millis(500);
+const MOST_REST_OF_MANY: Duration = Duration::from_secs(4);
 /// One turn reads for so long, the first ones longer.
 const TURN: Duration = Duration::from_millis(20);
 const FIRST_TURN: Duration = Duration::from_millis(150);
@@ -66,19 +72,26 @@ impl Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Turn {
     reads_for: Duration,
-    /// After so many times as long as it took comes the next.
+    /// After so many times as long as it took comes the next, and no later than that.
     rest: u32,
+    most_rest: Duration,
 }
 
-/// The turn after so many others.
-fn turn(effort: Effort, turns: u32) -> Turn {
+/// The turn after so many others; `is_eased` where the target has many tasks, and has been
+/// read for a while.
+fn turn(effort: Effort, turns: u32, is_eased: bool) -> Turn {
     let is_first = turns < FIRST_TURNS;
-    let (reads_for, rest) = match effort {
-        Effort::Full | Effort::FullAtFirst => (FIRST_TURN, 0),
-        Effort::Sparing if is_first => (FIRST_TURN, 1),
-        Effort::Sparing => (TURN, REST),
+    let (reads_for, rest, most_rest) = match effort {
+        Effort::Full | Effort::FullAtFirst => (FIRST_TURN, 0, MOST_REST),
+        Effort::Sparing if is_first => (FIRST_TURN, 1, MOST_REST),
+        Effort::Sparing if is_eased => (TURN, REST_OF_MANY, MOST_REST_OF_MANY),
+        Effort::Sparing => (TURN, REST, MOST_REST),
     };
-    Turn { reads_for, rest }
+    Turn {
+        reads_for,
+        rest,
+        most_rest,
+    }
 }
 
 /// What is left of an effort after so long.
@@ -91,7 +104,7 @@ fn effort_after(effort: Effort, is_complete: bool, reads_since: Duration) -> Eff
 
 impl Turn {
     fn rest_after(self, took: Duration) -> Duration {
-        (took * self.rest).min(MOST_REST)
+        (took * self.rest).min(self.most_rest)
     }
 }
 
@@ -242,7 +255,7 @@ pub(super) fn start(
             has_asked: false,
             asks: 0,
             turns: 0,
-            next_turn: Instant::now(),
+            last_turn: None,
             looked: None,
             said: None,
         };
@@ -268,7 +281,8 @@ struct Reader {
     /// How often, since nobody held a lock for which a thread waits.
     asks: u32,
     turns: u32,
-    next_turn: Instant,
+    /// When the newest turn ended, how long it took, and how many there were before it.
+    last_turn: Option<(Instant, Duration, u32)>,
     looked: Option<Instant>,
     /// What was said last of how much was read, and when.
     said: Option<(ReadSoFar, Instant)>,
@@ -305,9 +319,10 @@ impl Reader {
         let has_turn = budget::turn(budget.as_ref(), || stop.is_due())?;
         let began = Instant::now();
         if self.is_to_read(began) {
-            let turn = turn(self.effort, self.turns);
+            let turns = self.turns;
+            let turn = turn(self.effort, turns, self.is_eased(began));
             self.turn(turn.reads_for);
-            self.next_turn = Instant::now() + turn.rest_after(began.elapsed());
+            self.last_turn = Some((Instant::now(), began.elapsed(), turns));
         }
         let some_wait = self.some_wait();
         let looks = self.is_to_look(Instant::now(), some_wait);
@@ -330,7 +345,7 @@ impl Reader {
             (at + look).saturating_duration_since(now)
         });
         let turn = if self.has_something() {
-            self.next_turn.saturating_duration_since(now)
+            self.next_turn(now).saturating_duration_since(now)
         } else {
             LOOK_EVERY
         };
@@ -338,12 +353,25 @@ impl Reader {
         look.min(turn).min(ALIVE_EVERY)
     }
 
+    /// There are many tasks, which were read for a while, and nothing is urgent.
+    fn is_eased(&self, now: Instant) -> bool {
+        let has_begun = now.saturating_duration_since(self.began) >= BEGINS;
+        has_begun && self.waiting.tasks() > FEW_TASKS && !self.waiting.is_urgent()
+    }
+
+    /// When the next turn is due, as it is now: what has become urgent is not rested for.
+    fn next_turn(&self, now: Instant) -> Instant {
+        self.last_turn.map_or(now, |(ended, took, turns)| {
+            ended + turn(self.effort, turns, self.is_eased(now)).rest_after(took)
+        })
+    }
+
     fn has_something(&self) -> bool {
         self.waiting.is_behind() || self.pending.listing.is_some()
     }
 
     fn is_to_read(&self, now: Instant) -> bool {
-        now >= self.next_turn && self.has_something()
+        now >= self.next_turn(now) && self.has_something()
     }
 
     fn some_wait(&self) -> bool {
@@ -453,24 +481,28 @@ mod tests {
     #[test]
     fn who_watches_is_read_for_with_rests_and_one_answer_without() {
         let took = Duration::from_millis(30);
-        // How many turns there were, for how long the next reads, and the rest after it.
-        for (effort, turns, reads_for, rest) in [
-            (Effort::Sparing, 0, 150, 30),
-            (Effort::Sparing, 1, 150, 30),
-            (Effort::Sparing, 2, 20, 270),
-            (Effort::Full, 0, 150, 0),
-            (Effort::Full, 9, 150, 0),
-            (Effort::FullAtFirst, 9, 150, 0),
+        // How many turns there were, whether there are many tasks, for how long the next
+        // reads, and the rest after it.
+        for (effort, turns, is_eased, reads_for, rest) in [
+            (Effort::Sparing, 0, false, 150, 30),
+            (Effort::Sparing, 1, true, 150, 30),
+            (Effort::Sparing, 2, false, 20, 270),
+            (Effort::Sparing, 2, true, 20, 1_980),
+            (Effort::Full, 0, false, 150, 0),
+            (Effort::Full, 9, true, 150, 0),
+            (Effort::FullAtFirst, 9, true, 150, 0),
         ] {
-            let turn = turn(effort, turns);
+            let turn = turn(effort, turns, is_eased);
             let found = (
                 turn.reads_for.as_millis(),
                 turn.rest_after(took).as_millis(),
             );
             assert_eq!(found, (reads_for, rest), "{effort:?} after {turns}");
         }
-        let long = turn(Effort::Sparing, 2).rest_after(Duration::from_secs(3));
-        assert_eq!(long, MOST_REST, "a program's types do not come again");
+        for (is_eased, expected) in [(false, MOST_REST), (true, MOST_REST_OF_MANY)] {
+            let long = turn(Effort::Sparing, 2, is_eased).rest_after(Duration::from_secs(3));
+            assert_eq!(long, expected, "a program's types do not come again");
+        }
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl<T> ChunkRing<T> {
         }
     }
 
+    /// From the next chunk on it holds so many bytes.
+    pub fn hold(&mut self, bytes: usize) {
+        self.bounds.bytes = bytes;
+    }
+
     /// Drops everything.
     pub fn clear(&mut self) {
         self.closed.clear();

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use looptop_waits::FEW_TASKS;
+
 use crate::{
     diagnose::{
         Finding, Severity, Subject,
@@ -59,6 +61,11 @@ fn not_judged(context: &Context<'_>) -> Option<String> {
     let model = context.model;
     why_not_read(context).or_else(|| {
         let read = model.waits.read().is_some();
+        if read && model.tasks.len() > PASSES_ARE_SEEN {
+            return Some(format!(
+                "of more than {PASSES_ARE_SEEN} tasks it is not seen in time which of them pass"
+            ));
+        }
         let observed = context.window();
         (read && observed < minute(model)).then(|| {
             format!(
@@ -75,7 +82,10 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     let waiting = &context.memory.waiting;
     let kept = waiting.kept(model);
     let mut findings = Vec::new();
-    for stuck in waiting.passing.stuck(model.now, minute(model)) {
+    for stuck in waiting
+        .passing
+        .stuck(model.now, minute(model) + unseen_for(model))
+    {
         let tasks = stuck.tasks.iter().copied();
         let tasks: Vec<TaskId> = tasks.filter(|id| is_alone(context, &kept, *id)).collect();
         let finding = finding(context, &tasks, |n| {
@@ -110,6 +120,19 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
     }
     findings
 }
+
+/// For so long one that has gone on may not be known to have.
+fn unseen_for(model: &Model) -> Duration {
+    if model.tasks.len() <= FEW_TASKS {
+        return Duration::ZERO;
+    }
+    BETWEEN_LOOKS_AT_MANY
+}
+
+/// Many tasks are looked at from outside at least so often.
+const BETWEEN_LOOKS_AT_MANY: Duration = Duration::from_secs(10);
+/// So many are looked at often enough to see who passes quickly.
+const PASSES_ARE_SEEN: usize = 20_000;
 
 /// Nothing else says better why it waits.
 fn is_alone(context: &Context<'_>, kept: &HashSet<Party>, id: TaskId) -> bool {

@@ -11,6 +11,8 @@ use std::{
     time::Duration,
 };
 
+use looptop_waits::FEW_TASKS;
+
 use crate::{
     diagnose::waits::{Graph, Party, Ring, is_polled, kept_in},
     model::{HoldRole, Model, Moment, ResourceKind, TaskId, TaskWait, Want, WantKind},
@@ -64,10 +66,10 @@ pub(super) struct BehindOwn {
     pub since: Moment,
 }
 
-/// With so many tasks or fewer the graph is made anew whenever something has changed.
-const FEW: usize = 5_000;
-/// Otherwise no more often than this.
+/// With more than [`FEW_TASKS`] the graph is made anew no more often than this, or than this
+/// for each task.
 const STEP: Duration = Duration::from_secs(1);
+const STEP_OF_EACH: Duration = Duration::from_micros(20);
 /// What was read once may never have been so: tasks run while they are read. It is true
 /// once it has stood for so long, in which each task that has run is read again.
 const STANDS: Duration = Duration::from_millis(2_500);
@@ -82,8 +84,8 @@ impl Waiting {
         }
         let now = model.now;
         let is_due = model.session.core_dump
-            || model.tasks.len() <= FEW
-            || self.looked_at.is_none_or(|at| now.since(at) >= STEP);
+            || model.tasks.len() <= FEW_TASKS
+            || self.looked_at.is_none_or(|at| now.since(at) >= step(model));
         if self.graph.is_of(model) || !is_due {
             return self.prove(model);
         }
@@ -210,6 +212,12 @@ fn is_proven(model: &Model, standing: &Standing) -> bool {
     stands(model, standing.since, least, members)
 }
 
+/// Between two graphs of many tasks.
+fn step(model: &Model) -> Duration {
+    let tasks = u32::try_from(model.tasks.len()).unwrap_or(u32::MAX);
+    STEP.max(STEP_OF_EACH.saturating_mul(tasks))
+}
+
 /// What was read of some first at `since` has stood for so long, and was looked at again:
 /// each task that has run is read anew, and those that have not are as they were.
 fn stands(
@@ -222,11 +230,22 @@ fn stands(
     if model.session.core_dump {
         return true;
     }
-    let all_read = model.waits.read().is_none_or(|read| read.complete);
+    // Of many tasks the newest listing, by which all of them were read, may be older than
+    // `since`.
+    let is_listed_often = model.tasks.len() <= FEW_TASKS;
+    let all_read = model
+        .waits
+        .read()
+        .is_none_or(|read| read.complete && is_listed_often);
+    // An instrument within the process knows that it has not run since.
+    let is_as_read = |wait: &TaskWait| {
+        let (idle_since, is_exact) = model.waits_since(wait);
+        is_exact && idle_since < wait.read_at
+    };
     let is_read_again = |party: Party| match party {
         Party::Task(id) => {
             let wait = model.waits.task(id);
-            wait.is_some_and(|wait| all_read || wait.read_at > since)
+            wait.is_some_and(|wait| all_read || wait.read_at > since || is_as_read(wait))
         }
         Party::Thread(tid) => model.waits.thread(tid).is_some(),
     };

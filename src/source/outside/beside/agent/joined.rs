@@ -21,6 +21,7 @@ use crate::source::{
             own::{AGENT, without_lists},
             place::{FIRST_RUNTIME, Place},
         },
+        ran::Ran,
         seen::{Listing, Look, Waits},
         translate::Translator,
     },
@@ -42,6 +43,8 @@ enum Reader {
 
 /// The view in the agent's session.
 pub(super) struct Joined {
+    /// Takes note of the tasks that have run, where tasks are listed to be read.
+    ran: Ran,
     translator: Translator,
     /// What the agent says of tasks.
     word: Option<Capability>,
@@ -76,8 +79,14 @@ pub(super) struct Joined {
 }
 
 impl Joined {
+    /// With whoever lists tasks, who is to know which have run.
+    pub(super) fn with_ran(self, ran: Ran) -> Self {
+        Self { ran, ..self }
+    }
+
     pub(super) fn new(keep_ended: usize) -> Self {
         Self {
+            ran: Ran::default(),
             translator: Translator::joining(keep_ended, FIRST_RUNTIME),
             word: None,
             reader: Reader::View,
@@ -155,6 +164,9 @@ impl Joined {
         if let Some(columns) = &frame.tasks {
             self.learn(&columns.capabilities);
             self.tasks.learn(columns, &frame.forgotten_tasks);
+            if self.wants() == Wants::Waits {
+                self.ran.add(&columns.id);
+            }
             let available = self.word.as_ref().is_none_or(|word| word.available);
             if !self.shows_tasks && (available || !columns.id.is_empty()) {
                 self.shows_tasks = true;

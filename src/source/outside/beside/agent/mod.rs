@@ -42,6 +42,7 @@ use crate::source::{
     outside::{
         driver::{Attached, Driver, Message, Stacks, What},
         live::{INTERVAL, since},
+        ran::Ran,
         reader::Reading,
     },
 };
@@ -67,6 +68,8 @@ pub(in crate::source) struct Beside {
     seen_ns: u64,
     /// When the agent's clock began, on this machine's.
     origin: Instant,
+    /// Which tasks have run, as the agent says.
+    ran: Ran,
     joined: Joined,
 }
 
@@ -120,7 +123,8 @@ impl Beside {
     /// Looks at the agent's process where that lacks something, and it is one of this
     /// machine that may be read.
     pub(in crate::source) fn attach(hello: &HelloResponse, options: &Options) -> Self {
-        let mut joined = Joined::new(options.finished_tasks);
+        let ran = Ran::default();
+        let mut joined = Joined::new(options.finished_tasks).with_ran(ran.clone());
         joined.learn(&hello.capabilities);
         let now = Instant::now();
         let began = now.checked_sub(Duration::from_nanos(hello.now_ns));
@@ -131,6 +135,7 @@ impl Beside {
             wants: Wants::Nothing,
             seen_ns: 0,
             origin: began.unwrap_or(now),
+            ran,
             joined,
         };
         beside.want(beside.joined.wants(), hello.now_ns);
@@ -243,13 +248,13 @@ impl Beside {
             (Wants::Nothing, _) | (_, None) => State::Off,
             (_, Some(process)) => {
                 let (process, origin) = (process.clone(), self.origin);
-                let reading = self.reading.clone();
+                let (reading, ran) = (self.reading.clone(), self.ran.clone());
                 let threads = match &wants {
                     Wants::Strangers(tids) => Some(tids.clone()),
                     Wants::Nothing | Wants::Waits | Wants::Tasks => None,
                 };
                 State::Begins(spawn_blocking(move || {
-                    begin(&process, threads, origin, reading)
+                    begin(&process, threads, origin, (reading, ran))
                 }))
             }
         };
@@ -281,13 +286,13 @@ fn begin(
     hello: &HelloResponse,
     threads: Option<HashSet<u64>>,
     origin: Instant,
-    reading: Reading,
+    (reading, ran): (Reading, Ran),
 ) -> Result<Runs, Not> {
     let _turn = budget::turn_for_once(reading.budget.as_ref(), || false);
     let access = examined(hello)?;
     let (sender, messages) = mpsc::channel(MESSAGES);
     let driver = match threads {
-        None => Driver::list(&access, reading, sender).ok_or(Not(None))?,
+        None => Driver::list(&access, reading, ran, sender).ok_or(Not(None))?,
         Some(tids) => {
             let attached = Attached::new(access)?;
             let these = (Chosen::These(tids), Stacks::All);
