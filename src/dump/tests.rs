@@ -78,11 +78,9 @@ fn jobs_of_the_blocking_pool_say_whether_they_have_begun() {
         ..proto::Want::default()
     };
     let known = |id: u64| {
-        let wait = model
-            .waits
-            .task(crate::model::TaskId(id))
-            .expect("of the fixture");
-        (wait.shape.id, wait.wants[0].node)
+        let read = model.waits.task(crate::model::TaskId(id));
+        let read = read.expect("of the fixture");
+        (read.shape.id, read.wants[0].node)
     };
     // Three in the pool wait for jobs of their own; and one for one that runs.
     let jobs = [

@@ -39,8 +39,12 @@ pub use ring::{Link, Ring};
 use self::net::Net;
 
 /// With so many tasks or fewer all of them are looked at each second, as those who read and
-/// those who judge agree. Of more it is seen later that one has run.
+/// those who judge agree.
 pub const FEW_TASKS: usize = 5_000;
+
+/// So many tasks are listed about once a second, and read as fast as few are. Of more it is
+/// seen later that one has run.
+pub const LISTED_OFTEN: usize = 20_000;
 
 /// What is known of waiting and holding.
 #[derive(Debug, Clone, Default)]

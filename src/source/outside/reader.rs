@@ -16,7 +16,7 @@ use looptop_outside::{
     Subject,
     tasks::{AddressSet, Listing, Task, Types},
     waiting::{self, LiveProcess, ReadSoFar, Waiting},
-    waits::FEW_TASKS,
+    waits::LISTED_OFTEN,
 };
 use looptop_symbols::Resolver;
 use tokio::sync::mpsc;
@@ -36,7 +36,7 @@ use crate::source::{
 const REST: u32 = 9;
 /// Without rests at first it reads no longer than this.
 const AT_FIRST: Duration = Duration::from_secs(15);
-/// The same of more than [`FEW_TASKS`], once it has read for [`BEGINS`], unless something
+/// The same of more than [`LISTED_OFTEN`], once it has read for [`BEGINS`], unless something
 /// is urgent: of so many some have run whenever one looks.
 const REST_OF_MANY: u32 = 66;
 const BEGINS: Duration = Duration::from_secs(3);
@@ -356,7 +356,7 @@ impl Reader {
     /// There are many tasks, which were read for a while, and nothing is urgent.
     fn is_eased(&self, now: Instant) -> bool {
         let has_begun = now.saturating_duration_since(self.began) >= BEGINS;
-        has_begun && self.waiting.tasks() > FEW_TASKS && !self.waiting.is_urgent()
+        has_begun && self.waiting.tasks() > LISTED_OFTEN && !self.waiting.is_urgent()
     }
 
     /// When the next turn is due, as it is now: what has become urgent is not rested for.

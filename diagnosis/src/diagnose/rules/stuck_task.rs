@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use looptop_waits::FEW_TASKS;
+use looptop_waits::LISTED_OFTEN;
 
 use crate::{
     diagnose::{
@@ -61,9 +61,9 @@ fn not_judged(context: &Context<'_>) -> Option<String> {
     let model = context.model;
     why_not_read(context).or_else(|| {
         let read = model.waits.read().is_some();
-        if read && model.tasks.len() > PASSES_ARE_SEEN {
+        if read && model.tasks.len() > LISTED_OFTEN {
             return Some(format!(
-                "of more than {PASSES_ARE_SEEN} tasks it is not seen in time which of them pass"
+                "of more than {LISTED_OFTEN} tasks it is not seen in time which of them pass"
             ));
         }
         let observed = context.window();
@@ -123,7 +123,7 @@ fn check(context: &Context<'_>) -> Vec<Finding> {
 
 /// For so long one that has gone on may not be known to have.
 fn unseen_for(model: &Model) -> Duration {
-    if model.tasks.len() <= FEW_TASKS {
+    if model.tasks.len() <= LISTED_OFTEN {
         return Duration::ZERO;
     }
     BETWEEN_LOOKS_AT_MANY
@@ -131,8 +131,6 @@ fn unseen_for(model: &Model) -> Duration {
 
 /// Many tasks are looked at from outside at least so often.
 const BETWEEN_LOOKS_AT_MANY: Duration = Duration::from_secs(10);
-/// So many are looked at often enough to see who passes quickly.
-const PASSES_ARE_SEEN: usize = 20_000;
 
 /// Nothing else says better why it waits.
 fn is_alone(context: &Context<'_>, kept: &HashSet<Party>, id: TaskId) -> bool {

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use looptop_waits::FEW_TASKS;
+use looptop_waits::{FEW_TASKS, LISTED_OFTEN};
 
 use crate::{
     diagnose::waits::{Graph, Party, Ring, is_polled, kept_in},
@@ -232,7 +232,7 @@ fn stands(
     }
     // Of many tasks the newest listing, by which all of them were read, may be older than
     // `since`.
-    let is_listed_often = model.tasks.len() <= FEW_TASKS;
+    let is_listed_often = model.tasks.len() <= LISTED_OFTEN;
     let all_read = model
         .waits
         .read()
