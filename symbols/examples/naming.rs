@@ -1,6 +1,6 @@
 //! What it takes to name the first stack of a program, and further ones: time, and memory.
 //!
-//! `cargo run --release -p looptop-symbols --example cost -- PROGRAM [STACKS]`
+//! `cargo run --release -p looptop-symbols --example naming -- PROGRAM [STACKS]`
 //!
 //! A stack is 30 addresses, taken evenly from all of the program's code, as a real one is of
 //! code that lies together: this is the worse of the two.
@@ -16,7 +16,7 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let path = arguments.next().map(PathBuf::from);
     let Some(path) = path.and_then(|path| path.canonicalize().ok()) else {
-        eprintln!("usage: cost PROGRAM [STACKS]");
+        eprintln!("usage: naming PROGRAM [STACKS]");
         return;
     };
     let stacks: u64 = arguments.next().and_then(|n| n.parse().ok()).unwrap_or(100);
