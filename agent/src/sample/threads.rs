@@ -227,8 +227,10 @@ impl ThreadSampler {
         if roles.strangers.contains(&tid) {
             return proto::ThreadRole::Stranger;
         }
-        // tokio's blocking threads bear the same name as its workers.
-        let workers = roles.workers.iter();
+        // tokio's blocking threads bear the same name as its workers. That of the main thread
+        // goes to all threads that it begins without a name.
+        let main = Tid(std::process::id().into());
+        let workers = roles.workers.iter().filter(|worker| **worker != main);
         let mut workers = workers.filter_map(|worker| self.threads.get(worker));
         if !workers.any(|worker| worker.name == name) {
             proto::ThreadRole::Other
@@ -258,6 +260,35 @@ fn state(state: SchedState) -> proto::ThreadState {
 mod tests {
     use super::*;
     use crate::thread_clock::current_tid;
+
+    #[test]
+    fn threads_called_as_the_main_thread_that_drives_a_runtime_are_not_the_pools() {
+        let main = Tid(std::process::id().into());
+        let name = procfs::own().thread(main.0).stat().expect("it runs").name;
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let (started, start) = std::sync::mpsc::channel();
+        let namesake = std::thread::Builder::new().name(name);
+        let namesake = namesake.spawn(move || {
+            started.send(current_tid()).ok();
+            stopped.recv().ok();
+        });
+        let namesake = namesake.expect("a thread");
+        let tid = start.recv().ok().flatten().expect("it has an id");
+        let roles = Roles {
+            workers: vec![main],
+            complete: true,
+            ..Roles::default()
+        };
+        let records = ThreadSampler::default().sample(0, &roles, &mut Interner::default());
+        let role = |tid: Tid| {
+            let record = records.iter().find(|thread| thread.tid == tid.0);
+            record.map(proto::Thread::role)
+        };
+        assert_eq!(role(main), Some(proto::ThreadRole::Worker));
+        assert_eq!(role(tid), Some(proto::ThreadRole::Other));
+        drop(stop);
+        namesake.join().ok();
+    }
 
     #[test]
     fn this_thread_appears_and_an_ended_one_goes_with_a_last_record() {
