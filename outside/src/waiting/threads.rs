@@ -166,11 +166,22 @@ impl Threads {
                     let is_same_job = |known: &Known| {
                         known.is_job && (known.task, known.awaits) == (new.task, new.awaits)
                     };
-                    let since = known.as_ref().filter(|known| is_same_job(known));
+                    let before = known.as_ref().filter(|known| is_same_job(known));
                     // How long a job runs, wherever it is, or waits for the same.
-                    let since = since.map_or(new.since, |known| known.since);
+                    let since = before.map_or(new.since, |known| known.since);
+                    let mut says = new.says;
+                    // Where it was last, when a stack does not say it.
+                    if let (None, Some(before)) = (&says.function, before) {
+                        says.function.clone_from(&before.says.function);
+                        says.place.clone_from(&before.says.place);
+                    }
                     let sent = known.and_then(|known| known.sent);
-                    Known { since, sent, ..new }
+                    Known {
+                        since,
+                        says,
+                        sent,
+                        ..new
+                    }
                 }
             };
             self.known.insert(at.tid, known);
