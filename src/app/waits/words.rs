@@ -61,6 +61,7 @@ pub(in crate::app) fn name(c: &Context<'_>, party: Party) -> String {
     match party {
         Party::Task(id) => match c.model.tasks.get(id) {
             Some(task) => tables::name_of(c, task),
+            None if c.model.job(id).is_some() => format!("job {id}"),
             None => format!("task {id}"),
         },
         Party::Thread(_) => party_text(c.model, party),
