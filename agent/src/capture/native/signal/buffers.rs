@@ -1,7 +1,7 @@
 //! The buffers in which the handlers leave what they copied: [`BUFFERS`] of them, one for
 //! each capture that is on its way.
 //!
-//! Who may touch one is told by [`Buffer::state`], a generation and a [phase](Phase): the
+//! Who may touch one is in [`Buffer::state`], a generation and a [phase](Phase): the
 //! handler moves `Armed -> Writing -> Done`, the watchdog `Idle -> Armed`. A thread that
 //! gets no CPU answers late: its buffer stays armed and the watchdog takes the answer when
 //! it comes. Only where all buffers are taken does the watchdog move the oldest

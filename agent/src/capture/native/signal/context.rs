@@ -1,4 +1,4 @@
-//! What the kernel tells a handler of the thread that it interrupted.
+//! What the kernel passes to a handler about the thread that it interrupted.
 
 use std::mem::offset_of;
 use std::ops::Range;
